@@ -1,0 +1,133 @@
+//! A drill in a policy: what to restore, what must be true of it, and how long it may take.
+
+use std::time::Duration;
+
+use crate::check::{self, Check};
+use crate::decoder::{Decoder, Field, Fields};
+use crate::names::listed;
+use crate::policy::Known;
+use crate::repository::identity;
+use crate::secret::IdentityRef;
+use crate::table_drill::{BUDGET, DRILL};
+
+/// A restore rehearsal.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Drill {
+    /// Its name in the policy.
+    pub name: String,
+    /// The source whose newest snapshot is restored.
+    pub source: String,
+    /// The repository to restore from; one of the source's.
+    pub repository: String,
+    /// Take a snapshot of the source before restoring.
+    pub snapshot_first: bool,
+    /// The identity for reading: the drill's own, or else the repository's.
+    pub identity: Option<IdentityRef>,
+    /// What must be true of the restored data.
+    pub checks: Vec<Check>,
+    /// What the restore may cost.
+    pub budget: Budget,
+}
+
+/// What a restore may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Budget {
+    /// How long the restore may take.
+    pub recovery_time: Option<Duration>,
+    /// How old the restored data may be.
+    pub data_loss: Option<Duration>,
+}
+
+/// Decodes `drills.NAME`. The identity is the drill's own; the policy fills in the repository's.
+pub(crate) fn decode(
+    decoder: &mut Decoder<'_>,
+    name: &str,
+    field: Field<'_>,
+    known: &Known,
+) -> Option<Drill> {
+    let fields = decoder.object(field, &DRILL)?;
+    let source = fields
+        .get("source")
+        .and_then(|field| decoder.reference(&field, "source", known.source_names()));
+    let repository = repository(decoder, &fields, source.as_deref(), known);
+    let snapshot_first = fields
+        .get("snapshot_first")
+        .and_then(|field| decoder.flag(&field))
+        .unwrap_or(false);
+    let identity = fields
+        .get("identity")
+        .and_then(|field| identity(decoder, &field));
+    let checks = decoder.list(fields.get("checks"), |decoder, item| {
+        check::decode(decoder, item.clone())
+    });
+    let budget = fields
+        .get("budget")
+        .and_then(|field| budget(decoder, field))
+        .unwrap_or_default();
+    let (source, repository) = (source?, repository?);
+    Some(Drill {
+        name: name.to_owned(),
+        source,
+        repository,
+        snapshot_first,
+        identity,
+        checks,
+        budget,
+    })
+}
+
+fn repository(
+    decoder: &mut Decoder<'_>,
+    fields: &Fields<'_>,
+    source: Option<&str>,
+    known: &Known,
+) -> Option<String> {
+    let of_source = source
+        .and_then(|source| known.source_repositories.get(source))
+        .map_or(&[][..], Vec::as_slice);
+    if let Some(field) = fields.get("repository") {
+        let name = decoder.reference(&field, "repository", &known.repositories)?;
+        // When the source's own list is broken it is empty, and that was reported.
+        if !of_source.is_empty() && !of_source.contains(&name) {
+            let stored = listed(of_source.iter().map(String::as_str));
+            decoder.error_with(
+                &field,
+                format!("the source is not stored in `{name}`"),
+                Some(format!("it is stored in {stored}")),
+            );
+        }
+        return Some(name);
+    }
+    match of_source {
+        [only] => Some(only.clone()),
+        [] => None,
+        several => {
+            let names = listed(several.iter().map(String::as_str));
+            let message = format!(
+                "the source is stored in several repositories ({names}); this drill must say which"
+            );
+            decoder.error_at_key(
+                &fields.whole,
+                message,
+                Some("add `repository: NAME`".to_owned()),
+            );
+            None
+        }
+    }
+}
+
+fn budget(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Budget> {
+    let fields = decoder.object(field, &BUDGET)?;
+    let recovery_time = fields
+        .get("recovery_time")
+        .and_then(|field| decoder.duration(&field));
+    let data_loss = fields
+        .get("data_loss")
+        .and_then(|field| decoder.duration(&field));
+    Some(Budget {
+        recovery_time,
+        data_loss,
+    })
+}

@@ -1,0 +1,52 @@
+//! What to protect, when, for how long: the policy file, its validation and its retention rules.
+//!
+//! Architecture invariant: this crate decides and never acts. It has no clock, no network and no runtime; what it
+//! needs from outside (environment variables, secret files) comes through [`Environment`], and only
+//! [`PolicySet::load`] reads policy files from disk.
+//!
+//! The way of a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
+//! reads the tree by that table, `policy`, `repository`, `source`, `drill` and `check` give it meaning, `lint` looks for what
+//! is allowed but unwise. [`schema`] prints the same table for editors, so the two cannot disagree.
+
+mod check;
+mod decoder;
+mod document;
+mod drill;
+mod error;
+mod excerpt;
+mod lint;
+mod location;
+mod names;
+mod paths;
+mod policy;
+mod report;
+mod repository;
+mod retention;
+mod schema;
+mod secret;
+mod select;
+mod set;
+mod source;
+mod table;
+mod table_drill;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Check, EntryKind, Expectation};
+pub use chrono_tz::Tz;
+pub use drill::{Budget, Drill};
+pub use error::{PolicyError, PolicyErrors, PolicyWarning};
+pub use location::{LocationError, RepositoryUrl};
+pub use policy::Policy;
+pub use repository::{Creation, Repository, SignerKey};
+pub use retention::Retention;
+pub use schema::schema;
+pub use secret::{
+    Environment, IdentityRef, ProcessEnvironment, SecretError, SecretRef, SecretString,
+};
+pub use select::SelectError;
+pub use set::PolicySet;
+pub use source::{CommandSource, Source, SourceKind, TfStateSource, VolumeSource};
+pub use units::{Percent, UnitError, parse_duration, parse_percent, parse_size};

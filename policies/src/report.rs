@@ -1,0 +1,100 @@
+//! Gathers what is found in one file and, at the end, gives each finding its excerpt.
+
+use std::path::Path;
+
+use crate::document::Mark;
+use crate::error::{PolicyError, PolicyWarning};
+use crate::excerpt::Excerpt;
+
+/// More findings than this are counted, not shown: nobody reads them, and each excerpt costs a search for its line.
+const SHOWN_MAX: usize = 100;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Error,
+    Warning,
+}
+
+/// A finding whose excerpt is not made yet: first all secrets have to be known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    mark: Mark,
+    severity: Severity,
+    path: String,
+    message: String,
+    suggestion: Option<String>,
+}
+
+/// The findings in one file.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    findings: Vec<Finding>,
+    secrets: Vec<Mark>,
+}
+
+impl Report {
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        mark: Mark,
+        path: &str,
+        message: String,
+        suggestion: Option<String>,
+    ) {
+        self.findings.push(Finding {
+            mark,
+            severity,
+            path: path.to_owned(),
+            message,
+            suggestion,
+        });
+    }
+
+    /// The text at this place must not be shown in any excerpt.
+    pub(crate) fn hide(&mut self, mark: Mark) {
+        self.secrets.push(mark);
+    }
+
+    /// Errors and warnings by place. A value that an alias repeats is reported once.
+    pub(crate) fn finish(
+        mut self,
+        file: &Path,
+        text: &str,
+    ) -> (Vec<PolicyError>, Vec<PolicyWarning>) {
+        self.findings.sort();
+        self.findings
+            .dedup_by(|a, b| a.mark == b.mark && a.message == b.message);
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        // Errors first, so that no number of warnings can hide one.
+        self.findings.sort_by_key(|finding| finding.severity);
+        let hidden = self.findings.split_off(self.findings.len().min(SHOWN_MAX));
+        for finding in self.findings {
+            let excerpt = Excerpt::new(text, finding.mark, &self.secrets);
+            let error = PolicyError {
+                file: file.to_owned(),
+                line: finding.mark.line,
+                column: finding.mark.column,
+                path: finding.path,
+                message: finding.message,
+                suggestion: finding.suggestion,
+                excerpt,
+            };
+            match finding.severity {
+                Severity::Error => errors.push(error),
+                Severity::Warning => warnings.push(PolicyWarning(error)),
+            }
+        }
+        let hidden = hidden
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .count();
+        if hidden > 0 {
+            errors.push(PolicyError::of_file(
+                file,
+                format!("{hidden} more errors are not shown"),
+            ));
+        }
+        (errors, warnings)
+    }
+}

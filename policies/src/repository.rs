@@ -1,0 +1,249 @@
+//! A repository in a policy: where it is, who can read it, whom to believe, and whether to create it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::decoder::{Decoder, Field};
+use crate::document::Value;
+use crate::location::{RepositoryUrl, hex_digit};
+use crate::names::quoted;
+use crate::paths;
+use crate::secret::{IdentityRef, Written, written};
+use crate::table::{CREATE, REPOSITORY};
+
+/// A place where snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repository {
+    /// Its name in the policy.
+    pub name: String,
+    /// Where it is.
+    pub url: RepositoryUrl,
+    /// Age or SSH public keys for a repository that is created.
+    pub recipients: Vec<String>,
+    /// The signers that are trusted; empty means: those seen first.
+    pub signers: Vec<SignerKey>,
+    /// The identity with which drills read.
+    pub identity: Option<IdentityRef>,
+    /// Whether and how to create it when it is missing.
+    pub create: Option<Creation>,
+}
+
+/// How to create a repository. Together with the recipients this gives at least one identity; two, unless
+/// `single_recipient` says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Creation {
+    /// Files in which new recovery identities are written, absolute.
+    pub generate_identities: Vec<PathBuf>,
+    /// A repository that only one key can read is accepted.
+    pub single_recipient: bool,
+}
+
+/// The ed25519 public key of a signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignerKey([u8; 32]);
+
+impl SignerKey {
+    /// The key's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SignerKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// Decodes `repositories.NAME`.
+pub(crate) fn decode(
+    decoder: &mut Decoder<'_>,
+    name: &str,
+    field: Field<'_>,
+) -> Option<Repository> {
+    let fields = decoder.object(field, &REPOSITORY)?;
+    let url = fields
+        .get("url")
+        .and_then(|field| location(decoder, &field));
+    let recipients = decoder.list(fields.get("recipients"), recipient);
+    let signers = decoder.list(fields.get("signers"), |decoder, item| {
+        hex64(decoder, item).map(SignerKey)
+    });
+    let identity = fields
+        .get("identity")
+        .and_then(|field| identity(decoder, &field));
+    let recipients_written = written_items(fields.get("recipients").as_ref());
+    let create = fields
+        .get("create")
+        .and_then(|field| creation(decoder, field, recipients_written));
+    Some(Repository {
+        name: name.to_owned(),
+        url: url?,
+        recipients,
+        signers,
+        identity,
+        create,
+    })
+}
+
+fn location(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryUrl> {
+    let text = decoder.text(field)?;
+    match RepositoryUrl::parse(text, decoder.base) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            if text.contains('@') {
+                decoder.report.hide(field.node.mark);
+            }
+            decoder.error_with(field, error.to_string(), error.hint());
+            None
+        }
+    }
+}
+
+fn recipient(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+    let text = decoder.text(field)?;
+    if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") || text.contains("PRIVATE KEY") {
+        decoder.report.hide(field.node.mark);
+        let help =
+            "put the public key here (`age1...`), and treat the secret one as disclosed".to_owned();
+        decoder.error_with(
+            field,
+            "this is a secret key; a recipient is a public one",
+            Some(help),
+        );
+        return None;
+    }
+    let is_public = text.starts_with("age1")
+        || text.starts_with("ssh-ed25519 ")
+        || text.starts_with("ssh-rsa ");
+    if is_public && !text.chars().any(char::is_control) {
+        return Some(text.to_owned());
+    }
+    let help = "a recipient is `age1...`, `ssh-ed25519 ...` or `ssh-rsa ...`".to_owned();
+    decoder.error_with(
+        field,
+        format!("{} is not a public key that age knows", quoted(text)),
+        Some(help),
+    );
+    None
+}
+
+/// 64 hexadecimal digits.
+pub(crate) fn hex64(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<[u8; 32]> {
+    let text = decoder.text(field)?;
+    let digits: Option<Vec<u8>> = text.bytes().map(hex_digit).collect();
+    let bytes = digits.filter(|digits| digits.len() == 64).map(|digits| {
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair.iter().fold(0, |value, digit| value << 4 | digit);
+        }
+        bytes
+    });
+    if bytes.is_none() {
+        decoder.error(
+            field,
+            format!("expected 64 hexadecimal digits, found {}", quoted(text)),
+        );
+    }
+    bytes
+}
+
+/// `file:PATH` or `${env:NAME}`.
+pub(crate) fn identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<IdentityRef> {
+    let text = decoder.text(field)?;
+    let help = "write `file:PATH`, or `${env:NAME}` for a variable that holds the path".to_owned();
+    match written(text) {
+        Written::Env(name) => Some(IdentityRef::Env(name.to_owned())),
+        Written::File(path) => Some(IdentityRef::File(paths::resolve(decoder.base, path))),
+        Written::Malformed(reason) => {
+            decoder.error_with(field, reason, Some(help));
+            None
+        }
+        Written::Plain => {
+            // It may be a key that was pasted in; neither the message nor the excerpt may show it.
+            decoder.report.hide(field.node.mark);
+            decoder.error_with(field, "an identity is named, not written here", Some(help));
+            None
+        }
+    }
+}
+
+fn creation(
+    decoder: &mut Decoder<'_>,
+    field: Field<'_>,
+    recipients_written: usize,
+) -> Option<Creation> {
+    let fields = decoder.object(field, &CREATE)?;
+    let generate_identities = decoder.list(fields.get("generate_identities"), path);
+    let single_recipient = fields
+        .get("single_recipient")
+        .and_then(|field| decoder.flag(&field))
+        .unwrap_or(false);
+    let mut distinct = generate_identities.clone();
+    distinct.sort();
+    distinct.dedup();
+    if distinct.len() < generate_identities.len() {
+        decoder.error_at_key(
+            &fields.whole,
+            "two identities would be written to the same file",
+            None,
+        );
+    }
+    let wanted = if single_recipient { 1 } else { 2 };
+    if written_items(fields.get("generate_identities").as_ref()) + recipients_written < wanted {
+        let message = "a repository that loses its only key is lost: `create` needs two recipients or identities";
+        let help = "add to `recipients` or `create.generate_identities`, or accept the risk with `single_recipient: true`";
+        decoder.error_at_key(&fields.whole, message, Some(help.to_owned()));
+    }
+    Some(Creation {
+        generate_identities,
+        single_recipient,
+    })
+}
+
+/// How many items a list has in the file. Bad ones were reported, and are not missing as well.
+fn written_items(field: Option<&Field<'_>>) -> usize {
+    match field.map(|field| &field.node.value) {
+        Some(Value::List(items)) => items.len(),
+        _ => 0,
+    }
+}
+
+/// A path, relative to the policy file.
+pub(crate) fn path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<PathBuf> {
+    let text = decoder.text(field)?;
+    if text.contains("://") {
+        let message = format!(
+            "expected a path on this host, found {}",
+            quoted(text.split("://").next().unwrap_or(""))
+        );
+        decoder.report.hide(field.node.mark);
+        decoder.error_with(
+            field,
+            message,
+            Some("URLs are not supported here by this version".to_owned()),
+        );
+        return None;
+    }
+    Some(paths::resolve(decoder.base, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signer_key_is_shown_as_it_is_written() {
+        let mut bytes = [0xab; 32];
+        bytes[0] = 1;
+        assert_eq!(
+            SignerKey(bytes).to_string(),
+            format!("01{}", "ab".repeat(31))
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! Secrets are named in a policy and read only when they are used, so a policy can be checked where they are absent.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// Where secrets come from. The contract: a call reads the present value each time and keeps nothing.
+pub trait Environment {
+    /// The value of an environment variable; `None` when it is unset or not Unicode.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The whole text of a file.
+    ///
+    /// # Errors
+    /// Whatever the file system says; `InvalidData` when the file is not UTF-8.
+    fn read_file(&self, path: &Path) -> io::Result<String>;
+}
+
+/// The environment variables and the file system of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+/// A secret's value. It is wiped from memory when dropped, and cannot be printed by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretString(Zeroizing<String>);
+
+impl SecretString {
+    /// Takes ownership of a secret.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+
+    /// The secret itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretString {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SecretString(***)")
+    }
+}
+
+/// Why a secret could not be had. No variant holds any part of a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// The environment variable is not there.
+    #[error("the environment variable `{name}` is not set")]
+    VariableMissing {
+        /// The variable.
+        name: String,
+    },
+    /// The file could not be read.
+    #[error("cannot read the secret file {}", path.display())]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The variable or file is there but holds nothing, which is never what was meant.
+    #[error("the secret in {place} is empty")]
+    Empty {
+        /// The variable or file.
+        place: String,
+    },
+}
+
+impl SecretError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::VariableMissing { name } => {
+                format!("set `{name}` for the process that runs this policy")
+            }
+            Self::FileUnreadable { path, .. } => {
+                format!(
+                    "check that {} exists and may be read by this user",
+                    path.display()
+                )
+            }
+            Self::Empty { place } => format!("put the secret into {place}"),
+        }
+    }
+}
+
+/// A value that may be secret, as the policy names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRef {
+    /// `${env:NAME}`
+    Env(String),
+    /// `file:PATH`, resolved against the policy file's folder. One line end at the end of the file is not part of it.
+    File(PathBuf),
+    /// The value itself, allowed only where its name does not look like a secret's.
+    Literal(String),
+}
+
+impl SecretRef {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// When the variable or file is missing or empty. A literal never fails.
+    pub fn resolve(&self, environment: &impl Environment) -> Result<SecretString, SecretError> {
+        match self {
+            Self::Env(name) => variable(environment, name).map(SecretString::new),
+            Self::File(path) => read(environment, path),
+            Self::Literal(value) => Ok(SecretString::new(value.clone())),
+        }
+    }
+}
+
+/// Where the identity file for reading lies. Only the file's name is ever taken from here, not its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentityRef {
+    /// `${env:NAME}`: the variable's value is the path of the identity file.
+    Env(String),
+    /// `file:PATH`, resolved against the policy file's folder.
+    File(PathBuf),
+}
+
+impl IdentityRef {
+    /// The path of the identity file.
+    ///
+    /// # Errors
+    /// When the environment variable is missing or empty.
+    pub fn path(&self, environment: &impl Environment) -> Result<PathBuf, SecretError> {
+        match self {
+            Self::Env(name) => variable(environment, name).map(PathBuf::from),
+            Self::File(path) => Ok(path.clone()),
+        }
+    }
+}
+
+fn variable(environment: &impl Environment, name: &str) -> Result<String, SecretError> {
+    let value = environment
+        .variable(name)
+        .ok_or_else(|| SecretError::VariableMissing {
+            name: name.to_owned(),
+        })?;
+    if value.is_empty() {
+        return Err(SecretError::Empty {
+            place: format!("the environment variable `{name}`"),
+        });
+    }
+    Ok(value)
+}
+
+fn read(environment: &impl Environment, path: &Path) -> Result<SecretString, SecretError> {
+    let unreadable = |source| SecretError::FileUnreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let text = Zeroizing::new(environment.read_file(path).map_err(unreadable)?);
+    // Editors and `echo` end a file with a line end that nobody means to be part of a password.
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    if value.is_empty() {
+        return Err(SecretError::Empty {
+            place: format!("the file {}", path.display()),
+        });
+    }
+    Ok(SecretString::new(value.to_owned()))
+}
+
+/// A reference as written, before its path is resolved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written<'a> {
+    Env(&'a str),
+    File(&'a str),
+    /// No reference at all.
+    Plain,
+    /// Something that was meant to be a reference.
+    Malformed(&'static str),
+}
+
+/// Recognises `${env:NAME}` and `file:PATH`.
+pub(crate) fn written(text: &str) -> Written<'_> {
+    if let Some(path) = text.strip_prefix("file:") {
+        return match path {
+            "" => Written::Malformed("`file:` needs a path after it"),
+            _ if path.starts_with("//") => {
+                Written::Malformed("write `file:PATH`, without slashes of a URL")
+            }
+            _ => Written::File(path),
+        };
+    }
+    if let Some(name) = text
+        .strip_prefix("${env:")
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
+        return if is_variable_name(name) {
+            Written::Env(name)
+        } else {
+            Written::Malformed(
+                "the name of an environment variable has letters, digits and `_` only",
+            )
+        };
+    }
+    if text.contains("${") {
+        return Written::Malformed("a reference `${env:NAME}` must be the whole value");
+    }
+    Written::Plain
+}
+
+/// Whether a shell would take this as the name of a variable.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether a variable of this name usually holds a secret.
+pub(crate) fn looks_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "key", "credential"]
+        .iter()
+        .any(|word| lower.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Environment for Fixed {
+        fn variable(&self, name: &str) -> Option<String> {
+            match name {
+                "SET" => Some("hunter2".to_owned()),
+                "EMPTY" => Some(String::new()),
+                _ => None,
+            }
+        }
+
+        fn read_file(&self, path: &Path) -> io::Result<String> {
+            match path.to_str() {
+                Some("/with-line-end") => Ok("a b\r\n".to_owned()),
+                Some("/empty") => Ok("\n".to_owned()),
+                _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+            }
+        }
+    }
+
+    #[test]
+    fn references_are_resolved_on_demand() {
+        let value = |reference: SecretRef| {
+            reference
+                .resolve(&Fixed)
+                .map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(value(SecretRef::Env("SET".into())).unwrap(), "hunter2");
+        assert_eq!(
+            value(SecretRef::File("/with-line-end".into())).unwrap(),
+            "a b"
+        );
+        assert_eq!(value(SecretRef::Literal("x".into())).unwrap(), "x");
+    }
+
+    #[test]
+    fn a_missing_secret_is_named_without_its_value() {
+        let message = |reference: SecretRef| reference.resolve(&Fixed).unwrap_err().to_string();
+        assert_eq!(
+            message(SecretRef::Env("UNSET".into())),
+            "the environment variable `UNSET` is not set"
+        );
+        assert_eq!(
+            message(SecretRef::Env("EMPTY".into())),
+            "the secret in the environment variable `EMPTY` is empty"
+        );
+        assert_eq!(
+            message(SecretRef::File("/none".into())),
+            "cannot read the secret file /none"
+        );
+        assert_eq!(
+            message(SecretRef::File("/empty".into())),
+            "the secret in the file /empty is empty"
+        );
+    }
+
+    #[test]
+    fn debug_output_hides_the_secret() {
+        assert_eq!(
+            format!("{:?}", SecretString::new("hunter2".into())),
+            "SecretString(***)"
+        );
+    }
+
+    #[test]
+    fn a_reference_is_the_whole_value_or_an_error() {
+        assert_eq!(written("${env:A_1}"), Written::Env("A_1"));
+        assert_eq!(written("file:a/b"), Written::File("a/b"));
+        assert_eq!(written("plain"), Written::Plain);
+        for bad in [
+            "x${env:A}",
+            "${env:A}x",
+            "${env:}",
+            "${env:1A}",
+            "${A}",
+            "file:",
+            "file:///x",
+        ] {
+            assert!(matches!(written(bad), Written::Malformed(_)), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A set of policies: one file, or a folder of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::document::TEXT_BYTES_MAX;
+use crate::error::{PolicyError, PolicyErrors, PolicyWarning};
+use crate::names::nearest;
+use crate::policy::{self, Policy};
+
+/// Policies that were read and found good, sorted by file. Their names differ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicySet {
+    policies: Vec<Policy>,
+    warnings: Vec<PolicyWarning>,
+}
+
+impl PolicySet {
+    /// Reads a file, or every `*.yaml` and `*.yml` in a folder (but not in folders below it). Nothing but the policy
+    /// files is read: no secret has to be there.
+    ///
+    /// # Errors
+    /// Everything that is wrong in all of the files, when anything is.
+    pub fn load(path: &Path) -> Result<Self, PolicyErrors> {
+        let files = if path.is_dir() {
+            files_in(path)?
+        } else {
+            vec![path.to_owned()]
+        };
+        let mut texts = Vec::with_capacity(files.len());
+        let mut errors = Vec::new();
+        for file in files {
+            match read(&file) {
+                Ok(text) => texts.push((file, text)),
+                Err(found) => errors.extend(found.iter().cloned()),
+            }
+        }
+        let texts = texts
+            .iter()
+            .map(|(file, text)| (file.as_path(), text.as_str()));
+        Self::decode_all(texts, errors)
+    }
+
+    /// Reads policies from texts, each with the path of the file that it stands for. Nothing is read from disk.
+    ///
+    /// # Errors
+    /// As [`PolicySet::load`].
+    pub fn parse<'a>(
+        texts: impl IntoIterator<Item = (&'a Path, &'a str)>,
+    ) -> Result<Self, PolicyErrors> {
+        Self::decode_all(texts, Vec::new())
+    }
+
+    fn decode_all<'a>(
+        texts: impl IntoIterator<Item = (&'a Path, &'a str)>,
+        mut errors: Vec<PolicyError>,
+    ) -> Result<Self, PolicyErrors> {
+        let (mut policies, mut warnings) = (Vec::new(), Vec::new());
+        let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for (file, text) in texts {
+            match decode(file, text) {
+                Ok((policy, more)) => {
+                    if let Some(first) = seen.get(&policy.name) {
+                        let message = format!(
+                            "the policy name `{}` is already used by {}",
+                            policy.name,
+                            first.display()
+                        );
+                        let suggestion = Some("give one of them another `name:`".to_owned());
+                        errors.push(PolicyError {
+                            suggestion,
+                            ..PolicyError::of_file(file, message)
+                        });
+                    }
+                    seen.entry(policy.name.clone())
+                        .or_insert_with(|| file.to_owned());
+                    policies.push(policy);
+                    warnings.extend(more);
+                }
+                Err(found) => errors.extend(found.iter().cloned()),
+            }
+        }
+        PolicyErrors::check(errors)?;
+        Ok(Self { policies, warnings })
+    }
+
+    /// The policies, sorted by file.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// The policy with this name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// What is allowed but unwise.
+    #[must_use]
+    pub fn warnings(&self) -> &[PolicyWarning] {
+        &self.warnings
+    }
+}
+
+fn decode(file: &Path, text: &str) -> Result<(Policy, Vec<PolicyWarning>), PolicyErrors> {
+    let absolute = std::path::absolute(file).map_err(|error| {
+        PolicyError::of_file(file, format!("the path cannot be made absolute: {error}"))
+    })?;
+    policy::decode(file, &crate::paths::normalise(&absolute), text)
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
+    let unreadable = |error: std::io::Error| {
+        PolicyError::of_file(folder, format!("cannot read this folder: {error}"))
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_policy = path
+            .extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml");
+        if is_policy && !hidden && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        let message = "this folder holds no policy (`*.yaml` or `*.yml`)".to_owned();
+        return Err(PolicyError::of_file(folder, message).into());
+    }
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<String, PolicyErrors> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file);
+    // One byte more than allowed, so that a larger file is seen to be larger and is not read whole.
+    let limit = u64::try_from(TEXT_BYTES_MAX)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let read = opened.and_then(|opened| opened.take(limit).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let mut error = PolicyError::of_file(file, format!("cannot read this file: {error}"));
+        error.suggestion = near_file(file).map(|name| format!("did you mean `{name}`?"));
+        return Err(error.into());
+    }
+    if bytes.len() > TEXT_BYTES_MAX {
+        let message = format!("the file is larger than {} KiB", TEXT_BYTES_MAX / 1024);
+        return Err(PolicyError::of_file(file, message).into());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        not_text(file, error.as_bytes().get(..valid).unwrap_or_default()).into()
+    })
+}
+
+/// Points behind the part of the file that is text.
+fn not_text(file: &Path, valid: &[u8]) -> PolicyError {
+    let valid = String::from_utf8_lossy(valid);
+    let mut error = PolicyError::of_file(file, "the file is not UTF-8 text".to_owned());
+    error.line = valid.matches('\n').count() + 1;
+    error.column = valid
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    error
+}
+
+/// A file in the same folder with nearly the same name.
+fn near_file(file: &Path) -> Option<String> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let names: Vec<String> = std::fs::read_dir(folder.unwrap_or(Path::new(".")))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    nearest(
+        file.file_name()?.to_str()?,
+        names.iter().map(String::as_str),
+    )
+    .map(str::to_owned)
+}

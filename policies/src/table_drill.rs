@@ -1,0 +1,110 @@
+//! The part of the table of keys that describes drills.
+
+use crate::table::{Key, Object, Shape, key, object};
+
+/// The kinds of entry that a check can ask for.
+pub(crate) const KINDS: &[&str] = &["file", "directory", "symlink"];
+
+/// `drills.NAME`
+pub(crate) static DRILL: Object = object(
+    "a drill",
+    &[
+        key(
+            "source",
+            Shape::Name,
+            "The source whose newest snapshot is restored.",
+        )
+        .required(),
+        key(
+            "repository",
+            Shape::Name,
+            "The repository to restore from. Default: the source's, when it has exactly one.",
+        ),
+        key(
+            "snapshot_first",
+            Shape::Flag,
+            "Take a snapshot of the source before restoring. Default: false.",
+        ),
+        key(
+            "identity",
+            Shape::Identity,
+            "The identity file for reading, instead of the repository's.",
+        )
+        .example("\"file:keys/recovery-1.txt\""),
+        key(
+            "checks",
+            Shape::List(&Shape::Object(&CHECK)),
+            "What must be true of the restored data.",
+        ),
+        key(
+            "budget",
+            Shape::Object(&BUDGET),
+            "How long the restore may take and how old the data may be.",
+        ),
+    ],
+);
+
+/// `drills.NAME.checks[]`
+pub(crate) static CHECK: Object = Object {
+    title: "a check",
+    keys: CHECK_KEYS,
+    exactly_one_of: &[],
+    at_least_one_of: EXPECTATIONS,
+    refused: &[(
+        "json",
+        "the key for a place in a JSON file is `json_pointer`, with a value like `/serial`",
+    )],
+};
+
+/// The keys of a check that expect something.
+const EXPECTATIONS: &[&str] = &[
+    "exists",
+    "kind",
+    "contains",
+    "matches",
+    "count_at_least",
+    "mode",
+    "size_at_least",
+    "sha256",
+    "json_pointer",
+];
+
+static CHECK_KEYS: &[Key] = &[
+    key("path", Shape::Text, "The entry, relative to what was restored. May be a glob: `*` stays within a folder, `**` does not. What is expected must then hold for every entry that matches, and at least one must.")
+        .required()
+        .example("\"jobs/*/config.xml\""),
+    key("exists", Shape::Flag, "Whether the entry must be there. `false` stands alone."),
+    key("kind", Shape::Word(KINDS), "What the entry must be."),
+    key("contains", Shape::Text, "Text that the file must contain."),
+    key("matches", Shape::Text, "A regular expression that must match in the file. `^` and `$` are the ends of a line.")
+        .example("\"^done$\""),
+    key("count_at_least", Shape::Count, "How many entries must match `path`, at least."),
+    key("mode", Shape::Mode, "The entry's permission bits, in octal.").example("\"0600\""),
+    key("size_at_least", Shape::Size, "The size of the file, at least.").example("\"10MiB\""),
+    key("sha256", Shape::Hex64, "The SHA-256 of the file: 64 hexadecimal digits."),
+    key("json_pointer", Shape::Text, "A place in a JSON file, as in RFC 6901. `equals` says what must stand there.")
+        .example("\"/serial\""),
+    key("equals", Shape::Scalar, "What must stand at `json_pointer`.").example("3"),
+];
+
+/// `drills.NAME.budget`
+pub(crate) static BUDGET: Object = Object {
+    title: "`budget`",
+    keys: &[
+        key(
+            "recovery_time",
+            Shape::Duration,
+            "How long the restore may take.",
+        )
+        .example("\"5m\""),
+        key(
+            "data_loss",
+            Shape::Duration,
+            "How old the restored data may be.",
+        )
+        .example("\"26h\""),
+    ],
+    exactly_one_of: &[],
+    at_least_one_of: &["recovery_time", "data_loss"],
+    refused: &[],
+};

@@ -1,0 +1,478 @@
+//! Bad files: each mistake is found at its exact place and named in these exact words.
+
+use super::{BASE, errors, parse};
+
+/// Text after [`BASE`] (which has five lines) and the only error in it.
+fn check(cases: &[(&str, &str)]) {
+    for (added, expected) in cases {
+        assert_eq!(errors(&format!("{BASE}{added}")), [*expected], "{added}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_errors_at_the_key() {
+    check(&[
+        (
+            "  j: {volume: {path: a, exlude: [x]}}\n",
+            "6:25 unknown key `exlude` in `volume`",
+        ),
+        ("drill: {}\n", "6:1 unknown key `drill` in a policy"),
+        (
+            "  ü: 1\n",
+            "6:3 `ü` is not a name; names have letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)",
+        ),
+        (
+            "  \"é\\u0020\": {volume: {path: a}}\n",
+            "6:3 `é ` is not a name; names have letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)",
+        ),
+    ]);
+}
+
+#[test]
+fn keys_given_twice_are_errors_at_the_second() {
+    check(&[
+        (
+            "version: 1\n",
+            "6:1 the key `version` was already given on line 1",
+        ),
+        (
+            "  etc: {volume: {path: /a}}\n",
+            "6:3 the key `etc` was already given on line 5",
+        ),
+    ]);
+}
+
+#[test]
+fn a_source_is_exactly_one_kind() {
+    check(&[
+        (
+            "  a: {tags: {x: y}}\n",
+            "6:3 a source needs exactly one of `volume`, `tfstate` and `command`; found none",
+        ),
+        (
+            "  a: {volume: {path: x}, tfstate: {path: y}}\n",
+            "6:3 a source needs exactly one of `volume`, `tfstate` and `command`; found `volume` and `tfstate`",
+        ),
+        (
+            "  a: {mysql: {url: x}}\n",
+            "6:7 `mysql` sources are not supported by this version of reprise yet",
+        ),
+        ("  a: {volume: {}}\n", "6:7 `volume` needs the key `path`"),
+        ("  a: {volume: }\n", "6:7 expected a mapping, found nothing"),
+        (
+            "  a: {volume: /etc}\n",
+            "6:15 expected a mapping, found a single value",
+        ),
+    ]);
+}
+
+#[test]
+fn source_values_are_checked_in_place() {
+    check(&[
+        (
+            "  a: {volume: {path: x, one_file_system: yes}}\n",
+            "6:42 expected `true` or `false`, found `yes`",
+        ),
+        (
+            "  a: {volume: {path: x, exclude: ['[a']}}\n",
+            "6:35 `[a` is not a valid pattern: unclosed character class; missing ']'",
+        ),
+        (
+            "  a: {volume: {path: x, exclude: []}}\n",
+            "6:34 the list is empty; remove the key or add an item",
+        ),
+        (
+            "  a: {tfstate: {path: \"https://u:p@h/x\"}}\n",
+            "6:23 expected a path on this host, found `https`",
+        ),
+        ("  a: {tfstate: {path: ''}}\n", "6:23 the text is empty"),
+        (
+            "  a: {tfstate: {path: x}, shrink_alarm: 50}\n",
+            "6:41 `50` has no unit; write for example `50%`",
+        ),
+        (
+            "  a: {tfstate: {path: x}, shrink_alarm: 100%}\n",
+            "6:41 100% would alarm always or never",
+        ),
+        (
+            "  a: {tfstate: {path: x}, repositories: [mian]}\n",
+            "6:42 there is no repository named `mian`",
+        ),
+        (
+            "  a: {tfstate: {path: x}, repositories: [main, main]}\n",
+            "6:48 the repository `main` is listed twice",
+        ),
+        (
+            "  a: {tfstate: {path: x}, retention: standart}\nretention: {standard: {last: 1}}\n",
+            "6:38 there is no retention named `standart`",
+        ),
+    ]);
+}
+
+#[test]
+fn commands_are_lists_without_secrets() {
+    check(&[
+        (
+            "  a: {command: {run: pg_dump app}}\n",
+            "6:22 expected a list: the program and its arguments, one item each",
+        ),
+        (
+            "  a: {command: {run: [x, '-p${env:P}']}}\n",
+            "6:26 secrets are not put into arguments",
+        ),
+        (
+            "  a: {command: {run: [x], timeout: 90}}\n",
+            "6:36 `90` has no unit; write for example `26h`",
+        ),
+        (
+            "  a: {command: {run: [x], timeout: 0s}}\n",
+            "6:36 a duration of zero means nothing here",
+        ),
+        (
+            "  a: {command: {run: [x], env: {PGPASSWORD: hunter2}}}\n",
+            "6:45 `PGPASSWORD` looks like a secret, which a policy must not contain",
+        ),
+        (
+            "  a: {command: {run: [x], env: {A: 'x${env:B}'}}}\n",
+            "6:36 a reference `${env:NAME}` must be the whole value",
+        ),
+        (
+            "  a: {command: {run: [x], env: {1A: x}}}\n",
+            "6:33 `1A` is not a name; names have letters, digits and `_` (not first a digit)",
+        ),
+    ]);
+}
+
+#[test]
+fn retention_needs_a_rule_and_no_zero() {
+    check(&[
+        (
+            "retention: {a: {}}\n",
+            "6:13 a set of retention rules needs at least one of `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly` and `within`",
+        ),
+        (
+            "retention: {a: {daily: 0}}\n",
+            "6:24 expected a whole number from 1 to 4294967295, found `0`",
+        ),
+        (
+            "retention: {a: {daily: -1}}\n",
+            "6:24 expected a whole number from 1 to 4294967295, found `-1`",
+        ),
+        (
+            "retention: {a: {within: soon}}\n",
+            "6:25 `soon` does not begin with a whole number; write for example `26h`",
+        ),
+    ]);
+}
+
+#[test]
+fn drills_refer_to_what_exists() {
+    check(&[
+        (
+            "drills: {d: {source: ect}}\n",
+            "6:22 there is no source named `ect`",
+        ),
+        (
+            "drills: {d: {source: etc, repository: other}}\n",
+            "6:39 there is no repository named `other`",
+        ),
+        (
+            "drills: {d: {source: etc, budget: {}}}\n",
+            "6:27 `budget` needs at least one of `recovery_time` and `data_loss`",
+        ),
+        (
+            "drills: {d: {source: etc, identity: AGE-SECRET-KEY-1XYZ}}\n",
+            "6:37 an identity is named, not written here",
+        ),
+    ]);
+}
+
+#[test]
+fn checks_are_checked() {
+    let check_of = |check: &str| {
+        errors(&format!(
+            "{BASE}drills: {{d: {{source: etc, checks: [\n{check}]}}}}\n"
+        ))
+    };
+    for (text, expected) in [
+        ("{path: a}", "7:1 a check needs at least one of"),
+        (
+            "{path: /a, exists: true}",
+            "7:8 the path is relative to what was restored, without `..`",
+        ),
+        (
+            "{path: a/../b, exists: true}",
+            "7:8 the path is relative to what was restored, without `..`",
+        ),
+        (
+            "{path: '[', exists: true}",
+            "7:8 `[` is not a valid glob: unclosed character class; missing ']'",
+        ),
+        (
+            "{path: a, matches: '('}",
+            "7:20 `(` is not a valid regular expression: unclosed group",
+        ),
+        (
+            "{path: a, mode: '0888'}",
+            "7:17 `0888` is not a mode; write three or four octal digits, like \"0600\"",
+        ),
+        (
+            "{path: a, kind: dir}",
+            "7:17 `dir` is not a kind of entry; the kinds are `file`, `directory` and `symlink`",
+        ),
+        (
+            "{path: a, sha256: abc}",
+            "7:19 expected 64 hexadecimal digits, found `abc`",
+        ),
+        (
+            "{path: a, size_at_least: 1 foot}",
+            "7:26 `foot` is not a unit here",
+        ),
+        (
+            "{path: a, json_pointer: .serial, equals: 3}",
+            "7:25 `.serial` is not a JSON pointer",
+        ),
+        (
+            "{path: a, json_pointer: /serial}",
+            "7:11 `json_pointer` needs `equals` beside it",
+        ),
+        (
+            "{path: a, exists: true, equals: 1}",
+            "7:25 `equals` needs `json_pointer` beside it",
+        ),
+        (
+            "{path: a, exists: false, mode: 600}",
+            "7:19 what must not exist can have no other expectations",
+        ),
+    ] {
+        let found = check_of(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(expected),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn repositories_are_checked() {
+    for (repository, expected) in [
+        ("{}", "3:3 a repository needs the key `url`"),
+        (
+            "{url: 'ftp://h/x'}",
+            "3:15 `ftp` is not a scheme of repositories; they are `file`, `s3` and `azure`, or a plain path",
+        ),
+        (
+            "{url: 's3://u:hunter2@b'}",
+            "3:15 the URL contains credentials, which do not belong into a policy file",
+        ),
+        (
+            "{url: x, signers: [12]}",
+            "3:28 expected 64 hexadecimal digits, found `12`",
+        ),
+        (
+            "{url: x, recipients: [bob]}",
+            "3:31 `bob` is not a public key that age knows",
+        ),
+        (
+            "{url: x, recipients: [AGE-SECRET-KEY-1AB]}",
+            "3:31 this is a secret key; a recipient is a public one",
+        ),
+        (
+            "{url: x, create: {generate_identities: [a]}}",
+            "3:18 a repository that loses its only key is lost: `create` needs two recipients or identities",
+        ),
+        (
+            "{url: x, recipients: [bob], create: {generate_identities: [a]}}",
+            "3:31 `bob` is not a public key that age knows",
+        ),
+        (
+            "{url: x, create: {}}",
+            "3:18 a repository that loses its only key is lost: `create` needs two recipients or identities",
+        ),
+        (
+            "{url: x, create: {generate_identities: [a, ./a], single_recipient: true}}",
+            "3:18 two identities would be written to the same file",
+        ),
+    ] {
+        let text = BASE.replace("{url: ./repo}", repository);
+        assert_eq!(errors(&text), [expected], "{repository}");
+    }
+}
+
+#[test]
+fn with_several_repositories_a_source_must_say_which() {
+    let text = BASE.replace("  main: {url: ./repo}\n", "  a: {url: x}\n  b: {url: y}\n");
+    assert_eq!(
+        errors(&text),
+        ["6:3 there are several repositories (`a` and `b`); this source must say which"]
+    );
+}
+
+#[test]
+fn the_document_itself_is_checked() {
+    for (text, expected) in [
+        ("", vec!["1:1 the file is empty"]),
+        ("[]", vec!["1:1 expected a mapping, found a list"]),
+        (
+            "version: 2\nwhatever: 1\n",
+            vec!["1:10 version `2` is not supported; this reprise reads version 1"],
+        ),
+        (
+            "version: 1\nrepositories: {}\nsources: {}\n",
+            vec![
+                "2:15 `repositories` is empty; a policy needs at least one",
+                "3:10 `sources` is empty; a policy needs at least one",
+            ],
+        ),
+        (
+            "{}",
+            vec![
+                "1:1 a policy needs the key `repositories`",
+                "1:1 a policy needs the key `sources`",
+                "1:1 a policy needs the key `version`",
+            ],
+        ),
+    ] {
+        assert_eq!(errors(text), expected, "{text}");
+    }
+    check(&[
+        (
+            "time_zone: Europe/Pari\n",
+            "6:12 `Europe/Pari` is not an IANA time zone",
+        ),
+        (
+            "name: a/b\n",
+            "6:7 `a/b` is not a name; names have letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)",
+        ),
+        (
+            "<<: {a: b}\n",
+            "6:1 merge keys (`<<`) are not supported; write the keys out",
+        ),
+    ]);
+}
+
+#[test]
+fn a_syntax_error_has_its_place() {
+    let found = parse("version: 1\nsources:\n  a: [x\n  b: y\n").unwrap_err();
+    let error = found.iter().next().unwrap();
+    assert!(error.line >= 3 && error.column >= 1, "{error}");
+    assert!(
+        error.message.starts_with("this is not valid YAML: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_forgotten_colon_is_explained() {
+    let text = "version: 1\nname x\nsources: y\n";
+    assert_eq!(
+        errors(text),
+        ["3:1 this is not valid YAML: a key without its `:` ends before this place"]
+    );
+}
+
+#[test]
+fn independent_mistakes_are_all_found_in_one_pass() {
+    let text = "\
+version: 1
+repositories: {main: {url: 'ftp://x'}}
+sources:
+  a: {volume: {pth: x}, repositories: [main]}
+  b: {tfstate: {path: y}, retention: nightly}
+retention: {daily: {dayly: 7}}
+drills: {d: {source: c}}
+";
+    let places: Vec<_> = parse(text)
+        .unwrap_err()
+        .iter()
+        .map(|error| (error.line, error.column))
+        .collect();
+    assert_eq!(
+        places,
+        [(2, 28), (4, 7), (4, 16), (5, 38), (6, 13), (6, 21), (7, 22)]
+    );
+}
+
+#[test]
+fn a_message_shows_the_line_the_caret_and_the_nearest_name() {
+    let found = parse(&format!(
+        "{BASE}  j: {{volume: {{path: a, exlude: [x]}}}}\n"
+    ))
+    .unwrap_err();
+    let expected = "\
+/policies/test.yaml:6:25: unknown key `exlude` in `volume`
+  6 |   j: {volume: {path: a, exlude: [x]}}
+    |                         ^^^^^^
+help: did you mean `exclude`?";
+    assert_eq!(found.to_string(), expected);
+    assert_eq!(found.iter().next().unwrap().path, "sources.j.volume.exlude");
+}
+
+#[test]
+fn suggestions_name_what_was_meant() {
+    let suggestion = |added: &str| {
+        let found = parse(&format!("{BASE}{added}")).unwrap_err();
+        found
+            .iter()
+            .next()
+            .unwrap()
+            .suggestion
+            .clone()
+            .unwrap_or_default()
+    };
+    for (added, expected) in [
+        (
+            "  a: {tfstate: {path: x}, retention: standart}\nretention: {standard: {last: 1}}\n",
+            "did you mean `standard`?",
+        ),
+        (
+            "  a: {tfstate: {path: x}, retention: x}\n",
+            "this policy defines no retention",
+        ),
+        ("time_zone: Europe/Pari\n", "did you mean `Europe/Paris`?"),
+        ("time_zone: europe/paris\n", "did you mean `Europe/Paris`?"),
+        (
+            "drills: {d: {source: etc, checks: [{path: a, json_pointer: .a.b, equals: 1}]}}\n",
+            "did you mean `/a/b`?",
+        ),
+        (
+            "drills: {d: {source: etc, checks: [{path: a, kind: directry}]}}\n",
+            "did you mean `directory`?",
+        ),
+        (
+            "  a: {command: {run: [x], env: {API_TOKEN: abc}}}\n",
+            "write `${env:API_TOKEN}` to take it from the environment, or `file:PATH`",
+        ),
+    ] {
+        assert_eq!(suggestion(added), expected, "{added}");
+    }
+}
+
+#[test]
+fn a_secret_is_never_shown_even_by_another_error_on_its_line() {
+    for text in [
+        format!("{BASE}  a: {{command: {{run: [x], env: {{PGPASSWORD: hunter2}}, timeout: x}}}}\n"),
+        format!("{BASE}  a: {{command: {{run: [x], env: {{api_token: hunter2}}, timeout: x}}}}\n"),
+        format!(
+            "{BASE}  a: {{command: {{run: [x], env: {{API_KEY: \"hunter2\\\n      ${{env:x\"}}, timeout: x}}}}\n"
+        ),
+        BASE.replace("./repo", "'s3://u:hunter2@b/x'"),
+        BASE.replace("./repo", "x, recipients: [AGE-SECRET-KEY-1hunter2]"),
+        BASE.replace("./repo", "x, identity: AGE-SECRET-KEY-1hunter2"),
+        format!("{BASE}  a: {{tfstate: {{path: 'https://u:hunter2@h/x'}}}}\n"),
+        format!("{BASE}  a: {{command: {{env: {{PGPASSWORD: hunter2 ]\n"),
+    ] {
+        let shown = parse(&text).unwrap_err().to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_flood_of_errors_is_cut_and_counted() {
+    let text = (0..300).fold(BASE.to_owned(), |text, index| {
+        text + &format!("x{index}: 1\n")
+    });
+    let found = parse(&text).unwrap_err();
+    assert_eq!(found.len(), 101);
+    assert!(found.to_string().ends_with("200 more errors are not shown"));
+}

@@ -1,0 +1,214 @@
+//! Good files: what they mean, and which source or drill an argument names.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{BASE, parse};
+use crate::{Expectation, IdentityRef, PolicySet, SecretRef, SourceKind};
+
+#[test]
+fn defaults_are_what_the_manual_says() {
+    let set = parse(BASE).unwrap();
+    let policy = set.policy("test").unwrap();
+    assert_eq!(policy.base_dir, Path::new("/policies"));
+    assert_eq!(policy.time_zone, crate::Tz::UTC);
+    assert_eq!(
+        policy.repositories["main"].url.directory(),
+        Some(Path::new("/policies/repo"))
+    );
+    let source = &policy.sources["etc"];
+    assert_eq!(source.repositories, ["main"]);
+    assert_eq!(source.shrink_alarm.map(crate::Percent::get), Some(50));
+    assert_eq!(source.retention, None);
+}
+
+#[test]
+fn every_value_arrives() {
+    let text = "\
+version: 1
+time_zone: Europe/Paris
+repositories:
+  main: {url: s3://b/p, identity: \"${env:IDENTITY}\"}
+sources:
+  dump:
+    command: {run: [pg_dump, '', 1.10], env: {PGPASSWORD: 'file:../pw', PGUSER: app, DEBUG: true, E: ''}, timeout: 2h}
+    retention: standard
+    shrink_alarm: off
+retention: {standard: {last: 3, within: 14d}}
+drills:
+  d:
+    source: dump
+    checks:
+      - {path: a, json_pointer: /serial, equals: 3}
+      - {path: a, json_pointer: /name, equals: '3'}
+      - {path: a, mode: 0640, size_at_least: 1KiB}
+    budget: {data_loss: 26h}
+";
+    let set = parse(text).unwrap();
+    let policy = &set.policies()[0];
+    let source = &policy.sources["dump"];
+    let SourceKind::Command(command) = &source.kind else {
+        panic!("not a command")
+    };
+    assert_eq!(command.run, ["pg_dump", "", "1.10"]);
+    assert_eq!(command.env["PGPASSWORD"], SecretRef::File("/pw".into()));
+    assert_eq!(command.env["DEBUG"], SecretRef::Literal("true".into()));
+    assert_eq!(command.env["E"], SecretRef::Literal(String::new()));
+    assert_eq!(command.timeout, Some(Duration::from_secs(7200)));
+    assert_eq!(source.shrink_alarm, None);
+    assert_eq!(source.retention.as_ref(), policy.retention.get("standard"));
+    let drill = &policy.drills["d"];
+    assert_eq!(
+        drill.identity,
+        Some(IdentityRef::Env("IDENTITY".into())),
+        "the repository's serves"
+    );
+    assert_eq!(drill.repository, "main");
+    let expectations: Vec<_> = drill
+        .checks
+        .iter()
+        .flat_map(|check| &check.expectations)
+        .collect();
+    assert_eq!(
+        expectations[0],
+        &Expectation::Json {
+            pointer: "/serial".into(),
+            equals: json!(3)
+        }
+    );
+    assert_eq!(
+        expectations[1],
+        &Expectation::Json {
+            pointer: "/name".into(),
+            equals: json!("3")
+        }
+    );
+    assert_eq!(
+        expectations[2..],
+        [&Expectation::Mode(0o640), &Expectation::SizeAtLeast(1024)]
+    );
+}
+
+#[test]
+fn an_alias_repeats_a_value() {
+    let text = format!(
+        "{BASE}  a: {{tfstate: {{path: x}}, tags: &t {{env: prod}}}}\n  b: {{tfstate: {{path: y}}, tags: *t}}\n"
+    );
+    let set = parse(&text).unwrap();
+    assert_eq!(set.policies()[0].sources["b"].tags["env"], "prod");
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_change_nothing() {
+    assert!(parse(&format!("\u{feff}{}", BASE.replace('\n', "\r\n"))).is_ok());
+}
+
+fn two() -> PolicySet {
+    let other = format!("{BASE}  db: {{tfstate: {{path: x}}}}\n");
+    PolicySet::parse([
+        (Path::new("/p/one.yaml"), BASE),
+        (Path::new("/p/two.yaml"), other.as_str()),
+    ])
+    .unwrap()
+}
+
+fn selected(set: &PolicySet, names: &[&str]) -> Result<Vec<String>, String> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let found = set
+        .select(&names)
+        .map_err(|error| format!("{error} [{}]", error.hint().unwrap_or_default()))?;
+    Ok(found
+        .iter()
+        .map(|(policy, source)| format!("{}/{}", policy.name, source.name))
+        .collect())
+}
+
+#[test]
+fn arguments_name_policies_and_sources_each_once() {
+    let set = two();
+    assert_eq!(
+        selected(&set, &[]).unwrap(),
+        ["one/etc", "two/db", "two/etc"]
+    );
+    assert_eq!(selected(&set, &["two"]).unwrap(), ["two/db", "two/etc"]);
+    assert_eq!(
+        selected(&set, &["two/etc", "two", "db"]).unwrap(),
+        ["two/etc", "two/db"]
+    );
+}
+
+#[test]
+fn arguments_that_name_nothing_are_answered_with_what_exists() {
+    let set = two();
+    for (name, expected) in [
+        (
+            "etc",
+            "`etc` is in several policies; write `one/etc` and `two/etc` []",
+        ),
+        (
+            "dbb",
+            "there is no policy or source named `dbb`; there is `one/etc`, `two/db` and `two/etc` [did you mean `db`?]",
+        ),
+        (
+            "tow/db",
+            "there is no policy named `tow`; there is `one` and `two` [did you mean `two`?]",
+        ),
+        (
+            "two/et",
+            "there is no source named `two/et`; there is `two/db` and `two/etc` [did you mean `two/etc`?]",
+        ),
+    ] {
+        assert_eq!(selected(&set, &[name]).unwrap_err(), expected);
+    }
+    assert!(set.select_drills(&["x".to_owned()]).is_err());
+    assert!(set.select_drills(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn a_folder_is_read_sorted_and_not_below() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("below")).unwrap();
+    write("b.yaml", BASE);
+    write("a.yml", BASE);
+    write("below/c.yaml", "not read");
+    write("d.txt", "not read");
+    let set = PolicySet::load(folder.path()).unwrap();
+    let names: Vec<_> = set
+        .policies()
+        .iter()
+        .map(|policy| policy.name.as_str())
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+
+    write("c.yaml", &format!("{BASE}name: a\n"));
+    let found = PolicySet::load(folder.path()).unwrap_err().to_string();
+    assert!(
+        found.contains("c.yaml: the policy name `a` is already used by") && found.contains("a.yml"),
+        "{found}"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |name: &str| {
+        PolicySet::load(&folder.path().join(name))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(message("").contains("this folder holds no policy"));
+    std::fs::write(folder.path().join("prod.yaml"), b"version: 1\na: \xff\n").unwrap();
+    assert!(
+        message("prod.yml").ends_with("help: did you mean `prod.yaml`?"),
+        "{}",
+        message("prod.yml")
+    );
+    assert!(
+        message("prod.yaml").ends_with("prod.yaml:2:4: the file is not UTF-8 text"),
+        "{}",
+        message("prod.yaml")
+    );
+}

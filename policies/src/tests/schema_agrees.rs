@@ -1,0 +1,330 @@
+//! The schema and the decoder agree: every key of the table is in the schema and is read, and nothing else is taken.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::example::example;
+use super::parse;
+use crate::document::{self, Node};
+use crate::table::{Object, POLICY, Shape};
+
+/// A correct policy in which every key of the table occurs (in several sources, since some exclude each other).
+fn full() -> Value {
+    let all_rules = json!({"last": 1, "hourly": 1, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1,
+        "within": "1d", "keep_at_least": 1});
+    json!({
+        "version": 1, "name": "full", "time_zone": "Europe/Paris",
+        "repositories": {"main": {
+            "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
+            "create": {"generate_identities": ["a"], "single_recipient": false},
+        }},
+        "sources": {
+            "a": {"volume": {"path": "p", "exclude": ["x/"], "exclude_files": ["f"], "one_file_system": true},
+                "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
+            "b": {"tfstate": {"path": "p"}, "retention": all_rules},
+            "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}},
+        },
+        "retention": {"r": all_rules},
+        "drills": {"d": {
+            "source": "a", "repository": "main", "snapshot_first": true, "identity": "file:k",
+            "budget": {"recovery_time": "1m", "data_loss": "1h"},
+            "checks": [
+                {"path": "a", "exists": true, "kind": "file", "contains": "x", "matches": "x", "count_at_least": 1,
+                    "mode": "0600", "size_at_least": 1, "sha256": "ab".repeat(32), "json_pointer": "/a", "equals": 1},
+            ],
+        }},
+    })
+}
+
+/// Every key of the table with the JSON pointers at which it stands in the full policy.
+fn places(
+    value: &Value,
+    shape: &Shape,
+    pointer: &str,
+    found: &mut Vec<(&'static str, &'static str, String)>,
+) {
+    match shape {
+        Shape::Object(object) => places_in(value, object, pointer, found),
+        Shape::NameOr(object) if value.is_object() => places_in(value, object, pointer, found),
+        Shape::Map(inner) => {
+            for (name, value) in value.as_object().unwrap() {
+                places(value, inner, &format!("{pointer}/{name}"), found);
+            }
+        }
+        Shape::List(inner) => {
+            for (index, value) in value.as_array().unwrap().iter().enumerate() {
+                places(value, inner, &format!("{pointer}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn places_in(
+    value: &Value,
+    object: &'static Object,
+    pointer: &str,
+    found: &mut Vec<(&'static str, &'static str, String)>,
+) {
+    for key in object.keys {
+        if let Some(value) = value.get(key.name) {
+            let pointer = format!("{pointer}/{}", key.name);
+            found.push((object.title, key.name, pointer.clone()));
+            places(value, &key.shape, &pointer, found);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_table_is_accepted_and_really_read() {
+    let full = full();
+    parse(&full.to_string()).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut found = Vec::new();
+    places_in(&full, &POLICY, "", &mut found);
+    let wanted: BTreeSet<_> = objects()
+        .iter()
+        .flat_map(|object| object.keys.iter().map(|key| (object.title, key.name)))
+        .collect();
+    let covered: BTreeSet<_> = found
+        .iter()
+        .map(|(object, key, _)| (*object, *key))
+        .collect();
+    assert_eq!(covered, wanted, "the full policy must have every key");
+
+    for (_, key, pointer) in &found {
+        let mut broken = full.clone();
+        // No key takes a list of lists, so a key that is read must complain.
+        *broken.pointer_mut(pointer).unwrap() = json!([[{"junk": 1}]]);
+        let path = pointer
+            .trim_start_matches('/')
+            .replace("/0/", "[0].")
+            .replace('/', ".");
+        let errors = parse(&broken.to_string()).expect_err(pointer);
+        assert!(
+            errors.iter().any(|error| error.path.starts_with(&path)),
+            "{key} at {pointer} is not read: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_not_in_the_table_is_refused_everywhere() {
+    let full = full();
+    let mut found = Vec::new();
+    places_in(&full, &POLICY, "", &mut found);
+    for (object, _, pointer) in found {
+        let parent = pointer.rsplit_once('/').unwrap().0;
+        let mut broken = full.clone();
+        broken.pointer_mut(parent).unwrap()["zzzzzz"] = json!(1);
+        let errors = parse(&broken.to_string()).expect_err(parent);
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.message == format!("unknown key `zzzzzz` in {object}")),
+            "{errors}"
+        );
+        assert!(
+            valid(&crate::schema(), &broken).is_err(),
+            "the schema takes zzzzzz in {parent}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_accepts_the_full_policy_and_the_example() {
+    valid(&crate::schema(), &full()).unwrap();
+    let text = std::fs::read_to_string(example()).unwrap();
+    let document = document::parse(&text).unwrap();
+    valid(&crate::schema(), &to_json(&document.root)).unwrap();
+}
+
+#[test]
+fn every_key_in_the_schema_is_described_and_every_example_is_valid() {
+    fn visit(schema: &Value) {
+        for (name, property) in schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            assert!(
+                property["description"]
+                    .as_str()
+                    .is_some_and(|text| text.ends_with('.')),
+                "{name}"
+            );
+            for example in property
+                .get("examples")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                valid(property, example).unwrap();
+            }
+        }
+        match schema {
+            Value::Object(members) => members.values().for_each(visit),
+            Value::Array(items) => items.iter().for_each(visit),
+            _ => {}
+        }
+    }
+    visit(&crate::schema());
+}
+
+#[test]
+fn every_example_in_the_table_is_json() {
+    let (mut found, mut examples) = (Vec::new(), 0);
+    places_in(&full(), &POLICY, "", &mut found);
+    for (object, key, _) in found {
+        let key = objects()
+            .into_iter()
+            .find(|other| other.title == object)
+            .and_then(|object| object.key(key))
+            .unwrap();
+        if let Some(text) = key.example {
+            serde_json::from_str::<Value>(text).unwrap();
+            examples += 1;
+        }
+    }
+    assert!(examples > 10);
+}
+
+fn objects() -> Vec<&'static Object> {
+    fn visit(object: &'static Object, found: &mut Vec<&'static Object>) {
+        found.push(object);
+        for key in object.keys {
+            if let Some(inner) = inner(&key.shape) {
+                visit(inner, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&POLICY, &mut found);
+    found
+}
+
+fn inner(mut shape: &Shape) -> Option<&'static Object> {
+    while let Shape::List(below) | Shape::Map(below) = shape {
+        shape = below;
+    }
+    match shape {
+        Shape::Object(object) | Shape::NameOr(object) => Some(object),
+        _ => None,
+    }
+}
+
+fn to_json(node: &Node) -> Value {
+    match &node.value {
+        document::Value::List(items) => items.iter().map(to_json).collect(),
+        document::Value::Map(entries) => Value::Object(
+            entries
+                .iter()
+                .map(|(key, value)| (key.text().unwrap().to_owned(), to_json(value)))
+                .collect(),
+        ),
+        document::Value::Scalar { text, plain: true } => {
+            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+        }
+        document::Value::Scalar { text, .. } => json!(text),
+    }
+}
+
+/// As much of JSON Schema as the schema uses.
+fn valid(schema: &Value, value: &Value) -> Result<(), String> {
+    let fail = |why: &str| Err(format!("{why}: {value} against {schema}"));
+    if schema
+        .get("const")
+        .is_some_and(|expected| expected != value)
+    {
+        return fail("const");
+    }
+    if schema
+        .get("enum")
+        .is_some_and(|words| !words.as_array().unwrap().contains(value))
+    {
+        return fail("enum");
+    }
+    if let Some(types) = schema.get("type") {
+        let types: Vec<&str> = types
+            .as_array()
+            .map_or_else(|| vec![types], |list| list.iter().collect())
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        let own = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_u64() || number.is_i64() => "integer",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        if !(types.contains(&own) || own == "integer" && types.contains(&"number")) {
+            return fail("type");
+        }
+    }
+    if let (Some(pattern), Some(text)) = (schema.get("pattern"), value.as_str())
+        && !Regex::new(pattern.as_str().unwrap())
+            .unwrap()
+            .is_match(text)
+    {
+        return fail("pattern");
+    }
+    let matching = |branches: &Value| {
+        branches
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| valid(one, value).is_ok())
+            .count()
+    };
+    if schema
+        .get("oneOf")
+        .is_some_and(|branches| matching(branches) != 1)
+    {
+        return fail("oneOf");
+    }
+    if schema
+        .get("anyOf")
+        .is_some_and(|branches| matching(branches) == 0)
+    {
+        return fail("anyOf");
+    }
+    for item in value.as_array().into_iter().flatten() {
+        valid(&schema["items"], item)?;
+    }
+    valid_members(schema, value)
+}
+
+fn valid_members(schema: &Value, value: &Value) -> Result<(), String> {
+    let Some(members) = value.as_object() else {
+        return Ok(());
+    };
+    for name in schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if !members.contains_key(name.as_str().unwrap()) {
+            return Err(format!("{name} is missing in {value}"));
+        }
+    }
+    for (name, member) in members {
+        match (
+            schema.pointer(&format!("/properties/{name}")),
+            schema.get("additionalProperties"),
+        ) {
+            (Some(property), _) => valid(property, member)?,
+            (None, Some(Value::Bool(false))) => {
+                return Err(format!("{name} is not allowed in {value}"));
+            }
+            (None, Some(other)) => valid(other, member)?,
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The suite that every backend passes: one call per backend, no forks, differences only by [`Abilities`].
+
+use std::any::Any;
+
+use super::{Backend, BackendError, ObjectKey};
+
+/// Makes an empty backend, and something that keeps its storage alive until dropped.
+pub type Factory<'a> = &'a dyn Fn() -> (Box<dyn Backend>, Box<dyn Any>);
+
+/// Runs every check, each on an empty backend.
+///
+/// # Panics
+/// When the backend breaks its contract.
+pub fn check(factory: Factory<'_>) {
+    let checks: [fn(&dyn Backend); 9] = [
+        what_is_put_comes_back,
+        parts_are_joined,
+        an_empty_object_is_an_object,
+        ranges_are_exact,
+        what_is_absent_is_not_found,
+        the_same_bytes_may_be_put_again,
+        other_bytes_are_refused_where_promised,
+        listings_are_complete_and_local,
+        concurrent_puts_of_one_key_leave_one_whole_object,
+    ];
+    for check in checks {
+        let (backend, _keep_alive) = factory();
+        check(backend.as_ref());
+    }
+}
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::trusted(text.to_owned())
+}
+
+#[expect(clippy::panic, reason = "a conformance suite reports by panicking")]
+fn must<T>(result: Result<T, BackendError>, what: &str) -> T {
+    result.unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
+fn what_is_put_comes_back(backend: &dyn Backend) {
+    let bytes: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| n.to_le_bytes()[n as usize % 4])
+        .collect();
+    must(backend.put(&key("packs/00/a"), &[&bytes]), "put");
+    assert_eq!(must(backend.get(&key("packs/00/a"), None), "get"), bytes);
+    assert_eq!(
+        must(backend.size(&key("packs/00/a")), "size"),
+        bytes.len() as u64
+    );
+}
+
+fn parts_are_joined(backend: &dyn Backend) {
+    must(backend.put(&key("index/a"), &[b"one", b"", b"two"]), "put");
+    assert_eq!(must(backend.get(&key("index/a"), None), "get"), b"onetwo");
+}
+
+fn an_empty_object_is_an_object(backend: &dyn Backend) {
+    must(backend.put(&key("index/empty"), &[]), "put");
+    assert_eq!(must(backend.get(&key("index/empty"), None), "get"), b"");
+    assert_eq!(must(backend.list("index"), "list").len(), 1);
+}
+
+fn ranges_are_exact(backend: &dyn Backend) {
+    must(backend.put(&key("packs/a"), &[b"0123456789"]), "put");
+    for (range, expected) in [
+        (0..10, "0123456789"),
+        (3..7, "3456"),
+        (9..10, "9"),
+        (4..4, ""),
+    ] {
+        let got = must(backend.get(&key("packs/a"), Some(range)), "get a range");
+        assert_eq!(got, expected.as_bytes());
+    }
+    for range in [5..11, 10..12, 11..12, 0..u64::MAX] {
+        let error = backend.get(&key("packs/a"), Some(range.clone())).err();
+        assert!(
+            matches!(error, Some(BackendError::OutOfRange { .. })),
+            "{range:?}: {error:?}"
+        );
+    }
+}
+
+fn what_is_absent_is_not_found(backend: &dyn Backend) {
+    let absent = key("packs/absent");
+    let errors = [
+        backend.get(&absent, None).err(),
+        backend.get(&absent, Some(0..1)).err(),
+        backend.size(&absent).err(),
+    ];
+    for error in errors {
+        assert!(
+            matches!(error, Some(BackendError::NotFound { .. })),
+            "{error:?}"
+        );
+    }
+    assert_eq!(must(backend.list("packs"), "list"), []);
+}
+
+fn the_same_bytes_may_be_put_again(backend: &dyn Backend) {
+    for _ in 0..2 {
+        must(backend.put(&key("index/twice"), &[b"same"]), "put");
+    }
+    assert_eq!(must(backend.list("index"), "list").len(), 1);
+}
+
+fn other_bytes_are_refused_where_promised(backend: &dyn Backend) {
+    if !backend.abilities().refuses_overwrite {
+        return;
+    }
+    must(backend.put(&key("index/once"), &[b"first"]), "put");
+    for other in [b"other".as_slice(), b"first and more", b"fir", b""] {
+        let error = backend.put(&key("index/once"), &[other]).err();
+        assert!(
+            matches!(error, Some(BackendError::AlreadyExists { .. })),
+            "{error:?}"
+        );
+    }
+    assert_eq!(must(backend.get(&key("index/once"), None), "get"), b"first");
+}
+
+fn listings_are_complete_and_local(backend: &dyn Backend) {
+    let mut expected = Vec::new();
+    for n in 0..300 {
+        let name = format!("packs/{:02x}/{n}", n % 7);
+        must(backend.put(&key(&name), &[name.as_bytes()]), "put");
+        expected.push((name.clone(), name.len() as u64));
+    }
+    must(backend.put(&key("packsmore/x"), &[b"x"]), "put");
+    must(backend.put(&key("reprise.json"), &[b"x"]), "put");
+    let listing = must(backend.list("packs"), "list");
+    let mut found: Vec<_> = listing
+        .into_iter()
+        .map(|info| (info.key.to_string(), info.size_bytes))
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+fn concurrent_puts_of_one_key_leave_one_whole_object(backend: &dyn Backend) {
+    let contents: Vec<Vec<u8>> = (0..4_u8).map(|n| vec![n; 100_000]).collect();
+    let stored = std::thread::scope(|scope| {
+        let puts: Vec<_> = contents
+            .iter()
+            .map(|bytes| scope.spawn(|| backend.put(&key("index/raced"), &[bytes]).is_ok()))
+            .collect();
+        puts.into_iter()
+            .filter_map(|put| put.join().ok())
+            .filter(|stored| *stored)
+            .count()
+    });
+    assert!(stored >= 1, "at least one put succeeds");
+    if backend.abilities().refuses_overwrite {
+        assert_eq!(stored, 1, "only one put succeeds");
+    }
+    let bytes = must(backend.get(&key("index/raced"), None), "get");
+    assert!(
+        contents.contains(&bytes),
+        "the object is one of those put, and whole"
+    );
+}

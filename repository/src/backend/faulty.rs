@@ -1,0 +1,112 @@
+//! A wrapper that makes another backend fail on purpose, for tests.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+
+/// What happens from the chosen operation on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is gone: this operation and all later ones fail and change nothing.
+    Crash,
+    /// As `Crash`, but the chosen operation, if it is a put, still reaches the storage.
+    CrashAfter,
+    /// Every put fails as on a full disk; reads work.
+    DiskFull,
+}
+
+/// Counts operations and injects a fault from the n-th on (counted from 0).
+#[derive(Debug)]
+pub struct FaultyBackend<B> {
+    inner: B,
+    fault: Fault,
+    from_operation: u64,
+    operations: AtomicU64,
+}
+
+impl<B: Backend> FaultyBackend<B> {
+    /// Wraps `inner`; `from_operation` is the first operation that fails.
+    pub fn new(inner: B, fault: Fault, from_operation: u64) -> Self {
+        Self {
+            inner,
+            fault,
+            from_operation,
+            operations: AtomicU64::new(0),
+        }
+    }
+
+    /// How many operations were asked for so far.
+    pub fn operations(&self) -> u64 {
+        self.operations.load(Ordering::SeqCst)
+    }
+
+    /// `None`: go on. `Some(first)`: fail; `first` tells whether it is the chosen operation itself.
+    fn next(&self) -> Option<bool> {
+        let operation = self.operations.fetch_add(1, Ordering::SeqCst);
+        (operation >= self.from_operation).then_some(operation == self.from_operation)
+    }
+
+    fn read_fails(&self) -> bool {
+        self.next().is_some() && self.fault != Fault::DiskFull
+    }
+}
+
+fn crashed(key: &str) -> BackendError {
+    BackendError::Io {
+        operation: "reach",
+        key: key.to_owned(),
+        source: std::io::Error::other("injected crash"),
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<B: Backend> Backend for FaultyBackend<B> {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+        match (self.next(), self.fault) {
+            (None, _) => self.inner.put(key, parts),
+            (Some(_), Fault::DiskFull) => Err(BackendError::NoSpace {
+                operation: "write",
+                key: key.to_string(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            }),
+            (Some(true), Fault::CrashAfter) => {
+                self.inner.put(key, parts)?;
+                Err(crashed(key.as_str()))
+            }
+            (Some(_), _) => Err(crashed(key.as_str())),
+        }
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        if self.read_fails() {
+            Err(crashed(key.as_str()))
+        } else {
+            self.inner.get(key, range)
+        }
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        if self.read_fails() {
+            Err(crashed(key.as_str()))
+        } else {
+            self.inner.size(key)
+        }
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        if self.read_fails() {
+            Err(crashed(folder))
+        } else {
+            self.inner.list(folder)
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Objects as files of a local or mounted file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+
+/// The folder for unfinished files; it is not part of the format and may be emptied when nothing runs.
+const UNFINISHED: &str = "tmp";
+
+/// Unfinished files older than this belong to no living run and are removed.
+const UNFINISHED_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+
+/// A backend over a folder.
+#[derive(Debug)]
+pub struct LocalBackend {
+    root: PathBuf,
+}
+
+impl LocalBackend {
+    /// Uses a folder, which need not exist yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        // An absolute path keeps its meaning when a command changes its working directory.
+        let root = std::path::absolute(&root).unwrap_or(root);
+        Self { root }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    /// Removes what runs that died long ago left unfinished. Best effort: it only saves space.
+    pub fn remove_stale_unfinished(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join(UNFINISHED)) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let age = entry
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .map(|time| time.elapsed());
+            if let Ok(Ok(age)) = age
+                && age > UNFINISHED_MAX_AGE
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::debug!(path = %entry.path().display(), %error, "stale unfinished file stays");
+            }
+        }
+    }
+
+    fn write_unfinished(&self, parts: &[&[u8]]) -> std::io::Result<PathBuf> {
+        let folder = self.root.join(UNFINISHED);
+        create_dir_durably(&folder)?;
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(std::io::Error::other)?;
+        let path = folder.join(hex::encode(name));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| {
+                for part in parts {
+                    file.write_all(part)?;
+                }
+                file.sync_all()
+            });
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                remove_quietly(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn same_bytes(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<bool> {
+        let stored = self.get(key, None)?;
+        let mut rest = stored.as_slice();
+        for part in parts {
+            match rest.strip_prefix(*part) {
+                Some(after) => rest = after,
+                None => return Ok(false),
+            }
+        }
+        Ok(rest.is_empty())
+    }
+}
+
+impl Backend for LocalBackend {
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            refuses_overwrite: true,
+            cheap_listing: true,
+            parallel_requests: 4,
+        }
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+        let fail = |source| BackendError::from_io("write", key.as_str(), source);
+        let path = self.path(key);
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        create_dir_durably(&folder).map_err(fail)?;
+        let unfinished = self.write_unfinished(parts).map_err(fail)?;
+        match publish(&unfinished, &path) {
+            Ok(()) => sync_dir(&folder).map_err(fail),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                remove_quietly(&unfinished);
+                if self.same_bytes(key, parts)? {
+                    // Whoever wrote it may not have reached its own sync yet.
+                    sync_dir(&folder).map_err(fail)
+                } else {
+                    Err(BackendError::AlreadyExists {
+                        key: key.to_string(),
+                    })
+                }
+            }
+            Err(error) => {
+                remove_quietly(&unfinished);
+                Err(fail(error))
+            }
+        }
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        let fail = |source| BackendError::from_io("read", key.as_str(), source);
+        let mut file = File::open(self.path(key)).map_err(fail)?;
+        let size_bytes = file.metadata().map_err(fail)?.len();
+        let Range { start, end } = range.unwrap_or(0..size_bytes);
+        if start > end || end > size_bytes {
+            return Err(BackendError::OutOfRange {
+                key: key.to_string(),
+                size_bytes,
+                start,
+                end,
+            });
+        }
+        if start > 0 {
+            file.seek(SeekFrom::Start(start)).map_err(fail)?;
+        }
+        let length = usize::try_from(end - start).map_err(|e| fail(std::io::Error::other(e)))?;
+        let mut bytes = Vec::with_capacity(length);
+        file.take(end - start)
+            .read_to_end(&mut bytes)
+            .map_err(fail)?;
+        if bytes.len() != length {
+            return Err(BackendError::OutOfRange {
+                key: key.to_string(),
+                size_bytes,
+                start,
+                end,
+            });
+        }
+        Ok(bytes)
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        let meta = fs::metadata(self.path(key))
+            .map_err(|source| BackendError::from_io("look up", key.as_str(), source))?;
+        Ok(meta.len())
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let fail = |source| BackendError::from_io("list", &folder, source);
+            let entries = match fs::read_dir(self.root.join(&folder)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(fail(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(fail)?;
+                let meta = entry.metadata().map_err(fail)?;
+                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                // Foreign files (lost+found, editor backups) have names that no key can have.
+                let Some(key) = ObjectKey::new(name) else {
+                    continue;
+                };
+                if meta.is_dir() {
+                    folders.push(key.as_str().to_owned());
+                } else if meta.is_file() {
+                    found.push(ObjectInfo {
+                        key,
+                        size_bytes: meta.len(),
+                    });
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Gives a finished file its name, never replacing another one.
+fn publish(unfinished: &Path, path: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Some network file systems cannot rename without replacing; a hard link never replaces.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            fs::hard_link(unfinished, path)?;
+            fs::remove_file(unfinished)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Creates a folder and its missing parents, and makes their names durable.
+fn create_dir_durably(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        create_dir_durably(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn remove_quietly(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "unfinished file stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance;
+    use super::*;
+
+    #[test]
+    fn it_conforms() {
+        conformance::check(&|| {
+            let folder = tempfile::tempdir().unwrap();
+            let backend = LocalBackend::new(folder.path().join("deep/er"));
+            (Box::new(backend), Box::new(folder))
+        });
+    }
+
+    #[test]
+    fn foreign_and_unfinished_files_are_not_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = LocalBackend::new(folder.path());
+        backend
+            .put(&ObjectKey::new("index/ab").unwrap(), &[b"x"])
+            .unwrap();
+        fs::write(folder.path().join("index/.nfs0001"), b"x").unwrap();
+        fs::write(folder.path().join("index/README~"), b"x").unwrap();
+        fs::write(folder.path().join("tmp/00"), b"x").unwrap();
+        assert_eq!(backend.list("index").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_put_that_loses_against_other_bytes_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = LocalBackend::new(folder.path());
+        let key = ObjectKey::new("index/ab").unwrap();
+        backend.put(&key, &[b"first"]).unwrap();
+        let error = backend.put(&key, &[b"second"]).unwrap_err();
+        assert!(
+            matches!(error, BackendError::AlreadyExists { .. }),
+            "{error}"
+        );
+        assert_eq!(backend.get(&key, None).unwrap(), b"first");
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,115 @@
+//! Objects in memory, for tests.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+
+/// A backend whose clones share their objects, so that a "crashed" client's storage can be opened again.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBackend {
+    objects: Arc<Mutex<BTreeMap<ObjectKey, Vec<u8>>>>,
+}
+
+impl MemoryBackend {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Works on the stored objects directly, as an attacker or a failing disk would.
+    pub fn tamper<T>(&self, change: impl FnOnce(&mut BTreeMap<ObjectKey, Vec<u8>>) -> T) -> T {
+        change(&mut self.objects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A copy with objects of its own.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            objects: Arc::new(Mutex::new(self.tamper(|objects| objects.clone()))),
+        }
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            refuses_overwrite: true,
+            cheap_listing: true,
+            parallel_requests: 4,
+        }
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+        let bytes = parts.concat();
+        self.tamper(|objects| match objects.get(key) {
+            Some(stored) if *stored == bytes => Ok(()),
+            Some(_) => Err(BackendError::AlreadyExists {
+                key: key.to_string(),
+            }),
+            None => {
+                objects.insert(key.clone(), bytes);
+                Ok(())
+            }
+        })
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        self.tamper(|objects| {
+            let bytes = objects.get(key).ok_or_else(|| BackendError::NotFound {
+                key: key.to_string(),
+            })?;
+            let size_bytes = bytes.len() as u64;
+            let Range { start, end } = range.unwrap_or(0..size_bytes);
+            let part = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+            part.and_then(|(start, end)| bytes.get(start..end))
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| BackendError::OutOfRange {
+                    key: key.to_string(),
+                    size_bytes,
+                    start,
+                    end,
+                })
+        })
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        self.tamper(|objects| {
+            let bytes = objects.get(key).ok_or_else(|| BackendError::NotFound {
+                key: key.to_string(),
+            })?;
+            Ok(bytes.len() as u64)
+        })
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{folder}/");
+        self.tamper(|objects| {
+            let inside = objects
+                .iter()
+                .filter(|(key, _)| key.as_str().starts_with(&prefix));
+            let info = |(key, bytes): (&ObjectKey, &Vec<u8>)| ObjectInfo {
+                key: key.clone(),
+                size_bytes: bytes.len() as u64,
+            };
+            Ok(inside.map(info).collect())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance;
+    use super::*;
+
+    #[test]
+    fn it_conforms() {
+        conformance::check(&|| (Box::new(MemoryBackend::new()), Box::new(())));
+    }
+}

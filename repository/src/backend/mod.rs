@@ -1,0 +1,245 @@
+//! Where objects are kept: the backend trait, its abilities as data, and its implementations.
+//!
+//! A backend knows keys and bytes, nothing of what they mean. All its objects are write-once.
+
+use std::fmt;
+use std::ops::Range;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
+mod local;
+mod location;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+
+pub use local::LocalBackend;
+pub use location::{Location, mask_password};
+
+/// The name of an object inside a repository: `/`-separated, of `[a-z0-9.]` only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// Checks a key. Each part has 1 to 128 characters of `[a-z0-9.]` and does not begin with a dot, so
+    /// that no key can leave the repository's folder.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let good_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.';
+        let good_part = |part: &str| {
+            (1..=128).contains(&part.len()) && !part.starts_with('.') && part.bytes().all(good_char)
+        };
+        text.split('/').all(good_part).then_some(Self(text))
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part after the last `/`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    pub(crate) fn trusted(text: String) -> Self {
+        debug_assert!(Self::new(text.clone()).is_some(), "{text}");
+        Self(text)
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// What a backend can do, as data. Callers ask here and never for a backend's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// A second `put` of a key with other bytes is refused by the storage itself.
+    pub refuses_overwrite: bool,
+    /// Listing all packs is cheap enough to be done at every snapshot.
+    pub cheap_listing: bool,
+    /// How many requests may usefully run at the same time.
+    pub parallel_requests: usize,
+}
+
+/// Why a backend could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The object does not exist.
+    #[error("{key} does not exist")]
+    NotFound {
+        /// Which.
+        key: String,
+    },
+    /// The object exists already, with other bytes.
+    #[error("{key} exists already")]
+    AlreadyExists {
+        /// Which.
+        key: String,
+    },
+    /// A range outside the object was asked for.
+    #[error("{key} has {size_bytes} bytes, not the requested {start}..{end}")]
+    OutOfRange {
+        /// Which.
+        key: String,
+        /// Its real size.
+        size_bytes: u64,
+        /// First byte asked for.
+        start: u64,
+        /// One after the last byte asked for.
+        end: u64,
+    },
+    /// The destination is full.
+    #[error("no space left to {operation} {key}")]
+    NoSpace {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
+        /// The system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The destination does not let us.
+    #[error("no permission to {operation} {key}")]
+    PermissionDenied {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
+        /// The system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {operation} {key}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
+        /// The system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl BackendError {
+    /// What to do next; empty when the error says it all.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoSpace { .. } => {
+                "free space at the destination and run again: what arrived is reused"
+            }
+            Self::PermissionDenied { .. } => "check owner and mode of the repository's folder",
+            Self::NotFound { .. } | Self::OutOfRange { .. } => "run `reprise verify`",
+            Self::AlreadyExists { .. } | Self::Io { .. } => "",
+        }
+    }
+
+    /// Sorts an error of the operating system.
+    pub fn from_io(operation: &'static str, key: &str, source: std::io::Error) -> Self {
+        let key = key.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound { key },
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpace {
+                operation,
+                key,
+                source,
+            },
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::PermissionDenied {
+                    operation,
+                    key,
+                    source,
+                }
+            }
+            _ => Self::Io {
+                operation,
+                key,
+                source,
+            },
+        }
+    }
+}
+
+/// The result of backend operations.
+pub type BackendResult<T> = std::result::Result<T, BackendError>;
+
+/// A place that keeps write-once objects under keys.
+///
+/// The contract, which [`conformance`] checks:
+/// - `put` is atomic and durable: when it returns `Ok`, the whole object survives a power cut; when it does
+///   not, or the process dies inside it, the key either does not exist or has the whole object. Nobody ever
+///   sees a part of an object.
+/// - Putting the same bytes under an existing key is `Ok` and changes nothing. Other bytes under an existing
+///   key are [`BackendError::AlreadyExists`] where [`Abilities::refuses_overwrite`] says so.
+/// - After `put` returned, `get`, `size` and `list` of every client see the object.
+/// - All methods may be called from several threads at once.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Where this is, for people: a URL or path without secrets.
+    fn location(&self) -> String;
+
+    /// What this backend can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Stores an object, given in parts that are joined without a copy where possible.
+    ///
+    /// # Errors
+    /// See the contract above.
+    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()>;
+
+    /// Reads an object, whole or a range of its bytes. Exactly the requested bytes are returned.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`], or [`BackendError::OutOfRange`] when the object is too short.
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>>;
+
+    /// The size of an object in bytes, by a cheap point lookup.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`].
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64>;
+
+    /// All objects below a folder (`packs`, `index`…), each once, in no particular order. A folder that does
+    /// not exist is empty. Unfinished puts are never listed.
+    ///
+    /// # Errors
+    /// Any failure makes the whole listing fail: a partial listing is never returned.
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_cannot_leave_the_repository() {
+        for bad in [
+            "", "/", "a/", "/a", "../x", "a/../b", ".hidden", "a//b", "A", "a b", "a\0",
+        ] {
+            assert_eq!(ObjectKey::new(bad), None, "{bad:?}");
+        }
+        for good in ["reprise.json", "packs/00/ab", "keys/0"] {
+            assert!(ObjectKey::new(good).is_some(), "{good:?}");
+        }
+    }
+}

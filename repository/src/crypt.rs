@@ -1,0 +1,401 @@
+//! Encryption to recipients and decryption with identities, by the age format.
+//!
+//! Two classes of recipients see two classes of things: see [`Class`].
+
+use std::fmt;
+use std::io::{BufReader, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use age::cli_common::{StdinGuard, read_identities, read_recipients};
+use age_core::format::{FileKey, Stanza};
+use crossbeam_channel::{Receiver, Sender};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Who may read something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// File contents, names, rows: the recovery identities only.
+    Data,
+    /// Ids, sizes, the index, snapshot roots without names: also the host's own writer identity.
+    Catalog,
+}
+
+/// Recipients of one class, ready to encrypt to.
+#[derive(Clone)]
+pub struct Recipients {
+    texts: Arc<Vec<String>>,
+    // The age crate's recipients may be sent between threads but not shared; the lock is held only while a
+    // file key is wrapped.
+    parsed: Arc<Mutex<Vec<Box<dyn age::Recipient + Send>>>>,
+}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recipients").field(&self.texts).finish()
+    }
+}
+
+impl Recipients {
+    /// Parses recipients: X25519, SSH public keys or plugin recipients.
+    ///
+    /// # Errors
+    /// [`Error::Recipient`] names the first that cannot be used.
+    pub fn parse(texts: &[String]) -> Result<Self> {
+        let mut parsed = Vec::new();
+        for text in texts {
+            parsed.extend(parse_recipient(text)?);
+        }
+        let texts = Arc::new(texts.to_vec());
+        let recipients = Self {
+            texts,
+            parsed: Arc::new(Mutex::new(parsed)),
+        };
+        // Some combinations (post-quantum with classic) and absent plugins only show when used.
+        recipients.encrypt(b"probe")?;
+        Ok(recipients)
+    }
+
+    /// The recipients as text.
+    #[must_use]
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// Encrypts bytes into one complete age file with a file key of its own.
+    ///
+    /// # Errors
+    /// When a recipient cannot be used, for instance because its plugin fails.
+    pub fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>> {
+        let fail = |reason: String| Error::Recipient {
+            recipient: self.texts.join(", "),
+            reason,
+        };
+        let encryptor = {
+            let parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+            age::Encryptor::with_recipients(parsed.iter().map(|r| &**r as &dyn age::Recipient))
+                .map_err(|error| fail(error.to_string()))?
+        };
+        // 64 KiB payload blocks carry 16 bytes each; the header is a few hundred bytes a recipient.
+        let capacity = plain.len() + plain.len() / 4096 + 1024;
+        let mut writer = encryptor
+            .wrap_output(Vec::with_capacity(capacity))
+            .map_err(|error| fail(error.to_string()))?;
+        writer
+            .write_all(plain)
+            .map_err(|error| fail(error.to_string()))?;
+        writer.finish().map_err(|error| fail(error.to_string()))
+    }
+}
+
+fn parse_recipient(text: &str) -> Result<Vec<Box<dyn age::Recipient + Send>>> {
+    let fail = |reason: String| Error::Recipient {
+        recipient: text.to_owned(),
+        reason,
+    };
+    if text.trim() != text || text.contains(['\n', '\r', '\0']) {
+        return Err(fail(
+            "it has white space around it or control characters in it".to_owned(),
+        ));
+    }
+    read_recipients(
+        vec![text.to_owned()],
+        vec![],
+        vec![],
+        None,
+        &mut StdinGuard::new(true),
+    )
+    .map_err(|error| fail(error.to_string()))
+}
+
+/// A fresh X25519 identity.
+#[derive(Debug)]
+pub struct GeneratedIdentity {
+    /// The identity file's text, as `age-keygen` writes it. Secret.
+    pub file_text: String,
+    /// Its public half.
+    pub recipient: String,
+}
+
+/// Makes a new X25519 identity.
+#[must_use]
+pub fn generate_identity(created: &str) -> GeneratedIdentity {
+    use age::secrecy::ExposeSecret;
+    let identity = age::x25519::Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let secret = identity.to_string();
+    let file_text = format!(
+        "# created: {created}\n# public key: {recipient}\n{}\n",
+        secret.expose_secret()
+    );
+    GeneratedIdentity {
+        file_text,
+        recipient,
+    }
+}
+
+struct Question {
+    stanzas: Vec<Stanza>,
+    answer: Sender<Option<std::result::Result<FileKey, age::DecryptError>>>,
+}
+
+/// Identities that several threads can decrypt with.
+///
+/// The age crate's identities cannot be shared between threads (some ask for a passphrase or talk to a
+/// plugin), so one thread owns them all and unwraps file keys for the others.
+#[derive(Clone)]
+pub struct Identities {
+    files: Arc<Vec<String>>,
+    questions: Sender<Question>,
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identities").field(&self.files).finish()
+    }
+}
+
+impl Identities {
+    /// Reads identity files: age identities (also passphrase-encrypted), SSH private keys, plugin identities.
+    ///
+    /// # Errors
+    /// [`Error::Identity`] names the file that cannot be used.
+    pub fn read(files: &[String]) -> Result<Self> {
+        let (ready, readiness) = crossbeam_channel::bounded(1);
+        // Workers wait for the answer to their one question, so a short queue is enough.
+        let (questions, inbox) = crossbeam_channel::bounded::<Question>(16);
+        let owned = files.to_vec();
+        thread::Builder::new()
+            .name("identities".to_owned())
+            .spawn(move || match load_identities(&owned) {
+                Ok(identities) => {
+                    if ready.send(Ok(())).is_ok() {
+                        answer_questions(&inbox, &identities);
+                    }
+                }
+                // The receiver waits for exactly this message.
+                Err(error) => drop(ready.send(Err(error))),
+            })
+            .map_err(|source| Error::Local {
+                action: "start a thread for",
+                path: "identities".into(),
+                source,
+            })?;
+        match readiness.recv() {
+            Ok(Ok(())) => Ok(Self {
+                files: Arc::new(files.to_vec()),
+                questions,
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Identity {
+                path: files.join(", "),
+                reason: "reading it stopped unexpectedly".to_owned(),
+            }),
+        }
+    }
+
+    /// Decrypts one complete age file. `object` names it in errors; `size_max` bounds the plain size.
+    ///
+    /// # Errors
+    /// [`Error::NoMatchingIdentity`] when none of the identities is a recipient, [`Error::Damaged`] when
+    /// the file is not whole.
+    pub fn decrypt(
+        &self,
+        encrypted: &[u8],
+        object: &dyn fmt::Display,
+        recipients: &[String],
+        size_max: usize,
+    ) -> Result<Vec<u8>> {
+        let damaged = |reason: String| Error::Damaged {
+            object: object.to_string(),
+            reason: one_line(&reason),
+        };
+        let decryptor =
+            age::Decryptor::new_buffered(encrypted).map_err(|error| damaged(error.to_string()))?;
+        let reader = match decryptor.decrypt(std::iter::once(self as &dyn age::Identity)) {
+            Ok(reader) => reader,
+            Err(age::DecryptError::NoMatchingKeys) => {
+                return Err(Error::NoMatchingIdentity {
+                    object: object.to_string(),
+                    recipients: recipients.to_vec(),
+                });
+            }
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        let mut plain = Vec::with_capacity(encrypted.len().min(size_max));
+        let limit = u64::try_from(size_max)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        BufReader::with_capacity(1 << 16, reader)
+            .take(limit)
+            .read_to_end(&mut plain)
+            .map_err(|error| damaged(error.to_string()))?;
+        if plain.len() > size_max {
+            return Err(damaged(format!(
+                "it decrypts to more than {size_max} bytes"
+            )));
+        }
+        Ok(plain)
+    }
+}
+
+impl age::Identity for Identities {
+    fn unwrap_stanza(
+        &self,
+        stanza: &Stanza,
+    ) -> Option<std::result::Result<FileKey, age::DecryptError>> {
+        self.unwrap_stanzas(std::slice::from_ref(stanza))
+    }
+
+    fn unwrap_stanzas(
+        &self,
+        stanzas: &[Stanza],
+    ) -> Option<std::result::Result<FileKey, age::DecryptError>> {
+        let copy = |stanza: &Stanza| Stanza {
+            tag: stanza.tag.clone(),
+            args: stanza.args.clone(),
+            body: stanza.body.clone(),
+        };
+        let (answer, answers) = crossbeam_channel::bounded(1);
+        let question = Question {
+            stanzas: stanzas.iter().map(copy).collect(),
+            answer,
+        };
+        self.questions.send(question).ok()?;
+        answers.recv().ok().flatten()
+    }
+}
+
+fn load_identities(files: &[String]) -> Result<Vec<Box<dyn age::Identity>>> {
+    let mut identities = Vec::new();
+    for file in files {
+        let fail = |reason: String| Error::Identity {
+            path: file.clone(),
+            reason: one_line(&reason),
+        };
+        // age takes "-" for standard input; here a file is always a file.
+        let path = if file == "-" {
+            "./-".to_owned()
+        } else {
+            file.clone()
+        };
+        let read = read_identities(vec![path], None, &mut StdinGuard::new(true))
+            .map_err(|error| fail(error.to_string()))?;
+        if read.is_empty() {
+            return Err(fail("there is no identity in it".to_owned()));
+        }
+        identities.extend(read);
+    }
+    Ok(identities)
+}
+
+fn answer_questions(inbox: &Receiver<Question>, identities: &[Box<dyn age::Identity>]) {
+    for question in inbox {
+        let answer = identities
+            .iter()
+            .find_map(|i| i.unwrap_stanzas(&question.stanzas));
+        // A worker that no longer waits has failed for its own reason.
+        drop(question.answer.send(answer));
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity_in(folder: &tempfile::TempDir, name: &str) -> (String, String) {
+        let generated = generate_identity("2026-01-01T00:00:00Z");
+        let path = folder.path().join(name);
+        std::fs::write(&path, &generated.file_text).unwrap();
+        (path.to_str().unwrap().to_owned(), generated.recipient)
+    }
+
+    #[test]
+    fn each_recipient_alone_can_decrypt_and_a_stranger_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file1, recipient1) = identity_in(&folder, "1");
+        let (file2, recipient2) = identity_in(&folder, "2");
+        let (stranger, _) = identity_in(&folder, "3");
+        let recipients = Recipients::parse(&[recipient1.clone(), recipient2]).unwrap();
+        let encrypted = recipients.encrypt(b"secret").unwrap();
+        for file in [file1, file2] {
+            let identities = Identities::read(&[file]).unwrap();
+            assert_eq!(
+                identities.decrypt(&encrypted, &"x", &[], 100).unwrap(),
+                b"secret"
+            );
+        }
+        let stranger = Identities::read(&[stranger]).unwrap();
+        let error = stranger
+            .decrypt(&encrypted, &"x", recipients.texts(), 100)
+            .unwrap_err();
+        assert!(error.hint().contains(&recipient1), "{}", error.hint());
+    }
+
+    #[test]
+    fn an_ssh_key_is_an_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        let done = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+            .arg(&path)
+            .status();
+        assert!(done.unwrap().success());
+        let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+        let recipients = Recipients::parse(&[public.trim().to_owned()]).unwrap();
+        let identities = Identities::read(&[path.to_str().unwrap().to_owned()]).unwrap();
+        let encrypted = recipients.encrypt(b"secret").unwrap();
+        assert_eq!(
+            identities.decrypt(&encrypted, &"x", &[], 100).unwrap(),
+            b"secret"
+        );
+    }
+
+    #[test]
+    fn a_plain_text_larger_than_promised_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&folder, "1");
+        let encrypted = Recipients::parse(&[recipient])
+            .unwrap()
+            .encrypt(&[0; 101])
+            .unwrap();
+        let identities = Identities::read(&[file]).unwrap();
+        assert!(identities.decrypt(&encrypted, &"x", &[], 101).is_ok());
+        assert!(identities.decrypt(&encrypted, &"x", &[], 100).is_err());
+    }
+
+    #[test]
+    fn no_bit_of_an_age_file_can_change_unnoticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&folder, "1");
+        let encrypted = Recipients::parse(&[recipient])
+            .unwrap()
+            .encrypt(b"secret")
+            .unwrap();
+        let identities = Identities::read(&[file]).unwrap();
+        for position in 0..encrypted.len() {
+            let mut flipped = encrypted.clone();
+            flipped[position] ^= 1;
+            assert!(
+                identities.decrypt(&flipped, &"x", &[], 100).is_err(),
+                "byte {position}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_recipient_or_identity_is_named() {
+        for bad in ["", "age1", "AGE-SECRET-KEY-1", "hello", "age1x\nage1y"] {
+            assert!(Recipients::parse(&[bad.to_owned()]).is_err(), "{bad:?}");
+        }
+        let error = Identities::read(&["/does/not/exist".to_owned()]).unwrap_err();
+        assert!(error.to_string().contains("/does/not/exist"), "{error}");
+    }
+}

@@ -1,0 +1,262 @@
+//! What can go wrong with a repository, sorted by what the caller must do.
+
+use std::path::PathBuf;
+
+use crate::backend::{BackendError, ObjectKey};
+
+/// The result of repository operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of trouble an error is; the command line turns it into its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The operation did not work: disk full, connection lost, unsupported version.
+    Failed,
+    /// What is stored is damaged, forged, or not what was promised.
+    Damaged,
+    /// The named thing does not exist.
+    NotFound,
+    /// Not allowed: an identity or a right is missing, or something would be overwritten.
+    Refused,
+    /// The request itself is wrong.
+    Usage,
+}
+
+/// An error of the repository. `Display` never includes the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The backend could not do what was asked.
+    #[error("storage of {location} failed")]
+    Backend {
+        /// Where the repository is.
+        location: String,
+        /// Why.
+        #[source]
+        source: BackendError,
+    },
+    /// There is no repository at the location.
+    #[error("no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// A repository is already at the location.
+    #[error("a repository is already at {location}")]
+    RepositoryExists {
+        /// Where.
+        location: String,
+    },
+    /// The repository has a newer format.
+    #[error("{object} has format {found}, this program knows up to format {known}")]
+    UnsupportedFormat {
+        /// Which object says so.
+        object: String,
+        /// Its format number.
+        found: u64,
+        /// The newest known one.
+        known: u64,
+    },
+    /// A stored object is damaged, forged or not what its name promises.
+    #[error("{object} is damaged: {reason}")]
+    Damaged {
+        /// Which object.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A stored object that others rely on does not exist.
+    #[error("{object} is missing, though {needed_by} needs it")]
+    Missing {
+        /// Which object.
+        object: String,
+        /// What refers to it.
+        needed_by: String,
+    },
+    /// Nothing that was given can decrypt.
+    #[error("none of the given identities can open {object}")]
+    NoMatchingIdentity {
+        /// What was to be opened.
+        object: String,
+        /// Recipients of which any one would do.
+        recipients: Vec<String>,
+    },
+    /// An identity file cannot be used.
+    #[error("identity file {path} cannot be used: {reason}")]
+    Identity {
+        /// Which file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A recipient cannot be used.
+    #[error("recipient `{recipient}` cannot be used: {reason}")]
+    Recipient {
+        /// As it was given.
+        recipient: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file of this host's own keys cannot be used.
+    #[error("{} cannot be used: {reason}", path.display())]
+    HostKeys {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// This host's signing key is not one of the repository's.
+    #[error("this host's signer {signer} is not known to repository {location}")]
+    UnknownHost {
+        /// This host's public signing key.
+        signer: String,
+        /// Where the repository is.
+        location: String,
+    },
+    /// `reprise.json` is not the one that this host has seen before.
+    #[error("{location} is not the repository that this host has pinned: {reason}")]
+    PinMismatch {
+        /// Where the repository is.
+        location: String,
+        /// What differs.
+        reason: String,
+        /// The file that holds the pin.
+        pin_file: PathBuf,
+    },
+    /// No snapshot has this name.
+    #[error("no snapshot `{name}`")]
+    NoSnapshot {
+        /// As it was given.
+        name: String,
+        /// What there is instead.
+        hint: String,
+    },
+    /// Several snapshots have this prefix.
+    #[error("`{name}` names {count} snapshots")]
+    AmbiguousSnapshot {
+        /// As it was given.
+        name: String,
+        /// How many match.
+        count: usize,
+    },
+    /// A repository location cannot be understood.
+    #[error("repository location `{location}` cannot be used: {reason}")]
+    Location {
+        /// As it was given, without passwords.
+        location: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something of the local machine failed.
+    #[error("cannot {action} {}", path.display())]
+    Local {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A part of this program stopped; its own error comes first and this one follows from it.
+    #[error("{0}")]
+    Internal(String),
+    /// The operation was interrupted on request.
+    #[error("interrupted")]
+    Interrupted,
+    /// What a source delivers could not be read.
+    #[error("{0}")]
+    Source(String),
+}
+
+impl Error {
+    /// A damaged object under a key.
+    pub fn damaged(key: &ObjectKey, reason: impl Into<String>) -> Self {
+        Self::Damaged {
+            object: key.to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    /// What the caller must do about it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Backend { .. }
+            | Self::UnsupportedFormat { .. }
+            | Self::Local { .. }
+            | Self::Internal(_)
+            | Self::Interrupted
+            | Self::Source(_) => ErrorClass::Failed,
+            Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Damaged,
+            Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorClass::NotFound,
+            Self::RepositoryExists { .. }
+            | Self::NoMatchingIdentity { .. }
+            | Self::Identity { .. }
+            | Self::HostKeys { .. }
+            | Self::UnknownHost { .. }
+            | Self::PinMismatch { .. } => ErrorClass::Refused,
+            Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location { .. } => {
+                ErrorClass::Usage
+            }
+        }
+    }
+
+    /// What to do next, in a sentence; empty when the error says it all.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Backend { source, .. } => source.hint().to_owned(),
+            Self::NoRepository { .. } => {
+                "check -r/--repository, or make one with `reprise init`".to_owned()
+            }
+            Self::RepositoryExists { .. } => {
+                "use it as it is, or choose an empty location for a new one".to_owned()
+            }
+            Self::UnsupportedFormat { .. } => {
+                "it is not damaged: use a newer version of reprise".to_owned()
+            }
+            Self::Damaged { .. } | Self::Missing { .. } => {
+                "run `reprise verify --read-data` to see what else is hurt, and restore from another copy"
+                    .to_owned()
+            }
+            Self::NoMatchingIdentity { recipients, .. } => identity_hint(recipients),
+            Self::Identity { .. } => {
+                "give an age identity file, or an SSH private key, with --identity FILE".to_owned()
+            }
+            Self::Recipient { .. } => {
+                "a recipient looks like age1…, ssh-ed25519 … or age1plugin1…".to_owned()
+            }
+            Self::HostKeys { .. } => {
+                "this folder holds the host's own keys; REPRISE_CONFIG_DIR chooses another".to_owned()
+            }
+            Self::UnknownHost { .. } => {
+                "take snapshots on the host that made the repository, or make a repository for this host"
+                    .to_owned()
+            }
+            Self::PinMismatch { pin_file, .. } => format!(
+                "if you replaced the repository yourself, remove {}; otherwise someone else did",
+                pin_file.display()
+            ),
+            Self::NoSnapshot { hint, .. } => hint.clone(),
+            Self::AmbiguousSnapshot { .. } => "give more digits of its id".to_owned(),
+            Self::Location { .. } => {
+                "a location is a path, file:///path, s3://bucket/prefix or azure://account/container/prefix"
+                    .to_owned()
+            }
+            Self::Local { .. } | Self::Internal(_) | Self::Interrupted | Self::Source(_) => {
+                String::new()
+            }
+        }
+    }
+}
+
+fn identity_hint(recipients: &[String]) -> String {
+    let mut hint =
+        String::from("give the identity of one of these recipients with --identity FILE:");
+    for recipient in recipients {
+        hint.push_str("\n  ");
+        hint.push_str(recipient);
+    }
+    hint
+}

@@ -1,0 +1,323 @@
+//! This host's own keys, and what it remembers of the repositories it has seen.
+//!
+//! The folder holds the writer identity (reads the catalog, never contents), the signing key, and pins.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypt::generate_identity;
+use crate::error::{Error, Result};
+use crate::id::{ObjectId, RepositoryId};
+use crate::sign::HostSigner;
+
+const IDENTITY_FILE: &str = "writer-identity.txt";
+const SIGNER_FILE: &str = "signing-key.txt";
+
+/// The folder of the host's keys and pins.
+#[derive(Debug, Clone)]
+pub struct HostFolder {
+    path: PathBuf,
+}
+
+/// The host's keys.
+#[derive(Debug)]
+pub struct HostKeys {
+    /// The file of the age identity that reads the catalog.
+    pub identity_file: PathBuf,
+    /// That identity's public half.
+    pub recipient: String,
+    /// The signing key.
+    pub signer: HostSigner,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Pin {
+    location: String,
+    repository: RepositoryId,
+    config: ObjectId,
+}
+
+impl HostFolder {
+    /// Uses a folder, which need not exist yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The host's keys, or `None` when it has none.
+    ///
+    /// # Errors
+    /// [`Error::HostKeys`] when they cannot be read, or others than their owner can read them.
+    pub fn keys(&self) -> Result<Option<HostKeys>> {
+        let (identity_file, signer_file) =
+            (self.path.join(IDENTITY_FILE), self.path.join(SIGNER_FILE));
+        match (read_secret(&identity_file)?, read_secret(&signer_file)?) {
+            (None, None) => Ok(None),
+            (Some(identity), Some(signer)) => {
+                let recipient = public_key(&identity)
+                    .ok_or_else(|| unusable(&identity_file, "there is no X25519 identity in it"))?;
+                let signer = parse_signer(&signer)
+                    .ok_or_else(|| unusable(&signer_file, "there is no signing key in it"))?;
+                Ok(Some(HostKeys {
+                    identity_file,
+                    recipient,
+                    signer,
+                }))
+            }
+            (None, Some(_)) => Err(unusable(
+                &identity_file,
+                "it is missing, though the signing key is there",
+            )),
+            (Some(_), None) => Err(unusable(
+                &signer_file,
+                "it is missing, though the identity is there",
+            )),
+        }
+    }
+
+    /// The host's keys, made now if it has none.
+    ///
+    /// # Errors
+    /// [`Error::HostKeys`] as for [`Self::keys`], [`Error::Local`] when they cannot be written.
+    pub fn keys_or_new(&self, now: &str) -> Result<HostKeys> {
+        if let Some(keys) = self.keys()? {
+            return Ok(keys);
+        }
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+        let signer = HostSigner::from_secret(&secret);
+        let signer_text = format!(
+            "# created: {now}\n# public key: {}\nREPRISE-SIGNING-KEY-{}\n",
+            signer.id(),
+            hex::encode(secret)
+        );
+        write_new_secret(&self.path.join(SIGNER_FILE), &signer_text)?;
+        write_new_secret(
+            &self.path.join(IDENTITY_FILE),
+            &generate_identity(now).file_text,
+        )?;
+        self.keys()?
+            .ok_or_else(|| unusable(&self.path, "the keys just written are not there"))
+    }
+
+    /// Compares a repository's `reprise.json` with what was pinned, and pins it on first use.
+    ///
+    /// # Errors
+    /// [`Error::PinMismatch`] when it is another one.
+    pub fn check_pin(
+        &self,
+        location: &str,
+        repository: &RepositoryId,
+        config: ObjectId,
+    ) -> Result<()> {
+        let pin_file = self.pin_file(repository);
+        let mismatch = |reason: &str, pin_file: PathBuf| Error::PinMismatch {
+            location: location.to_owned(),
+            reason: reason.to_owned(),
+            pin_file,
+        };
+        for (path, pin) in self.pins() {
+            if pin.repository == *repository {
+                return if pin.config == config {
+                    Ok(())
+                } else {
+                    Err(mismatch("its reprise.json was changed", path))
+                };
+            }
+            if pin.location == location {
+                return Err(mismatch("another repository used to be there", path));
+            }
+        }
+        let pin = Pin {
+            location: location.to_owned(),
+            repository: repository.clone(),
+            config,
+        };
+        let text = serde_json::to_string_pretty(&pin)
+            .map_err(|e| Error::Internal(format!("writing a pin: {e}")))?;
+        // A machine that only restores may have no place for pins; that must not keep data from coming back.
+        if let Err(error) = write_new_secret(&pin_file, &(text + "\n")) {
+            tracing::warn!(file = %pin_file.display(), %error, "the repository could not be pinned");
+        }
+        Ok(())
+    }
+
+    /// Drops pins of a location at which a new repository was just made.
+    pub fn forget_location(&self, location: &str) {
+        for (path, pin) in self.pins() {
+            if pin.location == location
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::warn!(file = %path.display(), %error, "an outdated pin stays");
+            }
+        }
+    }
+
+    fn pin_file(&self, repository: &RepositoryId) -> PathBuf {
+        self.path.join("pins").join(format!("{repository}.json"))
+    }
+
+    fn pins(&self) -> Vec<(PathBuf, Pin)> {
+        let entries = fs::read_dir(self.path.join("pins"));
+        let read = |entry: fs::DirEntry| {
+            let text = fs::read_to_string(entry.path()).ok()?;
+            Some((entry.path(), serde_json::from_str(&text).ok()?))
+        };
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(read)
+            .collect()
+    }
+}
+
+fn unusable(path: &Path, reason: &str) -> Error {
+    Error::HostKeys {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Option<String>> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(path, &error.to_string())),
+    };
+    if meta.mode() & 0o077 != 0 {
+        return Err(unusable(
+            path,
+            "others than its owner can read it: chmod 600 it",
+        ));
+    }
+    fs::read_to_string(path)
+        .map(Some)
+        .map_err(|error| unusable(path, &error.to_string()))
+}
+
+fn public_key(identity: &str) -> Option<String> {
+    let secret = identity
+        .lines()
+        .find(|line| line.starts_with("AGE-SECRET-KEY-1"))?;
+    let identity: age::x25519::Identity = secret.trim().parse().ok()?;
+    Some(identity.to_public().to_string())
+}
+
+fn parse_signer(text: &str) -> Option<HostSigner> {
+    let digits = text
+        .lines()
+        .find_map(|line| line.strip_prefix("REPRISE-SIGNING-KEY-"))?;
+    let mut secret = [0; 32];
+    hex::decode_to_slice(digits.trim(), &mut secret).ok()?;
+    Some(HostSigner::from_secret(&secret))
+}
+
+/// Writes a new file that only its owner can read, durably, with the folders it needs.
+///
+/// # Errors
+/// [`Error::Local`], also when the file exists.
+pub fn write_new_secret(path: &Path, text: &str) -> Result<()> {
+    let fail = |source| Error::Local {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(fail)?;
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(fail)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(fail)?;
+    match folder {
+        Some(folder) => fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(fail),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_and_only_the_owner_can_read_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostFolder::new(folder.path().join("a/b"));
+        assert!(host.keys().unwrap().is_none());
+        let made = host.keys_or_new("now").unwrap();
+        let again = host.keys_or_new("later").unwrap();
+        assert_eq!(
+            (made.signer.id(), made.recipient),
+            (again.signer.id(), again.recipient)
+        );
+        for file in [IDENTITY_FILE, SIGNER_FILE] {
+            let path = host.path().join(file);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            assert!(matches!(host.keys(), Err(Error::HostKeys { .. })));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_lost_half_of_the_keys_is_an_error_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostFolder::new(folder.path());
+        host.keys_or_new("now").unwrap();
+        fs::remove_file(folder.path().join(SIGNER_FILE)).unwrap();
+        assert!(matches!(
+            host.keys_or_new("now"),
+            Err(Error::HostKeys { .. })
+        ));
+    }
+
+    #[test]
+    fn another_repository_at_a_pinned_place_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostFolder::new(folder.path());
+        let (a, b) = (
+            RepositoryId::random().unwrap(),
+            RepositoryId::random().unwrap(),
+        );
+        let (config, other) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
+        host.check_pin("/r", &a, config).unwrap();
+        host.check_pin("/r", &a, config).unwrap();
+        host.check_pin("/moved", &a, config).unwrap();
+        assert!(matches!(
+            host.check_pin("/r", &a, other),
+            Err(Error::PinMismatch { .. })
+        ));
+        assert!(matches!(
+            host.check_pin("/r", &b, config),
+            Err(Error::PinMismatch { .. })
+        ));
+        host.forget_location("/r");
+        host.check_pin("/r", &b, config).unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! The local cache of the index: fragments as sorted tables, so that opening reads only what is new.
+//! It may vanish or be damaged at any time; then the fragments are read again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Table;
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+use crate::pack::PackRecord;
+
+/// With more tables than this, the smallest are merged: each look-up asks every table.
+const TABLES_MAX: usize = 6;
+
+/// Tables in a folder.
+#[derive(Debug)]
+pub(crate) struct IndexCache {
+    folder: Option<PathBuf>,
+}
+
+impl IndexCache {
+    /// A cache in a folder, or none at all.
+    pub(crate) fn new(folder: Option<&Path>) -> Self {
+        Self {
+            folder: folder.map(|folder| folder.join("index")),
+        }
+    }
+
+    /// Tables for exactly these fragments; `read` fetches one that is not cached. A fragment that cannot be
+    /// read is given back with the reason: its packs still have their directories.
+    pub(crate) fn load(
+        &self,
+        fragments: &BTreeSet<ObjectId>,
+        mut read: impl FnMut(&ObjectId) -> Result<Vec<PackRecord>>,
+    ) -> Result<(Vec<Table>, Vec<(ObjectId, Error)>)> {
+        let mut missing = fragments.clone();
+        let mut unreadable = Vec::new();
+        let mut tables = Vec::new();
+        for (path, table) in self.cached() {
+            // A table with a fragment that is gone would promise packs that may be gone too.
+            if table
+                .fragments()
+                .iter()
+                .all(|fragment| missing.contains(fragment))
+            {
+                for fragment in table.fragments() {
+                    missing.remove(fragment);
+                }
+                tables.push((Some(path), table));
+            } else {
+                remove(&path);
+            }
+        }
+        for fragment in missing {
+            match read(&fragment) {
+                Ok(packs) => {
+                    let table = Table::in_memory(&[fragment], &packs)?;
+                    tables.push(self.store(&[&table]).unwrap_or((None, table)));
+                }
+                Err(error) => unreadable.push((fragment, error)),
+            }
+        }
+        Ok((self.merge_smallest(tables), unreadable))
+    }
+
+    fn merge_smallest(&self, mut tables: Vec<(Option<PathBuf>, Table)>) -> Vec<Table> {
+        if tables.len() > TABLES_MAX {
+            tables.sort_by_key(|(_, table)| table.chunk_count());
+            let merged_count = tables.len() - TABLES_MAX / 2;
+            let small: Vec<_> = tables[..merged_count]
+                .iter()
+                .map(|(_, table)| table)
+                .collect();
+            if let Some(merged) = self.store(&small) {
+                for (path, _) in tables.drain(..merged_count) {
+                    path.iter().for_each(|path| remove(path));
+                }
+                tables.push(merged);
+            }
+        }
+        tables.into_iter().map(|(_, table)| table).collect()
+    }
+
+    fn cached(&self) -> Vec<(PathBuf, Table)> {
+        let entries = self
+            .folder
+            .as_ref()
+            .and_then(|folder| fs::read_dir(folder).ok());
+        let mut found = Vec::new();
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path
+                .extension()
+                .is_none_or(|extension| extension != "table")
+            {
+                continue;
+            }
+            match Table::open(&path) {
+                Ok(table) => found.push((path, table)),
+                Err(error) => {
+                    tracing::debug!(path = %path.display(), %error, "dropping a useless cache file");
+                    remove(&path);
+                }
+            }
+        }
+        found
+    }
+
+    /// Writes a merged table; `None` when the cache cannot be written, which only costs time.
+    fn store(&self, tables: &[&Table]) -> Option<(Option<PathBuf>, Table)> {
+        let folder = self.folder.as_ref()?;
+        let stored = || -> std::io::Result<(PathBuf, Table)> {
+            fs::create_dir_all(folder)?;
+            let mut name = [0; 12];
+            getrandom::fill(&mut name).map_err(std::io::Error::other)?;
+            let unfinished = folder.join(format!("{}.tmp", hex::encode(name)));
+            let path = unfinished.with_extension("table");
+            Table::merge_to_file(tables, &unfinished)?;
+            fs::rename(&unfinished, &path)?;
+            let table = Table::open(&path)?;
+            Ok((path, table))
+        };
+        match stored() {
+            Ok((path, table)) => Some((Some(path), table)),
+            Err(error) => {
+                tracing::debug!(folder = %folder.display(), %error, "the index cache cannot be written");
+                None
+            }
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "a cache file stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(range: std::ops::Range<u32>) -> BTreeSet<ObjectId> {
+        range.map(|n| ObjectId::of(&n.to_le_bytes())).collect()
+    }
+
+    fn load(cache: &IndexCache, fragments: &BTreeSet<ObjectId>) -> (usize, BTreeSet<ObjectId>) {
+        let mut reads = 0;
+        let (tables, unreadable) = cache
+            .load(fragments, |_| {
+                reads += 1;
+                Ok(Vec::new())
+            })
+            .unwrap();
+        assert!(unreadable.is_empty());
+        assert!(tables.len() <= TABLES_MAX);
+        (
+            reads,
+            tables
+                .iter()
+                .flat_map(|table| table.fragments().to_vec())
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_fragment_is_read_once_and_a_vanished_one_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = IndexCache::new(Some(folder.path()));
+        assert_eq!(load(&cache, &ids(0..20)), (20, ids(0..20)));
+        assert_eq!(load(&cache, &ids(0..20)), (0, ids(0..20)));
+        assert_eq!(load(&cache, &ids(0..21)), (1, ids(0..21)));
+        let (_, known) = load(&cache, &ids(5..21));
+        assert_eq!(known, ids(5..21));
+        fs::remove_dir_all(folder.path().join("index")).unwrap();
+        assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_costs_only_time() {
+        let cache = IndexCache::new(Some(Path::new("/proc/nowhere")));
+        assert_eq!(load(&cache, &ids(0..3)), (3, ids(0..3)));
+        let cache = IndexCache::new(None);
+        assert_eq!(load(&cache, &ids(0..3)), (3, ids(0..3)));
+    }
+}

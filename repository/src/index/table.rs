@@ -1,0 +1,679 @@
+//! A table: chunk records sorted by id, in memory or in a file of the local cache.
+//!
+//! The file is read with positional reads, not mapped: a cache that is truncated under a running program
+//! then gives an error instead of ending the process. The layout is local and may change at any time:
+//! a magic, six counts, the fragments covered, packs, segments, the fan-out, chunk records, a BLAKE3 hash
+//! of all before it. All numbers are little-endian.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{Location, SegmentLocation};
+use crate::crypt::Class;
+use crate::error::{Error, Result};
+use crate::id::{ChunkId, ID_BYTES, ObjectId};
+use crate::pack::PackRecord;
+
+const MAGIC: &[u8; 8] = b"rpindex2";
+const HEADER_BYTES: usize = 8 + 5 * 8;
+const PACK_BYTES: usize = ID_BYTES + 8;
+const SEGMENT_BYTES: usize = 4 + 1 + 8 + 4 + 4 + ID_BYTES;
+const RECORD_BYTES: usize = ID_BYTES + 12;
+
+/// Tables up to this size are read into memory once; larger ones are read a bucket at a time.
+const IN_MEMORY_BYTES_MAX: u64 = 24 << 20;
+
+/// About this many records share a bucket of the fan-out.
+const RECORDS_PER_BUCKET: u64 = 16;
+
+/// A chunk record as sorted: where the chunk is, by numbers of this table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) id: ChunkId,
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+}
+
+impl Record {
+    fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[..32].copy_from_slice(self.id.as_bytes());
+        bytes[32..36].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.length.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let number = |at: usize| u32::from_le_bytes(array(bytes, at));
+        Self {
+            id: ChunkId::from_bytes(array(bytes, 0)),
+            segment: number(32),
+            offset: number(36),
+            length: number(40),
+        }
+    }
+}
+
+/// `N` bytes from `at`; zeros where `bytes` is shorter, which callers have excluded.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes
+        .get(at..at + N)
+        .and_then(|part| part.try_into().ok())
+        .unwrap_or([0; N])
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    pack: u32,
+    location: SegmentLocation,
+}
+
+#[derive(Debug)]
+enum Records {
+    Memory(Vec<u8>),
+    File {
+        file: File,
+        path: PathBuf,
+        start: u64,
+    },
+}
+
+/// An immutable sorted table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    fragments: Vec<ObjectId>,
+    packs: Vec<(ObjectId, u64)>,
+    segments: Vec<Segment>,
+    fan_out: FanOut,
+    records: Records,
+    record_count: u64,
+}
+
+/// For each leading-bits value of an id, the number of records before it.
+#[derive(Debug)]
+struct FanOut {
+    bits: u32,
+    starts: Vec<u64>,
+}
+
+impl FanOut {
+    fn bits_for(records: u64) -> u32 {
+        (records / RECORDS_PER_BUCKET).max(1).ilog2().min(24)
+    }
+
+    fn bucket(bits: u32, id: &ChunkId) -> usize {
+        let leading = u32::from_be_bytes(array(id.as_bytes(), 0));
+        if bits == 0 {
+            0
+        } else {
+            (leading >> (32 - bits)) as usize
+        }
+    }
+
+    fn range(&self, id: &ChunkId) -> (u64, u64) {
+        let bucket = Self::bucket(self.bits, id);
+        let at = |n: usize| self.starts.get(n).copied().unwrap_or(0);
+        (at(bucket), at(bucket + 1))
+    }
+}
+
+impl Table {
+    /// A table of packs, sorted in memory.
+    pub(crate) fn in_memory(fragments: &[ObjectId], packs: &[PackRecord]) -> Result<Self> {
+        let (mut head, mut records) = (Head::new(fragments.to_vec()), Vec::new());
+        for pack in packs {
+            head.add_pack(pack, &mut records)?;
+        }
+        records.sort_unstable();
+        let bits = FanOut::bits_for(records.len() as u64);
+        let mut counts = vec![0; (1 << bits) + 1];
+        let mut bytes = Vec::with_capacity(records.len() * RECORD_BYTES);
+        for record in &records {
+            counts[FanOut::bucket(bits, &record.id) + 1] += 1;
+            bytes.extend_from_slice(&record.encode());
+        }
+        Ok(Self {
+            fragments: head.fragments,
+            packs: head.packs,
+            segments: head.segments,
+            fan_out: FanOut {
+                bits,
+                starts: running_sum(counts),
+            },
+            records: Records::Memory(bytes),
+            record_count: records.len() as u64,
+        })
+    }
+
+    /// The fragments whose packs this table holds.
+    pub(crate) fn fragments(&self) -> &[ObjectId] {
+        &self.fragments
+    }
+
+    pub(crate) fn chunk_count(&self) -> u64 {
+        self.record_count
+    }
+
+    pub(crate) fn packs(&self) -> impl Iterator<Item = (ObjectId, u64)> {
+        self.packs.iter().copied()
+    }
+
+    /// All records of a chunk.
+    pub(crate) fn find(&self, id: &ChunkId) -> Result<Vec<Record>> {
+        let (start, end) = self.fan_out.range(id);
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        match &self.records {
+            Records::Memory(bytes) => {
+                let range = start as usize * RECORD_BYTES..end as usize * RECORD_BYTES;
+                Ok(find_in(bytes.get(range).unwrap_or(&[]), id))
+            }
+            Records::File { .. } => Ok(find_in(&self.read_records(start, end)?, id)),
+        }
+    }
+
+    fn read_records(&self, start: u64, end: u64) -> Result<Vec<u8>> {
+        match &self.records {
+            Records::Memory(bytes) => {
+                let range = start as usize * RECORD_BYTES..end as usize * RECORD_BYTES;
+                Ok(bytes.get(range).unwrap_or(&[]).to_vec())
+            }
+            Records::File {
+                file,
+                path,
+                start: first,
+            } => {
+                let mut bytes = vec![0; (end - start) as usize * RECORD_BYTES];
+                file.read_exact_at(&mut bytes, first + start * RECORD_BYTES as u64)
+                    .map_err(|source| Error::Local {
+                        action: "read",
+                        path: path.clone(),
+                        source,
+                    })?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    pub(crate) fn location(&self, record: &Record) -> Result<Location> {
+        let broken =
+            || Error::Internal("the local index cache is inconsistent; remove it".to_owned());
+        let segment = self
+            .segments
+            .get(record.segment as usize)
+            .ok_or_else(broken)?;
+        let (pack, _) = self.packs.get(segment.pack as usize).ok_or_else(broken)?;
+        Ok(Location {
+            pack: *pack,
+            segment: segment.location,
+            offset: record.offset,
+            length: record.length,
+        })
+    }
+
+    /// Writes several tables as one sorted file. Memory does not grow with their records.
+    pub(crate) fn merge_to_file(tables: &[&Self], path: &Path) -> std::io::Result<()> {
+        let mut head = Head::new(Vec::new());
+        let segment_shift: Vec<u32> = tables
+            .iter()
+            .map(|table| head.absorb(table))
+            .collect::<std::io::Result<_>>()?;
+        let record_count: u64 = tables.iter().map(|table| table.record_count).sum();
+        let bits = FanOut::bits_for(record_count);
+        let mut counts = vec![0; (1 << bits) + 1];
+        for table in tables {
+            for record in Cursor::new(table) {
+                counts[FanOut::bucket(bits, &record?.id) + 1] += 1;
+            }
+        }
+        let mut out = HashingWriter::create(path)?;
+        head.write(&mut out, bits, &running_sum(counts), record_count)?;
+        let mut cursors: Vec<_> = tables
+            .iter()
+            .map(|table| Cursor::new(table).peekable())
+            .collect();
+        while let Some(table) = smallest(&mut cursors)? {
+            if let Some(record) = cursors[table].next() {
+                let mut record = record?;
+                record.segment += segment_shift[table];
+                out.put(&record.encode())?;
+            }
+        }
+        out.finish()
+    }
+
+    /// Opens a file that [`Self::merge_to_file`] wrote; anything else is an error.
+    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+        let bad =
+            |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        check_hash(&file, length)?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact(&mut header)?;
+        if &header[..8] != MAGIC {
+            return Err(bad("not an index cache"));
+        }
+        let count = |n: usize| u64::from_le_bytes(array(&header, 8 + n * 8));
+        let (fragments, packs, segments, bits, record_count) =
+            (count(0), count(1), count(2), count(3), count(4));
+        let bits = u32::try_from(bits)
+            .ok()
+            .filter(|bits| *bits <= 24)
+            .ok_or_else(|| bad("fan-out"))?;
+        let head_bytes = fragments
+            .checked_mul(ID_BYTES as u64)
+            .and_then(|sum| sum.checked_add(packs.checked_mul(PACK_BYTES as u64)?))
+            .and_then(|sum| sum.checked_add(segments.checked_mul(SEGMENT_BYTES as u64)?))
+            .and_then(|sum| sum.checked_add(((1 << bits) + 1) * 8))
+            .ok_or_else(|| bad("counts"))?;
+        let start = HEADER_BYTES as u64 + head_bytes;
+        let records_bytes = record_count
+            .checked_mul(RECORD_BYTES as u64)
+            .ok_or_else(|| bad("counts"))?;
+        if start
+            .checked_add(records_bytes)
+            .and_then(|sum| sum.checked_add(32))
+            != Some(length)
+        {
+            return Err(bad("length"));
+        }
+        let mut bytes = vec![0; usize::try_from(head_bytes).map_err(std::io::Error::other)?];
+        file.read_exact(&mut bytes)?;
+        let (head, starts) = Head::decode(&bytes, fragments, packs, segments)?;
+        let records = if length <= IN_MEMORY_BYTES_MAX {
+            let mut bytes = vec![0; records_bytes as usize];
+            file.read_exact(&mut bytes)?;
+            Records::Memory(bytes)
+        } else {
+            Records::File {
+                file,
+                path: path.to_owned(),
+                start,
+            }
+        };
+        Ok(Self {
+            fragments: head.fragments,
+            packs: head.packs,
+            segments: head.segments,
+            fan_out: FanOut { bits, starts },
+            records,
+            record_count,
+        })
+    }
+}
+
+fn running_sum(mut counts: Vec<u64>) -> Vec<u64> {
+    let mut sum = 0;
+    for count in &mut counts {
+        sum += *count;
+        *count = sum;
+    }
+    counts
+}
+
+/// The records of `id` among sorted encoded records.
+fn find_in(records: &[u8], id: &ChunkId) -> Vec<Record> {
+    let (records, _) = records.as_chunks::<RECORD_BYTES>();
+    let first = records.partition_point(|record| record[..ID_BYTES] < id.as_bytes()[..]);
+    records[first..]
+        .iter()
+        .take_while(|record| record[..ID_BYTES] == id.as_bytes()[..])
+        .map(|record| Record::decode(record))
+        .collect()
+}
+
+/// Which cursor stands at the smallest record.
+fn smallest(cursors: &mut [std::iter::Peekable<Cursor<'_>>]) -> std::io::Result<Option<usize>> {
+    let mut best: Option<(Record, usize)> = None;
+    for (n, cursor) in cursors.iter_mut().enumerate() {
+        match cursor.peek() {
+            Some(Ok(record)) => {
+                if best.is_none_or(|(smallest, _)| record.id < smallest.id) {
+                    best = Some((*record, n));
+                }
+            }
+            Some(Err(error)) => return Err(std::io::Error::new(error.kind(), error.to_string())),
+            None => {}
+        }
+    }
+    Ok(best.map(|(_, n)| n))
+}
+
+/// Walks a table's records in order, a block at a time.
+struct Cursor<'a> {
+    table: &'a Table,
+    next: u64,
+    block: Vec<u8>,
+    position: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            next: 0,
+            block: Vec::new(),
+            position: 0,
+        }
+    }
+}
+
+impl Iterator for Cursor<'_> {
+    type Item = std::io::Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const BLOCK: u64 = 4096;
+        if self.position >= self.block.len() {
+            if self.next >= self.table.record_count {
+                return None;
+            }
+            let end = (self.next + BLOCK).min(self.table.record_count);
+            match self.table.read_records(self.next, end) {
+                Ok(block) => self.block = block,
+                Err(error) => return Some(Err(std::io::Error::other(error.to_string()))),
+            }
+            self.next = end;
+            self.position = 0;
+        }
+        let record = Record::decode(self.block.get(self.position..)?);
+        self.position += RECORD_BYTES;
+        Some(Ok(record))
+    }
+}
+
+/// Everything of a table but its records.
+struct Head {
+    fragments: Vec<ObjectId>,
+    packs: Vec<(ObjectId, u64)>,
+    segments: Vec<Segment>,
+}
+
+impl Head {
+    fn new(fragments: Vec<ObjectId>) -> Self {
+        Self {
+            fragments,
+            packs: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn add_pack(&mut self, pack: &PackRecord, records: &mut Vec<Record>) -> Result<()> {
+        let too_many = |_| Error::Internal("more than 4 billion packs or segments".to_owned());
+        let pack_number = u32::try_from(self.packs.len()).map_err(too_many)?;
+        self.packs.push((pack.pack, pack.size));
+        for segment in &pack.segments {
+            let number = u32::try_from(self.segments.len()).map_err(too_many)?;
+            let location = SegmentLocation {
+                class: segment.class,
+                offset: segment.offset,
+                length: segment.length,
+                plain: segment.plain,
+                hash: segment.hash,
+            };
+            self.segments.push(Segment {
+                pack: pack_number,
+                location,
+            });
+            let mut offset = 0;
+            for chunk in &segment.chunks {
+                records.push(Record {
+                    id: chunk.0,
+                    segment: number,
+                    offset,
+                    length: chunk.1,
+                });
+                offset += chunk.1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends another table's head; returns by how much its segment numbers move.
+    fn absorb(&mut self, table: &Table) -> std::io::Result<u32> {
+        let pack_shift = u32::try_from(self.packs.len()).map_err(std::io::Error::other)?;
+        let segment_shift = u32::try_from(self.segments.len()).map_err(std::io::Error::other)?;
+        self.fragments.extend_from_slice(&table.fragments);
+        self.packs.extend_from_slice(&table.packs);
+        let moved = |segment: &Segment| Segment {
+            pack: segment.pack + pack_shift,
+            ..*segment
+        };
+        self.segments.extend(table.segments.iter().map(moved));
+        Ok(segment_shift)
+    }
+
+    fn write(
+        &self,
+        out: &mut HashingWriter,
+        bits: u32,
+        starts: &[u64],
+        records: u64,
+    ) -> std::io::Result<()> {
+        out.put(MAGIC)?;
+        let counts = [
+            self.fragments.len() as u64,
+            self.packs.len() as u64,
+            self.segments.len() as u64,
+            u64::from(bits),
+            records,
+        ];
+        for count in counts {
+            out.put(&count.to_le_bytes())?;
+        }
+        for fragment in &self.fragments {
+            out.put(fragment.as_bytes())?;
+        }
+        for (pack, size) in &self.packs {
+            out.put(pack.as_bytes())?;
+            out.put(&size.to_le_bytes())?;
+        }
+        for Segment { pack, location } in &self.segments {
+            out.put(&pack.to_le_bytes())?;
+            out.put(&[u8::from(location.class == Class::Catalog)])?;
+            out.put(&location.offset.to_le_bytes())?;
+            out.put(&location.length.to_le_bytes())?;
+            out.put(&location.plain.to_le_bytes())?;
+            out.put(location.hash.as_bytes())?;
+        }
+        starts
+            .iter()
+            .try_for_each(|start| out.put(&start.to_le_bytes()))
+    }
+
+    fn decode(
+        bytes: &[u8],
+        fragments: u64,
+        packs: u64,
+        segments: u64,
+    ) -> std::io::Result<(Self, Vec<u64>)> {
+        let bad = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "counts");
+        let (fragments_end, packs_end, segments_end) = {
+            let fragments_end = usize::try_from(fragments).map_err(bad)? * ID_BYTES;
+            let packs_end = fragments_end + usize::try_from(packs).map_err(bad)? * PACK_BYTES;
+            (
+                fragments_end,
+                packs_end,
+                packs_end + usize::try_from(segments).map_err(bad)? * SEGMENT_BYTES,
+            )
+        };
+        let object = |part: &[u8], at: usize| ObjectId::from_bytes(array(part, at));
+        let segment = |part: &[u8]| Segment {
+            pack: u32::from_le_bytes(array(part, 0)),
+            location: SegmentLocation {
+                class: if part[4] == 1 {
+                    Class::Catalog
+                } else {
+                    Class::Data
+                },
+                offset: u64::from_le_bytes(array(part, 5)),
+                length: u32::from_le_bytes(array(part, 13)),
+                plain: u32::from_le_bytes(array(part, 17)),
+                hash: object(part, 21),
+            },
+        };
+        let head = Self {
+            fragments: bytes[..fragments_end]
+                .chunks_exact(ID_BYTES)
+                .map(|part| object(part, 0))
+                .collect(),
+            packs: bytes[fragments_end..packs_end]
+                .chunks_exact(PACK_BYTES)
+                .map(|part| (object(part, 0), u64::from_le_bytes(array(part, ID_BYTES))))
+                .collect(),
+            segments: bytes[packs_end..segments_end]
+                .chunks_exact(SEGMENT_BYTES)
+                .map(segment)
+                .collect(),
+        };
+        let starts = bytes[segments_end..]
+            .chunks_exact(8)
+            .map(|part| u64::from_le_bytes(array(part, 0)));
+        Ok((head, starts.collect()))
+    }
+}
+
+struct HashingWriter {
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+}
+
+impl HashingWriter {
+    fn create(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 17, File::create_new(path)?),
+            hasher: blake3::Hasher::new(),
+        })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        let hash = self.hasher.finalize();
+        self.file.write_all(hash.as_bytes())?;
+        self.file.flush()
+    }
+}
+
+fn check_hash(file: &File, length: u64) -> std::io::Result<()> {
+    let bad = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the hash does not match");
+    let hashed = length.checked_sub(32).ok_or_else(bad)?;
+    let mut stored = [0; 32];
+    file.read_exact_at(&mut stored, hashed)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; 1 << 20];
+    let mut position = 0;
+    while position < hashed {
+        let part =
+            &mut block[..usize::try_from((hashed - position).min(1 << 20)).unwrap_or(1 << 20)];
+        file.read_exact_at(part, position)?;
+        hasher.update(part);
+        position += part.len() as u64;
+    }
+    if hasher.finalize() == blake3::Hash::from_bytes(stored) {
+        Ok(())
+    } else {
+        Err(bad())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{ChunkInSegment, SegmentRecord};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn chunk(n: u32) -> ChunkId {
+        ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    fn pack(name: &str, chunks: &[u32]) -> PackRecord {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|n| ChunkInSegment(chunk(*n), n % 7 + 1))
+            .collect();
+        let plain = chunks.iter().map(|c| c.1).sum();
+        let hash = ObjectId::of(name.as_bytes());
+        let segment = SegmentRecord {
+            class: Class::Data,
+            offset: 0,
+            length: 9,
+            plain,
+            hash,
+            chunks,
+        };
+        PackRecord {
+            pack: hash,
+            size: 9,
+            segments: vec![segment],
+        }
+    }
+
+    fn places(tables: &[Table], n: u32) -> Vec<(ObjectId, u32, u32)> {
+        let mut found = Vec::new();
+        for table in tables {
+            for record in table.find(&chunk(n)).unwrap() {
+                let place = table.location(&record).unwrap();
+                found.push((place.pack, place.offset, place.length));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn tables_merged_in_a_file_answer_like_a_map(packs in prop::collection::vec(prop::collection::vec(0_u32..400, 0..200), 1..5)) {
+            let packs: Vec<_> = packs.iter().enumerate().map(|(n, c)| pack(&n.to_string(), c)).collect();
+            let mut model: BTreeMap<u32, Vec<(ObjectId, u32, u32)>> = BTreeMap::new();
+            for pack in &packs {
+                let mut offset = 0;
+                for c in &pack.segments[0].chunks {
+                    let n = (0..400).find(|n| chunk(*n) == c.0).unwrap();
+                    model.entry(n).or_default().push((pack.pack, offset, c.1));
+                    offset += c.1;
+                }
+            }
+            let tables: Vec<_> = packs.iter().map(|p| Table::in_memory(&[p.pack], std::slice::from_ref(p)).unwrap()).collect();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("merged");
+            Table::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
+            let merged = [Table::open(&path).unwrap()];
+            prop_assert_eq!(merged[0].fragments().len(), packs.len());
+            for n in 0..400 {
+                let mut expected = model.remove(&n).unwrap_or_default();
+                expected.sort();
+                prop_assert_eq!(places(&tables, n), expected.clone());
+                prop_assert_eq!(places(&merged, n), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_truncated_cache_file_is_never_believed() {
+        let table = Table::in_memory(&[], &[pack("p", &[1, 2, 3])]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        Table::merge_to_file(&[&table], &path).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for position in 0..good.len() {
+            let mut bad = good.clone();
+            bad[position] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(Table::open(&path).is_err(), "flip at {position}");
+            std::fs::write(&path, &good[..position]).unwrap();
+            assert!(Table::open(&path).is_err(), "cut at {position}");
+        }
+    }
+}

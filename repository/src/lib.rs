@@ -1,0 +1,49 @@
+//! Stores and fetches snapshots: chunk, segment, pack, index, encrypt, sign, verify.
+//!
+//! The stored format is described in `docs/format.md`. This crate knows nothing of what a source is: it
+//! takes entries with contents in order and gives them back.
+
+pub mod backend;
+mod chunker;
+mod config;
+mod crypt;
+mod entry;
+mod envelope;
+mod error;
+mod host;
+mod id;
+mod index;
+mod pack;
+mod progress;
+mod reader;
+mod repository;
+mod secrets;
+mod segment;
+mod sign;
+mod snapshot;
+mod text;
+mod verify;
+mod writer;
+
+pub use chunker::{Chunker, ChunkerSeed};
+pub use config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
+pub use crypt::{Class, GeneratedIdentity, Identities, Recipients, generate_identity};
+pub use entry::{Entry, EntryKind, FileTime, Xattr, path_order};
+pub use error::{Error, ErrorClass, Result};
+pub use host::{HostFolder, HostKeys, write_new_secret};
+pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
+pub use index::{Location as ChunkLocation, SegmentLocation};
+pub use progress::Progress;
+pub use reader::{ContentReader, EntryReader, SegmentKey, SnapshotReader};
+pub use repository::{InitOptions, OpenOptions, Repository, backend_at, exists};
+pub use secrets::Secrets;
+pub use sign::{KnownSigner, Role, SignerId};
+pub use snapshot::{
+    Added, Counts, Details, Outcome, Snapshot, SnapshotRoot, SourceKind, StreamRecord, Warning,
+};
+pub use text::RawText;
+pub use verify::{Depth, Finding, Report, Share, VerifyOptions};
+pub use writer::{
+    Committed, EntryObserver, Item, KnownChunks, Loaded, SnapshotOptions, SnapshotWriter, Stamp,
+    Summary,
+};

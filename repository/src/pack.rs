@@ -1,0 +1,268 @@
+//! Packs: segments one after the other, then a signed directory of them, then a 16-byte trailer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Backend, BackendError, ObjectKey};
+use crate::config::Trust;
+use crate::crypt::{Identities, Recipients};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+use crate::segment::{SealedSegment, SegmentRecord};
+use crate::sign::HostSigner;
+
+/// The trailer: these eight bytes, then the directory's length as eight hexadecimal digits.
+const TRAILER_MAGIC: &[u8; 8] = b"reprise1";
+
+/// Length of the trailer, in bytes.
+const TRAILER_BYTES: u64 = 16;
+
+/// No directory is larger, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
+pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
+
+/// The key of a pack.
+#[must_use]
+pub(crate) fn pack_key(id: &ObjectId) -> ObjectKey {
+    let name = id.to_string();
+    ObjectKey::trusted(format!("packs/{}/{name}", &name[..2]))
+}
+
+/// A pack as an index fragment describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PackRecord {
+    /// Its id.
+    pub pack: ObjectId,
+    /// Its stored bytes.
+    pub size: u64,
+    /// Its segments, in order.
+    pub segments: Vec<SegmentRecord>,
+}
+
+impl PackRecord {
+    /// How many chunks it holds, repetitions included.
+    #[must_use]
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.segments
+            .iter()
+            .map(|segment| segment.chunks.len())
+            .sum()
+    }
+
+    /// Whether all numbers fit together.
+    ///
+    /// # Errors
+    /// A sentence that says what does not.
+    pub(crate) fn check(&self, plain_max: usize) -> Result<(), String> {
+        check_segments(&self.segments, self.size, plain_max)
+    }
+}
+
+fn check_segments(
+    segments: &[SegmentRecord],
+    pack_size: u64,
+    plain_max: usize,
+) -> Result<(), String> {
+    let mut expected = 0;
+    for segment in segments {
+        segment.check(plain_max)?;
+        if segment.offset != expected {
+            return Err("its segments do not follow each other".to_owned());
+        }
+        expected += u64::from(segment.length);
+    }
+    if expected <= pack_size {
+        Ok(())
+    } else {
+        Err("its segments are longer than the pack".to_owned())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Directory {
+    segments: Vec<SegmentRecord>,
+}
+
+/// A pack being filled in memory.
+#[derive(Debug, Default)]
+pub(crate) struct PackBuilder {
+    parts: Vec<Vec<u8>>,
+    segments: Vec<SegmentRecord>,
+    size: u64,
+}
+
+/// A finished pack, ready to be stored.
+#[derive(Debug)]
+pub(crate) struct FinishedPack {
+    pub(crate) parts: Vec<Vec<u8>>,
+    pub(crate) record: PackRecord,
+}
+
+impl PackBuilder {
+    pub(crate) fn push(&mut self, segment: SealedSegment) -> Result<()> {
+        let SealedSegment {
+            class,
+            stored,
+            plain_length,
+            chunks,
+        } = segment;
+        let length = u32::try_from(stored.len())
+            .map_err(|_| Error::Internal("a segment of more than 4 GiB".to_owned()))?;
+        self.segments.push(SegmentRecord {
+            class,
+            offset: self.size,
+            length,
+            plain: plain_length,
+            hash: ObjectId::of(&stored),
+            chunks,
+        });
+        self.size += u64::from(length);
+        self.parts.push(stored);
+        Ok(())
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(crate) fn finish(
+        self,
+        recipients: &Recipients,
+        signer: &HostSigner,
+        repository: &str,
+    ) -> Result<FinishedPack> {
+        let Self {
+            mut parts,
+            segments,
+            size,
+        } = self;
+        let directory = Directory { segments };
+        let json = serde_json::to_vec(&directory)
+            .map_err(|e| Error::Internal(format!("writing a pack directory: {e}")))?;
+        let sealed = envelope::seal(RecordKind::Pack, &json, recipients, signer, repository)?;
+        let length = u32::try_from(sealed.len())
+            .map_err(|_| Error::Internal("a pack directory of more than 4 GiB".to_owned()))?;
+        let mut trailer = TRAILER_MAGIC.to_vec();
+        trailer.extend_from_slice(format!("{length:08x}").as_bytes());
+        let size = size + u64::from(length) + TRAILER_BYTES;
+        parts.push(sealed);
+        parts.push(trailer);
+        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let pack = ObjectId::of_parts(&slices);
+        Ok(FinishedPack {
+            parts,
+            record: PackRecord {
+                pack,
+                size,
+                segments: directory.segments,
+            },
+        })
+    }
+}
+
+/// What is needed to read directories.
+#[derive(Debug)]
+pub(crate) struct DirectoryReader<'a> {
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) identities: &'a Identities,
+    pub(crate) trust: &'a Trust,
+    pub(crate) recipients: &'a [String],
+    pub(crate) plain_max: usize,
+}
+
+impl DirectoryReader<'_> {
+    /// Reads the directory of a stored pack by its end alone, without reading its segments.
+    pub(crate) fn read(&self, id: &ObjectId) -> Result<PackRecord> {
+        let key = pack_key(id);
+        let failed = |source: BackendError| Error::Backend {
+            location: self.backend.location(),
+            source,
+        };
+        let size = self.backend.size(&key).map_err(failed)?;
+        if size < TRAILER_BYTES {
+            return Err(Error::damaged(&key, "it is shorter than a trailer"));
+        }
+        let trailer = self
+            .backend
+            .get(&key, Some(size - TRAILER_BYTES..size))
+            .map_err(failed)?;
+        let length =
+            directory_length(&trailer, size).map_err(|reason| Error::damaged(&key, reason))?;
+        let end = size - TRAILER_BYTES;
+        let sealed = self
+            .backend
+            .get(&key, Some(end - length..end))
+            .map_err(failed)?;
+        self.parse(id, size, &sealed)
+    }
+
+    /// Reads the directory of a pack whose bytes are all here.
+    pub(crate) fn read_whole(&self, id: &ObjectId, pack: &[u8]) -> Result<PackRecord> {
+        let key = pack_key(id);
+        let size = pack.len() as u64;
+        let end = pack
+            .len()
+            .checked_sub(16)
+            .ok_or_else(|| Error::damaged(&key, "it is shorter than a trailer"))?;
+        let length =
+            directory_length(&pack[end..], size).map_err(|reason| Error::damaged(&key, reason))?;
+        let start = usize::try_from(end as u64 - length)
+            .map_err(|e| Error::damaged(&key, e.to_string()))?;
+        self.parse(id, size, &pack[start..end])
+    }
+
+    fn parse(&self, id: &ObjectId, size: u64, sealed: &[u8]) -> Result<PackRecord> {
+        let key = pack_key(id);
+        let verified = envelope::verify(RecordKind::Pack, sealed, &key, self.trust)?;
+        let json = verified.open(self.identities, &key, self.recipients, DIRECTORY_BYTES_MAX)?;
+        let directory: Directory = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged(&key, format!("its directory cannot be read: {e}")))?;
+        let record = PackRecord {
+            pack: *id,
+            size,
+            segments: directory.segments,
+        };
+        let segments_end = size - TRAILER_BYTES - sealed.len() as u64;
+        check_segments(&record.segments, segments_end, self.plain_max)
+            .map_err(|reason| Error::damaged(&key, reason))?;
+        Ok(record)
+    }
+}
+
+/// The directory's length from a pack's trailer.
+fn directory_length(trailer: &[u8], pack_size: u64) -> Result<u64, String> {
+    let digits = trailer
+        .strip_prefix(TRAILER_MAGIC)
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        .ok_or("it does not end with a trailer")?;
+    let length = u64::from_str_radix(digits, 16).map_err(|e| e.to_string())?;
+    if length > pack_size - TRAILER_BYTES || length > DIRECTORY_BYTES_MAX as u64 {
+        return Err(format!("its trailer claims a directory of {length} bytes"));
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_trailer_makes_a_directory_outside_the_pack(trailer: [u8; 16], size in 16_u64..1 << 40) {
+            if let Ok(length) = directory_length(&trailer, size) {
+                prop_assert!(length <= size - 16);
+            }
+        }
+
+        #[test]
+        fn the_stated_length_is_read_back(length in 0_u32..1 << 20) {
+            let trailer = format!("reprise1{length:08x}");
+            prop_assert_eq!(directory_length(trailer.as_bytes(), 1 << 30), Ok(u64::from(length)));
+        }
+    }
+}

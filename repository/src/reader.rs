@@ -1,0 +1,491 @@
+//! Reading: chunks, streams and the entries of a snapshot. Everything is checked on the way.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::crypt::Class;
+use crate::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryKind, path_order};
+use crate::error::{Error, Result};
+use crate::id::{ChunkId, ObjectId};
+use crate::index::{Index, Location};
+use crate::pack::pack_key;
+use crate::repository::{Inner, Repository};
+use crate::segment::{self, SegmentRecord};
+use crate::snapshot::{Details, Snapshot, StreamRecord};
+
+/// Decoded segments that a stream keeps: neighbouring chunks share them.
+const SEGMENTS_KEPT: usize = 3;
+
+/// Details are read whole; a run with a million warnings stays below this, in bytes.
+const DETAILS_BYTES_MAX: u64 = 1 << 30;
+
+/// Which segment: a pack and a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentKey {
+    /// The pack.
+    pub pack: ObjectId,
+    /// The segment's first byte in the pack.
+    pub offset: u64,
+}
+
+impl Location {
+    /// The segment that holds the chunk.
+    #[must_use]
+    pub fn segment_key(&self) -> SegmentKey {
+        SegmentKey {
+            pack: self.pack,
+            offset: self.segment.offset,
+        }
+    }
+}
+
+/// Fetches chunks by id. May be shared by threads.
+#[derive(Debug)]
+pub struct ContentReader {
+    inner: Arc<Inner>,
+    repository: Repository,
+    index: RwLock<(Index, Adopted)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Adopted {
+    NotYet,
+    Done,
+}
+
+impl Repository {
+    /// A reader of chunks.
+    ///
+    /// # Errors
+    /// When the index cannot be listed.
+    pub fn content_reader(&self) -> Result<ContentReader> {
+        let index = self.index_for_reading()?;
+        Ok(ContentReader {
+            inner: Arc::clone(&self.inner),
+            repository: self.clone(),
+            index: RwLock::new((index, Adopted::NotYet)),
+        })
+    }
+}
+
+impl ContentReader {
+    /// Where a chunk is. When the index does not know it, the directories of all unindexed packs are asked
+    /// once: an index fragment may have been lost.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] names the chunk and who needs it.
+    pub fn locate(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<Location> {
+        self.locations(id, needed_by)?
+            .first()
+            .copied()
+            .ok_or_else(|| missing(id, needed_by))
+    }
+
+    fn locations(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<Vec<Location>> {
+        let (found, adopted) = {
+            let guard = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            (guard.0.locations(id)?, guard.1)
+        };
+        if !found.is_empty() || adopted == Adopted::Done {
+            return if found.is_empty() {
+                Err(missing(id, needed_by))
+            } else {
+                Ok(found)
+            };
+        }
+        let mut guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if guard.1 == Adopted::NotYet {
+            self.repository.adopt_unindexed(&mut guard.0)?;
+            guard.1 = Adopted::Done;
+        }
+        let found = guard.0.locations(id)?;
+        if found.is_empty() {
+            Err(missing(id, needed_by))
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// Reads the plain bytes of the segment at a location.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Missing`] name the pack, [`Error::NoMatchingIdentity`] the recipients.
+    pub fn read_segment(&self, location: &Location) -> Result<Vec<u8>> {
+        read_segment(&self.inner, location)
+    }
+
+    /// Reads a chunk, from another pack if the first one is damaged.
+    ///
+    /// # Errors
+    /// As for [`Self::read_segment`].
+    pub fn read_chunk(
+        &self,
+        id: &ChunkId,
+        class: Class,
+        needed_by: &dyn std::fmt::Display,
+    ) -> Result<Vec<u8>> {
+        let mut first_error = None;
+        for location in self.locations(id, needed_by)? {
+            let chunk = self.read_segment(&location).and_then(|segment| {
+                self.chunk_of(&segment, &location, id, class)
+                    .map(<[u8]>::to_vec)
+            });
+            match chunk {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| missing(id, needed_by)))
+    }
+
+    /// The chunk at a location in its segment's plain bytes, proven by its id.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when other bytes are there.
+    pub fn chunk_of<'a>(
+        &self,
+        segment: &'a [u8],
+        location: &Location,
+        id: &ChunkId,
+        class: Class,
+    ) -> Result<&'a [u8]> {
+        let start = location.offset as usize;
+        let chunk = start
+            .checked_add(location.length as usize)
+            .and_then(|end| segment.get(start..end))
+            .filter(|chunk| {
+                location.segment.class == class && self.inner.secrets.chunk_id(class, chunk) == *id
+            });
+        chunk.ok_or_else(|| {
+            Error::damaged(
+                &pack_key(&location.pack),
+                format!("chunk {id} is not where the index says"),
+            )
+        })
+    }
+
+    /// The index entry's plain length of a chunk.
+    ///
+    /// # Errors
+    /// As for [`Self::locate`].
+    pub fn length_of(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<u32> {
+        Ok(self.locate(id, needed_by)?.length)
+    }
+
+    pub(crate) fn stream<'a>(
+        &'a self,
+        record: &StreamRecord,
+        class: Class,
+        name: String,
+    ) -> Stream<'a> {
+        Stream {
+            reader: self,
+            chunks: record.chunks.clone().into(),
+            class,
+            name,
+            kept: VecDeque::new(),
+        }
+    }
+}
+
+fn missing(id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Error {
+    Error::Missing {
+        object: format!("chunk {id}"),
+        needed_by: needed_by.to_string(),
+    }
+}
+
+pub(crate) fn read_segment(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
+    let key = pack_key(&location.pack);
+    let at = location.segment;
+    let range = at.offset..at.offset + u64::from(at.length);
+    let stored = inner
+        .backend
+        .get(&key, Some(range))
+        .map_err(|source| match source {
+            crate::backend::BackendError::NotFound { .. } => Error::Missing {
+                object: key.to_string(),
+                needed_by: "the index".to_owned(),
+            },
+            crate::backend::BackendError::OutOfRange { .. } => {
+                Error::damaged(&key, "it is too short")
+            }
+            source => inner.failed(source),
+        })?;
+    let record = SegmentRecord {
+        class: at.class,
+        offset: at.offset,
+        length: at.length,
+        plain: at.plain,
+        hash: at.hash,
+        chunks: Vec::new(),
+    };
+    let recipients = match at.class {
+        Class::Data => inner.data_recipients.texts(),
+        Class::Catalog => inner.catalog_recipients.texts(),
+    };
+    segment::check_stored(&record, &stored, key.as_str())?;
+    segment::open(
+        &record,
+        &stored,
+        key.as_str(),
+        &inner.identities,
+        recipients,
+    )
+}
+
+/// A stream's chunks, one after the other.
+#[derive(Debug)]
+pub(crate) struct Stream<'a> {
+    reader: &'a ContentReader,
+    chunks: VecDeque<ChunkId>,
+    class: Class,
+    name: String,
+    kept: VecDeque<(SegmentKey, Vec<u8>)>,
+}
+
+impl Stream<'_> {
+    /// The next chunk's bytes.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(id) = self.chunks.pop_front() else {
+            return Ok(None);
+        };
+        let location = self.reader.locate(&id, &self.name)?;
+        let key = location.segment_key();
+        if let Some((_, segment)) = self.kept.iter().find(|(kept, _)| *kept == key) {
+            return self
+                .reader
+                .chunk_of(segment, &location, &id, self.class)
+                .map(|c| Some(c.to_vec()));
+        }
+        match self.reader.read_segment(&location) {
+            Ok(segment) => {
+                let chunk = self
+                    .reader
+                    .chunk_of(&segment, &location, &id, self.class)?
+                    .to_vec();
+                self.kept.push_back((key, segment));
+                if self.kept.len() > SEGMENTS_KEPT {
+                    self.kept.pop_front();
+                }
+                Ok(Some(chunk))
+            }
+            // Another copy may be whole.
+            Err(Error::Damaged { .. } | Error::Missing { .. }) => self
+                .reader
+                .read_chunk(&id, self.class, &self.name)
+                .map(Some),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Splits a stream into lines.
+#[derive(Debug)]
+struct Lines<'a> {
+    stream: Stream<'a>,
+    buffer: Vec<u8>,
+    start: usize,
+    line_max: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(stream: Stream<'a>, line_max: usize) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+            line_max,
+        }
+    }
+
+    /// The next line without its end.
+    fn next(&mut self) -> Result<Option<&[u8]>> {
+        let mut searched = self.start;
+        loop {
+            if let Some(length) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
+                let line = self.start..searched + length;
+                self.start = line.end + 1;
+                return Ok(Some(&self.buffer[line]));
+            }
+            if self.buffer.len() - self.start > self.line_max {
+                return Err(self.damaged("a line is absurdly long"));
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            searched = self.buffer.len();
+            match self.stream.next()? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(self.damaged("its last line is cut off")),
+            }
+        }
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        Error::Damaged {
+            object: self.stream.name.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// Reads one snapshot.
+#[derive(Debug)]
+pub struct SnapshotReader<'a> {
+    reader: &'a ContentReader,
+    snapshot: &'a Snapshot,
+}
+
+impl ContentReader {
+    /// A reader of one snapshot.
+    #[must_use]
+    pub fn snapshot<'a>(&'a self, snapshot: &'a Snapshot) -> SnapshotReader<'a> {
+        SnapshotReader {
+            reader: self,
+            snapshot,
+        }
+    }
+}
+
+impl<'a> SnapshotReader<'a> {
+    fn stream_name(&self, what: &str) -> String {
+        format!("the {what} of snapshot {}", self.snapshot.id.short())
+    }
+
+    /// The entries with their chunks, in order. Needs an identity that reads contents.
+    #[must_use]
+    pub fn entries(&self) -> EntryReader<'a> {
+        let root = &self.snapshot.root;
+        let entries = self
+            .reader
+            .stream(&root.entries, Class::Data, self.stream_name("entries"));
+        let references = self.references();
+        EntryReader {
+            entries: Lines::new(entries, ENTRY_LINE_BYTES_MAX),
+            references,
+            last_path: None,
+        }
+    }
+
+    /// The ids of all chunks of content, in entry order. The catalog identities are enough.
+    #[must_use]
+    pub fn references(&self) -> ReferenceReader<'a> {
+        let record = &self.snapshot.root.references;
+        let stream = self
+            .reader
+            .stream(record, Class::Catalog, self.stream_name("references"));
+        ReferenceReader {
+            lines: Lines::new(stream, 64),
+        }
+    }
+
+    /// What only the recovery identities may read about the run.
+    ///
+    /// # Errors
+    /// As for reading chunks.
+    pub fn details(&self) -> Result<Details> {
+        let record = &self.snapshot.root.details;
+        let name = self.stream_name("details");
+        let damaged = |reason: String| Error::Damaged {
+            object: name.clone(),
+            reason,
+        };
+        if record.bytes > DETAILS_BYTES_MAX {
+            return Err(damaged(format!(
+                "they claim to have {} bytes",
+                record.bytes
+            )));
+        }
+        let mut stream = self.reader.stream(record, Class::Data, name.clone());
+        let mut json = Vec::new();
+        while let Some(chunk) = stream.next()? {
+            json.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
+    }
+}
+
+/// The ids of a snapshot's reference stream.
+#[derive(Debug)]
+pub struct ReferenceReader<'a> {
+    lines: Lines<'a>,
+}
+
+impl ReferenceReader<'_> {
+    /// The next id.
+    ///
+    /// # Errors
+    /// As for reading chunks.
+    pub fn next_id(&mut self) -> Result<Option<ChunkId>> {
+        let parsed = match self.lines.next()? {
+            None => return Ok(None),
+            Some(line) => std::str::from_utf8(line)
+                .ok()
+                .and_then(|text| text.parse().ok()),
+        };
+        parsed
+            .map(Some)
+            .ok_or_else(|| self.lines.damaged("a line is not a chunk id"))
+    }
+}
+
+/// The entries of a snapshot, each with the ids of its chunks.
+#[derive(Debug)]
+pub struct EntryReader<'a> {
+    entries: Lines<'a>,
+    references: ReferenceReader<'a>,
+    last_path: Option<Vec<u8>>,
+}
+
+impl EntryReader<'_> {
+    /// The next entry. Paths come in order, each once, and none leads outside the target.
+    ///
+    /// # Errors
+    /// As for reading chunks, and [`Error::Damaged`] for entries that no snapshot could contain.
+    pub fn next_entry(&mut self) -> Result<Option<(Entry, Vec<ChunkId>)>> {
+        let parsed = match self.entries.next()? {
+            None => return self.end().map(|()| None),
+            Some(line) => Entry::parse(line),
+        };
+        let entry = parsed.map_err(|reason| self.entries.damaged(&reason))?;
+        let path = entry.path.as_bytes();
+        if self
+            .last_path
+            .as_deref()
+            .is_some_and(|last| path_order(last, path) != Ordering::Less)
+        {
+            return Err(self
+                .entries
+                .damaged(&format!("{:?} is out of order", entry.path)));
+        }
+        if entry.chunks > 0 && entry.kind != EntryKind::File {
+            return Err(self
+                .entries
+                .damaged(&format!("{:?} has content but is no file", entry.path)));
+        }
+        self.last_path = Some(path.to_vec());
+        let mut chunks = Vec::new();
+        for _ in 0..entry.chunks {
+            match self.references.next_id()? {
+                Some(id) => chunks.push(id),
+                None => {
+                    return Err(self
+                        .entries
+                        .damaged("it refers to more chunks than there are"));
+                }
+            }
+        }
+        Ok(Some((entry, chunks)))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.references.next_id()? {
+            None => Ok(()),
+            Some(_) => Err(self
+                .entries
+                .damaged("it refers to fewer chunks than there are")),
+        }
+    }
+}

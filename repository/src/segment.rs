@@ -1,0 +1,210 @@
+//! Segments: about 2 MiB of chunks, one zstd frame in one complete age file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypt::{Class, Identities, Recipients};
+use crate::envelope::decompress;
+use crate::error::{Error, Result};
+use crate::id::{ChunkId, ObjectId};
+
+/// The compression level: in trials higher ones cost more time than they won space.
+const ZSTD_LEVEL: i32 = 3;
+
+/// A chunk's place in its segment's plain bytes follows from those before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkInSegment(pub ChunkId, pub u32);
+
+/// A segment as directories and index fragments describe it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentRecord {
+    /// Whom it is encrypted to.
+    pub class: Class,
+    /// Its first byte in the pack.
+    pub offset: u64,
+    /// Its stored bytes.
+    pub length: u32,
+    /// Its plain bytes, after decryption and decompression.
+    pub plain: u32,
+    /// BLAKE3 of its stored bytes: proves it intact without any identity.
+    pub hash: ObjectId,
+    /// Its chunks in order: id and plain bytes of each.
+    pub chunks: Vec<ChunkInSegment>,
+}
+
+impl SegmentRecord {
+    /// Whether the numbers fit together.
+    ///
+    /// # Errors
+    /// A sentence that says what does not.
+    pub(crate) fn check(&self, plain_max: usize) -> Result<(), String> {
+        let sum: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
+        if sum != u64::from(self.plain) {
+            return Err("the sizes of a segment's chunks do not add up to its size".to_owned());
+        }
+        if self.plain as usize > plain_max {
+            return Err(format!(
+                "a segment claims {} plain bytes, more than possible",
+                self.plain
+            ));
+        }
+        // Incompressible input grows by zstd's and age's overhead only.
+        if self.length as usize > plain_max + plain_max / 128 + (1 << 20) {
+            return Err(format!(
+                "a segment claims {} stored bytes, more than possible",
+                self.length
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A finished segment on its way into a pack.
+#[derive(Debug)]
+pub(crate) struct SealedSegment {
+    pub(crate) class: Class,
+    pub(crate) stored: Vec<u8>,
+    pub(crate) plain_length: u32,
+    pub(crate) chunks: Vec<ChunkInSegment>,
+}
+
+/// Collects chunks and seals them into a segment.
+pub(crate) struct SegmentBuilder {
+    class: Class,
+    recipients: Recipients,
+    plain: Vec<u8>,
+    chunks: Vec<ChunkInSegment>,
+    compressor: zstd::bulk::Compressor<'static>,
+    check: Vec<u8>,
+}
+
+impl SegmentBuilder {
+    pub(crate) fn new(class: Class, recipients: Recipients) -> Result<Self> {
+        let mut compressor =
+            zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(|e| zstd_failed(&e))?;
+        // The frame's own checksum lets `zstd -d` find damage in the escape hatch.
+        compressor
+            .include_checksum(true)
+            .map_err(|e| zstd_failed(&e))?;
+        Ok(Self {
+            class,
+            recipients,
+            plain: Vec::new(),
+            chunks: Vec::new(),
+            compressor,
+            check: Vec::new(),
+        })
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        self.class
+    }
+
+    pub(crate) fn plain_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Room at the end for a chunk that is read in place; `keep_tail` or `drop_tail` decides on it.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.plain
+    }
+
+    pub(crate) fn keep_tail(&mut self, start: usize, id: ChunkId) -> Result<()> {
+        let length = u32::try_from(self.plain.len() - start)
+            .map_err(|_| Error::Internal("a chunk of more than 4 GiB".to_owned()))?;
+        self.chunks.push(ChunkInSegment(id, length));
+        Ok(())
+    }
+
+    pub(crate) fn drop_tail(&mut self, start: usize) {
+        self.plain.truncate(start);
+    }
+
+    pub(crate) fn push(&mut self, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        let start = self.plain.len();
+        self.plain.extend_from_slice(bytes);
+        self.keep_tail(start, id)
+    }
+
+    /// Compresses, decompresses to make sure, encrypts, and starts over empty.
+    pub(crate) fn seal(&mut self) -> Result<SealedSegment> {
+        let compressed = self
+            .compressor
+            .compress(&self.plain)
+            .map_err(|e| zstd_failed(&e))?;
+        self.check.clear();
+        self.check.reserve(self.plain.len());
+        zstd::bulk::decompress_to_buffer(&compressed, &mut self.check)
+            .map_err(|e| zstd_failed(&e))?;
+        if self.check != self.plain {
+            return Err(Error::Internal(
+                "a segment did not survive compression: this machine's memory may be faulty"
+                    .to_owned(),
+            ));
+        }
+        let stored = self.recipients.encrypt(&compressed)?;
+        let plain_length = u32::try_from(self.plain.len())
+            .map_err(|_| Error::Internal("a segment of more than 4 GiB".to_owned()))?;
+        self.plain.clear();
+        Ok(SealedSegment {
+            class: self.class,
+            stored,
+            plain_length,
+            chunks: std::mem::take(&mut self.chunks),
+        })
+    }
+}
+
+fn zstd_failed(error: &std::io::Error) -> Error {
+    Error::Internal(format!("zstd: {error}"))
+}
+
+/// Checks a segment's stored bytes against its record.
+///
+/// # Errors
+/// [`Error::Damaged`] when they differ.
+pub(crate) fn check_stored(record: &SegmentRecord, stored: &[u8], object: &str) -> Result<()> {
+    if stored.len() == record.length as usize && ObjectId::of(stored) == record.hash {
+        Ok(())
+    } else {
+        Err(Error::Damaged {
+            object: object.to_owned(),
+            reason: format!(
+                "the segment at byte {} is not what was stored",
+                record.offset
+            ),
+        })
+    }
+}
+
+/// Decrypts and decompresses a segment whose stored bytes were checked.
+///
+/// # Errors
+/// [`Error::NoMatchingIdentity`], or [`Error::Damaged`].
+pub(crate) fn open(
+    record: &SegmentRecord,
+    stored: &[u8],
+    object: &str,
+    identities: &Identities,
+    recipients: &[String],
+) -> Result<Vec<u8>> {
+    let plain_max = record.plain as usize;
+    let damaged = |reason: String| Error::Damaged {
+        object: object.to_owned(),
+        reason: format!("the segment at byte {}: {reason}", record.offset),
+    };
+    let compressed_max = zstd::zstd_safe::compress_bound(plain_max);
+    let compressed = identities.decrypt(stored, &object, recipients, compressed_max)?;
+    let plain = decompress(&compressed, plain_max).map_err(damaged)?;
+    if plain.len() == plain_max {
+        Ok(plain)
+    } else {
+        Err(damaged(format!(
+            "it has {} plain bytes, not {plain_max}",
+            plain.len()
+        )))
+    }
+}

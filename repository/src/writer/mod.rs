@@ -1,0 +1,541 @@
+//! Writing a snapshot: a pipeline from entries in order to packs, index and root.
+//!
+//! ```text
+//! source ──items──► workers ──segments──► packer ──packs──► uploader
+//!    (one thread)   read, hash,             assemble           store, read back,
+//!                   compress, encrypt                          index
+//!                      └──ids, entries──► collector: entry and reference streams, in order
+//! ```
+//!
+//! Memory is bounded: small files are read by the worker that needs them, and every queue between two
+//! stages is short and holds pieces of at most a few MiB.
+
+mod collector;
+mod known;
+mod packer;
+mod shared;
+mod uploader;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use chrono::{DateTime, Utc};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::chunker::Chunker;
+use crate::crypt::Class;
+use crate::entry::{Entry, FileTime};
+use crate::error::{Error, Result};
+use crate::host::HostKeys;
+use crate::id::{ChunkId, ObjectId};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::segment::SealedSegment;
+use crate::snapshot::{
+    Added, Counts, Details, Outcome, Snapshot, SnapshotRoot, SourceKind, StreamRecord, Warning,
+};
+use crate::text::RawText;
+
+use collector::{Collected, Collector};
+use known::Known;
+use shared::Shared;
+
+/// Jobs waiting for a worker. Each holds at most one segment's worth of content, so few are enough.
+const JOBS_WAITING_MAX: usize = 3;
+
+/// Segments waiting for the packer, about 2 MiB each at worst.
+const SEGMENTS_WAITING_MAX: usize = 6;
+
+/// A batch is closed at this many entries even if they hold few bytes, so that no worker waits for long.
+const BATCH_ENTRIES_MAX: usize = 1024;
+
+/// What is known of a file without reading it. Equal stamps mean an unchanged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The file system.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
+    /// Bytes, holes included.
+    pub size: u64,
+    /// When its content changed.
+    pub mtime: FileTime,
+    /// When anything of it changed.
+    pub ctime: FileTime,
+}
+
+/// What reading a small file gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The entry, complete but for its chunks; `None` when there is nothing to keep.
+    pub entry: Option<Entry>,
+    /// Its stamp, if a later snapshot may rely on it.
+    pub stamp: Option<Stamp>,
+    /// What was wrong.
+    pub warning: Option<Warning>,
+}
+
+/// Reads a small file to the end of the buffer it is given.
+pub(crate) type Load = Box<dyn FnOnce(&mut Vec<u8>) -> Loaded + Send>;
+
+/// Something that a source delivers. Entries must come in [`path_order`](crate::path_order).
+pub enum Item {
+    /// An entry with no content, or whose chunks are all in the repository.
+    Entry {
+        /// The entry.
+        entry: Entry,
+        /// Ids of its content.
+        chunks: Vec<ChunkId>,
+        /// Its stamp, if a later snapshot may rely on it.
+        stamp: Option<Stamp>,
+    },
+    /// A file small enough to be one chunk, to be read by a worker.
+    Read {
+        /// Its likely size in bytes.
+        size_hint: u64,
+        /// Reads it.
+        load: Load,
+    },
+    /// Chunks of a large file; its `Entry` with the rest follows, or `Abandon`.
+    Part {
+        /// The chunks, one after the other.
+        bytes: Vec<u8>,
+        /// The length of each.
+        lengths: Vec<u32>,
+    },
+    /// The large file whose parts were delivered cannot be kept.
+    Abandon {
+        /// Why.
+        warning: Warning,
+    },
+    /// Something was skipped.
+    Skipped {
+        /// What and why.
+        warning: Warning,
+    },
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Entry { .. } => "Entry",
+            Self::Read { .. } => "Read",
+            Self::Part { .. } => "Part",
+            Self::Abandon { .. } => "Abandon",
+            Self::Skipped { .. } => "Skipped",
+        })
+    }
+}
+
+/// Sees every entry of a snapshot in order, for instance to remember it for the next one.
+pub trait EntryObserver: Send {
+    /// An entry with its chunks. An entry without a stamp cannot be relied on later.
+    fn entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&Stamp>);
+
+    /// The snapshot is committed; without this call it never happened.
+    fn committed(self: Box<Self>);
+}
+
+/// What a snapshot is to be called.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// The source's name.
+    pub source: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// This host's name.
+    pub host: String,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// The snapshot of the same source before it, if any.
+    pub parent: Option<ObjectId>,
+}
+
+/// What only the source can say, once everything was delivered.
+#[derive(Debug)]
+pub struct Summary {
+    /// The moment the data stands for.
+    pub data_time: DateTime<Utc>,
+    /// When the run ended.
+    pub finished: DateTime<Utc>,
+    /// Facts for later comparison, by name.
+    pub facts: BTreeMap<String, serde_json::Value>,
+    /// Where the source was.
+    pub location: RawText,
+    /// Warnings about the source as a whole; with any warning the outcome is `degraded`.
+    pub warnings: Vec<Warning>,
+}
+
+/// A committed snapshot.
+#[derive(Debug)]
+pub struct Committed {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// All its warnings.
+    pub warnings: Vec<Warning>,
+}
+
+/// Answers which chunks the repository had when the snapshot began.
+#[derive(Debug, Clone)]
+pub struct KnownChunks {
+    shared: Arc<Shared>,
+}
+
+impl KnownChunks {
+    /// The plain length of a chunk that is stored, or `None`.
+    ///
+    /// # Errors
+    /// When the local index cache fails.
+    pub fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
+        self.shared.known.length_of(id)
+    }
+}
+
+struct Job {
+    sequence: u64,
+    items: Vec<Item>,
+}
+
+/// Takes the entries of one snapshot.
+pub struct SnapshotWriter {
+    repository: Repository,
+    options: SnapshotOptions,
+    shared: Arc<Shared>,
+    jobs: Option<Sender<Job>>,
+    batch: Vec<Item>,
+    batch_bytes: u64,
+    sequence: u64,
+    segments: Option<Sender<SealedSegment>>,
+    threads: Vec<JoinHandle<()>>,
+    collector: Option<JoinHandle<Option<Collected>>>,
+    uploads: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    /// Begins a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`] when this host may not write, or what opening the index gives.
+    pub fn begin_snapshot(
+        &self,
+        options: SnapshotOptions,
+        progress: Arc<Progress>,
+        observer: Option<Box<dyn EntryObserver>>,
+    ) -> Result<SnapshotWriter> {
+        self.require_writer()?;
+        let (index, adopted) = self.index_for_writing()?;
+        let shared = Arc::new(Shared::new(
+            Arc::clone(&self.inner),
+            Known::new(index),
+            progress,
+        ));
+        SnapshotWriter::start(self.clone(), options, shared, adopted, observer)
+    }
+
+    /// Fails when this host may not add to the repository.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`].
+    pub fn require_writer(&self) -> Result<&HostKeys> {
+        let inner = &self.inner;
+        let signer = inner.host.as_ref().map(|host| host.signer.id());
+        match (&inner.host, signer) {
+            (Some(host), Some(id)) if inner.trust.allows(&id, crate::sign::Role::Writer) => {
+                Ok(host)
+            }
+            (_, signer) => Err(Error::UnknownHost {
+                signer: signer
+                    .map_or_else(|| "(none: it has no keys)".to_owned(), |id| id.to_string()),
+                location: self.location(),
+            }),
+        }
+    }
+}
+
+impl SnapshotWriter {
+    fn start(
+        repository: Repository,
+        options: SnapshotOptions,
+        shared: Arc<Shared>,
+        adopted: Vec<crate::pack::PackRecord>,
+        observer: Option<Box<dyn EntryObserver>>,
+    ) -> Result<Self> {
+        let (jobs, job_queue) = crossbeam_channel::bounded(JOBS_WAITING_MAX);
+        let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
+        // One pack waits while another is stored; a third is being filled.
+        let (packs, pack_queue) = crossbeam_channel::bounded(0);
+        // Results are small: ids and entries of a batch.
+        let (results, result_queue) = crossbeam_channel::bounded(64);
+        let mut threads = Vec::new();
+        for n in 0..worker_count() {
+            let (shared, segments) = (Arc::clone(&shared), segments.clone());
+            let (jobs, results): (Receiver<Job>, _) = (job_queue.clone(), results.clone());
+            threads.push(spawn(&format!("worker-{n}"), move || {
+                worker::run(&shared, &jobs, &segments, &results);
+            })?);
+        }
+        drop((job_queue, results));
+        let packer_shared = Arc::clone(&shared);
+        threads.push(spawn("packer", move || {
+            packer::run(&packer_shared, &segment_queue, &packs)
+        })?);
+        let uploader_shared = Arc::clone(&shared);
+        let uploads = spawn("uploader", move || {
+            uploader::run(&uploader_shared, &pack_queue, adopted)
+        })?;
+        let collector = Collector::new(&shared, segments.clone(), observer)?;
+        let collector = spawn("collector", move || collector.run(&result_queue))?;
+        Ok(Self {
+            repository,
+            options,
+            shared,
+            jobs: Some(jobs),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            sequence: 0,
+            segments: Some(segments),
+            threads,
+            collector: Some(collector),
+            uploads: Some(uploads),
+        })
+    }
+
+    /// Which chunks are already stored.
+    #[must_use]
+    pub fn known_chunks(&self) -> KnownChunks {
+        KnownChunks {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// A chunker for large files, with the repository's sizes and seed.
+    #[must_use]
+    pub fn content_chunker(&self) -> Chunker {
+        let inner = &self.repository.inner;
+        Chunker::new(inner.config.layout.content, inner.secrets.chunker_seed())
+    }
+
+    /// Takes the next item.
+    ///
+    /// # Errors
+    /// The first failure of any stage, or [`Error::Interrupted`].
+    pub fn add(&mut self, item: Item) -> Result<()> {
+        self.batch_bytes += match &item {
+            Item::Read { size_hint, .. } => *size_hint,
+            Item::Part { bytes, .. } => bytes.len() as u64,
+            Item::Entry { .. } | Item::Abandon { .. } | Item::Skipped { .. } => 0,
+        };
+        self.batch.push(item);
+        let segment_bytes = u64::from(self.repository.inner.config.layout.segment_bytes);
+        if self.batch_bytes >= segment_bytes || self.batch.len() >= BATCH_ENTRIES_MAX {
+            self.send_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a stream into chunks and takes them as parts of the entry that follows. Returns its length.
+    ///
+    /// # Errors
+    /// Inside: what reading the stream gives. Outside: as for [`Self::add`].
+    pub fn add_stream(
+        &mut self,
+        chunker: &mut Chunker,
+        input: &mut dyn std::io::Read,
+    ) -> Result<std::io::Result<u64>> {
+        let group_bytes = self.repository.inner.config.layout.segment_bytes as usize;
+        chunker.reset();
+        let (mut bytes, mut lengths, mut total) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let chunk = match chunker.next_chunk(input) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            total += chunk.len() as u64;
+            bytes.extend_from_slice(chunk);
+            lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
+            if bytes.len() >= group_bytes {
+                let (bytes, lengths) = (std::mem::take(&mut bytes), std::mem::take(&mut lengths));
+                self.add(Item::Part { bytes, lengths })?;
+            }
+        }
+        if !bytes.is_empty() {
+            self.add(Item::Part { bytes, lengths })?;
+        }
+        Ok(Ok(total))
+    }
+
+    fn send_batch(&mut self) -> Result<()> {
+        self.shared.check()?;
+        let job = Job {
+            sequence: self.sequence,
+            items: std::mem::take(&mut self.batch),
+        };
+        self.sequence += 1;
+        self.batch_bytes = 0;
+        match self.jobs.as_ref().map(|jobs| jobs.send(job)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.shared.take_failure()),
+        }
+    }
+
+    /// Commits: everything is stored and read back, then indexed, then the root is written.
+    ///
+    /// `summarize` gets what was counted and every warning so far.
+    ///
+    /// # Errors
+    /// The first failure of any stage; then there is no snapshot.
+    pub fn finish(
+        mut self,
+        summarize: impl FnOnce(&Counts, &[Warning]) -> Result<Summary>,
+    ) -> Result<Committed> {
+        self.send_batch()?;
+        self.jobs = None;
+        let mut collected = match self.collector.take().map(JoinHandle::join) {
+            Some(Ok(Some(collected))) => collected,
+            _ => return Err(self.shared.take_failure()),
+        };
+        self.shared.check()?;
+        let summary = summarize(&collected.counts, &collected.warnings)?;
+        let mut warnings = std::mem::take(&mut collected.warnings);
+        warnings.extend(summary.warnings);
+        let details = Details {
+            location: summary.location,
+            warnings,
+        };
+        let details_record = collected.add_details(&details)?;
+        let streams = collected.close()?;
+        self.segments = None;
+        self.join_stages()?;
+        let added = self.shared.added();
+        let finished = Finished {
+            counts: streams.counts,
+            added,
+            data_time: summary.data_time,
+            finished: summary.finished,
+            facts: summary.facts,
+            warnings: details.warnings.len() as u64,
+            entries: streams.entries,
+            references: streams.references,
+            details: details_record,
+        };
+        let root = self.root(finished);
+        let host = self.repository.require_writer()?;
+        let id = self.repository.inner.write_root(&root, host)?;
+        if let Some(observer) = streams.observer {
+            observer.committed();
+        }
+        let snapshot = Snapshot {
+            id,
+            signer: host.signer.id(),
+            root,
+        };
+        Ok(Committed {
+            snapshot,
+            warnings: details.warnings,
+        })
+    }
+
+    fn join_stages(&mut self) -> Result<()> {
+        for thread in self.threads.drain(..).chain(self.uploads.take()) {
+            if thread.join().is_err() {
+                self.shared
+                    .fail(Error::Internal("a thread stopped unexpectedly".to_owned()));
+            }
+        }
+        self.shared.check()
+    }
+
+    fn root(&self, finished: Finished) -> SnapshotRoot {
+        let options = self.options.clone();
+        SnapshotRoot {
+            source: options.source,
+            kind: options.kind,
+            host: options.host,
+            data_time: finished.data_time,
+            started: options.started,
+            finished: finished.finished,
+            outcome: if finished.warnings == 0 {
+                Outcome::Ok
+            } else {
+                Outcome::Degraded
+            },
+            warnings: finished.warnings,
+            counts: finished.counts,
+            added: finished.added,
+            parent: options.parent,
+            tags: options.tags,
+            program: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
+            facts: finished.facts,
+            entries: finished.entries,
+            references: finished.references,
+            details: finished.details,
+        }
+    }
+}
+
+struct Finished {
+    counts: Counts,
+    added: Added,
+    data_time: DateTime<Utc>,
+    finished: DateTime<Utc>,
+    facts: BTreeMap<String, serde_json::Value>,
+    warnings: u64,
+    entries: StreamRecord,
+    references: StreamRecord,
+    details: StreamRecord,
+}
+
+impl Drop for SnapshotWriter {
+    /// A writer that is not finished leaves packs that the next run adopts, and no snapshot.
+    fn drop(&mut self) {
+        if self.jobs.is_some() {
+            self.shared.fail(Error::Interrupted);
+        }
+        self.jobs = None;
+        self.segments = None;
+        for thread in self.threads.drain(..).chain(self.uploads.take()) {
+            // Its failure, if any, is in `shared` already.
+            drop(thread.join());
+        }
+        if let Some(collector) = self.collector.take() {
+            drop(collector.join());
+        }
+    }
+}
+
+fn worker_count() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, std::num::NonZero::get)
+        .clamp(1, 8)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|source| Error::Local {
+            action: "start a thread for",
+            path: name.into(),
+            source,
+        })
+}
+
+/// The class of recipients that each stream is for.
+const ENTRY_CLASS: Class = Class::Data;
+const REFERENCE_CLASS: Class = Class::Catalog;

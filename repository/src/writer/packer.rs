@@ -1,0 +1,84 @@
+//! The packer: gathers segments into packs.
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::pack::{FinishedPack, PackBuilder};
+use crate::segment::SealedSegment;
+
+/// Packs grow with the square root of the repository, up to this factor: three are in memory at a time.
+const GROWTH_MAX: u64 = 2;
+
+/// Below this many stored bytes packs have their first size.
+const GROWTH_FROM_BYTES: u64 = 256 << 30;
+
+pub(super) fn run(
+    shared: &Shared,
+    segments: &Receiver<SealedSegment>,
+    packs: &Sender<FinishedPack>,
+) {
+    if let Err(error) = pack(shared, segments, packs) {
+        shared.fail(error);
+        segments.iter().for_each(drop);
+    }
+}
+
+fn pack(
+    shared: &Shared,
+    segments: &Receiver<SealedSegment>,
+    packs: &Sender<FinishedPack>,
+) -> Result<()> {
+    let first = u64::from(shared.repository.config.layout.pack_bytes);
+    let full = pack_bytes(first, shared.known.stored_bytes_before());
+    let mut builder = PackBuilder::default();
+    for segment in segments {
+        if shared.has_failed() {
+            continue;
+        }
+        builder.push(segment)?;
+        if builder.size_bytes() >= full {
+            send(shared, std::mem::take(&mut builder), packs)?;
+        }
+    }
+    if builder.is_empty() || shared.has_failed() {
+        Ok(())
+    } else {
+        send(shared, builder, packs)
+    }
+}
+
+fn send(shared: &Shared, builder: PackBuilder, packs: &Sender<FinishedPack>) -> Result<()> {
+    let repository = &shared.repository;
+    let signer = repository.host.as_ref().map(|host| &host.signer);
+    let signer =
+        signer.ok_or_else(|| Error::Internal("this host has no signing key".to_owned()))?;
+    let pack = builder.finish(
+        &repository.catalog_recipients,
+        signer,
+        repository.trust.repository(),
+    )?;
+    packs
+        .send(pack)
+        .map_err(|_| Error::Internal("the uploader stopped".to_owned()))
+}
+
+/// The size at which a pack is closed, in a repository of `stored_bytes`.
+fn pack_bytes(first: u64, stored_bytes: u64) -> u64 {
+    let factor = (stored_bytes / GROWTH_FROM_BYTES)
+        .isqrt()
+        .clamp(1, GROWTH_MAX);
+    first * factor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_grow_with_the_repository_up_to_a_limit() {
+        assert_eq!(pack_bytes(32, 0), 32);
+        assert_eq!(pack_bytes(32, 1 << 40), 64);
+        assert_eq!(pack_bytes(32, 1 << 60), 64);
+    }
+}

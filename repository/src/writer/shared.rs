@@ -1,0 +1,73 @@
+//! What all stages of a snapshot share: the repository, known chunks, counters, and the first failure.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::known::Known;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::Inner;
+use crate::snapshot::Added;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) repository: Arc<Inner>,
+    pub(super) known: Known,
+    pub(super) progress: Arc<Progress>,
+    pub(super) added_chunks: AtomicU64,
+    pub(super) added_plain_bytes: AtomicU64,
+    pub(super) added_stored_bytes: AtomicU64,
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    pub(super) fn new(repository: Arc<Inner>, known: Known, progress: Arc<Progress>) -> Self {
+        Self {
+            repository,
+            known,
+            progress,
+            added_chunks: AtomicU64::new(0),
+            added_plain_bytes: AtomicU64::new(0),
+            added_stored_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Records a failure; the first one counts, those that follow from it do not.
+    pub(super) fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.failed.swap(true, Ordering::SeqCst) {
+            *failure = Some(error);
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// The first failure.
+    pub(super) fn take_failure(&self) -> Error {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.take().unwrap_or_else(|| {
+            Error::Internal("a stage of the snapshot stopped unexpectedly".to_owned())
+        })
+    }
+
+    /// Fails if any stage has failed or an interruption was asked for.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.has_failed() {
+            return Err(self.take_failure());
+        }
+        self.progress.check()
+    }
+
+    pub(super) fn added(&self) -> Added {
+        Added {
+            chunks: self.added_chunks.load(Ordering::SeqCst),
+            plain_bytes: self.added_plain_bytes.load(Ordering::SeqCst),
+            stored_bytes: self.added_stored_bytes.load(Ordering::SeqCst),
+        }
+    }
+}
