@@ -1,2 +1,66 @@
-//! The `reprise` binary.
-fn main() {}
+//! The `reprise` binary: arguments, progress, output, exit codes. Nothing here knows how anything is done.
+
+mod args;
+mod commands;
+mod context;
+mod creation;
+mod failure;
+mod output;
+mod progress;
+mod sources;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, PolicyCommand};
+use context::Context;
+use failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli);
+    let json = cli.global.json;
+    let context = Context::new(cli.global);
+    match dispatch(&context, cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.report(json);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => commands::init::run(context, &args),
+        Command::Snapshot(args) => commands::snapshot::run(context, args),
+        Command::Run(args) => commands::run::run(context, &args),
+        Command::Snapshots(args) => commands::snapshots::run(context, &args),
+        Command::Show(args) => commands::show::run(context, &args),
+        Command::Ls(args) => commands::ls::run(context, &args),
+        Command::Diff(args) => commands::diff::run(context, &args),
+        Command::Restore(args) => commands::restore::run(context, &args),
+        Command::Verify(args) => commands::verify::run(context, &args),
+        Command::Drill(args) => commands::drill::run(context, &args),
+        Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
+        Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}
+
+fn start_logging(cli: &Cli) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -208,6 +208,13 @@ impl Config {
         Recipients::parse(&all)
     }
 
+    /// A signer's name for people, or its key.
+    #[must_use]
+    pub fn trust_name(&self, signer: &SignerId) -> String {
+        let known = self.signers.iter().find(|known| known.key == *signer);
+        known.map_or_else(|| signer.to_string(), |known| known.name.clone())
+    }
+
     /// Whom to believe.
     #[must_use]
     pub fn trust(&self) -> Trust {
@@ -232,15 +239,6 @@ impl Trust {
         self.signers
             .iter()
             .any(|known| known.key == *signer && known.roles.contains(&role))
-    }
-
-    /// The name of a known signer, for people.
-    #[must_use]
-    pub fn name_of(&self, signer: &SignerId) -> Option<&str> {
-        self.signers
-            .iter()
-            .find(|known| known.key == *signer)
-            .map(|known| known.name.as_str())
     }
 
     /// The repository that signatures are bound to.

@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Brings snapshots back: files with all their attributes, comparison with what was saved, and drills.
+
+pub mod drill;
+mod error;
+pub mod files;
+
+pub use error::{Error, Result};

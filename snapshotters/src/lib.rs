@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Reads sources into snapshots. Every source kind gives the same shape: a tree of entries and a root.
+//!
+//! A source streams: nothing is staged on disk, and memory does not grow with its size.
+
+pub mod beneath;
+pub mod command;
+mod error;
+mod run;
+pub mod tfstate;
+pub mod volume;
+
+pub use error::{Error, Result};
+pub use run::{RunContext, ShrinkAlarm};

@@ -54,9 +54,7 @@ const BATCH_ENTRIES_MAX: usize = 1024;
 /// What is known of a file without reading it. Equal stamps mean an unchanged file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// The file system.
-    pub device: u64,
-    /// The file in it.
+    /// The file in its file system. The device's number is not used: it may change with every start.
     pub inode: u64,
     /// Bytes, holes included.
     pub size: u64,

@@ -1,0 +1,306 @@
+//! The command line. Scripts rely on it: names are added, never changed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Snapshots of volumes, Terraform state and program output that prove they come back.
+#[derive(Debug, Parser)]
+#[command(name = "reprise", version, about, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Make a repository, and two recovery identities to keep away from this host:
+    reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
+  Store a folder, and see what is there:
+    reprise -r /srv/backup snapshot volume /var/lib/jenkins
+    reprise -r /srv/backup snapshots
+  Bring the newest one back:
+    reprise -r /srv/backup --identity recovery-1.txt restore jenkins --to /restored
+  Prove it, with sample data, from an empty machine:
+    reprise drill --policies policies/examples/quickstart.yaml
+
+Exit codes:
+  0 ok   1 failed   2 usage or policy error   3 degraded: finished, but something named was skipped
+  4 data is damaged or differs from what was promised   5 not found
+  6 refused: target not empty, identity or right missing   130 interrupted";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where the repository is: a path or file:///path.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "REPRISE_REPOSITORY",
+        value_name = "URL"
+    )]
+    pub(crate) repository: Option<String>,
+    /// A file with an identity that reads contents (age or SSH private key). May be repeated.
+    #[arg(long, global = true, env = "REPRISE_IDENTITY", value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// The policy file, or a folder of them.
+    #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Print one JSON document on standard output; progress as further JSON lines before it.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more. May be repeated.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Show no progress.
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a repository.
+    Init(InitArgs),
+    /// Take a snapshot.
+    Snapshot(SnapshotArgs),
+    /// Take the snapshots that policies describe, now.
+    Run(RunArgs),
+    /// List snapshots.
+    Snapshots(SnapshotsArgs),
+    /// Show what is known of a snapshot.
+    Show(ShowArgs),
+    /// List what is in a snapshot.
+    Ls(LsArgs),
+    /// Compare two snapshots.
+    Diff(DiffArgs),
+    /// Bring a snapshot back.
+    Restore(RestoreArgs),
+    /// Check that everything is there and undamaged.
+    Verify(VerifyArgs),
+    /// Rehearse a restore and give a verdict.
+    Drill(DrillArgs),
+    /// Work with policy files.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The recovery identities read everything; keep them off this host, in two places. The host itself gets a
+writer identity and a signing key under $XDG_CONFIG_HOME/reprise (or REPRISE_CONFIG_DIR): with these it can
+add snapshots and list them, but not read what it stored.
+
+Examples:
+  reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
+  reprise -r /srv/backup init --recipient age1… --recipient 'ssh-ed25519 AAAA…'")]
+pub(crate) struct InitArgs {
+    /// The public half of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recipient: Vec<String>,
+    /// Make a new recovery identity and write it to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) generate_identity: Vec<PathBuf>,
+    /// Accept a single recovery identity: if it is lost, everything is.
+    #[arg(long)]
+    pub(crate) single_recipient: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    #[command(subcommand)]
+    pub(crate) kind: SnapshotKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotKind {
+    /// Store a directory tree.
+    #[command(after_help = "\
+Examples:
+  reprise snapshot volume /var/lib/jenkins --exclude workspace/ --exclude '*.tmp'
+  reprise snapshot volume / --one-file-system --source web1 --tag env=prod")]
+    Volume {
+        /// The folder (or single file) to store.
+        path: PathBuf,
+        /// Leave this out; as a line of a .gitignore. May be repeated.
+        #[arg(long, value_name = "RULE")]
+        exclude: Vec<String>,
+        /// Leave out what the lines of this file say.
+        #[arg(long, value_name = "FILE")]
+        exclude_file: Vec<PathBuf>,
+        /// Stay on the file system of PATH.
+        #[arg(long, short = 'x')]
+        one_file_system: bool,
+        #[command(flatten)]
+        naming: Naming,
+    },
+    /// Store Terraform or OpenTofu state.
+    #[command(after_help = "\
+Example:
+  reprise snapshot tfstate ./terraform.tfstate --source network")]
+    Tfstate {
+        /// The state file, or the folder with it and its workspaces.
+        path: PathBuf,
+        #[command(flatten)]
+        naming: Naming,
+    },
+    /// Store what a program writes to its standard output. If it fails, there is no snapshot.
+    #[command(after_help = "\
+Example:
+  reprise snapshot command --source app-db -- pg_dump -Fc app")]
+    Command {
+        #[command(flatten)]
+        naming: Naming,
+        /// The program and its arguments. No shell is involved.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        argv: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Naming {
+    /// What to call the source. Snapshots of one source form a series.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// A label. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reprise run --policies /etc/reprise            everything
+  reprise run --policies prod.yaml prod/jenkins  one source")]
+pub(crate) struct RunArgs {
+    /// Which: POLICY or POLICY/SOURCE; nothing: all.
+    #[arg(value_name = "POLICY[/SOURCE]")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotsArgs {
+    /// Only of this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    pub(crate) snapshot: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  reprise --identity recovery-1.txt ls jenkins@latest jobs/deploy")]
+pub(crate) struct LsArgs {
+    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    pub(crate) snapshot: String,
+    /// Only this path and what is below it, relative to the snapshot's root.
+    pub(crate) path: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each line tells a path and how it changed from A to B:
+  + added   - removed   M content changed   T kind changed   a owner, mode, time or attributes changed")]
+pub(crate) struct DiffArgs {
+    /// The older snapshot.
+    pub(crate) a: String,
+    /// The newer snapshot.
+    pub(crate) b: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every chunk is compared with its hash before it is written. The target must be empty, unless --overwrite or
+--resume says otherwise.
+
+Examples:
+  reprise --identity recovery-1.txt restore jenkins --to /restored
+  reprise --identity recovery-1.txt restore 3f9a1c22 --to /restored jobs/deploy config.xml
+  reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption")]
+pub(crate) struct RestoreArgs {
+    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    pub(crate) snapshot: String,
+    /// The folder to restore into.
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: PathBuf,
+    /// Only these paths and what is below them, relative to the snapshot's root.
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
+    /// Replace what is in the target and differs. What the snapshot does not have stays.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+    /// Continue an interrupted restore: what is right already is kept.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Read everything again afterwards and compare it with the snapshot.
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without options the structure is checked: roots and their signatures, the index, and that every pack is there
+with its size. This needs no recovery identity.
+
+Examples:
+  reprise verify
+  reprise --identity recovery-1.txt verify --read-data        everything is read, decrypted and hashed
+  reprise --identity recovery-1.txt verify --read-data 10%    a tenth, another one each day
+  reprise --identity recovery-1.txt verify jenkins@latest --read-data")]
+pub(crate) struct VerifyArgs {
+    /// Read, decrypt and hash stored data: all of it, or a share that rotates by the day.
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "100%")]
+    pub(crate) read_data: Option<String>,
+    /// Only these snapshots and what they need.
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  reprise drill --policies policies/examples/quickstart.yaml --junit drill.xml")]
+pub(crate) struct DrillArgs {
+    /// Which: POLICY or POLICY/DRILL; nothing: all.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Write the results as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check policy files. No secret and no repository is needed.
+    Check(PolicyCheckArgs),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheckArgs {
+    /// The policy file or folder; otherwise --policies.
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell.
+    pub(crate) shell: clap_complete::Shell,
+}

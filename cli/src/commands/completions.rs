@@ -1,0 +1,14 @@
+//! `reprise completions`: a script that teaches a shell the command line.
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, CompletionsArgs};
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "reprise", &mut script);
+    output::line(String::from_utf8_lossy(&script).trim_end());
+    Ok(Exit::Ok)
+}

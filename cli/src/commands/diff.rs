@@ -1,0 +1,106 @@
+//! `reprise diff`: what changed between two snapshots.
+
+use std::cmp::Ordering;
+
+use reprise_repository::{ChunkId, Entry, EntryReader, RawText, path_order};
+use serde_json::json;
+
+use crate::args::DiffArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+type WithChunks = (Entry, Vec<ChunkId>);
+
+pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
+    let repository = context.open()?;
+    let (a, b) = (
+        repository.find_snapshot(&args.a)?,
+        repository.find_snapshot(&args.b)?,
+    );
+    repository.require_data_identity()?;
+    let reader = repository.content_reader()?;
+    let (mut left, mut right) = (reader.snapshot(&a).entries(), reader.snapshot(&b).entries());
+    let mut changes = Changes {
+        json: context.global.json,
+        listed: Vec::new(),
+        count: 0,
+    };
+    merge(&mut left, &mut right, &mut changes)?;
+    if context.global.json {
+        output::json_line(&json!({"a": a.id, "b": b.id, "changes": changes.listed}));
+    } else if changes.count == 0 {
+        context.note("no difference");
+    }
+    Ok(Exit::Ok)
+}
+
+fn merge(
+    left: &mut EntryReader<'_>,
+    right: &mut EntryReader<'_>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let (mut old, mut new) = (left.next_entry()?, right.next_entry()?);
+    loop {
+        let order = match (&old, &new) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => {
+                path_order(old.path.as_bytes(), new.path.as_bytes())
+            }
+        };
+        match (&old, &new, order) {
+            (Some((entry, _)), _, Ordering::Less) => changes.add('-', &entry.path),
+            (_, Some((entry, _)), Ordering::Greater) => changes.add('+', &entry.path),
+            (Some(old), Some(new), Ordering::Equal) => {
+                if let Some(letter) = changed(old, new) {
+                    changes.add(letter, &new.0.path);
+                }
+            }
+            _ => {}
+        }
+        if order != Ordering::Greater {
+            old = left.next_entry()?;
+        }
+        if order != Ordering::Less {
+            new = right.next_entry()?;
+        }
+    }
+}
+
+/// How an entry changed, if it did.
+fn changed((old, old_chunks): &WithChunks, (new, new_chunks): &WithChunks) -> Option<char> {
+    if old.kind != new.kind {
+        Some('T')
+    } else if old_chunks != new_chunks || old.size != new.size || old.target != new.target {
+        Some('M')
+    } else if old != new {
+        Some('a')
+    } else {
+        None
+    }
+}
+
+struct Changes {
+    json: bool,
+    listed: Vec<serde_json::Value>,
+    count: u64,
+}
+
+impl Changes {
+    fn add(&mut self, letter: char, path: &RawText) {
+        self.count += 1;
+        if self.json {
+            self.listed
+                .push(json!({"change": letter.to_string(), "path": path}));
+        } else {
+            let shown = if path.as_bytes().is_empty() {
+                ".".to_owned()
+            } else {
+                path.display()
+            };
+            output::line(&format!("{letter} {shown}"));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `reprise init`: making a repository.
+
+use serde_json::json;
+
+use crate::args::InitArgs;
+use crate::context::Context;
+use crate::creation::{self, Creation};
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
+    let backend = context.backend()?;
+    let creation = Creation {
+        recipients: &args.recipient,
+        generate_identities: &args.generate_identity,
+        single_recipient: args.single_recipient,
+    };
+    let created = creation::create(context, backend.as_ref(), &creation)?;
+    // What cannot be opened now could not be opened at 3 a.m. either.
+    context.open()?;
+    let config = &created.config;
+    if context.global.json {
+        let files: Vec<_> = created.identities.iter().map(|(file, _)| file).collect();
+        output::json_line(&json!({
+            "repository": config.repository,
+            "location": backend.location(),
+            "recipients": config.recipients.data,
+            "writers": config.recipients.writers,
+            "signers": config.signers,
+            "generated_identities": files,
+        }));
+        return Ok(Exit::Ok);
+    }
+    output::line(&format!(
+        "repository {} at {}",
+        config.repository,
+        backend.location()
+    ));
+    output::line("recovery recipients (their identities read everything):");
+    for recipient in &config.recipients.data {
+        let made = created
+            .identities
+            .iter()
+            .find(|(_, made)| made == recipient);
+        let file = made.map_or_else(String::new, |(file, _)| format!("  in {}", file.display()));
+        output::line(&format!("  {recipient}{file}"));
+    }
+    for signer in &config.signers {
+        output::line(&format!(
+            "signer {} ({}, writer and keeper)",
+            signer.key, signer.name
+        ));
+    }
+    if !created.identities.is_empty() {
+        output::line(
+            "Move the identity files away from this host now, to two places. Without them nobody can",
+        );
+        output::line("read the repository; with them on this host, whoever breaks into it can.");
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,91 @@
+//! `reprise policy`: checking policy files, and their schema for editors.
+
+use reprise_policies::{PolicyErrors, PolicySet};
+use serde_json::json;
+
+use crate::args::PolicyCheckArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn check(context: &Context, args: &PolicyCheckArgs) -> Result<Exit, Failure> {
+    let path = args
+        .path
+        .as_ref()
+        .or(context.global.policies.as_ref())
+        .ok_or_else(|| {
+            Failure::usage(
+                "no policy is named",
+                "give its path, --policies PATH, or set REPRISE_POLICIES",
+            )
+        })?;
+    if !path.exists() {
+        let message = format!("policy {} does not exist", path.display());
+        return Err(Failure::new(Exit::NotFound, message, ""));
+    }
+    match PolicySet::load(path) {
+        Ok(set) => {
+            good(context, &set);
+            Ok(Exit::Ok)
+        }
+        Err(errors) => {
+            bad(context, &errors);
+            Ok(Exit::Usage)
+        }
+    }
+}
+
+fn good(context: &Context, set: &PolicySet) {
+    for warning in set.warnings() {
+        output::note(warning.to_string().trim_end());
+    }
+    if context.global.json {
+        let policy = |policy: &reprise_policies::Policy| {
+            json!({
+                "policy": policy.name,
+                "file": policy.path,
+                "sources": policy.sources.keys().collect::<Vec<_>>(),
+                "drills": policy.drills.keys().collect::<Vec<_>>(),
+            })
+        };
+        let policies: Vec<_> = set.policies().iter().map(policy).collect();
+        output::json_line(
+            &json!({"policies": policies, "errors": [], "warnings": set.warnings().len()}),
+        );
+    } else if !context.global.quiet {
+        for policy in set.policies() {
+            output::line(&format!(
+                "{}: ok, {} sources, {} drills ({})",
+                policy.name,
+                policy.sources.len(),
+                policy.drills.len(),
+                policy.path.display()
+            ));
+        }
+    }
+}
+
+fn bad(context: &Context, errors: &PolicyErrors) {
+    if context.global.json {
+        let error = |error: &reprise_policies::PolicyError| {
+            json!({
+                "file": error.file,
+                "line": error.line,
+                "column": error.column,
+                "path": error.path,
+                "message": error.message,
+                "suggestion": error.suggestion,
+            })
+        };
+        let listed: Vec<_> = errors.iter().map(error).collect();
+        output::json_line(&json!({"policies": [], "errors": listed}));
+    }
+    output::error(errors.to_string().trim_end());
+}
+
+pub(crate) fn schema() -> Result<Exit, Failure> {
+    let text = serde_json::to_string_pretty(&reprise_policies::schema())
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string(), ""))?;
+    output::line(&text);
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,206 @@
+//! `reprise restore`: bringing a snapshot back.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
+use reprise_repository::{RawText, Repository, Snapshot};
+use reprise_restore::files::{
+    self, Comparison, Existing, RestoreOptions, RestorePlan, RestoreReport,
+};
+use serde_json::json;
+
+use crate::args::RestoreArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::progress::Shown;
+
+/// Differences printed; the rest is counted.
+const DIFFERENCES_PRINTED_MAX: usize = 50;
+
+pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let repository = context.open()?;
+    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    repository.require_data_identity()?;
+    let options = RestoreOptions {
+        target: args.to.clone(),
+        paths: args
+            .paths
+            .iter()
+            .map(|path| RawText::new(path.as_bytes()))
+            .collect(),
+        existing: match (args.overwrite, args.resume) {
+            (true, _) => Existing::Overwrite,
+            (_, true) => Existing::Resume,
+            _ => Existing::Refuse,
+        },
+    };
+    if args.dry_run {
+        let plan = files::plan(&repository, &snapshot, &options)?;
+        print_plan(context, &snapshot, &options, &plan);
+        return Ok(Exit::Ok);
+    }
+    announce(context, &repository, &snapshot, &options)?;
+    let timer = Instant::now();
+    let shown = Shown::start(context, "restore");
+    let report = files::restore(&repository, &snapshot, &options, &shown.progress)?;
+    drop(shown);
+    let seconds = timer.elapsed().as_secs_f64();
+    let comparison = compared(context, args, &repository, &snapshot, &options)?;
+    print_report(
+        context,
+        &snapshot,
+        &options,
+        &report,
+        comparison.as_ref(),
+        seconds,
+    );
+    let differs = comparison.is_some_and(|comparison| !comparison.differences.is_empty());
+    Ok(if differs {
+        Exit::Damaged
+    } else {
+        report.outcome.into()
+    })
+}
+
+/// Says what is going to happen before it happens; with `--overwrite`, what is going to be replaced.
+fn announce(
+    context: &Context,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+) -> Result<(), Failure> {
+    if options.existing == Existing::Overwrite {
+        let plan = files::plan(repository, snapshot, options)?;
+        if !context.global.json {
+            print_plan(context, snapshot, options, &plan);
+        }
+    } else {
+        context.note(&format!(
+            "restoring snapshot {} of {} ({}) to {}",
+            snapshot.id.short(),
+            snapshot.root.source,
+            output::time(&snapshot.root.data_time),
+            options.target.display()
+        ));
+    }
+    Ok(())
+}
+
+fn compared(
+    context: &Context,
+    args: &RestoreArgs,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+) -> Result<Option<Comparison>, Failure> {
+    if !args.verify {
+        return Ok(None);
+    }
+    let shown = Shown::start(context, "verify");
+    let mut comparison = files::compare(
+        repository,
+        snapshot,
+        &options.target,
+        &options.paths,
+        &shown.progress,
+    )?;
+    if options.existing == Existing::Overwrite {
+        // What the snapshot does not have was there before and stays.
+        comparison
+            .differences
+            .retain(|difference| difference.what != files::NOT_IN_SNAPSHOT);
+    }
+    Ok(Some(comparison))
+}
+
+fn print_plan(
+    context: &Context,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    plan: &RestorePlan,
+) {
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "plan",
+            "snapshot": snapshot.id,
+            "target": options.target,
+            "plan": plan,
+        }));
+        return;
+    }
+    context.note(&format!(
+        "snapshot {} of {} ({}): {} entries, {} to {}; {} of them exist there",
+        snapshot.id.short(),
+        snapshot.root.source,
+        output::time(&snapshot.root.data_time),
+        plan.counts.entries,
+        output::bytes(plan.counts.bytes),
+        options.target.display(),
+        plan.existing
+    ));
+    for example in &plan.existing_examples {
+        context.note(&format!("  replaced if it differs: {example}"));
+    }
+    let more = plan
+        .existing
+        .saturating_sub(plan.existing_examples.len() as u64);
+    if more > 0 {
+        context.note(&format!("  and {more} more"));
+    }
+}
+
+fn print_report(
+    context: &Context,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    report: &RestoreReport,
+    comparison: Option<&Comparison>,
+    seconds: f64,
+) {
+    for warning in &report.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    let differences = comparison.map_or(&[][..], |comparison| &comparison.differences);
+    for difference in differences.iter().take(DIFFERENCES_PRINTED_MAX) {
+        output::error(&format!("differs: {} {}", difference.path, difference.what));
+    }
+    if differences.len() > DIFFERENCES_PRINTED_MAX {
+        output::error(&format!(
+            "and {} more differences",
+            differences.len() - DIFFERENCES_PRINTED_MAX
+        ));
+    }
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "restore",
+            "snapshot": snapshot.id,
+            "source": snapshot.root.source,
+            "data_time": snapshot.root.data_time,
+            "target": options.target,
+            "report": report,
+            "comparison": comparison,
+            "seconds": seconds,
+        }));
+    } else if !context.global.quiet {
+        output::line(&format!(
+            "{}: {} entries, {} in {}; every chunk had its hash{}",
+            report.outcome,
+            report.counts.entries,
+            output::bytes(report.counts.bytes),
+            output::seconds(seconds),
+            if report.kept > 0 {
+                format!("; {} files were right already", report.kept)
+            } else {
+                String::new()
+            }
+        ));
+        if let Some(comparison) = comparison.filter(|_| differences.is_empty()) {
+            output::line(&format!(
+                "verified: {} entries and {} read back are equal to the snapshot",
+                comparison.entries,
+                output::bytes(comparison.bytes)
+            ));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `reprise show`: everything known of one snapshot.
+
+use reprise_repository::{Details, Error, Repository, Snapshot};
+use serde_json::json;
+
+use crate::args::ShowArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+use super::snapshots::as_json;
+
+pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
+    let repository = context.open()?;
+    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    let details = details(&repository, &snapshot)?;
+    if context.global.json {
+        let mut shown = as_json(&repository, &snapshot);
+        shown["details"] = json!(details);
+        output::json_line(&shown);
+    } else {
+        print(&repository, &snapshot, details.as_ref());
+    }
+    Ok(Exit::Ok)
+}
+
+/// The part that only recovery identities read; `None` without one.
+fn details(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Details>, Failure> {
+    let reader = repository.content_reader()?;
+    match reader.snapshot(snapshot).details() {
+        Ok(details) => Ok(Some(details)),
+        Err(Error::NoMatchingIdentity { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>) {
+    let (root, counts) = (&snapshot.root, &snapshot.root.counts);
+    let signer = repository.config().trust_name(&snapshot.signer);
+    let mut rows = vec![
+        ("snapshot", snapshot.id.to_string()),
+        ("source", format!("{} ({})", root.source, root.kind)),
+        ("outcome", root.outcome.to_string()),
+        ("data time", output::time(&root.data_time)),
+        (
+            "taken",
+            format!(
+                "{} to {} on {}",
+                output::time(&root.started),
+                output::time(&root.finished),
+                root.host
+            ),
+        ),
+        ("by", format!("{}, signed by {signer}", root.program)),
+        (
+            "holds",
+            format!(
+                "{} entries: {} files, {} directories, {} symlinks, {} hard links, {} special; {}",
+                counts.entries,
+                counts.files,
+                counts.directories,
+                counts.symlinks,
+                counts.hardlinks,
+                counts.specials,
+                output::bytes(counts.bytes)
+            ),
+        ),
+        (
+            "added",
+            format!(
+                "{} chunks, {} plain, {} stored",
+                root.added.chunks,
+                output::bytes(root.added.plain_bytes),
+                output::bytes(root.added.stored_bytes)
+            ),
+        ),
+        (
+            "parent",
+            root.parent
+                .map_or_else(|| "none".to_owned(), |id| id.short()),
+        ),
+    ];
+    rows.extend(
+        root.tags
+            .iter()
+            .map(|(key, value)| ("tag", format!("{key}={value}"))),
+    );
+    rows.extend(
+        root.facts
+            .iter()
+            .map(|(name, value)| ("fact", format!("{name}: {value}"))),
+    );
+    match details {
+        Some(details) => {
+            rows.push(("location", details.location.display()));
+            rows.extend(
+                details
+                    .warnings
+                    .iter()
+                    .map(|warning| ("warning", warning.to_string())),
+            );
+        }
+        None => {
+            let text = format!(
+                "{} warnings; give --identity to read location and warnings",
+                root.warnings
+            );
+            rows.push(("details", text));
+        }
+    }
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    output::table(&rows);
+}

@@ -1,0 +1,105 @@
+//! `reprise verify`: is everything there and undamaged, and if not, what does it hurt?
+
+use reprise_policies::parse_percent;
+use reprise_repository::{Depth, Finding, Report, Share, VerifyOptions};
+use serde_json::json;
+
+use crate::args::VerifyArgs;
+use crate::context::{Context, now};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::progress::Shown;
+
+/// Paths printed for each snapshot that a finding hurts; `--json` lists more.
+const PATHS_PRINTED_MAX: usize = 20;
+
+pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    let depth = depth(args)?;
+    let repository = context.open()?;
+    let mut snapshots = Vec::new();
+    for name in &args.snapshots {
+        snapshots.push(repository.find_snapshot(name)?);
+    }
+    let shown = Shown::start(context, "verify");
+    let report = repository.verify(&VerifyOptions { depth, snapshots }, &shown.progress)?;
+    drop(shown);
+    if context.global.json {
+        output::json_line(&json!({"event": "verify", "report": report}));
+    } else {
+        print(context, &report, depth);
+    }
+    Ok(if report.findings.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Damaged
+    })
+}
+
+fn depth(args: &VerifyArgs) -> Result<Depth, Failure> {
+    let Some(text) = &args.read_data else {
+        return Ok(Depth::Structure);
+    };
+    let percent = parse_percent(text).map_err(|error| {
+        let hint = "write a share as --read-data 10%, and snapshots before --read-data";
+        Failure::usage(format!("`{text}` is not a share: {error}"), hint)
+    })?;
+    let day = now().timestamp().div_euclid(24 * 3600);
+    Ok(Depth::ReadData(Share::of_day(
+        f64::from(percent.get()),
+        day,
+    )))
+}
+
+fn print(context: &Context, report: &Report, depth: Depth) {
+    for finding in &report.findings {
+        print_finding(finding);
+    }
+    for note in &report.notes {
+        context.note(&format!("note: {note}"));
+    }
+    if context.global.quiet {
+        return;
+    }
+    let read = match depth {
+        Depth::Structure => "contents not read".to_owned(),
+        Depth::ReadData(_) => {
+            format!(
+                "{} packs ({}) read, decrypted and hashed",
+                report.packs_read,
+                output::bytes(report.bytes_read)
+            )
+        }
+    };
+    let verdict = match report.findings.len() {
+        0 => "ok".to_owned(),
+        count => format!("damaged: {count} findings"),
+    };
+    output::line(&format!(
+        "{verdict}: {} snapshots, {} chunks, {} packs; {read}",
+        report.snapshots, report.chunks, report.packs
+    ));
+}
+
+fn print_finding(finding: &Finding) {
+    output::error(&format!("damaged: {}: {}", finding.object, finding.reason));
+    for hurt in &finding.hurts {
+        let what = if hurt.whole {
+            "all of it".to_owned()
+        } else if hurt.paths.is_empty() {
+            "some of its files; give --identity to read their names".to_owned()
+        } else {
+            format!("{} paths", hurt.paths.len() as u64 + hurt.more_paths)
+        };
+        output::error(&format!(
+            "  hurts snapshot {} of {}: {what}",
+            hurt.snapshot.short(),
+            hurt.source
+        ));
+        for path in hurt.paths.iter().take(PATHS_PRINTED_MAX) {
+            output::error(&format!("    {path}"));
+        }
+        if hurt.paths.len() > PATHS_PRINTED_MAX {
+            output::error("    …");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What commands need from their surroundings: where keys, cache and repository are, and the time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use reprise_policies::PolicySet;
+use reprise_repository::backend::{Backend, Location};
+use reprise_repository::{HostFolder, OpenOptions, Repository, SignerId, backend_at};
+
+use crate::args::Global;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) host: HostFolder,
+    pub(crate) host_name: String,
+    cache: Option<PathBuf>,
+}
+
+/// The time. Commands and the libraries they call ask nothing else.
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+fn env_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// A folder below a base directory of the user, by the XDG rules: relative values are ignored.
+fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+    env_path(variable)
+        .filter(|path| path.is_absolute())
+        .or_else(|| env_path("HOME").map(|home| home.join(below_home)))
+        .map(|base| base.join("reprise"))
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        let host = env_path("REPRISE_CONFIG_DIR")
+            .or_else(|| xdg("XDG_CONFIG_HOME", ".config"))
+            .unwrap_or_else(|| PathBuf::from("/etc/reprise"));
+        let cache = env_path("REPRISE_CACHE_DIR").or_else(|| xdg("XDG_CACHE_HOME", ".cache"));
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            global,
+            host: HostFolder::new(host),
+            host_name: name,
+            cache,
+        }
+    }
+
+    /// Folders that a snapshot of a volume must never contain: they change while it is taken.
+    pub(crate) fn never_in_a_volume(&self, location: &str) -> Vec<PathBuf> {
+        let mut never = vec![PathBuf::from(location)];
+        never.extend(self.cache.clone());
+        never
+    }
+
+    /// The repository that the command line names.
+    pub(crate) fn location(&self) -> Result<Location, Failure> {
+        let text = self.global.repository.as_deref().ok_or_else(|| {
+            Failure::usage(
+                "no repository is named",
+                "give -r/--repository URL or set REPRISE_REPOSITORY",
+            )
+        })?;
+        Ok(Location::parse(text)?)
+    }
+
+    pub(crate) fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
+        Ok(backend_at(&self.location()?)?)
+    }
+
+    /// Opens the repository that the command line names.
+    pub(crate) fn open(&self) -> Result<Repository, Failure> {
+        self.open_at(self.backend()?, &[], &[])
+    }
+
+    /// Opens a repository with further identities, and the signers that a policy pins.
+    pub(crate) fn open_at(
+        &self,
+        backend: Arc<dyn Backend>,
+        identities: &[PathBuf],
+        signers: &[SignerId],
+    ) -> Result<Repository, Failure> {
+        let files = self.global.identity.iter().chain(identities);
+        let options = OpenOptions {
+            host: self.host.clone(),
+            identity_files: files.map(|file| file.display().to_string()).collect(),
+            cache: self.cache.clone(),
+            pinned_signers: signers.to_vec(),
+        };
+        Ok(Repository::open(backend, &options)?)
+    }
+
+    /// The policies that the command line names.
+    pub(crate) fn policies(&self) -> Result<PolicySet, Failure> {
+        let path = self.global.policies.as_deref().ok_or_else(|| {
+            Failure::usage(
+                "no policy is named",
+                "give --policies PATH or set REPRISE_POLICIES",
+            )
+        })?;
+        if !path.exists() {
+            let message = format!("policy {} does not exist", path.display());
+            return Err(Failure::new(Exit::NotFound, message, ""));
+        }
+        let set = PolicySet::load(path)?;
+        if !self.global.quiet {
+            for warning in set.warnings() {
+                output::note(warning.to_string().trim_end());
+            }
+        }
+        Ok(set)
+    }
+
+    /// Tells a person something beside the result.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.global.quiet {
+            output::note(text);
+        }
+    }
+}

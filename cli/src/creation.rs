@@ -1,0 +1,93 @@
+//! Making repositories: shared by `init` and by policies that make theirs on first use.
+
+use std::path::PathBuf;
+
+use reprise_repository::backend::Backend;
+use reprise_repository::{
+    Config, InitOptions, Recipients, Repository, exists, generate_identity, write_new_secret,
+};
+
+use crate::context::{Context, now};
+use crate::failure::{Exit, Failure};
+
+/// How to make a repository.
+#[derive(Debug)]
+pub(crate) struct Creation<'a> {
+    pub(crate) recipients: &'a [String],
+    pub(crate) generate_identities: &'a [PathBuf],
+    pub(crate) single_recipient: bool,
+}
+
+/// A new repository and what was made with it.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) config: Config,
+    /// Files of new recovery identities, with their recipients.
+    pub(crate) identities: Vec<(PathBuf, String)>,
+}
+
+/// Makes a repository, and the recovery identities that were asked for. Nothing is overwritten.
+pub(crate) fn create(
+    context: &Context,
+    backend: &dyn Backend,
+    creation: &Creation<'_>,
+) -> Result<Created, Failure> {
+    let count = creation.recipients.len() + creation.generate_identities.len();
+    if count == 0 || (count == 1 && !creation.single_recipient) {
+        return Err(too_few(count));
+    }
+    Recipients::parse(creation.recipients)?;
+    // Before any identity is written: a repository that exists must not cost anyone a stray key.
+    if exists(backend)? {
+        let location = backend.location();
+        return Err(reprise_repository::Error::RepositoryExists { location }.into());
+    }
+    for file in creation.generate_identities {
+        if file.symlink_metadata().is_ok() {
+            let message = format!("{} exists already and is not overwritten", file.display());
+            let hint = "choose another file, or give its public half with --recipient";
+            return Err(Failure::new(Exit::Refused, message, hint));
+        }
+    }
+    let mut identities = Vec::new();
+    for file in creation.generate_identities {
+        let identity = generate_identity(&now().to_rfc3339());
+        write_new_secret(file, &identity.file_text)?;
+        identities.push((file.clone(), identity.recipient));
+    }
+    let generated = identities.iter().map(|(_, recipient)| recipient.clone());
+    let recipients: Vec<_> = creation
+        .recipients
+        .iter()
+        .cloned()
+        .chain(generated)
+        .collect();
+    let mut distinct = recipients.clone();
+    distinct.sort();
+    distinct.dedup();
+    if distinct.len() != recipients.len() {
+        return Err(Failure::usage(
+            "a recipient is given twice",
+            "a second one must be another key",
+        ));
+    }
+    let options = InitOptions {
+        recipients,
+        host_name: context.host_name.clone(),
+        now: now(),
+    };
+    let config = Repository::init(backend, &context.host, &options)?;
+    Ok(Created { config, identities })
+}
+
+fn too_few(count: usize) -> Failure {
+    let message = if count == 0 {
+        "no recovery recipient is given: nobody could read the repository"
+    } else {
+        "only one recovery recipient is given: if its identity is lost, everything is"
+    };
+    Failure::usage(
+        message,
+        "make two with --generate-identity FILE (twice), name public keys with --recipient KEY,\nor accept one with --single-recipient",
+    )
+}

@@ -1,0 +1,101 @@
+//! Writing to the terminal. A reader that went away is no error.
+
+use std::io::Write;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// Writes a line of a result.
+pub(crate) fn line(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+/// Writes a JSON value as one line of a result.
+pub(crate) fn json_line(value: &serde_json::Value) {
+    line(&value.to_string());
+}
+
+/// Writes what a person should know while a command works. Not part of its result.
+pub(crate) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// Writes what went wrong.
+pub(crate) fn error(text: &str) {
+    note(text);
+}
+
+/// Bytes for people: `1.5 GiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let mut size = count as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A moment for people and scripts alike.
+pub(crate) fn time(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Seconds for people: `0.4 s`, `3 min 12 s`, `26 h 5 min`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a duration of some seconds"
+    )]
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A table with columns as wide as their widest cell; the last column is not padded.
+pub(crate) fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            if column + 1 == row.len() {
+                cell.clone()
+            } else {
+                format!("{cell:<0$}", widths[column])
+            }
+        });
+        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_readable() {
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(3 << 30)],
+            ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+        );
+        assert_eq!(
+            [seconds(0.44), seconds(192.9), seconds(93_900.0)],
+            ["0.4 s", "3 min 12 s", "26 h 5 min"]
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Showing progress: a line on a terminal, JSON lines with `--json`, nothing otherwise.
+
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reprise_repository::Progress;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::output;
+
+/// How often a terminal line is redrawn, and how often a JSON line is written.
+const REDRAW: Duration = Duration::from_millis(100);
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The operation that an interruption stops.
+static CURRENT: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
+
+/// Shows an operation's progress until dropped.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The counters to be advanced.
+    pub(crate) progress: Arc<Progress>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shown {
+    /// Begins to show an operation, `what` being its name for people.
+    pub(crate) fn start(context: &Context, what: &str) -> Self {
+        let progress = Arc::new(Progress::default());
+        stop_on_interruption(&progress);
+        let quiet = context.global.no_progress || context.global.quiet;
+        let terminal = std::io::stderr().is_terminal();
+        let (stop, stopped) = channel();
+        let (counters, what) = (Arc::clone(&progress), what.to_owned());
+        let thread = match (quiet, context.global.json) {
+            (true, _) => None,
+            (false, true) => Some(std::thread::spawn(move || {
+                while stopped.recv_timeout(JSON_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    output::json_line(&json!({
+                        "event": "progress",
+                        "operation": what,
+                        "items": Progress::get(&counters.items),
+                        "items_total": Progress::get(&counters.items_total),
+                        "bytes": Progress::get(&counters.bytes),
+                        "bytes_total": Progress::get(&counters.bytes_total),
+                        "stored_bytes": Progress::get(&counters.stored_bytes),
+                    }));
+                }
+            })),
+            (false, false) if terminal => Some(std::thread::spawn(move || {
+                let bar = bar();
+                while stopped.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+                    bar.set_message(format!("{what}: {}", line(&counters)));
+                    bar.tick();
+                }
+                bar.finish_and_clear();
+            })),
+            (false, false) => None,
+        };
+        Self {
+            progress,
+            stop: Some(stop),
+            thread,
+        }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A progress line that failed to draw is not worth an error.
+            drop(thread.join());
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn line(counters: &Progress) -> String {
+    let of = |done: String, total: u64, shown: String| {
+        if total == 0 {
+            done
+        } else {
+            format!("{done} of {shown}")
+        }
+    };
+    let (items, items_total) = (
+        Progress::get(&counters.items),
+        Progress::get(&counters.items_total),
+    );
+    let (bytes, bytes_total) = (
+        Progress::get(&counters.bytes),
+        Progress::get(&counters.bytes_total),
+    );
+    let mut text = format!(
+        "{} entries, {}",
+        of(items.to_string(), items_total, items_total.to_string()),
+        of(
+            output::bytes(bytes),
+            bytes_total,
+            output::bytes(bytes_total)
+        ),
+    );
+    let stored = Progress::get(&counters.stored_bytes);
+    if stored > 0 {
+        text.push_str(&format!(", {} stored", output::bytes(stored)));
+    }
+    text
+}
+
+/// The first interruption asks the operation to stop cleanly, the second ends the program.
+fn stop_on_interruption(progress: &Arc<Progress>) {
+    let current = CURRENT.get_or_init(|| {
+        let mut asked = false;
+        let handler = move || {
+            let current = CURRENT.get().and_then(|current| {
+                current
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .upgrade()
+            });
+            match current {
+                Some(progress) if !asked => {
+                    asked = true;
+                    output::note(
+                        "stopping; what was stored is reused by the next run (again: stop at once)",
+                    );
+                    progress.cancel();
+                }
+                _ => std::process::exit(130),
+            }
+        };
+        if let Err(error) = ctrlc::set_handler(handler) {
+            tracing::debug!(%error, "an interruption ends the program at once");
+        }
+        Mutex::new(Weak::new())
+    });
+    *current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(progress);
+}

@@ -1,0 +1,239 @@
+//! Drills: a restore rehearsal into a folder that lives only for it, with a verdict about the data.
+
+mod checks;
+mod junit;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use reprise_policies::Drill;
+use reprise_repository::{Counts, Outcome, Progress, Repository, Snapshot, SourceKind};
+use reprise_snapshotters::tfstate;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::files::{self, Existing, RestoreOptions};
+
+pub use junit::{Broken, junit};
+
+/// Differences listed in a report; the rest is counted.
+const DIFFERENCES_SHOWN_MAX: usize = 20;
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckResult {
+    /// What was checked.
+    pub name: String,
+    /// Whether it held.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// What a drill found.
+#[derive(Debug, Clone, Serialize)]
+pub struct DrillReport {
+    /// The drill's name.
+    pub drill: String,
+    /// The source.
+    pub source: String,
+    /// The snapshot that was restored.
+    pub snapshot: String,
+    /// The moment its data stands for.
+    pub data_time: DateTime<Utc>,
+    /// When the drill began.
+    pub started: DateTime<Utc>,
+    /// `ok`, or `failed` when anything differs from what was promised.
+    pub verdict: Outcome,
+    /// What was restored.
+    pub counts: Counts,
+    /// Seconds to restore.
+    pub restore_seconds: f64,
+    /// Seconds from the drill's start until the last check had passed: the recovery time.
+    pub recovery_seconds: f64,
+    /// Seconds between the data and the drill's start: what would have been lost.
+    pub data_loss_seconds: f64,
+    /// Everything that was checked, in order.
+    pub checks: Vec<CheckResult>,
+}
+
+/// Runs a drill on a snapshot. The folder it restores into is removed again whatever happens.
+///
+/// # Errors
+/// When the drill cannot be carried out. That the data is wrong is a verdict, not an error.
+pub fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    drill: &Drill,
+    clock: fn() -> DateTime<Utc>,
+    progress: &Progress,
+) -> Result<DrillReport> {
+    let started = clock();
+    let timer = Instant::now();
+    let folder = tempfile::Builder::new()
+        .prefix("reprise-drill-")
+        .tempdir()
+        .map_err(|source| Error::Target {
+            action: "make a folder in",
+            path: std::env::temp_dir().display().to_string(),
+            source,
+        })?;
+    let target: PathBuf = folder.path().join("restored");
+    let options = RestoreOptions {
+        target: target.clone(),
+        paths: Vec::new(),
+        existing: Existing::Refuse,
+    };
+    let restored = files::restore(repository, snapshot, &options, progress)?;
+    let restore_seconds = timer.elapsed().as_secs_f64();
+    let mut checks = Vec::new();
+    checks.push(timed("restored without loss", || {
+        let shown: Vec<_> = restored
+            .warnings
+            .iter()
+            .take(DIFFERENCES_SHOWN_MAX)
+            .map(ToString::to_string)
+            .collect();
+        let more = restored.warnings.len() - shown.len();
+        match restored.outcome {
+            Outcome::Ok => Ok(format!(
+                "{} entries, {} bytes",
+                restored.counts.entries, restored.counts.bytes
+            )),
+            _ => Err(format!("{}{}", shown.join("; "), and_more(more))),
+        }
+    }));
+    checks.push(compared(repository, snapshot, &target, progress)?);
+    if snapshot.root.kind == SourceKind::Tfstate {
+        checks.extend(state_checks(repository, snapshot, &target));
+    }
+    for check in &drill.checks {
+        checks.push(timed(&checks::describe(check), || {
+            checks::evaluate(check, &target)
+        }));
+    }
+    let recovery = timer.elapsed();
+    let data_loss = (started - snapshot.root.data_time)
+        .to_std()
+        .unwrap_or(Duration::ZERO);
+    checks.extend(budget_check(
+        "recovery time",
+        drill.budget.recovery_time,
+        recovery,
+    ));
+    checks.extend(budget_check("data loss", drill.budget.data_loss, data_loss));
+    folder.close().map_err(|source| Error::Target {
+        action: "remove",
+        path: target.display().to_string(),
+        source,
+    })?;
+    let passed = checks.iter().all(|check| check.passed);
+    Ok(DrillReport {
+        drill: drill.name.clone(),
+        source: snapshot.root.source.clone(),
+        snapshot: snapshot.id.to_string(),
+        data_time: snapshot.root.data_time,
+        started,
+        verdict: if passed { Outcome::Ok } else { Outcome::Failed },
+        counts: restored.counts,
+        restore_seconds,
+        recovery_seconds: recovery.as_secs_f64(),
+        data_loss_seconds: data_loss.as_secs_f64(),
+        checks,
+    })
+}
+
+fn timed(name: &str, check: impl FnOnce() -> std::result::Result<String, String>) -> CheckResult {
+    let timer = Instant::now();
+    let result = check();
+    let passed = result.is_ok();
+    let (Ok(detail) | Err(detail)) = result;
+    CheckResult {
+        name: name.to_owned(),
+        passed,
+        detail,
+        seconds: timer.elapsed().as_secs_f64(),
+    }
+}
+
+fn and_more(count: usize) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!("; and {count} more")
+    }
+}
+
+/// Compares everything that was restored with everything that the snapshot knows.
+fn compared(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    target: &std::path::Path,
+    progress: &Progress,
+) -> Result<CheckResult> {
+    let timer = Instant::now();
+    let comparison = files::compare(repository, snapshot, target, &[], progress)?;
+    let shown: Vec<_> = comparison
+        .differences
+        .iter()
+        .take(DIFFERENCES_SHOWN_MAX)
+        .map(|difference| format!("{} {}", difference.path, difference.what))
+        .collect();
+    let passed = comparison.differences.is_empty();
+    let detail = if passed {
+        format!(
+            "{} entries and {} bytes in {} files have the attributes and hashes of the snapshot",
+            comparison.entries, comparison.bytes, comparison.files
+        )
+    } else {
+        format!(
+            "{}{}",
+            shown.join("; "),
+            and_more(comparison.differences.len() - shown.len())
+        )
+    };
+    Ok(CheckResult {
+        name: "equal to the snapshot".to_owned(),
+        passed,
+        detail,
+        seconds: timer.elapsed().as_secs_f64(),
+    })
+}
+
+fn state_checks(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    target: &std::path::Path,
+) -> Vec<CheckResult> {
+    let facts = tfstate::facts(snapshot);
+    if facts.is_empty() {
+        return vec![timed("Terraform state", || {
+            Err("the snapshot has no facts of it".to_owned())
+        })];
+    }
+    let check = |(name, facts): (&String, &tfstate::StateFacts)| {
+        timed(&format!("Terraform state {name}"), || {
+            let bytes = std::fs::read(target.join(name)).map_err(|e| e.to_string())?;
+            tfstate::compare(repository, facts, &bytes).map(|what| format!("same {what}"))
+        })
+    };
+    facts.iter().map(check).collect()
+}
+
+fn budget_check(name: &str, budget: Option<Duration>, measured: Duration) -> Option<CheckResult> {
+    let budget = budget?;
+    let detail = format!(
+        "{:.1} s of at most {:.0} s",
+        measured.as_secs_f64(),
+        budget.as_secs_f64()
+    );
+    let result = if measured <= budget {
+        Ok(detail)
+    } else {
+        Err(detail)
+    };
+    Some(timed(&format!("{name} within budget"), || result))
+}

@@ -1,0 +1,301 @@
+//! Comparing a folder with a snapshot: everything that a snapshot knows of an entry.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use reprise_repository::{
+    ChunkId, ContentReader, Entry, EntryKind, FileTime, Progress, RawText, Repository, Snapshot,
+};
+use reprise_snapshotters::beneath::Beneath;
+use reprise_snapshotters::volume::metadata;
+use rustix::fs::{Dir, FileType, OFlags, Stat};
+use serde::Serialize;
+
+use super::content::is_right;
+use super::execute::in_parallel;
+use super::select::{Choice, Selection};
+use crate::error::{Error, Result};
+
+/// Entries compared together.
+const WINDOW_ENTRIES_MAX: usize = 8192;
+
+/// How a difference says that something is there that the snapshot does not have.
+pub const NOT_IN_SNAPSHOT: &str = "is not in the snapshot";
+
+/// Something that is not as it was saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The entry.
+    pub path: String,
+    /// What differs.
+    pub what: String,
+}
+
+/// What was compared and what differs.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Comparison {
+    /// Entries compared.
+    pub entries: u64,
+    /// Files whose bytes were hashed.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What differs.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares a folder with a snapshot: kinds, owners, modes, times, links, attributes, devices, sizes, every
+/// byte by its chunk's id, and that nothing else is there.
+///
+/// # Errors
+/// When the snapshot cannot be read. What differs is in the comparison instead.
+pub fn compare(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    folder: &std::path::Path,
+    paths: &[RawText],
+    progress: &Progress,
+) -> Result<Comparison> {
+    let reader = repository.content_reader()?;
+    let beneath = Beneath::open(folder).map_err(|error| Error::Target {
+        action: "open",
+        path: folder.display().to_string(),
+        source: error.into(),
+    })?;
+    let mut comparer = Comparer {
+        repository,
+        reader: &reader,
+        beneath: &beneath,
+        found: Comparison::default(),
+        inodes: HashMap::new(),
+        expected: BTreeSet::new(),
+    };
+    let mut selection = Selection::new(paths);
+    let mut entries = reader.snapshot(snapshot).entries();
+    let mut window = Vec::new();
+    while let Some((entry, chunks)) = entries.next_entry()? {
+        let chosen = match selection.choose(entry.path.as_bytes()) {
+            Choice::Yes => true,
+            Choice::Ancestor => entry.kind == EntryKind::Directory,
+            Choice::No => false,
+        };
+        if chosen {
+            window.push((entry, chunks));
+        }
+        if window.len() >= WINDOW_ENTRIES_MAX {
+            progress.check()?;
+            comparer.window(std::mem::take(&mut window))?;
+        }
+    }
+    comparer.window(window)?;
+    comparer.foreign()?;
+    Ok(comparer.found)
+}
+
+struct Comparer<'a> {
+    repository: &'a Repository,
+    reader: &'a ContentReader,
+    beneath: &'a Beneath,
+    found: Comparison,
+    /// Inodes of entries that others are further names of.
+    inodes: HashMap<Vec<u8>, (u64, u64)>,
+    /// Everything that may be in the folder.
+    expected: BTreeSet<Vec<u8>>,
+}
+
+impl Comparer<'_> {
+    fn window(&mut self, window: Vec<(Entry, Vec<ChunkId>)>) -> Result<()> {
+        let mut files = Vec::new();
+        for (entry, chunks) in window {
+            self.found.entries += 1;
+            self.expected.insert(entry.path.as_bytes().to_vec());
+            match self.beneath.stat(entry.path.as_bytes()) {
+                Err(error) => {
+                    let what = format!("is missing: {}", std::io::Error::from(error));
+                    self.differs(&entry.path, what);
+                }
+                Ok(stat) => {
+                    self.attributes(&entry, &stat);
+                    if entry.kind == EntryKind::File && is_kind(&stat, EntryKind::File) {
+                        self.found.files += 1;
+                        self.found.bytes += entry.content_bytes();
+                        files.push((entry, self.lengths(chunks)?));
+                    }
+                }
+            }
+        }
+        let differing = Mutex::new(Vec::new());
+        in_parallel(files.len(), |n, buffer| {
+            let (entry, chunks) = &files[n];
+            let right = self
+                .beneath
+                .read(entry.path.as_bytes(), OFlags::empty())
+                .map_err(std::io::Error::from)
+                .and_then(|file| is_right(&file, entry, chunks, self.repository.secrets(), buffer));
+            let what = match right {
+                Ok(true) => return Ok(()),
+                Ok(false) => "has other content".to_owned(),
+                Err(error) => format!("cannot be read: {error}"),
+            };
+            let difference = Difference {
+                path: entry.path.display(),
+                what,
+            };
+            differing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(difference);
+            Ok(())
+        })?;
+        self.found.differences.extend(
+            differing
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        Ok(())
+    }
+
+    fn lengths(&self, chunks: Vec<ChunkId>) -> Result<Vec<(ChunkId, u32)>> {
+        let length = |id| Ok((id, self.reader.length_of(&id, &"the comparison")?));
+        chunks.into_iter().map(length).collect()
+    }
+
+    fn attributes(&mut self, entry: &Entry, stat: &Stat) {
+        let path = &entry.path;
+        if entry.kind == EntryKind::Hardlink {
+            return self.link(entry, stat);
+        }
+        if !is_kind(stat, entry.kind) {
+            return self.differs(path, "is of another kind".to_owned());
+        }
+        if stat.st_nlink > 1 && entry.kind != EntryKind::Directory {
+            self.inodes
+                .insert(path.as_bytes().to_vec(), (stat.st_dev, stat.st_ino));
+        }
+        if (stat.st_uid, stat.st_gid) != (entry.uid, entry.gid) {
+            let what = format!(
+                "belongs to {}:{} instead of {}:{}",
+                stat.st_uid, stat.st_gid, entry.uid, entry.gid
+            );
+            self.differs(path, what);
+        }
+        let mode = stat.st_mode & 0o7777;
+        if entry.kind != EntryKind::Symlink && mode != entry.mode {
+            self.differs(
+                path,
+                format!("has mode {mode:04o} instead of {:04o}", entry.mode),
+            );
+        }
+        let mtime = metadata::mtime(stat);
+        if mtime != entry.mtime {
+            self.differs(
+                path,
+                format!(
+                    "has time {} instead of {}",
+                    shown(mtime),
+                    shown(entry.mtime)
+                ),
+            );
+        }
+        if entry.kind == EntryKind::Symlink {
+            let target = self.beneath.read_link(path.as_bytes()).ok();
+            if target.as_deref() != entry.target.as_ref().map(RawText::as_bytes) {
+                self.differs(path, "points elsewhere".to_owned());
+            }
+        }
+        if let Some((major, minor)) = entry.device
+            && (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ) != (major, minor)
+        {
+            self.differs(path, "is another device".to_owned());
+        }
+        match metadata::xattrs_of_path(&self.beneath.reachable_path(path.as_bytes())) {
+            Ok(xattrs) if xattrs == entry.xattrs => {}
+            Ok(_) => self.differs(path, "has other extended attributes".to_owned()),
+            Err(error) => {
+                let what = format!(
+                    "its attributes cannot be read: {}",
+                    std::io::Error::from(error)
+                );
+                self.differs(path, what);
+            }
+        }
+    }
+
+    fn link(&mut self, entry: &Entry, stat: &Stat) {
+        let first = entry
+            .target
+            .as_ref()
+            .and_then(|first| self.inodes.get(first.as_bytes()));
+        match first {
+            Some(inode) if *inode == (stat.st_dev, stat.st_ino) => {}
+            Some(_) => self.differs(&entry.path, "is not a further name of its file".to_owned()),
+            // In a partial restore the first name may not be wanted: then this is a file of its own.
+            None => {}
+        }
+    }
+
+    fn differs(&mut self, path: &RawText, what: String) {
+        self.found.differences.push(Difference {
+            path: path.display(),
+            what,
+        });
+    }
+
+    /// Looks for what the snapshot does not have.
+    fn foreign(&mut self) -> Result<()> {
+        let mut folders = vec![Vec::new()];
+        while let Some(folder) = folders.pop() {
+            let fail = |error: rustix::io::Errno| Error::Target {
+                action: "list",
+                path: RawText::new(folder.clone()).display(),
+                source: error.into(),
+            };
+            let open = self
+                .beneath
+                .read(&folder, OFlags::DIRECTORY)
+                .map_err(fail)?;
+            for item in Dir::new(open).map_err(fail)? {
+                let item = item.map_err(fail)?;
+                let name = item.file_name().to_bytes();
+                if name == b"." || name == b".." {
+                    continue;
+                }
+                let mut path = folder.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+                if !self.expected.contains(&path) {
+                    self.differs(&RawText::new(path), NOT_IN_SNAPSHOT.to_owned());
+                } else if self
+                    .beneath
+                    .stat(&path)
+                    .is_ok_and(|stat| is_kind(&stat, EntryKind::Directory))
+                {
+                    folders.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_kind(stat: &Stat, kind: EntryKind) -> bool {
+    let expected = match kind {
+        EntryKind::File | EntryKind::Hardlink => FileType::RegularFile,
+        EntryKind::Directory => FileType::Directory,
+        EntryKind::Symlink => FileType::Symlink,
+        EntryKind::Fifo => FileType::Fifo,
+        EntryKind::CharDevice => FileType::CharacterDevice,
+        EntryKind::BlockDevice => FileType::BlockDevice,
+        EntryKind::Socket => FileType::Socket,
+    };
+    FileType::from_raw_mode(stat.st_mode) == expected
+}
+
+fn shown(time: FileTime) -> String {
+    format!("{}.{:09}", time.0, time.1)
+}

@@ -1,0 +1,269 @@
+//! A program's standard output as a source. Its exit code counts: a failed program leaves no snapshot.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use reprise_repository::{
+    Committed, Entry, FileTime, Item, RawText, Repository, SnapshotWriter, SourceKind, Summary,
+};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::run::{RunContext, source_warning};
+
+/// The name of the one entry.
+pub const OUTPUT_NAME: &str = "output";
+
+/// How much of a failed program's standard error is shown, in bytes.
+const STDERR_TAIL_BYTES: usize = 4096;
+
+/// A program to run.
+#[derive(Debug, Clone)]
+pub struct CommandSource {
+    /// The program and its arguments. No shell is involved.
+    pub argv: Vec<OsString>,
+    /// Variables added to its environment. Values may be secret and are never shown.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs; `None`: the current folder.
+    pub folder: Option<PathBuf>,
+    /// After this time it is stopped and has failed.
+    pub timeout: Option<Duration>,
+}
+
+/// Runs a program and stores what it writes.
+///
+/// # Errors
+/// [`Error::NotStarted`], [`Error::CommandFailed`], or what storing gives.
+pub fn snapshot(
+    repository: &Repository,
+    source: &CommandSource,
+    run: &RunContext,
+) -> Result<Committed> {
+    let program = source
+        .argv
+        .first()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let (parent, options) = run.begin(repository, SourceKind::Command)?;
+    let started = options.started;
+    let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
+    let mut child = start(source, &program)?;
+    let stderr = child
+        .stderr
+        .take()
+        .map(|stderr| std::thread::spawn(|| pass_on(stderr)));
+    let timer = Timer::start(source.timeout, &child);
+    let streamed = stream(&mut writer, repository, &mut child);
+    if streamed.is_err() {
+        stop(&mut child);
+    }
+    let status = child.wait();
+    let timed_out = timer.stop();
+    let stderr_tail = stderr
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
+    let (bytes, content_id) = streamed?;
+    let status = status.map_err(|source| Error::NotStarted {
+        program: program.clone(),
+        source,
+    })?;
+    if timed_out || !status.success() {
+        let how = if timed_out {
+            "ran longer than its timeout".to_owned()
+        } else {
+            how_it_ended(status)
+        };
+        return Err(Error::CommandFailed {
+            program,
+            how,
+            stderr_tail,
+        });
+    }
+    let mtime = FileTime(started.timestamp(), started.timestamp_subsec_nanos());
+    let entry = Entry {
+        size: bytes,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        ..Entry::generated_file(OUTPUT_NAME, mtime)
+    };
+    writer.add(Item::Entry {
+        entry,
+        chunks: Vec::new(),
+        stamp: None,
+    })?;
+    let committed = writer.finish(|counts, _| {
+        let mut warnings = run.alarms(parent.as_ref(), counts);
+        if bytes == 0 {
+            warnings.push(source_warning(format!(
+                "`{program}` succeeded but wrote nothing"
+            )));
+        }
+        let facts = BTreeMap::from([
+            ("exit_code".to_owned(), json!(0)),
+            ("bytes".to_owned(), json!(bytes)),
+            ("content_id".to_owned(), json!(content_id)),
+        ]);
+        let location = RawText::from(shown_argv(source).as_str());
+        Ok(Summary {
+            data_time: started,
+            finished: (run.clock)(),
+            facts,
+            location,
+            warnings,
+        })
+    })?;
+    Ok(committed)
+}
+
+fn shown_argv(source: &CommandSource) -> String {
+    source
+        .argv
+        .iter()
+        .map(|arg| arg.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn start(source: &CommandSource, program: &str) -> Result<Child> {
+    let mut command = Command::new(source.argv.first().map_or("".as_ref(), OsString::as_os_str));
+    command
+        .args(source.argv.iter().skip(1))
+        .envs(&source.env)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some(folder) = &source.folder {
+        command.current_dir(folder);
+    }
+    command.spawn().map_err(|source| Error::NotStarted {
+        program: program.to_owned(),
+        source,
+    })
+}
+
+/// Stores standard output; returns its length and keyed hash.
+fn stream(
+    writer: &mut SnapshotWriter,
+    repository: &Repository,
+    child: &mut Child,
+) -> Result<(u64, String)> {
+    let Some(stdout) = child.stdout.take() else {
+        return Err(reprise_repository::Error::Internal(
+            "standard output is not a pipe".to_owned(),
+        )
+        .into());
+    };
+    let mut hashed = Hashed {
+        inner: stdout,
+        hasher: repository.secrets().keyed_hasher(),
+    };
+    let mut chunker = writer.content_chunker();
+    let bytes = writer
+        .add_stream(&mut chunker, &mut hashed)?
+        .map_err(|source| Error::Unreadable {
+            path: PathBuf::from("the program's standard output"),
+            source,
+        })?;
+    Ok((bytes, hashed.hasher.finalize().to_hex().to_string()))
+}
+
+struct Hashed<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..got]);
+        Ok(got)
+    }
+}
+
+/// Shows a program's standard error as it comes and keeps its end.
+fn pass_on(mut stderr: impl Read) -> String {
+    let mut tail = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stderr.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(got) => {
+                // A closed terminal must not end the backup.
+                drop(std::io::stderr().write_all(&buffer[..got]));
+                tail.extend_from_slice(&buffer[..got]);
+                let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);
+                tail.drain(..excess);
+            }
+        }
+    }
+    String::from_utf8_lossy(&tail).trim_end().to_owned()
+}
+
+fn stop(child: &mut Child) {
+    if let Err(error) = child.kill() {
+        tracing::debug!(%error, "the program had ended already");
+    }
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended for an unknown reason".to_owned(),
+    }
+}
+
+/// Stops a program that runs for too long.
+struct Timer {
+    state: Arc<(Mutex<bool>, Condvar)>,
+    expired: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Timer {
+    fn start(timeout: Option<Duration>, child: &Child) -> Self {
+        let state = Arc::new((Mutex::new(false), Condvar::new()));
+        let expired = Arc::new(AtomicBool::new(false));
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let thread = timeout.zip(pid).map(|(timeout, pid)| {
+            let (state, expired) = (Arc::clone(&state), Arc::clone(&expired));
+            std::thread::spawn(move || {
+                let (done, changed) = &*state;
+                let done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                let waited = changed.wait_timeout_while(done, timeout, |done| !*done);
+                if waited.is_ok_and(|(_, result)| result.timed_out()) {
+                    expired.store(true, Ordering::SeqCst);
+                    if let Err(error) =
+                        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                    {
+                        tracing::debug!(%error, "the program had ended already");
+                    }
+                }
+            })
+        });
+        Self {
+            state,
+            expired,
+            thread,
+        }
+    }
+
+    /// Ends the timer; whether it has expired.
+    fn stop(self) -> bool {
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.1.notify_all();
+        if let Some(thread) = self.thread {
+            drop(thread.join());
+        }
+        self.expired.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,104 @@
+//! What can go wrong while a source is read.
+
+use std::path::PathBuf;
+
+use reprise_repository::ErrorClass;
+
+/// The result of taking a snapshot.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a snapshot could not be taken. `Display` never includes the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository could not do its part.
+    #[error("the snapshot could not be stored")]
+    Repository(#[from] reprise_repository::Error),
+    /// The source itself cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The source's path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The source does not exist.
+    #[error("{} does not exist", path.display())]
+    NoSource {
+        /// The source's path.
+        path: PathBuf,
+    },
+    /// An exclude rule cannot be understood.
+    #[error("exclude rule `{rule}` cannot be understood: {reason}")]
+    Exclude {
+        /// The rule as given.
+        rule: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file is not what it should be.
+    #[error("{} is not a Terraform state: {reason}", path.display())]
+    NotAState {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program could not be started.
+    #[error("cannot start `{program}`")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program failed, so what it wrote is not a backup.
+    #[error("`{program}` {how}; what it wrote is not kept")]
+    CommandFailed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        how: String,
+        /// The end of what it wrote to its standard error.
+        stderr_tail: String,
+    },
+}
+
+impl Error {
+    /// What the caller must do about it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::Unreadable { .. }
+            | Self::NotStarted { .. }
+            | Self::CommandFailed { .. }
+            | Self::NotAState { .. } => ErrorClass::Failed,
+            Self::NoSource { .. } => ErrorClass::NotFound,
+            Self::Exclude { .. } => ErrorClass::Usage,
+        }
+    }
+
+    /// What to do next, in a sentence; empty when the error says it all.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Repository(error) => error.hint(),
+            Self::Unreadable { .. } => {
+                "check its owner and mode; backups usually run as root".to_owned()
+            }
+            Self::NoSource { .. } => "check the path, and whether its volume is mounted".to_owned(),
+            Self::Exclude { .. } => "rules are written as in .gitignore".to_owned(),
+            Self::NotAState { .. } => {
+                "give the .tfstate file itself, or the folder that holds it".to_owned()
+            }
+            Self::NotStarted { .. } => {
+                "check the program's name and PATH; no shell is involved".to_owned()
+            }
+            Self::CommandFailed { stderr_tail, .. } if stderr_tail.is_empty() => String::new(),
+            Self::CommandFailed { stderr_tail, .. } => format!("it said:\n{stderr_tail}"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What all kinds of sources share: what a run is called, and the alarm when a source has shrunk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use reprise_repository::{
+    Counts, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind, Warning,
+};
+
+use crate::error::Result;
+
+/// Sources below these sizes may shrink without an alarm: a few files more or less mean nothing.
+const ALARM_BYTES_MIN: u64 = 1 << 20;
+const ALARM_ENTRIES_MIN: u64 = 20;
+
+/// How much a source may shrink between two snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShrinkAlarm {
+    percent_max: Option<u8>,
+}
+
+impl ShrinkAlarm {
+    /// An alarm when entries or bytes fell by more than this percentage.
+    #[must_use]
+    pub fn above(percent: u8) -> Self {
+        Self {
+            percent_max: Some(percent),
+        }
+    }
+
+    /// No alarm.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { percent_max: None }
+    }
+
+    /// The alarms for these counts after those.
+    #[must_use]
+    pub fn check(self, before: &Counts, now: &Counts) -> Vec<Warning> {
+        let Some(percent) = self.percent_max else {
+            return Vec::new();
+        };
+        let fell = |before: u64, now: u64, min: u64| {
+            let kept_min = u128::from(before) * u128::from(100 - percent.min(100)) / 100;
+            before >= min && u128::from(now) < kept_min
+        };
+        let mut alarms = Vec::new();
+        if fell(before.entries, now.entries, ALARM_ENTRIES_MIN) {
+            alarms.push(format!(
+                "entries fell from {} to {}",
+                before.entries, now.entries
+            ));
+        }
+        if fell(before.bytes, now.bytes, ALARM_BYTES_MIN) {
+            alarms.push(format!("bytes fell from {} to {}", before.bytes, now.bytes));
+        }
+        let alarm = |what| Warning {
+            path: RawText::default(),
+            message: format!("alarm: {what} since the last snapshot, by more than {percent} %"),
+        };
+        alarms.into_iter().map(alarm).collect()
+    }
+}
+
+impl Default for ShrinkAlarm {
+    fn default() -> Self {
+        Self::above(50)
+    }
+}
+
+/// What a run is called and where it reports.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// The source's name.
+    pub source: String,
+    /// This host's name.
+    pub host: String,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// When to raise an alarm.
+    pub shrink_alarm: ShrinkAlarm,
+    /// Tells the time.
+    pub clock: fn() -> DateTime<Utc>,
+    /// Advanced while the run goes on.
+    pub progress: Arc<Progress>,
+}
+
+impl RunContext {
+    /// The snapshot of the same source and kind before this run, and how the new one is to be called.
+    pub(crate) fn begin(
+        &self,
+        repository: &Repository,
+        kind: SourceKind,
+    ) -> Result<(Option<Snapshot>, SnapshotOptions)> {
+        let parent = repository
+            .latest(&self.source)?
+            .filter(|parent| parent.root.kind == kind);
+        let options = SnapshotOptions {
+            source: self.source.clone(),
+            kind,
+            host: self.host.clone(),
+            tags: self.tags.clone(),
+            started: (self.clock)(),
+            parent: parent.as_ref().map(|parent| parent.id),
+        };
+        Ok((parent, options))
+    }
+
+    /// The alarms for what was just counted.
+    pub(crate) fn alarms(&self, parent: Option<&Snapshot>, now: &Counts) -> Vec<Warning> {
+        parent.map_or_else(Vec::new, |parent| {
+            self.shrink_alarm.check(&parent.root.counts, now)
+        })
+    }
+}
+
+/// A warning about a source as a whole.
+pub(crate) fn source_warning(message: impl Into<String>) -> Warning {
+    Warning {
+        path: RawText::default(),
+        message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(entries: u64, bytes: u64) -> Counts {
+        Counts {
+            entries,
+            bytes,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn a_sharp_fall_of_entries_or_bytes_is_an_alarm() {
+        let alarm = ShrinkAlarm::above(50);
+        let cases = [
+            (counts(100, 0), counts(50, 0), 0),
+            (counts(100, 0), counts(49, 0), 1),
+            (counts(100, 10 << 20), counts(0, 0), 2),
+            (counts(10, 1000), counts(0, 0), 0),
+            (counts(100, 10 << 20), counts(200, 20 << 20), 0),
+        ];
+        for (before, now, expected) in cases {
+            assert_eq!(
+                alarm.check(&before, &now).len(),
+                expected,
+                "{before:?} {now:?}"
+            );
+        }
+        assert_eq!(ShrinkAlarm::off().check(&counts(100, 0), &counts(0, 0)), []);
+    }
+}

@@ -1,0 +1,403 @@
+//! Terraform and OpenTofu state in local files.
+//!
+//! A state's lineage must stay, its serial must not fall, and the same serial must be the same bytes. A
+//! state that breaks a rule is stored all the same, as it may be the last copy, but the outcome says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reprise_repository::{
+    Committed, Entry, Item, RawText, Repository, Snapshot, SourceKind, Summary, Warning,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::run::{RunContext, source_warning};
+use crate::volume::metadata::entry_of;
+
+/// The name of a state file without a name of its own.
+pub const STATE_NAME: &str = "terraform.tfstate";
+
+/// The folder of workspaces other than the default one.
+const WORKSPACES: &str = "terraform.tfstate.d";
+
+/// States are read whole. The largest seen in practice have some tens of MiB.
+const STATE_BYTES_MAX: u64 = 1 << 30;
+
+/// What later snapshots are compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFacts {
+    /// Which state it is: stays for its whole life.
+    pub lineage: Option<String>,
+    /// Grows with every change.
+    pub serial: Option<u64>,
+    /// How many resources it holds.
+    pub resources: Option<u64>,
+    /// The Terraform version that wrote it.
+    pub terraform_version: Option<String>,
+    /// The keyed hash of its bytes.
+    pub content_id: String,
+}
+
+#[derive(Deserialize)]
+struct StateFile {
+    version: Option<u64>,
+    terraform_version: Option<String>,
+    serial: Option<u64>,
+    lineage: Option<String>,
+    resources: Option<Vec<serde::de::IgnoredAny>>,
+    encrypted_data: Option<serde::de::IgnoredAny>,
+}
+
+struct ReadState {
+    entry: Entry,
+    bytes: Vec<u8>,
+    facts: StateFacts,
+}
+
+/// Stores the state file at `path`, or all states of the folder at `path`.
+///
+/// # Errors
+/// [`Error::NoSource`], [`Error::NotAState`], or what storing gives.
+pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Result<Committed> {
+    let files = state_files(path)?;
+    let (parent, options) = run.begin(repository, SourceKind::Tfstate)?;
+    let mut warnings = Vec::new();
+    let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
+    let mut chunker = writer.content_chunker();
+    let mut states = BTreeMap::new();
+    let mut data_time = None;
+    for (name, file) in files {
+        let state = read_state(repository, &name, &file, &mut warnings)?;
+        let previous = parent.as_ref().and_then(|parent| facts_of(parent, &name));
+        warnings.extend(rules_broken(&name, previous.as_ref(), &state.facts));
+        data_time = data_time.max(chrono::DateTime::from_timestamp(
+            state.entry.mtime.0,
+            state.entry.mtime.1,
+        ));
+        states.insert(name, state.facts);
+        writer
+            .add_stream(&mut chunker, &mut state.bytes.as_slice())?
+            .map_err(|source| Error::Unreadable {
+                path: file.clone(),
+                source,
+            })?;
+        writer.add(Item::Entry {
+            entry: state.entry,
+            chunks: Vec::new(),
+            stamp: None,
+        })?;
+    }
+    warnings.extend(vanished(parent.as_ref(), &states));
+    let committed = writer.finish(|_, _| {
+        let now = (run.clock)();
+        let facts = BTreeMap::from([("states".to_owned(), json!(states))]);
+        Ok(Summary {
+            data_time: data_time.unwrap_or(now).min(now),
+            finished: now,
+            facts,
+            location: RawText::from(path.as_os_str()),
+            warnings,
+        })
+    })?;
+    Ok(committed)
+}
+
+/// The states under a path, by their names in the snapshot, in entry order.
+fn state_files(path: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let meta = fs::metadata(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoSource {
+            path: path.to_owned(),
+        },
+        _ => Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    })?;
+    if meta.is_file() {
+        return Ok(BTreeMap::from([(STATE_NAME.to_owned(), path.to_owned())]));
+    }
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Unreadable { path, source }
+    };
+    let mut files = BTreeMap::new();
+    let default = path.join(STATE_NAME);
+    if default.is_file() {
+        files.insert(STATE_NAME.to_owned(), default);
+    }
+    let workspaces = path.join(WORKSPACES);
+    if workspaces.is_dir() {
+        for workspace in fs::read_dir(&workspaces).map_err(unreadable(&workspaces))? {
+            let workspace = workspace.map_err(unreadable(&workspaces))?;
+            let file = workspace.path().join(STATE_NAME);
+            if file.is_file() {
+                let name = workspace.file_name();
+                let name = name.to_str().ok_or_else(|| Error::NotAState {
+                    path: file.clone(),
+                    reason: "its workspace's name is not UTF-8".to_owned(),
+                })?;
+                files.insert(format!("{WORKSPACES}/{name}/{STATE_NAME}"), file);
+            }
+        }
+    }
+    if files.is_empty() {
+        let reason = format!("there is no {STATE_NAME} in this folder");
+        return Err(Error::NotAState {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+    Ok(files)
+}
+
+fn read_state(
+    repository: &Repository,
+    name: &str,
+    file: &Path,
+    warnings: &mut Vec<Warning>,
+) -> Result<ReadState> {
+    let unreadable = |source| Error::Unreadable {
+        path: file.to_owned(),
+        source,
+    };
+    let not_a_state = |reason: String| Error::NotAState {
+        path: file.to_owned(),
+        reason,
+    };
+    let meta = fs::metadata(file).map_err(unreadable)?;
+    if meta.len() > STATE_BYTES_MAX {
+        return Err(not_a_state(format!("it has {} bytes", meta.len())));
+    }
+    if let Some(holder) = lock_holder(file) {
+        warnings.push(state_warning(
+            name,
+            format!("it is locked by {holder} and may be about to change"),
+        ));
+    }
+    let bytes = fs::read(file).map_err(unreadable)?;
+    let content_id = repository
+        .secrets()
+        .keyed_hasher()
+        .update(&bytes)
+        .finalize()
+        .to_hex()
+        .to_string();
+    let facts = if bytes.is_empty() {
+        warnings.push(state_warning(name, "it is empty".to_owned()));
+        StateFacts {
+            lineage: None,
+            serial: None,
+            resources: None,
+            terraform_version: None,
+            content_id,
+        }
+    } else {
+        let state: StateFile =
+            serde_json::from_slice(&bytes).map_err(|e| not_a_state(e.to_string()))?;
+        check_state(name, &state, warnings).map_err(not_a_state)?;
+        StateFacts {
+            resources: state.resources.map(|resources| resources.len() as u64),
+            lineage: state.lineage,
+            serial: state.serial,
+            terraform_version: state.terraform_version,
+            content_id,
+        }
+    };
+    let mut entry = entry_of(RawText::from(name), &meta);
+    entry.size = bytes.len() as u64;
+    Ok(ReadState {
+        entry,
+        bytes,
+        facts,
+    })
+}
+
+fn check_state(name: &str, state: &StateFile, warnings: &mut Vec<Warning>) -> Result<(), String> {
+    if state.encrypted_data.is_some() {
+        // OpenTofu's own encryption: its contents cannot be checked, and its key is kept elsewhere.
+        if state.serial.is_none() || state.lineage.is_none() {
+            let message = "it is encrypted by OpenTofu: serial and lineage cannot be compared";
+            warnings.push(state_warning(name, message.to_owned()));
+        }
+        return Ok(());
+    }
+    match state.version {
+        Some(3 | 4) if state.serial.is_some() => Ok(()),
+        Some(4) => Err("it has no serial".to_owned()),
+        Some(version) => Err(format!("its version {version} is not known")),
+        None => Err("it has no version".to_owned()),
+    }
+}
+
+/// Who holds Terraform's own lock on a local state, if it is held.
+fn lock_holder(file: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct LockInfo {
+        who: Option<String>,
+        operation: Option<String>,
+    }
+    let name = format!(".{}.lock.info", file.file_name()?.to_str()?);
+    let text = fs::read(file.with_file_name(name)).ok()?;
+    let info: LockInfo = serde_json::from_slice(&text).unwrap_or(LockInfo {
+        who: None,
+        operation: None,
+    });
+    let who = info.who.unwrap_or_else(|| "someone".to_owned());
+    Some(match info.operation {
+        Some(operation) => format!("{who} ({operation})"),
+        None => who,
+    })
+}
+
+fn facts_of(parent: &Snapshot, name: &str) -> Option<StateFacts> {
+    serde_json::from_value(parent.root.facts.get("states")?.get(name)?.clone()).ok()
+}
+
+/// The rules that a state breaks against the one before it.
+fn rules_broken(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> Vec<Warning> {
+    let Some(previous) = previous else {
+        return Vec::new();
+    };
+    let mut broken = Vec::new();
+    let shown = |lineage: &Option<String>| lineage.clone().unwrap_or_else(|| "none".to_owned());
+    if previous.lineage.is_some() && previous.lineage != now.lineage {
+        let (before, now) = (shown(&previous.lineage), shown(&now.lineage));
+        broken.push(format!(
+            "alarm: state replaced: its lineage was {before} and is {now}"
+        ));
+    } else if let (Some(before), Some(serial)) = (previous.serial, now.serial) {
+        if serial < before {
+            broken.push(format!(
+                "alarm: state rolled back: its serial was {before} and is {serial}"
+            ));
+        } else if serial == before && previous.content_id != now.content_id {
+            broken.push(format!(
+                "alarm: state forked: serial {serial} has other contents than before"
+            ));
+        }
+    }
+    if let (Some(before), Some(resources)) = (previous.resources, now.resources)
+        && resources * 10 < before * 7
+    {
+        broken.push(format!(
+            "alarm: resources fell from {before} to {resources}"
+        ));
+    }
+    broken
+        .into_iter()
+        .map(|message| state_warning(name, message))
+        .collect()
+}
+
+/// States that the snapshot before had and that are gone.
+fn vanished(parent: Option<&Snapshot>, states: &BTreeMap<String, StateFacts>) -> Vec<Warning> {
+    let before = parent.and_then(|parent| parent.root.facts.get("states")?.as_object());
+    let gone = before
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !states.contains_key(*name));
+    gone.map(|(name, _)| {
+        source_warning(format!(
+            "alarm: the state {name} of the last snapshot is gone"
+        ))
+    })
+    .collect()
+}
+
+fn state_warning(name: &str, message: String) -> Warning {
+    Warning {
+        path: RawText::from(name),
+        message,
+    }
+}
+
+/// Compares restored bytes with the facts of a snapshot. Returns what was compared.
+///
+/// # Errors
+/// A sentence that says what differs.
+pub fn compare(
+    repository: &Repository,
+    facts: &StateFacts,
+    restored: &[u8],
+) -> Result<String, String> {
+    let content_id = repository
+        .secrets()
+        .keyed_hasher()
+        .update(restored)
+        .finalize()
+        .to_hex()
+        .to_string();
+    if content_id != facts.content_id {
+        return Err("its bytes differ from those that were saved".to_owned());
+    }
+    let state: Option<StateFile> = serde_json::from_slice(restored).ok();
+    let (serial, lineage) = state.map_or((None, None), |state| (state.serial, state.lineage));
+    if serial != facts.serial || lineage != facts.lineage {
+        return Err("its serial or lineage differs from what was saved".to_owned());
+    }
+    Ok(match serial {
+        Some(serial) => format!("hash, lineage and serial {serial}"),
+        None => "hash".to_owned(),
+    })
+}
+
+/// The facts of all states of a snapshot, by entry name.
+#[must_use]
+pub fn facts(snapshot: &Snapshot) -> BTreeMap<String, StateFacts> {
+    snapshot
+        .root
+        .facts
+        .get("states")
+        .and_then(|states| serde_json::from_value(states.clone()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(lineage: &str, serial: u64, content: &str) -> StateFacts {
+        StateFacts {
+            lineage: Some(lineage.to_owned()),
+            serial: Some(serial),
+            resources: Some(10),
+            terraform_version: None,
+            content_id: content.to_owned(),
+        }
+    }
+
+    #[test]
+    fn lineage_stays_serial_never_falls_and_a_serial_is_its_bytes() {
+        let before = facts("a", 5, "x");
+        let cases = [
+            (facts("a", 5, "x"), ""),
+            (facts("a", 6, "y"), ""),
+            (facts("a", 4, "y"), "rolled back"),
+            (facts("a", 5, "y"), "forked"),
+            (facts("b", 9, "y"), "replaced"),
+        ];
+        for (now, expected) in cases {
+            let broken = rules_broken("s", Some(&before), &now);
+            match broken.first() {
+                None => assert_eq!(expected, "", "{now:?}"),
+                Some(warning) => {
+                    assert!(!expected.is_empty() && warning.message.contains(expected))
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sharp_fall_of_resources_is_an_alarm() {
+        let now = StateFacts {
+            resources: Some(6),
+            ..facts("a", 6, "y")
+        };
+        assert_eq!(rules_broken("s", Some(&facts("a", 5, "x")), &now).len(), 1);
+    }
+}

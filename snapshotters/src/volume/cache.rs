@@ -1,0 +1,392 @@
+//! What files looked like at the last snapshot, kept locally in entry order. Losing it costs a re-read.
+//!
+//! Layout (local, may change at any time): a magic, the key's length and the key, records, a BLAKE3 hash of
+//! all before it. Numbers are little-endian.
+
+use std::cmp::Ordering;
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use reprise_repository::{ChunkId, Entry, EntryObserver, FileTime, Stamp, Xattr, path_order};
+
+const MAGIC: &[u8; 8] = b"rpfiles3";
+const HASH_BYTES: u64 = 32;
+
+/// No path and no list of attributes is longer, in bytes.
+const FIELD_BYTES_MAX: usize = 64 << 20;
+
+/// A file as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub(super) stamp: Stamp,
+    pub(super) chunks: Vec<ChunkId>,
+    pub(super) extents: Option<Vec<(u64, u64)>>,
+    pub(super) xattrs: Vec<Xattr>,
+}
+
+/// Writes the next cache while a snapshot is taken; it replaces the last one when that is committed.
+#[derive(Debug)]
+pub(super) struct CacheWriter {
+    out: Option<BufWriter<File>>,
+    hasher: blake3::Hasher,
+    unfinished: PathBuf,
+    path: PathBuf,
+    record: Vec<u8>,
+}
+
+impl CacheWriter {
+    /// `None` when the cache cannot be written, which only costs time at the next snapshot.
+    pub(super) fn create(path: &Path, key: &str) -> Option<Self> {
+        let created = || -> std::io::Result<Self> {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            create_private_dir(folder)?;
+            let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+            let file = BufWriter::with_capacity(1 << 17, open_private(&unfinished)?);
+            let mut writer = Self {
+                out: Some(file),
+                hasher: blake3::Hasher::new(),
+                unfinished,
+                path: path.to_owned(),
+                record: Vec::new(),
+            };
+            writer.record.extend_from_slice(MAGIC);
+            put_bytes(&mut writer.record, key.as_bytes());
+            writer.flush_record()?;
+            Ok(writer)
+        };
+        created().inspect_err(|error| log(path, error)).ok()
+    }
+
+    fn flush_record(&mut self) -> std::io::Result<()> {
+        if let Some(out) = &mut self.out {
+            self.hasher.update(&self.record);
+            out.write_all(&self.record)?;
+        }
+        self.record.clear();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        let Some(mut out) = self.out.take() else {
+            return Ok(());
+        };
+        out.write_all(self.hasher.finalize().as_bytes())?;
+        out.flush()?;
+        fs::rename(&self.unfinished, &self.path)
+    }
+
+    fn give_up(&mut self, error: &std::io::Error) {
+        log(&self.path, error);
+        self.out = None;
+    }
+}
+
+impl EntryObserver for CacheWriter {
+    fn entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&Stamp>) {
+        let Some(stamp) = stamp.filter(|_| self.out.is_some()) else {
+            return;
+        };
+        encode(&mut self.record, entry, chunks, stamp);
+        if let Err(error) = self.flush_record() {
+            self.give_up(&error);
+        }
+    }
+
+    fn committed(mut self: Box<Self>) {
+        if let Err(error) = self.finish() {
+            self.give_up(&error);
+        }
+    }
+}
+
+impl Drop for CacheWriter {
+    fn drop(&mut self) {
+        // After `committed` there is nothing left under this name.
+        if let Err(error) = fs::remove_file(&self.unfinished) {
+            tracing::trace!(path = %self.unfinished.display(), %error, "no unfinished cache to remove");
+        }
+    }
+}
+
+fn log(path: &Path, error: &std::io::Error) {
+    tracing::debug!(path = %path.display(), %error, "the file cache cannot be written");
+}
+
+fn create_private_dir(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+fn open_private(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn put_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
+    record.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    record.extend_from_slice(bytes);
+}
+
+fn encode(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp: &Stamp) {
+    put_bytes(record, entry.path.as_bytes());
+    record.extend_from_slice(&stamp.inode.to_le_bytes());
+    record.extend_from_slice(&stamp.size.to_le_bytes());
+    for time in [stamp.mtime, stamp.ctime] {
+        record.extend_from_slice(&time.0.to_le_bytes());
+        record.extend_from_slice(&time.1.to_le_bytes());
+    }
+    let plain = entry.extents.is_none() && entry.xattrs.is_empty();
+    let rest = if plain {
+        Vec::new()
+    } else {
+        // Both are plain data; writing them cannot fail, and an empty text means "none" on reading.
+        serde_json::to_vec(&(&entry.extents, &entry.xattrs)).unwrap_or_default()
+    };
+    put_bytes(record, &rest);
+    record.extend_from_slice(&(chunks.len() as u64).to_le_bytes());
+    for chunk in chunks {
+        record.extend_from_slice(chunk.as_bytes());
+    }
+}
+
+/// Reads a cache in step with a walk.
+#[derive(Debug)]
+pub(super) struct CacheReader {
+    input: BufReader<std::io::Take<File>>,
+    current: Option<(Vec<u8>, Remembered)>,
+}
+
+impl CacheReader {
+    /// Opens a cache that was written whole for the same key; anything else is no cache.
+    pub(super) fn open(path: &Path, key: &str) -> Option<Self> {
+        let opened = || -> std::io::Result<Self> {
+            let mut file = File::open(path)?;
+            let length = checked_length(&mut file)?;
+            let mut input = BufReader::with_capacity(1 << 17, file.take(length));
+            let mut magic = [0; 8];
+            input.read_exact(&mut magic)?;
+            if &magic != MAGIC || get_bytes(&mut input)? != key.as_bytes() {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    "another cache",
+                ));
+            }
+            let mut reader = Self {
+                input,
+                current: None,
+            };
+            reader.advance()?;
+            Ok(reader)
+        };
+        let opened = opened();
+        if let Err(error) = &opened {
+            tracing::debug!(path = %path.display(), %error, "no file cache: everything is read");
+        }
+        opened.ok()
+    }
+
+    /// What is remembered of a path. Paths must be asked for in entry order.
+    pub(super) fn find(&mut self, path: &[u8]) -> Option<Remembered> {
+        loop {
+            let (current, _) = self.current.as_ref()?;
+            match path_order(current, path) {
+                Ordering::Less => {
+                    if let Err(error) = self.advance() {
+                        tracing::debug!(%error, "the file cache ends early");
+                        self.current = None;
+                    }
+                }
+                Ordering::Equal => {
+                    return self
+                        .current
+                        .take()
+                        .map(|(_, remembered)| remembered)
+                        .inspect(|_| {
+                            if let Err(error) = self.advance() {
+                                tracing::debug!(%error, "the file cache ends early");
+                            }
+                        });
+                }
+                Ordering::Greater => return None,
+            }
+        }
+    }
+
+    fn advance(&mut self) -> std::io::Result<()> {
+        self.current = None;
+        if std::io::BufRead::fill_buf(&mut self.input)?.is_empty() {
+            return Ok(());
+        }
+        self.current = Some(decode(&mut self.input)?);
+        Ok(())
+    }
+}
+
+/// The length of a cache file without its hash, which must be right.
+fn checked_length(file: &mut File) -> std::io::Result<u64> {
+    use std::io::{Error, ErrorKind, Seek};
+    let bad = || Error::new(ErrorKind::InvalidData, "the hash does not match");
+    let length = file
+        .metadata()?
+        .len()
+        .checked_sub(HASH_BYTES)
+        .ok_or_else(bad)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut std::io::Read::by_ref(file).take(length))?;
+    let mut stored = [0; 32];
+    file.read_exact(&mut stored)?;
+    if hasher.finalize() != blake3::Hash::from_bytes(stored) {
+        return Err(bad());
+    }
+    file.rewind()?;
+    Ok(length)
+}
+
+fn get_array<const N: usize>(input: &mut impl Read) -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn get_length(input: &mut impl Read) -> std::io::Result<usize> {
+    let length = usize::try_from(u64::from_le_bytes(get_array(input)?)).unwrap_or(usize::MAX);
+    if length <= FIELD_BYTES_MAX {
+        Ok(length)
+    } else {
+        Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "an absurd length",
+        ))
+    }
+}
+
+fn get_bytes(input: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; get_length(input)?];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode(input: &mut impl Read) -> std::io::Result<(Vec<u8>, Remembered)> {
+    let path = get_bytes(input)?;
+    let inode = u64::from_le_bytes(get_array(input)?);
+    let size = u64::from_le_bytes(get_array(input)?);
+    let mut time = || -> std::io::Result<FileTime> {
+        Ok(FileTime(
+            i64::from_le_bytes(get_array(input)?),
+            u32::from_le_bytes(get_array(input)?),
+        ))
+    };
+    let (mtime, ctime) = (time()?, time()?);
+    let rest = get_bytes(input)?;
+    let (extents, xattrs) = if rest.is_empty() {
+        (None, Vec::new())
+    } else {
+        serde_json::from_slice(&rest)?
+    };
+    let count = get_length(input)?;
+    let mut chunks = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        chunks.push(ChunkId::from_bytes(get_array(input)?));
+    }
+    Ok((
+        path,
+        Remembered {
+            stamp: Stamp {
+                inode,
+                size,
+                mtime,
+                ctime,
+            },
+            chunks,
+            extents,
+            xattrs,
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprise_repository::{EntryKind, RawText};
+
+    fn entry(path: &str) -> Entry {
+        let xattrs = vec![Xattr {
+            name: RawText::from("user.a"),
+            value: RawText::new(*b"\xff"),
+        }];
+        Entry {
+            xattrs,
+            ..Entry::new(RawText::from(path), EntryKind::File)
+        }
+    }
+
+    fn stamp(inode: u64) -> Stamp {
+        Stamp {
+            inode,
+            size: 3,
+            mtime: FileTime(-1, 5),
+            ctime: FileTime(9, 7),
+        }
+    }
+
+    fn write(path: &Path, commit: bool) {
+        let mut writer = Box::new(CacheWriter::create(path, "key").unwrap());
+        for (n, name) in ["a", "a/b", "c"].iter().enumerate() {
+            writer.entry(
+                &entry(name),
+                &[ChunkId::from_bytes([7; 32])],
+                Some(&stamp(n as u64)),
+            );
+        }
+        writer.entry(&entry("d"), &[], None);
+        if commit {
+            writer.committed();
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_remembered_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        write(&path, true);
+        let mut reader = CacheReader::open(&path, "key").unwrap();
+        assert_eq!(reader.find(b""), None);
+        assert_eq!(reader.find(b"a").unwrap().stamp, stamp(0));
+        assert_eq!(reader.find(b"b"), None);
+        let c = reader.find(b"c").unwrap();
+        assert_eq!((c.xattrs, c.chunks.len()), (entry("c").xattrs, 1));
+        assert_eq!(reader.find(b"d"), None);
+    }
+
+    #[test]
+    fn an_unfinished_foreign_or_damaged_cache_is_no_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        write(&path, false);
+        assert!(CacheReader::open(&path, "key").is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        write(&path, true);
+        assert!(CacheReader::open(&path, "other").is_none());
+        let good = fs::read(&path).unwrap();
+        for position in 0..good.len() {
+            let mut bad = good.clone();
+            bad[position] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert!(
+                CacheReader::open(&path, "key").is_none(),
+                "flip at {position}"
+            );
+        }
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(CacheReader::open(&path, "key").is_none());
+    }
+}

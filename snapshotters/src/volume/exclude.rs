@@ -1,0 +1,84 @@
+//! What to leave out, as in `.gitignore`.
+
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::error::{Error, Result};
+
+/// Rules that say what to leave out.
+#[derive(Debug, Clone)]
+pub struct Excludes {
+    rules: Gitignore,
+}
+
+impl Excludes {
+    /// Understands rules, first those of `lines`, then those of the files. Later rules win.
+    ///
+    /// # Errors
+    /// [`Error::Exclude`] names the rule, [`Error::Unreadable`] the file.
+    pub fn new(lines: &[String], files: &[PathBuf]) -> Result<Self> {
+        let mut builder = GitignoreBuilder::new("");
+        let fail = |rule: &str, reason: String| Error::Exclude {
+            rule: rule.to_owned(),
+            reason,
+        };
+        for line in lines {
+            builder
+                .add_line(None, line)
+                .map_err(|e| fail(line, e.to_string()))?;
+        }
+        for file in files {
+            let text = std::fs::read_to_string(file).map_err(|source| Error::Unreadable {
+                path: file.clone(),
+                source,
+            })?;
+            for line in text.lines() {
+                builder
+                    .add_line(None, line)
+                    .map_err(|e| fail(line, e.to_string()))?;
+            }
+        }
+        let rules = builder.build().map_err(|e| fail("", e.to_string()))?;
+        Ok(Self { rules })
+    }
+
+    /// Whether a path, relative to the root, is left out. What is inside a left-out folder is never asked for.
+    #[must_use]
+    pub fn matches(&self, path: &Path, is_dir: bool) -> bool {
+        self.rules.matched(path, is_dir).is_ignore()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_mean_what_they_mean_in_gitignore() {
+        let rules = ["*.tmp", "/cache/", "!keep.tmp", "logs/**/old"].map(str::to_owned);
+        let excludes = Excludes::new(&rules, &[]).unwrap();
+        let cases = [
+            ("a.tmp", false, true),
+            ("deep/a.tmp", false, true),
+            ("keep.tmp", false, false),
+            ("cache", true, true),
+            ("cache", false, false),
+            ("deep/cache", true, false),
+            ("logs/a/b/old", false, true),
+        ];
+        for (path, is_dir, expected) in cases {
+            assert_eq!(
+                excludes.matches(Path::new(path), is_dir),
+                expected,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_understood_is_named() {
+        let error = Excludes::new(&["a[".to_owned()], &[]).unwrap_err();
+        assert!(error.to_string().contains("a["), "{error}");
+    }
+}

@@ -1,0 +1,186 @@
+//! From a file's attributes to an entry.
+
+use std::fs::{File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use reprise_repository::{Entry, EntryKind, FileTime, RawText, Stamp, Xattr};
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+/// The bits of a mode that are restored: permissions, set-user-id, set-group-id, sticky.
+const MODE_BITS: u32 = 0o7777;
+
+/// The kind of an entry with these attributes; `None` for what no Unix file system has.
+pub(super) fn kind_of(stat: &Stat) -> Option<EntryKind> {
+    Some(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::Socket => EntryKind::Socket,
+        FileType::CharacterDevice => EntryKind::CharDevice,
+        FileType::BlockDevice => EntryKind::BlockDevice,
+        FileType::Unknown => return None,
+    })
+}
+
+fn time(seconds: i64, nanoseconds: u64) -> FileTime {
+    FileTime(seconds, u32::try_from(nanoseconds).unwrap_or(0))
+}
+
+/// When the content changed.
+pub fn mtime(stat: &Stat) -> FileTime {
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the types differ between architectures"
+    )]
+    time(
+        i64::try_from(stat.st_mtime).unwrap_or(0),
+        stat.st_mtime_nsec.into(),
+    )
+}
+
+fn ctime(stat: &Stat) -> FileTime {
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the types differ between architectures"
+    )]
+    time(
+        i64::try_from(stat.st_ctime).unwrap_or(0),
+        stat.st_ctime_nsec.into(),
+    )
+}
+
+pub(super) fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// An entry with the attributes that `stat` tells; the rest is still to be filled in.
+pub(super) fn entry(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
+    let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+    let device = is_device.then(|| {
+        (
+            rustix::fs::major(stat.st_rdev),
+            rustix::fs::minor(stat.st_rdev),
+        )
+    });
+    Entry {
+        mode: stat.st_mode & MODE_BITS,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: mtime(stat),
+        size: if kind == EntryKind::File {
+            size(stat)
+        } else {
+            0
+        },
+        device,
+        ..Entry::new(RawText::new(path), kind)
+    }
+}
+
+/// An entry for a file that was reached by its own path.
+#[must_use]
+pub fn entry_of(path: RawText, meta: &Metadata) -> Entry {
+    let file_type = meta.file_type();
+    let kind = match () {
+        () if file_type.is_dir() => EntryKind::Directory,
+        () if file_type.is_symlink() => EntryKind::Symlink,
+        () if file_type.is_fifo() => EntryKind::Fifo,
+        () if file_type.is_socket() => EntryKind::Socket,
+        () if file_type.is_char_device() => EntryKind::CharDevice,
+        () if file_type.is_block_device() => EntryKind::BlockDevice,
+        () => EntryKind::File,
+    };
+    Entry {
+        mode: meta.mode() & MODE_BITS,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        mtime: time(meta.mtime(), u64::try_from(meta.mtime_nsec()).unwrap_or(0)),
+        size: meta.len(),
+        ..Entry::new(path, kind)
+    }
+}
+
+/// What a file looks like from outside.
+pub(super) fn stamp(stat: &Stat) -> Stamp {
+    Stamp {
+        inode: stat.st_ino,
+        size: size(stat),
+        mtime: mtime(stat),
+        ctime: ctime(stat),
+    }
+}
+
+/// A stamp proves nothing if the file may change again within the clock tick that made it.
+///
+/// `read_began` is the time just before reading. File systems whose times have no nanoseconds may tick every
+/// two seconds; others tick with the kernel, every 10 ms at most.
+pub(super) fn settled(stamp: &Stamp, read_began: std::time::SystemTime) -> bool {
+    let tick = if stamp.ctime.1 == 0 {
+        2_000_000_000
+    } else {
+        10_000_000
+    };
+    let began = read_began
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let changed = i128::from(stamp.ctime.0) * 1_000_000_000 + i128::from(stamp.ctime.1);
+    i128::try_from(began).is_ok_and(|began| changed + tick < began)
+}
+
+/// Reads all extended attributes of an open file or folder.
+pub(super) fn xattrs_of_file(file: &File) -> rustix::io::Result<Vec<Xattr>> {
+    let names = grow(|buffer| rustix::fs::flistxattr(file, buffer))?;
+    read_xattrs(&names, |name, buffer| {
+        rustix::fs::fgetxattr(file, name, buffer)
+    })
+}
+
+/// Reads all extended attributes of an entry that cannot be opened, links not followed.
+pub fn xattrs_of_path(path: &Path) -> rustix::io::Result<Vec<Xattr>> {
+    let names = grow(|buffer| rustix::fs::llistxattr(path, buffer))?;
+    read_xattrs(&names, |name, buffer| {
+        rustix::fs::lgetxattr(path, name, buffer)
+    })
+}
+
+fn read_xattrs(
+    names: &[u8],
+    get: impl Fn(&std::ffi::OsStr, &mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<Xattr>> {
+    let mut xattrs = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        match grow(|buffer| get(std::ffi::OsStr::from_bytes(name), buffer)) {
+            Ok(value) => xattrs.push(Xattr {
+                name: RawText::new(name),
+                value: RawText::new(value),
+            }),
+            // Gone since it was listed, or not for us.
+            Err(Errno::NODATA) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(xattrs)
+}
+
+/// Calls with a larger buffer until the answer fits. File systems without attributes have none.
+fn grow(
+    mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 256];
+    loop {
+        match call(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+    }
+}

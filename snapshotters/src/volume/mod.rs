@@ -1,0 +1,129 @@
+//! A directory tree as a source: owners, modes, times, links, holes, attributes, special files.
+
+mod cache;
+mod exclude;
+pub mod metadata;
+mod read;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reprise_repository::{Committed, RawText, Repository, SourceKind, Summary};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::run::RunContext;
+
+use crate::beneath::Beneath;
+use cache::{CacheReader, CacheWriter};
+pub use exclude::Excludes;
+use walk::Walk;
+
+/// A directory tree to store.
+#[derive(Debug, Clone, Default)]
+pub struct VolumeSource {
+    /// Where it is. A single file is a tree of one entry.
+    pub path: PathBuf,
+    /// What to leave out, as lines of a `.gitignore`.
+    pub exclude: Vec<String>,
+    /// Files with such lines.
+    pub exclude_files: Vec<PathBuf>,
+    /// Stay on the file system that the path is on.
+    pub one_file_system: bool,
+    /// Folders never to be stored, whatever the rules: the repository itself, the local cache.
+    pub never: Vec<PathBuf>,
+}
+
+/// Stores a directory tree. Files that are as they were at the last snapshot are not read again.
+///
+/// # Errors
+/// [`Error::NoSource`], [`Error::Unreadable`] for the root itself, or what storing gives. Anything else that
+/// cannot be read is named in the snapshot's warnings.
+pub fn snapshot(
+    repository: &Repository,
+    source: &VolumeSource,
+    run: &RunContext,
+) -> Result<Committed> {
+    let (folder, single) = locate(&source.path).map_err(|e| unreadable(&source.path, e))?;
+    let root = Beneath::open(&folder).map_err(|e| unreadable(&source.path, e.into()))?;
+    let excludes = Excludes::new(&source.exclude, &source.exclude_files)?;
+    let (parent, options) = run.begin(repository, SourceKind::Volume)?;
+    let started = options.started;
+    let key = cache_key(repository, source, run);
+    let cache_file = repository
+        .cache()
+        .map(|folder| folder.join("files").join(&key));
+    let reader = cache_file
+        .as_deref()
+        .and_then(|file| CacheReader::open(file, &key));
+    let writer = cache_file
+        .as_deref()
+        .and_then(|file| CacheWriter::create(file, &key));
+    let observer =
+        writer.map(|writer| Box::new(writer) as Box<dyn reprise_repository::EntryObserver>);
+    let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), observer)?;
+    let whole_file_max = u64::from(repository.config().layout.whole_file_max);
+    Walk::new(root, source, excludes, reader, &mut writer, whole_file_max)
+        .run(single.as_deref())?;
+    let committed = writer.finish(|counts, _| {
+        Ok(Summary {
+            data_time: started,
+            finished: (run.clock)(),
+            facts: BTreeMap::from([("consistency".to_owned(), json!("live"))]),
+            location: RawText::from(source.path.as_os_str()),
+            warnings: run.alarms(parent.as_ref(), counts),
+        })
+    })?;
+    Ok(committed)
+}
+
+/// The folder to walk, and the one file in it when the source is a single file.
+fn locate(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
+    if std::fs::metadata(path)?.is_dir() {
+        return Ok((path.to_owned(), None));
+    }
+    let path = std::path::absolute(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok((folder, path.file_name().map(OsStr::to_owned)))
+}
+
+/// Names the cache of one source in one repository. Another path is another cache.
+fn cache_key(repository: &Repository, source: &VolumeSource, run: &RunContext) -> String {
+    let path = std::fs::canonicalize(&source.path).unwrap_or_else(|_| source.path.clone());
+    let mut hasher = blake3::Hasher::new();
+    for part in [
+        repository.config().repository.as_str().as_bytes(),
+        run.source.as_bytes(),
+        path.as_os_str().as_encoded_bytes(),
+    ] {
+        hasher
+            .update(&(part.len() as u64).to_le_bytes())
+            .update(part);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// Device and inode of folders, to recognise them by whatever path they are reached.
+fn identities_of(folders: &[PathBuf]) -> Vec<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |folder: &PathBuf| {
+        let meta = std::fs::metadata(folder).ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    folders.iter().filter_map(identity).collect()
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoSource {
+            path: path.to_owned(),
+        },
+        _ => Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}

@@ -1,0 +1,264 @@
+//! The walk: every entry of a tree in order, each turned into an item for the snapshot.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use reprise_repository::{
+    Chunker, Entry, EntryKind, Item, KnownChunks, RawText, SnapshotWriter, Stamp,
+};
+use rustix::fs::{Dir, OFlags, Stat};
+
+use super::cache::{CacheReader, Remembered};
+use super::metadata::{self, kind_of, stamp, xattrs_of_file, xattrs_of_path};
+use super::read::{load_small, may_have_holes, stream_large, unreadable, warning};
+use super::{Excludes, VolumeSource, identities_of};
+use crate::beneath::Beneath;
+use crate::error::{Error, Result};
+
+/// A small file that grows while it is read is cut off here; it is reported as changed then.
+const GROWN_FILE_BYTES_MAX: u64 = 4 << 20;
+
+pub(super) struct Walk<'a> {
+    root: Arc<Beneath>,
+    source: &'a VolumeSource,
+    excludes: Excludes,
+    remembered: Option<CacheReader>,
+    known: KnownChunks,
+    writer: &'a mut SnapshotWriter,
+    chunker: Chunker,
+    whole_file_max: u64,
+    never: Vec<(u64, u64)>,
+    device: u64,
+    /// First paths of files with several names, by device and inode.
+    linked: HashMap<(u64, u64), RawText>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        root: Beneath,
+        source: &'a VolumeSource,
+        excludes: Excludes,
+        remembered: Option<CacheReader>,
+        writer: &'a mut SnapshotWriter,
+        whole_file_max: u64,
+    ) -> Self {
+        Self {
+            root: Arc::new(root),
+            source,
+            excludes,
+            remembered,
+            known: writer.known_chunks(),
+            chunker: writer.content_chunker(),
+            writer,
+            whole_file_max,
+            never: identities_of(&source.never),
+            device: 0,
+            linked: HashMap::new(),
+        }
+    }
+
+    /// Walks the tree, or stores the single file that it is.
+    pub(super) fn run(&mut self, single: Option<&OsStr>) -> Result<()> {
+        let top = single
+            .map(|name| name.as_bytes().to_vec())
+            .unwrap_or_default();
+        let fail = |error: rustix::io::Errno| super::unreadable(&self.source.path, error.into());
+        let stat = self.root.stat(&top).map_err(fail)?;
+        self.device = stat.st_dev;
+        let mut names = match single {
+            None => self.list(b"").map_err(fail)?,
+            Some(_) => Vec::new(),
+        };
+        self.entry(&top, &stat)?;
+        // A stack of what is still to do, last first: directories are done before their neighbours.
+        let mut stack: Vec<Vec<u8>> = names.drain(..).rev().collect();
+        while let Some(path) = stack.pop() {
+            for inside in self.visit(&path)?.into_iter().rev() {
+                stack.push(inside);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores an entry; returns the paths inside it, in order, if it is a folder to be entered.
+    fn visit(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let stat = match self.root.stat(path) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.writer.add(Item::Skipped {
+                    warning: unreadable(path, error),
+                })?;
+                return Ok(Vec::new());
+            }
+        };
+        let is_dir = kind_of(&stat) == Some(EntryKind::Directory);
+        if self
+            .excludes
+            .matches(Path::new(OsStr::from_bytes(path)), is_dir)
+            || self.never.contains(&(stat.st_dev, stat.st_ino))
+        {
+            return Ok(Vec::new());
+        }
+        let kept = self.entry(path, &stat)?;
+        let elsewhere = self.source.one_file_system && stat.st_dev != self.device;
+        if !is_dir || !kept || elsewhere {
+            return Ok(Vec::new());
+        }
+        match self.list(path) {
+            Ok(names) => Ok(names),
+            Err(error) => {
+                self.writer.add(Item::Skipped {
+                    warning: unreadable(path, error),
+                })?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// The paths inside a folder, in entry order.
+    fn list(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
+        let folder = self.root.read(path, OFlags::DIRECTORY)?;
+        let mut paths = Vec::new();
+        for item in Dir::new(folder)? {
+            let item = item?;
+            let name = item.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let mut inside = Vec::with_capacity(path.len() + 1 + name.len());
+            inside.extend_from_slice(path);
+            if !path.is_empty() {
+                inside.push(b'/');
+            }
+            inside.extend_from_slice(name);
+            paths.push(inside);
+        }
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    /// Stores one entry. Returns whether there is an entry now.
+    fn entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
+        let Some(kind) = kind_of(stat) else {
+            let warning = warning(path, "is of a kind that no snapshot can hold");
+            self.writer.add(Item::Skipped { warning })?;
+            return Ok(false);
+        };
+        let has_links = kind != EntryKind::Directory && stat.st_nlink > 1;
+        let identity = (stat.st_dev, stat.st_ino);
+        if has_links && let Some(first) = self.linked.get(&identity) {
+            let entry = Entry {
+                target: Some(first.clone()),
+                size: 0,
+                device: None,
+                ..metadata::entry(path, EntryKind::Hardlink, stat)
+            };
+            self.writer.add(Item::Entry {
+                entry,
+                chunks: Vec::new(),
+                stamp: None,
+            })?;
+            return Ok(true);
+        }
+        let kept = match kind {
+            EntryKind::File => self.file(path, stat, has_links)?,
+            kind => self.other(path, kind, stat)?,
+        };
+        // Only what is in the snapshot can be linked to.
+        if kept && has_links {
+            self.linked.insert(identity, RawText::new(path));
+        }
+        Ok(kept)
+    }
+
+    fn file(&mut self, path: &[u8], stat: &Stat, has_links: bool) -> Result<bool> {
+        if let Some((remembered, stamp)) = self.unchanged(path, stat)? {
+            let Remembered {
+                chunks,
+                extents,
+                xattrs,
+                ..
+            } = remembered;
+            let entry = Entry {
+                extents,
+                xattrs,
+                ..metadata::entry(path, EntryKind::File, stat)
+            };
+            self.writer.add(Item::Entry {
+                entry,
+                chunks,
+                stamp: Some(stamp),
+            })?;
+            return Ok(true);
+        }
+        let size = metadata::size(stat);
+        // A file with several names is read at once: a later name can only point to it if it was kept.
+        if size > self.whole_file_max || has_links || may_have_holes(stat) {
+            return stream_large(&self.root, path, self.writer, &mut self.chunker);
+        }
+        let (root, path) = (Arc::clone(&self.root), path.to_vec());
+        let load =
+            move |buffer: &mut Vec<u8>| load_small(&root, &path, GROWN_FILE_BYTES_MAX, buffer);
+        self.writer.add(Item::Read {
+            size_hint: size,
+            load: Box::new(load),
+        })?;
+        Ok(true)
+    }
+
+    /// What is remembered of a file that is as it was and whose chunks are all stored.
+    fn unchanged(&mut self, path: &[u8], stat: &Stat) -> Result<Option<(Remembered, Stamp)>> {
+        let now = stamp(stat);
+        let remembered = self.remembered.as_mut().and_then(|cache| cache.find(path));
+        let Some(remembered) = remembered.filter(|remembered| remembered.stamp == now) else {
+            return Ok(None);
+        };
+        let mut content = 0;
+        for id in &remembered.chunks {
+            match self.known.length_of(id).map_err(Error::from)? {
+                Some(length) => content += u64::from(length),
+                None => return Ok(None),
+            }
+        }
+        let expected = match &remembered.extents {
+            None => now.size,
+            Some(extents) => extents.iter().map(|(_, length)| length).sum(),
+        };
+        Ok((content == expected).then_some((remembered, now)))
+    }
+
+    /// Folders, links and special files.
+    fn other(&mut self, path: &[u8], kind: EntryKind, stat: &Stat) -> Result<bool> {
+        match self.describe(path, kind, stat) {
+            Ok(entry) => {
+                self.writer.add(Item::Entry {
+                    entry,
+                    chunks: Vec::new(),
+                    stamp: None,
+                })?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.writer.add(Item::Skipped {
+                    warning: unreadable(path, error),
+                })?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn describe(&self, path: &[u8], kind: EntryKind, stat: &Stat) -> rustix::io::Result<Entry> {
+        let mut entry = metadata::entry(path, kind, stat);
+        if kind == EntryKind::Symlink {
+            entry.target = Some(RawText::new(self.root.read_link(path)?));
+        }
+        entry.xattrs = match kind {
+            EntryKind::Directory => xattrs_of_file(&self.root.read(path, OFlags::DIRECTORY)?)?,
+            _ => xattrs_of_path(&self.root.reachable_path(path))?,
+        };
+        Ok(entry)
+    }
+}
