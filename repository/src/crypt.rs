@@ -55,7 +55,9 @@ impl Recipients {
             parsed: Arc::new(Mutex::new(parsed)),
         };
         // Some combinations (post-quantum with classic) and absent plugins only show when used.
-        recipients.encrypt(b"probe")?;
+        if !recipients.texts.is_empty() {
+            recipients.encrypt(b"probe")?;
+        }
         Ok(recipients)
     }
 

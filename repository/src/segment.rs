@@ -74,6 +74,7 @@ pub(crate) struct SegmentBuilder {
     plain: Vec<u8>,
     chunks: Vec<ChunkInSegment>,
     compressor: zstd::bulk::Compressor<'static>,
+    decompressor: zstd::bulk::Decompressor<'static>,
     check: Vec<u8>,
 }
 
@@ -91,6 +92,7 @@ impl SegmentBuilder {
             plain: Vec::new(),
             chunks: Vec::new(),
             compressor,
+            decompressor: zstd::bulk::Decompressor::new().map_err(|e| zstd_failed(&e))?,
             check: Vec::new(),
         })
     }
@@ -135,11 +137,12 @@ impl SegmentBuilder {
             .compressor
             .compress(&self.plain)
             .map_err(|e| zstd_failed(&e))?;
-        self.check.clear();
-        self.check.reserve(self.plain.len());
-        zstd::bulk::decompress_to_buffer(&compressed, &mut self.check)
+        self.check.resize(self.plain.len(), 0);
+        let length = self
+            .decompressor
+            .decompress_to_buffer(&compressed, &mut self.check[..])
             .map_err(|e| zstd_failed(&e))?;
-        if self.check != self.plain {
+        if length != self.plain.len() || self.check != self.plain {
             return Err(Error::Internal(
                 "a segment did not survive compression: this machine's memory may be faulty"
                     .to_owned(),

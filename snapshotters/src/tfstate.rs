@@ -65,19 +65,15 @@ struct ReadState {
 pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Result<Committed> {
     let files = state_files(path)?;
     let (parent, options) = run.begin(repository, SourceKind::Tfstate)?;
+    let started = options.started;
     let mut warnings = Vec::new();
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
     let mut chunker = writer.content_chunker();
     let mut states = BTreeMap::new();
-    let mut data_time = None;
     for (name, file) in files {
         let state = read_state(repository, &name, &file, &mut warnings)?;
         let previous = parent.as_ref().and_then(|parent| facts_of(parent, &name));
         warnings.extend(rules_broken(&name, previous.as_ref(), &state.facts));
-        data_time = data_time.max(chrono::DateTime::from_timestamp(
-            state.entry.mtime.0,
-            state.entry.mtime.1,
-        ));
         states.insert(name, state.facts);
         writer
             .add_stream(&mut chunker, &mut state.bytes.as_slice())?
@@ -93,11 +89,11 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
     }
     warnings.extend(vanished(parent.as_ref(), &states));
     let committed = writer.finish(|_, _| {
-        let now = (run.clock)();
         let facts = BTreeMap::from([("states".to_owned(), json!(states))]);
         Ok(Summary {
-            data_time: data_time.unwrap_or(now).min(now),
-            finished: now,
+            // What the file held when it was read, however long it has not changed.
+            data_time: started,
+            finished: (run.clock)(),
             facts,
             location: RawText::from(path.as_os_str()),
             warnings,
