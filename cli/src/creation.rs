@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use reprise_repository::backend::Backend;
 use reprise_repository::{
-    Config, InitOptions, Recipients, Repository, exists, generate_identity, write_new_secret,
+    Config, InitOptions, Layout, Recipients, Repository, exists, generate_identity,
+    write_new_secret,
 };
 
 use crate::context::{Context, now};
@@ -75,6 +76,7 @@ pub(crate) fn create(
         recipients,
         host_name: context.host_name.clone(),
         now: now(),
+        layout: Layout::default(),
     };
     let config = Repository::init(backend, &context.host, &options)?;
     Ok(Created { config, identities })

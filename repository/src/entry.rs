@@ -143,10 +143,10 @@ impl Entry {
                     return Err(format!("{:?} is a hard link to a later entry", self.path));
                 }
             }
-            (EntryKind::Symlink, Some(target)) => {
-                if target.as_bytes().is_empty() || target.as_bytes().contains(&0) {
-                    return Err(format!("{:?} has an impossible target", self.path));
-                }
+            (EntryKind::Symlink, Some(target))
+                if target.as_bytes().is_empty() || target.as_bytes().contains(&0) =>
+            {
+                return Err(format!("{:?} has an impossible target", self.path));
             }
             (EntryKind::Hardlink | EntryKind::Symlink, None) => {
                 return Err(format!("{:?} has no target", self.path));

@@ -35,7 +35,7 @@ pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{Location as ChunkLocation, SegmentLocation};
 pub use progress::Progress;
 pub use reader::{ContentReader, EntryReader, SegmentKey, SnapshotReader};
-pub use repository::{InitOptions, OpenOptions, Repository, backend_at, exists};
+pub use repository::{InitOptions, OpenOptions, Repository, UnreadableRoot, backend_at, exists};
 pub use secrets::Secrets;
 pub use sign::{KnownSigner, Role, SignerId};
 pub use snapshot::{

@@ -13,7 +13,7 @@ use crate::envelope::{self, RecordKind};
 use crate::error::{Error, Result};
 use crate::host::{HostFolder, HostKeys};
 use crate::id::{ObjectId, RepositoryId};
-use crate::index::{Index, IndexCache, fragment_key, parse_fragment};
+use crate::index::{Index, IndexCache, Unreadable, fragment_key, parse_fragment};
 use crate::pack::{DIRECTORY_BYTES_MAX, DirectoryReader, PackRecord, pack_key};
 use crate::secrets::Secrets;
 use crate::sign::{KnownSigner, Role, SignerId};
@@ -34,6 +34,8 @@ pub struct InitOptions {
     pub host_name: String,
     /// When it is made.
     pub now: DateTime<Utc>,
+    /// How it is cut and packed.
+    pub layout: Layout,
 }
 
 /// How to open a repository.
@@ -48,6 +50,9 @@ pub struct OpenOptions {
     /// Signers that a policy pins; empty: whatever `reprise.json` says.
     pub pinned_signers: Vec<SignerId>,
 }
+
+/// A root that cannot be read, and why.
+pub type UnreadableRoot = (ObjectKey, Error);
 
 /// An open repository. Clones are cheap and share everything.
 #[derive(Debug, Clone)]
@@ -132,7 +137,7 @@ impl Repository {
             repository: RepositoryId::random()
                 .map_err(|e| Error::Internal(format!("no randomness: {e}")))?,
             created: options.now,
-            layout: Layout::default(),
+            layout: options.layout.clone(),
             recipients: RecipientTexts {
                 data: options.recipients.clone(),
                 writers: vec![keys.recipient],
@@ -265,7 +270,7 @@ impl Repository {
     ///
     /// # Errors
     /// When roots cannot be listed at all.
-    pub fn snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<(ObjectKey, Error)>)> {
+    pub fn snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
         for info in self.inner.list("snapshots")? {
             match self.inner.read_root(&info.key) {
@@ -273,7 +278,7 @@ impl Repository {
                 Err(error) => errors.push((info.key, error)),
             }
         }
-        snapshots.sort_by(|a, b| (a.root.data_time, a.id).cmp(&(b.root.data_time, b.id)));
+        snapshots.sort_by_key(|snapshot| (snapshot.root.data_time, snapshot.id));
         Ok((snapshots, errors))
     }
 
@@ -510,7 +515,7 @@ impl Inner {
     }
 
     /// The index of all readable fragments, and the unreadable ones.
-    pub(crate) fn indexed(&self) -> Result<(Index, Vec<(ObjectId, Error)>)> {
+    pub(crate) fn indexed(&self) -> Result<(Index, Unreadable)> {
         let cache = IndexCache::new(self.cache.as_deref());
         let (tables, unreadable) =
             cache.load(&self.fragment_ids()?, |id| self.read_fragment(id))?;

@@ -54,38 +54,7 @@ pub fn snapshot(
     let (parent, options) = run.begin(repository, SourceKind::Command)?;
     let started = options.started;
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
-    let mut child = start(source, &program)?;
-    let stderr = child
-        .stderr
-        .take()
-        .map(|stderr| std::thread::spawn(|| pass_on(stderr)));
-    let timer = Timer::start(source.timeout, &child);
-    let streamed = stream(&mut writer, repository, &mut child);
-    if streamed.is_err() {
-        stop(&mut child);
-    }
-    let status = child.wait();
-    let timed_out = timer.stop();
-    let stderr_tail = stderr
-        .and_then(|thread| thread.join().ok())
-        .unwrap_or_default();
-    let (bytes, content_id) = streamed?;
-    let status = status.map_err(|source| Error::NotStarted {
-        program: program.clone(),
-        source,
-    })?;
-    if timed_out || !status.success() {
-        let how = if timed_out {
-            "ran longer than its timeout".to_owned()
-        } else {
-            how_it_ended(status)
-        };
-        return Err(Error::CommandFailed {
-            program,
-            how,
-            stderr_tail,
-        });
-    }
+    let (bytes, content_id) = store_output(repository, source, &program, &mut writer)?;
     let mtime = FileTime(started.timestamp(), started.timestamp_subsec_nanos());
     let entry = Entry {
         size: bytes,
@@ -120,6 +89,48 @@ pub fn snapshot(
         })
     })?;
     Ok(committed)
+}
+
+/// Runs the program and stores what it writes; returns its length and keyed hash.
+fn store_output(
+    repository: &Repository,
+    source: &CommandSource,
+    program: &str,
+    writer: &mut SnapshotWriter,
+) -> Result<(u64, String)> {
+    let mut child = start(source, program)?;
+    let stderr = child
+        .stderr
+        .take()
+        .map(|stderr| std::thread::spawn(|| pass_on(stderr)));
+    let timer = Timer::start(source.timeout, &child);
+    let streamed = stream(writer, repository, &mut child);
+    if streamed.is_err() {
+        stop(&mut child);
+    }
+    let status = child.wait();
+    let timed_out = timer.stop();
+    let stderr_tail = stderr
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
+    let (bytes, content_id) = streamed?;
+    let status = status.map_err(|source| Error::NotStarted {
+        program: program.to_owned(),
+        source,
+    })?;
+    if timed_out || !status.success() {
+        let how = if timed_out {
+            "ran longer than its timeout".to_owned()
+        } else {
+            how_it_ended(status)
+        };
+        return Err(Error::CommandFailed {
+            program: program.to_owned(),
+            how,
+            stderr_tail,
+        });
+    }
+    Ok((bytes, content_id))
 }
 
 fn shown_argv(source: &CommandSource) -> String {

@@ -227,6 +227,34 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>>;
 }
 
+/// A shared backend is a backend.
+#[deny(clippy::missing_trait_methods)]
+impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
+    fn location(&self) -> String {
+        self.as_ref().location()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.as_ref().abilities()
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+        self.as_ref().put(key, parts)
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        self.as_ref().get(key, range)
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        self.as_ref().size(key)
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        self.as_ref().list(folder)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,9 @@ use crate::pack::PackRecord;
 /// With more tables than this, the smallest are merged: each look-up asks every table.
 const TABLES_MAX: usize = 6;
 
+/// Fragments that cannot be read, with the reason.
+pub(crate) type Unreadable = Vec<(ObjectId, Error)>;
+
 /// Tables in a folder.
 #[derive(Debug)]
 pub(crate) struct IndexCache {
@@ -33,7 +36,7 @@ impl IndexCache {
         &self,
         fragments: &BTreeSet<ObjectId>,
         mut read: impl FnMut(&ObjectId) -> Result<Vec<PackRecord>>,
-    ) -> Result<(Vec<Table>, Vec<(ObjectId, Error)>)> {
+    ) -> Result<(Vec<Table>, Unreadable)> {
         let mut missing = fragments.clone();
         let mut unreadable = Vec::new();
         let mut tables = Vec::new();

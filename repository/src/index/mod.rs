@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::id::{ChunkId, ObjectId};
 use crate::pack::PackRecord;
 
-pub(crate) use cache::IndexCache;
+pub(crate) use cache::{IndexCache, Unreadable};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};
 pub(crate) use table::Table;
 

@@ -333,13 +333,11 @@ fn smallest(cursors: &mut [std::iter::Peekable<Cursor<'_>>]) -> std::io::Result<
     let mut best: Option<(Record, usize)> = None;
     for (n, cursor) in cursors.iter_mut().enumerate() {
         match cursor.peek() {
-            Some(Ok(record)) => {
-                if best.is_none_or(|(smallest, _)| record.id < smallest.id) {
-                    best = Some((*record, n));
-                }
+            Some(Ok(record)) if best.is_none_or(|(smallest, _)| record.id < smallest.id) => {
+                best = Some((*record, n));
             }
+            Some(Ok(_)) | None => {}
             Some(Err(error)) => return Err(std::io::Error::new(error.kind(), error.to_string())),
-            None => {}
         }
     }
     Ok(best.map(|(_, n)| n))

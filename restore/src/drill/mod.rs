@@ -13,7 +13,7 @@ use reprise_snapshotters::tfstate;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::files::{self, Existing, RestoreOptions};
+use crate::files::{self, Existing, RestoreOptions, RestoreReport};
 
 pub use junit::{Broken, junit};
 
@@ -90,22 +90,7 @@ pub fn run(
     let restored = files::restore(repository, snapshot, &options, progress)?;
     let restore_seconds = timer.elapsed().as_secs_f64();
     let mut checks = Vec::new();
-    checks.push(timed("restored without loss", || {
-        let shown: Vec<_> = restored
-            .warnings
-            .iter()
-            .take(DIFFERENCES_SHOWN_MAX)
-            .map(ToString::to_string)
-            .collect();
-        let more = restored.warnings.len() - shown.len();
-        match restored.outcome {
-            Outcome::Ok => Ok(format!(
-                "{} entries, {} bytes",
-                restored.counts.entries, restored.counts.bytes
-            )),
-            _ => Err(format!("{}{}", shown.join("; "), and_more(more))),
-        }
-    }));
+    checks.push(restored_check(&restored));
     checks.push(compared(repository, snapshot, &target, progress)?);
     if snapshot.root.kind == SourceKind::Tfstate {
         checks.extend(state_checks(repository, snapshot, &target));
@@ -165,6 +150,25 @@ fn and_more(count: usize) -> String {
     } else {
         format!("; and {count} more")
     }
+}
+
+fn restored_check(restored: &RestoreReport) -> CheckResult {
+    timed("restored without loss", || {
+        let shown: Vec<_> = restored
+            .warnings
+            .iter()
+            .take(DIFFERENCES_SHOWN_MAX)
+            .map(ToString::to_string)
+            .collect();
+        let more = restored.warnings.len() - shown.len();
+        match restored.outcome {
+            Outcome::Ok => Ok(format!(
+                "{} entries, {} bytes",
+                restored.counts.entries, restored.counts.bytes
+            )),
+            _ => Err(format!("{}{}", shown.join("; "), and_more(more))),
+        }
+    })
 }
 
 /// Compares everything that was restored with everything that the snapshot knows.

@@ -220,16 +220,16 @@ fn rewound<T>(file: &File, value: T) -> rustix::io::Result<T> {
 /// A file's data, holes left out.
 struct Content<'a> {
     file: &'a File,
-    extents: Option<std::vec::IntoIter<(u64, u64)>>,
+    extents: Option<std::iter::Copied<std::slice::Iter<'a, (u64, u64)>>>,
     left: u64,
 }
 
 impl<'a> Content<'a> {
-    fn new(file: &'a File, extents: Option<&[(u64, u64)]>) -> Self {
+    fn new(file: &'a File, extents: Option<&'a [(u64, u64)]>) -> Self {
         let left = if extents.is_some() { 0 } else { u64::MAX };
         Self {
             file,
-            extents: extents.map(|extents| extents.to_vec().into_iter()),
+            extents: extents.map(|extents| extents.iter().copied()),
             left,
         }
     }
@@ -253,7 +253,7 @@ impl Read for Content<'_> {
         if self.extents.is_some() {
             if got == 0 {
                 // The file shrank; what follows would be misplaced.
-                self.extents = Some(Vec::new().into_iter());
+                self.extents = Some([].iter().copied());
                 self.left = 0;
             }
             self.left -= got as u64;

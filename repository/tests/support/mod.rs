@@ -1,0 +1,208 @@
+//! A small repository in memory, with a host and a recovery identity.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses a part of this"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use reprise_repository::backend::memory::MemoryBackend;
+use reprise_repository::backend::{Backend, ObjectKey};
+use reprise_repository::{
+    ChunkSizes, Class, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item, Layout,
+    Loaded, OpenOptions, Progress, RawText, Repository, SnapshotOptions, SourceKind, Summary,
+    generate_identity,
+};
+use tempfile::TempDir;
+
+/// Files by name.
+pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
+
+/// A repository's storage and everything needed to open it.
+pub(crate) struct World {
+    pub(crate) storage: MemoryBackend,
+    pub(crate) host: HostFolder,
+    pub(crate) identity: String,
+    _folder: TempDir,
+}
+
+/// The epoch of all tests.
+pub(crate) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+/// Small pieces, so that little data makes several segments and packs.
+fn layout() -> Layout {
+    Layout {
+        whole_file_max: 16 << 10,
+        content: ChunkSizes {
+            min: 4 << 10,
+            avg: 16 << 10,
+            max: 64 << 10,
+        },
+        metadata: ChunkSizes {
+            min: 1 << 10,
+            avg: 4 << 10,
+            max: 16 << 10,
+        },
+        segment_bytes: 64 << 10,
+        pack_bytes: 1 << 20,
+        ..Layout::default()
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostFolder::new(folder.path().join("host"));
+        let identity = generate_identity("now");
+        let file = folder.path().join("recovery");
+        std::fs::write(&file, &identity.file_text).unwrap();
+        let storage = MemoryBackend::new();
+        let options = InitOptions {
+            recipients: vec![identity.recipient],
+            host_name: "host".to_owned(),
+            now: now(),
+            layout: layout(),
+        };
+        Repository::init(&storage, &host, &options).unwrap();
+        Self {
+            storage,
+            host,
+            identity: file.to_str().unwrap().to_owned(),
+            _folder: folder,
+        }
+    }
+
+    /// Opens with the host's keys and the recovery identity.
+    pub(crate) fn open(&self, backend: impl Backend + 'static) -> Result<Repository, Error> {
+        self.open_with(backend, vec![self.identity.clone()])
+    }
+
+    /// Opens with chosen identities.
+    pub(crate) fn open_with(
+        &self,
+        backend: impl Backend + 'static,
+        identity_files: Vec<String>,
+    ) -> Result<Repository, Error> {
+        let options = OpenOptions {
+            host: self.host.clone(),
+            identity_files,
+            cache: None,
+            pinned_signers: Vec::new(),
+        };
+        Repository::open(Arc::new(backend), &options)
+    }
+
+    pub(crate) fn repository(&self) -> Repository {
+        self.open(self.storage.clone()).unwrap()
+    }
+
+    /// All keys below a folder.
+    pub(crate) fn keys(&self, folder: &str) -> Vec<ObjectKey> {
+        self.storage
+            .list(folder)
+            .unwrap()
+            .into_iter()
+            .map(|info| info.key)
+            .collect()
+    }
+}
+
+/// Reproducible bytes that do not compress.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for chunk in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
+    bytes
+}
+
+/// A few small files and a large one.
+pub(crate) fn tree(seed: u64, large_bytes: usize) -> Tree {
+    let mut tree: Tree = (0..20)
+        .map(|n| (format!("f{n:02}"), noise(n * 500, seed + n as u64)))
+        .collect();
+    tree.insert("large".to_owned(), noise(large_bytes, seed + 1000));
+    tree
+}
+
+/// Takes a snapshot of a tree.
+pub(crate) fn snapshot(
+    repository: &Repository,
+    source: &str,
+    tree: &Tree,
+) -> Result<Committed, Error> {
+    let options = SnapshotOptions {
+        source: source.to_owned(),
+        kind: SourceKind::Volume,
+        host: "host".to_owned(),
+        tags: BTreeMap::new(),
+        started: now(),
+        parent: None,
+    };
+    let mut writer = repository.begin_snapshot(options, Arc::new(Progress::default()), None)?;
+    let mut chunker = writer.content_chunker();
+    let whole = repository.config().layout.whole_file_max as usize;
+    for (name, content) in tree {
+        let mut entry = Entry::new(RawText::from(name.as_str()), EntryKind::File);
+        entry.size = content.len() as u64;
+        if content.len() <= whole {
+            let content = content.clone();
+            let load = move |buffer: &mut Vec<u8>| {
+                buffer.extend_from_slice(&content);
+                Loaded {
+                    entry: Some(entry),
+                    stamp: None,
+                    warning: None,
+                }
+            };
+            writer.add(Item::Read {
+                size_hint: 1,
+                load: Box::new(load),
+            })?;
+        } else {
+            writer
+                .add_stream(&mut chunker, &mut content.as_slice())?
+                .unwrap();
+            writer.add(Item::Entry {
+                entry,
+                chunks: Vec::new(),
+                stamp: None,
+            })?;
+        }
+    }
+    writer.finish(|_, _| {
+        Ok(Summary {
+            data_time: now(),
+            finished: now(),
+            facts: BTreeMap::new(),
+            location: RawText::from("memory"),
+            warnings: Vec::new(),
+        })
+    })
+}
+
+/// Reads the newest snapshot of a source back.
+pub(crate) fn read_back(repository: &Repository, source: &str) -> Result<Tree, Error> {
+    let snapshot = repository.find_snapshot(source)?;
+    let reader = repository.content_reader()?;
+    let mut entries = reader.snapshot(&snapshot).entries();
+    let mut tree = Tree::new();
+    while let Some((entry, chunks)) = entries.next_entry()? {
+        let mut content = Vec::new();
+        for id in chunks {
+            content.extend(reader.read_chunk(&id, Class::Data, &"a test")?);
+        }
+        tree.insert(entry.path.display(), content);
+    }
+    Ok(tree)
+}
