@@ -57,7 +57,7 @@ impl Default for Layout {
                 avg: 256 << 10,
                 max: 1 << 20,
             },
-            segment_bytes: 2 << 20,
+            segment_bytes: 4 << 20,
             pack_bytes: 32 << 20,
         }
     }

@@ -150,7 +150,7 @@ impl Repository {
             .catalog_recipients()?
             .encrypt(&Secrets::random()?.to_json()?)?;
         config.keys = ObjectId::of(&secrets);
-        put_verified(backend, &keys_key(&config.keys), &[&secrets])?;
+        put_verified(backend, &keys_key(&config.keys), &[&secrets], &config.keys)?;
         let bytes = config.to_bytes()?;
         match backend.put(&config_key(), &[&bytes]) {
             Err(BackendError::AlreadyExists { .. }) => {
@@ -421,8 +421,13 @@ fn read_secrets(
     Secrets::from_json(&json).map_err(|reason| Error::damaged(&key, reason))
 }
 
-/// Stores an object and reads it back before anything relies on it.
-pub(crate) fn put_verified(backend: &dyn Backend, key: &ObjectKey, parts: &[&[u8]]) -> Result<()> {
+/// Stores an object whose hash is `id`, and reads it back before anything relies on it.
+pub(crate) fn put_verified(
+    backend: &dyn Backend,
+    key: &ObjectKey,
+    parts: &[&[u8]],
+    id: &ObjectId,
+) -> Result<()> {
     /// Read back in pieces, so that a pack is not in memory twice.
     const PIECE: u64 = 4 << 20;
     let failed = |source| Error::Backend {
@@ -444,7 +449,7 @@ pub(crate) fn put_verified(backend: &dyn Backend, key: &ObjectKey, parts: &[&[u8
         hasher.update(&backend.get(key, Some(position..end)).map_err(failed)?);
         position = end;
     }
-    if ObjectId::from_bytes(*hasher.finalize().as_bytes()) == ObjectId::of_parts(parts) {
+    if ObjectId::from_bytes(*hasher.finalize().as_bytes()) == *id {
         Ok(())
     } else {
         Err(Error::damaged(
@@ -510,7 +515,7 @@ impl Inner {
             self.trust.repository(),
         )?;
         let id = ObjectId::of(&sealed);
-        put_verified(self.backend.as_ref(), &snapshot_key(&id), &[&sealed])?;
+        put_verified(self.backend.as_ref(), &snapshot_key(&id), &[&sealed], &id)?;
         Ok(id)
     }
 

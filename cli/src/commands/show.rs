@@ -35,6 +35,35 @@ fn details(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Detail
 }
 
 fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>) {
+    let mut rows = facts(repository, snapshot);
+    let root = &snapshot.root;
+    match details {
+        Some(details) => {
+            rows.push(("location", details.location.display()));
+            rows.extend(
+                details
+                    .warnings
+                    .iter()
+                    .map(|warning| ("warning", warning.to_string())),
+            );
+        }
+        None => {
+            let text = format!(
+                "{} warnings; give --identity to read location and warnings",
+                root.warnings
+            );
+            rows.push(("details", text));
+        }
+    }
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    output::table(&rows);
+}
+
+/// What every identity may see.
+fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let (root, counts) = (&snapshot.root, &snapshot.root.counts);
     let signer = repository.config().trust_name(&snapshot.signer);
     let mut rows = vec![
@@ -90,27 +119,5 @@ fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>
             .iter()
             .map(|(name, value)| ("fact", format!("{name}: {value}"))),
     );
-    match details {
-        Some(details) => {
-            rows.push(("location", details.location.display()));
-            rows.extend(
-                details
-                    .warnings
-                    .iter()
-                    .map(|warning| ("warning", warning.to_string())),
-            );
-        }
-        None => {
-            let text = format!(
-                "{} warnings; give --identity to read location and warnings",
-                root.warnings
-            );
-            rows.push(("details", text));
-        }
-    }
-    let rows: Vec<_> = rows
-        .into_iter()
-        .map(|(name, value)| vec![name.to_owned(), value])
-        .collect();
-    output::table(&rows);
+    rows
 }

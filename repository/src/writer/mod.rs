@@ -43,10 +43,10 @@ use known::Known;
 use shared::Shared;
 
 /// Jobs waiting for a worker. Each holds at most one segment's worth of content, so few are enough.
-const JOBS_WAITING_MAX: usize = 3;
+const JOBS_WAITING_MAX: usize = 2;
 
-/// Segments waiting for the packer, about 2 MiB each at worst.
-const SEGMENTS_WAITING_MAX: usize = 6;
+/// Segments waiting for the packer, some 4 MiB each at worst.
+const SEGMENTS_WAITING_MAX: usize = 3;
 
 /// A batch is closed at this many entries even if they hold few bytes, so that no worker waits for long.
 const BATCH_ENTRIES_MAX: usize = 1024;

@@ -40,6 +40,7 @@ fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackReco
             shared.repository.backend.as_ref(),
             &pack_key(&record.pack),
             &slices,
+            &record.pack,
         )?;
         shared
             .added_stored_bytes
@@ -69,8 +70,13 @@ fn index(shared: &Shared, packs: &mut Vec<PackRecord>, chunks: &mut usize) -> Re
         signer,
         repository.trust.repository(),
     )?;
-    let key = fragment_key(&ObjectId::of(&sealed));
-    put_verified(repository.backend.as_ref(), &key, &[&sealed])?;
+    let id = ObjectId::of(&sealed);
+    put_verified(
+        repository.backend.as_ref(),
+        &fragment_key(&id),
+        &[&sealed],
+        &id,
+    )?;
     shared.known.settle(packs)?;
     packs.clear();
     *chunks = 0;
