@@ -10,6 +10,8 @@ mod crypt;
 mod entry;
 mod envelope;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod host;
 mod id;
 mod index;

@@ -233,7 +233,7 @@ impl DirectoryReader<'_> {
 }
 
 /// The directory's length from a pack's trailer.
-fn directory_length(trailer: &[u8], pack_size: u64) -> Result<u64, String> {
+pub(crate) fn directory_length(trailer: &[u8], pack_size: u64) -> Result<u64, String> {
     let digits = trailer
         .strip_prefix(TRAILER_MAGIC)
         .and_then(|digits| std::str::from_utf8(digits).ok())

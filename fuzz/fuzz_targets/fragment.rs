@@ -1,0 +1,5 @@
+//! Fuzzes `reprise_repository::fuzzing::fragment`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::fragment(bytes));

@@ -1,0 +1,7 @@
+//! Fuzzes the check of signed records.
+
+#![no_main]
+
+const CONFIG: &[u8] = include_bytes!("../reprise.json");
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::signed_record(bytes, CONFIG));
