@@ -32,14 +32,23 @@ pub fn entry(bytes: &[u8]) {
 /// A signed record, before its signature is known to be good.
 pub fn signed_record(bytes: &[u8], config: &[u8]) {
     if let Ok(config) = Config::parse(config) {
-        drop(envelope::verify(RecordKind::Snapshot, bytes, &"fuzzed", &config.trust()));
+        drop(envelope::verify(
+            RecordKind::Snapshot,
+            bytes,
+            &"fuzzed",
+            &config.trust(),
+        ));
     }
 }
 
 /// An index fragment's content.
 pub fn fragment(bytes: &[u8]) {
     for pack in parse_fragment(bytes, PLAIN_MAX).unwrap_or_default() {
-        assert!(pack.segments.iter().all(|segment| segment.offset + u64::from(segment.length) <= pack.size));
+        assert!(
+            pack.segments
+                .iter()
+                .all(|segment| segment.offset + u64::from(segment.length) <= pack.size)
+        );
     }
 }
 
@@ -59,7 +68,10 @@ pub fn compressed(bytes: &[u8]) {
         assert!(plain.len() <= PLAIN_MAX);
     }
     // Keeps the module in the picture: records of segments are checked before bytes are read for them.
-    drop(serde_json::from_slice::<segment::SegmentRecord>(bytes).map(|record| record.check(PLAIN_MAX)));
+    drop(
+        serde_json::from_slice::<segment::SegmentRecord>(bytes)
+            .map(|record| record.check(PLAIN_MAX)),
+    );
 }
 
 #[cfg(test)]
