@@ -97,6 +97,8 @@ impl Chunker {
     fn fill(&mut self, input: &mut dyn Read) -> std::io::Result<()> {
         self.compact();
         let wanted = (2 * self.max()).saturating_sub(self.available());
+        // Exactly, as growing by doubling would take twice the memory.
+        self.buffer.reserve_exact(wanted + 1);
         let got = input.take(wanted as u64).read_to_end(&mut self.buffer)?;
         self.end_of_input = got < wanted;
         Ok(())

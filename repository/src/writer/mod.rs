@@ -42,11 +42,14 @@ use collector::{Collected, Collector};
 use known::Known;
 use shared::Shared;
 
-/// Jobs waiting for a worker. Each holds at most one segment's worth of content, so few are enough.
+/// A batch is sent when its content has this many bytes; so is a group of a large file's chunks.
+const BATCH_BYTES: u64 = 2 << 20;
+
+/// Jobs waiting for a worker. Each holds about one batch's bytes, so few are enough.
 const JOBS_WAITING_MAX: usize = 2;
 
 /// Segments waiting for the packer, some 4 MiB each at worst.
-const SEGMENTS_WAITING_MAX: usize = 3;
+const SEGMENTS_WAITING_MAX: usize = 2;
 
 /// A batch is closed at this many entries even if they hold few bytes, so that no worker waits for long.
 const BATCH_ENTRIES_MAX: usize = 1024;
@@ -336,8 +339,7 @@ impl SnapshotWriter {
             Item::Entry { .. } | Item::Abandon { .. } | Item::Skipped { .. } => 0,
         };
         self.batch.push(item);
-        let segment_bytes = u64::from(self.repository.inner.config.layout.segment_bytes);
-        if self.batch_bytes >= segment_bytes || self.batch.len() >= BATCH_ENTRIES_MAX {
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_ENTRIES_MAX {
             self.send_batch()?;
         }
         Ok(())
@@ -352,7 +354,6 @@ impl SnapshotWriter {
         chunker: &mut Chunker,
         input: &mut dyn std::io::Read,
     ) -> Result<std::io::Result<u64>> {
-        let group_bytes = self.repository.inner.config.layout.segment_bytes as usize;
         chunker.reset();
         let (mut bytes, mut lengths, mut total) = (Vec::new(), Vec::new(), 0);
         loop {
@@ -364,7 +365,7 @@ impl SnapshotWriter {
             total += chunk.len() as u64;
             bytes.extend_from_slice(chunk);
             lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
-            if bytes.len() >= group_bytes {
+            if bytes.len() as u64 >= BATCH_BYTES {
                 let (bytes, lengths) = (std::mem::take(&mut bytes), std::mem::take(&mut lengths));
                 self.add(Item::Part { bytes, lengths })?;
             }

@@ -36,10 +36,10 @@ fn pack(
         if shared.has_failed() {
             continue;
         }
-        builder.push(segment)?;
-        if builder.size_bytes() >= full {
+        if !builder.is_empty() && builder.size_bytes() + segment.stored.len() as u64 > full {
             send(shared, std::mem::take(&mut builder), packs)?;
         }
+        builder.push(segment)?;
     }
     if builder.is_empty() || shared.has_failed() {
         Ok(())
