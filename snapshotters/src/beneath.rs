@@ -9,6 +9,21 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, openat, openat2, statat};
 use rustix::io::Errno;
 
+/// A path that reaches an entry as long as this lives.
+#[derive(Debug)]
+pub struct Reachable {
+    path: PathBuf,
+    _folder: OwnedFd,
+}
+
+impl Reachable {
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// An open folder.
 #[derive(Debug)]
 pub struct Beneath {
@@ -88,11 +103,17 @@ impl Beneath {
         read.map(std::ffi::CString::into_bytes)
     }
 
-    /// A path by which system calls without a folder argument reach an entry.
-    #[must_use]
-    pub fn reachable_path(&self, path: &[u8]) -> PathBuf {
-        let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
-        Path::new(&folder).join(OsStr::from_bytes(path))
+    /// A path by which system calls without a folder argument reach an entry, however deep it lies.
+    ///
+    /// # Errors
+    /// What opening its folder gives.
+    pub fn reachable(&self, path: &[u8]) -> rustix::io::Result<Reachable> {
+        let (folder, name) = self.parent(path)?;
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Reachable {
+            path: Path::new(&path).join(OsStr::from_bytes(name)),
+            _folder: folder,
+        })
     }
 
     /// Opens a file or folder with any flags, creating it with `mode` if they say so.

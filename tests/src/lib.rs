@@ -1,1 +1,1 @@
-//! Placeholder.
+//! End-to-end tests of `reprise`: see `tests/`. They drive the real binary; `tests/run` builds it first.

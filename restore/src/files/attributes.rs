@@ -70,9 +70,13 @@ pub(super) fn apply_to_path(beneath: &Beneath, entry: &Entry) -> Lost {
         );
     }
     for xattr in &entry.xattrs {
-        let path = beneath.reachable_path(entry.path.as_bytes());
         let key = OsStr::from_bytes(xattr.name.as_bytes());
-        let set = rustix::fs::lsetxattr(&path, key, xattr.value.as_bytes(), XattrFlags::empty());
+        let set = beneath
+            .reachable(entry.path.as_bytes())
+            .and_then(|reachable| {
+                let value = xattr.value.as_bytes();
+                rustix::fs::lsetxattr(reachable.path(), key, value, XattrFlags::empty())
+            });
         must(&format!("attribute {}", xattr.name.display()), set);
     }
     must(

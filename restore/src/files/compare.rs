@@ -211,7 +211,11 @@ impl Comparer<'_> {
         {
             self.differs(path, "is another device".to_owned());
         }
-        match metadata::xattrs_of_path(&self.beneath.reachable_path(path.as_bytes())) {
+        let xattrs = self
+            .beneath
+            .reachable(path.as_bytes())
+            .and_then(|reachable| metadata::xattrs_of_path(reachable.path()));
+        match xattrs {
             Ok(xattrs) if xattrs == entry.xattrs => {}
             Ok(_) => self.differs(path, "has other extended attributes".to_owned()),
             Err(error) => {

@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
         }
         entry.xattrs = match kind {
             EntryKind::Directory => xattrs_of_file(&self.root.read(path, OFlags::DIRECTORY)?)?,
-            _ => xattrs_of_path(&self.root.reachable_path(path))?,
+            _ => xattrs_of_path(self.root.reachable(path)?.path())?,
         };
         Ok(entry)
     }

@@ -1,0 +1,242 @@
+//! A host in a folder: keys, cache, recovery identities, a repository, and the real binary to drive them.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses a part of this"
+)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary under test: `REPRISE_BIN`, or the one beside the tests.
+pub(crate) fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("REPRISE_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("reprise");
+    assert!(
+        path.is_file(),
+        "{} is missing: build it, or use tests/run",
+        path.display()
+    );
+    path
+}
+
+pub(crate) struct Sandbox {
+    folder: TempDir,
+}
+
+/// What a run of the binary gave.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn from(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Demands an exit code.
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Demands words on standard error.
+    pub(crate) fn says(self, words: &str) -> Self {
+        assert!(
+            self.stderr.contains(words),
+            "{words:?} is not in: {}",
+            self.stderr
+        );
+        self
+    }
+
+    /// The last line of standard output as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(self.stdout.lines().last().unwrap()).unwrap()
+    }
+}
+
+impl Sandbox {
+    /// A host without a repository.
+    pub(crate) fn bare() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A host with a repository and two recovery identities.
+    pub(crate) fn new() -> Self {
+        let sandbox = Self::bare();
+        let (one, two) = (sandbox.path("id1"), sandbox.path("id2"));
+        let args = [
+            OsStr::new("init"),
+            "--generate-identity".as_ref(),
+            one.as_ref(),
+            "--generate-identity".as_ref(),
+            two.as_ref(),
+        ];
+        sandbox.run(args).exits(0);
+        sandbox
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The binary with this host's surroundings.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path("home"))
+            .env("REPRISE_CONFIG_DIR", self.path("config"))
+            .env("REPRISE_CACHE_DIR", self.path("cache"))
+            .env("REPRISE_REPOSITORY", self.path("repository"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        Ran::from(&self.command().args(args).output().unwrap())
+    }
+
+    /// As [`Self::run`], with the first recovery identity.
+    pub(crate) fn recover<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        Ran::from(
+            &self
+                .command()
+                .env("REPRISE_IDENTITY", self.path("id1"))
+                .args(args)
+                .output()
+                .unwrap(),
+        )
+    }
+
+    /// Takes a snapshot of a folder.
+    pub(crate) fn snapshot(&self, tree: &Path, source: &str) -> Ran {
+        self.run([
+            OsStr::new("--json"),
+            "snapshot".as_ref(),
+            "volume".as_ref(),
+            tree.as_ref(),
+            "--source".as_ref(),
+            source.as_ref(),
+        ])
+    }
+
+    /// Restores a source into a new folder.
+    pub(crate) fn restore(&self, source: &str, name: &str) -> PathBuf {
+        let target = self.path(name);
+        let args = [
+            OsStr::new("restore"),
+            source.as_ref(),
+            "--to".as_ref(),
+            target.as_ref(),
+            "--verify".as_ref(),
+        ];
+        self.recover(args).exits(0);
+        target
+    }
+
+    /// The stored objects of a folder of the repository.
+    pub(crate) fn objects(&self, folder: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.path("repository").join(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    found.push(path)
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Fails unless two trees are equal in every way that rsync knows.
+pub(crate) fn assert_same_trees(a: &Path, b: &Path) {
+    let output = Command::new("rsync")
+        .args([
+            "-naHAXi",
+            "--checksum",
+            "--delete",
+            "--devices",
+            "--specials",
+        ])
+        .arg(format!("{}/", a.display()))
+        .arg(format!("{}/", b.display()))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "",
+        "{} and {} differ",
+        a.display(),
+        b.display()
+    );
+}
+
+/// Reproducible bytes that do not compress.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for chunk in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
+    bytes
+}
+
+/// Some hundred small files and a few large ones.
+pub(crate) fn make_tree(folder: &Path, large_bytes: usize) {
+    for n in 0..300_usize {
+        let inside = folder.join(format!("d{}", n % 7));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(inside.join(format!("f{n}")), noise(n * 37, n as u64)).unwrap();
+    }
+    for n in 0..3 {
+        std::fs::write(
+            folder.join(format!("large{n}")),
+            noise(large_bytes, 900 + n),
+        )
+        .unwrap();
+    }
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn sh(program: &str, args: &[&OsStr]) {
+    let status = Command::new(program).args(args).status().unwrap();
+    assert!(status.success(), "{program} {args:?}");
+}
