@@ -3,13 +3,13 @@
 //! A state's lineage must stay, its serial must not fall, and the same serial must be the same bytes. A
 //! state that breaks a rule is stored all the same, as it may be the last copy, but the outcome says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reprise_repository::{
-    Committed, Entry, Item, RawText, Repository, Snapshot, SourceKind, Summary, Warning,
+    Committed, Entry, Item, RawText, Repository, Snapshot, SourceKind, Summary, Warning, path_order,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -70,7 +70,15 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
     let mut chunker = writer.content_chunker();
     let mut states = BTreeMap::new();
+    let mut folders = BTreeSet::new();
     for (name, file) in files {
+        for entry in new_folders(&name, &file, &mut folders)? {
+            writer.add(Item::Entry {
+                entry,
+                chunks: Vec::new(),
+                stamp: None,
+            })?;
+        }
         let state = read_state(repository, &name, &file, &mut warnings)?;
         let previous = parent.as_ref().and_then(|parent| facts_of(parent, &name));
         warnings.extend(rules_broken(&name, previous.as_ref(), &state.facts));
@@ -103,7 +111,7 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
 }
 
 /// The states under a path, by their names in the snapshot, in entry order.
-fn state_files(path: &Path) -> Result<BTreeMap<String, PathBuf>> {
+fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let meta = fs::metadata(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::NoSource {
             path: path.to_owned(),
@@ -114,16 +122,16 @@ fn state_files(path: &Path) -> Result<BTreeMap<String, PathBuf>> {
         },
     })?;
     if meta.is_file() {
-        return Ok(BTreeMap::from([(STATE_NAME.to_owned(), path.to_owned())]));
+        return Ok(vec![(STATE_NAME.to_owned(), path.to_owned())]);
     }
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Unreadable { path, source }
     };
-    let mut files = BTreeMap::new();
+    let mut files = Vec::new();
     let default = path.join(STATE_NAME);
     if default.is_file() {
-        files.insert(STATE_NAME.to_owned(), default);
+        files.push((STATE_NAME.to_owned(), default));
     }
     let workspaces = path.join(WORKSPACES);
     if workspaces.is_dir() {
@@ -136,7 +144,7 @@ fn state_files(path: &Path) -> Result<BTreeMap<String, PathBuf>> {
                     path: file.clone(),
                     reason: "its workspace's name is not UTF-8".to_owned(),
                 })?;
-                files.insert(format!("{WORKSPACES}/{name}/{STATE_NAME}"), file);
+                files.push((format!("{WORKSPACES}/{name}/{STATE_NAME}"), file));
             }
         }
     }
@@ -147,7 +155,29 @@ fn state_files(path: &Path) -> Result<BTreeMap<String, PathBuf>> {
             reason,
         });
     }
+    files.sort_by(|a, b| path_order(a.0.as_bytes(), b.0.as_bytes()));
     Ok(files)
+}
+
+/// Entries for the folders of a state that no earlier one was in: a workspace's state lies two deep.
+fn new_folders(name: &str, file: &Path, known: &mut BTreeSet<String>) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let depth = name.matches('/').count();
+    for (n, (end, _)) in name.match_indices('/').enumerate() {
+        let path = &name[..end];
+        if known.insert(path.to_owned()) {
+            let folder = file.ancestors().nth(depth - n).unwrap_or(file);
+            let meta = fs::metadata(folder).map_err(|source| Error::Unreadable {
+                path: folder.to_owned(),
+                source,
+            })?;
+            entries.push(Entry {
+                size: 0,
+                ..entry_of(RawText::from(path), &meta)
+            });
+        }
+    }
+    Ok(entries)
 }
 
 fn read_state(
