@@ -6,7 +6,7 @@
 //!
 //! The way of a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
 //! reads the tree by that table, `policy`, `repository`, `source`, `drill` and `check` give it meaning, `lint` looks for what
-//! is allowed but unwise. [`schema`] prints the same table for editors, so the two cannot disagree.
+//! is allowed but unwise. [`schema()`] prints the same table for editors, so the two cannot disagree.
 
 mod check;
 mod decoder;
