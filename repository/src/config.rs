@@ -58,7 +58,7 @@ impl Default for Layout {
                 max: 1 << 20,
             },
             segment_bytes: 4 << 20,
-            pack_bytes: 24 << 20,
+            pack_bytes: 16 << 20,
         }
     }
 }

@@ -323,3 +323,32 @@ fn an_unreadable_file_is_named_and_the_rest_is_saved() {
         "{listing}"
     );
 }
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_named_and_never_fails_the_run() {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("steady"), b"steady").unwrap();
+    fs::write(tree.join("busy.log"), noise(48 << 20, 3)).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut log = fs::OpenOptions::new().append(true).open(tree.join("busy.log")).unwrap();
+            while !done.load(Ordering::SeqCst) {
+                log.write_all(b"another line\n").unwrap();
+            }
+        });
+        let ran = sandbox.snapshot(&tree, "tree");
+        done.store(true, Ordering::SeqCst);
+        writer.join().unwrap();
+        ran.exits(3).says("busy.log: changed while it was read");
+    });
+    let target = sandbox.path("out");
+    let args = [OsStr::new("restore"), "tree".as_ref(), "--to".as_ref(), target.as_ref()];
+    sandbox.recover(args).exits(0);
+    let (saved, now) = (fs::read(target.join("busy.log")).unwrap(), fs::read(tree.join("busy.log")).unwrap());
+    assert!(now.starts_with(&saved) && saved.len() >= 48 << 20);
+}

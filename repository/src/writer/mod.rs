@@ -275,7 +275,7 @@ impl SnapshotWriter {
     ) -> Result<Self> {
         let (jobs, job_queue) = crossbeam_channel::bounded(JOBS_WAITING_MAX);
         let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
-        // One pack waits while another is stored; a third is being filled.
+        // One pack waits while others are stored; another is being filled.
         let (packs, pack_queue) = crossbeam_channel::bounded(0);
         // Results are small: ids and entries of a batch.
         let (results, result_queue) = crossbeam_channel::bounded(64);

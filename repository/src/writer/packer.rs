@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::pack::{FinishedPack, PackBuilder};
 use crate::segment::SealedSegment;
 
-/// Packs grow with the square root of the repository, up to this factor: three are in memory at a time.
-const GROWTH_MAX: u64 = 2;
+/// Packs grow with the square root of the repository, up to this factor: four are in memory at a time.
+const GROWTH_MAX: u64 = 4;
 
 /// Below this many stored bytes packs have their first size.
 const GROWTH_FROM_BYTES: u64 = 256 << 30;
@@ -79,6 +79,6 @@ mod tests {
     fn packs_grow_with_the_repository_up_to_a_limit() {
         assert_eq!(pack_bytes(32, 0), 32);
         assert_eq!(pack_bytes(32, 1 << 40), 64);
-        assert_eq!(pack_bytes(32, 1 << 60), 64);
+        assert_eq!(pack_bytes(32, 1 << 60), 128);
     }
 }

@@ -1,6 +1,7 @@
 //! The uploader: stores packs, reads them back, and writes index fragments for what is stored.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
 
@@ -13,6 +14,9 @@ use crate::pack::{FinishedPack, PackRecord, pack_key};
 use crate::progress::Progress;
 use crate::repository::put_verified;
 
+/// While one pack is synced to disk, another can be written. Each is in memory meanwhile.
+const UPLOADS_MAX: usize = 2;
+
 pub(super) fn run(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackRecord>) {
     if let Err(error) = upload(shared, packs, adopted) {
         shared.fail(error);
@@ -20,17 +24,43 @@ pub(super) fn run(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<
     }
 }
 
+/// What is stored but not yet indexed.
+#[derive(Default)]
+struct Unwritten {
+    packs: Vec<PackRecord>,
+    chunks: usize,
+}
+
 /// Adopted packs go into this run's fragments, so that they are found without listing from now on.
 fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackRecord>) -> Result<()> {
-    let mut unwritten = Vec::new();
-    let mut unwritten_chunks = 0;
+    let unwritten = Mutex::new(Unwritten::default());
     for record in adopted {
-        unwritten_chunks += record.chunk_count();
-        unwritten.push(record);
-        if unwritten_chunks >= FRAGMENT_CHUNKS_MAX {
-            index(shared, &mut unwritten, &mut unwritten_chunks)?;
-        }
+        add(shared, &unwritten, record)?;
     }
+    std::thread::scope(|scope| {
+        for _ in 0..UPLOADS_MAX {
+            scope.spawn(|| {
+                if let Err(error) = store_all(shared, packs, &unwritten) {
+                    shared.fail(error);
+                    packs.iter().for_each(drop);
+                }
+            });
+        }
+    });
+    let mut unwritten = unwritten
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    if unwritten.packs.is_empty() || shared.has_failed() {
+        return Ok(());
+    }
+    index(shared, &mut unwritten)
+}
+
+fn store_all(
+    shared: &Shared,
+    packs: &Receiver<FinishedPack>,
+    unwritten: &Mutex<Unwritten>,
+) -> Result<()> {
     for FinishedPack { parts, record } in packs {
         if shared.has_failed() {
             continue;
@@ -46,26 +76,31 @@ fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackReco
             .added_stored_bytes
             .fetch_add(record.size, Ordering::Relaxed);
         Progress::add(&shared.progress.stored_bytes, record.size);
-        unwritten_chunks += record.chunk_count();
-        unwritten.push(record);
-        if unwritten_chunks >= FRAGMENT_CHUNKS_MAX {
-            index(shared, &mut unwritten, &mut unwritten_chunks)?;
-        }
+        add(shared, unwritten, record)?;
     }
-    if unwritten.is_empty() || shared.has_failed() {
-        return Ok(());
-    }
-    index(shared, &mut unwritten, &mut unwritten_chunks)
+    Ok(())
 }
 
-fn index(shared: &Shared, packs: &mut Vec<PackRecord>, chunks: &mut usize) -> Result<()> {
+/// Remembers a stored pack; with enough of them, writes a fragment.
+fn add(shared: &Shared, unwritten: &Mutex<Unwritten>, record: PackRecord) -> Result<()> {
+    let mut unwritten = unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+    unwritten.chunks += record.chunk_count();
+    unwritten.packs.push(record);
+    if unwritten.chunks >= FRAGMENT_CHUNKS_MAX {
+        index(shared, &mut unwritten)
+    } else {
+        Ok(())
+    }
+}
+
+fn index(shared: &Shared, unwritten: &mut Unwritten) -> Result<()> {
     let repository = &shared.repository;
     let signer = repository.host.as_ref().map(|host| &host.signer);
     let signer =
         signer.ok_or_else(|| Error::Internal("this host has no signing key".to_owned()))?;
     let sealed = envelope::seal(
         RecordKind::Index,
-        &write_fragment(packs)?,
+        &write_fragment(&unwritten.packs)?,
         &repository.catalog_recipients,
         signer,
         repository.trust.repository(),
@@ -77,8 +112,7 @@ fn index(shared: &Shared, packs: &mut Vec<PackRecord>, chunks: &mut usize) -> Re
         &[&sealed],
         &id,
     )?;
-    shared.known.settle(packs)?;
-    packs.clear();
-    *chunks = 0;
+    shared.known.settle(&unwritten.packs)?;
+    *unwritten = Unwritten::default();
     Ok(())
 }

@@ -261,3 +261,61 @@ impl Read for Content<'_> {
         Ok(got)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(folder: &tempfile::TempDir, path: &str) -> (Loaded, Vec<u8>) {
+        let root = Arc::new(Beneath::open(folder.path()).unwrap());
+        let mut buffer = b"before".to_vec();
+        let loaded = load_small(&root, path.as_bytes(), 1 << 20, &mut buffer);
+        (loaded, buffer)
+    }
+
+    #[test]
+    fn a_file_that_vanished_is_named_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loaded, buffer) = load(&folder, "gone");
+        assert!(loaded.entry.is_none());
+        assert!(loaded.warning.unwrap().to_string().contains("gone: vanished"));
+        assert_eq!(buffer, b"before");
+    }
+
+    #[test]
+    fn a_file_that_became_a_link_or_fifo_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), b"secret").unwrap();
+        std::os::unix::fs::symlink("secret", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(".", folder.path().join("folder")).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo"), kind, mode, 0).unwrap();
+        for path in ["link", "folder/secret", "fifo"] {
+            let (loaded, buffer) = load(&folder, path);
+            assert!(loaded.entry.is_none() && loaded.warning.is_some(), "{path}");
+            assert_eq!(buffer, b"before", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_larger_than_allowed_is_cut_and_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("grown"), vec![7; (1 << 20) + 5]).unwrap();
+        let (loaded, buffer) = load(&folder, "grown");
+        assert_eq!(buffer.len(), 6 + (1 << 20));
+        assert!(loaded.warning.unwrap().message.contains("changed while it was read"));
+        assert!(loaded.stamp.is_none());
+    }
+
+    #[test]
+    fn a_file_that_settled_is_kept_with_its_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plain");
+        std::fs::write(&path, b"content").unwrap();
+        let (loaded, buffer) = load(&folder, "plain");
+        assert_eq!(buffer, b"beforecontent");
+        assert!(loaded.warning.is_none());
+        assert_eq!(loaded.entry.unwrap().size, 7);
+    }
+}
