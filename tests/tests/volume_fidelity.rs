@@ -336,7 +336,10 @@ fn a_file_that_changes_while_it_is_read_is_named_and_never_fails_the_run() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            let mut log = fs::OpenOptions::new().append(true).open(tree.join("busy.log")).unwrap();
+            let mut log = fs::OpenOptions::new()
+                .append(true)
+                .open(tree.join("busy.log"))
+                .unwrap();
             while !done.load(Ordering::SeqCst) {
                 log.write_all(b"another line\n").unwrap();
             }
@@ -347,8 +350,16 @@ fn a_file_that_changes_while_it_is_read_is_named_and_never_fails_the_run() {
         ran.exits(3).says("busy.log: changed while it was read");
     });
     let target = sandbox.path("out");
-    let args = [OsStr::new("restore"), "tree".as_ref(), "--to".as_ref(), target.as_ref()];
+    let args = [
+        OsStr::new("restore"),
+        "tree".as_ref(),
+        "--to".as_ref(),
+        target.as_ref(),
+    ];
     sandbox.recover(args).exits(0);
-    let (saved, now) = (fs::read(target.join("busy.log")).unwrap(), fs::read(tree.join("busy.log")).unwrap());
+    let (saved, now) = (
+        fs::read(target.join("busy.log")).unwrap(),
+        fs::read(tree.join("busy.log")).unwrap(),
+    );
     assert!(now.starts_with(&saved) && saved.len() >= 48 << 20);
 }

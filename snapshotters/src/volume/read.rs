@@ -278,7 +278,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (loaded, buffer) = load(&folder, "gone");
         assert!(loaded.entry.is_none());
-        assert!(loaded.warning.unwrap().to_string().contains("gone: vanished"));
+        assert!(
+            loaded
+                .warning
+                .unwrap()
+                .to_string()
+                .contains("gone: vanished")
+        );
         assert_eq!(buffer, b"before");
     }
 
@@ -304,7 +310,13 @@ mod tests {
         std::fs::write(folder.path().join("grown"), vec![7; (1 << 20) + 5]).unwrap();
         let (loaded, buffer) = load(&folder, "grown");
         assert_eq!(buffer.len(), 6 + (1 << 20));
-        assert!(loaded.warning.unwrap().message.contains("changed while it was read"));
+        assert!(
+            loaded
+                .warning
+                .unwrap()
+                .message
+                .contains("changed while it was read")
+        );
         assert!(loaded.stamp.is_none());
     }
 
