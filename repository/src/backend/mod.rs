@@ -186,7 +186,7 @@ pub type BackendResult<T> = std::result::Result<T, BackendError>;
 
 /// A place that keeps write-once objects under keys.
 ///
-/// The contract, which [`conformance`] checks:
+/// The contract, which the `conformance` suite checks:
 /// - `put` is atomic and durable: when it returns `Ok`, the whole object survives a power cut; when it does
 ///   not, or the process dies inside it, the key either does not exist or has the whole object. Nobody ever
 ///   sees a part of an object.
