@@ -95,7 +95,7 @@ impl Context {
         let files = self.global.identity.iter().chain(identities);
         let options = OpenOptions {
             host: self.host.clone(),
-            identity_files: files.map(|file| file.display().to_string()).collect(),
+            identity_files: files.cloned().collect(),
             cache: self.cache.clone(),
             pinned_signers: signers.to_vec(),
         };

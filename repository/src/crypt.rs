@@ -3,7 +3,10 @@
 //! Two classes of recipients see two classes of things: see [`Class`].
 
 use std::fmt;
+use std::fs::File;
 use std::io::{BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -150,7 +153,7 @@ struct Question {
 /// plugin), so one thread owns them all and unwraps file keys for the others.
 #[derive(Clone)]
 pub struct Identities {
-    files: Arc<Vec<String>>,
+    files: Arc<Vec<PathBuf>>,
     questions: Sender<Question>,
 }
 
@@ -165,7 +168,7 @@ impl Identities {
     ///
     /// # Errors
     /// [`Error::Identity`] names the file that cannot be used.
-    pub fn read(files: &[String]) -> Result<Self> {
+    pub fn read(files: &[PathBuf]) -> Result<Self> {
         let (ready, readiness) = crossbeam_channel::bounded(1);
         // Workers wait for the answer to their one question, so a short queue is enough.
         let (questions, inbox) = crossbeam_channel::bounded::<Question>(16);
@@ -193,7 +196,11 @@ impl Identities {
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Identity {
-                path: files.join(", "),
+                path: files
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 reason: "reading it stopped unexpectedly".to_owned(),
             }),
         }
@@ -271,20 +278,25 @@ impl age::Identity for Identities {
     }
 }
 
-fn load_identities(files: &[String]) -> Result<Vec<Box<dyn age::Identity>>> {
+fn load_identities(files: &[PathBuf]) -> Result<Vec<Box<dyn age::Identity>>> {
     let mut identities = Vec::new();
     for file in files {
         let fail = |reason: String| Error::Identity {
-            path: file.clone(),
+            path: file.display().to_string(),
             reason: one_line(&reason),
         };
-        // age takes "-" for standard input; here a file is always a file.
-        let path = if file == "-" {
-            "./-".to_owned()
-        } else {
-            file.clone()
+        // The library takes names as text only; a file with any other name is opened here.
+        let opened = match file.to_str() {
+            Some(_) => None,
+            None => Some(File::open(file).map_err(|error| fail(error.to_string()))?),
         };
-        let read = read_identities(vec![path], None, &mut StdinGuard::new(true))
+        let name = match (&opened, file.to_str()) {
+            (Some(opened), _) => format!("/proc/self/fd/{}", opened.as_raw_fd()),
+            // age takes "-" for standard input; here a file is always a file.
+            (None, Some("-")) => "./-".to_owned(),
+            (None, name) => name.unwrap_or_default().to_owned(),
+        };
+        let read = read_identities(vec![name], None, &mut StdinGuard::new(true))
             .map_err(|error| fail(error.to_string()))?;
         if read.is_empty() {
             return Err(fail("there is no identity in it".to_owned()));
@@ -312,11 +324,11 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn identity_in(folder: &tempfile::TempDir, name: &str) -> (String, String) {
+    fn identity_in(folder: &tempfile::TempDir, name: &str) -> (PathBuf, String) {
         let generated = generate_identity("2026-01-01T00:00:00Z");
         let path = folder.path().join(name);
         std::fs::write(&path, &generated.file_text).unwrap();
-        (path.to_str().unwrap().to_owned(), generated.recipient)
+        (path, generated.recipient)
     }
 
     #[test]
@@ -352,7 +364,7 @@ mod tests {
         assert!(done.unwrap().success());
         let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
         let recipients = Recipients::parse(&[public.trim().to_owned()]).unwrap();
-        let identities = Identities::read(&[path.to_str().unwrap().to_owned()]).unwrap();
+        let identities = Identities::read(&[path]).unwrap();
         let encrypted = recipients.encrypt(b"secret").unwrap();
         assert_eq!(
             identities.decrypt(&encrypted, &"x", &[], 100).unwrap(),
@@ -397,7 +409,7 @@ mod tests {
         for bad in ["", "age1", "AGE-SECRET-KEY-1", "hello", "age1x\nage1y"] {
             assert!(Recipients::parse(&[bad.to_owned()]).is_err(), "{bad:?}");
         }
-        let error = Identities::read(&["/does/not/exist".to_owned()]).unwrap_err();
+        let error = Identities::read(&["/does/not/exist".into()]).unwrap_err();
         assert!(error.to_string().contains("/does/not/exist"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, BackendError, LocalBackend, Location, ObjectKey};
 use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts, Trust};
 use crate::crypt::{Identities, Recipients};
 use crate::envelope::{self, RecordKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, Result};
 use crate::host::{HostFolder, HostKeys};
 use crate::id::{ObjectId, RepositoryId};
 use crate::index::{Index, IndexCache, Unreadable, fragment_key, parse_fragment};
@@ -44,7 +44,7 @@ pub struct OpenOptions {
     /// The host's folder of keys and pins.
     pub host: HostFolder,
     /// Files with identities that read contents.
-    pub identity_files: Vec<String>,
+    pub identity_files: Vec<PathBuf>,
     /// Where the local cache may be, if anywhere.
     pub cache: Option<PathBuf>,
     /// Signers that a policy pins; empty: whatever `reprise.json` says.
@@ -184,10 +184,7 @@ impl Repository {
         check_pinned_signers(&config, &options.pinned_signers, &location)?;
         let host = options.host.keys()?;
         let mut files = options.identity_files.clone();
-        files.extend(
-            host.iter()
-                .map(|keys| keys.identity_file.display().to_string()),
-        );
+        files.extend(host.iter().map(|keys| keys.identity_file.clone()));
         let identities = Identities::read(&files)?;
         let catalog_recipients = config.catalog_recipients()?;
         let secrets = read_secrets(
@@ -521,13 +518,32 @@ impl Inner {
 
     /// The index of all readable fragments, and the unreadable ones.
     pub(crate) fn indexed(&self) -> Result<(Index, Unreadable)> {
-        let cache = IndexCache::new(self.cache.as_deref());
-        let (tables, unreadable) =
-            cache.load(&self.fragment_ids()?, |id| self.read_fragment(id))?;
+        let (index, unreadable) = self.indexed_of(&self.fragment_ids()?)?;
         for (fragment, error) in &unreadable {
             tracing::warn!(%fragment, %error, "an index fragment cannot be read");
         }
+        Ok((index, unreadable))
+    }
+
+    fn indexed_of(&self, fragments: &BTreeSet<ObjectId>) -> Result<(Index, Unreadable)> {
+        let cache = IndexCache::new(self.cache.as_deref());
+        let (tables, unreadable) = cache.load(fragments, |id| self.read_fragment(id))?;
         Ok((Index::new(tables), unreadable))
+    }
+
+    /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds.
+    pub(crate) fn indexed_anew(&self) -> Result<(Index, Unreadable)> {
+        let (mut readable, mut unreadable) = (BTreeSet::new(), Unreadable::new());
+        for id in self.fragment_ids()? {
+            match self.read_fragment(&id) {
+                Ok(_) => drop(readable.insert(id)),
+                Err(error) if error.class() == ErrorClass::Failed => return Err(error),
+                Err(error) => unreadable.push((id, error)),
+            }
+        }
+        let (index, more) = self.indexed_of(&readable)?;
+        unreadable.extend(more);
+        Ok((index, unreadable))
     }
 
     pub(crate) fn fragment_ids(&self) -> Result<BTreeSet<ObjectId>> {

@@ -182,7 +182,7 @@ impl<'a> Verifier<'a> {
     fn new(repository: &'a Repository) -> Result<Self> {
         let inner = &repository.inner;
         let mut report = Report::default();
-        let (mut index, unreadable) = inner.indexed()?;
+        let (mut index, unreadable) = inner.indexed_anew()?;
         for (fragment, error) in &unreadable {
             report
                 .findings

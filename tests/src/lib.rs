@@ -1,1 +1,3 @@
 //! End-to-end tests of `reprise`: see `tests/`. They drive the real binary; `tests/run` builds it first.
+
+pub mod metadata;

@@ -124,7 +124,7 @@ fn print_plan(
         output::json_line(&json!({
             "event": "plan",
             "snapshot": snapshot.id,
-            "target": options.target,
+            "target": options.target.to_string_lossy(),
             "plan": plan,
         }));
         return;
@@ -177,7 +177,7 @@ fn print_report(
             "snapshot": snapshot.id,
             "source": snapshot.root.source,
             "data_time": snapshot.root.data_time,
-            "target": options.target,
+            "target": options.target.to_string_lossy(),
             "report": report,
             "comparison": comparison,
             "seconds": seconds,

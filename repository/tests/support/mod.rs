@@ -26,7 +26,7 @@ pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 pub(crate) struct World {
     pub(crate) storage: MemoryBackend,
     pub(crate) host: HostFolder,
-    pub(crate) identity: String,
+    pub(crate) identity: std::path::PathBuf,
     _folder: TempDir,
 }
 
@@ -73,7 +73,7 @@ impl World {
         Self {
             storage,
             host,
-            identity: file.to_str().unwrap().to_owned(),
+            identity: file.clone(),
             _folder: folder,
         }
     }
@@ -87,7 +87,7 @@ impl World {
     pub(crate) fn open_with(
         &self,
         backend: impl Backend + 'static,
-        identity_files: Vec<String>,
+        identity_files: Vec<std::path::PathBuf>,
     ) -> Result<Repository, Error> {
         let options = OpenOptions {
             host: self.host.clone(),

@@ -41,6 +41,7 @@ pub(super) fn restore(
 ) -> Result<RestoreReport> {
     repository.require_data_identity()?;
     let reader = repository.content_reader()?;
+    require_paths(&reader, snapshot, options, progress)?;
     let mut selection = Selection::new(&options.paths);
     let target = Target::open(&options.target, options.existing, snapshot)?;
     if selection.is_everything() {
@@ -71,8 +72,29 @@ pub(super) fn restore(
     while let Some(window) = run.next_window(&mut entries, &mut selection)? {
         run.execute(window)?;
     }
-    selection.require_all_found(snapshot)?;
     run.finish(snapshot)
+}
+
+/// A mistyped path must be known before the target is touched.
+fn require_paths(
+    reader: &ContentReader,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    progress: &Progress,
+) -> Result<()> {
+    let mut selection = Selection::new(&options.paths);
+    if selection.is_everything() {
+        return Ok(());
+    }
+    let mut entries = reader.snapshot(snapshot).entries();
+    while let Some((entry, _)) = entries.next_entry()? {
+        selection.choose(entry.path.as_bytes());
+        if selection.all_found() {
+            return Ok(());
+        }
+        progress.check()?;
+    }
+    selection.require_all_found(snapshot)
 }
 
 /// A file to be written.

@@ -68,6 +68,12 @@ impl Selection {
         choice
     }
 
+    /// Whether every chosen path was met.
+    #[must_use]
+    pub fn all_found(&self) -> bool {
+        self.found.iter().all(|found| *found)
+    }
+
     /// Fails if a chosen path was never met.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ impl Excludes {
         };
         for line in lines {
             builder
-                .add_line(None, line)
+                .add_line(None, &literal_braces(line))
                 .map_err(|e| fail(line, e.to_string()))?;
         }
         for file in files {
@@ -35,7 +35,7 @@ impl Excludes {
             })?;
             for line in text.lines() {
                 builder
-                    .add_line(None, line)
+                    .add_line(None, &literal_braces(line))
                     .map_err(|e| fail(line, e.to_string()))?;
             }
         }
@@ -50,9 +50,45 @@ impl Excludes {
     }
 }
 
+/// The library takes braces for alternatives; in `.gitignore` they are letters.
+fn literal_braces(rule: &str) -> String {
+    let mut literal = String::with_capacity(rule.len());
+    let (mut escaped, mut in_class) = (false, false);
+    for letter in rule.chars() {
+        if matches!(letter, '{' | '}' | ',') && !escaped && !in_class {
+            literal.push('\\');
+        }
+        literal.push(letter);
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ => {}
+        }
+    }
+    literal
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn braces_are_letters() {
+        let rules = ["{a,b}", "x[{]", "\\{c"].map(str::to_owned);
+        let excludes = Excludes::new(&rules, &[]).unwrap();
+        for (path, expected) in [
+            ("{a,b}", true),
+            ("a", false),
+            ("b", false),
+            ("x{", true),
+            ("x\\", false),
+            ("{c", true),
+        ] {
+            assert_eq!(excludes.matches(Path::new(path), false), expected, "{path}");
+        }
+    }
 
     #[test]
     fn rules_mean_what_they_mean_in_gitignore() {

@@ -1,13 +1,14 @@
 //! A program's standard output as a source. Its exit code counts: a failed program leaves no snapshot.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_repository::{
@@ -15,6 +16,7 @@ use reprise_repository::{
 };
 use serde_json::json;
 
+use self::watch::{Ending, Watch};
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
 
@@ -54,7 +56,7 @@ pub fn snapshot(
     let (parent, options) = run.begin(repository, SourceKind::Command)?;
     let started = options.started;
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
-    let (bytes, content_id) = store_output(repository, source, &program, &mut writer)?;
+    let (bytes, content_id) = store_output(repository, source, &program, run, &mut writer)?;
     let mtime = FileTime(started.timestamp(), started.timestamp_subsec_nanos());
     let entry = Entry {
         size: bytes,
@@ -96,30 +98,34 @@ fn store_output(
     repository: &Repository,
     source: &CommandSource,
     program: &str,
+    run: &RunContext,
     writer: &mut SnapshotWriter,
 ) -> Result<(u64, String)> {
     let mut child = start(source, program)?;
-    let stderr = child
-        .stderr
-        .take()
-        .map(|stderr| std::thread::spawn(|| pass_on(stderr)));
-    let timer = Timer::start(source.timeout, &child);
-    let streamed = stream(writer, repository, &mut child);
+    let watch = Watch::start(&child, source.timeout, Arc::clone(&run.progress));
+    let stderr = child.stderr.take().map(|stderr| {
+        let stderr = watch.reader(stderr);
+        std::thread::spawn(move || pass_on(stderr))
+    });
+    let streamed = stream(writer, repository, &watch, &mut child);
     if streamed.is_err() {
-        stop(&mut child);
+        watch.end_now();
     }
     let status = child.wait();
-    let timed_out = timer.stop();
+    let ending = watch.finish();
     let stderr_tail = stderr
         .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
     let (bytes, content_id) = streamed?;
+    if ending == Some(Ending::Stopped) {
+        return Err(reprise_repository::Error::Interrupted.into());
+    }
     let status = status.map_err(|source| Error::NotStarted {
         program: program.to_owned(),
         source,
     })?;
-    if timed_out || !status.success() {
-        let how = if timed_out {
+    if ending == Some(Ending::TimedOut) || !status.success() {
+        let how = if ending == Some(Ending::TimedOut) {
             "ran longer than its timeout".to_owned()
         } else {
             how_it_ended(status)
@@ -149,7 +155,9 @@ fn start(source: &CommandSource, program: &str) -> Result<Child> {
         .envs(&source.env)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::piped())
+        // A group of its own, so that whatever it starts can be ended with it.
+        .process_group(0);
     if let Some(folder) = &source.folder {
         command.current_dir(folder);
     }
@@ -163,6 +171,7 @@ fn start(source: &CommandSource, program: &str) -> Result<Child> {
 fn stream(
     writer: &mut SnapshotWriter,
     repository: &Repository,
+    watch: &Watch,
     child: &mut Child,
 ) -> Result<(u64, String)> {
     let Some(stdout) = child.stdout.take() else {
@@ -172,7 +181,7 @@ fn stream(
         .into());
     };
     let mut hashed = Hashed {
-        inner: stdout,
+        inner: watch.reader(stdout),
         hasher: repository.secrets().keyed_hasher(),
     };
     let mut chunker = writer.content_chunker();
@@ -217,64 +226,10 @@ fn pass_on(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(&tail).trim_end().to_owned()
 }
 
-fn stop(child: &mut Child) {
-    if let Err(error) = child.kill() {
-        tracing::debug!(%error, "the program had ended already");
-    }
-}
-
 fn how_it_ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended for an unknown reason".to_owned(),
-    }
-}
-
-/// Stops a program that runs for too long.
-struct Timer {
-    state: Arc<(Mutex<bool>, Condvar)>,
-    expired: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Timer {
-    fn start(timeout: Option<Duration>, child: &Child) -> Self {
-        let state = Arc::new((Mutex::new(false), Condvar::new()));
-        let expired = Arc::new(AtomicBool::new(false));
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        let thread = timeout.zip(pid).map(|(timeout, pid)| {
-            let (state, expired) = (Arc::clone(&state), Arc::clone(&expired));
-            std::thread::spawn(move || {
-                let (done, changed) = &*state;
-                let done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                let waited = changed.wait_timeout_while(done, timeout, |done| !*done);
-                if waited.is_ok_and(|(_, result)| result.timed_out()) {
-                    expired.store(true, Ordering::SeqCst);
-                    if let Err(error) =
-                        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-                    {
-                        tracing::debug!(%error, "the program had ended already");
-                    }
-                }
-            })
-        });
-        Self {
-            state,
-            expired,
-            thread,
-        }
-    }
-
-    /// Ends the timer; whether it has expired.
-    fn stop(self) -> bool {
-        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.state.1.notify_all();
-        if let Some(thread) = self.thread {
-            drop(thread.join());
-        }
-        self.expired.load(Ordering::SeqCst)
     }
 }

@@ -1,0 +1,234 @@
+//! Everything that a file system knows of a tree, to compare two of them without the program under test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::fmt::Debug;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, fstat, lgetxattr, llistxattr,
+    openat, readlinkat, seek, statat,
+};
+use rustix::io::Errno;
+
+/// What is known of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// `RegularFile`, `Directory`, and so on.
+    pub kind: String,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+    /// When the content changed, as seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Bytes of a file, holes included.
+    pub size: u64,
+    /// A hash of a file's content.
+    pub content: u64,
+    /// Where data lies in a file with holes: offset and length of each stretch.
+    pub data: Vec<(u64, u64)>,
+    /// Where a symbolic link points.
+    pub target: Vec<u8>,
+    /// Extended attributes, POSIX ACLs among them.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The numbers of a device.
+    pub device: u64,
+    /// The first path of the same inode, as the walk meets it.
+    pub first_name: Vec<u8>,
+}
+
+/// A tree by its paths; the root has the empty one.
+pub type Tree = BTreeMap<Vec<u8>, Record>;
+
+/// Reads a tree of any depth.
+#[must_use]
+pub fn of(root: &Path) -> Tree {
+    let folder = open_folder(CWD, root.as_os_str());
+    let mut walk = Walk::default();
+    walk.add(root, b"", &fstat(&folder).unwrap(), None);
+    walk.folder(&folder, b"");
+    walk.tree
+}
+
+/// One line for each field that differs.
+#[must_use]
+pub fn differences(a: &Tree, b: &Tree) -> Vec<String> {
+    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    let mut found = Vec::new();
+    for (path, left) in a {
+        match b.get(path) {
+            None => found.push(format!("{:?} is missing", shown(path))),
+            Some(right) => found.extend(
+                fields(left, right)
+                    .into_iter()
+                    .map(|field| format!("{:?}: {field}", shown(path))),
+            ),
+        }
+    }
+    let added = b.keys().filter(|path| !a.contains_key(*path));
+    found.extend(added.map(|path| format!("{:?} is new", shown(path))));
+    found
+}
+
+fn fields(a: &Record, b: &Record) -> Vec<String> {
+    fn field<T: PartialEq + Debug>(name: &str, a: &T, b: &T) -> Option<String> {
+        (a != b).then(|| format!("{name} was {a:?} and is {b:?}"))
+    }
+    [
+        field("kind", &a.kind, &b.kind),
+        field("mode", &a.mode, &b.mode),
+        field("owner", &a.owner, &b.owner),
+        field("mtime", &a.mtime, &b.mtime),
+        field("size", &a.size, &b.size),
+        field("content", &a.content, &b.content),
+        field("data", &a.data, &b.data),
+        field("target", &a.target, &b.target),
+        field("xattrs", &a.xattrs, &b.xattrs),
+        field("device", &a.device, &b.device),
+        field("first name", &a.first_name, &b.first_name),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[derive(Default)]
+struct Walk {
+    tree: Tree,
+    inodes: HashMap<(u64, u64), Vec<u8>>,
+}
+
+impl Walk {
+    fn folder(&mut self, folder: &OwnedFd, path: &[u8]) {
+        let mut names: Vec<Vec<u8>> = Dir::read_from(folder)
+            .unwrap()
+            .map(|item| item.unwrap().file_name().to_bytes().to_vec())
+            .filter(|name| name != b"." && name != b"..")
+            .collect();
+        names.sort();
+        for name in names {
+            let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
+            let inside = [path, separator, &name].concat();
+            let name = OsStr::from_bytes(&name);
+            let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            // A short way to the entry, however long its path is.
+            let way = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+            self.add(&way, &inside, &stat, Some((folder, name)));
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                self.folder(&open_folder(folder, name), &inside);
+            }
+        }
+    }
+
+    fn add(&mut self, way: &Path, path: &[u8], stat: &Stat, place: Option<(&OwnedFd, &OsStr)>) {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let mut record = Record {
+            kind: format!("{kind:?}"),
+            mode: stat.st_mode & 0o7777,
+            owner: (stat.st_uid, stat.st_gid),
+            mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap()),
+            size: 0,
+            content: 0,
+            data: Vec::new(),
+            target: Vec::new(),
+            xattrs: xattrs(way),
+            device: 0,
+            first_name: path.to_vec(),
+        };
+        match (kind, place) {
+            (FileType::RegularFile, Some((folder, name))) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+                let file = File::from(openat(folder, name, flags, Mode::empty()).unwrap());
+                record.size = u64::try_from(stat.st_size).unwrap();
+                record.data = stretches(&file, stat);
+                record.content = if has_holes(stat) {
+                    hash(&record.data, &file)
+                } else {
+                    hash(&[(0, record.size)], &file)
+                };
+            }
+            (FileType::Symlink, Some((folder, name))) => {
+                record.target = readlinkat(folder, name, Vec::new()).unwrap().into_bytes();
+            }
+            (FileType::CharacterDevice | FileType::BlockDevice, _) => record.device = stat.st_rdev,
+            _ => {}
+        }
+        if kind != FileType::Directory {
+            let first = self.inodes.entry((stat.st_dev, stat.st_ino));
+            record.first_name.clone_from(first.or_insert(path.to_vec()));
+        }
+        self.tree.insert(path.to_vec(), record);
+    }
+}
+
+fn open_folder(at: impl rustix::fd::AsFd, name: &OsStr) -> OwnedFd {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    openat(at, name, flags, Mode::empty()).unwrap()
+}
+
+/// Of the stretches alone: reading through a hole could take for ever.
+fn hash(stretches: &[(u64, u64)], file: &File) -> u64 {
+    let (mut hasher, mut buffer) = (DefaultHasher::new(), vec![0; 1 << 16]);
+    for (offset, length) in stretches {
+        let (mut position, end) = (*offset, offset + length);
+        while position < end {
+            let wanted = buffer.len().min(usize::try_from(end - position).unwrap());
+            let got = file.read_at(&mut buffer[..wanted], position).unwrap();
+            assert!(got > 0, "a file ended early");
+            hasher.write(&buffer[..got]);
+            position += got as u64;
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether a file takes less room than its size.
+fn has_holes(stat: &Stat) -> bool {
+    stat.st_blocks * 512 < stat.st_size
+}
+
+/// The data of a file that takes less room than its size; empty for any other file.
+fn stretches(file: &File, stat: &Stat) -> Vec<(u64, u64)> {
+    if !has_holes(stat) {
+        return Vec::new();
+    }
+    let (mut found, mut position) = (Vec::new(), 0);
+    loop {
+        match seek(file, SeekFrom::Data(position)) {
+            Ok(start) => {
+                position = seek(file, SeekFrom::Hole(start)).unwrap();
+                found.push((start, position - start));
+            }
+            Err(Errno::NXIO) => return found,
+            Err(error) => panic!("holes cannot be asked for: {error}"),
+        }
+    }
+}
+
+fn xattrs(way: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut names = vec![0; 1 << 16];
+    let length = match llistxattr(way, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(error) => panic!("attributes of {}: {error}", way.display()),
+    };
+    let mut found = BTreeMap::new();
+    for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let mut value = vec![0; 1 << 16];
+        let length = lgetxattr(way, OsStr::from_bytes(name), &mut value).unwrap();
+        found.insert(name.to_vec(), value[..length].to_vec());
+    }
+    found
+}

@@ -1,0 +1,318 @@
+//! Targets that are not what one hopes for, and restores that are stopped: nothing outside is ever touched.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reprise_tests::metadata::{self, differences};
+use support::{Sandbox, make_tree, noise};
+
+fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() && child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+fn begin(sandbox: &Sandbox, args: &[&str]) -> Child {
+    sandbox
+        .command()
+        .env("REPRISE_IDENTITY", sandbox.path("id1"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn files_in(folder: &std::path::Path) -> usize {
+    let mut count = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        count += if path.is_dir() { files_in(&path) } else { 1 };
+    }
+    count
+}
+
+fn with_tree() -> Sandbox {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 1000);
+    sandbox.snapshot(&sandbox.path("tree"), "tree").exits(0);
+    sandbox
+}
+
+#[test]
+fn a_restore_killed_again_and_again_ends_right() {
+    let sandbox = Sandbox::new();
+    let (tree, target) = (sandbox.path("tree"), sandbox.path("out"));
+    make_tree(&tree, 20 << 20);
+    fs::hard_link(tree.join("large0"), tree.join("other name")).unwrap();
+    fs::set_permissions(tree.join("d1"), fs::Permissions::from_mode(0o555)).unwrap();
+    sandbox.snapshot(&tree, "tree").exits(0);
+    let mut child = begin(&sandbox, &["restore", "tree", "--to", "out"]);
+    for wanted in [1, 30, 150, 302, 303] {
+        wait_for(&mut child, || files_in(&target) >= wanted);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        child = begin(&sandbox, &["restore", "tree", "--to", "out", "--resume"]);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The last one may have ended before it was killed; then nothing is left to be resumed.
+    let marked = fs::read_dir(&target).unwrap().flatten().any(|entry| {
+        entry
+            .file_name()
+            .as_bytes()
+            .starts_with(b".reprise-restore-")
+    });
+    if marked {
+        let args = ["restore", "tree", "--to", "out", "--resume", "--verify"];
+        sandbox.recover(args).exits(0);
+    }
+    let found = differences(&metadata::of(&tree), &metadata::of(&target));
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn an_interrupted_restore_ends_with_130_and_is_continued() {
+    let sandbox = Sandbox::new();
+    let (tree, target) = (sandbox.path("tree"), sandbox.path("out"));
+    make_tree(&tree, 60 << 20);
+    sandbox.snapshot(&tree, "tree").exits(0);
+    let mut child = begin(&sandbox, &["restore", "tree", "--to", "out"]);
+    wait_for(&mut child, || target.join("large0").exists());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let args = ["restore", "tree", "--to", "out", "--resume"];
+    sandbox.recover(args).exits(0);
+    let found = differences(&metadata::of(&tree), &metadata::of(&target));
+    assert_eq!(found, [""; 0]);
+    // Only an interrupted restore can be continued.
+    sandbox.recover(args).exits(6);
+}
+
+#[test]
+fn resuming_trusts_nothing_that_is_in_the_target() {
+    let sandbox = with_tree();
+    let (tree, target) = (sandbox.path("tree"), sandbox.path("out"));
+    sandbox.restore("tree", "out");
+    let id = sandbox.run(["--json", "show", "tree"]).json()["snapshot"].clone();
+    let mark = target.join(format!(".reprise-restore-{}", id.as_str().unwrap()));
+    fs::write(&mark, b"").unwrap();
+    // As a crash can leave it: right size and time, wrong bytes; a file cut short; a wrong kind.
+    let meta = fs::metadata(target.join("d1/f8")).unwrap();
+    fs::write(
+        target.join("d1/f8"),
+        vec![0; usize::try_from(meta.len()).unwrap()],
+    )
+    .unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(target.join("d1/f8"))
+        .unwrap();
+    file.set_modified(meta.modified().unwrap()).unwrap();
+    fs::write(target.join("large1"), b"short").unwrap();
+    fs::remove_file(target.join("large2")).unwrap();
+    fs::create_dir(target.join("large2")).unwrap();
+    fs::set_permissions(target.join("d2"), fs::Permissions::from_mode(0o700)).unwrap();
+    chown(target.join("d3/f3"), Some(77), None).unwrap();
+    let args = ["restore", "tree", "--to", "out", "--resume", "--verify"];
+    sandbox.recover(args).exits(0);
+    let found = differences(&metadata::of(&tree), &metadata::of(&target));
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let sandbox = with_tree();
+    let all = |name: &str| metadata::of(&sandbox.path(name));
+    sandbox
+        .recover(["restore", "tree", "--to", "absent", "--dry-run"])
+        .exits(0);
+    assert!(!sandbox.path("absent").exists());
+    fs::create_dir(sandbox.path("full")).unwrap();
+    fs::write(sandbox.path("full/large1"), b"mine").unwrap();
+    let (before, stored) = (all("full"), all("repository"));
+    let args = [
+        "restore",
+        "tree",
+        "--to",
+        "full",
+        "--dry-run",
+        "--overwrite",
+    ];
+    sandbox.recover(args).exits(0).says("large1");
+    let (after, stored_after) = (all("full"), all("repository"));
+    assert_eq!(differences(&before, &after), [""; 0]);
+    assert_eq!(differences(&stored, &stored_after), [""; 0]);
+}
+
+#[test]
+fn paths_may_be_chosen_in_any_form() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    for name in [
+        b"a/b/c".as_slice(),
+        b"a/bb",
+        b"raw \xff/x",
+        b"-dash",
+        b"other",
+    ] {
+        let path = tree.join(OsStr::from_bytes(name));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o710)).unwrap();
+    sandbox.snapshot(&tree, "tree").exits(0);
+    let cases: [(&[u8], &[u8]); 5] = [
+        (b"a/b", b"a/b/c"),
+        (b"./a/b/", b"a/b/c"),
+        (b"a/b/c", b"a/b/c"),
+        (b"raw \xff", b"raw \xff/x"),
+        (b"-dash", b"-dash"),
+    ];
+    let before = metadata::of(&tree);
+    for (n, (wanted, path)) in cases.into_iter().enumerate() {
+        let target = sandbox.path(&format!("out{n}"));
+        let mut args: Vec<&OsStr> = ["restore", "tree", "--to"].map(OsStr::new).into();
+        args.extend([target.as_os_str(), OsStr::new("--verify"), OsStr::new("--")]);
+        args.push(OsStr::from_bytes(wanted));
+        sandbox.recover(args).exits(0);
+        let after = metadata::of(&target);
+        for (path, record) in &after {
+            assert_eq!(
+                Some(record),
+                before.get(path),
+                "{}",
+                String::from_utf8_lossy(path)
+            );
+        }
+        assert!(after.contains_key(path), "{n}");
+        let files = after.values().filter(|record| record.kind == "RegularFile");
+        assert_eq!(files.count(), 1, "{n}");
+    }
+    for (n, outside) in ["../tree/other", "/etc/passwd", "a/../other"]
+        .into_iter()
+        .enumerate()
+    {
+        let target = format!("no{n}");
+        let ran = sandbox.recover(["restore", "tree", "--to", &target, outside]);
+        ran.exits(5).says(outside.trim_start_matches('/'));
+    }
+}
+
+#[test]
+fn a_mistyped_path_does_not_stand_in_the_way_of_the_right_one() {
+    let sandbox = with_tree();
+    sandbox
+        .recover(["restore", "tree", "--to", "out", "large11"])
+        .exits(5);
+    sandbox
+        .recover(["restore", "tree", "--to", "out", "large1"])
+        .exits(0);
+}
+
+#[test]
+fn what_cannot_be_replaced_is_named_and_the_rest_is_right() {
+    let sandbox = with_tree();
+    let target = sandbox.path("out");
+    fs::create_dir_all(target.join("large1/full")).unwrap();
+    fs::write(target.join("large1/full/mine"), b"precious").unwrap();
+    fs::create_dir(target.join("large2")).unwrap();
+    fs::write(target.join("d1"), b"a file where a folder belongs").unwrap();
+    let args = ["restore", "tree", "--to", "out", "--overwrite"];
+    sandbox.recover(args).exits(3).says("warning: large1");
+    assert_eq!(
+        fs::read(target.join("large1/full/mine")).unwrap(),
+        b"precious"
+    );
+    for name in ["large2", "d1/f8"] {
+        let same = |root: &str| fs::read(sandbox.path(root).join(name)).unwrap();
+        assert_eq!(same("tree"), same("out"));
+    }
+    let args = ["restore", "tree", "--to", "out", "--overwrite", "--verify"];
+    sandbox.recover(args).exits(4).says("differs: large1");
+}
+
+#[test]
+fn overwriting_gives_what_is_kept_its_attributes_back() {
+    let sandbox = with_tree();
+    let (tree, target) = (sandbox.path("tree"), sandbox.path("out"));
+    sandbox.restore("tree", "out");
+    fs::set_permissions(target.join("d1/f8"), fs::Permissions::from_mode(0o4777)).unwrap();
+    chown(target.join("d1"), Some(9), Some(9)).unwrap();
+    let set = |path: &str| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(target.join(path), "user.foreign", b"x", flags).unwrap();
+    };
+    for path in ["d1/f1", "d2", "large0"] {
+        set(path);
+    }
+    fs::hard_link(target.join("d3/f3"), sandbox.path("elsewhere")).unwrap();
+    let args = ["restore", "tree", "--to", "out", "--overwrite"];
+    sandbox.recover(args).exits(0);
+    let found = differences(&metadata::of(&tree), &metadata::of(&target));
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
+    let sandbox = Sandbox::new();
+    let (tree, outside) = (sandbox.path("tree"), sandbox.path("outside"));
+    fs::create_dir_all(tree.join("d")).unwrap();
+    for n in 0..400 {
+        fs::write(tree.join(format!("d/f{n}")), noise(2000, n)).unwrap();
+    }
+    sandbox.snapshot(&tree, "tree").exits(0);
+    fs::create_dir(&outside).unwrap();
+    for n in 0..400 {
+        fs::write(outside.join(format!("f{n}")), b"precious").unwrap();
+    }
+    let before = metadata::of(&outside);
+    let target = sandbox.path("out");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (folder, aside) = (target.join("d"), target.join("aside"));
+            while !stop.load(Ordering::Relaxed) {
+                if fs::rename(&folder, &aside).is_ok() {
+                    drop(symlink(&outside, &folder));
+                    drop(fs::remove_file(&folder));
+                    drop(fs::rename(&aside, &folder));
+                }
+            }
+        });
+        for _ in 0..12 {
+            let ran = sandbox.recover(["restore", "tree", "--to", "out", "--overwrite"]);
+            assert_ne!(ran.code, Some(101), "{}", ran.stderr);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(differences(&before, &metadata::of(&outside)), [""; 0]);
+}
+
+#[test]
+fn a_target_without_enough_room_is_refused_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 3 << 20);
+    sandbox.snapshot(&sandbox.path("tree"), "tree").exits(0);
+    let small = sandbox.path("small");
+    fs::create_dir(&small).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=2m", "none"].map(OsStr::new);
+    support::sh("mount", &[&mount[..], &[small.as_ref()]].concat());
+    let ran = sandbox.recover(["restore", "tree", "--to", "small/out"]);
+    let files = files_in(&small.join("out/d1"));
+    support::sh("umount", &[small.as_ref()]);
+    ran.exits(1).says("bytes free").says("small");
+    assert_eq!(files, 0);
+}

@@ -1,0 +1,399 @@
+//! Awkward sources: what does not answer, changes under the reader, or cannot be read.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use reprise_tests::metadata::{self, differences};
+use support::{Sandbox, make_tree, noise};
+
+/// Far longer than anything here takes, far shorter than what must not be waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+/// The exit code of a child that must end by itself; whatever it started is ended too.
+fn ends(child: &mut Child, what: &str) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{what}: waited in vain for its end");
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Makes a FIFO that a program can wait on for ever; opening it here lets the program go.
+fn fifo(sandbox: &Sandbox, name: &str) -> std::path::PathBuf {
+    let path = sandbox.path(name);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    path
+}
+
+/// Lets whoever waits on a FIFO go, also when a test fails.
+struct Release(std::path::PathBuf);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // Opened both ways it never blocks; the reader gets a writer that goes away.
+        drop(File::options().read(true).write(true).open(&self.0));
+    }
+}
+
+#[test]
+fn a_silent_program_does_not_keep_a_stop_request_waiting() {
+    let sandbox = Sandbox::new();
+    let release = Release(fifo(&sandbox, "never"));
+    let mut child = sandbox
+        .command()
+        .args(["snapshot", "command", "--source", "silent", "--"])
+        .args(["sh", "-c", "echo > started; exec cat never"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the program starts", || sandbox.path("started").exists());
+    // As a service manager does it: this process alone, not the terminal's whole group.
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let code = ends(&mut child, "a snapshot that was asked to stop");
+    drop(release);
+    assert_eq!(code, Some(130));
+    assert!(sandbox.objects("snapshots").is_empty());
+}
+
+#[test]
+fn a_timeout_holds_for_the_children_of_the_program_too() {
+    let sandbox = Sandbox::new();
+    let release = Release(fifo(&sandbox, "never"));
+    let policy = "version: 1\nname: p\nrepositories: {main: {url: ./repository}}\nsources:\n  \
+        slow: {command: {run: [sh, -c, \"cat never; true\"], timeout: 1s}}\n";
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    let mut child = sandbox
+        .command()
+        .args(["run", "--policies", "p.yaml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let code = ends(&mut child, "a program with a timeout of a second");
+    drop(release);
+    assert_eq!(code, Some(1));
+    assert!(sandbox.objects("snapshots").is_empty());
+}
+
+#[test]
+fn special_files_are_noted_and_never_opened() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    fs::create_dir(&tree).unwrap();
+    fifo(&sandbox, "tree/fifo");
+    let mut child = sandbox
+        .command()
+        .args(["snapshot", "volume", "tree/fifo"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(ends(&mut child, "a snapshot of a FIFO"), Some(0));
+    sandbox.snapshot(&tree, "tree").exits(0);
+}
+
+#[test]
+fn a_file_that_grows_is_kept_up_to_some_moment() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    make_tree(&tree, 6 << 20);
+    let grows = tree.join("grows");
+    let line = noise(1000, 7);
+    let mut file = File::create(&grows).unwrap();
+    file.write_all(&line.repeat(3000)).unwrap();
+    let stop = AtomicBool::new(false);
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Bounded, as the reader reads for as long as there is more.
+            for _ in 0..200_000 {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                file.write_all(&line).unwrap();
+            }
+        });
+        let ran = sandbox.snapshot(&tree, "tree");
+        stop.store(true, Ordering::Relaxed);
+        ran
+    });
+    assert!(
+        matches!(ran.code, Some(0 | 3)),
+        "{:?} {}",
+        ran.code,
+        ran.stderr
+    );
+    if ran.code == Some(3) {
+        assert!(ran.stderr.contains("grows: changed"), "{}", ran.stderr);
+    }
+    let listing = sandbox.recover(["ls", "tree"]).exits(0).stdout;
+    assert!(listing.contains("grows"), "{listing}");
+    let kept = fs::read(sandbox.restore("tree", "out").join("grows")).unwrap();
+    assert!(kept.len() >= 3_000_000, "{} bytes are kept", kept.len());
+    assert!(fs::read(&grows).unwrap().starts_with(&kept));
+}
+
+#[test]
+fn a_tree_that_changes_all_the_time_never_fails_the_run() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    make_tree(&tree, 2 << 20);
+    let stop = AtomicBool::new(false);
+    let ran: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0_usize;
+            while !stop.load(Ordering::Relaxed) {
+                n += 1;
+                let folder = tree.join(format!("d3/new{}", n % 5));
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(folder.join("f"), noise(n % 90_000, 1)).unwrap();
+                let large = tree.join(format!("large{}", n % 3));
+                File::options()
+                    .write(true)
+                    .open(&large)
+                    .unwrap()
+                    .set_len(((n % 40) << 16) as u64)
+                    .unwrap();
+                fs::remove_dir_all(tree.join(format!("d3/new{}", (n + 3) % 5))).unwrap_or_default();
+                let flips = tree.join("d4/flips");
+                if n.is_multiple_of(2) {
+                    fs::write(&flips, b"file").unwrap();
+                } else {
+                    fs::remove_file(&flips).unwrap_or_default();
+                    symlink("/etc/passwd", &flips).unwrap();
+                }
+                fs::remove_file(&flips).unwrap_or_default();
+            }
+        });
+        let ran = (0..4).map(|_| sandbox.snapshot(&tree, "tree")).collect();
+        stop.store(true, Ordering::Relaxed);
+        ran
+    });
+    for run in ran {
+        assert!(
+            matches!(run.code, Some(0 | 3)),
+            "{:?} {}",
+            run.code,
+            run.stderr
+        );
+    }
+    // Whatever was kept is whole, and the untouched files are there.
+    let out = sandbox.restore("tree", "out");
+    for n in (0..300_usize).filter(|n| n % 7 != 3) {
+        assert_eq!(
+            fs::read(out.join(format!("d{}/f{n}", n % 7))).unwrap(),
+            noise(n * 37, n as u64)
+        );
+    }
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+}
+
+#[test]
+fn a_single_file_is_a_volume_too() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("tree")).unwrap();
+    fs::write(sandbox.path("tree/one"), noise(3 << 20, 1)).unwrap();
+    fs::set_permissions(sandbox.path("tree/one"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(sandbox.path("tree/other"), b"x").unwrap();
+    for run in 0..2 {
+        let args = ["--json", "snapshot", "volume", "tree/one"];
+        let json = sandbox.run(args).exits(0).json();
+        assert_eq!(json["counts"]["entries"], 1, "run {run}");
+    }
+    fs::remove_file(sandbox.path("tree/other")).unwrap();
+    let (before, after) = (
+        metadata::of(&sandbox.path("tree")),
+        metadata::of(&sandbox.restore("one", "out")),
+    );
+    assert_eq!(before[b"one".as_slice()], after[b"one".as_slice()]);
+    assert_eq!(after.len(), 2);
+}
+
+#[test]
+fn a_link_to_a_folder_stands_for_the_folder() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 1000);
+    symlink("tree", sandbox.path("link")).unwrap();
+    sandbox.snapshot(&sandbox.path("link"), "link").exits(0);
+    let out = sandbox.restore("link", "out");
+    let found = differences(&metadata::of(&sandbox.path("tree")), &metadata::of(&out));
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn rules_of_a_file_and_exceptions_are_heeded() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    for name in [
+        "a/cache/x",
+        "a/keep.tmp",
+        "a/b.tmp",
+        "cache/x",
+        "logs/1/2/old",
+        "top",
+        "a/top",
+    ] {
+        fs::create_dir_all(tree.join(name).parent().unwrap()).unwrap();
+        fs::write(tree.join(name), b"x").unwrap();
+    }
+    let rules = "# what can be made again\n*.tmp\n!keep.tmp\n/cache/\n\nlogs/**/old\n/top\n";
+    fs::write(sandbox.path("rules"), rules).unwrap();
+    sandbox
+        .run(["snapshot", "volume", "tree", "--exclude-file", "rules"])
+        .exits(0);
+    let out = sandbox.restore("tree", "out");
+    let paths: Vec<_> = metadata::of(&out)
+        .into_keys()
+        .map(|p| String::from_utf8(p).unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "",
+            "a",
+            "a/cache",
+            "a/cache/x",
+            "a/keep.tmp",
+            "a/top",
+            "logs",
+            "logs/1",
+            "logs/1/2"
+        ]
+    );
+}
+
+#[test]
+fn braces_in_a_rule_are_letters_as_they_are_in_gitignore() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("tree")).unwrap();
+    for name in ["a.x", "b.x", "{a,b}.x"] {
+        fs::write(sandbox.path("tree").join(name), b"x").unwrap();
+    }
+    let args = ["snapshot", "volume", "tree", "--exclude", "{a,b}.x"];
+    sandbox.run(args).exits(0);
+    let out = metadata::of(&sandbox.restore("tree", "out"));
+    let paths: Vec<&[u8]> = out.keys().map(Vec::as_slice).collect();
+    assert_eq!(paths, [b"".as_slice(), b"a.x", b"b.x"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_entered_is_named_and_the_rest_is_saved() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    make_tree(&tree, 1000);
+    fs::create_dir(tree.join("closed")).unwrap();
+    fs::write(tree.join("closed/inside"), b"x").unwrap();
+    fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    let all = sandbox.path("");
+    support::sh(
+        "chown",
+        &["-R".as_ref(), "65534:65534".as_ref(), all.as_ref()],
+    );
+    std::os::unix::fs::chown(tree.join("closed"), Some(0), Some(0)).unwrap();
+    let envs = sandbox.command();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(support::binary())
+        .args(["--json", "snapshot", "volume", "tree"])
+        .envs(
+            envs.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(&all)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("closed: cannot be read"), "{stderr}");
+    let listing = sandbox.recover(["ls", "tree"]).exits(0).stdout;
+    assert!(
+        listing.contains("d1/f1") && !listing.contains("inside"),
+        "{listing}"
+    );
+    // What is missing is known of the snapshot later too.
+    sandbox.recover(["show", "tree"]).exits(0);
+    let shown = sandbox.recover(["--json", "show", "tree"]).exits(0).json();
+    assert_eq!(shown["outcome"], "degraded");
+    assert_eq!(shown["details"]["warnings"][0]["path"], "closed");
+}
+
+#[test]
+fn neither_a_secret_nor_a_name_nor_a_content_is_readable_in_the_repository() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("tree")).unwrap();
+    fs::write(
+        sandbox.path("tree/UNMISTAKABLE-NAME"),
+        b"UNMISTAKABLE-CONTENT",
+    )
+    .unwrap();
+    sandbox.snapshot(&sandbox.path("tree"), "tree").exits(0);
+    let policy = "version: 1\nname: p\nrepositories: {main: {url: ./repository}}\nsources:\n  c: \
+        {command: {run: [sh, -c, 'test ${#TOKEN} = 19 && echo yes'], env: {TOKEN: \
+        '${env:GIVEN}'}}}\n";
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    let output = sandbox
+        .command()
+        .env("GIVEN", "UNMISTAKABLE-SECRET")
+        .args(["-vvv", "run", "--policies", "p.yaml"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("UNMISTAKABLE"), "{stderr}");
+    for folder in ["", "../cache", "../config"] {
+        for object in sandbox.objects(folder) {
+            let bytes = fs::read(&object).unwrap();
+            let holds = |text: &str| {
+                bytes
+                    .windows(text.len())
+                    .any(|part| part == text.as_bytes())
+            };
+            assert!(!holds("UNMISTAKABLE-SECRET"), "{}", object.display());
+            let stored = !object.starts_with(sandbox.path("repository/../cache"));
+            assert!(!(stored && holds("UNMISTAKABLE")), "{}", object.display());
+        }
+    }
+}
+
+#[test]
+fn a_program_gets_its_arguments_as_they_are() {
+    let sandbox = Sandbox::new();
+    let args = [
+        "snapshot", "command", "--source", "c", "--", "printf", "%s|",
+    ];
+    let raw = ["", "a b", "$HOME", "--json", "*", "-"].map(OsStr::new);
+    sandbox
+        .run(args.map(OsStr::new).into_iter().chain(raw))
+        .exits(0);
+    let kept = fs::read(sandbox.restore("c", "out").join("output")).unwrap();
+    assert_eq!(kept, b"|a b|$HOME|--json|*|-|");
+}
