@@ -35,7 +35,7 @@ Exit codes:
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Where the repository is: a path or file:///path.
+    /// Where the repository is: a path, s3://bucket/prefix or azure://account/container/prefix.
     #[arg(
         short,
         long,
@@ -62,6 +62,44 @@ pub(crate) struct Global {
     /// Show no progress.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    /// Send at most this many bytes per second, for instance 10MiB.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RATE",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) limit_upload: Option<String>,
+    /// Receive at most this many bytes per second.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RATE",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) limit_download: Option<String>,
+    /// Repeat a request that fails for this long before giving up. Default: 15m.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_RETRY_FOR",
+        value_name = "TIME",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) retry_for: Option<String>,
+    /// Repeat a request in which nothing moved for this long. Default: 60s.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_REQUEST_TIMEOUT",
+        value_name = "TIME",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) request_timeout: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +122,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Check that everything is there and undamaged.
     Verify(VerifyArgs),
+    /// Bring the snapshots to another destination.
+    Copy(CopyArgs),
     /// Rehearse a restore and give a verdict.
     Drill(DrillArgs),
     /// Work with policy files.
@@ -112,6 +152,18 @@ pub(crate) struct InitArgs {
     /// Accept a single recovery identity: if it is lost, everything is.
     #[arg(long)]
     pub(crate) single_recipient: bool,
+    /// Only print the least rights that are needed at the destination.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) print_policy: Option<crate::rights::Kind>,
+    /// Whose rights to print: the host's, the sweeper's that deletes, or those for a restore.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ROLE",
+        default_value = "writer",
+        requires = "print_policy"
+    )]
+    pub(crate) print_role: crate::rights::Role,
 }
 
 #[derive(Debug, Args)]
@@ -270,6 +322,20 @@ pub(crate) struct VerifyArgs {
     /// Only these snapshots and what they need.
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Objects are copied as they are: no recovery identity is needed, and the copy is a whole repository that restores
+on its own. What is there already is not sent again; an interrupted copy goes on where it stopped.
+
+Examples:
+  reprise -r /srv/backup copy --to s3://bucket/prefix
+  reprise copy --policies /etc/reprise          the copies that the policy describes")]
+pub(crate) struct CopyArgs {
+    /// Where to: an empty destination or an earlier copy. Otherwise: the `copies:` of the policy.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
 use reprise_repository::backend::{Backend, Location};
-use reprise_repository::{HostFolder, OpenOptions, Repository, SignerId, backend_at};
+use reprise_repository::{HostFolder, OpenOptions, Repository, SignerId};
 
 use crate::args::Global;
+use crate::destination::{self, Wishes};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -76,13 +77,16 @@ impl Context {
         Ok(Location::parse(text)?)
     }
 
-    pub(crate) fn backend(&self) -> Result<Arc<dyn Backend>, Failure> {
-        Ok(backend_at(&self.location()?)?)
+    /// Opens the repository that the command line names, to read from it.
+    pub(crate) fn open(&self) -> Result<Repository, Failure> {
+        let backend = destination::reading(self, &self.location()?, &Wishes::default())?;
+        self.open_at(backend, &[], &[])
     }
 
-    /// Opens the repository that the command line names.
-    pub(crate) fn open(&self) -> Result<Repository, Failure> {
-        self.open_at(self.backend()?, &[], &[])
+    /// Opens the repository that the command line names, to add to it.
+    pub(crate) fn open_to_write(&self) -> Result<Repository, Failure> {
+        let backend = destination::writing(self, &self.location()?, &Wishes::default())?;
+        self.open_at(backend, &[], &[])
     }
 
     /// Opens a repository with further identities, and the signers that a policy pins.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use reprise_repository::backend::BackendError;
 use reprise_repository::{ErrorClass, Outcome};
 use serde_json::json;
 
@@ -152,7 +153,13 @@ fn unwrapped<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 fn exit_of(error: &(dyn Error + 'static), class: ErrorClass) -> Exit {
     let inner = unwrapped(error).downcast_ref::<reprise_repository::Error>();
     match inner {
-        Some(reprise_repository::Error::Interrupted) => Exit::Interrupted,
+        Some(
+            reprise_repository::Error::Interrupted
+            | reprise_repository::Error::Backend {
+                source: BackendError::Interrupted { .. },
+                ..
+            },
+        ) => Exit::Interrupted,
         _ => class.into(),
     }
 }

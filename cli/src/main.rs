@@ -4,9 +4,11 @@ mod args;
 mod commands;
 mod context;
 mod creation;
+mod destination;
 mod failure;
 mod output;
 mod progress;
+mod rights;
 mod sources;
 
 use std::io::IsTerminal;
@@ -43,6 +45,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Diff(args) => commands::diff::run(context, &args),
         Command::Restore(args) => commands::restore::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
+        Command::Copy(args) => commands::copy::run(context, &args),
         Command::Drill(args) => commands::drill::run(context, &args),
         Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
         Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),
@@ -58,9 +61,21 @@ fn start_logging(cli: &Cli) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
+    // Of the libraries only warnings: some write whole requests, signatures included, when asked to say more.
+    let ours = [
+        "reprise",
+        "reprise_policies",
+        "reprise_repository",
+        "reprise_snapshotters",
+        "reprise_restore",
+    ];
+    let ours = ours.map(|target| format!(",{target}={level}")).concat();
+    let others = if cli.global.quiet { "error" } else { "warn" };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(format!(
+            "{others}{ours}"
+        )))
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()

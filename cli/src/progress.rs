@@ -1,6 +1,7 @@
 //! Showing progress: a line on a terminal, JSON lines with `--json`, nothing otherwise.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -16,6 +17,14 @@ use crate::output;
 /// How often a terminal line is redrawn, and how often a JSON line is written.
 const REDRAW: Duration = Duration::from_millis(100);
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Set by the first interruption, for whatever waits deep inside an operation.
+static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// The flag that an interruption sets.
+pub(crate) fn wish_to_stop() -> Arc<AtomicBool> {
+    Arc::clone(STOP.get_or_init(Arc::default))
+}
 
 /// The operation that an interruption stops.
 static CURRENT: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
@@ -138,6 +147,7 @@ fn stop_on_interruption(progress: &Arc<Progress>) {
                     output::note(
                         "stopping; what was stored is reused by the next run (again: stop at once)",
                     );
+                    wish_to_stop().store(true, Ordering::SeqCst);
                     progress.cancel();
                 }
                 _ => std::process::exit(130),

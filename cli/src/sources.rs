@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use reprise_policies::{
-    IdentityRef, Policy, ProcessEnvironment, Repository as PolicyRepository, Source, SourceKind,
+    IdentityRef, LockMode as PolicyLockMode, Policy, ProcessEnvironment,
+    Repository as PolicyRepository, Source, SourceKind,
 };
-use reprise_repository::backend::{Backend, LocalBackend};
+use reprise_repository::backend::{Immutable, Location, LockMode};
 use reprise_repository::{Committed, Repository, SignerId, exists};
 use reprise_snapshotters::command::CommandSource;
 use reprise_snapshotters::volume::VolumeSource;
@@ -16,6 +18,7 @@ use serde_json::json;
 
 use crate::context::{Context, now};
 use crate::creation::{self, Creation};
+use crate::destination::{self, Wishes};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::progress::Shown;
@@ -36,13 +39,21 @@ pub(crate) struct Name {
     pub(crate) shrink_alarm: ShrinkAlarm,
 }
 
+/// A snapshot that was taken, and how long it took until everything was stored.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) committed: Committed,
+    pub(crate) seconds: f64,
+}
+
 /// Takes a snapshot and shows its progress.
 pub(crate) fn take(
     context: &Context,
     repository: &Repository,
     name: Name,
     job: Job,
-) -> Result<Committed, Failure> {
+) -> Result<Taken, Failure> {
+    let begun = Instant::now();
     let shown = Shown::start(context, &name.source);
     let run = RunContext {
         source: name.source,
@@ -60,11 +71,15 @@ pub(crate) fn take(
         Job::Tfstate(path) => tfstate::snapshot(repository, &path, &run),
         Job::Command(source) => command::snapshot(repository, &source, &run),
     };
-    Ok(committed?)
+    Ok(Taken {
+        committed: committed?,
+        seconds: begun.elapsed().as_secs_f64(),
+    })
 }
 
 /// Reports a snapshot to people or as JSON.
-pub(crate) fn report(context: &Context, committed: &Committed, repository: &Repository) -> Exit {
+pub(crate) fn report(context: &Context, taken: &Taken, repository: &Repository) -> Exit {
+    let committed = &taken.committed;
     let (snapshot, root) = (&committed.snapshot, &committed.snapshot.root);
     for warning in &committed.warnings {
         output::note(&format!("warning: {warning}"));
@@ -81,7 +96,8 @@ pub(crate) fn report(context: &Context, committed: &Committed, repository: &Repo
             "counts": root.counts,
             "added": root.added,
             "warnings": committed.warnings,
-            "seconds": (root.finished - root.started).as_seconds_f64(),
+            "traffic": repository.traffic(),
+            "seconds": taken.seconds,
         }));
     } else if !context.global.quiet {
         output::line(&format!(
@@ -92,7 +108,7 @@ pub(crate) fn report(context: &Context, committed: &Committed, repository: &Repo
             root.counts.entries,
             output::bytes(root.counts.bytes),
             output::bytes(root.added.stored_bytes),
-            output::seconds((root.finished - root.started).as_seconds_f64()),
+            output::seconds(taken.seconds),
         ));
     }
     root.outcome.into()
@@ -146,22 +162,39 @@ pub(crate) fn name_of(source: &Source) -> Name {
     }
 }
 
+/// Where a repository of a policy is.
+pub(crate) fn location_of(repository: &PolicyRepository) -> Result<Location, Failure> {
+    match repository.url.directory() {
+        Some(folder) => Ok(Location::Local(folder.to_owned())),
+        None => Ok(Location::parse(&repository.url.to_string())?),
+    }
+}
+
+/// How a policy wants a repository's destination to be treated.
+pub(crate) fn wishes_of(repository: &PolicyRepository) -> Wishes {
+    Wishes {
+        immutable: repository.immutable_days.map(|days| Immutable {
+            days,
+            mode: match repository.lock_mode {
+                PolicyLockMode::Governance => LockMode::Governance,
+                PolicyLockMode::Compliance => LockMode::Compliance,
+            },
+        }),
+        storage_class: repository.storage_class.clone(),
+        path_style: repository.path_style,
+        limit_upload: repository.limit_upload,
+        limit_download: repository.limit_download,
+        retry_for: repository.retry_for,
+    }
+}
+
 /// Opens a repository of a policy, and makes it first if the policy says so.
 pub(crate) fn open_repository(
     context: &Context,
     repository: &PolicyRepository,
     identities: &[PathBuf],
 ) -> Result<Repository, Failure> {
-    let folder = repository.url.directory().ok_or_else(|| {
-        Failure::usage(
-            format!(
-                "repository `{}` is at {}, which this version cannot reach",
-                repository.name, repository.url
-            ),
-            "this version stores on local or mounted file systems only",
-        )
-    })?;
-    let backend: Arc<dyn Backend> = Arc::new(LocalBackend::new(folder));
+    let backend = destination::writing(context, &location_of(repository)?, &wishes_of(repository))?;
     if let Some(creation) = &repository.create
         && !exists(backend.as_ref())?
     {

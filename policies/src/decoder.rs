@@ -10,7 +10,7 @@ use crate::document::{Mark, Node, Value};
 use crate::names::{did_you_mean, is_name, listed, quoted};
 use crate::report::{Report, Severity};
 use crate::table::Object;
-use crate::units::parse_duration;
+use crate::units::{UnitError, parse_duration, parse_rate};
 
 /// A value in the tree, with the key it stands under and its path.
 #[derive(Debug, Clone)]
@@ -363,11 +363,16 @@ impl Decoder<'_> {
 
     /// A whole number from 1.
     pub(crate) fn count(&mut self, field: &Field<'_>) -> Option<NonZeroU32> {
+        self.count_to(field, u32::MAX)
+    }
+
+    /// A whole number from 1 to `max`.
+    pub(crate) fn count_to(&mut self, field: &Field<'_>, max: u32) -> Option<NonZeroU32> {
         let text = self.text(field)?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = if digits { text.parse().ok() } else { None };
+        let number = number.filter(|number: &NonZeroU32| number.get() <= max);
         if number.is_none() {
-            let max = u32::MAX;
             let help = (text == "0").then(|| "leave the key out instead".to_owned());
             self.error_with(
                 field,
@@ -379,6 +384,19 @@ impl Decoder<'_> {
             );
         }
         number
+    }
+
+    /// Bytes per second, not zero.
+    pub(crate) fn rate(&mut self, field: &Field<'_>) -> Option<u64> {
+        match parse_rate(self.text(field)?) {
+            Ok(rate) => Some(rate),
+            Err(error) => {
+                let zero = matches!(error, UnitError::Zero { .. });
+                let help = zero.then(|| "leave the key out for no limit".to_owned());
+                self.error_with(field, error.to_string(), help);
+                None
+            }
+        }
     }
 
     /// A duration that is not zero.

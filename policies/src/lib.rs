@@ -5,16 +5,18 @@
 //! [`PolicySet::load`] reads policy files from disk.
 //!
 //! The way of a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
-//! reads the tree by that table, `policy`, `repository`, `source`, `drill` and `check` give it meaning, `lint` looks for what
-//! is allowed but unwise. [`schema()`] prints the same table for editors, so the two cannot disagree.
+//! reads the tree by that table, `policy`, `repository`, `source`, `copy`, `drill` and `check` give it meaning, `lint`
+//! looks for what is allowed but unwise. [`schema()`] prints the same table for editors, so the two cannot disagree.
 
 mod check;
+mod copy;
 mod decoder;
 mod document;
 mod drill;
 mod error;
 mod excerpt;
 mod lint;
+mod lint_storage;
 mod location;
 mod names;
 mod paths;
@@ -36,11 +38,12 @@ mod tests;
 
 pub use check::{Check, EntryKind, Expectation};
 pub use chrono_tz::Tz;
+pub use copy::CopyJob;
 pub use drill::{Budget, Drill};
 pub use error::{PolicyError, PolicyErrors, PolicyWarning};
 pub use location::{LocationError, RepositoryUrl};
 pub use policy::Policy;
-pub use repository::{Creation, Repository, SignerKey};
+pub use repository::{Creation, LockMode, Repository, SignerKey};
 pub use retention::Retention;
 pub use schema::schema;
 pub use secret::{
@@ -49,4 +52,4 @@ pub use secret::{
 pub use select::SelectError;
 pub use set::PolicySet;
 pub use source::{CommandSource, Source, SourceKind, TfStateSource, VolumeSource};
-pub use units::{Percent, UnitError, parse_duration, parse_percent, parse_size};
+pub use units::{Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size};

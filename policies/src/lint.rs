@@ -15,20 +15,28 @@ pub(crate) fn lint(policy: &Policy, root: &Node, report: &mut Report) {
         report,
     };
     lint.repositories();
+    lint.storage();
     lint.identities();
     lint.sources();
+    lint.copies();
+    lint.failure_domains();
     lint.drills();
     lint.unused_retention();
 }
 
-struct Lint<'a> {
-    policy: &'a Policy,
+pub(crate) struct Lint<'a> {
+    pub(crate) policy: &'a Policy,
     root: &'a Node,
     report: &'a mut Report,
 }
 
 impl Lint<'_> {
-    fn warn(&mut self, path: &[&str], message: String, help: &str) {
+    /// Whether there is a key at this path.
+    pub(crate) fn is_given(&self, path: &[&str]) -> bool {
+        place(self.root, path).is_some()
+    }
+
+    pub(crate) fn warn(&mut self, path: &[&str], message: String, help: &str) {
         if let Some(mark) = place(self.root, path) {
             self.report.add(
                 Severity::Warning,
@@ -55,12 +63,7 @@ impl Lint<'_> {
                     help,
                 );
             }
-            if !self
-                .policy
-                .sources
-                .values()
-                .any(|source| source.repositories.contains(name))
-            {
+            if !self.is_filled(name) {
                 let message = format!("no source is stored in the repository `{name}`");
                 self.warn(
                     &["repositories", name],
@@ -69,6 +72,17 @@ impl Lint<'_> {
                 );
             }
         }
+    }
+
+    /// Whether anything is put into a repository.
+    fn is_filled(&self, repository: &str) -> bool {
+        let policy = self.policy;
+        let mut stored = policy
+            .sources
+            .values()
+            .flat_map(|source| &source.repositories);
+        stored.any(|name| name == repository)
+            || policy.copies.values().any(|copy| copy.to == repository)
     }
 
     /// A key that lies in what it opens protects nothing.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
+use crate::copy::{self, CopyJob};
 use crate::decoder::{Decoder, Field};
 use crate::document::{self, Mark, Node, Value};
 use crate::drill::{self, Drill};
@@ -36,6 +37,8 @@ pub struct Policy {
     pub repositories: BTreeMap<String, Repository>,
     /// Sources by name.
     pub sources: BTreeMap<String, Source>,
+    /// What is copied from one repository to another, by name.
+    pub copies: BTreeMap<String, CopyJob>,
     /// Named retention rules. Each source carries its own copy of those it uses.
     pub retention: BTreeMap<String, Retention>,
     /// Drills by name.
@@ -161,6 +164,9 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Po
     let mut drills = section(decoder, fields.get("drills"), |decoder, name, field| {
         drill::decode(decoder, name, field, &known)
     });
+    let copies = section(decoder, fields.get("copies"), |decoder, name, field| {
+        copy::decode(decoder, name, field, &known)
+    });
     for required in ["repositories", "sources"] {
         refuse_empty(decoder, fields.get(required));
     }
@@ -178,6 +184,7 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Po
         time_zone,
         repositories,
         sources,
+        copies,
         retention,
         drills,
     })

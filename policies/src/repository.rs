@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::decoder::{Decoder, Field};
+use crate::decoder::{Decoder, Field, Fields};
 use crate::document::Value;
 use crate::location::{RepositoryUrl, hex_digit};
-use crate::names::quoted;
+use crate::names::{did_you_mean, listed, quoted};
 use crate::paths;
 use crate::secret::{IdentityRef, Written, written};
-use crate::table::{CREATE, REPOSITORY};
+use crate::table::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
 
 /// A place where snapshots are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,32 @@ pub struct Repository {
     pub identity: Option<IdentityRef>,
     /// Whether and how to create it when it is missing.
     pub create: Option<Creation>,
+    /// Every stored object is locked against deletion for this many days; never given for a folder.
+    pub immutable_days: Option<u32>,
+    /// How firmly; means nothing without `immutable_days`.
+    pub lock_mode: LockMode,
+    /// The S3 storage class or Azure access tier of packs.
+    pub storage_class: Option<String>,
+    /// S3: whether the bucket is named in the path of requests; `None` when the policy does not say.
+    pub path_style: Option<bool>,
+    /// The most bytes to send in each second, not zero.
+    pub limit_upload: Option<u64>,
+    /// The most bytes to receive in each second, not zero.
+    pub limit_download: Option<u64>,
+    /// How long a request that fails is tried again; `None` when the policy does not say.
+    pub retry_for: Option<Duration>,
+    /// What it would be lost with, in the author's words; `None` when its place tells.
+    pub failure_domain: Option<String>,
+}
+
+/// How firmly stored objects are locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockMode {
+    /// Someone with a special right may lift the lock early.
+    Governance,
+    /// Nobody may, not even the owner of the account.
+    #[default]
+    Compliance,
 }
 
 /// How to create a repository. Together with the recipients this gives at least one identity; two, unless
@@ -81,6 +108,9 @@ pub(crate) fn decode(
     let create = fields
         .get("create")
         .and_then(|field| creation(decoder, field, recipients_written));
+    let lock_mode = value(decoder, &fields, "lock_mode", lock_mode).unwrap_or_default();
+    let immutable_days = value(decoder, &fields, "immutable_days", immutable_days);
+    refuse_locked_folder(decoder, &fields, url.as_ref());
     Some(Repository {
         name: name.to_owned(),
         url: url?,
@@ -88,7 +118,70 @@ pub(crate) fn decode(
         signers,
         identity,
         create,
+        immutable_days,
+        lock_mode,
+        storage_class: value(decoder, &fields, "storage_class", owned_text),
+        path_style: value(decoder, &fields, "path_style", Decoder::flag),
+        limit_upload: value(decoder, &fields, "limit_upload", Decoder::rate),
+        limit_download: value(decoder, &fields, "limit_download", Decoder::rate),
+        retry_for: value(decoder, &fields, "retry_for", Decoder::duration),
+        failure_domain: value(decoder, &fields, "failure_domain", owned_text),
     })
+}
+
+/// The value under a key, when the key is there.
+fn value<'d, T>(
+    decoder: &mut Decoder<'d>,
+    fields: &Fields<'_>,
+    key: &str,
+    decode: impl FnOnce(&mut Decoder<'d>, &Field<'_>) -> Option<T>,
+) -> Option<T> {
+    fields.get(key).and_then(|field| decode(decoder, &field))
+}
+
+fn owned_text(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+    decoder.text(field).map(str::to_owned)
+}
+
+fn immutable_days(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
+    let days = decoder.count_to(field, IMMUTABLE_DAYS_MAX)?;
+    Some(days.get())
+}
+
+fn lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<LockMode> {
+    let text = decoder.text(field)?;
+    match text {
+        "governance" => Some(LockMode::Governance),
+        "compliance" => Some(LockMode::Compliance),
+        _ => {
+            let help = did_you_mean(text, LOCK_MODES.iter().copied());
+            let modes = listed(LOCK_MODES.iter().copied());
+            decoder.error_with(
+                field,
+                format!("{} is not a lock mode; the modes are {modes}", quoted(text)),
+                help,
+            );
+            None
+        }
+    }
+}
+
+/// Someone who demands locks relies on them; a warning would leave them with none.
+fn refuse_locked_folder(
+    decoder: &mut Decoder<'_>,
+    fields: &Fields<'_>,
+    url: Option<&RepositoryUrl>,
+) {
+    if let Some(field) = fields.get("immutable_days")
+        && url.is_some_and(|url| url.directory().is_some())
+    {
+        let help = "store in `s3://` or `azure://` for this, or remove it";
+        decoder.error_at_key(
+            &field,
+            "a folder cannot lock what is stored in it",
+            Some(help.to_owned()),
+        );
+    }
 }
 
 fn location(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryUrl> {

@@ -89,10 +89,14 @@ fn shape(shape_of: &Shape) -> Value {
             json!({"type": "string", "pattern": r"^(file:.+|\$\{env:[A-Za-z_][A-Za-z0-9_]*\})$"})
         }
         Shape::Flag => json!({"type": "boolean"}),
-        Shape::Count => json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+        Shape::Count => shape(&Shape::CountTo(u32::MAX)),
+        Shape::CountTo(max) => json!({"type": "integer", "minimum": 1, "maximum": max}),
         Shape::Duration => json!({"type": "string", "pattern": "^[0-9]+ *[smhdw]$"}),
         Shape::Size => {
             json!({"type": ["string", "integer"], "pattern": "^[0-9]+ *([KkMmGgTt]?[Ii]?[Bb])?$", "minimum": 0})
+        }
+        Shape::Rate => {
+            json!({"type": ["string", "integer"], "pattern": "^0*[1-9][0-9]* *(([KkMmGgTt][Ii]?)?[Bb])?( */s)?$", "minimum": 1})
         }
         Shape::Alarm => json!({"type": "string", "pattern": "^([1-9][0-9]? *%|off)$"}),
         Shape::Version => json!({"const": 1}),

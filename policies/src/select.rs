@@ -1,7 +1,9 @@
-//! Finds the sources and drills that a command line names: `POLICY`, `POLICY/NAME`, or a bare `NAME` that is unique.
+//! Finds the sources, copies and drills that a command line names: `POLICY`, `POLICY/NAME`, or a bare `NAME` that is
+//! unique.
 
 use std::collections::BTreeMap;
 
+use crate::copy::CopyJob;
 use crate::drill::Drill;
 use crate::names::{listed, nearest, quoted};
 use crate::policy::Policy;
@@ -15,7 +17,7 @@ pub enum SelectError {
     /// Nothing has this name.
     #[error("there is no {what} named {}; there is {}", quoted(name), listed(existing.iter().map(String::as_str)))]
     NotFound {
-        /// What was looked for: `policy`, `policy or source`, `drill`.
+        /// What was looked for: `policy`, `policy or source`, `copy`, `drill`.
         what: &'static str,
         /// The argument.
         name: String,
@@ -54,6 +56,14 @@ impl PolicySet {
     /// When an argument names nothing, or is a bare name that several policies have.
     pub fn select(&self, names: &[String]) -> Result<Vec<(&Policy, &Source)>, SelectError> {
         choose(self.policies(), names, "source", |policy| &policy.sources)
+    }
+
+    /// The copies that the arguments name; all of them when there are no arguments.
+    ///
+    /// # Errors
+    /// As [`PolicySet::select`].
+    pub fn select_copies(&self, names: &[String]) -> Result<Vec<(&Policy, &CopyJob)>, SelectError> {
+        choose(self.policies(), names, "copy", |policy| &policy.copies)
     }
 
     /// The drills that the arguments name; all of them when there are no arguments.
@@ -160,10 +170,10 @@ fn not_found_bare<T>(
     what: &'static str,
     things: Things<T>,
 ) -> SelectError {
-    let what = if what == "source" {
-        "policy or source"
-    } else {
-        "policy or drill"
+    let what = match what {
+        "source" => "policy or source",
+        "copy" => "policy or copy",
+        _ => "policy or drill",
     };
     let full = policies.iter().flat_map(|policy| {
         things(policy)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::copy::CopyJob;
 use crate::document::TEXT_BYTES_MAX;
 use crate::error::{PolicyError, PolicyErrors, PolicyWarning};
 use crate::names::nearest;
@@ -94,6 +95,13 @@ impl PolicySet {
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// The copies of all policies, each with its policy.
+    pub fn copies(&self) -> impl Iterator<Item = (&Policy, &CopyJob)> {
+        self.policies
+            .iter()
+            .flat_map(|policy| policy.copies.values().map(move |copy| (policy, copy)))
     }
 
     /// What is allowed but unwise.

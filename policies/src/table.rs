@@ -4,6 +4,12 @@
 
 use crate::table_drill;
 
+/// A lock for longer than a century is a slip, and in compliance mode nobody can take it back.
+pub(crate) const IMMUTABLE_DAYS_MAX: u32 = 36_500;
+
+/// The words for how firmly stored objects are locked.
+pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
+
 /// What may stand at a place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
@@ -20,8 +26,12 @@ pub(crate) enum Shape {
     Flag,
     /// A whole number from 1.
     Count,
+    /// A whole number from 1 to this one.
+    CountTo(u32),
     Duration,
     Size,
+    /// A size in each second, not zero.
+    Rate,
     /// A percentage from 1% to 99%, or `off`.
     Alarm,
     Version,
@@ -122,6 +132,7 @@ pub(crate) static POLICY: Object = object(
             .example("\"Europe/Paris\""),
         key("repositories", Shape::Map(&Shape::Object(&REPOSITORY)), "Where snapshots are kept, by name.").required(),
         key("sources", Shape::Map(&Shape::Object(&SOURCE)), "What to protect, by name.").required(),
+        key("copies", Shape::Map(&Shape::Object(&COPY)), "What is copied from one repository to another, by name."),
         key("retention", Shape::Map(&Shape::Object(&RETENTION)), "Rules for how long snapshots are kept, by name."),
         key("drills", Shape::Map(&Shape::Object(&table_drill::DRILL)), "Restore rehearsals, by name."),
     ],
@@ -140,6 +151,17 @@ pub(crate) static REPOSITORY: Object = object(
         key("identity", Shape::Identity, "The identity file with which drills read: `file:PATH`, or `${env:NAME}` for a variable that holds the path.")
             .example("\"file:keys/recovery.txt\""),
         key("create", Shape::Object(&CREATE), "Create the repository on first use when it is missing."),
+        key("immutable_days", Shape::CountTo(IMMUTABLE_DAYS_MAX), "Every stored object is locked against deletion for this many days. Not for folders.")
+            .example("30"),
+        key("lock_mode", Shape::Word(LOCK_MODES), "Who may lift a lock early: `governance` lets those with a special right, `compliance` nobody at all. Default: compliance."),
+        key("storage_class", Shape::Text, "The S3 storage class or Azure access tier of packs. It must be one that can be read at once.")
+            .example("\"STANDARD_IA\""),
+        key("path_style", Shape::Flag, "S3 only: the bucket is named in the path of requests, not in the host's name."),
+        key("limit_upload", Shape::Rate, "Send at most this much each second. Default: no limit.").example("\"10MiB\""),
+        key("limit_download", Shape::Rate, "Receive at most this much each second. Default: no limit.").example("\"50MiB/s\""),
+        key("retry_for", Shape::Duration, "How long a request that fails is tried again before giving up.").example("\"15m\""),
+        key("failure_domain", Shape::Text, "What the repository would be lost with. Default: this host for a folder, the bucket for S3, the storage account for Azure.")
+            .example("\"paris\""),
     ],
 );
 
@@ -224,6 +246,27 @@ pub(crate) static COMMAND: Object = object(
         key("env", Shape::Map(&Shape::Secret), "Environment variables: `${env:NAME}`, `file:PATH`, or plain text for what is not secret.")
             .example("{\"PGPASSWORD\": \"${env:PGPASSWORD}\"}"),
         key("timeout", Shape::Duration, "Stop the program and fail after this long. Default: no limit.").example("\"2h\""),
+    ],
+);
+
+/// `copies.NAME`
+pub(crate) static COPY: Object = object(
+    "a copy",
+    &[
+        key(
+            "from",
+            Shape::Name,
+            "The repository whose snapshots are copied.",
+        )
+        .required()
+        .example("\"main\""),
+        key(
+            "to",
+            Shape::Name,
+            "The repository they are copied to: another one.",
+        )
+        .required()
+        .example("\"offsite\""),
     ],
 );
 

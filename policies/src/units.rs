@@ -1,9 +1,9 @@
-//! Durations, sizes and percentages as people write them: `26h`, `10MiB`, `50%`.
+//! Durations, sizes, rates and percentages as people write them: `26h`, `10MiB`, `10MiB/s`, `50%`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Why a text is not a duration, a size or a percentage.
+/// Why a text is not a duration, a size, a rate or a percentage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
@@ -34,6 +34,12 @@ pub enum UnitError {
     /// The number is beyond what can be counted.
     #[error("`{text}` is too large")]
     TooLarge {
+        /// What was written.
+        text: String,
+    },
+    /// The number is zero where that would mean standing still.
+    #[error("`{text}` is zero; nothing would ever be done")]
+    Zero {
         /// What was written.
         text: String,
     },
@@ -104,6 +110,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 /// When the text is not a whole number with one of these units, or is beyond 64 bits of bytes.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = number_and_unit(text, "10MiB")?;
+    bytes(text, number, unit)
+}
+
+/// Reads a number of bytes per second: a size that is not zero, with or without `/s` behind it: `10MiB`, `500KB/s`.
+///
+/// # Errors
+/// As [`parse_size`], and when it is zero.
+pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
+    let (number, unit) = number_and_unit(text, "10MiB")?;
+    let unit = unit.strip_suffix("/s").map_or(unit, str::trim_end);
+    match bytes(text, number, unit)? {
+        0 => Err(UnitError::Zero { text: shown(text) }),
+        rate => Ok(rate),
+    }
+}
+
+fn bytes(text: &str, number: u64, unit: &str) -> Result<u64, UnitError> {
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1000,
@@ -225,6 +248,30 @@ mod tests {
         assert_eq!(parse_size("1 kib"), Ok(1024));
         assert!(parse_size("10M").is_err());
         assert!(parse_size("18446744073709551615TiB").is_err());
+    }
+
+    #[test]
+    fn rates_are_sizes_that_are_not_zero() {
+        assert_eq!(parse_rate("10MiB"), Ok(10_485_760));
+        assert_eq!(parse_rate("10 mib /s"), Ok(10_485_760));
+        assert_eq!(parse_rate("4096/s"), Ok(4096));
+        for (text, message) in [
+            ("0", "`0` is zero; nothing would ever be done"),
+            ("0KB/s", "`0KB/s` is zero; nothing would ever be done"),
+            ("1KB/h", "`KB/h` is not a unit here; the units are B, KB"),
+            ("1M/s", "`M` is not a unit here; the units are B, KB"),
+            (
+                "/s",
+                "`/s` does not begin with a whole number; write for example `10MiB`",
+            ),
+            (
+                "18446744073709551615TB/s",
+                "`18446744073709551615TB/s` is too large",
+            ),
+        ] {
+            let found = parse_rate(text).unwrap_err().to_string();
+            assert!(found.starts_with(message), "{found}");
+        }
     }
 
     #[test]

@@ -113,6 +113,12 @@ pub enum Error {
         /// Where the repository is.
         location: String,
     },
+    /// A copy was to be made where another repository is.
+    #[error("{location} holds another repository and cannot become a copy of this one")]
+    OtherRepository {
+        /// Where.
+        location: String,
+    },
     /// `reprise.json` is not the one that this host has seen before.
     #[error("{location} is not the repository that this host has pinned: {reason}")]
     PinMismatch {
@@ -182,8 +188,8 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Backend { .. }
-            | Self::UnsupportedFormat { .. }
+            Self::Backend { source, .. } => class_of(source),
+            Self::UnsupportedFormat { .. }
             | Self::Local { .. }
             | Self::Internal(_)
             | Self::Interrupted
@@ -195,6 +201,7 @@ impl Error {
             | Self::Identity { .. }
             | Self::HostKeys { .. }
             | Self::UnknownHost { .. }
+            | Self::OtherRepository { .. }
             | Self::PinMismatch { .. } => ErrorClass::Refused,
             Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location { .. } => {
                 ErrorClass::Usage
@@ -219,6 +226,9 @@ impl Error {
             Self::Damaged { .. } | Self::Missing { .. } => {
                 "run `reprise verify --read-data` to see what else is hurt, and restore from another copy"
                     .to_owned()
+            }
+            Self::OtherRepository { .. } => {
+                "choose an empty location for the copy; a copy is not merged with anything".to_owned()
             }
             Self::NoMatchingIdentity { recipients, .. } => identity_hint(recipients),
             Self::Identity { .. } => {
@@ -248,6 +258,20 @@ impl Error {
                 String::new()
             }
         }
+    }
+}
+
+fn class_of(error: &BackendError) -> ErrorClass {
+    use crate::backend::Setup;
+    match error {
+        BackendError::PermissionDenied { .. } | BackendError::Locked { .. } => ErrorClass::Refused,
+        BackendError::Setup { problem, .. } => match problem {
+            Setup::NoCredentials | Setup::Credentials => ErrorClass::Refused,
+            Setup::NoBucket => ErrorClass::NotFound,
+            Setup::Option(_) => ErrorClass::Usage,
+            Setup::Region { .. } | Setup::Clock { .. } | Setup::Certificate => ErrorClass::Failed,
+        },
+        _ => ErrorClass::Failed,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Packs: segments one after the other, then a signed directory of them, then a 16-byte trailer.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendError, ObjectKey};
@@ -85,7 +86,7 @@ struct Directory {
 /// A pack being filled in memory.
 #[derive(Debug, Default)]
 pub(crate) struct PackBuilder {
-    parts: Vec<Vec<u8>>,
+    parts: Vec<Bytes>,
     segments: Vec<SegmentRecord>,
     size: u64,
 }
@@ -93,7 +94,7 @@ pub(crate) struct PackBuilder {
 /// A finished pack, ready to be stored.
 #[derive(Debug)]
 pub(crate) struct FinishedPack {
-    pub(crate) parts: Vec<Vec<u8>>,
+    pub(crate) parts: Vec<Bytes>,
     pub(crate) record: PackRecord,
 }
 
@@ -116,7 +117,7 @@ impl PackBuilder {
             chunks,
         });
         self.size += u64::from(length);
-        self.parts.push(stored);
+        self.parts.push(stored.into());
         Ok(())
     }
 
@@ -148,9 +149,9 @@ impl PackBuilder {
         let mut trailer = TRAILER_MAGIC.to_vec();
         trailer.extend_from_slice(format!("{length:08x}").as_bytes());
         let size = size + u64::from(length) + TRAILER_BYTES;
-        parts.push(sealed);
-        parts.push(trailer);
-        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        parts.push(sealed.into());
+        parts.push(trailer.into());
+        let slices: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
         let pack = ObjectId::of_parts(&slices);
         Ok(FinishedPack {
             parts,

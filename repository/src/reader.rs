@@ -13,6 +13,7 @@ use crate::pack::pack_key;
 use crate::repository::{Inner, Repository};
 use crate::segment::{self, SegmentRecord};
 use crate::snapshot::{Details, Snapshot, StreamRecord};
+use crate::stored::read_again;
 
 /// Decoded segments that a stream keeps: neighbouring chunks share them.
 const SEGMENTS_KEPT: usize = 3;
@@ -82,7 +83,11 @@ impl ContentReader {
             .ok_or_else(|| missing(id, needed_by))
     }
 
-    fn locations(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<Vec<Location>> {
+    pub(crate) fn locations(
+        &self,
+        id: &ChunkId,
+        needed_by: &dyn std::fmt::Display,
+    ) -> Result<Vec<Location>> {
         let (found, adopted) = {
             let guard = self.index.read().unwrap_or_else(PoisonError::into_inner);
             (guard.0.locations(id)?, guard.1)
@@ -197,6 +202,12 @@ fn missing(id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Error {
 }
 
 pub(crate) fn read_segment(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
+    read_again(inner.backend.as_ref(), || {
+        read_segment_once(inner, location)
+    })
+}
+
+fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
     let key = pack_key(&location.pack);
     let at = location.segment;
     let range = at.offset..at.offset + u64::from(at.length);

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::backend::{Backend, BackendError, LocalBackend, Location, ObjectKey};
+use crate::backend::{
+    AzureBackend, Backend, BackendError, LocalBackend, Location, ObjectKey, RemoteOptions,
+    S3Backend, Traffic,
+};
 use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts, Trust};
 use crate::crypt::{Identities, Recipients};
 use crate::envelope::{self, RecordKind};
@@ -15,9 +18,12 @@ use crate::host::{HostFolder, HostKeys};
 use crate::id::{ObjectId, RepositoryId};
 use crate::index::{Index, IndexCache, Unreadable, fragment_key, parse_fragment};
 use crate::pack::{DIRECTORY_BYTES_MAX, DirectoryReader, PackRecord, pack_key};
+use crate::parallel::in_parallel;
+use crate::roots::RootCache;
 use crate::secrets::Secrets;
 use crate::sign::{KnownSigner, Role, SignerId};
 use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
+use crate::stored::{put_verified, read_again};
 
 /// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
@@ -64,6 +70,7 @@ pub struct Repository {
 pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) config: Config,
+    pub(crate) config_hash: ObjectId,
     pub(crate) trust: Trust,
     pub(crate) secrets: Secrets,
     pub(crate) identities: Identities,
@@ -73,16 +80,32 @@ pub(crate) struct Inner {
     pub(crate) cache: Option<PathBuf>,
 }
 
-/// The backend of a location.
+/// The backend of a location. `options` are for destinations over a network.
 ///
 /// # Errors
-/// Never for now; later backends check their settings here.
-pub fn backend_at(location: &Location) -> Result<Arc<dyn Backend>> {
+/// [`Error::Backend`] when settings or credentials cannot be used.
+pub fn backend_at(location: &Location, options: &RemoteOptions) -> Result<Arc<dyn Backend>> {
+    let failed = |source| Error::Backend {
+        location: location.to_string(),
+        source,
+    };
     match location {
         Location::Local(path) => {
             let backend = LocalBackend::new(path);
             backend.remove_stale_unfinished();
             Ok(Arc::new(backend))
+        }
+        Location::S3 { bucket, prefix } => {
+            let backend = S3Backend::new(bucket, prefix, options.clone()).map_err(failed)?;
+            Ok(Arc::new(backend))
+        }
+        Location::Azure {
+            account,
+            container,
+            prefix,
+        } => {
+            let backend = AzureBackend::new(account, container, prefix, options.clone());
+            Ok(Arc::new(backend.map_err(failed)?))
         }
     }
 }
@@ -92,7 +115,8 @@ pub fn backend_at(location: &Location) -> Result<Arc<dyn Backend>> {
 /// # Errors
 /// When the backend cannot be asked.
 pub fn exists(backend: &dyn Backend) -> Result<bool> {
-    match backend.size(&config_key()) {
+    // Not by its size: a server that is only asked for a size does not say whether the bucket exists.
+    match backend.get(&config_key(), None) {
         Ok(_) => Ok(true),
         Err(BackendError::NotFound { .. }) => Ok(false),
         Err(source) => Err(Error::Backend {
@@ -102,11 +126,11 @@ pub fn exists(backend: &dyn Backend) -> Result<bool> {
     }
 }
 
-fn config_key() -> ObjectKey {
+pub(crate) fn config_key() -> ObjectKey {
     ObjectKey::trusted(CONFIG_KEY.to_owned())
 }
 
-fn keys_key(id: &ObjectId) -> ObjectKey {
+pub(crate) fn keys_key(id: &ObjectId) -> ObjectKey {
     ObjectKey::trusted(format!("keys/{id}"))
 }
 
@@ -150,15 +174,28 @@ impl Repository {
             .catalog_recipients()?
             .encrypt(&Secrets::random()?.to_json()?)?;
         config.keys = ObjectId::of(&secrets);
-        put_verified(backend, &keys_key(&config.keys), &[&secrets], &config.keys)?;
+        put_verified(
+            backend,
+            &keys_key(&config.keys),
+            &[secrets.into()],
+            &config.keys,
+        )?;
         let bytes = config.to_bytes()?;
-        match backend.put(&config_key(), &[&bytes]) {
+        match backend.put(&config_key(), &[bytes.clone().into()]) {
             Err(BackendError::AlreadyExists { .. }) => {
                 return Err(Error::RepositoryExists {
                     location: location.clone(),
                 });
             }
-            done => done.map_err(failed)?,
+            done => drop(done.map_err(failed)?),
+        }
+        // Where nobody refuses a second one, another host may have won; its repository is left alone.
+        if !backend.abilities().refuses_overwrite
+            && backend.get(&config_key(), None).map_err(failed)? != bytes
+        {
+            return Err(Error::RepositoryExists {
+                location: location.clone(),
+            });
         }
         host.forget_location(&location);
         host.check_pin(&location, &config.repository, ObjectId::of(&bytes))?;
@@ -172,37 +209,31 @@ impl Repository {
     /// [`Error::UnsupportedFormat`], [`Error::Damaged`], or what the backend says.
     pub fn open(backend: Arc<dyn Backend>, options: &OpenOptions) -> Result<Self> {
         let location = backend.location();
-        let bytes = match backend.get(&config_key(), None) {
-            Ok(bytes) => bytes,
-            Err(BackendError::NotFound { .. }) => return Err(Error::NoRepository { location }),
-            Err(source) => return Err(Error::Backend { location, source }),
-        };
-        let config = Config::parse(&bytes)?;
+        let (config, hash) = read_again(backend.as_ref(), || read_config(backend.as_ref()))?;
         options
             .host
-            .check_pin(&location, &config.repository, ObjectId::of(&bytes))?;
+            .check_pin(&location, &config.repository, hash)?;
         check_pinned_signers(&config, &options.pinned_signers, &location)?;
         let host = options.host.keys()?;
         let mut files = options.identity_files.clone();
         files.extend(host.iter().map(|keys| keys.identity_file.clone()));
         let identities = Identities::read(&files)?;
         let catalog_recipients = config.catalog_recipients()?;
-        let secrets = read_secrets(
-            backend.as_ref(),
-            &config,
-            &identities,
-            catalog_recipients.texts(),
-        )?;
+        let recipients = catalog_recipients.texts();
+        let secrets = read_again(backend.as_ref(), || {
+            read_secrets(backend.as_ref(), &config, &identities, recipients)
+        })?;
         let cache = options
             .cache
             .as_ref()
-            .map(|cache| cache.join(config.repository.as_str()));
+            .map(|cache| cache.join(cache_name(&config, &location)));
         Ok(Self {
             inner: Arc::new(Inner {
                 trust: config.trust(),
                 data_recipients: config.data_recipients()?,
                 backend,
                 config,
+                config_hash: hash,
                 secrets,
                 identities,
                 catalog_recipients,
@@ -216,6 +247,12 @@ impl Repository {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// What was sent and received so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.inner.backend.traffic()
     }
 
     /// Where it is, for people.
@@ -268,11 +305,32 @@ impl Repository {
     /// # Errors
     /// When roots cannot be listed at all.
     pub fn snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        let cached = !self.inner.backend.abilities().cheap_listing;
+        self.roots(&RootCache::new(
+            self.inner.cache.as_deref().filter(|_| cached),
+        ))
+    }
+
+    /// As [`Self::snapshots_lossy`], but every root is read from the storage, whatever the cache holds.
+    pub(crate) fn snapshots_anew(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        self.roots(&RootCache::new(None))
+    }
+
+    fn roots(&self, cache: &RootCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
-        for info in self.inner.list("snapshots")? {
-            match self.inner.read_root(&info.key) {
+        let keys: Vec<_> = self
+            .inner
+            .list("snapshots")?
+            .into_iter()
+            .map(|info| info.key)
+            .collect();
+        cache.forget_others(&keys);
+        let readers = self.inner.backend.abilities().parallel_reads;
+        let roots = in_parallel(readers, &keys, |key| self.inner.read_root(key, cache));
+        for (key, root) in keys.into_iter().zip(roots) {
+            match root {
                 Ok(snapshot) => snapshots.push(snapshot),
-                Err(error) => errors.push((info.key, error)),
+                Err(error) => errors.push((key, error)),
             }
         }
         snapshots.sort_by_key(|snapshot| (snapshot.root.data_time, snapshot.id));
@@ -339,10 +397,17 @@ impl Repository {
 
     /// The index, and the packs it does not list although they are stored: what an interrupted run left, or
     /// a lost fragment described. They are in the returned index too, ready to be used.
-    pub(crate) fn index_for_writing(&self) -> Result<(Index, Vec<PackRecord>)> {
+    ///
+    /// `noted` are packs that runs which died have noted; they are looked for where nothing is listed.
+    pub(crate) fn index_for_writing(
+        &self,
+        noted: &BTreeSet<ObjectId>,
+    ) -> Result<(Index, Vec<PackRecord>)> {
         let (mut index, unreadable) = self.inner.indexed()?;
         if unreadable.is_empty() && !self.inner.backend.abilities().cheap_listing {
-            return Ok((index, Vec::new()));
+            let adopted = self.inner.noted_packs(&index, noted)?;
+            index.add_packs(&adopted)?;
+            return Ok((index, adopted));
         }
         let adopted = self.adopt_unindexed(&mut index)?;
         Ok((index, adopted))
@@ -374,6 +439,12 @@ fn known_sources(snapshots: &[Snapshot]) -> String {
     )
 }
 
+/// Copies of a repository have the same identifier, but each has its own index and roots.
+fn cache_name(config: &Config, location: &str) -> String {
+    let place = ObjectId::of(location.as_bytes()).to_string();
+    format!("{}-{}", config.repository.as_str(), &place[..8])
+}
+
 fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) -> Result<()> {
     let unknown = config
         .signers
@@ -386,6 +457,16 @@ fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) ->
             pin_file: PathBuf::from("the policy's `signers:`"),
         }),
         _ => Ok(()),
+    }
+}
+
+/// The description of a repository, and the hash of its bytes.
+fn read_config(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+    let location = backend.location();
+    match backend.get(&config_key(), None) {
+        Ok(bytes) => Ok((Config::parse(&bytes)?, ObjectId::of(&bytes))),
+        Err(BackendError::NotFound { .. }) => Err(Error::NoRepository { location }),
+        Err(source) => Err(Error::Backend { location, source }),
     }
 }
 
@@ -418,44 +499,6 @@ fn read_secrets(
     Secrets::from_json(&json).map_err(|reason| Error::damaged(&key, reason))
 }
 
-/// Stores an object whose hash is `id`, and reads it back before anything relies on it.
-pub(crate) fn put_verified(
-    backend: &dyn Backend,
-    key: &ObjectKey,
-    parts: &[&[u8]],
-    id: &ObjectId,
-) -> Result<()> {
-    /// Read back in pieces, so that a pack is not in memory twice.
-    const PIECE: u64 = 4 << 20;
-    let failed = |source| Error::Backend {
-        location: backend.location(),
-        source,
-    };
-    backend.put(key, parts).map_err(failed)?;
-    let size: u64 = parts.iter().map(|part| part.len() as u64).sum();
-    let mut hasher = blake3::Hasher::new();
-    if backend.size(key).map_err(failed)? != size {
-        return Err(Error::damaged(
-            key,
-            "it has another size than what was just written",
-        ));
-    }
-    let mut position = 0;
-    while position < size {
-        let end = (position + PIECE).min(size);
-        hasher.update(&backend.get(key, Some(position..end)).map_err(failed)?);
-        position = end;
-    }
-    if ObjectId::from_bytes(*hasher.finalize().as_bytes()) == *id {
-        Ok(())
-    } else {
-        Err(Error::damaged(
-            key,
-            "it reads back other than it was just written: check the disk",
-        ))
-    }
-}
-
 impl Inner {
     pub(crate) fn failed(&self, source: BackendError) -> Error {
         Error::Backend {
@@ -470,26 +513,55 @@ impl Inner {
             .map_err(|source| self.failed(source))
     }
 
-    /// Reads an object whose name is the hash of its bytes.
-    pub(crate) fn get_named(&self, key: &ObjectKey) -> Result<Vec<u8>> {
-        let bytes = self
-            .backend
-            .get(key, None)
-            .map_err(|source| self.failed(source))?;
-        if key.name() == ObjectId::of(&bytes).to_string() {
-            Ok(bytes)
-        } else {
-            Err(Error::damaged(key, "its bytes do not have its name"))
-        }
+    /// The bytes of `reprise.json`, which are those that were opened.
+    pub(crate) fn config_bytes(&self) -> Result<Vec<u8>> {
+        read_again(self.backend.as_ref(), || {
+            let bytes = self
+                .backend
+                .get(&config_key(), None)
+                .map_err(|source| self.failed(source))?;
+            if ObjectId::of(&bytes) == self.config_hash {
+                Ok(bytes)
+            } else {
+                Err(Error::damaged(
+                    &config_key(),
+                    "it changed since it was opened",
+                ))
+            }
+        })
     }
 
-    pub(crate) fn read_root(&self, key: &ObjectKey) -> Result<Snapshot> {
+    /// Reads an object whose name is the hash of its bytes.
+    pub(crate) fn get_named(&self, key: &ObjectKey) -> Result<Vec<u8>> {
+        read_again(self.backend.as_ref(), || {
+            let bytes = self
+                .backend
+                .get(key, None)
+                .map_err(|source| self.failed(source))?;
+            if key.name() == ObjectId::of(&bytes).to_string() {
+                Ok(bytes)
+            } else {
+                Err(Error::damaged(key, "its bytes do not have its name"))
+            }
+        })
+    }
+
+    pub(crate) fn read_root(&self, key: &ObjectKey, roots: &RootCache) -> Result<Snapshot> {
         let id: ObjectId = key
             .name()
             .parse()
             .map_err(|_| Error::damaged(key, "its name is not an identifier"))?;
-        let bytes = self.get_named(key)?;
-        let verified = envelope::verify(RecordKind::Snapshot, &bytes, key, &self.trust)?;
+        let bytes = match roots.get(&id) {
+            Some(bytes) => bytes,
+            None => self.get_named(key)?,
+        };
+        let snapshot = self.parse_root(key, id, &bytes)?;
+        roots.keep(&id, &bytes);
+        Ok(snapshot)
+    }
+
+    fn parse_root(&self, key: &ObjectKey, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
+        let verified = envelope::verify(RecordKind::Snapshot, bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
         let root: SnapshotRoot = serde_json::from_slice(&json)
@@ -512,7 +584,12 @@ impl Inner {
             self.trust.repository(),
         )?;
         let id = ObjectId::of(&sealed);
-        put_verified(self.backend.as_ref(), &snapshot_key(&id), &[&sealed], &id)?;
+        put_verified(
+            self.backend.as_ref(),
+            &snapshot_key(&id),
+            &[sealed.into()],
+            &id,
+        )?;
         Ok(id)
     }
 
@@ -575,6 +652,28 @@ impl Inner {
         }
     }
 
+    /// Of some packs those that are stored, whole, and unknown to the index. Each is read: nobody may have
+    /// verified it when the run that stored it died.
+    fn noted_packs(&self, index: &Index, noted: &BTreeSet<ObjectId>) -> Result<Vec<PackRecord>> {
+        let known: std::collections::HashSet<_> = index.packs().map(|(id, _)| id).collect();
+        let mut found = Vec::new();
+        for id in noted.iter().filter(|id| !known.contains(id)) {
+            let read = self
+                .get_named(&pack_key(id))
+                .and_then(|bytes| self.directory_reader().read_whole(id, &bytes));
+            match read {
+                Ok(record) => found.push(record),
+                Err(Error::Backend {
+                    source: BackendError::NotFound { .. },
+                    ..
+                }) => {}
+                Err(error) if error.class() == ErrorClass::Failed => return Err(error),
+                Err(error) => tracing::warn!(pack = %id, %error, "a pack cannot be used"),
+            }
+        }
+        Ok(found)
+    }
+
     /// Packs that are stored but that the index does not know, with whatever is wrong with them.
     pub(crate) fn unindexed_packs(
         &self,
@@ -586,7 +685,10 @@ impl Inner {
         for info in self.list("packs")? {
             match info.key.name().parse::<ObjectId>() {
                 Ok(id) if known.contains(&id) => {}
-                Ok(id) if pack_key(&id) == info.key => found.push((info.key, reader.read(&id))),
+                Ok(id) if pack_key(&id) == info.key => {
+                    let record = read_again(self.backend.as_ref(), || reader.read(&id));
+                    found.push((info.key, record));
+                }
                 _ => {
                     let error = Error::damaged(&info.key, "its name is not that of a pack");
                     found.push((info.key, Err(error)));

@@ -16,6 +16,7 @@ use crate::reader::ContentReader;
 use crate::repository::{Inner, Repository};
 use crate::segment::{self, SegmentRecord};
 use crate::snapshot::{Snapshot, StreamRecord, snapshot_key};
+use crate::stored::read_again;
 use crate::text::RawText;
 
 /// At most this many hurt paths are listed for each snapshot; the rest is counted.
@@ -225,7 +226,7 @@ impl<'a> Verifier<'a> {
         if !chosen.is_empty() {
             return Ok(chosen.to_vec());
         }
-        let (snapshots, errors) = self.repository.snapshots_lossy()?;
+        let (snapshots, errors) = self.repository.snapshots_anew()?;
         for (key, error) in errors {
             self.report.findings.push(finding(key.as_str(), &error));
         }
@@ -535,7 +536,9 @@ fn read_packs(
         for _ in 0..readers {
             scope.spawn(|| {
                 while let Some((id, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = progress.check().and_then(|()| read_pack(inner, id, *size));
+                    let result = progress.check().and_then(|()| {
+                        read_again(inner.backend.as_ref(), || read_pack(inner, id, *size))
+                    });
                     let result = match result {
                         Ok(()) => Ok(()),
                         Err(error) if error.class() == ErrorClass::Damaged => {

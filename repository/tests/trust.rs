@@ -20,7 +20,7 @@ fn transplant(from: &World, to: &World, change: impl FnOnce(Vec<u8>) -> Vec<u8>)
     let key = from.keys("snapshots").remove(0);
     let bytes = change(from.storage.get(&key, None).unwrap());
     let key = ObjectKey::new(format!("snapshots/{}", ObjectId::of(&bytes))).unwrap();
-    to.storage.put(&key, &[&bytes]).unwrap();
+    to.storage.put(&key, &[bytes.clone().into()]).unwrap();
     key
 }
 
@@ -77,7 +77,7 @@ fn a_record_of_one_kind_cannot_stand_in_for_another() {
     let fragment = a.keys("index").remove(0);
     let bytes = a.storage.get(&fragment, None).unwrap();
     let key = ObjectKey::new(format!("snapshots/{}", fragment.name())).unwrap();
-    a.storage.put(&key, &[&bytes]).unwrap();
+    a.storage.put(&key, &[bytes.clone().into()]).unwrap();
     assert!(refusal(&a, &key).contains("another kind"));
     // Saying so in the header does not help: the kind is signed.
     let key = transplant(&a, &a, |_| {
@@ -139,7 +139,7 @@ fn a_forged_pack_is_never_deduplicated_against() {
     // A pack of another repository claims to hold whatever its directory says.
     let pack = b.keys("packs").remove(0);
     let bytes = b.storage.get(&pack, None).unwrap();
-    a.storage.put(&pack, &[&bytes]).unwrap();
+    a.storage.put(&pack, &[bytes.clone().into()]).unwrap();
     let files = tree(5, 100 << 10);
     let repository = a.repository();
     snapshot(&repository, "after", &files).unwrap();

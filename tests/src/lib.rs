@@ -1,3 +1,5 @@
 //! End-to-end tests of `reprise`: see `tests/`. They drive the real binary; `tests/run` builds it first.
 
 pub mod metadata;
+pub mod proxy;
+pub mod servers;

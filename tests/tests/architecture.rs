@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
             "reprise-snapshotters",
         ],
     ),
-    ("reprise-tests", &[]),
+    ("reprise-tests", &["reprise-repository"]),
 ];
 
 fn root() -> PathBuf {

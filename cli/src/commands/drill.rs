@@ -97,7 +97,8 @@ fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport
         // Without the identity: a snapshot must work with what the host has.
         let repository = sources::open_repository(context, described, &[])?;
         let job = sources::job_of(policy, source)?;
-        let committed = sources::take(context, &repository, sources::name_of(source), job)?;
+        let committed =
+            sources::take(context, &repository, sources::name_of(source), job)?.committed;
         for warning in &committed.warnings {
             output::note(&format!("warning: {warning}"));
         }

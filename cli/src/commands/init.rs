@@ -5,11 +5,21 @@ use serde_json::json;
 use crate::args::InitArgs;
 use crate::context::Context;
 use crate::creation::{self, Creation};
+use crate::destination::{self, Wishes};
 use crate::failure::{Exit, Failure};
 use crate::output;
+use crate::rights;
 
 pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
-    let backend = context.backend()?;
+    if let Some(kind) = args.print_policy {
+        let location = context.global.repository.is_some();
+        let location = location.then(|| context.location()).transpose()?;
+        output::line(rights::print(kind, args.print_role, location.as_ref())?.trim_end());
+        return Ok(Exit::Ok);
+    }
+    let location = context.location()?;
+    let probed = destination::probe(context, &location, &Wishes::default())?;
+    let backend = destination::writing(context, &location, &Wishes::default())?;
     let creation = Creation {
         recipients: &args.recipient,
         generate_identities: &args.generate_identity,
@@ -28,6 +38,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
             "writers": config.recipients.writers,
             "signers": config.signers,
             "generated_identities": files,
+            "destination": probed,
         }));
         return Ok(Exit::Ok);
     }
@@ -50,6 +61,9 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
             "signer {} ({}, writer and keeper)",
             signer.key, signer.name
         ));
+    }
+    if location.folder().is_none() {
+        output::line(&destination::line(&probed));
     }
     if !created.identities.is_empty() {
         output::line(

@@ -50,9 +50,9 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
             (name, Job::Command(source))
         }
     };
-    let repository = context.open()?;
-    let committed = sources::take(context, &repository, name, job)?;
-    Ok(sources::report(context, &committed, &repository))
+    let repository = context.open_to_write()?;
+    let taken = sources::take(context, &repository, name, job)?;
+    Ok(sources::report(context, &taken, &repository))
 }
 
 fn name(naming: Naming, default: impl FnOnce() -> String) -> Result<Name, Failure> {

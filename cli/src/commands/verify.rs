@@ -1,11 +1,12 @@
 //! `reprise verify`: is everything there and undamaged, and if not, what does it hurt?
 
 use reprise_policies::parse_percent;
-use reprise_repository::{Depth, Finding, Report, Share, VerifyOptions};
+use reprise_repository::{Depth, Finding, LockReport, Report, Share, VerifyOptions};
 use serde_json::json;
 
 use crate::args::VerifyArgs;
 use crate::context::{Context, now};
+use crate::destination::{self, Wishes};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::progress::Shown;
@@ -15,6 +16,7 @@ const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let depth = depth(args)?;
+    let probed = destination::probe_if_allowed(context, &context.location()?, &Wishes::default())?;
     let repository = context.open()?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
@@ -22,10 +24,22 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
     }
     let shown = Shown::start(context, "verify");
     let report = repository.verify(&VerifyOptions { depth, snapshots }, &shown.progress)?;
+    let locks = match probed {
+        Some(probed) if probed.locks.holds() => Some(repository.locks(now(), &shown.progress)?),
+        _ => None,
+    };
     drop(shown);
     if context.global.json {
-        output::json_line(&json!({"event": "verify", "report": report}));
+        output::json_line(&json!({
+            "event": "verify", "report": report, "destination": probed, "locks": locks,
+        }));
     } else {
+        if let Some(probed) = &probed {
+            context.note(&destination::line(probed));
+        }
+        if let Some(locks) = &locks {
+            context.note(&lock_line(locks));
+        }
         print(context, &report, depth);
     }
     Ok(if report.findings.is_empty() {
@@ -33,6 +47,19 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
     } else {
         Exit::Damaged
     })
+}
+
+/// What is known of the locks, in a line for people.
+fn lock_line(locks: &LockReport) -> String {
+    let first = locks.earliest.map_or_else(
+        || "none has an end".to_owned(),
+        |earliest| format!("the first lock ends {}", output::time(&earliest)),
+    );
+    format!(
+        "locks: {} of {} objects; {first}",
+        locks.objects - locks.unlocked - locks.failed.len() as u64,
+        locks.objects
+    )
 }
 
 fn depth(args: &VerifyArgs) -> Result<Depth, Failure> {

@@ -300,6 +300,100 @@ fn repositories_are_checked() {
 }
 
 #[test]
+fn what_a_repository_is_told_is_checked() {
+    for (told, expected) in [
+        (
+            "immutable_days: 0",
+            "3:39 expected a whole number from 1 to 36500, found `0`",
+        ),
+        (
+            "immutable_days: 36501",
+            "3:39 expected a whole number from 1 to 36500, found `36501`",
+        ),
+        (
+            "immutable_days: 30d",
+            "3:39 expected a whole number from 1 to 36500, found `30d`",
+        ),
+        (
+            "lock_mode: complience",
+            "3:34 `complience` is not a lock mode; the modes are `governance` and `compliance`",
+        ),
+        ("storage_class: ''", "3:38 the text is empty"),
+        (
+            "path_style: yes",
+            "3:35 expected `true` or `false`, found `yes`",
+        ),
+        (
+            "limit_upload: 0KB/s",
+            "3:37 `0KB/s` is zero; nothing would ever be done",
+        ),
+        (
+            "limit_download: fast",
+            "3:39 `fast` does not begin with a whole number; write for example `10MiB`",
+        ),
+        (
+            "retry_for: 15",
+            "3:34 `15` has no unit; write for example `26h`",
+        ),
+        ("failure_domain: [a]", "3:39 expected a text, found a list"),
+        (
+            "immutible_days: 3",
+            "3:23 unknown key `immutible_days` in a repository",
+        ),
+    ] {
+        let text = BASE.replace("url: ./repo", &format!("url: s3://b, {told}"));
+        assert_eq!(errors(&text), [expected], "{told}");
+    }
+}
+
+#[test]
+fn a_folder_cannot_promise_locks() {
+    let text = BASE.replace(
+        "./repo",
+        "./repo, immutable_days: 30, lock_mode: governance",
+    );
+    assert_eq!(
+        errors(&text),
+        ["3:23 a folder cannot lock what is stored in it"]
+    );
+    let text = BASE.replace("./repo", "file:///srv/x, immutable_days: 0");
+    assert_eq!(
+        errors(&text),
+        [
+            "3:30 a folder cannot lock what is stored in it",
+            "3:46 expected a whole number from 1 to 36500, found `0`",
+        ]
+    );
+}
+
+#[test]
+fn copies_go_from_one_repository_to_another() {
+    check(&[
+        (
+            "copies: {c: {from: main, to: main}}\n",
+            "6:30 `main` would be copied to itself",
+        ),
+        (
+            "copies: {c: {from: mian, to: main}}\n",
+            "6:20 there is no repository named `mian`",
+        ),
+        (
+            "copies: {c: {from: main, to: offsite}}\n",
+            "6:30 there is no repository named `offsite`",
+        ),
+        (
+            "copies: {c: {to: main}}\n",
+            "6:10 a copy needs the key `from`",
+        ),
+        (
+            "copies: {c: main}\n",
+            "6:13 expected a mapping, found a single value",
+        ),
+        ("copies: [c]\n", "6:9 expected a mapping, found a list"),
+    ]);
+}
+
+#[test]
 fn with_several_repositories_a_source_must_say_which() {
     let text = BASE.replace("  main: {url: ./repo}\n", "  a: {url: x}\n  b: {url: y}\n");
     assert_eq!(
@@ -438,6 +532,14 @@ fn suggestions_name_what_was_meant() {
         (
             "drills: {d: {source: etc, checks: [{path: a, kind: directry}]}}\n",
             "did you mean `directory`?",
+        ),
+        (
+            "copies: {c: {from: mian, to: main}}\n",
+            "did you mean `main`?",
+        ),
+        (
+            "copies: {c: {from: main, to: s3}}\n",
+            "this policy defines `main`",
         ),
         (
             "  a: {command: {run: [x], env: {API_TOKEN: abc}}}\n",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{BASE, parse};
-use crate::{Expectation, IdentityRef, PolicySet, SecretRef, SourceKind};
+use crate::{Expectation, IdentityRef, LockMode, PolicySet, SecretRef, SourceKind};
 
 #[test]
 fn defaults_are_what_the_manual_says() {
@@ -88,6 +88,74 @@ drills:
     assert_eq!(
         expectations[2..],
         [&Expectation::Mode(0o640), &Expectation::SizeAtLeast(1024)]
+    );
+}
+
+#[test]
+fn what_a_repository_is_told_arrives() {
+    let text = "\
+version: 1
+repositories:
+  main:
+    url: s3://b/p
+    immutable_days: 30
+    lock_mode: governance
+    storage_class: STANDARD_IA
+    path_style: true
+    limit_upload: 10MiB/s
+    limit_download: 1KB
+    retry_for: 15m
+    failure_domain: paris, the left bank
+  plain: {url: azure://a/c, immutable_days: 36500, path_style: false}
+sources:
+  etc: {volume: {path: /etc}, repositories: [main, plain]}
+";
+    let set = parse(text).unwrap();
+    let main = &set.policies()[0].repositories["main"];
+    assert_eq!(main.immutable_days, Some(30));
+    assert_eq!(main.lock_mode, LockMode::Governance);
+    assert_eq!(main.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert_eq!(main.path_style, Some(true));
+    assert_eq!(main.limit_upload, Some(10_485_760));
+    assert_eq!(main.limit_download, Some(1000));
+    assert_eq!(main.retry_for, Some(Duration::from_secs(900)));
+    assert_eq!(main.failure_domain.as_deref(), Some("paris, the left bank"));
+    let plain = &set.policies()[0].repositories["plain"];
+    assert_eq!(plain.immutable_days, Some(36_500));
+    assert_eq!(plain.lock_mode, LockMode::Compliance);
+    assert_eq!(plain.path_style, Some(false));
+    assert_eq!(plain.limit_upload.or(plain.limit_download), None);
+    assert_eq!(plain.retry_for, None);
+}
+
+#[test]
+fn copies_are_found_in_all_policies() {
+    let text = "\
+version: 1
+repositories: {main: {url: ./a}, offsite: {url: s3://b}}
+copies: {nightly: {from: main, to: offsite}}
+sources: {etc: {volume: {path: /etc}, repositories: [main]}}
+";
+    let set = PolicySet::parse([
+        (Path::new("/p/one.yaml"), text),
+        (Path::new("/p/two.yaml"), text),
+        (Path::new("/p/without.yaml"), BASE),
+    ])
+    .unwrap();
+    let shown: Vec<_> = set
+        .copies()
+        .map(|(policy, copy)| format!("{}/{}: {} {}", policy.name, copy.name, copy.from, copy.to))
+        .collect();
+    assert_eq!(
+        shown,
+        ["one/nightly: main offsite", "two/nightly: main offsite"]
+    );
+    let chosen = |name: &str| set.select_copies(&[name.to_owned()]);
+    assert_eq!(chosen("two/nightly").unwrap()[0].0.name, "two");
+    assert!(chosen("without").unwrap().is_empty());
+    assert_eq!(
+        chosen("nigtly").unwrap_err().to_string(),
+        "there is no policy or copy named `nigtly`; there is `one/nightly` and `two/nightly`"
     );
 }
 

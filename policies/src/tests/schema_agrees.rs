@@ -19,13 +19,16 @@ fn full() -> Value {
         "repositories": {"main": {
             "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
             "create": {"generate_identities": ["a"], "single_recipient": false},
-        }},
+            "immutable_days": 30, "lock_mode": "governance", "storage_class": "STANDARD_IA", "path_style": true,
+            "limit_upload": "10MiB/s", "limit_download": 1000, "retry_for": "15m", "failure_domain": "paris",
+        }, "offsite": {"url": "azure://a/c/p"}},
         "sources": {
             "a": {"volume": {"path": "p", "exclude": ["x/"], "exclude_files": ["f"], "one_file_system": true},
                 "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
-            "b": {"tfstate": {"path": "p"}, "retention": all_rules},
-            "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}},
+            "b": {"tfstate": {"path": "p"}, "repositories": ["main"], "retention": all_rules},
+            "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
         },
+        "copies": {"c": {"from": "main", "to": "offsite"}},
         "retention": {"r": all_rules},
         "drills": {"d": {
             "source": "a", "repository": "main", "snapshot_first": true, "identity": "file:k",
@@ -138,6 +141,36 @@ fn the_schema_accepts_the_full_policy_and_the_example() {
     let text = std::fs::read_to_string(example()).unwrap();
     let document = document::parse(&text).unwrap();
     valid(&crate::schema(), &to_json(&document.root)).unwrap();
+}
+
+#[test]
+fn the_schema_and_the_decoder_take_the_same_values_of_a_repository() {
+    for (key, value, good) in [
+        ("immutable_days", json!(1), true),
+        ("immutable_days", json!(36_500), true),
+        ("immutable_days", json!(0), false),
+        ("immutable_days", json!(36_501), false),
+        ("immutable_days", json!(1.5), false),
+        ("lock_mode", json!("compliance"), true),
+        ("lock_mode", json!("Compliance"), false),
+        ("path_style", json!("true"), false),
+        ("limit_upload", json!("10 MiB/s"), true),
+        ("limit_upload", json!("010kb"), true),
+        ("limit_upload", json!(1), true),
+        ("limit_upload", json!(0), false),
+        ("limit_upload", json!("0MiB"), false),
+        ("limit_upload", json!("10M"), false),
+        ("limit_upload", json!("10IB"), false),
+        ("limit_upload", json!("10MiB/h"), false),
+        ("retry_for", json!("90"), false),
+        ("failure_domain", json!(""), false),
+    ] {
+        let mut policy = full();
+        policy["repositories"]["main"][key] = value.clone();
+        let read = parse(&policy.to_string()).is_ok();
+        let schema = valid(&crate::schema(), &policy).is_ok();
+        assert_eq!((read, schema), (good, good), "{key}: {value}");
+    }
 }
 
 #[test]
@@ -266,6 +299,9 @@ fn valid(schema: &Value, value: &Value) -> Result<(), String> {
             return fail("type");
         }
     }
+    if !within_bounds(schema, value) {
+        return fail("bounds");
+    }
     if let (Some(pattern), Some(text)) = (schema.get("pattern"), value.as_str())
         && !Regex::new(pattern.as_str().unwrap())
             .unwrap()
@@ -297,6 +333,18 @@ fn valid(schema: &Value, value: &Value) -> Result<(), String> {
         valid(&schema["items"], item)?;
     }
     valid_members(schema, value)
+}
+
+fn within_bounds(schema: &Value, value: &Value) -> bool {
+    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let length = value.as_str().map_or(0, |text| text.chars().count());
+    let long_enough =
+        !value.is_string() || bound("minLength").is_none_or(|min| length as f64 >= min);
+    let in_range = value.as_f64().is_none_or(|number| {
+        bound("minimum").is_none_or(|min| number >= min)
+            && bound("maximum").is_none_or(|max| number <= max)
+    });
+    long_enough && in_range
 }
 
 fn valid_members(schema: &Value, value: &Value) -> Result<(), String> {

@@ -2,6 +2,24 @@
 
 use super::parse;
 
+/// `line:column message` for each warning, without those that ask for retention and drills.
+fn warnings(text: &str) -> Vec<String> {
+    let set = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    set.warnings()
+        .iter()
+        .map(|warning| warning.details())
+        .map(|details| format!("{}:{} {}", details.line, details.column, details.message))
+        .filter(|shown| !shown.contains("retention") && !shown.contains("no drill"))
+        .collect()
+}
+
+/// What is said when one source is stored in the first of these repositories, and copied as told.
+fn with_repositories(repositories: &str, stored: &str, copies: &str) -> Vec<String> {
+    warnings(&format!(
+        "version: 1\nrepositories:\n{repositories}sources:\n  etc: {{volume: {{path: /etc}}, repositories: [{stored}]}}\ncopies: {{{copies}}}\n"
+    ))
+}
+
 #[test]
 fn unwise_policies_are_warned_about() {
     let text = "\
@@ -46,4 +64,124 @@ drills:
         first.starts_with("/policies/test.yaml:5:5: warning: this identity lies"),
         "{first}"
     );
+}
+
+#[test]
+fn keys_that_do_nothing_where_they_stand_are_named() {
+    for (repository, expected) in [
+        (
+            "url: ./a, lock_mode: governance, storage_class: GLACIER, path_style: true",
+            vec![
+                "3:17 `lock_mode` has no effect on a folder",
+                "3:40 `storage_class` has no effect on a folder",
+                "3:64 `path_style` has no effect on a folder",
+            ],
+        ),
+        (
+            "url: azure://a/c, path_style: false",
+            vec!["3:25 `path_style` has no effect on Azure"],
+        ),
+        (
+            "url: s3://b, lock_mode: compliance, path_style: true",
+            vec!["3:20 `lock_mode` has no effect without `immutable_days`"],
+        ),
+        (
+            "url: azure://a/c, lock_mode: compliance, immutable_days: 7, storage_class: Cool",
+            vec![],
+        ),
+        (
+            "url: ./a, limit_upload: 1MiB, limit_download: 1MiB, retry_for: 1m, failure_domain: x",
+            vec![],
+        ),
+    ] {
+        let found = with_repositories(&format!("  m: {{{repository}}}\n"), "m", "");
+        assert_eq!(found, expected, "{repository}");
+    }
+}
+
+#[test]
+fn archives_that_cannot_be_read_at_once_are_warned_about() {
+    let said = |class: &str| {
+        let repository = format!("  m: {{url: s3://b, storage_class: {class}}}\n");
+        with_repositories(&repository, "m", "")
+    };
+    for class in ["GLACIER", "DEEP_ARCHIVE", "Archive", "glacier"] {
+        let expected = format!(
+            "3:20 packs in `{class}` cannot be read at once, so restore, verify and drills would fail"
+        );
+        assert_eq!(said(class), [expected]);
+    }
+    for class in ["STANDARD_IA", "GLACIER_IR", "Cold"] {
+        assert!(said(class).is_empty(), "{class}");
+    }
+}
+
+#[test]
+fn a_target_of_a_copy_is_used_but_not_stored_in() {
+    let both = "  a: {url: ./a}\n  b: {url: s3://b}\n";
+    let copy = "c: {from: a, to: b}";
+    assert!(with_repositories(both, "a", copy).is_empty());
+    assert_eq!(
+        with_repositories(both, "a", ""),
+        ["4:3 no source is stored in the repository `b`"]
+    );
+    assert_eq!(
+        with_repositories(both, "a, b", copy),
+        ["7:23 the target of this copy is also stored in directly, by `etc`"]
+    );
+}
+
+#[test]
+fn copies_that_would_be_lost_together_are_warned_about() {
+    let folders = "  a: {url: ./a}\n  b: {url: ./b}\n";
+    let chain = "x: {from: a, to: b}, y: {from: b, to: c}";
+    let circle = "x: {from: a, to: b}, y: {from: b, to: a}";
+    for (repositories, stored, copies, domain) in [
+        (folders, "a, b", "", Some("this host")),
+        (folders, "a", "x: {from: a, to: b}", Some("this host")),
+        (
+            "  a: {url: s3://k/a}\n  b: {url: s3://k/b}\n",
+            "a, b",
+            "",
+            Some("the bucket `k`"),
+        ),
+        (
+            "  a: {url: azure://k/a}\n  b: {url: azure://k/b}\n  c: {url: azure://k/c}\n",
+            "a",
+            chain,
+            Some("the storage account `k`"),
+        ),
+        (
+            "  a: {url: ./a, failure_domain: paris}\n  b: {url: s3://b, failure_domain: paris}\n",
+            "a, b",
+            "",
+            Some("`paris`"),
+        ),
+        // One place is not several copies.
+        ("  a: {url: ./a}\n", "a", "", None),
+        // A circle comes to an end, and its first repository is stored in directly as well.
+        ("  a: {url: ./a}\n  b: {url: s3://b}\n", "a", circle, None),
+        // The last of a chain of copies counts.
+        (
+            "  a: {url: ./a}\n  b: {url: ./b}\n  c: {url: s3://c}\n",
+            "a",
+            chain,
+            None,
+        ),
+        ("  a: {url: s3://a}\n  b: {url: s3://b}\n", "a, b", "", None),
+        (
+            "  a: {url: ./a}\n  b: {url: /mnt/other, failure_domain: the other host}\n",
+            "a, b",
+            "",
+            None,
+        ),
+    ] {
+        let mut found = with_repositories(repositories, stored, copies);
+        found.retain(|shown| shown.contains("failure domain"));
+        let line = 4 + repositories.lines().count();
+        let expected = domain.map(|domain| {
+            format!("{line}:3 all copies of `etc` share one failure domain ({domain})")
+        });
+        assert_eq!(found, Vec::from_iter(expected), "{repositories}{copies}");
+    }
 }

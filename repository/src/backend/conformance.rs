@@ -1,8 +1,10 @@
-//! The suite that every backend passes: one call per backend, no forks, differences only by [`Abilities`].
+//! The suite that every backend passes: one call per backend, no forks, differences only by its abilities.
 
 use std::any::Any;
 
-use super::{Backend, BackendError, ObjectKey};
+use bytes::Bytes;
+
+use super::{Backend, BackendError, BackendResult, ObjectKey, Stored};
 
 /// Makes an empty backend, and something that keeps its storage alive until dropped.
 pub type Factory<'a> = &'a dyn Fn() -> (Box<dyn Backend>, Box<dyn Any>);
@@ -12,7 +14,7 @@ pub type Factory<'a> = &'a dyn Fn() -> (Box<dyn Backend>, Box<dyn Any>);
 /// # Panics
 /// When the backend breaks its contract.
 pub fn check(factory: Factory<'_>) {
-    let checks: [fn(&dyn Backend); 9] = [
+    let checks: [fn(&dyn Backend); 12] = [
         what_is_put_comes_back,
         parts_are_joined,
         an_empty_object_is_an_object,
@@ -22,6 +24,9 @@ pub fn check(factory: Factory<'_>) {
         other_bytes_are_refused_where_promised,
         listings_are_complete_and_local,
         concurrent_puts_of_one_key_leave_one_whole_object,
+        an_object_of_many_parts_is_whole,
+        what_is_deleted_is_gone,
+        a_probe_agrees_with_what_is_promised,
     ];
     for check in checks {
         let (backend, _keep_alive) = factory();
@@ -33,16 +38,24 @@ fn key(text: &str) -> ObjectKey {
     ObjectKey::trusted(text.to_owned())
 }
 
+fn put(backend: &dyn Backend, name: &str, parts: &[&[u8]]) -> BackendResult<Stored> {
+    let parts: Vec<Bytes> = parts
+        .iter()
+        .map(|part| Bytes::copy_from_slice(part))
+        .collect();
+    backend.put(&key(name), &parts)
+}
+
 #[expect(clippy::panic, reason = "a conformance suite reports by panicking")]
 fn must<T>(result: Result<T, BackendError>, what: &str) -> T {
-    result.unwrap_or_else(|error| panic!("{what}: {error}"))
+    result.unwrap_or_else(|error| panic!("{what}: {error}: {error:?}"))
 }
 
 fn what_is_put_comes_back(backend: &dyn Backend) {
     let bytes: Vec<u8> = (0..3_000_000_u32)
         .map(|n| n.to_le_bytes()[n as usize % 4])
         .collect();
-    must(backend.put(&key("packs/00/a"), &[&bytes]), "put");
+    must(put(backend, "packs/00/a", &[&bytes]), "put");
     assert_eq!(must(backend.get(&key("packs/00/a"), None), "get"), bytes);
     assert_eq!(
         must(backend.size(&key("packs/00/a")), "size"),
@@ -51,18 +64,18 @@ fn what_is_put_comes_back(backend: &dyn Backend) {
 }
 
 fn parts_are_joined(backend: &dyn Backend) {
-    must(backend.put(&key("index/a"), &[b"one", b"", b"two"]), "put");
+    must(put(backend, "index/a", &[b"one", b"", b"two"]), "put");
     assert_eq!(must(backend.get(&key("index/a"), None), "get"), b"onetwo");
 }
 
 fn an_empty_object_is_an_object(backend: &dyn Backend) {
-    must(backend.put(&key("index/empty"), &[]), "put");
+    must(put(backend, "index/empty", &[]), "put");
     assert_eq!(must(backend.get(&key("index/empty"), None), "get"), b"");
     assert_eq!(must(backend.list("index"), "list").len(), 1);
 }
 
 fn ranges_are_exact(backend: &dyn Backend) {
-    must(backend.put(&key("packs/a"), &[b"0123456789"]), "put");
+    must(put(backend, "packs/a", &[b"0123456789"]), "put");
     for (range, expected) in [
         (0..10, "0123456789"),
         (3..7, "3456"),
@@ -99,7 +112,7 @@ fn what_is_absent_is_not_found(backend: &dyn Backend) {
 
 fn the_same_bytes_may_be_put_again(backend: &dyn Backend) {
     for _ in 0..2 {
-        must(backend.put(&key("index/twice"), &[b"same"]), "put");
+        must(put(backend, "index/twice", &[b"same"]), "put");
     }
     assert_eq!(must(backend.list("index"), "list").len(), 1);
 }
@@ -108,9 +121,9 @@ fn other_bytes_are_refused_where_promised(backend: &dyn Backend) {
     if !backend.abilities().refuses_overwrite {
         return;
     }
-    must(backend.put(&key("index/once"), &[b"first"]), "put");
+    must(put(backend, "index/once", &[b"first"]), "put");
     for other in [b"other".as_slice(), b"first and more", b"fir", b""] {
-        let error = backend.put(&key("index/once"), &[other]).err();
+        let error = put(backend, "index/once", &[other]).err();
         assert!(
             matches!(error, Some(BackendError::AlreadyExists { .. })),
             "{error:?}"
@@ -123,11 +136,11 @@ fn listings_are_complete_and_local(backend: &dyn Backend) {
     let mut expected = Vec::new();
     for n in 0..300 {
         let name = format!("packs/{:02x}/{n}", n % 7);
-        must(backend.put(&key(&name), &[name.as_bytes()]), "put");
+        must(put(backend, &name, &[name.as_bytes()]), "put");
         expected.push((name.clone(), name.len() as u64));
     }
-    must(backend.put(&key("packsmore/x"), &[b"x"]), "put");
-    must(backend.put(&key("reprise.json"), &[b"x"]), "put");
+    must(put(backend, "packsmore/x", &[b"x"]), "put");
+    must(put(backend, "reprise.json", &[b"x"]), "put");
     let listing = must(backend.list("packs"), "list");
     let mut found: Vec<_> = listing
         .into_iter()
@@ -143,7 +156,7 @@ fn concurrent_puts_of_one_key_leave_one_whole_object(backend: &dyn Backend) {
     let stored = std::thread::scope(|scope| {
         let puts: Vec<_> = contents
             .iter()
-            .map(|bytes| scope.spawn(|| backend.put(&key("index/raced"), &[bytes]).is_ok()))
+            .map(|bytes| scope.spawn(|| put(backend, "index/raced", &[bytes]).is_ok()))
             .collect();
         puts.into_iter()
             .filter_map(|put| put.join().ok())
@@ -159,4 +172,46 @@ fn concurrent_puts_of_one_key_leave_one_whole_object(backend: &dyn Backend) {
         contents.contains(&bytes),
         "the object is one of those put, and whole"
     );
+}
+
+/// Larger than what any backend sends in one request.
+fn an_object_of_many_parts_is_whole(backend: &dyn Backend) {
+    let part: Vec<u8> = (0..7_000_000_u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+        .collect();
+    let parts = [part.as_slice(), b"", &part, &part, b"odd", &part, &part];
+    must(put(backend, "packs/ff/large", &parts), "put");
+    let whole = parts.concat();
+    let length = whole.len() as u64;
+    assert_eq!(must(backend.size(&key("packs/ff/large")), "size"), length);
+    let got = must(backend.get(&key("packs/ff/large"), None), "get");
+    assert!(got == whole, "the parts are joined in order");
+    // A repeated put of the same bytes changes nothing, in however many requests.
+    must(put(backend, "packs/ff/large", &parts), "put again");
+    assert_eq!(must(backend.list("packs"), "list").len(), 1);
+}
+
+fn what_is_deleted_is_gone(backend: &dyn Backend) {
+    must(put(backend, "index/gone", &[b"x"]), "put");
+    must(put(backend, "index/gone0", &[b"x"]), "put");
+    for _ in 0..2 {
+        must(backend.delete(&key("index/gone")), "delete");
+    }
+    let error = backend.get(&key("index/gone"), None).err();
+    assert!(
+        matches!(error, Some(BackendError::NotFound { .. })),
+        "{error:?}"
+    );
+    let left = must(backend.list("index"), "list");
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+fn a_probe_agrees_with_what_is_promised(backend: &dyn Backend) {
+    let probed = must(backend.probe(), "probe");
+    assert_eq!(
+        backend.abilities().refuses_overwrite,
+        probed.conditional_create.holds(),
+        "{probed:?}"
+    );
+    assert_eq!(must(backend.list("packs"), "list"), []);
 }

@@ -3,7 +3,12 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Probed, Stored, Traffic,
+};
 
 /// What happens from the chosen operation on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +61,7 @@ fn crashed(key: &str) -> BackendError {
     BackendError::Io {
         operation: "reach",
         key: key.to_owned(),
-        source: std::io::Error::other("injected crash"),
+        source: "injected crash".into(),
     }
 }
 
@@ -70,13 +75,13 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.inner.abilities()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
         match (self.next(), self.fault) {
             (None, _) => self.inner.put(key, parts),
             (Some(_), Fault::DiskFull) => Err(BackendError::NoSpace {
                 operation: "write",
                 key: key.to_string(),
-                source: std::io::ErrorKind::StorageFull.into(),
+                source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
             }),
             (Some(true), Fault::CrashAfter) => {
                 self.inner.put(key, parts)?;
@@ -108,5 +113,37 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         } else {
             self.inner.list(folder)
         }
+    }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        if self.read_fails() {
+            Err(crashed(key.as_str()))
+        } else {
+            self.inner.delete(key)
+        }
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        if self.read_fails() {
+            Err(crashed(key.as_str()))
+        } else {
+            self.inner.locked_until(key)
+        }
+    }
+
+    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
+        if self.read_fails() {
+            Err(crashed(key.as_str()))
+        } else {
+            self.inner.lock_until(key, until)
+        }
+    }
+
+    fn probe(&self) -> BackendResult<Probed> {
+        self.inner.probe()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.inner.traffic()
     }
 }

@@ -8,7 +8,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+    Traffic,
+};
 
 /// The folder for unfinished files; it is not part of the format and may be emptied when nothing runs.
 const UNFINISHED: &str = "tmp";
@@ -61,7 +67,7 @@ impl LocalBackend {
         }
     }
 
-    fn write_unfinished(&self, parts: &[&[u8]]) -> std::io::Result<PathBuf> {
+    fn write_unfinished(&self, parts: &[Bytes]) -> std::io::Result<PathBuf> {
         let folder = self.root.join(UNFINISHED);
         create_dir_durably(&folder)?;
         let mut name = [0; 16];
@@ -87,11 +93,11 @@ impl LocalBackend {
         }
     }
 
-    fn same_bytes(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<bool> {
+    fn same_bytes(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<bool> {
         let stored = self.get(key, None)?;
         let mut rest = stored.as_slice();
         for part in parts {
-            match rest.strip_prefix(*part) {
+            match rest.strip_prefix(part.as_ref()) {
                 Some(after) => rest = after,
                 None => return Ok(false),
             }
@@ -109,23 +115,26 @@ impl Backend for LocalBackend {
         Abilities {
             refuses_overwrite: true,
             cheap_listing: true,
-            parallel_requests: 4,
+            parallel_reads: 4,
+            parallel_puts: 2,
+            reads_may_be_garbled: false,
+            locks: false,
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
         let fail = |source| BackendError::from_io("write", key.as_str(), source);
         let path = self.path(key);
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         create_dir_durably(&folder).map_err(fail)?;
         let unfinished = self.write_unfinished(parts).map_err(fail)?;
         match publish(&unfinished, &path) {
-            Ok(()) => sync_dir(&folder).map_err(fail),
+            Ok(()) => sync_dir(&folder).map_err(fail).map(|()| Stored::Unchecked),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_quietly(&unfinished);
                 if self.same_bytes(key, parts)? {
                     // Whoever wrote it may not have reached its own sync yet.
-                    sync_dir(&folder).map_err(fail)
+                    sync_dir(&folder).map_err(fail).map(|()| Stored::Unchecked)
                 } else {
                     Err(BackendError::AlreadyExists {
                         key: key.to_string(),
@@ -207,6 +216,42 @@ impl Backend for LocalBackend {
         }
         Ok(found)
     }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        let fail = |source| BackendError::from_io("delete", key.as_str(), source);
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Ok(()) => sync_dir(path.parent().unwrap_or(&self.root)).map_err(fail),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        self.size(key).map(|_| None)
+    }
+
+    fn lock_until(&self, key: &ObjectKey, _: DateTime<Utc>) -> BackendResult<()> {
+        Err(BackendError::Rejected {
+            operation: "lock",
+            key: key.to_string(),
+            source: "a folder cannot lock its files".into(),
+        })
+    }
+
+    /// The file system is asked by the system's own rules, which `put` relies on; nothing needs to be tried.
+    fn probe(&self) -> BackendResult<Probed> {
+        Ok(Probed {
+            conditional_create: Found::Yes,
+            checks_uploads: Found::No,
+            versions: Found::No,
+            locks: Found::No,
+        })
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
 }
 
 /// Gives a finished file its name, never replacing another one.
@@ -271,7 +316,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let backend = LocalBackend::new(folder.path());
         backend
-            .put(&ObjectKey::new("index/ab").unwrap(), &[b"x"])
+            .put(&ObjectKey::new("index/ab").unwrap(), &[Bytes::from("x")])
             .unwrap();
         fs::write(folder.path().join("index/.nfs0001"), b"x").unwrap();
         fs::write(folder.path().join("index/README~"), b"x").unwrap();
@@ -284,8 +329,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let backend = LocalBackend::new(folder.path());
         let key = ObjectKey::new("index/ab").unwrap();
-        backend.put(&key, &[b"first"]).unwrap();
-        let error = backend.put(&key, &[b"second"]).unwrap_err();
+        backend.put(&key, &[Bytes::from("first")]).unwrap();
+        let error = backend.put(&key, &[Bytes::from("second")]).unwrap_err();
         assert!(
             matches!(error, BackendError::AlreadyExists { .. }),
             "{error}"

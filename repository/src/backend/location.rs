@@ -1,7 +1,7 @@
 //! Repository locations: parsing what `-r/--repository` takes.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
@@ -10,13 +10,29 @@ use crate::error::Error;
 pub enum Location {
     /// A folder of a local or mounted file system.
     Local(PathBuf),
+    /// A bucket, or a prefix in it.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix without slashes around it; may be empty.
+        prefix: String,
+    },
+    /// A container of Azure Blob Storage, or a prefix in it.
+    Azure {
+        /// The storage account.
+        account: String,
+        /// The container.
+        container: String,
+        /// The prefix without slashes around it; may be empty.
+        prefix: String,
+    },
 }
 
 impl Location {
-    /// Understands a plain path or `file:///path`.
+    /// Understands a plain path, `file:///path`, `s3://bucket/prefix` and `azure://account/container/prefix`.
     ///
     /// # Errors
-    /// [`Error::Location`] for other schemes and relative or remote `file:` URLs.
+    /// [`Error::Location`] for other schemes, missing parts, and relative or remote `file:` URLs.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let fail = |reason: &str| {
             Err(Error::Location {
@@ -33,19 +49,76 @@ impl Location {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(Self::Local(PathBuf::from(text)));
         };
+        let authority = rest.split('/').next().unwrap_or_default();
+        if matches!(scheme, "s3" | "azure") && authority.contains('@') {
+            return fail("credentials do not belong into it: they come from the environment");
+        }
+        if matches!(scheme, "s3" | "azure") && rest.contains(['?', '#']) {
+            return fail("it ends at its path: `?` and `#` have no meaning in it");
+        }
         match scheme {
             "file" if rest.starts_with('/') => Ok(Self::Local(PathBuf::from(rest))),
             "file" => fail("a file URL has three slashes before an absolute path: file:///path"),
-            "s3" | "azure" => fail("this version stores on local or mounted file systems only"),
+            "s3" => match split(rest) {
+                ("", _) => fail("the bucket is missing"),
+                (bucket, prefix) => Ok(Self::S3 {
+                    bucket: bucket.to_owned(),
+                    prefix: prefix.to_owned(),
+                }),
+            },
+            "azure" => {
+                let (account, rest) = split(rest);
+                let (container, prefix) = split(rest);
+                if account.is_empty() || container.is_empty() {
+                    return fail("the storage account or the container is missing");
+                }
+                Ok(Self::Azure {
+                    account: account.to_owned(),
+                    container: container.to_owned(),
+                    prefix: prefix.to_owned(),
+                })
+            }
             _ => fail("its scheme is not known"),
+        }
+    }
+
+    /// The folder, when it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::S3 { .. } | Self::Azure { .. } => None,
         }
     }
 }
 
+/// The part before the first slash, and the rest without slashes around it.
+fn split(text: &str) -> (&str, &str) {
+    let (first, rest) = text.split_once('/').unwrap_or((text, ""));
+    (first, rest.trim_matches('/'))
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(path) => write!(f, "{}", path.display()),
+        let prefix = match self {
+            Self::Local(path) => return write!(f, "{}", path.display()),
+            Self::S3 { bucket, prefix } => {
+                write!(f, "s3://{bucket}")?;
+                prefix
+            }
+            Self::Azure {
+                account,
+                container,
+                prefix,
+            } => {
+                write!(f, "azure://{account}/{container}")?;
+                prefix
+            }
+        };
+        if prefix.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{prefix}")
         }
     }
 }
@@ -83,13 +156,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_local_is_refused_with_a_reason() {
+    fn buckets_and_containers_are_shown_in_one_form() {
+        for (text, shown) in [
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("s3://b/p/q/", "s3://b/p/q"),
+            ("azure://a/c", "azure://a/c"),
+            ("azure://a/c/p", "azure://a/c/p"),
+        ] {
+            assert_eq!(Location::parse(text).unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_names_no_place_is_refused_with_a_reason() {
         for text in [
             "",
             "file://host/x",
             "file://x",
-            "s3://b/p",
-            "azure://a/c",
+            "s3://",
+            "s3:///p",
+            "s3://b?x=1",
+            "s3://k:s@b",
+            "azure://a",
+            "azure://a/",
             "ftp://x/y",
         ] {
             assert!(Location::parse(text).is_err(), "{text:?}");

@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+    Traffic,
+};
 
 /// A backend whose clones share their objects, so that a "crashed" client's storage can be opened again.
 #[derive(Debug, Clone, Default)]
@@ -42,20 +48,23 @@ impl Backend for MemoryBackend {
         Abilities {
             refuses_overwrite: true,
             cheap_listing: true,
-            parallel_requests: 4,
+            parallel_reads: 4,
+            parallel_puts: 2,
+            reads_may_be_garbled: false,
+            locks: false,
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
         let bytes = parts.concat();
         self.tamper(|objects| match objects.get(key) {
-            Some(stored) if *stored == bytes => Ok(()),
+            Some(stored) if *stored == bytes => Ok(Stored::Unchecked),
             Some(_) => Err(BackendError::AlreadyExists {
                 key: key.to_string(),
             }),
             None => {
                 objects.insert(key.clone(), bytes);
-                Ok(())
+                Ok(Stored::Unchecked)
             }
         })
     }
@@ -100,6 +109,36 @@ impl Backend for MemoryBackend {
             };
             Ok(inside.map(info).collect())
         })
+    }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        self.tamper(|objects| objects.remove(key));
+        Ok(())
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        self.size(key).map(|_| None)
+    }
+
+    fn lock_until(&self, key: &ObjectKey, _: DateTime<Utc>) -> BackendResult<()> {
+        Err(BackendError::Rejected {
+            operation: "lock",
+            key: key.to_string(),
+            source: "memory cannot be locked".into(),
+        })
+    }
+
+    fn probe(&self) -> BackendResult<Probed> {
+        Ok(Probed {
+            conditional_create: Found::Yes,
+            checks_uploads: Found::No,
+            versions: Found::No,
+            locks: Found::No,
+        })
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
     }
 }
 

@@ -5,6 +5,9 @@
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 #[cfg(any(test, feature = "testing"))]
@@ -13,9 +16,13 @@ mod local;
 mod location;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+mod probe;
+mod remote;
 
 pub use local::LocalBackend;
 pub use location::{Location, mask_password};
+pub use probe::{Found, Probed};
+pub use remote::{AzureBackend, Immutable, LockMode, RemoteOptions, S3Backend, Traffic};
 
 /// The name of an object inside a repository: `/`-separated, of `[a-z0-9.]` only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,8 +81,78 @@ pub struct Abilities {
     pub refuses_overwrite: bool,
     /// Listing all packs is cheap enough to be done at every snapshot.
     pub cheap_listing: bool,
-    /// How many requests may usefully run at the same time.
-    pub parallel_requests: usize,
+    /// How many reads may usefully run at the same time.
+    pub parallel_reads: usize,
+    /// How many objects may usefully be stored at the same time.
+    pub parallel_puts: usize,
+    /// Whether what arrives may differ from what is stored, so that a mismatch is worth another read.
+    pub reads_may_be_garbled: bool,
+    /// Objects can be locked against deletion, and this backend was told to do so.
+    pub locks: bool,
+}
+
+/// How far a stored object has been checked by the storage itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// The storage compared the bytes that it received with our own hash, and told the same hash afterwards.
+    Checked,
+    /// Nobody has checked it: read it back before relying on it.
+    Unchecked,
+}
+
+/// What is wrong with the way to a destination, and not with an object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Setup {
+    /// Nothing to identify with was found.
+    #[error("no credentials for the destination were found")]
+    NoCredentials,
+    /// The credentials are unknown, wrong or expired.
+    #[error("the destination does not accept the credentials")]
+    Credentials,
+    /// The bucket or container does not exist.
+    #[error("the bucket or container does not exist")]
+    NoBucket,
+    /// The bucket is in another region.
+    #[error("the bucket is in another region{}", right.as_ref().map(|r| format!(" ({r})")).unwrap_or_default())]
+    Region {
+        /// The right one, if the server told it.
+        right: Option<String>,
+    },
+    /// This host's clock and the server's are too far apart.
+    #[error("this host's clock is wrong{}", if server.is_empty() { String::new() } else { format!(": the server's says {server}") })]
+    Clock {
+        /// The server's time, as it wrote it.
+        server: String,
+    },
+    /// The server's certificate is not trusted here.
+    #[error("the certificate of the destination is not trusted")]
+    Certificate,
+    /// An option does not fit the destination.
+    #[error("{0}")]
+    Option(String),
+}
+
+impl Setup {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::NoCredentials => {
+                "S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or run with a role;\nAzure: set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or run with a managed identity"
+            }
+            Self::Credentials => {
+                "check the key, its secret and its expiry; for another account, check AWS_PROFILE or the storage account's name"
+            }
+            Self::NoBucket => {
+                "make it first (reprise never makes buckets), or check its name and AWS_ENDPOINT_URL"
+            }
+            Self::Region { .. } => "set AWS_REGION to the region of the bucket",
+            Self::Clock { .. } => "set this host's clock, best with NTP, and run again",
+            Self::Certificate => {
+                "check the address; for a private authority, set SSL_CERT_FILE to a file with its certificate"
+            }
+            Self::Option(_) => "",
+        }
+    }
 }
 
 /// Why a backend could not do something.
@@ -115,7 +192,7 @@ pub enum BackendError {
         key: String,
         /// The system's own words.
         #[source]
-        source: std::io::Error,
+        source: Cause,
     },
     /// The destination does not let us.
     #[error("no permission to {operation} {key}")]
@@ -126,7 +203,58 @@ pub enum BackendError {
         key: String,
         /// The system's own words.
         #[source]
-        source: std::io::Error,
+        source: Cause,
+    },
+    /// The object is locked: it may not be deleted or changed yet.
+    #[error("{key} may not be deleted yet{}", until.map(|until| format!(": it is locked until {}", until.format("%F %T UTC"))).unwrap_or_default())]
+    Locked {
+        /// Which.
+        key: String,
+        /// When the lock ends, if that is known.
+        until: Option<DateTime<Utc>>,
+    },
+    /// The way to the destination is wrong, not the object.
+    #[error("{problem}")]
+    Setup {
+        /// What is wrong.
+        problem: Setup,
+        /// The server's own words.
+        #[source]
+        source: Cause,
+    },
+    /// The destination did not do it in time, however often it was asked.
+    #[error("gave up to {operation} {key} after {attempts} attempts in {seconds} s")]
+    Unavailable {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
+        /// How often.
+        attempts: u32,
+        /// For how long.
+        seconds: u64,
+        /// What went wrong last.
+        #[source]
+        source: Cause,
+    },
+    /// The destination refuses for a reason of its own.
+    #[error("the destination refuses to {operation} {key}")]
+    Rejected {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
+        /// The server's own words.
+        #[source]
+        source: Cause,
+    },
+    /// It was stopped on request.
+    #[error("interrupted while trying to {operation} {key}")]
+    Interrupted {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Which object.
+        key: String,
     },
     /// Anything else.
     #[error("cannot {operation} {key}")]
@@ -137,9 +265,12 @@ pub enum BackendError {
         key: String,
         /// The system's own words.
         #[source]
-        source: std::io::Error,
+        source: Cause,
     },
 }
+
+/// Why something failed, in the words of whoever noticed it.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 impl BackendError {
     /// What to do next; empty when the error says it all.
@@ -149,9 +280,19 @@ impl BackendError {
             Self::NoSpace { .. } => {
                 "free space at the destination and run again: what arrived is reused"
             }
-            Self::PermissionDenied { .. } => "check owner and mode of the repository's folder",
+            Self::PermissionDenied { .. } => {
+                "check owner and mode of the folder, or the rights of these credentials (`reprise init --print-policy s3` or `azure` shows them)"
+            }
             Self::NotFound { .. } | Self::OutOfRange { .. } => "run `reprise verify`",
-            Self::AlreadyExists { .. } | Self::Io { .. } => "",
+            Self::Setup { problem, .. } => problem.hint(),
+            Self::Unavailable { .. } => {
+                "check the address and the network, then run again: what arrived is reused; --retry-for waits longer"
+            }
+            Self::Locked { .. } => "nothing is wrong: it can be deleted when its lock has ended",
+            Self::AlreadyExists { .. }
+            | Self::Rejected { .. }
+            | Self::Interrupted { .. }
+            | Self::Io { .. } => "",
         }
     }
 
@@ -163,19 +304,19 @@ impl BackendError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpace {
                 operation,
                 key,
-                source,
+                source: source.into(),
             },
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 Self::PermissionDenied {
                     operation,
                     key,
-                    source,
+                    source: source.into(),
                 }
             }
             _ => Self::Io {
                 operation,
                 key,
-                source,
+                source: source.into(),
             },
         }
     }
@@ -205,7 +346,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// See the contract above.
-    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()>;
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored>;
 
     /// Reads an object, whole or a range of its bytes. Exactly the requested bytes are returned.
     ///
@@ -225,6 +366,33 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// Any failure makes the whole listing fail: a partial listing is never returned.
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>>;
+
+    /// Deletes an object, with all its versions. One that does not exist is deleted already.
+    ///
+    /// # Errors
+    /// [`BackendError::Locked`] when it may not be deleted yet.
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()>;
+
+    /// Until when an object is locked; `None` when it is not.
+    ///
+    /// # Errors
+    /// [`BackendError::NotFound`].
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>>;
+
+    /// Locks an object until a later moment than before.
+    ///
+    /// # Errors
+    /// [`BackendError::Rejected`] where nothing can be locked.
+    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()>;
+
+    /// Finds out what the destination really does, by trying with objects of its own below `probes/`.
+    ///
+    /// # Errors
+    /// When the destination cannot be written to at all.
+    fn probe(&self) -> BackendResult<Probed>;
+
+    /// What was sent and received so far; all zero for a local folder.
+    fn traffic(&self) -> Traffic;
 }
 
 /// A shared backend is a backend.
@@ -238,7 +406,7 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
         self.as_ref().abilities()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[&[u8]]) -> BackendResult<()> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
         self.as_ref().put(key, parts)
     }
 
@@ -252,6 +420,26 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
         self.as_ref().list(folder)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        self.as_ref().delete(key)
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        self.as_ref().locked_until(key)
+    }
+
+    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
+        self.as_ref().lock_until(key, until)
+    }
+
+    fn probe(&self) -> BackendResult<Probed> {
+        self.as_ref().probe()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.as_ref().traffic()
     }
 }
 

@@ -11,6 +11,7 @@
 //! stages is short and holds pieces of at most a few MiB.
 
 mod collector;
+mod journal;
 mod known;
 mod packer;
 mod shared;
@@ -39,6 +40,7 @@ use crate::snapshot::{
 use crate::text::RawText;
 
 use collector::{Collected, Collector};
+use journal::Journal;
 use known::Known;
 use shared::Shared;
 
@@ -236,10 +238,19 @@ impl Repository {
         observer: Option<Box<dyn EntryObserver>>,
     ) -> Result<SnapshotWriter> {
         self.require_writer()?;
-        let (index, adopted) = self.index_for_writing()?;
+        let keeps_journal = !self.inner.backend.abilities().cheap_listing;
+        let cache = self.cache().filter(|_| keeps_journal);
+        let (noted, journals) = journal::left_behind(cache);
+        let (index, adopted) = self.index_for_writing(&noted)?;
+        let journal = Journal::begin(cache);
+        if let Some(journal) = &journal {
+            adopted.iter().for_each(|record| journal.note(&record.pack));
+            journal::forget(&journals);
+        }
         let shared = Arc::new(Shared::new(
             Arc::clone(&self.inner),
             Known::new(index),
+            journal,
             progress,
         ));
         SnapshotWriter::start(self.clone(), options, shared, adopted, observer)
@@ -418,6 +429,9 @@ impl SnapshotWriter {
         let streams = collected.close()?;
         self.segments = None;
         self.join_stages()?;
+        if let Some(journal) = &self.shared.journal {
+            journal.end();
+        }
         let added = self.shared.added();
         let finished = Finished {
             counts: streams.counts,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::journal::Journal;
 use super::known::Known;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -13,6 +14,8 @@ use crate::snapshot::Added;
 pub(super) struct Shared {
     pub(super) repository: Arc<Inner>,
     pub(super) known: Known,
+    /// What is stored but perhaps not indexed, where listing is dear.
+    pub(super) journal: Option<Journal>,
     pub(super) progress: Arc<Progress>,
     pub(super) added_chunks: AtomicU64,
     pub(super) added_plain_bytes: AtomicU64,
@@ -22,10 +25,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(repository: Arc<Inner>, known: Known, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(
+        repository: Arc<Inner>,
+        known: Known,
+        journal: Option<Journal>,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self {
             repository,
             known,
+            journal,
             progress,
             added_chunks: AtomicU64::new(0),
             added_plain_bytes: AtomicU64::new(0),

@@ -12,10 +12,7 @@ use crate::id::ObjectId;
 use crate::index::{FRAGMENT_CHUNKS_MAX, fragment_key, write_fragment};
 use crate::pack::{FinishedPack, PackRecord, pack_key};
 use crate::progress::Progress;
-use crate::repository::put_verified;
-
-/// While one pack is synced to disk, another can be written. Each is in memory meanwhile.
-const UPLOADS_MAX: usize = 2;
+use crate::stored::put_verified;
 
 pub(super) fn run(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackRecord>) {
     if let Err(error) = upload(shared, packs, adopted) {
@@ -38,7 +35,8 @@ fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackReco
         add(shared, &unwritten, record)?;
     }
     std::thread::scope(|scope| {
-        for _ in 0..UPLOADS_MAX {
+        // While one pack is synced or acknowledged, another can be sent. Each is in memory meanwhile.
+        for _ in 0..shared.repository.backend.abilities().parallel_puts.max(1) {
             scope.spawn(|| {
                 if let Err(error) = store_all(shared, packs, &unwritten) {
                     shared.fail(error);
@@ -65,11 +63,13 @@ fn store_all(
         if shared.has_failed() {
             continue;
         }
-        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        if let Some(journal) = &shared.journal {
+            journal.note(&record.pack);
+        }
         put_verified(
             shared.repository.backend.as_ref(),
             &pack_key(&record.pack),
-            &slices,
+            &parts,
             &record.pack,
         )?;
         shared
@@ -109,7 +109,7 @@ fn index(shared: &Shared, unwritten: &mut Unwritten) -> Result<()> {
     put_verified(
         repository.backend.as_ref(),
         &fragment_key(&id),
-        &[&sealed],
+        &[sealed.into()],
         &id,
     )?;
     shared.known.settle(&unwritten.packs)?;

@@ -30,6 +30,10 @@ pub(crate) fn binary() -> PathBuf {
 
 pub(crate) struct Sandbox {
     folder: TempDir,
+    /// Where the repository is, if it is not a folder beside the rest.
+    url: Option<String>,
+    /// Further variables, credentials for instance.
+    envs: Vec<(String, String)>,
 }
 
 /// What a run of the binary gave.
@@ -81,13 +85,35 @@ impl Sandbox {
     pub(crate) fn bare() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            url: None,
+            envs: Vec::new(),
         }
+    }
+
+    /// A host whose repository is somewhere else, with the variables that lead there.
+    pub(crate) fn at(url: &str, envs: Vec<(String, String)>) -> Self {
+        Self {
+            url: Some(url.to_owned()),
+            envs,
+            ..Self::bare()
+        }
+    }
+
+    /// Replaces the further variables.
+    pub(crate) fn set_envs(&mut self, envs: Vec<(String, String)>) {
+        self.envs = envs;
     }
 
     /// A host with a repository and two recovery identities.
     pub(crate) fn new() -> Self {
         let sandbox = Self::bare();
-        let (one, two) = (sandbox.path("id1"), sandbox.path("id2"));
+        sandbox.init().exits(0);
+        sandbox
+    }
+
+    /// Makes the repository with two recovery identities.
+    pub(crate) fn init(&self) -> Ran {
+        let (one, two) = (self.path("id1"), self.path("id2"));
         let args = [
             OsStr::new("init"),
             "--generate-identity".as_ref(),
@@ -95,12 +121,18 @@ impl Sandbox {
             "--generate-identity".as_ref(),
             two.as_ref(),
         ];
-        sandbox.run(args).exits(0);
-        sandbox
+        self.run(args)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    fn repository(&self) -> std::ffi::OsString {
+        match &self.url {
+            Some(url) => url.into(),
+            None => self.path("repository").into(),
+        }
     }
 
     /// The binary with this host's surroundings.
@@ -112,7 +144,8 @@ impl Sandbox {
             .env("HOME", self.path("home"))
             .env("REPRISE_CONFIG_DIR", self.path("config"))
             .env("REPRISE_CACHE_DIR", self.path("cache"))
-            .env("REPRISE_REPOSITORY", self.path("repository"))
+            .env("REPRISE_REPOSITORY", self.repository())
+            .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command

@@ -1,0 +1,106 @@
+//! `reprise copy`: bringing a repository's snapshots to another destination.
+
+use reprise_policies::{CopyJob, Policy};
+use reprise_repository::backend::{Backend, Location};
+use reprise_repository::{CopyReport, Repository};
+use serde_json::json;
+
+use crate::args::CopyArgs;
+use crate::context::Context;
+use crate::destination::{self, Wishes};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::progress::Shown;
+use crate::sources;
+
+pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, Failure> {
+    let Some(to) = &args.to else {
+        return by_policy(context);
+    };
+    let from = context.open()?;
+    let to = Location::parse(to)?;
+    let target = destination::writing(context, &to, &Wishes::default())?;
+    one(context, &from, target.as_ref())
+}
+
+fn by_policy(context: &Context) -> Result<Exit, Failure> {
+    let policies = context.policies()?;
+    let mut exit = None;
+    for (policy, copy) in policies.copies() {
+        let one = of_policy(context, policy, copy).unwrap_or_else(|failure| {
+            failure.report(context.global.json);
+            failure.exit
+        });
+        if one == Exit::Interrupted {
+            return Ok(one);
+        }
+        exit = Some(exit.map_or(one, |exit: Exit| exit.and(one)));
+    }
+    exit.ok_or_else(|| {
+        let hint = "add one under `copies:`, or say where to with --to URL";
+        Failure::new(Exit::NotFound, "the policy describes no copy", hint)
+    })
+}
+
+/// Carries out a copy that a policy describes.
+pub(crate) fn of_policy(
+    context: &Context,
+    policy: &Policy,
+    copy: &CopyJob,
+) -> Result<Exit, Failure> {
+    let named = |failure: Failure| Failure {
+        message: format!("copy {}/{}: {}", policy.name, copy.name, failure.message),
+        ..failure
+    };
+    let described = |name: &str| {
+        policy
+            .repositories
+            .get(name)
+            .ok_or_else(|| Failure::usage(format!("repository `{name}` is not described"), ""))
+    };
+    let copied = || {
+        let (from, to) = (described(&copy.from)?, described(&copy.to)?);
+        let from = sources::open_repository(context, from, &[])?;
+        let location = sources::location_of(to)?;
+        let target = destination::writing(context, &location, &sources::wishes_of(to))?;
+        one(context, &from, target.as_ref())
+    };
+    copied().map_err(named)
+}
+
+fn one(context: &Context, from: &Repository, target: &dyn Backend) -> Result<Exit, Failure> {
+    let shown = Shown::start(context, "copy");
+    let report = from.copy_to(target, &shown.progress)?;
+    drop(shown);
+    print(context, from, target, &report);
+    Ok(if report.not_copied.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Damaged
+    })
+}
+
+fn print(context: &Context, from: &Repository, target: &dyn Backend, report: &CopyReport) {
+    for left in &report.not_copied {
+        output::error(&format!("not copied: {}: {}", left.object, left.reason));
+    }
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "copy",
+            "from": from.location(),
+            "to": target.location(),
+            "report": report,
+            "traffic": {"from": from.traffic(), "to": target.traffic()},
+        }));
+    } else if !context.global.quiet {
+        output::line(&format!(
+            "{} to {}: {} snapshots copied, {} were there; {} packs, {}",
+            from.location(),
+            target.location(),
+            report.snapshots,
+            report.snapshots_present,
+            report.packs,
+            output::bytes(report.bytes),
+        ));
+    }
+}

@@ -1,0 +1,63 @@
+//! What a destination really does, as data. Look-alikes accept headers that they ignore, so it is tried.
+
+use serde::{Deserialize, Serialize};
+
+/// What trying found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Found {
+    /// It does it.
+    Yes,
+    /// It does not, whatever it answers.
+    No,
+    /// It could not be found out, for instance for want of a right.
+    Unknown,
+}
+
+impl Found {
+    /// Whether it may be relied on.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        self == Self::Yes
+    }
+
+    pub(super) fn when(condition: bool) -> Self {
+        if condition { Self::Yes } else { Self::No }
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// The abilities of a destination, found out by trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Creating an object that exists is refused.
+    pub conditional_create: Found,
+    /// An upload whose bytes do not have the hash given with it is refused.
+    pub checks_uploads: Found,
+    /// What is deleted or overwritten is kept as a version.
+    pub versions: Found,
+    /// A locked object cannot be deleted before its time.
+    pub locks: Found,
+}
+
+impl Probed {
+    /// The abilities with their names, for people.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Found); 4] {
+        [
+            ("conditional create", self.conditional_create),
+            ("checks uploads", self.checks_uploads),
+            ("versions", self.versions),
+            ("locks", self.locks),
+        ]
+    }
+}

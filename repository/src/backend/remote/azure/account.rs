@@ -1,0 +1,268 @@
+//! Which account, at which address, and how to identify: from the usual variables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+
+use super::sas::{Sign, Signature};
+use crate::backend::remote::http::Http;
+use crate::backend::{BackendError, BackendResult, Setup};
+
+/// The well-known account of the emulator, which is no secret.
+const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
+const EMULATOR_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
+
+/// Reads an environment variable; empty ones count as unset.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// How to reach a container.
+pub(super) struct Account {
+    pub(super) container_url: Url,
+    pub(super) credential: Option<Arc<dyn TokenCredential>>,
+    pub(super) client_options: ClientOptions,
+}
+
+fn wrong(text: String) -> BackendError {
+    BackendError::Setup {
+        problem: Setup::Option(text),
+        source: "see docs/destinations.md".into(),
+    }
+}
+
+/// A connection string as pairs.
+fn pairs(text: &str) -> BackendResult<HashMap<String, String>> {
+    text.split(';')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let pair = part.split_once('=');
+            let (name, value) =
+                pair.ok_or_else(|| wrong("AZURE_STORAGE_CONNECTION_STRING cannot be read".into()))?;
+            Ok((name.to_ascii_lowercase(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// What a connection string or the single variables say.
+#[derive(Default)]
+struct Settings {
+    account: Option<String>,
+    key: Option<String>,
+    sas: Option<String>,
+    endpoint: Option<String>,
+}
+
+fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings> {
+    let Some(text) = variable("AZURE_STORAGE_CONNECTION_STRING") else {
+        return Ok(Settings {
+            account: None,
+            key: variable("AZURE_STORAGE_KEY"),
+            sas: variable("AZURE_STORAGE_SAS_TOKEN"),
+            endpoint: variable("AZURE_STORAGE_SERVICE_ENDPOINT"),
+        });
+    };
+    let mut pairs = pairs(&text)?;
+    if pairs
+        .get("usedevelopmentstorage")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        return Ok(Settings {
+            account: Some(EMULATOR_ACCOUNT.to_owned()),
+            key: Some(EMULATOR_KEY.to_owned()),
+            sas: None,
+            endpoint: Some(EMULATOR_ENDPOINT.to_owned()),
+        });
+    }
+    let scheme = pairs.remove("defaultendpointsprotocol");
+    let suffix = pairs.remove("endpointsuffix");
+    let endpoint = pairs.remove("blobendpoint").or_else(|| {
+        suffix.map(|suffix| {
+            let scheme = scheme.unwrap_or_else(|| "https".to_owned());
+            format!("{scheme}://{account}.blob.{suffix}")
+        })
+    });
+    Ok(Settings {
+        account: pairs.remove("accountname"),
+        key: pairs.remove("accountkey"),
+        sas: pairs.remove("sharedaccesssignature"),
+        endpoint,
+    })
+}
+
+/// Finds out how to reach a container.
+pub(super) fn find(
+    account: &str,
+    container: &str,
+    http: &Http,
+    variable: Environment<'_>,
+) -> BackendResult<Account> {
+    let settings = settings(account, variable)?;
+    if let Some(other) = settings.account.filter(|other| other != account) {
+        return Err(wrong(format!(
+            "the repository is in the account {account}, but the connection string is for {other}"
+        )));
+    }
+    let endpoint = settings
+        .endpoint
+        .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    let mut container_url = Url::parse(&endpoint)
+        .map_err(|error| wrong(format!("the address {endpoint} cannot be used: {error}")))?;
+    if let Ok(mut segments) = container_url.path_segments_mut() {
+        segments.pop_if_empty().push(container);
+    }
+    let mut client_options = ClientOptions {
+        // Repeating requests is our own business: see `weather`.
+        retry: RetryOptions::none(),
+        transport: Some(Transport::new(Arc::new(super::transport::Transport(
+            http.clone(),
+        )))),
+        ..ClientOptions::default()
+    };
+    let plain = container_url.scheme() == "http";
+    let signature = match (settings.key, settings.sas) {
+        (Some(key), _) => Some(Signature::Key {
+            account: account.to_owned(),
+            container: container.to_owned(),
+            key: Secret::new(key),
+            plain,
+        }),
+        (None, Some(token)) => Some(Signature::given(&token)),
+        (None, None) => None,
+    };
+    let credential = match signature {
+        Some(signature) => {
+            client_options
+                .per_try_policies
+                .push(Arc::new(Sign(signature)));
+            None
+        }
+        None => Some(identity(variable, &client_options)?),
+    };
+    Ok(Account {
+        container_url,
+        credential,
+        client_options,
+    })
+}
+
+/// Entra ID: a service principal, a federated identity, or the machine's own.
+fn identity(
+    variable: Environment<'_>,
+    client_options: &ClientOptions,
+) -> BackendResult<Arc<dyn TokenCredential>> {
+    let failed = |error: azure_core::Error| BackendError::Setup {
+        problem: Setup::NoCredentials,
+        source: Box::new(error),
+    };
+    let client = variable("AZURE_CLIENT_ID");
+    let tenant = variable("AZURE_TENANT_ID");
+    if let (Some(client), Some(tenant), Some(secret)) =
+        (&client, &tenant, variable("AZURE_CLIENT_SECRET"))
+    {
+        let options = ClientSecretCredentialOptions {
+            client_options: client_options.clone(),
+        };
+        let secret = Secret::new(secret);
+        let credential = ClientSecretCredential::new(tenant, client.clone(), secret, Some(options));
+        return Ok(credential.map_err(failed)?);
+    }
+    if client.is_some() && tenant.is_some() && variable("AZURE_FEDERATED_TOKEN_FILE").is_some() {
+        let options = WorkloadIdentityCredentialOptions {
+            credential_options: ClientAssertionCredentialOptions {
+                client_options: client_options.clone(),
+            },
+            ..WorkloadIdentityCredentialOptions::default()
+        };
+        return Ok(WorkloadIdentityCredential::new(Some(options)).map_err(failed)?);
+    }
+    let options = ManagedIdentityCredentialOptions {
+        user_assigned_id: client.map(UserAssignedId::ClientId),
+        client_options: client_options.clone(),
+    };
+    Ok(ManagedIdentityCredential::new(Some(options)).map_err(failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn found(account: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+        let http = Http::new(Duration::from_secs(1), None, None).unwrap();
+        let variable = |name: &str| {
+            let pair = variables.iter().find(|(known, _)| *known == name);
+            pair.map(|(_, value)| (*value).to_owned())
+        };
+        match find(account, "box", &http, &variable) {
+            Ok(account) => Ok(format!(
+                "{} {}",
+                account.container_url,
+                if account.credential.is_some() {
+                    "entra"
+                } else {
+                    "signed"
+                }
+            )),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn every_usual_way_to_name_an_account_is_understood() {
+        let connection = "AZURE_STORAGE_CONNECTION_STRING";
+        let cases: [(&[(&str, &str)], &str); 6] = [
+            (
+                &[("AZURE_STORAGE_KEY", "a2V5")],
+                "https://acc.blob.core.windows.net/box signed",
+            ),
+            (
+                &[("AZURE_STORAGE_SAS_TOKEN", "?sig=x")],
+                "https://acc.blob.core.windows.net/box signed",
+            ),
+            (
+                &[(
+                    connection,
+                    "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=a2V5;EndpointSuffix=core.example",
+                )],
+                "https://acc.blob.core.example/box signed",
+            ),
+            (
+                &[(
+                    connection,
+                    "BlobEndpoint=http://127.0.0.1:1/acc;AccountName=acc;AccountKey=a2V5==",
+                )],
+                "http://127.0.0.1:1/acc/box signed",
+            ),
+            (
+                &[(
+                    connection,
+                    "BlobEndpoint=https://x.example/;SharedAccessSignature=sv=1&sig=x",
+                )],
+                "https://x.example/box signed",
+            ),
+            (&[], "https://acc.blob.core.windows.net/box entra"),
+        ];
+        for (variables, expected) in cases {
+            assert_eq!(found("acc", variables).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_connection_string_for_another_account_is_refused_without_its_key() {
+        let text = "AccountName=other;AccountKey=c2VjcmV0";
+        let error = found("acc", &[("AZURE_STORAGE_CONNECTION_STRING", text)]).unwrap_err();
+        assert!(
+            error.contains("other") && !error.contains("c2Vj"),
+            "{error}"
+        );
+    }
+}

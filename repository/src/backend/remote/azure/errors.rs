@@ -1,0 +1,81 @@
+//! What the vendor's errors mean.
+
+use std::error::Error as StdError;
+
+use azure_core::error::{Error, ErrorKind};
+use azure_core::http::headers::HeaderName;
+
+use crate::backend::remote::http::NoAnswer;
+use crate::backend::remote::trouble::{self, Refusal};
+use crate::backend::remote::weather::Trouble;
+use crate::backend::{BackendError, Setup};
+
+/// Sorts an error of any operation.
+pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble {
+    if let Some(refusal) = refusal(&error) {
+        return trouble::sort(&refusal, operation, key);
+    }
+    if let Some(no_answer) = find(&error) {
+        return no_answer.clone().into();
+    }
+    match error.kind() {
+        ErrorKind::Credential => Trouble::Final(BackendError::Setup {
+            problem: Setup::NoCredentials,
+            source: Box::new(error),
+        }),
+        // A success that cannot be understood was garbled on its way.
+        ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => Trouble::Passing {
+            source: Box::new(error),
+            retry_after: None,
+            throttled: false,
+            answered: true,
+        },
+        _ => Trouble::Final(BackendError::Rejected {
+            operation,
+            key: key.to_owned(),
+            source: Box::new(error),
+        }),
+    }
+}
+
+fn refusal(error: &Error) -> Option<Refusal> {
+    let ErrorKind::HttpResponse {
+        status,
+        error_code,
+        raw_response,
+    } = error.kind()
+    else {
+        return None;
+    };
+    let headers = raw_response.as_ref().map(|response| response.headers());
+    let mut refusal = Refusal::of_headers(u16::from(*status), |name| {
+        let name = HeaderName::from(name.to_owned());
+        headers?.get_optional_string(&name)
+    });
+    if let Some(response) = raw_response {
+        let body = String::from_utf8_lossy(response.body().as_ref()).into_owned();
+        refusal.message = trouble::element(&body, "Message").unwrap_or_default();
+        if let Some(code) = trouble::element(&body, "Code") {
+            refusal.code = code;
+        }
+    }
+    // Without a body the library puts a description of the status where the code should be.
+    if refusal.code.is_empty()
+        && let Some(code) = error_code
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
+        refusal.code.clone_from(code);
+    }
+    Some(refusal)
+}
+
+fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a NoAnswer> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,385 @@
+//! Azure Blob Storage.
+
+mod account;
+mod errors;
+mod probe;
+mod sas;
+mod transport;
+mod upload;
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Arc;
+
+use azure_storage_blob::models::{
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders,
+    BlobClientSetImmutabilityPolicyOptions, BlobContainerClientListBlobsOptions, HttpRange,
+    ImmutabilityPolicyMode, ListBlobsIncludeItem,
+};
+use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+
+use super::http::{Http, Traffic};
+use super::runtime::block_on;
+use super::weather::{Trouble, Weather};
+use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use crate::backend::{
+    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+};
+
+/// No object is as large, in bytes; a range beyond it is answered without asking.
+const OBJECT_BYTES_MAX: u64 = 5 << 40;
+
+/// A container, or a prefix in it.
+#[derive(Debug)]
+pub struct AzureBackend {
+    account: String,
+    container: String,
+    prefix: String,
+    client: Client,
+    http: Http,
+    weather: Weather,
+    options: RemoteOptions,
+    /// Without TLS nothing protects a listing from being garbled.
+    plain: bool,
+}
+
+/// The vendor's client, which shows nothing of itself.
+struct Client(BlobContainerClient);
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+impl AzureBackend {
+    /// Uses a container, with settings and credentials from the usual variables.
+    ///
+    /// # Errors
+    /// [`BackendError::Setup`] when they cannot be used.
+    pub fn new(
+        account: &str,
+        container: &str,
+        prefix: &str,
+        options: RemoteOptions,
+    ) -> BackendResult<Self> {
+        let http = super::http_of(&options)?;
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let found = account::find(account, container, &http, &variable)?;
+        let plain = found.container_url.scheme() == "http";
+        let destination = format!("azure {}", found.container_url);
+        let client_options = BlobContainerClientOptions {
+            client_options: found.client_options,
+            ..BlobContainerClientOptions::default()
+        };
+        let client =
+            BlobContainerClient::new(found.container_url, found.credential, Some(client_options))
+                .map_err(|error| BackendError::Io {
+                operation: "reach",
+                key: "the container".to_owned(),
+                source: Box::new(error),
+            })?;
+        Ok(Self {
+            account: account.to_owned(),
+            container: container.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            client: Client(client),
+            weather: Weather::new(
+                &destination,
+                Arc::clone(&http.counters),
+                options.retry_for,
+                Arc::clone(&options.stop),
+            ),
+            http,
+            options,
+            plain,
+        })
+    }
+
+    fn blob(&self, key: &str) -> BlobClient {
+        self.client.0.blob_client(&super::joined(&self.prefix, key))
+    }
+
+    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
+        self.options.probed.as_ref().map_or(Found::Unknown, choose)
+    }
+
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+        let wanted = range.as_ref().map(|range| range.end - range.start);
+        let whole = NonZero::new(usize::MAX >> 2);
+        let length = wanted.and_then(|wanted| NonZero::new(usize::try_from(wanted).ok()?));
+        let options = BlobClientDownloadOptions {
+            parallel: NonZero::new(1),
+            partition_size: length.or(whole),
+            range: range.map(|range| HttpRange::new(range.start, range.end - range.start)),
+            ..BlobClientDownloadOptions::default()
+        };
+        let sort = |error| errors::sort(error, "read", key);
+        let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
+        let expected = answer.properties.content_length;
+        let body = answer.body.collect().await.map_err(sort)?;
+        let length = body.len() as u64;
+        if expected.is_some_and(|expected| expected != length) {
+            return Err(super::garbled("the answer is shorter than it says"));
+        }
+        match wanted {
+            Some(wanted) if length < wanted => Err(super::too_short(key)),
+            Some(wanted) if length > wanted => Err(super::garbled(
+                "the answer is longer than what was asked for",
+            )),
+            _ => Ok(body),
+        }
+    }
+
+    async fn read(&self, key: &str, range: Option<Range<u64>>) -> BackendResult<Bytes> {
+        let get = |range: Option<Range<u64>>| {
+            self.weather
+                .call("read", key, move || self.get_once(key, range.clone()))
+        };
+        let Some(asked) = range else {
+            return get(None).await;
+        };
+        if asked.start < asked.end && asked.end <= OBJECT_BYTES_MAX {
+            match get(Some(asked.clone())).await {
+                Err(BackendError::Rejected { .. }) => {}
+                result => return result,
+            }
+        }
+        // The server refused the range, or it is not worth asking: what does the object really have?
+        let size_bytes = self.size_of(key).await?;
+        if asked.start == asked.end && asked.end <= size_bytes {
+            return Ok(Bytes::new());
+        }
+        if asked.start < asked.end && asked.end <= size_bytes {
+            return get(Some(asked)).await;
+        }
+        Err(BackendError::OutOfRange {
+            key: key.to_owned(),
+            size_bytes,
+            start: asked.start,
+            end: asked.end,
+        })
+    }
+
+    /// Size and lock of an object.
+    async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
+        self.weather
+            .call("look up", key, || async {
+                let sort = |error| errors::sort(error, "look up", key);
+                let head = self.blob(key).get_properties(None).await.map_err(sort)?;
+                let size = head.content_length().map_err(sort)?;
+                let size = size.ok_or_else(|| super::garbled("the answer has no length"))?;
+                let locked = head.immutability_policy_expires_on().map_err(sort)?;
+                let locked = locked.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
+                Ok((size, locked))
+            })
+            .await
+    }
+
+    async fn size_of(&self, key: &str) -> BackendResult<u64> {
+        Ok(self.head(key).await?.0)
+    }
+
+    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{}/", super::joined(&self.prefix, folder));
+        let (mut found, mut marker) = (Vec::new(), None);
+        loop {
+            let page = self
+                .weather
+                .call("list", folder, || {
+                    self.page(folder, &prefix, marker.clone(), None)
+                })
+                .await?;
+            for item in page.blob_items {
+                let name = item.name.as_deref();
+                let key = name.and_then(|name| super::below(&self.prefix, name));
+                // Foreign objects have names that no key can have.
+                if let Some(key) = key.and_then(ObjectKey::new) {
+                    let size = item.properties.and_then(|found| found.content_length);
+                    let size_bytes = size.unwrap_or(0);
+                    found.push(ObjectInfo { key, size_bytes });
+                }
+            }
+            marker = page.next_marker.filter(|marker| !marker.is_empty());
+            if marker.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        folder: &str,
+        prefix: &str,
+        marker: Option<String>,
+        include: Option<Vec<ListBlobsIncludeItem>>,
+    ) -> Result<azure_storage_blob::models::ListBlobsResponse, Trouble> {
+        let sort = |error| errors::sort(error, "list", folder);
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: Some(prefix.to_owned()),
+            marker,
+            include,
+            ..BlobContainerClientListBlobsOptions::default()
+        };
+        let pager = self.client.0.list_blobs(Some(options)).map_err(sort)?;
+        let page = pager.into_pages().try_next().await.map_err(sort)?;
+        let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
+        page.into_model().map_err(sort)
+    }
+
+    /// Versions of an object, where the container keeps them.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        let full = super::joined(&self.prefix, key);
+        let page = self
+            .weather
+            .call("list the versions of", key, || {
+                let include = vec![ListBlobsIncludeItem::Versions];
+                self.page(key, &full, None, Some(include))
+            })
+            .await?;
+        let same = page
+            .blob_items
+            .into_iter()
+            .filter(|item| item.name.as_deref() == Some(full.as_str()));
+        Ok(same.filter_map(|item| item.version_id).collect())
+    }
+
+    async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
+        let result = self
+            .weather
+            .call("delete", key, || async {
+                let options = BlobClientDeleteOptions {
+                    version_id: version.clone(),
+                    ..BlobClientDeleteOptions::default()
+                };
+                self.blob(key)
+                    .delete(Some(options))
+                    .await
+                    .map_err(|error| errors::sort(error, "delete", key))
+            })
+            .await;
+        match result {
+            Ok(_) | Err(BackendError::NotFound { .. }) => Ok(()),
+            Err(BackendError::Locked { .. }) => Err(BackendError::Locked {
+                key: key.to_owned(),
+                until: self.head(key).await.ok().and_then(|head| head.1),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn policy_mode(mode: LockMode) -> ImmutabilityPolicyMode {
+    match mode {
+        LockMode::Governance => ImmutabilityPolicyMode::Unlocked,
+        LockMode::Compliance => ImmutabilityPolicyMode::Locked,
+    }
+}
+
+fn to_vendor_time(time: DateTime<Utc>) -> BackendResult<azure_core::time::OffsetDateTime> {
+    azure_core::time::OffsetDateTime::from_unix_timestamp(time.timestamp()).map_err(|error| {
+        BackendError::Io {
+            operation: "lock",
+            key: "an object".to_owned(),
+            source: Box::new(error),
+        }
+    })
+}
+
+impl Backend for AzureBackend {
+    fn location(&self) -> String {
+        let container = format!("azure://{}/{}", self.account, self.container);
+        super::joined(&container, &self.prefix)
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
+            cheap_listing: false,
+            parallel_reads: 8,
+            parallel_puts: 4,
+            reads_may_be_garbled: true,
+            locks: self.options.immutable.is_some(),
+        }
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+        block_on(self.upload(key.as_str(), parts))
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        block_on(self.read(key.as_str(), range)).map(Vec::from)
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        block_on(self.size_of(key.as_str()))
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let once = || block_on(self.list_once(folder));
+        if self.plain {
+            super::believed(once, LISTINGS_MAX, folder)
+        } else {
+            once()
+        }
+    }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        let key = key.as_str();
+        block_on(async {
+            self.delete_once(key, None).await?;
+            if self.found(|probed| probed.versions) == Found::No {
+                return Ok(());
+            }
+            match self.versions_of(key).await {
+                Ok(versions) => {
+                    for version in versions {
+                        self.delete_once(key, Some(version)).await?;
+                    }
+                    Ok(())
+                }
+                // Without versions the question is not known.
+                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        Ok(block_on(self.head(key.as_str()))?.1)
+    }
+
+    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
+        let mode = self
+            .options
+            .immutable
+            .map_or(LockMode::Governance, |i| i.mode);
+        let (until, key) = (to_vendor_time(until)?, key.as_str());
+        block_on(async {
+            self.weather
+                .call("lock", key, || async {
+                    let options = BlobClientSetImmutabilityPolicyOptions {
+                        immutability_policy_mode: Some(policy_mode(mode)),
+                        ..BlobClientSetImmutabilityPolicyOptions::default()
+                    };
+                    self.blob(key)
+                        .set_immutability_policy(&until, Some(options))
+                        .await
+                        .map_err(|error| errors::sort(error, "lock", key))
+                })
+                .await
+        })
+        .map(drop)
+    }
+
+    fn probe(&self) -> BackendResult<Probed> {
+        block_on(self.try_abilities())
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.http.counters.traffic()
+    }
+}

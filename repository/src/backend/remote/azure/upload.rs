@@ -1,0 +1,166 @@
+//! Storing an object: in blocks, each with its hash, committed at once.
+
+use azure_core::http::RequestContent;
+use azure_storage_blob::models::{
+    AccessTier, BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
+    BlockLookupList,
+};
+use bytes::Bytes;
+use chrono::Utc;
+use md5::{Digest, Md5};
+
+use super::{AzureBackend, errors, policy_mode, to_vendor_time};
+use crate::backend::remote::split;
+use crate::backend::remote::weather::Trouble;
+use crate::backend::{BackendError, BackendResult, Stored};
+
+/// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
+const BLOCK_BYTES: usize = 8 << 20;
+
+/// Bytes that are fetched at once to compare a stored object with what should be there.
+const COMPARE_BYTES: u64 = 8 << 20;
+
+/// All blocks of an object have names of the same length.
+fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
+    let mut name = salt.to_vec();
+    name.extend_from_slice(&(number as u64).to_be_bytes());
+    name
+}
+
+/// Two writers of one name must not mix their blocks.
+fn salt() -> BackendResult<[u8; 8]> {
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).map_err(|error| BackendError::Io {
+        operation: "write",
+        key: "a block".to_owned(),
+        source: error.into(),
+    })?;
+    Ok(salt)
+}
+
+impl AzureBackend {
+    /// Stores an object. A refusal because it exists is a success when it has the same bytes.
+    pub(super) async fn upload(&self, key: &str, parts: &[Bytes]) -> BackendResult<Stored> {
+        match self.upload_new(key, parts).await {
+            Ok(()) => self.confirm(key, split::total(parts)).await,
+            Err(BackendError::AlreadyExists { .. }) if self.holds(key, parts).await? => {
+                Ok(Stored::Unchecked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn upload_new(&self, key: &str, parts: &[Bytes]) -> BackendResult<()> {
+        let (salt, mut names) = (salt()?, Vec::new());
+        for (number, piece) in split::split(parts, BLOCK_BYTES).into_iter().enumerate() {
+            let name = block_name(number, salt);
+            let bytes: Bytes = match <[Bytes; 1]>::try_from(piece) {
+                Ok([single]) => single,
+                Err(several) => several.concat().into(),
+            };
+            let hash = md5(&bytes);
+            self.weather
+                .call("write a part of", key, || {
+                    self.stage_once(key, &name, &bytes, &hash)
+                })
+                .await?;
+            names.push(name);
+        }
+        let until = match self.options.immutable {
+            Some(immutable) => Some(to_vendor_time(immutable.until(Utc::now()))?),
+            None => None,
+        };
+        let mode = self.options.immutable.map(|i| policy_mode(i.mode));
+        let tier = self.options.storage_class.as_deref();
+        let tier = tier.filter(|_| key.starts_with("packs/"));
+        self.weather
+            .call("write", key, || {
+                let options = BlockBlobClientCommitBlockListOptions {
+                    if_none_match: Some("*".into()),
+                    immutability_policy_expiry: until,
+                    immutability_policy_mode: mode,
+                    tier: tier.and_then(|tier| tier.parse::<AccessTier>().ok()),
+                    ..BlockBlobClientCommitBlockListOptions::default()
+                };
+                self.commit_once(key, &names, options)
+            })
+            .await
+            .map(drop)
+    }
+
+    pub(super) async fn stage_once(
+        &self,
+        key: &str,
+        name: &[u8],
+        bytes: &Bytes,
+        hash: &[u8],
+    ) -> Result<(), Trouble> {
+        let options = BlockBlobClientStageBlockOptions {
+            transactional_content_md5: Some(hash.to_vec()),
+            ..BlockBlobClientStageBlockOptions::default()
+        };
+        let content = RequestContent::from(Vec::from(bytes.clone()));
+        self.blob(key)
+            .block_blob_client()
+            .stage_block(name, bytes.len() as u64, content, Some(options))
+            .await
+            .map(drop)
+            .map_err(|error| errors::sort(error, "write a part of", key))
+    }
+
+    /// Returns the name of the version that was made, if the container keeps versions.
+    pub(super) async fn commit_once(
+        &self,
+        key: &str,
+        names: &[Vec<u8>],
+        options: BlockBlobClientCommitBlockListOptions<'_>,
+    ) -> Result<Option<String>, Trouble> {
+        let sort = |error| errors::sort(error, "write", key);
+        let list = BlockLookupList {
+            latest: Some(names.to_vec()),
+            ..BlockLookupList::default()
+        };
+        let content = list.try_into().map_err(sort)?;
+        let response = self
+            .blob(key)
+            .block_blob_client()
+            .commit_block_list(content, Some(options))
+            .await
+            .map_err(sort)?;
+        let version = azure_core::http::headers::HeaderName::from_static("x-ms-version-id");
+        Ok(response.headers().get_optional_string(&version))
+    }
+
+    /// Every block was compared with its hash when it arrived; the server says what it made of them.
+    async fn confirm(&self, key: &str, size: u64) -> BackendResult<Stored> {
+        let checks = self.found(|probed| probed.checks_uploads).holds();
+        let same_size = self.size_of(key).await? == size;
+        Ok(if same_size && checks {
+            Stored::Checked
+        } else {
+            Stored::Unchecked
+        })
+    }
+
+    /// Whether the stored object has exactly these bytes.
+    async fn holds(&self, key: &str, parts: &[Bytes]) -> BackendResult<bool> {
+        let size = split::total(parts);
+        if self.size_of(key).await? != size {
+            return Ok(false);
+        }
+        let mut position = 0;
+        while position < size {
+            let end = (position + COMPARE_BYTES).min(size);
+            let bytes = self.read(key, Some(position..end)).await?;
+            if !split::agrees(parts, position, &bytes) {
+                return Ok(false);
+            }
+            position = end;
+        }
+        Ok(true)
+    }
+}
+
+pub(super) fn md5(bytes: &[u8]) -> Vec<u8> {
+    Md5::digest(bytes).to_vec()
+}

@@ -1,0 +1,412 @@
+//! The one HTTP client: it counts, limits bandwidth, and gives up on connections that stand still.
+//!
+//! Both vendors' libraries send through it, so that time-outs, certificates, limits and the rule that no
+//! header is ever logged hold for all of them.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+
+use super::bandwidth::Bandwidth;
+
+/// Connecting takes at most this long.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Bodies are sent in pieces of at most this many bytes, so that a limit and the watch over progress work.
+const PIECE_BYTES: usize = 64 << 10;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// How much was sent and received, and in how many requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// Requests that store: PUT and POST.
+    pub writes: u64,
+    /// Requests that read an object or ask for its size: GET and HEAD.
+    pub reads: u64,
+    /// Requests that list.
+    pub lists: u64,
+    /// Requests that delete.
+    pub deletes: u64,
+    /// Requests that had to be repeated; they are in the other numbers too.
+    pub retries: u64,
+    /// Bytes of bodies sent.
+    pub sent_bytes: u64,
+    /// Bytes of bodies received.
+    pub received_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    writes: AtomicU64,
+    reads: AtomicU64,
+    lists: AtomicU64,
+    deletes: AtomicU64,
+    pub(super) retries: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn traffic(&self) -> Traffic {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            writes: get(&self.writes),
+            reads: get(&self.reads),
+            lists: get(&self.lists),
+            deletes: get(&self.deletes),
+            retries: get(&self.retries),
+            sent_bytes: get(&self.sent_bytes),
+            received_bytes: get(&self.received_bytes),
+        }
+    }
+
+    fn count(&self, method: &http::Method, uri: &http::Uri) {
+        let query = uri.query().unwrap_or_default();
+        let lists = query.split('&').any(|pair| {
+            pair.starts_with("list-type=") || pair == "comp=list" || pair == "versions"
+        });
+        let counter = match *method {
+            http::Method::DELETE => &self.deletes,
+            http::Method::GET if lists => &self.lists,
+            http::Method::GET | http::Method::HEAD => &self.reads,
+            _ => &self.writes,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A request never got a whole answer.
+#[derive(Debug, Clone)]
+pub(super) struct NoAnswer {
+    /// Whether the request cannot have reached the server.
+    pub(super) never_sent: bool,
+    /// Whether the server's certificate was refused.
+    pub(super) certificate: bool,
+    source: Arc<dyn StdError + Send + Sync>,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.certificate {
+            formatter.write_str("the server's certificate is refused")
+        } else if self.never_sent {
+            formatter.write_str("no connection to the server")
+        } else {
+            formatter.write_str("the connection to the server broke")
+        }
+    }
+}
+
+impl StdError for NoAnswer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+impl NoAnswer {
+    fn of(error: reqwest::Error) -> Self {
+        // A URL may carry a signature.
+        let error = error.without_url();
+        Self {
+            never_sent: error.is_connect() || error.is_builder(),
+            certificate: is_about_certificates(&error),
+            source: Arc::new(error),
+        }
+    }
+
+    fn stalled(limit: Duration) -> Self {
+        Self {
+            never_sent: false,
+            certificate: false,
+            source: Arc::from(BoxError::from(format!(
+                "nothing moved for {} s",
+                limit.as_secs()
+            ))),
+        }
+    }
+}
+
+fn is_about_certificates(error: &dyn StdError) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if text.contains("certificate") || text.contains("UnknownIssuer") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Sends requests to one destination.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    /// Nothing moving for this long ends a request.
+    stall_max: Duration,
+    pub(super) counters: Arc<Counters>,
+    upload: Arc<Bandwidth>,
+    download: Arc<Bandwidth>,
+}
+
+impl Http {
+    /// # Errors
+    /// When the system has no certificates or no randomness.
+    pub(super) fn new(
+        stall_max: Duration,
+        upload: Option<u64>,
+        download: Option<u64>,
+    ) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_MAX.min(stall_max))
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_idle_timeout(Duration::from_secs(20))
+            .user_agent(concat!("reprise/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self {
+            client,
+            stall_max,
+            counters: Arc::default(),
+            upload: Arc::new(Bandwidth::new(upload)),
+            download: Arc::new(Bandwidth::new(download)),
+        })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn send<B>(&self, request: http::Request<B>) -> Result<Answer, NoAnswer>
+    where
+        B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.counters.count(request.method(), request.uri());
+        let activity = Arc::new(Activity::default());
+        let request = request.map(|body| {
+            reqwest::Body::wrap(Watched {
+                body,
+                rest: Bytes::new(),
+                activity: Arc::clone(&activity),
+                bandwidth: Arc::clone(&self.upload),
+                pause: None,
+                counters: Arc::clone(&self.counters),
+            })
+        });
+        let request = reqwest::Request::try_from(request).map_err(NoAnswer::of)?;
+        let exchange = self.exchange(request, &activity);
+        tokio::select! {
+            answer = exchange => answer,
+            () = activity.stall(self.stall_max) => Err(NoAnswer::stalled(self.stall_max)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: reqwest::Request,
+        activity: &Activity,
+    ) -> Result<Answer, NoAnswer> {
+        let mut response = self.client.execute(request).await.map_err(NoAnswer::of)?;
+        activity.mark();
+        let expected = response.content_length().unwrap_or(0);
+        let capacity = usize::try_from(expected).unwrap_or(0).min(128 << 20);
+        let mut body = BytesMut::with_capacity(capacity);
+        while let Some(piece) = response.chunk().await.map_err(NoAnswer::of)? {
+            activity.mark();
+            self.counters
+                .received_bytes
+                .fetch_add(piece.len() as u64, Ordering::Relaxed);
+            let pause = self.download.take(piece.len());
+            if !pause.is_zero() {
+                activity.pause(pause).await;
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: std::mem::take(response.headers_mut()),
+            body: body.freeze(),
+        })
+    }
+}
+
+/// When something last moved.
+#[derive(Debug)]
+struct Activity {
+    /// Milliseconds since the process began to watch.
+    last: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            last: AtomicU64::new(now_millis()),
+        }
+    }
+}
+
+fn now_millis() -> u64 {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    let elapsed = BEGIN.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Activity {
+    fn mark(&self) {
+        self.last.store(now_millis(), Ordering::Relaxed);
+    }
+
+    /// A pause that is wanted is no stall.
+    fn expect_pause(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.last
+            .store(now_millis().saturating_add(pause), Ordering::Relaxed);
+    }
+
+    async fn pause(&self, pause: Duration) {
+        self.expect_pause(pause);
+        tokio::time::sleep(pause).await;
+    }
+
+    /// Ends when nothing moved for `limit`.
+    async fn stall(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let end = self.last.load(Ordering::Relaxed).saturating_add(limit);
+            let now = now_millis();
+            if now >= end {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(end - now)).await;
+        }
+    }
+}
+
+/// A body that is sent in pieces, at most as fast as allowed, and that tells when it moves.
+struct Watched<B> {
+    body: B,
+    /// Of the last frame, what was not sent yet.
+    rest: Bytes,
+    activity: Arc<Activity>,
+    bandwidth: Arc<Bandwidth>,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+    counters: Arc<Counters>,
+}
+
+impl<B> Watched<B> {
+    fn piece(&mut self) -> Bytes {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        self.activity.mark();
+        self.counters
+            .sent_bytes
+            .fetch_add(piece.len() as u64, Ordering::Relaxed);
+        let pause = self.bandwidth.take(piece.len());
+        if !pause.is_zero() {
+            self.activity.expect_pause(pause);
+            self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        }
+        piece
+    }
+}
+
+impl<B> Body for Watched<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(pause) = &mut self.pause {
+            std::task::ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        loop {
+            if !self.rest.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
+            }
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(body.lower() + rest);
+        hint
+    }
+}
+
+/// A body of several pieces that are sent one after the other without being joined.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    parts: std::collections::VecDeque<Bytes>,
+    length: u64,
+}
+
+impl Parts {
+    pub(super) fn new(parts: &[Bytes]) -> Self {
+        let parts: std::collections::VecDeque<Bytes> = parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .cloned()
+            .collect();
+        let length = parts.iter().map(|part| part.len() as u64).sum();
+        Self { parts, length }
+    }
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let part = self.parts.pop_front();
+        if let Some(part) = &part {
+            self.length -= part.len() as u64;
+        }
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}

@@ -1,0 +1,179 @@
+//! Destinations over a network: S3 and Azure Blob, and what they share.
+
+mod azure;
+mod bandwidth;
+mod gate;
+mod http;
+mod runtime;
+mod s3;
+mod split;
+mod trouble;
+mod weather;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::probe::Probed;
+use super::{BackendError, BackendResult, ObjectInfo};
+
+pub use azure::AzureBackend;
+pub use http::Traffic;
+pub use s3::S3Backend;
+
+/// Listings without TLS are believed when two answers in a row agree; this many are asked for at most.
+const LISTINGS_MAX: usize = 6;
+
+/// How to treat a destination.
+#[derive(Debug, Clone)]
+pub struct RemoteOptions {
+    /// What was found out about the destination before; `None` when nothing was.
+    pub probed: Option<Probed>,
+    /// How stored objects are locked, if at all.
+    pub immutable: Option<Immutable>,
+    /// The storage class (S3) or access tier (Azure) of packs; `None`: the destination's default.
+    pub storage_class: Option<String>,
+    /// Whether the bucket's name goes into the path; `None`: where `AWS_ENDPOINT_URL` is set.
+    pub path_style: Option<bool>,
+    /// Bytes per second sent, at most.
+    pub limit_upload: Option<u64>,
+    /// Bytes per second received, at most.
+    pub limit_download: Option<u64>,
+    /// How long a failing request is repeated.
+    pub retry_for: Duration,
+    /// How long a request may stand still.
+    pub stall_max: Duration,
+    /// Set by a wish to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self {
+            probed: None,
+            immutable: None,
+            storage_class: None,
+            path_style: None,
+            limit_upload: None,
+            limit_download: None,
+            retry_for: Duration::from_secs(15 * 60),
+            stall_max: Duration::from_secs(60),
+            stop: Arc::default(),
+        }
+    }
+}
+
+/// How strictly an object is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Someone with a special right can lift the lock (S3 governance, Azure unlocked).
+    Governance,
+    /// Nobody can lift the lock before its time (S3 compliance, Azure locked).
+    Compliance,
+}
+
+/// How stored objects are locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Immutable {
+    /// For how many days from the moment of storing.
+    pub days: u32,
+    /// How strictly.
+    pub mode: LockMode,
+}
+
+impl Immutable {
+    /// The moment until which something stored now is locked.
+    #[must_use]
+    pub fn until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now.checked_add_signed(TimeDelta::days(i64::from(self.days)))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+fn http_of(options: &RemoteOptions) -> BackendResult<http::Http> {
+    http::Http::new(
+        options.stall_max,
+        options.limit_upload,
+        options.limit_download,
+    )
+    .map_err(|error| BackendError::Io {
+        operation: "start",
+        key: "the network client".to_owned(),
+        source: Box::new(error),
+    })
+}
+
+/// A key below a prefix.
+fn joined(prefix: &str, key: &str) -> String {
+    match (prefix.is_empty(), key.is_empty()) {
+        (true, _) => key.to_owned(),
+        (_, true) => prefix.to_owned(),
+        _ => format!("{prefix}/{key}"),
+    }
+}
+
+/// The part of a name below a prefix.
+fn below<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    if prefix.is_empty() {
+        return Some(name);
+    }
+    name.strip_prefix(prefix)?.strip_prefix('/')
+}
+
+/// An answer that cannot be what the server sent.
+fn garbled(source: impl Into<super::Cause>) -> weather::Trouble {
+    weather::Trouble::Passing {
+        source: source.into(),
+        retry_after: None,
+        throttled: false,
+        answered: true,
+    }
+}
+
+/// Leads to asking for the object's real size.
+fn too_short(key: &str) -> weather::Trouble {
+    weather::Trouble::Final(BackendError::Rejected {
+        operation: "read",
+        key: key.to_owned(),
+        source: "the object ends before the range does".into(),
+    })
+}
+
+/// A listing that two answers in a row agree on. A flipped bit in one would hide an object or invent one.
+fn believed(
+    list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
+    answers_max: usize,
+    folder: &str,
+) -> BackendResult<Vec<ObjectInfo>> {
+    let sorted = || {
+        list().map(|mut found| {
+            found.sort_by(|a, b| a.key.cmp(&b.key));
+            found
+        })
+    };
+    let mut last = sorted()?;
+    for _ in 1..answers_max {
+        let next = sorted()?;
+        if next == last {
+            return Ok(next);
+        }
+        last = next;
+    }
+    Err(BackendError::Unavailable {
+        operation: "list",
+        key: folder.to_owned(),
+        attempts: u32::try_from(answers_max).unwrap_or(u32::MAX),
+        seconds: 0,
+        source: "each answer was different; use https, or wait until nothing writes".into(),
+    })
+}
+
+/// A name for an object that only a probe uses.
+fn probe_name() -> String {
+    let mut name = [0; 12];
+    // Without randomness the names collide, and the probe finds the destination unwilling: harmless.
+    let _ = getrandom::fill(&mut name);
+    format!("probes/{}", hex::encode(name))
+}

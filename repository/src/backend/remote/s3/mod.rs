@@ -1,0 +1,443 @@
+//! S3 and its look-alikes.
+
+mod connector;
+mod errors;
+mod probe;
+mod upload;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, retry, timeout};
+use aws_sdk_s3::primitives::DateTime as S3Time;
+use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::http::{Http, Traffic};
+use super::runtime::block_on;
+use super::split;
+use super::weather::{Trouble, Weather};
+use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use crate::backend::{
+    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+};
+use connector::Connector;
+
+/// The region where none is set and the endpoint does not care.
+const REGION_DEFAULT: &str = "us-east-1";
+
+/// No object is as large, in bytes; a range beyond it is answered without asking.
+const OBJECT_BYTES_MAX: u64 = 5 << 40;
+
+/// Bytes that are fetched at once to compare a stored object with what should be there.
+const COMPARE_BYTES: u64 = 8 << 20;
+
+/// A bucket, or a prefix in it.
+#[derive(Debug)]
+pub struct S3Backend {
+    bucket: String,
+    prefix: String,
+    client: Client,
+    http: Http,
+    weather: Weather,
+    options: RemoteOptions,
+    /// Without TLS nothing protects a listing from being garbled.
+    plain: bool,
+}
+
+impl S3Backend {
+    /// Uses a bucket, with settings and credentials from the usual variables and files.
+    ///
+    /// # Errors
+    /// [`BackendError::Setup`] when they cannot be used.
+    pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> BackendResult<Self> {
+        let http = super::http_of(&options)?;
+        let connector = Connector(http.clone());
+        let config = block_on(async {
+            let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(connector);
+            Ok(loader.load().await)
+        })?;
+        let endpoint = endpoint(config.endpoint_url());
+        let path_style = options.path_style.unwrap_or(endpoint.is_some());
+        let region = config.region().cloned();
+        let mut builder =
+            aws_sdk_s3::config::Builder::from(&config)
+                // Repeating requests is our own business: see `weather`.
+                .retry_config(retry::RetryConfig::disabled())
+                .timeout_config(timeout::TimeoutConfig::disabled())
+                .stalled_stream_protection(
+                    aws_sdk_s3::config::StalledStreamProtectionConfig::disabled(),
+                )
+                // Many look-alikes refuse the checksums that newer clients add by themselves.
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+                .force_path_style(path_style)
+                .region(region.unwrap_or_else(|| Region::from_static(REGION_DEFAULT)));
+        if let Some(endpoint) = &endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        let destination = format!("s3 {} {bucket}", endpoint.as_deref().unwrap_or_default());
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            client: Client::from_conf(builder.build()),
+            weather: Weather::new(
+                &destination,
+                Arc::clone(&http.counters),
+                options.retry_for,
+                Arc::clone(&options.stop),
+            ),
+            http,
+            options,
+            plain: endpoint.is_some_and(|endpoint| endpoint.starts_with("http:")),
+        })
+    }
+
+    fn full(&self, key: &str) -> String {
+        super::joined(&self.prefix, key)
+    }
+
+    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
+        self.options.probed.as_ref().map_or(Found::Unknown, choose)
+    }
+
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+        let wanted = range.as_ref().map(|range| range.end - range.start);
+        let result = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+            .send()
+            .await;
+        let output = result.map_err(|error| errors::sort(error, "read", key))?;
+        let length = output.content_length();
+        let body = output
+            .body
+            .collect()
+            .await
+            .map_err(super::garbled)?
+            .into_bytes();
+        if length.is_some_and(|length| u64::try_from(length).ok() != Some(body.len() as u64)) {
+            return Err(super::garbled("the answer is shorter than it says"));
+        }
+        match wanted {
+            Some(wanted) if (body.len() as u64) < wanted => Err(super::too_short(key)),
+            Some(wanted) if body.len() as u64 > wanted => Err(super::garbled(
+                "the answer is longer than what was asked for",
+            )),
+            _ => Ok(body),
+        }
+    }
+
+    async fn read(&self, key: &str, range: Option<Range<u64>>) -> BackendResult<Bytes> {
+        let Some(asked) = range.clone() else {
+            return self
+                .weather
+                .call("read", key, || self.get_once(key, None))
+                .await;
+        };
+        let empty_or_absurd = asked.start >= asked.end || asked.end > OBJECT_BYTES_MAX;
+        if !empty_or_absurd {
+            let result = self
+                .weather
+                .call("read", key, || self.get_once(key, range.clone()))
+                .await;
+            match result {
+                Err(BackendError::Rejected { .. }) => {}
+                result => return result,
+            }
+        }
+        // The server refused the range, or it is not worth asking: what does the object really have?
+        let size_bytes = self.size_of(key).await?;
+        if asked.start <= asked.end && asked.end <= size_bytes {
+            return if asked.start == asked.end {
+                Ok(Bytes::new())
+            } else {
+                self.weather
+                    .call("read", key, || self.get_once(key, range.clone()))
+                    .await
+            };
+        }
+        Err(BackendError::OutOfRange {
+            key: key.to_owned(),
+            size_bytes,
+            start: asked.start,
+            end: asked.end,
+        })
+    }
+
+    async fn head(
+        &self,
+        key: &str,
+        operation: &'static str,
+    ) -> BackendResult<aws_sdk_s3::operation::head_object::HeadObjectOutput> {
+        self.weather
+            .call(operation, key, || async {
+                self.client
+                    .head_object()
+                    .bucket(&self.bucket)
+                    .key(self.full(key))
+                    .checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled)
+                    .send()
+                    .await
+                    .map_err(|error| errors::sort(error, operation, key))
+            })
+            .await
+    }
+
+    async fn size_of(&self, key: &str) -> BackendResult<u64> {
+        let length = self.head(key, "look up").await?.content_length();
+        length
+            .and_then(|length| u64::try_from(length).ok())
+            .ok_or_else(|| BackendError::Io {
+                operation: "look up",
+                key: key.to_owned(),
+                source: "the answer has no length".into(),
+            })
+    }
+
+    async fn list_page(
+        &self,
+        folder: &str,
+        prefix: &str,
+        token: Option<String>,
+    ) -> BackendResult<aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output> {
+        self.weather
+            .call("list", folder, || async {
+                self.client
+                    .list_objects_v2()
+                    .bucket(&self.bucket)
+                    .prefix(prefix)
+                    .set_continuation_token(token.clone())
+                    .send()
+                    .await
+                    .map_err(|error| errors::sort(error, "list", folder))
+            })
+            .await
+    }
+
+    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{}/", self.full(folder));
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            let page = self.list_page(folder, &prefix, token).await?;
+            for object in page.contents() {
+                let name = object.key().and_then(|key| super::below(&self.prefix, key));
+                // Foreign objects have names that no key can have.
+                if let Some(key) = name.and_then(ObjectKey::new) {
+                    let size_bytes = object.size().unwrap_or(0).try_into().unwrap_or(0);
+                    found.push(ObjectInfo { key, size_bytes });
+                }
+            }
+            token = page.next_continuation_token().map(str::to_owned);
+            if token.is_none() || !page.is_truncated().unwrap_or(false) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// All versions of one object, newest first, each with whether it is a mark that hides the others.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        let full = self.full(key);
+        let page = self
+            .weather
+            .call("list the versions of", key, || async {
+                self.client
+                    .list_object_versions()
+                    .bucket(&self.bucket)
+                    .prefix(&full)
+                    .send()
+                    .await
+                    .map_err(|error| errors::sort(error, "list the versions of", key))
+            })
+            .await?;
+        let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+        let marks = page
+            .delete_markers()
+            .iter()
+            .map(|m| (m.key(), m.version_id()));
+        Ok(marks
+            .chain(versions)
+            .filter(|(name, _)| *name == Some(full.as_str()))
+            .filter_map(|(_, id)| id.map(str::to_owned))
+            .collect())
+    }
+
+    async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
+        let result = self
+            .weather
+            .call("delete", key, || async {
+                self.client
+                    .delete_object()
+                    .bucket(&self.bucket)
+                    .key(self.full(key))
+                    .set_version_id(version.clone())
+                    .send()
+                    .await
+                    .map_err(|error| errors::sort(error, "delete", key))
+            })
+            .await;
+        match result {
+            Ok(_) | Err(BackendError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.why_not_deleted(key, error).await),
+        }
+    }
+
+    /// A refusal because of a lock looks like a missing right; the lock's date tells them apart.
+    async fn why_not_deleted(&self, key: &str, error: BackendError) -> BackendError {
+        let denied = matches!(
+            error,
+            BackendError::PermissionDenied { .. } | BackendError::Locked { .. }
+        );
+        if !denied {
+            return error;
+        }
+        match self.head(key, "look up").await.ok().and_then(|head| {
+            head.object_lock_retain_until_date()
+                .and_then(to_chrono)
+                .filter(|until| *until > Utc::now())
+        }) {
+            Some(until) => BackendError::Locked {
+                key: key.to_owned(),
+                until: Some(until),
+            },
+            None => error,
+        }
+    }
+}
+
+/// `AWS_ENDPOINT_URL_S3` wins, as in all tools; an empty one counts as none.
+fn endpoint(general: Option<&str>) -> Option<String> {
+    std::env::var("AWS_ENDPOINT_URL_S3")
+        .ok()
+        .or_else(|| general.map(str::to_owned))
+        .filter(|endpoint| !endpoint.is_empty())
+}
+
+fn body_of(bytes: &Bytes) -> aws_sdk_s3::primitives::ByteStream {
+    upload::body(std::slice::from_ref(bytes))
+}
+
+fn to_chrono(time: &S3Time) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+}
+
+fn from_chrono(time: DateTime<Utc>) -> S3Time {
+    S3Time::from_secs(time.timestamp())
+}
+
+fn lock_mode(mode: LockMode) -> ObjectLockMode {
+    match mode {
+        LockMode::Governance => ObjectLockMode::Governance,
+        LockMode::Compliance => ObjectLockMode::Compliance,
+    }
+}
+
+impl Backend for S3Backend {
+    fn location(&self) -> String {
+        super::joined(&format!("s3://{}", self.bucket), &self.prefix)
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
+            cheap_listing: false,
+            parallel_reads: 8,
+            parallel_puts: 4,
+            reads_may_be_garbled: true,
+            locks: self.options.immutable.is_some(),
+        }
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+        block_on(self.upload(key.as_str(), parts))
+    }
+
+    fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+        block_on(self.read(key.as_str(), range)).map(Vec::from)
+    }
+
+    fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+        block_on(self.size_of(key.as_str()))
+    }
+
+    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let once = || block_on(self.list_once(folder));
+        if self.plain {
+            super::believed(once, LISTINGS_MAX, folder)
+        } else {
+            once()
+        }
+    }
+
+    fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+        let key = key.as_str();
+        block_on(async {
+            if self.found(|probed| probed.versions) == Found::No {
+                return self.delete_once(key, None).await;
+            }
+            match self.versions_of(key).await {
+                Ok(versions) => {
+                    for version in versions {
+                        self.delete_once(key, Some(version)).await?;
+                    }
+                    Ok(())
+                }
+                // Look-alikes without versions do not know the question.
+                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
+                    self.delete_once(key, None).await
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        let head = block_on(self.head(key.as_str(), "look up"))?;
+        Ok(head.object_lock_retain_until_date().and_then(to_chrono))
+    }
+
+    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
+        let mode = self
+            .options
+            .immutable
+            .map_or(LockMode::Governance, |i| i.mode);
+        let mode = match mode {
+            LockMode::Governance => ObjectLockRetentionMode::Governance,
+            LockMode::Compliance => ObjectLockRetentionMode::Compliance,
+        };
+        let retention = ObjectLockRetention::builder()
+            .mode(mode)
+            .retain_until_date(from_chrono(until))
+            .build();
+        let key = key.as_str();
+        block_on(async {
+            self.weather
+                .call("lock", key, || async {
+                    self.client
+                        .put_object_retention()
+                        .bucket(&self.bucket)
+                        .key(self.full(key))
+                        .retention(retention.clone())
+                        .send()
+                        .await
+                        .map_err(|error| errors::sort(error, "lock", key))
+                })
+                .await
+        })
+        .map(drop)
+    }
+
+    fn probe(&self) -> BackendResult<Probed> {
+        block_on(self.try_abilities())
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.http.counters.traffic()
+    }
+}

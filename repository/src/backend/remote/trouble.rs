@@ -1,0 +1,296 @@
+//! What a refusal of a server means. S3 and Azure use different words for the same few things.
+
+use std::time::Duration;
+
+use super::http::NoAnswer;
+use super::weather::Trouble;
+use crate::backend::{BackendError, Setup};
+
+/// A server's answer that is no success.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The vendor's error code, if it gave one.
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) retry_after: Option<Duration>,
+    /// The region that the server says is right.
+    pub(super) region: Option<String>,
+    /// The server's clock, as it wrote it.
+    pub(super) date: Option<String>,
+}
+
+impl Refusal {
+    /// Reads what an answer's headers tell.
+    pub(super) fn of_headers(status: u16, header: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            status,
+            code: header("x-ms-error-code").unwrap_or_default(),
+            message: String::new(),
+            retry_after: retry_after(&header),
+            region: header("x-amz-bucket-region"),
+            date: header("date"),
+        }
+    }
+}
+
+/// The text of an element of an error document.
+pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+    let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
+    let length = xml[begin..].find(&format!("</{name}>"))?;
+    Some(xml[begin..begin + length].to_owned())
+}
+
+fn retry_after(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"]
+        .into_iter()
+        .find_map(header)
+        .and_then(|text| text.trim().parse().ok())
+        .map(Duration::from_millis);
+    milliseconds.or_else(|| {
+        let text = header("retry-after")?;
+        match text.trim().parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => until(&text),
+        }
+    })
+}
+
+/// How long it is until a date as HTTP writes it.
+fn until(date: &str) -> Option<Duration> {
+    let then = chrono::DateTime::parse_from_rfc2822(date).ok()?;
+    (then.to_utc() - chrono::Utc::now()).to_std().ok()
+}
+
+impl From<NoAnswer> for Trouble {
+    fn from(no_answer: NoAnswer) -> Self {
+        if no_answer.certificate {
+            return Self::Final(BackendError::Setup {
+                problem: Setup::Certificate,
+                source: Box::new(no_answer),
+            });
+        }
+        Self::Passing {
+            answered: !no_answer.never_sent,
+            source: Box::new(no_answer),
+            retry_after: None,
+            throttled: false,
+        }
+    }
+}
+
+/// A refusal in words.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server answered {status}{}{}",
+    part(" ", code),
+    part(": ", message)
+)]
+pub(super) struct Refused {
+    status: u16,
+    code: String,
+    message: String,
+}
+
+fn part(before: &str, text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("{before}{text}")
+    }
+}
+
+/// Sorts a refusal. `operation` and `key` say what was tried.
+pub(super) fn sort(refusal: &Refusal, operation: &'static str, key: &str) -> Trouble {
+    let source = || {
+        Box::new(Refused {
+            status: refusal.status,
+            code: refusal.code.clone(),
+            message: refusal.message.chars().take(300).collect(),
+        })
+    };
+    let key = key.to_owned();
+    if is_passing(refusal) {
+        return Trouble::Passing {
+            source: source(),
+            retry_after: refusal.retry_after,
+            throttled: matches!(refusal.status, 429 | 503),
+            answered: true,
+        };
+    }
+    Trouble::Final(if let Some(problem) = setup_problem(refusal) {
+        BackendError::Setup {
+            problem,
+            source: source(),
+        }
+    } else if is_locked(refusal, operation) {
+        BackendError::Locked { key, until: None }
+    } else {
+        match refusal.status {
+            404 => BackendError::NotFound { key },
+            409 | 412 => BackendError::AlreadyExists { key },
+            401 | 403 => BackendError::PermissionDenied {
+                operation,
+                key,
+                source: source(),
+            },
+            507 => BackendError::NoSpace {
+                operation,
+                key,
+                source: source(),
+            },
+            _ => BackendError::Rejected {
+                operation,
+                key,
+                source: source(),
+            },
+        }
+    })
+}
+
+fn is_passing(refusal: &Refusal) -> bool {
+    const CODES: [&str; 14] = [
+        "RequestTimeout",
+        "SlowDown",
+        "ServerBusy",
+        "InternalError",
+        "OperationTimedOut",
+        "OperationAborted",
+        "ConditionalRequestConflict",
+        // What was sent did not arrive as it was sent.
+        "BadDigest",
+        "InvalidDigest",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "Md5Mismatch",
+        "Crc64Mismatch",
+        "IncompleteBody",
+    ];
+    matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504)
+        || CODES.contains(&refusal.code.as_str())
+}
+
+fn setup_problem(refusal: &Refusal) -> Option<Setup> {
+    let code = refusal.code.as_str();
+    let signature = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidSecurity",
+        "InvalidToken",
+        "ExpiredToken",
+        "TokenRefreshRequired",
+        "AuthenticationFailed",
+        "InvalidAuthenticationInfo",
+        "NoAuthenticationInformation",
+        "UnrecognizedClientException",
+    ];
+    match code {
+        "NoSuchBucket" | "ContainerNotFound" | "AccountNotFound" | "ResourceNotFound" => {
+            Some(Setup::NoBucket)
+        }
+        "RequestTimeTooSkewed" => Some(Setup::Clock {
+            server: refusal.date.clone().unwrap_or_default(),
+        }),
+        "AuthorizationHeaderMalformed"
+        | "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "IllegalLocationConstraintException" => Some(Setup::Region {
+            right: refusal.region.clone(),
+        }),
+        _ if signature.contains(&code) => Some(Setup::Credentials),
+        "" if matches!(refusal.status, 301 | 307) => Some(Setup::Region {
+            right: refusal.region.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn is_locked(refusal: &Refusal, operation: &str) -> bool {
+    let code = refusal.code.as_str();
+    code.contains("Immutable")
+        || code == "ObjectLocked"
+        || code == "BlobHasLegalHold"
+        || (operation == "delete"
+            && code == "AccessDenied"
+            && ["WORM", "object lock", "Object Lock", "locked", "protected"]
+                .iter()
+                .any(|word| refusal.message.contains(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, code: &str) -> Refusal {
+        Refusal {
+            status,
+            code: code.to_owned(),
+            ..Refusal::default()
+        }
+    }
+
+    fn sorted(status: u16, code: &str) -> String {
+        match sort(&refusal(status, code), "write", "packs/x") {
+            Trouble::Passing { throttled, .. } => format!("passing {throttled}"),
+            Trouble::Final(BackendError::Setup { problem, .. }) => format!("{problem:?}"),
+            Trouble::Final(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn each_refusal_is_named_for_what_it_is() {
+        for (status, code, expected) in [
+            (404, "NoSuchKey", "packs/x does not exist"),
+            (404, "", "packs/x does not exist"),
+            (404, "BlobNotFound", "packs/x does not exist"),
+            (404, "NoSuchBucket", "NoBucket"),
+            (404, "ContainerNotFound", "NoBucket"),
+            (403, "SignatureDoesNotMatch", "Credentials"),
+            (403, "AuthenticationFailed", "Credentials"),
+            (403, "AccessDenied", "no permission to write packs/x"),
+            (
+                403,
+                "AuthorizationPermissionMismatch",
+                "no permission to write packs/x",
+            ),
+            (403, "RequestTimeTooSkewed", "Clock { server: \"\" }"),
+            (301, "PermanentRedirect", "Region { right: None }"),
+            (412, "PreconditionFailed", "packs/x exists already"),
+            (409, "BlobAlreadyExists", "packs/x exists already"),
+            (409, "ConditionalRequestConflict", "passing false"),
+            (400, "BadDigest", "passing false"),
+            (400, "Md5Mismatch", "passing false"),
+            (503, "SlowDown", "passing true"),
+            (500, "", "passing false"),
+            (429, "", "passing true"),
+            (
+                409,
+                "BlobImmutableDueToPolicy",
+                "packs/x may not be deleted yet",
+            ),
+            (
+                400,
+                "InvalidRequest",
+                "the destination refuses to write packs/x",
+            ),
+        ] {
+            assert_eq!(sorted(status, code), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_say_when_to_come_back_in_several_ways() {
+        let with = |name: &'static str, value: &'static str| {
+            Refusal::of_headers(503, |asked| (asked == name).then(|| value.to_owned())).retry_after
+        };
+        assert_eq!(with("retry-after", "7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            with("x-ms-retry-after-ms", "70"),
+            Some(Duration::from_millis(70))
+        );
+        assert_eq!(with("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        let soon = with("retry-after", "Fri, 31 Dec 2100 23:59:59 GMT");
+        assert!(soon.is_some());
+        assert_eq!(with("retry-after", "whenever"), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! What stands between a request and bad weather: retries with jitter, a total deadline, a limit of requests
+//! in flight, and the wish to stop.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::gate::Gate;
+use super::http::Counters;
+use crate::backend::{BackendError, BackendResult};
+
+/// The first pause before a request is repeated; it doubles each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+
+/// No pause is longer, unless the server asks for it.
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// A destination that never answered is not waited for longer than this: it is more likely a wrong address.
+const FIRST_CONTACT_MAX: Duration = Duration::from_secs(20);
+
+/// How often a wish to stop is looked for while waiting.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// Why one attempt failed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Repeating the request would not help.
+    Final(BackendError),
+    /// Another attempt may work.
+    Passing {
+        /// What happened.
+        source: Box<dyn StdError + Send + Sync>,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
+        /// Whether the server asked for fewer requests.
+        throttled: bool,
+        /// Whether the server answered at all.
+        answered: bool,
+    },
+}
+
+/// How requests to one destination are repeated.
+#[derive(Debug)]
+pub(super) struct Weather {
+    gate: Arc<Gate>,
+    counters: Arc<Counters>,
+    retry_for: Duration,
+    answered: AtomicBool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Weather {
+    pub(super) fn new(
+        destination: &str,
+        counters: Arc<Counters>,
+        retry_for: Duration,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            gate: Gate::of(destination),
+            counters,
+            retry_for,
+            answered: AtomicBool::new(false),
+            stop,
+        }
+    }
+
+    /// Does a request until it works, fails for good, or the deadline is over.
+    pub(super) async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        mut attempt: impl FnMut() -> F,
+    ) -> BackendResult<T>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
+        let begun = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let trouble = match self.once(&mut attempt).await {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(passing) => passing,
+            };
+            let Trouble::Passing {
+                source,
+                retry_after,
+                answered,
+                ..
+            } = trouble
+            else {
+                continue;
+            };
+            if answered {
+                self.answered.store(true, Ordering::Relaxed);
+            }
+            let pause = pause(attempts, retry_after);
+            if begun.elapsed() + pause > self.patience() {
+                return Err(BackendError::Unavailable {
+                    operation,
+                    key: key.to_owned(),
+                    attempts,
+                    seconds: begun.elapsed().as_secs(),
+                    source,
+                });
+            }
+            tell(operation, key, attempts, pause, source.as_ref());
+            self.counters.retries.fetch_add(1, Ordering::Relaxed);
+            self.wait(pause, operation, key).await?;
+        }
+    }
+
+    async fn once<T, F>(&self, attempt: &mut impl FnMut() -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
+        let _pass = self.gate.enter().await;
+        let result = attempt().await;
+        match &result {
+            Err(Trouble::Passing {
+                throttled: true, ..
+            }) => self.gate.throttled(),
+            Err(Trouble::Passing { .. }) => {}
+            Ok(_) | Err(Trouble::Final(_)) => {
+                self.answered.store(true, Ordering::Relaxed);
+                self.gate.went_well();
+            }
+        }
+        result
+    }
+
+    fn patience(&self) -> Duration {
+        if self.answered.load(Ordering::Relaxed) {
+            self.retry_for
+        } else {
+            self.retry_for.min(FIRST_CONTACT_MAX)
+        }
+    }
+
+    async fn wait(&self, pause: Duration, operation: &'static str, key: &str) -> BackendResult<()> {
+        let end = Instant::now() + pause;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(BackendError::Interrupted {
+                    operation,
+                    key: key.to_owned(),
+                });
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(STOP_CHECK)).await;
+        }
+    }
+}
+
+fn tell(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn StdError) {
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let mut reason = source.to_string();
+    let mut cause = source.source();
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    // Once is everyday; a person should know of more.
+    if attempts == 4 {
+        tracing::warn!("cannot {operation} {key} ({reason}); still trying");
+    } else {
+        tracing::info!(operation, key, attempts, pause_ms, %reason, "trying again");
+    }
+}
+
+/// A random pause below a bound that doubles, or what the server asks for.
+fn pause(attempts: u32, retry_after: Option<Duration>) -> Duration {
+    let bound = PAUSE_FIRST
+        .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(16)))
+        .min(PAUSE_MAX);
+    let jittered = bound.mul_f64(0.5 + random_share() / 2.0);
+    match retry_after {
+        // Everyone was told the same moment; not everyone should come back at it.
+        Some(asked) => asked + jittered.min(Duration::from_secs(1)),
+        None => jittered,
+    }
+}
+
+/// At least 0, below 1. Without randomness the pause is just not jittered.
+fn random_share() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+        Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    fn weather(retry_for: Duration) -> Weather {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let destination = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Weather::new(&destination, Arc::default(), retry_for, Arc::default())
+    }
+
+    fn passing(answered: bool) -> Trouble {
+        Trouble::Passing {
+            source: "busy".into(),
+            retry_after: None,
+            throttled: answered,
+            answered,
+        }
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    #[test]
+    fn what_passes_is_repeated_and_what_is_final_is_not() {
+        let weather = weather(Duration::from_secs(60));
+        let mut left = 3;
+        let result = run(weather.call("read", "x", || {
+            left -= 1;
+            let result = if left > 0 { Err(passing(true)) } else { Ok(7) };
+            async { result }
+        }));
+        assert_eq!(result.unwrap(), 7);
+        assert_eq!(weather.counters.traffic().retries, 2);
+        let mut calls = 0;
+        let result: BackendResult<()> = run(weather.call("read", "x", || {
+            calls += 1;
+            async {
+                Err(Trouble::Final(BackendError::NotFound {
+                    key: "x".to_owned(),
+                }))
+            }
+        }));
+        assert!(matches!(result, Err(BackendError::NotFound { .. })));
+        assert_eq!(calls, 1);
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_bound_and_heed_the_server() {
+        for attempts in 1..100 {
+            assert!(pause(attempts, None) <= PAUSE_MAX);
+        }
+        assert!(pause(1, None) >= PAUSE_FIRST / 2);
+        assert!(pause(9, None) >= PAUSE_MAX / 2);
+        let asked = Duration::from_secs(33);
+        assert!(pause(1, Some(asked)) >= asked);
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_waiting() {
+        let weather = weather(Duration::from_secs(600));
+        weather.stop.store(true, Ordering::Relaxed);
+        let result: BackendResult<()> =
+            run(weather.call("read", "x", || async { Err(passing(true)) }));
+        assert!(matches!(result, Err(BackendError::Interrupted { .. })));
+    }
+}

@@ -1,0 +1,343 @@
+//! Copies: a repository's objects are brought to another destination as they are.
+//!
+//! Packs, index fragments and roots keep their names, bytes and signatures, so no recovery identity is
+//! needed, nothing is encrypted again, and the copy is a whole repository. The order is that of commits:
+//! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::backend::{Backend, BackendError, ObjectKey};
+use crate::error::{Error, ErrorClass, Result};
+use crate::id::ObjectId;
+use crate::index::fragment_key;
+use crate::pack::pack_key;
+use crate::parallel::in_parallel;
+use crate::progress::Progress;
+use crate::repository::{Repository, config_key, keys_key};
+use crate::snapshot::{Snapshot, snapshot_key};
+use crate::stored::{put_verified, read_again};
+
+/// Packs in flight; each is in memory meanwhile.
+const PACKS_MAX: usize = 3;
+
+/// Something that could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotCopied {
+    /// The object.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a copy did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CopyReport {
+    /// Whether the copy was begun by this run.
+    pub made: bool,
+    /// Snapshots that are new at the destination.
+    pub snapshots: u64,
+    /// Snapshots that were there already.
+    pub snapshots_present: u64,
+    /// Packs that were sent.
+    pub packs: u64,
+    /// Packs that an interrupted copy had sent, verified now.
+    pub packs_present: u64,
+    /// Bytes of the packs that were sent.
+    pub bytes: u64,
+    /// What could not be copied. Empty means: everything is there.
+    pub not_copied: Vec<NotCopied>,
+}
+
+impl Repository {
+    /// Brings everything to another destination, which is empty or an earlier copy.
+    ///
+    /// # Errors
+    /// [`Error::OtherRepository`] when something else is there, or what either backend says. A damaged
+    /// object of this repository is in the report instead, and the snapshots that need it are left out.
+    pub fn copy_to(&self, target: &dyn Backend, progress: &Progress) -> Result<CopyReport> {
+        let (roots, unreadable) = self.snapshots_lossy()?;
+        let mut copy = Copy {
+            repository: self,
+            target,
+            progress,
+            report: CopyReport::default(),
+            bad_packs: HashSet::new(),
+        };
+        for (key, error) in &unreadable {
+            copy.not_copied(key.as_str(), error)?;
+        }
+        copy.begin()?;
+        copy.packs_and_fragments()?;
+        copy.roots(&roots)?;
+        Ok(copy.report)
+    }
+}
+
+struct Copy<'a> {
+    repository: &'a Repository,
+    target: &'a dyn Backend,
+    progress: &'a Progress,
+    report: CopyReport,
+    bad_packs: HashSet<ObjectId>,
+}
+
+/// What became of a pack.
+enum Sent {
+    New,
+    Present,
+}
+
+impl Copy<'_> {
+    fn failed(&self, source: BackendError) -> Error {
+        Error::Backend {
+            location: self.target.location(),
+            source,
+        }
+    }
+
+    /// Damage of one object must not keep the others from being copied; anything else ends the copy.
+    fn not_copied(&mut self, object: &str, error: &Error) -> Result<()> {
+        match error.class() {
+            ErrorClass::Damaged | ErrorClass::NotFound => {
+                self.report.not_copied.push(NotCopied {
+                    object: object.to_owned(),
+                    reason: error.to_string(),
+                });
+                Ok(())
+            }
+            _ => Err(Error::Internal(format!(
+                "{object} cannot be copied: {error}"
+            ))),
+        }
+    }
+
+    /// Makes the copy a repository, or makes sure that it is one of this repository.
+    fn begin(&mut self) -> Result<()> {
+        let inner = &self.repository.inner;
+        let config = inner.config_bytes()?;
+        let present = read_again(self.target, || match self.target.get(&config_key(), None) {
+            Ok(bytes) if bytes == config => Ok(true),
+            Ok(_) => Err(Error::damaged(&config_key(), "it is another repository's")),
+            Err(BackendError::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.failed(source)),
+        });
+        match present {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(Error::Damaged { .. }) => {
+                return Err(Error::OtherRepository {
+                    location: self.target.location(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        let keys = keys_key(&inner.config.keys);
+        let secrets = inner.get_named(&keys)?;
+        put_verified(self.target, &keys, &[secrets.into()], &inner.config.keys)?;
+        let id = ObjectId::of(&config);
+        put_verified(self.target, &config_key(), &[config.into()], &id)?;
+        self.report.made = true;
+        Ok(())
+    }
+
+    fn listed(&self, folder: &str) -> Result<BTreeSet<ObjectId>> {
+        let listed = self.target.list(folder);
+        Ok(listed
+            .map_err(|source| self.failed(source))?
+            .iter()
+            .filter_map(|info| info.key.name().parse().ok())
+            .collect())
+    }
+
+    fn packs_and_fragments(&mut self) -> Result<()> {
+        let inner = &self.repository.inner;
+        let there = self.listed("index")?;
+        let mut fragments = Vec::new();
+        for id in inner.fragment_ids()?.difference(&there) {
+            match inner.read_fragment(id) {
+                Ok(packs) => fragments.push((*id, packs)),
+                Err(error) => self.not_copied(&format!("index/{id}"), &error)?,
+            }
+        }
+        let packs: BTreeMap<ObjectId, u64> = fragments
+            .iter()
+            .flat_map(|(_, packs)| packs)
+            .map(|pack| (pack.pack, pack.size))
+            .collect();
+        self.packs(&packs)?;
+        for (id, packs) in fragments {
+            // An index must not promise what is not there.
+            if packs
+                .iter()
+                .all(|pack| !self.bad_packs.contains(&pack.pack))
+            {
+                self.object(&fragment_key(&id), &id)?;
+            } else {
+                let reason = "a pack that it describes could not be copied".to_owned();
+                self.report.not_copied.push(NotCopied {
+                    object: format!("index/{id}"),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn packs(&mut self, packs: &BTreeMap<ObjectId, u64>) -> Result<()> {
+        let total = packs.values().sum();
+        let progress = self.progress;
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        progress.items_total.store(packs.len() as u64, relaxed);
+        progress.bytes_total.store(total, relaxed);
+        let failure = Mutex::new(None);
+        let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
+        let threads = self.target.abilities().parallel_puts.clamp(1, PACKS_MAX);
+        let results = in_parallel(threads, &packs, |(id, size)| {
+            let stopped = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if stopped().is_some() {
+                return None;
+            }
+            let result = progress.check().and_then(|()| self.pack(id, *size));
+            Progress::add(&progress.items, 1);
+            Progress::add(&progress.bytes, *size);
+            match result {
+                Err(error) if error.class() != ErrorClass::Damaged => {
+                    stopped().get_or_insert(error);
+                    None
+                }
+                result => Some(result),
+            }
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        for ((id, size), result) in packs.into_iter().zip(results) {
+            match result {
+                Some(Ok(Sent::New)) => {
+                    self.report.packs += 1;
+                    self.report.bytes += size;
+                }
+                Some(Ok(Sent::Present)) => self.report.packs_present += 1,
+                Some(Err(error)) => {
+                    self.not_copied(pack_key(&id).as_str(), &error)?;
+                    self.bad_packs.insert(id);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn pack(&self, id: &ObjectId, size: u64) -> Result<Sent> {
+        let key = pack_key(id);
+        match self.target.size(&key) {
+            // An interrupted copy has sent it, and nobody knows whether it was verified.
+            Ok(stored) if stored == size && self.is_right(&key, id)? => return Ok(Sent::Present),
+            Ok(_) => {
+                return Err(Error::damaged(
+                    &key,
+                    format!(
+                        "other bytes are under its name at {}",
+                        self.target.location()
+                    ),
+                ));
+            }
+            Err(BackendError::NotFound { .. }) => {}
+            Err(source) => return Err(self.failed(source)),
+        }
+        self.object(&key, id)?;
+        Ok(Sent::New)
+    }
+
+    fn is_right(&self, key: &ObjectKey, id: &ObjectId) -> Result<bool> {
+        let read = read_again(self.target, || {
+            let bytes = self.target.get(key, None).map_err(|e| self.failed(e))?;
+            if ObjectId::of(&bytes) == *id {
+                Ok(())
+            } else {
+                Err(Error::damaged(key, "its bytes do not have its name"))
+            }
+        });
+        match read {
+            Ok(()) => Ok(true),
+            Err(Error::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn object(&self, key: &ObjectKey, id: &ObjectId) -> Result<()> {
+        let bytes = match self.repository.inner.get_named(key) {
+            Err(Error::Backend {
+                source: BackendError::NotFound { .. },
+                ..
+            }) => {
+                return Err(Error::Missing {
+                    object: key.to_string(),
+                    needed_by: "the index".to_owned(),
+                });
+            }
+            bytes => bytes?,
+        };
+        put_verified(self.target, key, &[bytes.into()], id)
+    }
+
+    fn roots(&mut self, roots: &[Snapshot]) -> Result<()> {
+        let there = self.listed("snapshots")?;
+        let all_indexed = self.report.not_copied.is_empty();
+        for root in roots {
+            self.progress.check()?;
+            if there.contains(&root.id) {
+                self.report.snapshots_present += 1;
+            } else if all_indexed || self.is_whole(root)? {
+                self.object(&snapshot_key(&root.id), &root.id)?;
+                self.report.snapshots += 1;
+            } else {
+                self.report.not_copied.push(NotCopied {
+                    object: snapshot_key(&root.id).to_string(),
+                    reason: format!("what {} needs could not be copied", root.root.source),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that a snapshot needs is in the copy's own index.
+    fn is_whole(&self, snapshot: &Snapshot) -> Result<bool> {
+        let inner = &self.repository.inner;
+        let mut packs = HashSet::new();
+        for id in self.listed("index")? {
+            let known = inner.read_fragment(&id).unwrap_or_default();
+            packs.extend(known.into_iter().map(|pack| pack.pack));
+        }
+        let reader = self.repository.content_reader()?;
+        let root = &snapshot.root;
+        let streams = [&root.entries, &root.references, &root.details];
+        let mut chunks: Vec<_> = streams
+            .into_iter()
+            .flat_map(|record| record.chunks.iter().copied())
+            .collect();
+        let mut references = reader.snapshot(snapshot).references();
+        loop {
+            match references.next_id() {
+                Ok(Some(id)) => chunks.push(id),
+                Ok(None) => break,
+                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        for id in chunks {
+            let places = match reader.locations(&id, &"the snapshot") {
+                Ok(places) => places,
+                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if !places.iter().any(|place| packs.contains(&place.pack)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

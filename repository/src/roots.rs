@@ -1,0 +1,87 @@
+//! The local cache of snapshot roots: each is a request on its own where the storage is far away.
+//!
+//! Roots are kept as they are stored, so they are checked like stored ones; the cache may vanish at any time.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::backend::ObjectKey;
+use crate::id::ObjectId;
+
+/// Roots in a folder, or none at all.
+#[derive(Debug)]
+pub(crate) struct RootCache {
+    folder: Option<PathBuf>,
+}
+
+impl RootCache {
+    pub(crate) fn new(cache: Option<&Path>) -> Self {
+        Self {
+            folder: cache.map(|cache| cache.join("snapshots")),
+        }
+    }
+
+    /// A root's bytes, if they are here and have its name.
+    pub(crate) fn get(&self, id: &ObjectId) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.folder.as_ref()?.join(id.to_string())).ok()?;
+        (ObjectId::of(&bytes) == *id).then_some(bytes)
+    }
+
+    /// Keeps a root; when that fails, it only costs time.
+    pub(crate) fn keep(&self, id: &ObjectId, bytes: &[u8]) {
+        let Some(folder) = &self.folder else { return };
+        let path = folder.join(id.to_string());
+        if path.exists() && fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+            return;
+        }
+        let kept = fs::create_dir_all(folder).and_then(|()| {
+            let unfinished = folder.join(format!("{id}.{}", std::process::id()));
+            fs::write(&unfinished, bytes)?;
+            fs::rename(&unfinished, &path)
+        });
+        if let Err(error) = kept {
+            tracing::debug!(%error, "a snapshot root is not cached");
+        }
+    }
+
+    /// Removes roots that are no longer stored.
+    pub(crate) fn forget_others(&self, stored: &[ObjectKey]) {
+        let Some(folder) = &self.folder else { return };
+        let names: HashSet<&str> = stored.iter().map(ObjectKey::name).collect();
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let known = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| names.contains(name));
+            if !known && let Err(error) = fs::remove_file(entry.path()) {
+                tracing::debug!(%error, "a cached snapshot root stays");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_roots_come_out_of_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = RootCache::new(Some(folder.path()));
+        let (id, other) = (ObjectId::of(b"root"), ObjectId::of(b"other"));
+        cache.keep(&id, b"root");
+        cache.keep(&other, b"other");
+        assert_eq!(cache.get(&id).as_deref(), Some(b"root".as_slice()));
+        let key = ObjectKey::new(format!("snapshots/{id}")).unwrap();
+        cache.forget_others(&[key]);
+        assert_eq!(cache.get(&other), None);
+        fs::write(
+            folder.path().join("snapshots").join(id.to_string()),
+            b"rott",
+        )
+        .unwrap();
+        assert_eq!(cache.get(&id), None);
+        assert_eq!(RootCache::new(None).get(&id), None);
+    }
+}

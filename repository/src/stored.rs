@@ -1,0 +1,84 @@
+//! Writing and reading objects so that what is relied on is what was meant: every write is verified before
+//! it counts, and what arrives garbled is read again before anything is called damaged.
+
+use bytes::Bytes;
+
+use crate::backend::{Backend, ObjectKey, Stored};
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+
+/// Read back in pieces, so that a pack is not in memory twice; in bytes.
+const PIECE: u64 = 4 << 20;
+
+/// How often something that arrived damaged is read, where the way may have damaged it.
+const READS_MAX: usize = 4;
+
+/// Stores an object whose hash is `id`, and makes sure that it is stored before anything relies on it.
+pub(crate) fn put_verified(
+    backend: &dyn Backend,
+    key: &ObjectKey,
+    parts: &[Bytes],
+    id: &ObjectId,
+) -> Result<()> {
+    match backend.put(key, parts) {
+        Ok(Stored::Checked) => Ok(()),
+        Ok(Stored::Unchecked) => {
+            let size = parts.iter().map(|part| part.len() as u64).sum();
+            read_again(backend, || compare(backend, key, size, id))
+        }
+        Err(source) => Err(failed(backend, source)),
+    }
+}
+
+fn failed(backend: &dyn Backend, source: crate::backend::BackendError) -> Error {
+    Error::Backend {
+        location: backend.location(),
+        source,
+    }
+}
+
+fn compare(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectId) -> Result<()> {
+    let failed = |source| failed(backend, source);
+    if backend.size(key).map_err(failed)? != size {
+        return Err(Error::damaged(
+            key,
+            "it has another size than what was just written",
+        ));
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut position = 0;
+    while position < size {
+        let end = (position + PIECE).min(size);
+        hasher.update(&backend.get(key, Some(position..end)).map_err(failed)?);
+        position = end;
+    }
+    if ObjectId::from_bytes(*hasher.finalize().as_bytes()) == *id {
+        Ok(())
+    } else {
+        Err(Error::damaged(
+            key,
+            "it reads back other than it was just written: check the disk",
+        ))
+    }
+}
+
+/// Reads, and reads again what is damaged where the way may have damaged it.
+pub(crate) fn read_again<T>(
+    backend: &dyn Backend,
+    mut read: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let reads = if backend.abilities().reads_may_be_garbled {
+        READS_MAX
+    } else {
+        1
+    };
+    for _ in 1..reads {
+        match read() {
+            Err(Error::Damaged { object, reason }) => {
+                tracing::info!(%object, %reason, "reading it again");
+            }
+            result => return result,
+        }
+    }
+    read()
+}

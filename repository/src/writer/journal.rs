@@ -1,0 +1,122 @@
+//! Which packs a run has stored but perhaps not indexed, kept beside the cache.
+//!
+//! Where listing all packs is dear, the next run learns here what a run that died has left, and uses it.
+//! Losing a journal loses nothing but the chance to reuse those packs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::id::ObjectId;
+
+/// A journal of a living run. It holds a lock, by which others know that the run lives.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("unindexed")
+}
+
+impl Journal {
+    /// Begins a journal; `None` where it cannot be written, which only costs reuse after a crash.
+    pub(crate) fn begin(cache: Option<&Path>) -> Option<Self> {
+        let folder = folder(cache?);
+        let begun = || -> std::io::Result<Self> {
+            fs::create_dir_all(&folder)?;
+            let mut name = [0; 12];
+            getrandom::fill(&mut name).map_err(std::io::Error::other)?;
+            let path = folder.join(hex::encode(name));
+            let file = OpenOptions::new()
+                .create_new(true)
+                .append(true)
+                .open(&path)?;
+            file.try_lock().map_err(std::io::Error::other)?;
+            Ok(Self {
+                path,
+                file: Mutex::new(file),
+            })
+        };
+        match begun() {
+            Ok(journal) => Some(journal),
+            Err(error) => {
+                tracing::debug!(%error, "no journal of stored packs is kept");
+                None
+            }
+        }
+    }
+
+    /// Notes a pack that is about to be stored.
+    pub(crate) fn note(&self, pack: &ObjectId) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = writeln!(file, "{pack}") {
+            tracing::debug!(%error, "the journal of stored packs has a gap");
+        }
+    }
+
+    /// Everything is indexed: the journal is of no use any more.
+    pub(crate) fn end(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "a journal stays");
+        }
+    }
+}
+
+/// Packs that runs which died have noted, with the journals that may be removed once they are taken over.
+pub(crate) fn left_behind(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<PathBuf>) {
+    let (mut packs, mut journals) = (BTreeSet::new(), Vec::new());
+    let entries = cache.and_then(|cache| fs::read_dir(folder(cache)).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(mut file) = File::open(&path) else {
+            continue;
+        };
+        if file.try_lock().is_err() {
+            continue;
+        }
+        let mut text = String::new();
+        if file.read_to_string(&mut text).is_ok() {
+            packs.extend(
+                text.lines()
+                    .filter_map(|line| line.parse::<ObjectId>().ok()),
+            );
+        }
+        journals.push(path);
+    }
+    (packs, journals)
+}
+
+/// Removes journals whose packs another journal has taken over.
+pub(crate) fn forget(journals: &[PathBuf]) {
+    for path in journals {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::debug!(%error, "a journal stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_journals_of_the_dead_are_read() {
+        let cache = tempfile::tempdir().unwrap();
+        let (one, two) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
+        let living = Journal::begin(Some(cache.path())).unwrap();
+        living.note(&one);
+        let dead = Journal::begin(Some(cache.path())).unwrap();
+        dead.note(&two);
+        drop(dead);
+        let (packs, journals) = left_behind(Some(cache.path()));
+        assert_eq!(packs, BTreeSet::from([two]));
+        forget(&journals);
+        living.end();
+        assert_eq!(left_behind(Some(cache.path())), Default::default());
+        assert!(Journal::begin(Some(Path::new("/proc/nowhere"))).is_none());
+    }
+}

@@ -1,0 +1,40 @@
+//! Runs the conformance suite of backends on a destination, with settings from the environment.
+//!
+//! A program of its own, because a test may not change its own environment: `conform URL`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed check ends the program with a message"
+)]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use reprise_repository::backend::{Backend, Location, RemoteOptions, conformance};
+use reprise_repository::backend_at;
+
+fn main() {
+    let Some(url) = std::env::args().nth(1) else {
+        panic!("say where: conform URL")
+    };
+    let options = RemoteOptions {
+        retry_for: Duration::from_secs(30),
+        ..RemoteOptions::default()
+    };
+    let probed = backend_at(&Location::parse(&url).unwrap(), &options)
+        .unwrap()
+        .probe()
+        .unwrap();
+    let options = RemoteOptions {
+        probed: Some(probed),
+        ..options
+    };
+    let number = Cell::new(0);
+    conformance::check(&|| {
+        number.set(number.get() + 1);
+        let location = Location::parse(&format!("{url}/{}", number.get())).unwrap();
+        let backend: Box<dyn Backend> = Box::new(backend_at(&location, &options).unwrap());
+        (backend, Box::new(()))
+    });
+}

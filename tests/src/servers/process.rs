@@ -1,0 +1,151 @@
+//! A server as a child process.
+
+use std::env;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio, id};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Even a loaded machine has any of the servers up long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that no other test takes while this exists.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) number: u16,
+    _claim: UnixListener,
+}
+
+impl Port {
+    /// Ports below those that the kernel hands out, so that no outgoing connection occupies one before the
+    /// server does. A name in the abstract namespace keeps it from other tests, and vanishes with the process.
+    pub(super) fn reserve() -> Self {
+        let first = id() as usize * 17;
+        (0..10_000)
+            .map(|step| u16::try_from(20_000 + (first + step) % 10_000).unwrap())
+            .find_map(|number| {
+                let name = SocketAddr::from_abstract_name(format!("reprise-test-port-{number}"));
+                let claim = UnixListener::bind_addr(&name.unwrap()).ok()?;
+                TcpListener::bind(("127.0.0.1", number)).ok()?;
+                Some(Self {
+                    number,
+                    _claim: claim,
+                })
+            })
+            .unwrap_or_else(|| panic!("there is no free port"))
+    }
+}
+
+/// A running server, killed when dropped; its folder goes after it.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Process {
+    /// Starts what `command` makes for the new folder, and returns once `answers` holds.
+    pub(super) fn start(
+        command: impl FnOnce(&Path) -> Command,
+        mut answers: impl FnMut() -> bool,
+    ) -> Self {
+        let folder = TempDir::with_prefix("reprise-server-").unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let mut command = command(folder.path());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{:?} is needed (tests/run): {error}", command.get_program())
+            });
+        let mut process = Self { child, folder };
+        let begin = Instant::now();
+        while !answers() {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                panic!("{command:?} ended with {status}:\n{}", process.log());
+            }
+            if begin.elapsed() > PATIENCE {
+                panic!("{command:?} does not answer:\n{}", process.log());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        process
+    }
+
+    /// What the server has said.
+    pub(super) fn log(&self) -> String {
+        let log = fs::read(self.folder.path().join("log")).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// A program that `tests/run` has put at `place` in its cache, or else one on the search path.
+pub(super) fn program(place: &str) -> PathBuf {
+    let cached = cache().join(place);
+    if cached.exists() {
+        return cached;
+    }
+    PathBuf::from(cached.file_name().unwrap())
+}
+
+fn cache() -> PathBuf {
+    if let Some(cache) = env::var_os("REPRISE_TEST_CACHE") {
+        return cache.into();
+    }
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache");
+    base.unwrap_or_else(home).join("reprise-tests")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_server_leaves_nothing() {
+        let command = |_: &Path| {
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            command
+        };
+        let process = Process::start(command, || true);
+        let folder = process.folder.path().to_owned();
+        let proc = PathBuf::from(format!("/proc/{}", process.child.id()));
+        assert!(folder.exists() && proc.exists());
+        drop(process);
+        assert!(!folder.exists() && !proc.exists());
+    }
+
+    #[test]
+    #[should_panic(expected = "what is wrong")]
+    fn a_failed_start_shows_the_log() {
+        let command = |_: &Path| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo what is wrong; exit 1"]);
+            command
+        };
+        Process::start(command, || false);
+    }
+
+    #[test]
+    fn no_port_is_reserved_twice() {
+        let ports = [Port::reserve(), Port::reserve()];
+        assert_ne!(ports[0].number, ports[1].number);
+    }
+}

@@ -1,0 +1,158 @@
+//! Faults between the program and the server: every command ends right, or fails and says so.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::process::Stdio;
+
+use reprise_tests::metadata::{self, differences};
+use reprise_tests::proxy::{FaultProxy, Faults, Kind};
+use reprise_tests::servers::{Azurite, Garage, Moto, Storage};
+use support::{Sandbox, make_tree, noise};
+
+fn proxy(server: &impl Storage, percent: u8, kinds: &[Kind], seed: u64) -> FaultProxy {
+    let kinds = kinds.to_vec();
+    let faults = Faults {
+        percent,
+        kinds,
+        seed,
+    };
+    FaultProxy::start(([127, 0, 0, 1], server.port()).into(), faults)
+}
+
+/// Requests that stand still are given up soon, so that the test need not wait.
+fn impatient(server: &impl Storage, proxy: &FaultProxy) -> Vec<(String, String)> {
+    let mut envs = server.envs_through(proxy.port());
+    envs.push(("REPRISE_REQUEST_TIMEOUT".to_owned(), "1s".to_owned()));
+    envs.push(("REPRISE_RETRY_FOR".to_owned(), "10m".to_owned()));
+    envs
+}
+
+/// Everything at 20 % faults, whatever they are; then the same without faults, to see what is really there.
+fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
+    server.new_bucket("bucket");
+    let proxy = proxy(server, 20, kinds, seed);
+    let url = server.url("bucket", "here");
+    let mut sandbox = Sandbox::at(&url, server.envs());
+    sandbox.init().exits(0);
+    let tree = sandbox.path("tree");
+    make_tree(&tree, 6 << 20);
+    sandbox.set_envs(impatient(server, &proxy));
+    for n in 0..3 {
+        std::fs::write(tree.join("changes"), noise(500_000, n)).unwrap();
+        sandbox.snapshot(&tree, "tree").exits(0);
+    }
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let out = sandbox.restore("tree", "restored");
+    assert_eq!(
+        differences(&metadata::of(&tree), &metadata::of(&out)),
+        [""; 0]
+    );
+    let injected = proxy.injected();
+    assert!(injected.values().sum::<u64>() >= 5, "{injected:?}");
+    sandbox.set_envs(server.envs());
+    assert_eq!(
+        sandbox.run(["snapshots"]).exits(0).stdout.lines().count(),
+        4
+    );
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let out = sandbox.restore("tree", "again");
+    assert_eq!(
+        differences(&metadata::of(&tree), &metadata::of(&out)),
+        [""; 0]
+    );
+}
+
+#[test]
+fn everything_survives_faults_on_the_way_to_garage() {
+    survives(&Garage::start(), &Kind::ALL, 11);
+}
+
+#[test]
+fn everything_survives_faults_on_the_way_to_moto() {
+    // Moto keeps what has come of a request that was cut off, which no S3 server does.
+    let kinds = Kind::ALL
+        .into_iter()
+        .filter(|kind| *kind != Kind::CutRequest);
+    survives(&Moto::start(), &kinds.collect::<Vec<_>>(), 12);
+}
+
+#[test]
+fn everything_survives_faults_on_the_way_to_azurite() {
+    survives(&Azurite::start(), &Kind::ALL, 13);
+}
+
+#[test]
+fn a_server_that_always_fails_is_given_up_with_a_clear_error() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let url = server.url("bucket", "here");
+    let mut sandbox = Sandbox::at(&url, server.envs());
+    sandbox.init().exits(0);
+    make_tree(&sandbox.path("tree"), 1000);
+    for kind in [Kind::Status500, Kind::LostAck, Kind::Hang] {
+        let proxy = proxy(&server, 100, &[kind], 1);
+        let mut envs = impatient(&server, &proxy);
+        envs.pop();
+        envs.push(("REPRISE_RETRY_FOR".to_owned(), "2s".to_owned()));
+        sandbox.set_envs(envs);
+        let ran = sandbox.snapshot(&sandbox.path("tree"), "tree").exits(1);
+        ran.says("gave up").says("hint");
+    }
+    sandbox.set_envs(server.envs());
+    assert_eq!(
+        sandbox.run(["snapshots"]).exits(0).stdout.lines().count(),
+        1
+    );
+}
+
+#[test]
+fn what_a_killed_run_has_sent_is_not_sent_again() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
+    sandbox.init().exits(0);
+    std::fs::create_dir(sandbox.path("tree")).unwrap();
+    for n in 0..12 {
+        let file = sandbox.path(&format!("tree/f{n}"));
+        std::fs::write(file, noise(10 << 20, n)).unwrap();
+    }
+    // Slow enough to be killed in the middle, after some packs have arrived.
+    let mut child = sandbox
+        .command()
+        .args(["snapshot", "volume", "tree", "--limit-upload", "25MiB"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let noted = || {
+        let folders = std::fs::read_dir(sandbox.path("cache"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let journals = folders.flat_map(|folder| {
+            std::fs::read_dir(folder.path().join("unindexed"))
+                .into_iter()
+                .flatten()
+                .flatten()
+        });
+        let texts = journals.map(|journal| std::fs::read_to_string(journal.path()).unwrap());
+        texts.map(|text| text.lines().count()).sum::<usize>()
+    };
+    while noted() < 6 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = sandbox
+        .snapshot(&sandbox.path("tree"), "tree")
+        .exits(0)
+        .json();
+    let sent = ran["traffic"]["sent_bytes"].as_u64().unwrap();
+    assert!(sent < 110 << 20, "{sent} bytes were sent of 120 MiB");
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let out = sandbox.restore("tree", "out");
+    let found = differences(&metadata::of(&sandbox.path("tree")), &metadata::of(&out));
+    assert_eq!(found, [""; 0]);
+}
