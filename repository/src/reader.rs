@@ -178,6 +178,12 @@ impl ContentReader {
         Ok(self.locate(id, needed_by)?.length)
     }
 
+    /// How many reads may usefully run at the same time.
+    #[must_use]
+    pub fn parallel_reads(&self) -> usize {
+        self.inner.backend.abilities().parallel_reads
+    }
+
     pub(crate) fn stream<'a>(
         &'a self,
         record: &StreamRecord,

@@ -356,6 +356,108 @@ fn what_is_wrong_with_the_way_to_a_container_is_named_with_the_way_out() {
         .run(["-r", &missing, "snapshots"])
         .exits(5)
         .says("does not exist");
+    // The account's key alone, and where the account is.
+    let part = |name: &str| {
+        let mut parts = text.split(';');
+        parts
+            .find_map(|part| part.strip_prefix(name))
+            .unwrap()
+            .to_owned()
+    };
+    sandbox.set_envs(vec![
+        ("AZURE_STORAGE_KEY".to_owned(), part("AccountKey=")),
+        (
+            "AZURE_STORAGE_SERVICE_ENDPOINT".to_owned(),
+            part("BlobEndpoint="),
+        ),
+    ]);
+    sandbox.run(["snapshots"]).exits(0);
+}
+
+/// A server whose certificate nobody trusts, gone when dropped.
+struct Untrusted(std::process::Child);
+
+impl Drop for Untrusted {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_refused_at_once() {
+    let server = Garage::start();
+    let sandbox = Sandbox::bare();
+    let (key, certificate) = (sandbox.path("key.pem"), sandbox.path("cert.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x",
+        ])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let child = Command::new("openssl")
+        .args([
+            "s_server",
+            "-quiet",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+            "-key",
+        ])
+        .arg(&key)
+        .arg("-cert")
+        .arg(&certificate)
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _untrusted = Untrusted(child);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::yield_now();
+    }
+    let endpoint = format!("https://127.0.0.1:{port}");
+    let envs = replaced(server.envs(), "AWS_ENDPOINT_URL", &endpoint);
+    let sandbox = Sandbox::at(&server.url("bucket", "here"), envs);
+    let ran = sandbox.run(["snapshots"]).exits(1);
+    ran.says("certificate").says("SSL_CERT_FILE");
+}
+
+#[test]
+fn a_wrong_clock_is_named() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
+    sandbox.init().exits(0);
+    let command = sandbox.command();
+    let output = Command::new("faketime")
+        .arg("-f")
+        .arg("-3d")
+        .arg(support::binary())
+        .arg("snapshots")
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("clock is wrong") && stderr.contains("NTP"),
+        "{stderr}"
+    );
 }
 
 #[test]

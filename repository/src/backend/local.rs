@@ -115,7 +115,7 @@ impl Backend for LocalBackend {
         Abilities {
             refuses_overwrite: true,
             cheap_listing: true,
-            parallel_reads: 4,
+            parallel_reads: 2,
             parallel_puts: 2,
             reads_may_be_garbled: false,
             locks: false,

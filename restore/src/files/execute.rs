@@ -504,7 +504,8 @@ fn write_contents(run: &mut Run<'_>, jobs: &[FileJob]) -> Result<()> {
     let segments: Vec<Vec<Want>> = segments.into_values().collect();
     let warnings = Mutex::new(Vec::new());
     let shared: &Run<'_> = run;
-    in_parallel(segments.len(), |n, _| {
+    let threads = run.reader.parallel_reads().max(cores());
+    in_parallel_on(threads, segments.len(), |n, _| {
         shared.progress.check()?;
         write_segment(shared, jobs, &segments[n], &warnings)
     })?;
@@ -607,9 +608,21 @@ pub(super) fn in_parallel(
     count: usize,
     body: impl Fn(usize, &mut Vec<u8>) -> Result<()> + Sync,
 ) -> Result<()> {
+    in_parallel_on(cores(), count, body)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+/// As [`in_parallel`], on more threads than there are cores where they mostly wait.
+fn in_parallel_on(
+    threads: usize,
+    count: usize,
+    body: impl Fn(usize, &mut Vec<u8>) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(THREADS_MAX).min(count) {
             scope.spawn(|| {

@@ -184,6 +184,13 @@ fn setup_problem(refusal: &Refusal) -> Option<Setup> {
         "NoAuthenticationInformation",
         "UnrecognizedClientException",
     ];
+    // Not everyone has a code of its own for it.
+    let skewed = ["Date is too old", "not valid in the specified time frame"];
+    if skewed.iter().any(|words| refusal.message.contains(words)) {
+        return Some(Setup::Clock {
+            server: refusal.date.clone().unwrap_or_default(),
+        });
+    }
     match code {
         "NoSuchBucket" | "ContainerNotFound" | "AccountNotFound" | "ResourceNotFound" => {
             Some(Setup::NoBucket)

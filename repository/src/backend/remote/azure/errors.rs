@@ -54,7 +54,9 @@ fn refusal(error: &Error) -> Option<Refusal> {
     });
     if let Some(response) = raw_response {
         let body = String::from_utf8_lossy(response.body().as_ref()).into_owned();
-        refusal.message = trouble::element(&body, "Message").unwrap_or_default();
+        let part = |name| trouble::element(&body, name).unwrap_or_default();
+        refusal.message = [part("Message"), part("AuthenticationErrorDetail")].join(" ");
+        refusal.message = refusal.message.trim().to_owned();
         if let Some(code) = trouble::element(&body, "Code") {
             refusal.code = code;
         }

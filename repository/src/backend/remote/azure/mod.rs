@@ -300,7 +300,7 @@ impl Backend for AzureBackend {
             refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
             cheap_listing: false,
             parallel_reads: 8,
-            parallel_puts: 4,
+            parallel_puts: 3,
             reads_may_be_garbled: true,
             locks: self.options.immutable.is_some(),
         }

@@ -35,8 +35,8 @@ impl AzureBackend {
         if_none_match: Option<&'static str>,
         lock: Option<TimeDelta>,
     ) -> BackendResult<Option<String>> {
-        let bytes = Bytes::from_static(b"a probe of reprise");
-        let hash = md5(&bytes);
+        let bytes = [Bytes::from_static(b"a probe of reprise")];
+        let hash = md5(&bytes[0]);
         self.weather
             .call("write", key, || self.stage_once(key, BLOCK, &bytes, &hash))
             .await?;
@@ -70,14 +70,14 @@ impl AzureBackend {
     /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
     async fn checks_uploads(&self) -> BackendResult<Found> {
         let key = probe_name();
-        let bytes = Bytes::from_static(b"these bytes have another hash");
+        let bytes = [Bytes::from_static(b"these bytes have another hash")];
         match self.stage_once(&key, BLOCK, &bytes, &md5(b"another")).await {
             Ok(()) => Ok(Found::No),
             Err(
                 Trouble::Passing { answered: true, .. }
                 | Trouble::Final(BackendError::Rejected { .. }),
             ) => {
-                let right = md5(&bytes);
+                let right = md5(&bytes[0]);
                 let again = self
                     .weather
                     .call("write", &key, || {

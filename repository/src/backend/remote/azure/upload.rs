@@ -15,7 +15,7 @@ use crate::backend::remote::weather::Trouble;
 use crate::backend::{BackendError, BackendResult, Stored};
 
 /// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
-const BLOCK_BYTES: usize = 8 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// Bytes that are fetched at once to compare a stored object with what should be there.
 const COMPARE_BYTES: u64 = 8 << 20;
@@ -54,14 +54,10 @@ impl AzureBackend {
         let (salt, mut names) = (salt()?, Vec::new());
         for (number, piece) in split::split(parts, BLOCK_BYTES).into_iter().enumerate() {
             let name = block_name(number, salt);
-            let bytes: Bytes = match <[Bytes; 1]>::try_from(piece) {
-                Ok([single]) => single,
-                Err(several) => several.concat().into(),
-            };
-            let hash = md5(&bytes);
+            let hash = md5_of(&piece);
             self.weather
                 .call("write a part of", key, || {
-                    self.stage_once(key, &name, &bytes, &hash)
+                    self.stage_once(key, &name, &piece, &hash)
                 })
                 .await?;
             names.push(name);
@@ -92,17 +88,19 @@ impl AzureBackend {
         &self,
         key: &str,
         name: &[u8],
-        bytes: &Bytes,
+        piece: &[Bytes],
         hash: &[u8],
     ) -> Result<(), Trouble> {
         let options = BlockBlobClientStageBlockOptions {
             transactional_content_md5: Some(hash.to_vec()),
             ..BlockBlobClientStageBlockOptions::default()
         };
-        let content = RequestContent::from(Vec::from(bytes.clone()));
+        // The only copy that is made, and only while it is sent.
+        let content = piece.concat();
+        let length = content.len() as u64;
         self.blob(key)
             .block_blob_client()
-            .stage_block(name, bytes.len() as u64, content, Some(options))
+            .stage_block(name, length, RequestContent::from(content), Some(options))
             .await
             .map(drop)
             .map_err(|error| errors::sort(error, "write a part of", key))
@@ -159,6 +157,14 @@ impl AzureBackend {
         }
         Ok(true)
     }
+}
+
+fn md5_of(piece: &[Bytes]) -> Vec<u8> {
+    let mut hasher = Md5::new();
+    for part in piece {
+        hasher.update(part);
+    }
+    hasher.finalize().to_vec()
 }
 
 pub(super) fn md5(bytes: &[u8]) -> Vec<u8> {
