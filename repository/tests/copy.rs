@@ -9,7 +9,7 @@ use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::{Depth, Progress, Repository, Share, VerifyOptions};
 use support::{World, read_back, snapshot, tree};
 
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 400 << 10;
 
 fn findings(repository: &Repository) -> Vec<reprise_repository::Finding> {
     let options = VerifyOptions {

@@ -4,6 +4,7 @@ mod azure;
 mod bandwidth;
 mod gate;
 mod http;
+mod reading;
 mod runtime;
 mod s3;
 mod split;

@@ -1,5 +1,6 @@
 //! What a refusal of a server means. S3 and Azure use different words for the same few things.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::http::NoAnswer;
@@ -32,6 +33,20 @@ impl Refusal {
             date: header("date"),
         }
     }
+}
+
+/// The first of an error's causes that has a type.
+pub(super) fn cause<'a, T: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The text of an element of an error document.

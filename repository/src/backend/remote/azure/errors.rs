@@ -1,7 +1,5 @@
 //! What the vendor's errors mean.
 
-use std::error::Error as StdError;
-
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::HeaderName;
 
@@ -15,7 +13,7 @@ pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble 
     if let Some(refusal) = refusal(&error) {
         return trouble::sort(&refusal, operation, key);
     }
-    if let Some(no_answer) = find(&error) {
+    if let Some(no_answer) = trouble::cause::<NoAnswer>(&error) {
         return no_answer.clone().into();
     }
     match error.kind() {
@@ -69,15 +67,4 @@ fn refusal(error: &Error) -> Option<Refusal> {
         refusal.code.clone_from(code);
     }
     Some(refusal)
-}
-
-fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a NoAnswer> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -22,15 +22,13 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
 use super::http::{Http, Traffic};
+use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::weather::{Trouble, Weather};
 use super::{LISTINGS_MAX, LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
-
-/// No object is as large, in bytes; a range beyond it is answered without asking.
-const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
 /// A container, or a prefix in it.
 #[derive(Debug)]
@@ -107,63 +105,6 @@ impl AzureBackend {
         self.options.probed.as_ref().map_or(Found::Unknown, choose)
     }
 
-    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
-        let wanted = range.as_ref().map(|range| range.end - range.start);
-        let whole = NonZero::new(usize::MAX >> 2);
-        let length = wanted.and_then(|wanted| NonZero::new(usize::try_from(wanted).ok()?));
-        let options = BlobClientDownloadOptions {
-            parallel: NonZero::new(1),
-            partition_size: length.or(whole),
-            range: range.map(|range| HttpRange::new(range.start, range.end - range.start)),
-            ..BlobClientDownloadOptions::default()
-        };
-        let sort = |error| errors::sort(error, "read", key);
-        let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
-        let expected = answer.properties.content_length;
-        let body = answer.body.collect().await.map_err(sort)?;
-        let length = body.len() as u64;
-        if expected.is_some_and(|expected| expected != length) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if length < wanted => Err(super::too_short(key)),
-            Some(wanted) if length > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
-    }
-
-    async fn read(&self, key: &str, range: Option<Range<u64>>) -> BackendResult<Bytes> {
-        let get = |range: Option<Range<u64>>| {
-            self.weather
-                .call("read", key, move || self.get_once(key, range.clone()))
-        };
-        let Some(asked) = range else {
-            return get(None).await;
-        };
-        if asked.start < asked.end && asked.end <= OBJECT_BYTES_MAX {
-            match get(Some(asked.clone())).await {
-                Err(BackendError::Rejected { .. }) => {}
-                result => return result,
-            }
-        }
-        // The server refused the range, or it is not worth asking: what does the object really have?
-        let size_bytes = self.size_of(key).await?;
-        if asked.start == asked.end && asked.end <= size_bytes {
-            return Ok(Bytes::new());
-        }
-        if asked.start < asked.end && asked.end <= size_bytes {
-            return get(Some(asked)).await;
-        }
-        Err(BackendError::OutOfRange {
-            key: key.to_owned(),
-            size_bytes,
-            start: asked.start,
-            end: asked.end,
-        })
-    }
-
     /// Size and lock of an object.
     async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
         self.weather
@@ -177,10 +118,6 @@ impl AzureBackend {
                 Ok((size, locked))
             })
             .await
-    }
-
-    async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        Ok(self.head(key).await?.0)
     }
 
     async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
@@ -272,6 +209,43 @@ impl AzureBackend {
     }
 }
 
+impl Requests for AzureBackend {
+    fn weather(&self) -> &Weather {
+        &self.weather
+    }
+
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+        let wanted = range.as_ref().map(|range| range.end - range.start);
+        let whole = NonZero::new(usize::MAX >> 2);
+        let length = wanted.and_then(|wanted| NonZero::new(usize::try_from(wanted).ok()?));
+        let options = BlobClientDownloadOptions {
+            parallel: NonZero::new(1),
+            partition_size: length.or(whole),
+            range: range.map(|range| HttpRange::new(range.start, range.end - range.start)),
+            ..BlobClientDownloadOptions::default()
+        };
+        let sort = |error| errors::sort(error, "read", key);
+        let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
+        let expected = answer.properties.content_length;
+        let body = answer.body.collect().await.map_err(sort)?;
+        let length = body.len() as u64;
+        if expected.is_some_and(|expected| expected != length) {
+            return Err(super::garbled("the answer is shorter than it says"));
+        }
+        match wanted {
+            Some(wanted) if length < wanted => Err(super::too_short(key)),
+            Some(wanted) if length > wanted => Err(super::garbled(
+                "the answer is longer than what was asked for",
+            )),
+            _ => Ok(body),
+        }
+    }
+
+    async fn size_of(&self, key: &str) -> BackendResult<u64> {
+        Ok(self.head(key).await?.0)
+    }
+}
+
 fn policy_mode(mode: LockMode) -> ImmutabilityPolicyMode {
     match mode {
         LockMode::Governance => ImmutabilityPolicyMode::Unlocked,
@@ -311,7 +285,7 @@ impl Backend for AzureBackend {
     }
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
-        block_on(self.read(key.as_str(), range)).map(Vec::from)
+        block_on(reading::read(self, key.as_str(), range)).map(Vec::from)
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {

@@ -10,15 +10,13 @@ use chrono::Utc;
 use md5::{Digest, Md5};
 
 use super::{AzureBackend, errors, policy_mode, to_vendor_time};
+use crate::backend::remote::reading::{self, Requests as _};
 use crate::backend::remote::split;
 use crate::backend::remote::weather::Trouble;
 use crate::backend::{BackendError, BackendResult, Stored};
 
 /// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
 const BLOCK_BYTES: usize = 4 << 20;
-
-/// Bytes that are fetched at once to compare a stored object with what should be there.
-const COMPARE_BYTES: u64 = 8 << 20;
 
 /// All blocks of an object have names of the same length.
 fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
@@ -43,7 +41,7 @@ impl AzureBackend {
     pub(super) async fn upload(&self, key: &str, parts: &[Bytes]) -> BackendResult<Stored> {
         match self.upload_new(key, parts).await {
             Ok(()) => self.confirm(key, split::total(parts)).await,
-            Err(BackendError::AlreadyExists { .. }) if self.holds(key, parts).await? => {
+            Err(BackendError::AlreadyExists { .. }) if reading::holds(self, key, parts).await? => {
                 Ok(Stored::Unchecked)
             }
             Err(error) => Err(error),
@@ -138,24 +136,6 @@ impl AzureBackend {
         } else {
             Stored::Unchecked
         })
-    }
-
-    /// Whether the stored object has exactly these bytes.
-    async fn holds(&self, key: &str, parts: &[Bytes]) -> BackendResult<bool> {
-        let size = split::total(parts);
-        if self.size_of(key).await? != size {
-            return Ok(false);
-        }
-        let mut position = 0;
-        while position < size {
-            let end = (position + COMPARE_BYTES).min(size);
-            let bytes = self.read(key, Some(position..end)).await?;
-            if !split::agrees(parts, position, &bytes) {
-                return Ok(false);
-            }
-            position = end;
-        }
-        Ok(true)
     }
 }
 

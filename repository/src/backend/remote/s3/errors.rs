@@ -22,10 +22,10 @@ where
     if let Some(refusal) = refusal(&error) {
         return trouble::sort(&refusal, operation, key);
     }
-    if let Some(no_answer) = find::<NoAnswer>(&error) {
+    if let Some(no_answer) = trouble::cause::<NoAnswer>(&error) {
         return no_answer.clone().into();
     }
-    if find::<aws_credential_types::provider::error::CredentialsError>(&error).is_some() {
+    if trouble::cause::<aws_credential_types::provider::error::CredentialsError>(&error).is_some() {
         return Trouble::Final(BackendError::Setup {
             problem: Setup::NoCredentials,
             source: Box::new(error),
@@ -68,15 +68,4 @@ fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option
         refusal.region = trouble::element(&String::from_utf8_lossy(body), "Region");
     }
     Some(refusal)
-}
-
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }

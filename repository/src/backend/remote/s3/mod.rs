@@ -17,6 +17,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::http::{Http, Traffic};
+use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::split;
 use super::weather::{Trouble, Weather};
@@ -28,12 +29,6 @@ use connector::Connector;
 
 /// The region where none is set and the endpoint does not care.
 const REGION_DEFAULT: &str = "us-east-1";
-
-/// No object is as large, in bytes; a range beyond it is answered without asking.
-const OBJECT_BYTES_MAX: u64 = 5 << 40;
-
-/// Bytes that are fetched at once to compare a stored object with what should be there.
-const COMPARE_BYTES: u64 = 8 << 20;
 
 /// A bucket, or a prefix in it.
 #[derive(Debug)]
@@ -104,73 +99,6 @@ impl S3Backend {
         self.options.probed.as_ref().map_or(Found::Unknown, choose)
     }
 
-    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
-        let wanted = range.as_ref().map(|range| range.end - range.start);
-        let result = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(self.full(key))
-            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
-            .send()
-            .await;
-        let output = result.map_err(|error| errors::sort(error, "read", key))?;
-        let length = output.content_length();
-        let body = output
-            .body
-            .collect()
-            .await
-            .map_err(super::garbled)?
-            .into_bytes();
-        if length.is_some_and(|length| u64::try_from(length).ok() != Some(body.len() as u64)) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if (body.len() as u64) < wanted => Err(super::too_short(key)),
-            Some(wanted) if body.len() as u64 > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
-    }
-
-    async fn read(&self, key: &str, range: Option<Range<u64>>) -> BackendResult<Bytes> {
-        let Some(asked) = range.clone() else {
-            return self
-                .weather
-                .call("read", key, || self.get_once(key, None))
-                .await;
-        };
-        let empty_or_absurd = asked.start >= asked.end || asked.end > OBJECT_BYTES_MAX;
-        if !empty_or_absurd {
-            let result = self
-                .weather
-                .call("read", key, || self.get_once(key, range.clone()))
-                .await;
-            match result {
-                Err(BackendError::Rejected { .. }) => {}
-                result => return result,
-            }
-        }
-        // The server refused the range, or it is not worth asking: what does the object really have?
-        let size_bytes = self.size_of(key).await?;
-        if asked.start <= asked.end && asked.end <= size_bytes {
-            return if asked.start == asked.end {
-                Ok(Bytes::new())
-            } else {
-                self.weather
-                    .call("read", key, || self.get_once(key, range.clone()))
-                    .await
-            };
-        }
-        Err(BackendError::OutOfRange {
-            key: key.to_owned(),
-            size_bytes,
-            start: asked.start,
-            end: asked.end,
-        })
-    }
-
     async fn head(
         &self,
         key: &str,
@@ -188,17 +116,6 @@ impl S3Backend {
                     .map_err(|error| errors::sort(error, operation, key))
             })
             .await
-    }
-
-    async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        let length = self.head(key, "look up").await?.content_length();
-        length
-            .and_then(|length| u64::try_from(length).ok())
-            .ok_or_else(|| BackendError::Io {
-                operation: "look up",
-                key: key.to_owned(),
-                source: "the answer has no length".into(),
-            })
     }
 
     async fn list_page(
@@ -311,6 +228,53 @@ impl S3Backend {
     }
 }
 
+impl Requests for S3Backend {
+    fn weather(&self) -> &Weather {
+        &self.weather
+    }
+
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+        let wanted = range.as_ref().map(|range| range.end - range.start);
+        let result = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+            .send()
+            .await;
+        let output = result.map_err(|error| errors::sort(error, "read", key))?;
+        let length = output.content_length();
+        let body = output
+            .body
+            .collect()
+            .await
+            .map_err(super::garbled)?
+            .into_bytes();
+        if length.is_some_and(|length| u64::try_from(length).ok() != Some(body.len() as u64)) {
+            return Err(super::garbled("the answer is shorter than it says"));
+        }
+        match wanted {
+            Some(wanted) if (body.len() as u64) < wanted => Err(super::too_short(key)),
+            Some(wanted) if body.len() as u64 > wanted => Err(super::garbled(
+                "the answer is longer than what was asked for",
+            )),
+            _ => Ok(body),
+        }
+    }
+
+    async fn size_of(&self, key: &str) -> BackendResult<u64> {
+        let length = self.head(key, "look up").await?.content_length();
+        length
+            .and_then(|length| u64::try_from(length).ok())
+            .ok_or_else(|| BackendError::Io {
+                operation: "look up",
+                key: key.to_owned(),
+                source: "the answer has no length".into(),
+            })
+    }
+}
+
 /// `AWS_ENDPOINT_URL_S3` wins, as in all tools; an empty one counts as none.
 fn endpoint(general: Option<&str>) -> Option<String> {
     std::env::var("AWS_ENDPOINT_URL_S3")
@@ -359,7 +323,7 @@ impl Backend for S3Backend {
     }
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
-        block_on(self.read(key.as_str(), range)).map(Vec::from)
+        block_on(reading::read(self, key.as_str(), range)).map(Vec::from)
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {

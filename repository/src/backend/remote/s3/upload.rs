@@ -10,8 +10,9 @@ use bytes::Bytes;
 use chrono::Utc;
 use sha2::{Digest, Sha256};
 
-use super::{COMPARE_BYTES, S3Backend, S3Time, errors, from_chrono, lock_mode, split};
+use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
 use crate::backend::remote::http::Parts;
+use crate::backend::remote::reading::{self, Requests as _};
 use crate::backend::remote::weather::Trouble;
 use crate::backend::{BackendError, BackendResult, Stored};
 
@@ -71,7 +72,7 @@ impl S3Backend {
         };
         match stored {
             Ok(checksum) => self.confirm(key, split::total(parts), &checksum).await,
-            Err(BackendError::AlreadyExists { .. }) if self.holds(key, parts).await? => {
+            Err(BackendError::AlreadyExists { .. }) if reading::holds(self, key, parts).await? => {
                 Ok(Stored::Unchecked)
             }
             Err(error) => Err(error),
@@ -265,23 +266,5 @@ impl S3Backend {
         } else {
             Stored::Unchecked
         })
-    }
-
-    /// Whether the stored object has exactly these bytes.
-    async fn holds(&self, key: &str, parts: &[Bytes]) -> BackendResult<bool> {
-        let size = split::total(parts);
-        if self.size_of(key).await? != size {
-            return Ok(false);
-        }
-        let mut position = 0;
-        while position < size {
-            let end = (position + COMPARE_BYTES).min(size);
-            let bytes = self.read(key, Some(position..end)).await?;
-            if !split::agrees(parts, position, &bytes) {
-                return Ok(false);
-            }
-            position = end;
-        }
-        Ok(true)
     }
 }
