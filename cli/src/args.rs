@@ -194,6 +194,16 @@ Examples:
         #[command(flatten)]
         naming: Naming,
     },
+    /// Store a MySQL or MariaDB server: every row of one moment, and everything that makes the server.
+    #[command(after_help = "\
+The password comes from --defaults-file, from MYSQL_PWD, or from the URL, where others may see it.
+docs/mysql.md lists the rights that the account needs.
+
+Examples:
+  reprise snapshot mysql mysql://backup@db.example/ --source app-db
+  reprise snapshot mysql 'mysql://root@localhost/?socket=/run/mysqld/mysqld.sock' --database 'shop_*'
+  reprise snapshot mysql 'mysql://backup@/?container=shop-db' --defaults-file /root/.my.cnf")]
+    Mysql(MysqlArgs),
     /// Store Terraform or OpenTofu state.
     #[command(after_help = "\
 Example:
@@ -215,6 +225,38 @@ Example:
         #[arg(last = true, required = true, value_name = "CMD")]
         argv: Vec<OsString>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MysqlArgs {
+    /// mysql://[user@]host[:port]/[?socket=PATH|container=NAME&tls=MODE&tls-ca=FILE]
+    pub(crate) url: String,
+    /// Only databases that match. May be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) database: Vec<String>,
+    /// Leave databases out that match. May be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude_database: Vec<String>,
+    /// Only tables and views that match. May be repeated.
+    #[arg(long, value_name = "DATABASE.PATTERN")]
+    pub(crate) table: Vec<String>,
+    /// Leave tables and views out that match. May be repeated.
+    #[arg(long, value_name = "DATABASE.PATTERN")]
+    pub(crate) exclude_table: Vec<String>,
+    /// How many connections read rows. Default: 4.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) threads: Option<u8>,
+    /// Leave users and roles out.
+    #[arg(long)]
+    pub(crate) no_users: bool,
+    /// Lock tables without transactions while they are read, so that they are of the same moment.
+    #[arg(long)]
+    pub(crate) hold_nontransactional: bool,
+    /// An option file with user, password and server, as ~/.my.cnf.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) defaults_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) naming: Naming,
 }
 
 #[derive(Debug, Args)]

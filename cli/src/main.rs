@@ -6,6 +6,7 @@ mod context;
 mod creation;
 mod destination;
 mod failure;
+mod mysql;
 mod output;
 mod progress;
 mod rights;

@@ -12,8 +12,9 @@ use reprise_policies::{
 use reprise_repository::backend::{Immutable, Location, LockMode};
 use reprise_repository::{Committed, Repository, SignerId, exists};
 use reprise_snapshotters::command::CommandSource;
+use reprise_snapshotters::mysql::MysqlSource;
 use reprise_snapshotters::volume::VolumeSource;
-use reprise_snapshotters::{RunContext, ShrinkAlarm, command, tfstate, volume};
+use reprise_snapshotters::{RunContext, ShrinkAlarm, command, mysql, tfstate, volume};
 use serde_json::json;
 
 use crate::context::{Context, now};
@@ -29,6 +30,7 @@ pub(crate) enum Job {
     Volume(VolumeSource),
     Tfstate(PathBuf),
     Command(CommandSource),
+    Mysql(Box<MysqlSource>),
 }
 
 /// What a snapshot is to be called.
@@ -70,6 +72,7 @@ pub(crate) fn take(
         }
         Job::Tfstate(path) => tfstate::snapshot(repository, &path, &run),
         Job::Command(source) => command::snapshot(repository, &source, &run),
+        Job::Mysql(source) => mysql::snapshot(repository, &source, &run),
     };
     Ok(Taken {
         committed: committed?,

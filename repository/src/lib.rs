@@ -53,6 +53,6 @@ pub use snapshot::{
 pub use text::RawText;
 pub use verify::{Depth, Finding, Report, Share, VerifyOptions};
 pub use writer::{
-    Committed, EntryObserver, Item, KnownChunks, Loaded, SnapshotOptions, SnapshotWriter, Stamp,
-    Summary,
+    Committed, EntryObserver, Item, KnownChunks, Loaded, OpenStream, SnapshotOptions,
+    SnapshotWriter, Stamp, StreamId, StreamSender, Summary,
 };

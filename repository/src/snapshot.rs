@@ -45,6 +45,8 @@ pub enum SourceKind {
     Tfstate,
     /// A program's standard output.
     Command,
+    /// A MySQL or MariaDB server.
+    Mysql,
 }
 
 impl fmt::Display for SourceKind {
@@ -53,6 +55,7 @@ impl fmt::Display for SourceKind {
             Self::Volume => "volume",
             Self::Tfstate => "tfstate",
             Self::Command => "command",
+            Self::Mysql => "mysql",
         })
     }
 }

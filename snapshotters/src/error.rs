@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use reprise_repository::ErrorClass;
 
+use crate::mysql::DatabaseError;
+
 /// The result of taking a snapshot.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -45,6 +47,21 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A database server did not do its part.
+    #[error("cannot {doing}")]
+    Database {
+        /// What was tried, on which object.
+        doing: String,
+        /// What happened.
+        #[source]
+        source: DatabaseError,
+    },
+    /// Definitions changed under every attempt to store them with their rows.
+    #[error("{object} changes too often: no snapshot is complete and consistent")]
+    DefinitionsChange {
+        /// What changed last.
+        object: String,
+    },
     /// A program could not be started.
     #[error("cannot start `{program}`")]
     NotStarted {
@@ -67,12 +84,24 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn database(doing: impl Into<String>, source: DatabaseError) -> Self {
+        match source {
+            DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
+            source => Self::Database {
+                doing: doing.into(),
+                source,
+            },
+        }
+    }
+
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Repository(error) => error.class(),
+            Self::Database { source, .. } => source.class(),
             Self::Unreadable { .. }
+            | Self::DefinitionsChange { .. }
             | Self::NotStarted { .. }
             | Self::CommandFailed { .. }
             | Self::NotAState { .. } => ErrorClass::Failed,
@@ -94,11 +123,23 @@ impl Error {
             Self::NotAState { .. } => {
                 "give the .tfstate file itself, or the folder that holds it".to_owned()
             }
+            Self::Database { source, .. } => source.hint(),
+            Self::DefinitionsChange { .. } => {
+                "grant the account BACKUP_ADMIN, so that definitions can be kept as they are for the time of the snapshot, or run when nothing alters tables"
+                    .to_owned()
+            }
             Self::NotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }
             Self::CommandFailed { stderr_tail, .. } if stderr_tail.is_empty() => String::new(),
             Self::CommandFailed { stderr_tail, .. } => format!("it said:\n{stderr_tail}"),
         }
+    }
+}
+
+/// Where no object is to be named, the statement says enough.
+impl From<DatabaseError> for Error {
+    fn from(source: DatabaseError) -> Self {
+        Self::database("read rows", source)
     }
 }

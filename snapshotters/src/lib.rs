@@ -5,6 +5,7 @@
 pub mod beneath;
 pub mod command;
 mod error;
+pub mod mysql;
 mod run;
 pub mod tfstate;
 pub mod volume;

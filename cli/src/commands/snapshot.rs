@@ -6,11 +6,13 @@ use std::path::Path;
 
 use reprise_snapshotters::ShrinkAlarm;
 use reprise_snapshotters::command::CommandSource;
+use reprise_snapshotters::mysql::{CONNECTIONS_DEFAULT, MysqlSource};
 use reprise_snapshotters::volume::VolumeSource;
 
-use crate::args::{Naming, SnapshotArgs, SnapshotKind};
+use crate::args::{MysqlArgs, Naming, SnapshotArgs, SnapshotKind};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::mysql;
 use crate::sources::{self, Job, Name};
 
 pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure> {
@@ -32,6 +34,7 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
             };
             (name, Job::Volume(source))
         }
+        SnapshotKind::Mysql(args) => mysql_job(context, args)?,
         SnapshotKind::Tfstate { path, naming } => {
             (name(naming, || state_name(&path))?, Job::Tfstate(path))
         }
@@ -53,6 +56,32 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
     let repository = context.open_to_write()?;
     let taken = sources::take(context, &repository, name, job)?;
     Ok(sources::report(context, &taken, &repository))
+}
+
+fn mysql_job(context: &Context, args: MysqlArgs) -> Result<(Name, Job), Failure> {
+    let address = mysql::address(context, &args.url, args.defaults_file.as_deref())?;
+    let mut databases = args.database;
+    // As with other clients, the URL may name the one database that matters.
+    databases.extend(address.database.clone().filter(|_| databases.is_empty()));
+    let filter = mysql::filter(
+        &databases,
+        &args.exclude_database,
+        &args.table,
+        &args.exclude_table,
+    )?;
+    let place = address
+        .container
+        .clone()
+        .unwrap_or_else(|| address.host().to_owned());
+    let name = name(args.naming, || clean(OsStr::new(&place)))?;
+    let source = MysqlSource {
+        address,
+        filter,
+        connections: args.threads.map_or(CONNECTIONS_DEFAULT, usize::from),
+        accounts: !args.no_users,
+        hold_nontransactional: args.hold_nontransactional,
+    };
+    Ok((name, Job::Mysql(Box::new(source))))
 }
 
 fn name(naming: Naming, default: impl FnOnce() -> String) -> Result<Name, Failure> {

@@ -1,6 +1,6 @@
 //! The collector: puts what workers finished back in order and writes the entry and reference streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::shared::Shared;
 use super::worker::Batch;
-use super::{ENTRY_CLASS, EntryObserver, REFERENCE_CLASS, Stamp};
+use super::{ENTRY_CLASS, EntryObserver, REFERENCE_CLASS, Stamp, StreamId};
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub(super) struct Content {
 pub(super) enum Ready {
     Entry(Box<Content>),
     Part(Vec<ChunkId>),
+    StreamPart(StreamId, Vec<ChunkId>),
+    Streamed(Box<Entry>, Vec<StreamId>),
     Abandon(Warning),
     Skipped(Warning),
 }
@@ -38,6 +40,8 @@ pub(super) struct Collector {
     counts: Counts,
     warnings: Vec<Warning>,
     parts: Vec<ChunkId>,
+    /// What was delivered of streams that no entry has taken yet: 32 bytes a chunk.
+    open: HashMap<StreamId, Vec<ChunkId>>,
     line: Vec<u8>,
 }
 
@@ -69,6 +73,7 @@ impl Collector {
             counts: Counts::default(),
             warnings: Vec::new(),
             parts: Vec::new(),
+            open: HashMap::new(),
             line: Vec::new(),
         })
     }
@@ -111,6 +116,17 @@ impl Collector {
         match ready {
             Ready::Entry(content) => self.entry(*content)?,
             Ready::Part(ids) => self.parts.extend(ids),
+            Ready::StreamPart(stream, ids) => self.open.entry(stream).or_default().extend(ids),
+            Ready::Streamed(entry, streams) => {
+                let taken = streams.iter().filter_map(|stream| self.open.remove(stream));
+                let chunks = taken.flatten().collect();
+                self.entry(Content {
+                    entry: *entry,
+                    chunks,
+                    stamp: None,
+                    warning: None,
+                })?;
+            }
             Ready::Abandon(warning) => {
                 self.parts.clear();
                 self.warnings.push(warning);

@@ -15,11 +15,13 @@ mod journal;
 mod known;
 mod packer;
 mod shared;
+mod streams;
 mod uploader;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
 use chrono::{DateTime, Utc};
@@ -43,6 +45,7 @@ use collector::{Collected, Collector};
 use journal::Journal;
 use known::Known;
 use shared::Shared;
+pub use streams::{OpenStream, StreamId, StreamSender};
 
 /// A batch is sent when its content has this many bytes; so is a group of a large file's chunks.
 const BATCH_BYTES: u64 = 2 << 20;
@@ -108,6 +111,14 @@ pub enum Item {
         /// The length of each.
         lengths: Vec<u32>,
     },
+    /// A file whose content other threads have delivered as streams, to be joined in this order. All their
+    /// parts must have been sent.
+    Streamed {
+        /// The entry.
+        entry: Entry,
+        /// Each stream can be used once.
+        streams: Vec<StreamId>,
+    },
     /// The large file whose parts were delivered cannot be kept.
     Abandon {
         /// Why.
@@ -126,6 +137,7 @@ impl std::fmt::Debug for Item {
             Self::Entry { .. } => "Entry",
             Self::Read { .. } => "Read",
             Self::Part { .. } => "Part",
+            Self::Streamed { .. } => "Streamed",
             Self::Abandon { .. } => "Abandon",
             Self::Skipped { .. } => "Skipped",
         })
@@ -200,7 +212,14 @@ impl KnownChunks {
 
 struct Job {
     sequence: u64,
-    items: Vec<Item>,
+    work: Work,
+}
+
+/// What a worker does at a time.
+enum Work {
+    Items(Vec<Item>),
+    /// Chunks of a stream: the bytes one after the other, and the length of each.
+    StreamPart(StreamId, Vec<u8>, Vec<u32>),
 }
 
 /// Takes the entries of one snapshot.
@@ -211,7 +230,7 @@ pub struct SnapshotWriter {
     jobs: Option<Sender<Job>>,
     batch: Vec<Item>,
     batch_bytes: u64,
-    sequence: u64,
+    sequence: Arc<AtomicU64>,
     segments: Option<Sender<SealedSegment>>,
     threads: Vec<JoinHandle<()>>,
     collector: Option<JoinHandle<Option<Collected>>>,
@@ -316,7 +335,7 @@ impl SnapshotWriter {
             jobs: Some(jobs),
             batch: Vec::new(),
             batch_bytes: 0,
-            sequence: 0,
+            sequence: Arc::default(),
             segments: Some(segments),
             threads,
             collector: Some(collector),
@@ -329,6 +348,22 @@ impl SnapshotWriter {
     pub fn known_chunks(&self) -> KnownChunks {
         KnownChunks {
             shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Takes streams from other threads, beside the items. All copies must be gone before [`Self::finish`],
+    /// and before the writer is dropped.
+    ///
+    /// # Errors
+    /// The first failure of any stage.
+    pub fn stream_sender(&self) -> Result<StreamSender> {
+        match &self.jobs {
+            Some(jobs) => Ok(StreamSender::new(
+                &self.shared,
+                jobs.clone(),
+                Arc::clone(&self.sequence),
+            )),
+            None => Err(self.shared.take_failure()),
         }
     }
 
@@ -347,7 +382,10 @@ impl SnapshotWriter {
         self.batch_bytes += match &item {
             Item::Read { size_hint, .. } => *size_hint,
             Item::Part { bytes, .. } => bytes.len() as u64,
-            Item::Entry { .. } | Item::Abandon { .. } | Item::Skipped { .. } => 0,
+            Item::Entry { .. }
+            | Item::Streamed { .. }
+            | Item::Abandon { .. }
+            | Item::Skipped { .. } => 0,
         };
         self.batch.push(item);
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_ENTRIES_MAX {
@@ -388,16 +426,11 @@ impl SnapshotWriter {
     }
 
     fn send_batch(&mut self) -> Result<()> {
-        self.shared.check()?;
-        let job = Job {
-            sequence: self.sequence,
-            items: std::mem::take(&mut self.batch),
-        };
-        self.sequence += 1;
+        let items = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        match self.jobs.as_ref().map(|jobs| jobs.send(job)) {
-            Some(Ok(())) => Ok(()),
-            _ => Err(self.shared.take_failure()),
+        match &self.jobs {
+            Some(jobs) => streams::send(&self.shared, jobs, &self.sequence, Work::Items(items)),
+            None => Err(self.shared.take_failure()),
         }
     }
 

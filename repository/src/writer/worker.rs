@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::collector::{Content, Ready};
 use super::shared::Shared;
-use super::{ENTRY_CLASS, Item, Job, Load, Loaded};
+use super::{ENTRY_CLASS, Item, Job, Load, Loaded, Work};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::progress::Progress;
@@ -43,14 +43,19 @@ fn work(
         segments,
         builder: SegmentBuilder::new(ENTRY_CLASS, recipients)?,
     };
-    for Job { sequence, items } in jobs {
+    for Job { sequence, work } in jobs {
         if shared.has_failed() {
             continue;
         }
-        let mut ready = Vec::with_capacity(items.len());
-        for item in items {
-            ready.push(worker.item(item)?);
-        }
+        let ready = match work {
+            Work::Items(items) => items
+                .into_iter()
+                .map(|item| worker.item(item))
+                .collect::<Result<_>>()?,
+            Work::StreamPart(stream, bytes, lengths) => {
+                vec![Ready::StreamPart(stream, worker.chunks(&bytes, &lengths)?)]
+            }
+        };
         let stopped = |_| Error::Internal("the collector stopped".to_owned());
         results.send(Batch { sequence, ready }).map_err(stopped)?;
     }
@@ -83,7 +88,11 @@ impl Worker<'_> {
                 })))
             }
             Item::Read { load, .. } => self.read(load),
-            Item::Part { bytes, lengths } => self.part(&bytes, &lengths),
+            Item::Part { bytes, lengths } => Ok(Ready::Part(self.chunks(&bytes, &lengths)?)),
+            Item::Streamed { entry, streams } => {
+                Progress::add(&self.shared.progress.items, 1);
+                Ok(Ready::Streamed(Box::new(entry), streams))
+            }
             Item::Abandon { warning } => Ok(Ready::Abandon(warning)),
             Item::Skipped { warning } => Ok(Ready::Skipped(warning)),
         }
@@ -128,7 +137,7 @@ impl Worker<'_> {
         })))
     }
 
-    fn part(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<Ready> {
+    fn chunks(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<Vec<ChunkId>> {
         let mut ids = Vec::with_capacity(lengths.len());
         let mut rest = bytes;
         for length in lengths {
@@ -144,7 +153,7 @@ impl Worker<'_> {
             }
         }
         Progress::add(&self.shared.progress.bytes, bytes.len() as u64);
-        Ok(Ready::Part(ids))
+        Ok(ids)
     }
 
     fn claim(&self, id: &ChunkId, length: usize) -> Result<bool> {

@@ -1,0 +1,131 @@
+//! What a database server, or the way to it, can answer instead of what was asked.
+
+use reprise_repository::ErrorClass;
+
+/// Why a statement did not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The server refused it.
+    #[error("the server says: {message} (error {code})")]
+    Server {
+        /// The server's number of the error.
+        code: u16,
+        /// Its words.
+        message: String,
+    },
+    /// The server could not be reached, or the connection broke.
+    #[error("the connection to {address} failed: {reason}")]
+    Connection {
+        /// Which server.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server answered with something that cannot be right.
+    #[error("{0}")]
+    Unexpected(String),
+    /// A stop was asked for.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The server's numbers of the errors that are treated apart.
+pub mod code {
+    /// Unknown database.
+    pub const NO_DATABASE: u16 = 1049;
+    /// Unknown table.
+    pub const NO_TABLE: u16 = 1146;
+    /// Waited too long for a lock.
+    pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    /// Rolled back to resolve a deadlock.
+    pub const DEADLOCK: u16 = 1213;
+    /// A table's definition is not the one of the moment that is read.
+    pub const TABLE_CHANGED: u16 = 1412;
+    /// Unknown system variable.
+    pub const UNKNOWN_VARIABLE: u16 = 1193;
+}
+
+const ACCESS_DENIED: [u16; 9] = [1044, 1045, 1142, 1143, 1227, 1370, 1698, 3879, 4151];
+const PASSWORD_EXPIRED: [u16; 2] = [1820, 1862];
+const DISK_FULL: [u16; 4] = [1021, 1041, 1114, 1037];
+
+impl DatabaseError {
+    pub(super) fn from_driver(error: mysql_async::Error, address: &str) -> Self {
+        match error {
+            mysql_async::Error::Server(error) => Self::Server {
+                code: error.code,
+                message: error.message,
+            },
+            error => Self::Connection {
+                address: address.to_owned(),
+                reason: plain(&error),
+            },
+        }
+    }
+
+    /// The server's number of the error.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What the caller must do about it.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self.code() {
+            Some(code) if ACCESS_DENIED.contains(&code) || PASSWORD_EXPIRED.contains(&code) => {
+                ErrorClass::Refused
+            }
+            Some(code::NO_DATABASE | code::NO_TABLE) => ErrorClass::NotFound,
+            _ => ErrorClass::Failed,
+        }
+    }
+
+    /// What to do next, in a sentence; empty when the error says it all.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Connection { reason, .. } if reason.contains("ertificate") => {
+                "give the authority's certificate with tls-ca, or another tls mode"
+            }
+            Self::Connection { .. } => "check host, port, network and that the server runs",
+            Self::Server { code, .. } => hint_for(*code),
+            Self::Unexpected(_) | Self::Interrupted => "",
+        }
+        .to_owned()
+    }
+}
+
+fn hint_for(code: u16) -> &'static str {
+    match code {
+        1045 | 1698 => "check user and password, and from which hosts the account may connect",
+        1820 | 1862 => "set a new password for the account",
+        1273 | 1115 => {
+            "the target server does not know this collation: use one of the same flavour and at least the same version"
+        }
+        1153 => "raise max_allowed_packet at the server",
+        code::LOCK_WAIT_TIMEOUT => {
+            "something holds a lock for long: see SHOW PROCESSLIST, and run again"
+        }
+        3024 | 1969 => {
+            "the server stops long statements: lift max_execution_time (max_statement_time) for this account"
+        }
+        3948 | 4166 => "set local_infile=ON at the target server for the time of the restore",
+        _ if DISK_FULL.contains(&code) => "free space at the server",
+        _ if ACCESS_DENIED.contains(&code) => "docs/mysql.md lists the rights that are needed",
+        _ => "",
+    }
+}
+
+/// The innermost cause: what wraps it repeats it.
+fn plain(error: &mysql_async::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

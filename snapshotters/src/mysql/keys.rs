@@ -1,0 +1,248 @@
+//! The key that a table is read by, and the ranges of it that connections share.
+
+use std::collections::HashMap;
+
+use super::error::DatabaseError;
+use super::session::{Cells, Session};
+use super::sql::{qualified, quoted};
+
+/// What a column's values are compared as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Type {
+    pub(super) data_type: String,
+    pub(super) charset: Option<String>,
+    pub(super) collation: Option<String>,
+}
+
+/// A key without NULL: every row has a place in its order, and no two the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Its name.
+    pub(super) name: String,
+    /// Its columns.
+    pub(super) columns: Vec<(String, Type)>,
+}
+
+/// How a key's order can be cut into ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cutting {
+    /// By calculating: one column of whole numbers.
+    Numbers,
+    /// By looking where the next so many rows end.
+    Steps,
+    /// Not at all.
+    Never,
+}
+
+const INTEGERS: [&str; 5] = ["tinyint", "smallint", "mediumint", "int", "bigint"];
+const TEXTS: [&str; 4] = ["char", "varchar", "binary", "varbinary"];
+const TIMES: [&str; 4] = ["date", "datetime", "timestamp", "time"];
+
+impl Key {
+    pub(super) fn cutting(&self) -> Cutting {
+        match self.columns.as_slice() {
+            [(_, only)] if INTEGERS.contains(&only.data_type.as_str()) => Cutting::Numbers,
+            columns if columns.iter().all(|(_, column)| column.can_bound()) => Cutting::Steps,
+            _ => Cutting::Never,
+        }
+    }
+
+    /// `ORDER BY` the key.
+    pub(super) fn order(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        columns.join(", ")
+    }
+
+    /// The values of a row of this key's columns, as they can be compared with.
+    pub(super) fn bound(&self, row: &Cells) -> Option<Vec<String>> {
+        self.columns
+            .iter()
+            .enumerate()
+            .map(|(n, (_, column))| column.literal(row.bytes(n)?))
+            .collect()
+    }
+
+    /// The condition for rows from `bound` on. Servers use no index for `(a, b) >= (x, y)`.
+    pub(super) fn from(&self, bound: &[String]) -> String {
+        self.beyond(bound, ">", ">=")
+    }
+
+    /// The condition for rows before `bound`.
+    pub(super) fn before(&self, bound: &[String]) -> String {
+        self.beyond(bound, "<", "<")
+    }
+
+    fn beyond(&self, bound: &[String], strictly: &str, last: &str) -> String {
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        let mut alternatives = Vec::new();
+        for n in 0..names.len() {
+            let operator = if n + 1 == names.len() { last } else { strictly };
+            let equal = (0..n).map(|m| format!("{} = {}", names[m], bound[m]));
+            let mut parts: Vec<String> = equal.collect();
+            parts.push(format!("{} {operator} {}", names[n], bound[n]));
+            alternatives.push(format!("({})", parts.join(" AND ")));
+        }
+        format!("({})", alternatives.join(" OR "))
+    }
+}
+
+impl Type {
+    /// Whether a value can be written as a literal that compares exactly as the column does.
+    fn can_bound(&self) -> bool {
+        let kind = self.data_type.as_str();
+        INTEGERS.contains(&kind)
+            || TEXTS.contains(&kind)
+            || TIMES.contains(&kind)
+            || kind == "decimal"
+    }
+
+    fn literal(&self, value: &[u8]) -> Option<String> {
+        let kind = self.data_type.as_str();
+        if TEXTS.contains(&kind) {
+            let mut hex = String::with_capacity(value.len() * 2 + 3);
+            hex.push_str("x'");
+            value
+                .iter()
+                .for_each(|byte| hex.push_str(&format!("{byte:02x}")));
+            hex.push('\'');
+            return Some(match (&self.charset, &self.collation) {
+                (Some(charset), Some(collation)) => format!("_{charset} {hex} COLLATE {collation}"),
+                _ => format!("_binary {hex}"),
+            });
+        }
+        let value = std::str::from_utf8(value).ok()?;
+        let plain = value
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"-+.: ".contains(&byte));
+        if !plain {
+            return None;
+        }
+        Some(if TIMES.contains(&kind) {
+            format!("'{value}'")
+        } else {
+            value.to_owned()
+        })
+    }
+}
+
+/// The key to read a table by: the primary key, or else one that could be it.
+pub(super) fn read(
+    session: &mut Session,
+    database: &str,
+    table: &str,
+    types: &HashMap<String, Type>,
+) -> Result<Option<Key>, DatabaseError> {
+    let rows = session.rows(format!("SHOW INDEX FROM {}", qualified(database, table)))?;
+    let mut found: Vec<(Key, bool)> = Vec::new();
+    for row in &rows {
+        let name = row.string(2);
+        if row.text(1) != Some("0") || row.text(10) != Some("BTREE") || is_hidden(row) {
+            continue;
+        }
+        // A part of a column orders by that part; an expression has no name.
+        let column = row
+            .text(4)
+            .filter(|_| row.bytes(7).is_none() && row.text(9) != Some("YES"));
+        let typed = column.and_then(|column| Some((column.to_owned(), types.get(column)?.clone())));
+        let usable = typed.is_some();
+        match found.iter_mut().find(|(key, _)| key.name == name) {
+            Some((key, all)) => {
+                *all &= usable;
+                key.columns.extend(typed);
+            }
+            None => {
+                let columns = typed.into_iter().collect();
+                found.push((Key { name, columns }, usable));
+            }
+        }
+    }
+    let mut usable = found
+        .into_iter()
+        .filter(|(_, usable)| *usable)
+        .map(|(key, _)| key);
+    let first = usable.next();
+    Ok(match first {
+        Some(key) if key.name != "PRIMARY" => {
+            Some(usable.find(|key| key.name == "PRIMARY").unwrap_or(key))
+        }
+        first => first,
+    })
+}
+
+/// Whether the server's optimizer must not use the key, and refuses to be forced: MySQL has a column more
+/// than MariaDB and asks the opposite question.
+fn is_hidden(row: &Cells) -> bool {
+    match row.width() {
+        15 => row.text(13) == Some("NO"),
+        14 => row.text(13) == Some("YES"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, data_type: &str) -> (String, Type) {
+        let text = TEXTS.contains(&data_type);
+        let of = |value: &str| text.then(|| value.to_owned());
+        let r#type = Type {
+            data_type: data_type.to_owned(),
+            charset: of("latin1"),
+            collation: of("latin1_swedish_ci"),
+        };
+        (name.to_owned(), r#type)
+    }
+
+    fn key(columns: Vec<(String, Type)>) -> Key {
+        Key {
+            name: "PRIMARY".to_owned(),
+            columns,
+        }
+    }
+
+    #[test]
+    fn a_range_and_the_one_before_it_share_no_row_and_miss_none() {
+        let key = key(vec![column("a", "int"), column("b", "varchar")]);
+        let bound = [
+            "5".to_owned(),
+            "_latin1 x'e9' COLLATE latin1_swedish_ci".to_owned(),
+        ];
+        assert_eq!(
+            key.from(&bound),
+            "((`a` > 5) OR (`a` = 5 AND `b` >= _latin1 x'e9' COLLATE latin1_swedish_ci))"
+        );
+        assert_eq!(
+            key.before(&bound),
+            "((`a` < 5) OR (`a` = 5 AND `b` < _latin1 x'e9' COLLATE latin1_swedish_ci))"
+        );
+    }
+
+    #[test]
+    fn only_what_compares_exactly_is_cut() {
+        assert_eq!(key(vec![column("a", "bigint")]).cutting(), Cutting::Numbers);
+        assert_eq!(
+            key(vec![column("a", "int"), column("b", "date")]).cutting(),
+            Cutting::Steps
+        );
+        for kind in ["enum", "float", "double", "bit", "json", "uuid", "set"] {
+            assert_eq!(
+                key(vec![column("a", kind)]).cutting(),
+                Cutting::Never,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_literal_cannot_be_anything_else() {
+        let (_, time) = column("t", "datetime");
+        assert_eq!(
+            time.literal(b"2021-01-01 00:00:00.5"),
+            Some("'2021-01-01 00:00:00.5'".to_owned())
+        );
+        assert_eq!(time.literal(b"'; DROP"), None);
+        let (_, number) = column("n", "bigint");
+        assert_eq!(number.literal(b"-5"), Some("-5".to_owned()));
+    }
+}

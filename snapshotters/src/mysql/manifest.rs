@@ -1,0 +1,368 @@
+//! What a snapshot of a server says about itself: `manifest.json`. It holds names and statements, so it is
+//! stored as contents and only the recovery identities read it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use reprise_repository::RawText;
+use serde::{Deserialize, Serialize};
+
+/// Where the manifest is in the snapshot's tree.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The manifest's format that this program writes and reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// The longest name of a file that every file system takes, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// Everything but the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The format of the program that wrote it.
+    pub format: u32,
+    /// The server.
+    pub server: ServerFacts,
+    /// The moment that all rows are of.
+    pub moment: Moment,
+    /// General tablespaces.
+    pub tablespaces: Vec<Definition>,
+    /// Databases, by name.
+    pub databases: Vec<Database>,
+    /// Accounts; `None` when they were not wanted or could not be read.
+    pub accounts: Option<Vec<Account>>,
+}
+
+/// Which family of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// MySQL, Percona Server.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+/// What a restore's target is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// Which family.
+    pub flavour: Flavour,
+    /// Its version, in its own words.
+    pub version: String,
+    /// Its number; MariaDB has none.
+    pub uuid: Option<String>,
+    /// Settings that matter to what is stored, by name.
+    pub variables: BTreeMap<String, String>,
+    /// Plugins that were loaded from a library.
+    pub plugins: Vec<String>,
+    /// Installed components.
+    pub components: Vec<String>,
+    /// Functions from libraries, each with its library.
+    pub functions: BTreeMap<String, String>,
+}
+
+/// How it is known that all rows are of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// `performance_schema.log_status` was the same before and after all connections had their snapshots.
+    LogStatus,
+    /// `gtid_executed` was the same before and after.
+    Gtid,
+    /// All connections report the same position of their snapshots in the binary log (MariaDB).
+    BinlogSnapshot,
+    /// Snapshots were opened under a global read lock.
+    GlobalReadLock,
+    /// One connection read everything.
+    OneConnection,
+}
+
+impl Consistency {
+    /// The word that is stored and documented.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LogStatus => "log-status",
+            Self::Gtid => "gtid",
+            Self::BinlogSnapshot => "binlog-snapshot",
+            Self::GlobalReadLock => "global-read-lock",
+            Self::OneConnection => "one-connection",
+        }
+    }
+}
+
+/// The moment that all rows are of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// By the server's clock, just before the snapshots were opened.
+    pub time: DateTime<Utc>,
+    /// How that is known.
+    pub consistency: Consistency,
+    /// The transactions that the rows contain (MySQL: a set; MariaDB: a position).
+    pub gtid: Option<String>,
+    /// The binary log's file.
+    pub file: Option<String>,
+    /// The position in it, in bytes.
+    pub position: Option<u64>,
+    /// Whether the coordinates belong to that very moment; otherwise they are a little earlier.
+    pub exact: bool,
+    /// How many connections read.
+    pub connections: usize,
+}
+
+/// An object that one statement makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its name.
+    pub name: String,
+    /// The statement.
+    pub sql: RawText,
+}
+
+/// A database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// `CREATE DATABASE`, with its defaults.
+    pub sql: RawText,
+    /// Its default collation.
+    pub collation: String,
+    /// Tables, by name.
+    pub tables: Vec<Table>,
+    /// Sequences (MariaDB).
+    pub sequences: Vec<Sequence>,
+    /// Views, by name.
+    pub views: Vec<Code>,
+    /// Procedures and functions.
+    pub routines: Vec<Code>,
+    /// Triggers, those of one table in the order in which they run.
+    pub triggers: Vec<Code>,
+    /// Events.
+    pub events: Vec<Code>,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// `CREATE TABLE`.
+    pub sql: RawText,
+    /// Its engine.
+    pub engine: String,
+    /// Whether its rows are of the moment: the engine has transactions, or the table was locked.
+    pub consistent: bool,
+    /// Whether history is kept beside the rows (MariaDB).
+    pub versioned: bool,
+    /// The columns of the files, in order. Generated ones are not among them.
+    pub columns: Vec<Column>,
+    /// The files, in order.
+    pub pieces: Vec<Piece>,
+    /// How many rows there are.
+    pub rows: u64,
+    /// The sum of the 128-bit XXH3 hashes of all lines, modulo 2^128, in hexadecimal. The order of rows does
+    /// not matter, repeated rows do.
+    pub checksum: String,
+    /// The longest line, in bytes.
+    pub line_bytes_max: u64,
+}
+
+/// A column of a table's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// How its values are written.
+    pub form: Form,
+}
+
+/// How values are written and taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As it comes: numbers in digits, bytes as they are stored.
+    Plain,
+    /// Four digits, as `0` would become 2000.
+    Year,
+    /// `2026-11-21`
+    Date,
+    /// `2026-11-21 03:00:00`, with this many further digits.
+    Datetime(u8),
+    /// `-838:59:59`, with this many further digits.
+    Time(u8),
+    /// The index of the value.
+    Enum,
+    /// A document as text in utf8mb4.
+    Json,
+    /// Text in utf8mb4 that is no binary string (UUID, INET6).
+    Unicode,
+}
+
+/// A file with rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its path in the snapshot's tree.
+    pub path: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Its name.
+    pub name: String,
+    /// `CREATE SEQUENCE`.
+    pub sql: RawText,
+    /// The value that no session has had yet.
+    pub next: String,
+    /// In which round it is.
+    pub cycle: String,
+}
+
+/// Something with a body: its text means what its surroundings were when it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// Its name.
+    pub name: String,
+    /// `PROCEDURE`, `FUNCTION`, `VIEW`, `TRIGGER`, `EVENT`, `PACKAGE`, `PACKAGE BODY`.
+    pub kind: String,
+    /// The statement, in the character set of its maker.
+    pub sql: RawText,
+    /// `sql_mode` when it was made; views have none.
+    pub sql_mode: Option<String>,
+    /// `character_set_client` when it was made.
+    pub charset: String,
+    /// `collation_connection` when it was made.
+    pub collation: String,
+    /// The database's collation when it was made.
+    pub database_collation: Option<String>,
+    /// An event's time zone.
+    pub time_zone: Option<String>,
+    /// The table of a trigger.
+    pub table: Option<String>,
+    /// An event's state: `ENABLED`, `DISABLED`, `SLAVESIDE_DISABLED`, …
+    pub status: Option<String>,
+}
+
+/// A user or role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its name.
+    pub user: String,
+    /// From where; roles of MariaDB have none.
+    pub host: Option<String>,
+    /// What makes it.
+    pub create: RawText,
+    /// `GRANT` statements, roles among them.
+    pub grants: Vec<RawText>,
+    /// `SET DEFAULT ROLE`, once all accounts exist.
+    pub default_roles: Option<RawText>,
+}
+
+impl Manifest {
+    /// Understands a manifest.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let format: Format = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if format.format > FORMAT {
+            return Err(format!(
+                "it has format {}, this program knows up to format {FORMAT}",
+                format.format
+            ));
+        }
+        serde_json::from_slice(json).map_err(|error| error.to_string())
+    }
+
+    /// How many objects of each kind there are, for comparison and for people.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        let mut add = |what, number: usize| {
+            *counts.entry(what).or_insert(0) += number as u64;
+        };
+        add("databases", self.databases.len());
+        add("tablespaces", self.tablespaces.len());
+        add("accounts", self.accounts.as_ref().map_or(0, Vec::len));
+        for database in &self.databases {
+            add("tables", database.tables.len());
+            add("sequences", database.sequences.len());
+            add("views", database.views.len());
+            add("routines", database.routines.len());
+            add("triggers", database.triggers.len());
+            add("events", database.events.len());
+        }
+        counts
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let tables = self.databases.iter().flat_map(|database| &database.tables);
+        tables.map(|table| table.rows).sum()
+    }
+}
+
+/// The folder of a table's pieces. Names are written so that any file system and any script can take them.
+#[must_use]
+pub fn table_folder(database: &str, table: &str) -> String {
+    format!("data/{}/{}", file_name(database), file_name(table))
+}
+
+/// A name with everything but letters, digits, `_` and `-` as `%` and two digits. What would be too long is
+/// cut and told apart by a hash.
+#[must_use]
+pub fn file_name(name: &str) -> String {
+    let mut file = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_alphanumeric() || matches!(c, '_' | '-') {
+            file.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                file.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    if file.len() <= FILE_NAME_BYTES_MAX {
+        return file;
+    }
+    let hash = blake3::hash(name.as_bytes()).to_hex();
+    let mut end = FILE_NAME_BYTES_MAX - 17;
+    while !file.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}~{}", &file[..end], &hash[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_safe_short_and_unique() {
+        assert_eq!(file_name("users"), "users");
+        assert_eq!(file_name("a/b.c%`\n"), "a%2Fb%2Ec%25%60%0A");
+        assert_eq!(file_name("Größe-表_1"), "Größe-表_1");
+        let long =
+            |last: char| -> String { std::iter::repeat_n('…', 63).chain([last]).collect() };
+        assert_eq!(file_name(&long('a')).len(), 255);
+        assert_ne!(file_name(&long('a')), file_name(&long('b')));
+    }
+
+    #[test]
+    fn a_newer_manifest_is_not_taken_for_a_damaged_one() {
+        let error = Manifest::parse(br#"{"format": 2, "unheard": "of"}"#).unwrap_err();
+        assert!(error.contains("format 2"), "{error}");
+    }
+}

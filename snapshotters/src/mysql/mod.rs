@@ -1,0 +1,450 @@
+//! A MySQL or MariaDB server as a source: every row of one moment, and everything that makes the server.
+//!
+//! ```text
+//! schema ─► moment ─► rows (several connections) ─► schema again: unchanged? ─► manifest, script, root
+//! ```
+//!
+//! Writers are not blocked. If a definition changes meanwhile, the snapshot begins again.
+
+mod accounts;
+mod address;
+mod container;
+mod error;
+mod filter;
+mod keys;
+mod manifest;
+mod moment;
+mod option_file;
+mod reading;
+mod rights;
+pub mod row;
+mod schema;
+pub mod script;
+mod server;
+mod session;
+pub mod sql;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use reprise_repository::{
+    Committed, Entry, EntryKind, FileTime, Item, RawText, Repository, Snapshot, SnapshotWriter,
+    SourceKind, Summary, Warning, path_order,
+};
+use serde_json::json;
+
+pub use accounts::shown as shown_account;
+pub use address::{Address, Password, Tls};
+pub use error::{DatabaseError, code};
+pub use filter::{Filter, SYSTEM_DATABASES};
+pub use manifest::{
+    Account, Code, Column, Consistency, Database, Definition, Flavour, Form, MANIFEST, Manifest,
+    Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
+};
+pub use server::{Server, pin, set_if_known};
+pub use session::{Bytes, Cells, Done, Row, Session, Value};
+
+use crate::error::{Error, Result};
+use crate::run::{RunContext, source_warning};
+use reading::{Found, Reading};
+use schema::Schema;
+
+/// How often a snapshot begins again because a definition changed under it.
+const ATTEMPTS_MAX: usize = 5;
+
+/// How many connections read when nothing else is said.
+pub const CONNECTIONS_DEFAULT: usize = 4;
+
+/// A server to store.
+#[derive(Debug, Clone)]
+pub struct MysqlSource {
+    /// Where it is, and who asks.
+    pub address: Address,
+    /// What is taken.
+    pub filter: Filter,
+    /// How many connections read rows.
+    pub connections: usize,
+    /// Whether users and roles are stored.
+    pub accounts: bool,
+    /// Lock tables without transactions while they are read, so that they too are of the moment. Whoever
+    /// writes to them waits.
+    pub hold_nontransactional: bool,
+}
+
+/// Stores a server.
+///
+/// # Errors
+/// What the server says, with the object it was about, or what storing gives. A server that changes its
+/// definitions all the time cannot be stored by an account that may not stop that.
+pub fn snapshot(
+    repository: &Repository,
+    source: &MysqlSource,
+    run: &RunContext,
+) -> Result<Committed> {
+    let mut control = open(source, run)?;
+    let server =
+        Server::ask(&mut control).map_err(|e| Error::database("ask the server what it is", e))?;
+    let mut changed = String::new();
+    for attempt in 0..ATTEMPTS_MAX {
+        match attempt_once(repository, source, run, &mut control, &server)? {
+            Attempt::Done(committed) => return Ok(*committed),
+            Attempt::Changed(what) => {
+                tracing::info!(
+                    attempt,
+                    what,
+                    "a definition changed; the snapshot begins again"
+                );
+                changed = what;
+                control = open(source, run)?;
+            }
+        }
+    }
+    Err(Error::DefinitionsChange { object: changed })
+}
+
+enum Attempt {
+    Done(Box<Committed>),
+    /// What changed.
+    Changed(String),
+}
+
+fn open(source: &MysqlSource, run: &RunContext) -> Result<Session> {
+    let connect = || {
+        let mut session = Session::open(&source.address, &run.progress)?;
+        pin(&mut session)?;
+        Ok(session)
+    };
+    connect().map_err(|error| Error::database(format!("connect to {}", source.address), error))
+}
+
+fn attempt_once(
+    repository: &Repository,
+    source: &MysqlSource,
+    run: &RunContext,
+    control: &mut Session,
+    server: &Server,
+) -> Result<Attempt> {
+    let failed = |doing: &'static str| move |error| Error::database(doing, error);
+    let kept = moment::keep_definitions(control).map_err(failed("lock definitions"))?;
+    let before = match schema::read(control, server, &source.filter) {
+        Ok(schema) => schema,
+        Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
+        Err(error) => return Err(Error::database("read definitions", error)),
+    };
+    let mut readers = (0..source.connections.max(1))
+        .map(|_| open(source, run))
+        .collect::<Result<Vec<_>>>()?;
+    let mut holder = hold(source, run, &before)?;
+    let moment = moment::open(control, &mut readers, server).map_err(failed("open snapshots"))?;
+    let (parent, options) = run.begin(repository, SourceKind::Mysql)?;
+    let writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
+    let readings = readings(&before);
+    let found = {
+        let sender = writer.stream_sender()?;
+        reading::read(&mut readers, &readings, &sender)
+    };
+    drop(readings);
+    let found = match found {
+        Ok(found) => found,
+        Err(Error::Database { doing, source }) if vanished(&source) => {
+            return Ok(Attempt::Changed(format!("{doing}: {source}")));
+        }
+        Err(error) => return Err(error),
+    };
+    drop(holder.take());
+    drop(readers);
+    let after = match schema::read(control, server, &source.filter) {
+        Ok(schema) => schema,
+        Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
+        Err(error) => return Err(Error::database("read definitions again", error)),
+    };
+    if let Some(what) = before.changed(&after) {
+        return Ok(Attempt::Changed(what));
+    }
+    let accounts = read_accounts(source, control, server)?;
+    if kept {
+        control
+            .execute("UNLOCK INSTANCE")
+            .map_err(failed("unlock definitions"))?;
+    }
+    let manifest = manifest(server, moment, after, found.as_slice(), accounts, source);
+    let committed = store(writer, manifest, &found, source, run, parent.as_ref())?;
+    Ok(Attempt::Done(Box::new(committed)))
+}
+
+/// Whether an error means that something is not what it was a moment ago.
+fn vanished(error: &DatabaseError) -> bool {
+    // Besides: unknown column, view, routine, trigger, event, database, key.
+    matches!(
+        error.code(),
+        Some(
+            code::TABLE_CHANGED
+                | code::NO_TABLE
+                | 1054
+                | 1176
+                | 1305
+                | 1356
+                | 1360
+                | 1539
+                | code::NO_DATABASE
+                | 4177
+        )
+    )
+}
+
+fn readings(schema: &Schema) -> Vec<Reading<'_>> {
+    let of = |plan: &schema::Plan| &schema.databases[plan.database];
+    let plans = schema.plans.iter();
+    plans
+        .map(|plan| Reading {
+            database: &of(plan).name,
+            table: &of(plan).tables[plan.table],
+            plan,
+        })
+        .collect()
+}
+
+/// Locks the tables without transactions, when that is wanted.
+fn hold(source: &MysqlSource, run: &RunContext, schema: &Schema) -> Result<Option<Session>> {
+    let tables: Vec<String> = nontransactional(schema).collect();
+    if !source.hold_nontransactional || tables.is_empty() {
+        return Ok(None);
+    }
+    let mut holder = open(source, run)?;
+    let locks: Vec<String> = tables.iter().map(|table| format!("{table} READ")).collect();
+    holder
+        .execute(format!("LOCK TABLES {}", locks.join(", ")))
+        .map_err(|error| Error::database("lock tables without transactions", error))?;
+    Ok(Some(holder))
+}
+
+fn nontransactional(schema: &Schema) -> impl Iterator<Item = String> {
+    schema.databases.iter().flat_map(|database| {
+        let tables = database.tables.iter().filter(|table| !table.consistent);
+        tables.map(|table| sql::qualified(&database.name, &table.name))
+    })
+}
+
+/// Accounts, and what to say when there are none to be had.
+struct Accounts {
+    read: Option<Vec<Account>>,
+    warning: Option<String>,
+}
+
+fn read_accounts(source: &MysqlSource, control: &mut Session, server: &Server) -> Result<Accounts> {
+    if !source.accounts {
+        return Ok(Accounts {
+            read: None,
+            warning: None,
+        });
+    }
+    let read = accounts::read(control, server).map_err(|e| Error::database("read accounts", e))?;
+    let warning = read.is_none().then(|| {
+        "users and roles are not included: the account may not read mysql.user (leave them out on purpose with --no-users)"
+            .to_owned()
+    });
+    Ok(Accounts { read, warning })
+}
+
+/// Everything about the snapshot but the rows; and what is to be said about it.
+struct Described {
+    manifest: Manifest,
+    warnings: Vec<Warning>,
+}
+
+fn manifest(
+    server: &Server,
+    moment: Moment,
+    schema: Schema,
+    found: &[Found],
+    accounts: Accounts,
+    source: &MysqlSource,
+) -> Described {
+    let mut warnings: Vec<String> = schema.warnings;
+    warnings.extend(accounts.warning);
+    let mut databases = schema.databases;
+    for (plan, found) in schema.plans.iter().zip(found) {
+        let database = &mut databases[plan.database];
+        let folder = table_folder(&database.name, &database.tables[plan.table].name);
+        let table = &mut database.tables[plan.table];
+        table.rows = found.checksum.rows;
+        table.checksum = found.checksum.hex();
+        table.line_bytes_max = found.line_bytes_max;
+        table.pieces = found
+            .pieces
+            .iter()
+            .enumerate()
+            .map(|(n, piece)| Piece {
+                path: format!("{folder}/{:06}.tsv", n + 1),
+                rows: piece.rows,
+                bytes: piece.bytes,
+            })
+            .collect();
+        if !table.consistent {
+            if source.hold_nontransactional {
+                table.consistent = true;
+            } else {
+                warnings.push(format!(
+                    "{} may not be of the same moment: its engine {} has no transactions (lock such tables with --hold-nontransactional)",
+                    sql::qualified(&database.name, &table.name),
+                    table.engine
+                ));
+            }
+        }
+    }
+    let manifest = Manifest {
+        format: manifest::FORMAT,
+        server: server.facts.clone(),
+        moment,
+        tablespaces: schema.tablespaces,
+        databases,
+        accounts: accounts.read,
+    };
+    Described {
+        manifest,
+        warnings: warnings.into_iter().map(source_warning).collect(),
+    }
+}
+
+/// A file of the snapshot's tree.
+enum File {
+    Text(Vec<u8>),
+    Streams(reprise_repository::StreamId, u64),
+}
+
+fn store(
+    mut writer: SnapshotWriter,
+    described: Described,
+    found: &[Found],
+    source: &MysqlSource,
+    run: &RunContext,
+    parent: Option<&Snapshot>,
+) -> Result<Committed> {
+    let Described {
+        manifest,
+        mut warnings,
+    } = described;
+    let time = manifest.moment.time;
+    let mtime = FileTime(time.timestamp(), time.timestamp_subsec_nanos());
+    let files = files(&manifest, found)?;
+    add_files(&mut writer, files, mtime)?;
+    let facts = facts(&manifest);
+    let committed = writer.finish(|counts, _| {
+        warnings.extend(run.alarms(parent, counts));
+        Ok(Summary {
+            data_time: time,
+            finished: (run.clock)(),
+            facts,
+            location: RawText::from(source.address.to_string().as_str()),
+            warnings,
+        })
+    })?;
+    Ok(committed)
+}
+
+/// All files by path.
+fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
+    let json = serde_json::to_vec_pretty(manifest).map_err(|error| {
+        reprise_repository::Error::Internal(format!("writing the manifest: {error}"))
+    })?;
+    let mut files = vec![
+        (MANIFEST.to_owned(), File::Text(json)),
+        (
+            script::SCRIPT.to_owned(),
+            File::Text(script::script(manifest)),
+        ),
+        (
+            script::GUIDE.to_owned(),
+            File::Text(script::guide(manifest).into_bytes()),
+        ),
+    ];
+    if let Some(accounts) = &manifest.accounts {
+        let text = File::Text(script::accounts_script(accounts));
+        files.push((script::ACCOUNTS.to_owned(), text));
+    }
+    let tables = manifest
+        .databases
+        .iter()
+        .flat_map(|database| &database.tables);
+    for (table, found) in tables.zip(found) {
+        for (piece, stream) in table.pieces.iter().zip(&found.pieces) {
+            files.push((
+                piece.path.clone(),
+                File::Streams(stream.stream, stream.bytes),
+            ));
+        }
+    }
+    files.sort_by(|a, b| path_order(a.0.as_bytes(), b.0.as_bytes()));
+    Ok(files)
+}
+
+fn add_files(
+    writer: &mut SnapshotWriter,
+    files: Vec<(String, File)>,
+    mtime: FileTime,
+) -> Result<()> {
+    let mut chunker = writer.content_chunker();
+    let mut folders = BTreeSet::new();
+    for (path, file) in files {
+        for (end, _) in path.match_indices('/') {
+            if folders.insert(path[..end].to_owned()) {
+                let folder = Entry {
+                    mode: 0o700,
+                    mtime,
+                    uid: rustix::process::geteuid().as_raw(),
+                    gid: rustix::process::getegid().as_raw(),
+                    ..Entry::new(RawText::from(&path[..end]), EntryKind::Directory)
+                };
+                writer.add(Item::Entry {
+                    entry: folder,
+                    chunks: Vec::new(),
+                    stamp: None,
+                })?;
+            }
+        }
+        let entry = |size| Entry {
+            size,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..Entry::generated_file(&path, mtime)
+        };
+        match file {
+            File::Streams(stream, bytes) => writer.add(Item::Streamed {
+                entry: entry(bytes),
+                streams: vec![stream],
+            })?,
+            File::Text(text) => {
+                let stored = writer.add_stream(&mut chunker, &mut text.as_slice())?;
+                let size = stored.map_err(|source| Error::Unreadable {
+                    path: path.clone().into(),
+                    source,
+                })?;
+                writer.add(Item::Entry {
+                    entry: entry(size),
+                    chunks: Vec::new(),
+                    stamp: None,
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What may be known without a recovery identity: no names.
+fn facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
+    let moment = &manifest.moment;
+    BTreeMap::from([
+        ("consistency".to_owned(), json!(moment.consistency)),
+        ("connections".to_owned(), json!(moment.connections)),
+        ("coordinates_exact".to_owned(), json!(moment.exact)),
+        ("flavour".to_owned(), json!(manifest.server.flavour)),
+        ("server_version".to_owned(), json!(manifest.server.version)),
+        ("server_uuid".to_owned(), json!(manifest.server.uuid)),
+        ("gtid".to_owned(), json!(moment.gtid)),
+        ("binary_log_file".to_owned(), json!(moment.file)),
+        ("binary_log_position".to_owned(), json!(moment.position)),
+        ("objects".to_owned(), json!(manifest.counts())),
+        ("rows".to_owned(), json!(manifest.rows())),
+    ])
+}

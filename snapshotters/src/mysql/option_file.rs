@@ -1,0 +1,179 @@
+//! Option files as the MySQL clients read them (`~/.my.cnf`): groups in brackets, `name = value` lines.
+
+use std::path::{Path, PathBuf};
+
+use super::address::{Address, Password};
+
+/// The groups that are read; a later line wins.
+const GROUPS: [&str; 3] = ["client", "mysql", "reprise"];
+
+/// Files may include others; deeper than this they go in circles.
+const DEPTH_MAX: usize = 8;
+
+/// Reads an option file.
+pub(super) fn read(file: &Path) -> Result<Address, String> {
+    let mut address = Address::default();
+    read_into(file, &mut address, 0)?;
+    Ok(address)
+}
+
+fn read_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), String> {
+    let shown = file.display();
+    if depth > DEPTH_MAX {
+        return Err(format!("option file {shown} includes itself"));
+    }
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read option file {shown}: {error}"))?;
+    let mut relevant = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let wrong = |reason: &str| format!("option file {shown}, line {}: {reason}", number + 1);
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(directive) = line.strip_prefix('!') {
+            for included in included(directive, file).map_err(|reason| wrong(&reason))? {
+                read_into(&included, address, depth + 1)?;
+            }
+        } else if let Some(rest) = line.strip_prefix('[') {
+            let group = rest
+                .split_once(']')
+                .ok_or_else(|| wrong("the group has no closing bracket"))?
+                .0;
+            relevant = GROUPS.contains(&group.trim());
+        } else if relevant {
+            option(line, address).map_err(|reason| wrong(&reason))?;
+        }
+    }
+    Ok(())
+}
+
+/// `include FILE` or `includedir FOLDER`.
+fn included(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
+    let (word, path) = directive
+        .split_once(char::is_whitespace)
+        .ok_or("a path is missing after the directive")?;
+    let base = from.parent().unwrap_or(Path::new("/"));
+    let path = base.join(path.trim());
+    match word {
+        "include" => Ok(vec![path]),
+        "includedir" => {
+            let folder = std::fs::read_dir(&path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let mut files: Vec<_> = folder
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|file| file.extension().is_some_and(|ending| ending == "cnf"))
+                .collect();
+            files.sort();
+            Ok(files)
+        }
+        other => Err(format!("`!{other}` is not known")),
+    }
+}
+
+fn option(line: &str, address: &mut Address) -> Result<(), String> {
+    let (name, value) = match line.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(unquoted(value))),
+        None => (line, None),
+    };
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    // Other programs' options are in the same groups, and are none of ours.
+    let Some(value) = value else { return Ok(()) };
+    match name.as_str() {
+        "user" => address.user = Some(value),
+        "password" => address.password = Some(Password::new(value)),
+        "host" => address.host = Some(value),
+        "port" => {
+            let port = value.parse();
+            address.port = Some(port.map_err(|_| format!("`{value}` is no port"))?);
+        }
+        "socket" => address.socket = Some(value.into()),
+        "ssl-mode" => address.tls = Some(value.parse()?),
+        "ssl-ca" => address.tls_ca = Some(value.into()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A value without its quotes, comment and escapes.
+fn unquoted(text: &str) -> String {
+    let text = text.trim();
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let inner = match quote {
+        Some(quote) => text[1..]
+            .rfind(quote)
+            .map_or(&text[1..], |end| &text[1..=end]),
+        None => match text.find(" #") {
+            Some(comment) => text[..comment].trim_end(),
+            None => text,
+        },
+    };
+    let mut value = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('n')) => value.push('\n'),
+            ('\\', Some('t')) => value.push('\t'),
+            ('\\', Some('r')) => value.push('\r'),
+            ('\\', Some('b')) => value.push('\u{8}'),
+            ('\\', Some('s')) => value.push(' '),
+            ('\\', Some(c @ ('\\' | '"' | '\''))) => value.push(c),
+            ('\\', Some(other)) => value.extend(['\\', other]),
+            _ => value.push(c),
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Address, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("my.cnf");
+        std::fs::write(&file, text).unwrap();
+        read(&file)
+    }
+
+    #[test]
+    fn the_clients_groups_are_read_and_others_are_not() {
+        let address = parsed(
+            "# comment\n[mysqld]\nuser=mysql\nport=1\n[client]\nuser = backup\npassword=\"a # b\\\\c\"\n\
+             host=db # trailing\nport=3307\n[mysqldump]\nhost=other\n[reprise]\nssl_mode=REQUIRED\nquick\n",
+        )
+        .unwrap();
+        assert_eq!(address.user.as_deref(), Some("backup"));
+        assert_eq!(address.password, Some(Password::new("a # b\\c")));
+        assert_eq!((address.host(), address.port()), ("db", 3307));
+        assert_eq!(address.tls, Some(crate::mysql::Tls::Required));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line_and_without_the_password() {
+        let error = parsed("[client]\npassword=secret\nport=x\n").unwrap_err();
+        assert!(
+            error.contains("line 3") && !error.contains("secret"),
+            "{error}"
+        );
+        assert!(parsed("[client\n").unwrap_err().contains("line 1"));
+        assert!(
+            read(Path::new("/no/such"))
+                .unwrap_err()
+                .contains("/no/such")
+        );
+    }
+
+    #[test]
+    fn files_include_others_but_not_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("my.cnf");
+        std::fs::create_dir(folder.path().join("d")).unwrap();
+        std::fs::write(folder.path().join("d/a.cnf"), "[client]\nuser=a\n").unwrap();
+        std::fs::write(folder.path().join("d/b.txt"), "[client]\nuser=b\n").unwrap();
+        std::fs::write(&file, "!includedir d\n").unwrap();
+        assert_eq!(read(&file).unwrap().user.as_deref(), Some("a"));
+        std::fs::write(&file, "!include my.cnf\n").unwrap();
+        assert!(read(&file).unwrap_err().contains("itself"));
+    }
+}

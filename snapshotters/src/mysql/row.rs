@@ -1,0 +1,266 @@
+//! Rows as lines: what `LOAD DATA` takes back without interpretation, and a checksum that any order gives.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use twox_hash::XxHash3_128;
+
+use super::manifest::Form;
+use super::session::Value;
+
+/// Adds one row as a line, without its end.
+///
+/// # Errors
+/// A sentence, when the server sent what no column of the type can hold.
+pub fn write_line(values: &[Value], forms: &[Form], line: &mut Vec<u8>) -> Result<(), String> {
+    if values.len() != forms.len() {
+        return Err(format!(
+            "{} values came for {} columns",
+            values.len(),
+            forms.len()
+        ));
+    }
+    for (n, (value, form)) in values.iter().zip(forms).enumerate() {
+        if n > 0 {
+            line.push(b'\t');
+        }
+        write_value(value, *form, line)?;
+    }
+    Ok(())
+}
+
+fn write_value(value: &Value, form: Form, line: &mut Vec<u8>) -> Result<(), String> {
+    match value {
+        Value::NULL => line.extend_from_slice(b"\\N"),
+        Value::Bytes(bytes) => write_bytes(bytes, line),
+        Value::Int(number) if form == Form::Year => write_year(number, line),
+        Value::UInt(number) if form == Form::Year => write_year(number, line),
+        Value::Int(number) => write_integer(*number, line),
+        Value::UInt(number) => write_integer(*number, line),
+        // Every FLOAT is exactly a DOUBLE; its own shortest text could be rounded twice when it is read.
+        Value::Float(number) => write_double(f64::from(*number), line),
+        #[expect(clippy::cast_possible_truncation, reason = "an index is at most 65535")]
+        Value::Double(number) if form == Form::Enum => write_integer(*number as i64, line),
+        Value::Double(number) => write_double(*number, line),
+        Value::Date(year, month, day, hour, minute, second, micros) => {
+            write_date(*year, *month, *day, line);
+            if let Form::Datetime(digits) = form {
+                line.push(b' ');
+                two(*hour, line);
+                write_rest(*minute, *second, *micros, digits, line);
+            }
+        }
+        Value::Time(negative, days, hours, minutes, seconds, micros) => {
+            let Form::Time(digits) = form else {
+                return Err("a time came for a column of another type".to_owned());
+            };
+            if *negative {
+                line.push(b'-');
+            }
+            // Writing to a Vec cannot fail.
+            let _ = write!(line, "{:02}", days * 24 + u32::from(*hours));
+            write_rest(*minutes, *seconds, *micros, digits, line);
+        }
+    }
+    Ok(())
+}
+
+fn write_integer(number: impl itoa::Integer, line: &mut Vec<u8>) {
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn write_year(year: &impl std::fmt::Display, line: &mut Vec<u8>) {
+    let _ = write!(line, "{year:0>4}");
+}
+
+/// Tab, newline and backslash would be taken for something else; every other byte stays as it is.
+fn write_bytes(mut bytes: &[u8], line: &mut Vec<u8>) {
+    line.reserve(bytes.len());
+    while let Some(at) = memchr::memchr3(b'\t', b'\n', b'\\', bytes) {
+        line.extend_from_slice(&bytes[..at]);
+        line.extend_from_slice(match bytes[at] {
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            _ => b"\\\\",
+        });
+        bytes = &bytes[at + 1..];
+    }
+    line.extend_from_slice(bytes);
+}
+
+/// The shortest digits that give the same number again.
+fn write_double(number: f64, line: &mut Vec<u8>) {
+    let _ = if number == 0.0 || (1e-5..1e15).contains(&number.abs()) {
+        write!(line, "{number}")
+    } else {
+        write!(line, "{number:e}")
+    };
+}
+
+fn write_date(year: u16, month: u8, day: u8, line: &mut Vec<u8>) {
+    for byte in [year / 1000, year / 100, year / 10, year] {
+        #[expect(clippy::cast_possible_truncation, reason = "a digit")]
+        line.push(b'0' + (byte % 10) as u8);
+    }
+    line.push(b'-');
+    two(month, line);
+    line.push(b'-');
+    two(day, line);
+}
+
+/// Minutes, seconds and their fraction, after the hours.
+fn write_rest(minute: u8, second: u8, micros: u32, digits: u8, line: &mut Vec<u8>) {
+    line.push(b':');
+    two(minute, line);
+    line.push(b':');
+    two(second, line);
+    if digits > 0 {
+        let fraction = format!("{micros:06}");
+        line.push(b'.');
+        line.extend_from_slice(&fraction.as_bytes()[..usize::from(digits.min(6))]);
+    }
+}
+
+fn two(number: u8, line: &mut Vec<u8>) {
+    line.extend_from_slice(&[b'0' + number / 10 % 10, b'0' + number % 10]);
+}
+
+/// A checksum of lines in any order: the sum of their hashes, so that a repeated row counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checksum {
+    sum: u128,
+    /// How many lines there were.
+    pub rows: u64,
+}
+
+impl Checksum {
+    /// Counts one line, without its end. Returns its hash.
+    pub fn add(&mut self, line: &[u8]) -> u128 {
+        let hash = XxHash3_128::oneshot(line);
+        self.sum = self.sum.wrapping_add(hash);
+        self.rows += 1;
+        hash
+    }
+
+    /// Counts the lines of another one.
+    pub fn join(&mut self, other: &Self) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.rows += other.rows;
+    }
+
+    /// The sum in hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let mut hex = String::with_capacity(32);
+        let _ = write!(hex, "{:032x}", self.sum);
+        hex
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(value: &Value, form: Form) -> String {
+        let mut line = Vec::new();
+        write_value(value, form, &mut line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn values_are_written_as_the_server_reads_them() {
+        let cases = [
+            (Value::NULL, Form::Plain, "\\N"),
+            (Value::Bytes(b"\\N".to_vec()), Form::Plain, "\\\\N"),
+            (
+                Value::Bytes(b"a\tb\nc\\d\r\0".to_vec()),
+                Form::Plain,
+                "a\\tb\\nc\\\\d\r\0",
+            ),
+            (Value::Int(i64::MIN), Form::Plain, "-9223372036854775808"),
+            (Value::UInt(u64::MAX), Form::Plain, "18446744073709551615"),
+            (Value::Int(0), Form::Year, "0000"),
+            (Value::UInt(2155), Form::Year, "2155"),
+            (Value::Double(3.0), Form::Enum, "3"),
+            (Value::Double(-0.0), Form::Plain, "-0"),
+            (
+                Value::Double(1.797_693_134_862_315_7e308),
+                Form::Plain,
+                "1.7976931348623157e308",
+            ),
+            (Value::Float(16_777_216.0), Form::Plain, "16777216"),
+            (Value::Date(0, 0, 0, 0, 0, 0, 0), Form::Date, "0000-00-00"),
+            (
+                Value::Date(2021, 2, 31, 0, 0, 0, 0),
+                Form::Datetime(0),
+                "2021-02-31 00:00:00",
+            ),
+            (
+                Value::Date(2021, 2, 3, 4, 5, 6, 7),
+                Form::Datetime(6),
+                "2021-02-03 04:05:06.000007",
+            ),
+            (
+                Value::Date(2021, 2, 3, 4, 5, 6, 120_000),
+                Form::Datetime(2),
+                "2021-02-03 04:05:06.12",
+            ),
+            (
+                Value::Time(true, 34, 22, 59, 59, 0),
+                Form::Time(0),
+                "-838:59:59",
+            ),
+            (
+                Value::Time(false, 0, 0, 0, 0, 1),
+                Form::Time(6),
+                "00:00:00.000001",
+            ),
+        ];
+        for (value, form, expected) in cases {
+            assert_eq!(written(&value, form), expected);
+        }
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_matter_and_repetition_does() {
+        let of = |lines: &[&str]| {
+            let mut sum = Checksum::default();
+            for line in lines {
+                sum.add(line.as_bytes());
+            }
+            sum
+        };
+        assert_eq!(of(&["a", "b", "c"]), of(&["c", "a", "b"]));
+        assert_ne!(of(&["a", "a"]).hex(), of(&[]).hex());
+        assert_ne!(of(&["a"]).hex(), of(&["b"]).hex());
+        let mut joined = of(&["a"]);
+        joined.join(&of(&["b"]));
+        assert_eq!(joined, of(&["b", "a"]));
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_come_back_exactly(bits: u64, small: u32) {
+            let double = f64::from_bits(bits);
+            if double.is_finite() {
+                let text = written(&Value::Double(double), Form::Plain);
+                prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), bits);
+            }
+            let float = f32::from_bits(small);
+            if float.is_finite() {
+                let text = written(&Value::Float(float), Form::Plain);
+                #[expect(clippy::cast_possible_truncation, reason = "this is what a server does with a FLOAT")]
+                let back = text.parse::<f64>().unwrap() as f32;
+                prop_assert_eq!(back.to_bits(), small);
+            }
+        }
+
+        #[test]
+        fn a_line_never_holds_an_end_of_line_or_a_bare_tab(bytes: Vec<u8>) {
+            let mut line = Vec::new();
+            write_bytes(&bytes, &mut line);
+            prop_assert!(!line.contains(&b'\n') && !line.contains(&b'\t'));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! One connection to a server, for a thread that waits.
+//!
+//! The driver is asynchronous; a session owns the little runtime that drives it, so nothing above it is.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt, stream};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, DriverError, Opts, OptsBuilder, Params, SslOpts};
+use reprise_repository::Progress;
+use tokio::runtime::Runtime;
+
+use super::address::{Address, Tls};
+use super::container;
+use super::error::DatabaseError;
+
+pub use bytes::Bytes;
+pub use mysql_async::{Row, Value};
+
+/// The largest packet there is. The server's limit may be lower; a row that it stores, it also sends.
+const PACKET_BYTES_MAX: usize = 1 << 30;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection on which nothing moves is asked for a sign of life this often.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How often a waiting thread looks whether it is to stop.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// What the server said about a statement without rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Rows inserted, changed or deleted.
+    pub affected: u64,
+    /// How many warnings `SHOW WARNINGS` has.
+    pub warnings: u16,
+}
+
+/// An open connection.
+pub struct Session {
+    runtime: Runtime,
+    conn: Option<Conn>,
+    address: Address,
+    shown: String,
+    id: u32,
+    progress: Arc<Progress>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({} at {})", self.id, self.shown)
+    }
+}
+
+impl Session {
+    /// Connects. Whatever waits on this session ends when `progress` is cancelled.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or lets nobody in.
+    pub fn open(address: &Address, progress: &Arc<Progress>) -> Result<Self, DatabaseError> {
+        let shown = address.to_string();
+        let failed = |reason: String| DatabaseError::Connection {
+            address: shown.clone(),
+            reason,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let place = container::resolved(address).map_err(failed)?;
+        let conn = connect(&runtime, &place, &shown)?;
+        Ok(Self {
+            id: conn.id(),
+            conn: Some(conn),
+            runtime,
+            address: address.clone(),
+            shown,
+            progress: Arc::clone(progress),
+        })
+    }
+
+    /// Another connection to the same server.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn another(&self) -> Result<Self, DatabaseError> {
+        Self::open(&self.address, &self.progress)
+    }
+
+    /// The server's number of the connection.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Runs a statement whose rows, if any, are of no interest.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn execute(&mut self, sql: impl AsRef<[u8]>) -> Result<Done, DatabaseError> {
+        self.wait(async |conn| {
+            conn.query_iter(sql.as_ref()).await?.drop_result().await?;
+            Ok(done(conn))
+        })
+    }
+
+    /// All rows of a statement, as text. For what is known to be little.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn rows(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<Cells>, DatabaseError> {
+        let rows: Vec<Row> = self.wait(async |conn| conn.query(sql.as_ref()).await)?;
+        Ok(rows.into_iter().map(Cells::new).collect())
+    }
+
+    /// The only row of a statement.
+    ///
+    /// # Errors
+    /// What the server says, or that there is no such row.
+    pub fn row(&mut self, sql: impl AsRef<[u8]>) -> Result<Cells, DatabaseError> {
+        let statement = String::from_utf8_lossy(sql.as_ref()).into_owned();
+        self.rows(sql)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| DatabaseError::Unexpected(format!("`{statement}` has no row")))
+    }
+
+    /// Gives every row of a statement to `take`, over the binary protocol: text would round numbers.
+    ///
+    /// # Errors
+    /// What the server says or `take` gives. The session is closed then.
+    pub fn stream<E: From<DatabaseError>>(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut stopped_by = None;
+        let result = self.wait(async |conn| {
+            let mut result = conn.exec_iter(sql, Params::Empty).await?;
+            while let Some(row) = result.next().await? {
+                if let Err(error) = take(row) {
+                    stopped_by = Some(error);
+                    return Ok(());
+                }
+            }
+            Ok(())
+        });
+        if let Some(error) = stopped_by {
+            self.close();
+            return Err(error);
+        }
+        result.map_err(Into::into)
+    }
+
+    /// Runs `LOAD DATA LOCAL INFILE` with these bytes as the file.
+    ///
+    /// # Errors
+    /// What the server says, or reading the bytes gives.
+    pub fn load(
+        &mut self,
+        sql: &str,
+        data: impl Iterator<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Done, DatabaseError> {
+        self.wait(async |conn| {
+            // The driver asks for something that threads can share, which a mutex makes of anything.
+            let data = Mutex::new(data);
+            conn.set_infile_handler(async move {
+                let data = data.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(stream::iter(data).boxed())
+            });
+            conn.query_drop(sql).await?;
+            Ok(done(conn))
+        })
+    }
+
+    /// Closes the connection at once; the server rolls back whatever is open.
+    pub fn close(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            let _entered = self.runtime.enter();
+            drop(conn);
+        }
+    }
+
+    fn wait<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Conn) -> Result<T, mysql_async::Error>,
+    ) -> Result<T, DatabaseError> {
+        let Some(mut conn) = self.conn.take() else {
+            return Err(DatabaseError::Connection {
+                address: self.shown.clone(),
+                reason: "it was closed after an earlier failure".to_owned(),
+            });
+        };
+        let progress = &self.progress;
+        let finished = self.runtime.block_on(async {
+            let stopped = pin!(stopped(progress));
+            match select(pin!(work(&mut conn)), stopped).await {
+                Either::Left((result, _)) => Some(result),
+                Either::Right(_) => None,
+            }
+        });
+        match finished {
+            Some(Ok(value)) => {
+                self.conn = Some(conn);
+                Ok(value)
+            }
+            Some(Err(error)) => {
+                if !error.is_fatal() {
+                    self.conn = Some(conn);
+                }
+                Err(DatabaseError::from_driver(error, &self.shown))
+            }
+            None => {
+                let _entered = self.runtime.enter();
+                drop(conn);
+                self.kill();
+                Err(DatabaseError::Interrupted)
+            }
+        }
+    }
+
+    /// Ends what the connection is doing at the server, which would go on with a long statement otherwise.
+    fn kill(&self) {
+        let Ok(place) = container::resolved(&self.address) else {
+            return;
+        };
+        let killed = connect(&self.runtime, &place, &self.shown).and_then(|mut conn| {
+            self.runtime
+                .block_on(conn.query_drop(format!("KILL {}", self.id)))
+                .map_err(|error| DatabaseError::from_driver(error, &self.shown))
+        });
+        if let Err(error) = killed {
+            tracing::debug!(%error, "the statement may go on at the server for a while");
+        }
+    }
+}
+
+/// The values of a row, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cells(Vec<Option<Vec<u8>>>);
+
+impl Cells {
+    fn new(row: Row) -> Self {
+        let text = |value| match value {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        };
+        Self(row.unwrap().into_iter().map(text).collect())
+    }
+
+    /// How many columns there are.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The bytes of a column; `None` when it is NULL or does not exist.
+    #[must_use]
+    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
+        self.0.get(column)?.as_deref()
+    }
+
+    /// The text of a column; `None` when it is NULL or not UTF-8.
+    #[must_use]
+    pub fn text(&self, column: usize) -> Option<&str> {
+        std::str::from_utf8(self.bytes(column)?).ok()
+    }
+
+    /// The text of a column that is never NULL.
+    #[must_use]
+    pub fn string(&self, column: usize) -> String {
+        self.text(column).unwrap_or_default().to_owned()
+    }
+
+    /// The number in a column.
+    #[must_use]
+    pub fn number<T: std::str::FromStr>(&self, column: usize) -> Option<T> {
+        self.text(column)?.parse().ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn done(conn: &Conn) -> Done {
+    Done {
+        affected: conn.affected_rows(),
+        warnings: conn.get_warnings(),
+    }
+}
+
+async fn stopped(progress: &Progress) {
+    while progress.check().is_ok() {
+        tokio::time::sleep(STOP_CHECK).await;
+    }
+}
+
+fn connect(runtime: &Runtime, address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
+    let attempt = |tls| {
+        let opts = options(address, tls);
+        runtime.block_on(within(CONNECT_TIMEOUT, Conn::new(opts)))
+    };
+    let tls = address.tls.unwrap_or_default();
+    let encrypted = tls != Tls::Off && address.socket.is_none();
+    let result = match attempt(encrypted.then_some(tls)) {
+        Some(Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)))
+            if tls == Tls::Preferred =>
+        {
+            attempt(None)
+        }
+        result => result,
+    };
+    match result {
+        Some(Ok(conn)) => Ok(conn),
+        Some(Err(error)) => Err(DatabaseError::from_driver(error, shown)),
+        None => Err(DatabaseError::Connection {
+            address: shown.to_owned(),
+            reason: format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
+        }),
+    }
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(time, work).await.ok()
+}
+
+fn options(address: &Address, tls: Option<Tls>) -> Opts {
+    let builder = OptsBuilder::default()
+        .ip_or_hostname(address.host())
+        .tcp_port(address.port())
+        .socket(address.socket.as_ref().map(|path| path.to_string_lossy()))
+        .user(Some(address.user()))
+        .pass(address.password.as_ref().map(|password| password.expose()))
+        .prefer_socket(false)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .max_allowed_packet(Some(PACKET_BYTES_MAX))
+        .stmt_cache_size(0)
+        .ssl_opts(tls.map(|tls| tls_options(address, tls)));
+    Opts::from(builder)
+}
+
+fn tls_options(address: &Address, tls: Tls) -> SslOpts {
+    let options = SslOpts::default();
+    let options = match &address.tls_ca {
+        Some(file) => options
+            .with_root_certs(vec![file.clone().into()])
+            .with_disable_built_in_roots(true),
+        None => options,
+    };
+    match tls {
+        Tls::VerifyIdentity => options,
+        Tls::VerifyCa => options.with_danger_skip_domain_validation(true),
+        _ => options.with_danger_accept_invalid_certs(true),
+    }
+}

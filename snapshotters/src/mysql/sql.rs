@@ -1,0 +1,99 @@
+//! Words of SQL that source and target share.
+
+use super::manifest::{Column, Form, Table};
+
+/// A name in backticks.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// `database`.`name`
+#[must_use]
+pub fn qualified(database: &str, name: &str) -> String {
+    format!("{}.{}", quoted(database), quoted(name))
+}
+
+/// A text in quotes, for sessions whose `sql_mode` lets a backslash escape.
+#[must_use]
+pub fn text(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() + 2);
+    quoted.push('\'');
+    for c in value.chars() {
+        match c {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            '\0' => quoted.push_str("\\0"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+/// A list of texts, as `('a', 'b')`.
+#[must_use]
+pub fn list<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let texts: Vec<String> = values.into_iter().map(text).collect();
+    format!("({})", texts.join(", "))
+}
+
+/// What is read of a column, so that it can be written and loaded exactly.
+#[must_use]
+pub fn selected(column: &Column) -> String {
+    let name = quoted(&column.name);
+    match column.form {
+        // The index: an invalid value and an empty one look alike as text.
+        Form::Enum => format!("{name}+0"),
+        _ => name,
+    }
+}
+
+/// The statement that loads a table's rows from a file, byte by byte as they were written.
+#[must_use]
+pub fn load(file: &str, database: &str, table: &Table) -> String {
+    let mut columns = Vec::new();
+    let mut set = Vec::new();
+    for (n, column) in table.columns.iter().enumerate() {
+        let name = quoted(&column.name);
+        match column.form {
+            Form::Enum => {
+                columns.push(format!("@c{n}"));
+                set.push(format!("{name} = @c{n}+0"));
+            }
+            // These types take no binary string.
+            Form::Json | Form::Unicode => {
+                columns.push(format!("@c{n}"));
+                set.push(format!("{name} = CONVERT(@c{n} USING utf8mb4)"));
+            }
+            _ => columns.push(name),
+        }
+    }
+    if columns.is_empty() {
+        columns.push("@none".to_owned());
+    }
+    let set = if set.is_empty() {
+        String::new()
+    } else {
+        format!(" SET {}", set.join(", "))
+    };
+    format!(
+        "LOAD DATA LOCAL INFILE {} INTO TABLE {} CHARACTER SET binary \
+         FIELDS TERMINATED BY '\\t' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' ({}){set}",
+        text(file),
+        qualified(database, &table.name),
+        columns.join(", "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_cannot_end_their_quotes() {
+        assert_eq!(qualified("a`b", "c"), "`a``b`.`c`");
+        assert_eq!(text("it's \\ 'q'"), "'it''s \\\\ ''q'''");
+        assert_eq!(list(["a", "b'"]), "('a', 'b''')");
+    }
+}
