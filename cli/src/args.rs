@@ -318,16 +318,19 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every chunk is compared with its hash before it is written. The target must be empty, unless --overwrite or
---resume says otherwise.
+--resume says otherwise. A database server as the target: its password comes from --defaults-file or MYSQL_PWD,
+rows are read again and compared afterwards, and nothing but the named databases is touched.
 
 Examples:
   reprise --identity recovery-1.txt restore jenkins --to /restored
   reprise --identity recovery-1.txt restore 3f9a1c22 --to /restored jobs/deploy config.xml
-  reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption")]
+  reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption
+  reprise --identity recovery-1.txt restore app-db --to mysql://root@127.0.0.1/
+  reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --database shop=shop_before")]
 pub(crate) struct RestoreArgs {
     /// The beginning of an id, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
-    /// The folder to restore into.
+    /// The folder to restore into, or a server as mysql://user@host/.
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: PathBuf,
     /// Only these paths and what is below them, relative to the snapshot's root.
@@ -339,12 +342,69 @@ pub(crate) struct RestoreArgs {
     /// Continue an interrupted restore: what is right already is kept.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Read everything again afterwards and compare it with the snapshot.
-    #[arg(long)]
-    pub(crate) verify: bool,
+    /// Read everything again afterwards and compare it with the snapshot. For a server: none, counts or checksums.
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) verify: Option<OsString>,
     /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+impl RestoreArgs {
+    /// How a server is to be compared with the snapshot, if that was said.
+    pub(crate) fn verify_level(&self) -> Option<&str> {
+        let level = self.verify.as_ref()?.to_str()?;
+        VERIFY_LEVELS.contains(&level).then_some(level)
+    }
+
+    /// A path that stands behind `--verify`, which needs no level.
+    pub(crate) fn stray_path(&self) -> Option<&OsString> {
+        let given = self.verify.as_ref().filter(|given| !given.is_empty());
+        given.filter(|_| self.verify_level().is_none())
+    }
+}
+
+const VERIFY_LEVELS: [&str; 3] = ["none", "counts", "checksums"];
+
+/// What only a database server as the target understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database server as the target")]
+pub(crate) struct ServerArgs {
+    /// Only this database, under another name if one is given. May be repeated.
+    #[arg(long, value_name = "NAME[=NEW]")]
+    pub(crate) database: Vec<String>,
+    /// Only this table. May be repeated.
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub(crate) table: Vec<String>,
+    /// How many connections load rows. Default: 4.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) threads: Option<u8>,
+    /// Which users and roles are made. Default: missing ones when everything is restored, otherwise none.
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) users: Option<UsersArg>,
+    /// Let the server write the restore to its binary log, for replicas to follow.
+    #[arg(long)]
+    pub(crate) write_binlog: bool,
+    /// Who owns views, routines, triggers and events: `keep`, or another account.
+    #[arg(long, value_name = "USER@HOST")]
+    pub(crate) definer: Option<String>,
+    /// Do without the redo log while loading. Only for a server made for this: if it dies meanwhile, it is lost.
+    #[arg(long)]
+    pub(crate) disable_redo_log: bool,
+    /// An option file with user, password and server, as ~/.my.cnf.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) defaults_file: Option<PathBuf>,
+}
+
+/// Which accounts a restore makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UsersArg {
+    /// None.
+    None,
+    /// Those that the server does not have.
+    Missing,
 }
 
 #[derive(Debug, Args)]

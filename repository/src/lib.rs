@@ -43,7 +43,7 @@ pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{Location as ChunkLocation, SegmentLocation};
 pub use locks::LockReport;
 pub use progress::Progress;
-pub use reader::{ContentReader, EntryReader, SegmentKey, SnapshotReader};
+pub use reader::{ContentReader, ContentStream, EntryReader, SegmentKey, SnapshotReader};
 pub use repository::{InitOptions, OpenOptions, Repository, UnreadableRoot, backend_at, exists};
 pub use secrets::Secrets;
 pub use sign::{KnownSigner, Role, SignerId};

@@ -184,6 +184,18 @@ impl ContentReader {
         self.inner.backend.abilities().parallel_reads
     }
 
+    /// The content of a file, given its chunks, piece by piece from its beginning.
+    #[must_use]
+    pub fn content(&self, chunks: Vec<ChunkId>, name: String) -> ContentStream<'_> {
+        ContentStream(Stream {
+            reader: self,
+            chunks: chunks.into(),
+            class: Class::Data,
+            name,
+            kept: VecDeque::new(),
+        })
+    }
+
     pub(crate) fn stream<'a>(
         &'a self,
         record: &StreamRecord,
@@ -295,6 +307,20 @@ impl Stream<'_> {
                 .map(Some),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The content of a file in order.
+#[derive(Debug)]
+pub struct ContentStream<'a>(Stream<'a>);
+
+impl ContentStream<'_> {
+    /// The next chunk, proven by its id.
+    ///
+    /// # Errors
+    /// As for [`ContentReader::read_chunk`].
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        self.0.next()
     }
 }
 

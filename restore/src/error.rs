@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use reprise_repository::ErrorClass;
+use reprise_snapshotters::mysql::DatabaseError;
 
 /// The result of restoring.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,6 +55,70 @@ pub enum Error {
         /// The snapshot's short id.
         snapshot: String,
     },
+    /// A database server did not do its part.
+    #[error("cannot {doing}")]
+    Database {
+        /// What was tried, on which object.
+        doing: String,
+        /// What happened.
+        #[source]
+        source: DatabaseError,
+    },
+    /// A source could not be read again.
+    #[error("the target could not be read")]
+    Source(#[from] reprise_snapshotters::Error),
+    /// The snapshot is not of a database server.
+    #[error("snapshot {snapshot} is of a {kind}, not of a database server")]
+    NotAServer {
+        /// The snapshot's short id.
+        snapshot: String,
+        /// What it is of.
+        kind: String,
+    },
+    /// The server has data, and nobody said which databases are meant.
+    #[error("{target} has data already: {found}")]
+    ServerNotEmpty {
+        /// The server.
+        target: String,
+        /// One of its databases.
+        found: String,
+    },
+    /// What is to be restored is there already.
+    #[error("{found} is already at {target}")]
+    DatabaseNotEmpty {
+        /// The server.
+        target: String,
+        /// What is there.
+        found: String,
+    },
+    /// The target cannot hold what the snapshot has. Nothing was written.
+    #[error("{target} cannot take the snapshot: {}", problems.join("; "))]
+    WillNotFit {
+        /// The server.
+        target: String,
+        /// Why.
+        problems: Vec<String>,
+    },
+    /// A restore is under way at the target.
+    #[error("another restore into this server is under way")]
+    RestoreRuns,
+    /// A restore into the target was interrupted.
+    #[error("a restore into this server was interrupted")]
+    RestoreInterrupted {
+        /// Whether it was this very one.
+        resumable: bool,
+    },
+    /// `--resume` was asked for where no such restore was interrupted.
+    #[error("no restore of this snapshot with this choice was interrupted here")]
+    NoRestoreToResume,
+    /// The server changed a value instead of taking it.
+    #[error("{table} was not loaded: the server warns: {warning}")]
+    LoadWarning {
+        /// Which table.
+        table: String,
+        /// The server's words.
+        warning: String,
+    },
     /// Something of the target failed.
     #[error("cannot {action} {path}")]
     Target {
@@ -68,14 +133,35 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn database(doing: impl Into<String>, source: DatabaseError) -> Self {
+        match source {
+            DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
+            source => Self::Database {
+                doing: doing.into(),
+                source,
+            },
+        }
+    }
+
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Repository(error) => error.class(),
-            Self::TargetNotEmpty { .. } | Self::NothingToResume { .. } => ErrorClass::Refused,
-            Self::TargetNotAFolder { .. } => ErrorClass::Usage,
-            Self::NoSpace { .. } | Self::Target { .. } => ErrorClass::Failed,
+            Self::Source(error) => error.class(),
+            Self::Database { source, .. } => source.class(),
+            Self::TargetNotEmpty { .. }
+            | Self::NothingToResume { .. }
+            | Self::ServerNotEmpty { .. }
+            | Self::DatabaseNotEmpty { .. }
+            | Self::RestoreRuns
+            | Self::RestoreInterrupted { .. }
+            | Self::NoRestoreToResume
+            | Self::WillNotFit { .. } => ErrorClass::Refused,
+            Self::TargetNotAFolder { .. } | Self::NotAServer { .. } => ErrorClass::Usage,
+            Self::NoSpace { .. } | Self::Target { .. } | Self::LoadWarning { .. } => {
+                ErrorClass::Failed
+            }
             Self::NoSuchPath { .. } => ErrorClass::NotFound,
         }
     }
@@ -96,6 +182,30 @@ impl Error {
             }
             Self::NothingToResume { .. } => {
                 "leave out --resume for a new restore into an empty folder".to_owned()
+            }
+            Self::Source(error) => error.hint(),
+            Self::Database { source, .. } => source.hint(),
+            Self::NotAServer { .. } => "restore it to a folder".to_owned(),
+            Self::ServerNotEmpty { .. } => {
+                "name what is to be restored with --database; nothing else will be touched".to_owned()
+            }
+            Self::DatabaseNotEmpty { .. } => {
+                "restore it under another name with --database OLD=NEW, or drop what is there with --overwrite"
+                    .to_owned()
+            }
+            Self::RestoreRuns => "wait for it to end".to_owned(),
+            Self::RestoreInterrupted { resumable: true } => {
+                "continue it with --resume, or begin again with --overwrite".to_owned()
+            }
+            Self::RestoreInterrupted { resumable: false } => {
+                "it was of another snapshot or choice: finish that one, or begin again with --overwrite".to_owned()
+            }
+            Self::NoRestoreToResume => "leave out --resume".to_owned(),
+            Self::WillNotFit { .. } => {
+                "nothing was written; restore to a server like the snapshot's, or only databases that fit".to_owned()
+            }
+            Self::LoadWarning { .. } => {
+                "nothing of this file was kept; the target differs from the source in what it accepts".to_owned()
             }
             Self::TargetNotAFolder { .. } => "give a folder with --to".to_owned(),
             Self::NoSpace { .. } => {

@@ -8,6 +8,7 @@ pub(crate) mod init;
 pub(crate) mod ls;
 pub(crate) mod policy;
 pub(crate) mod restore;
+pub(crate) mod restore_mysql;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod snapshot;

@@ -9,7 +9,8 @@ use reprise_restore::files::{
 };
 use serde_json::json;
 
-use crate::args::RestoreArgs;
+use crate::args::{RestoreArgs, ServerArgs};
+use crate::commands::restore_mysql;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -19,14 +20,19 @@ use crate::progress::Shown;
 const DIFFERENCES_PRINTED_MAX: usize = 50;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
+    if let Some(url) = args.to.to_str().filter(|to| is_server(to)) {
+        return restore_mysql::run(context, args, url);
+    }
+    refuse_server_options(&args.server)?;
     let repository = context.open()?;
     let snapshot = repository.find_snapshot(&args.snapshot)?;
     repository.require_data_identity()?;
     let options = RestoreOptions {
         target: args.to.clone(),
         paths: args
-            .paths
-            .iter()
+            .stray_path()
+            .into_iter()
+            .chain(&args.paths)
             .map(|path| RawText::new(path.as_bytes()))
             .collect(),
         existing: match (args.overwrite, args.resume) {
@@ -63,6 +69,31 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
     })
 }
 
+fn is_server(target: &str) -> bool {
+    target.starts_with("mysql://") || target.starts_with("mariadb://")
+}
+
+/// A folder has no databases: whoever names one expects something else to happen.
+fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
+    let given = [
+        ("--database", !args.database.is_empty()),
+        ("--table", !args.table.is_empty()),
+        ("--threads", args.threads.is_some()),
+        ("--users", args.users.is_some()),
+        ("--write-binlog", args.write_binlog),
+        ("--definer", args.definer.is_some()),
+        ("--disable-redo-log", args.disable_redo_log),
+        ("--defaults-file", args.defaults_file.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Failure::usage(
+            format!("{option} is for a database server as the target, and --to names a folder"),
+            "write the target as mysql://user@host/",
+        )),
+    }
+}
+
 /// Says what is going to happen before it happens; with `--overwrite`, what is going to be replaced.
 fn announce(
     context: &Context,
@@ -94,7 +125,7 @@ fn compared(
     snapshot: &Snapshot,
     options: &RestoreOptions,
 ) -> Result<Option<Comparison>, Failure> {
-    if !args.verify {
+    if args.verify.is_none() {
         return Ok(None);
     }
     let shown = Shown::start(context, "verify");

@@ -139,6 +139,7 @@ impl TableDefinition {
     }
 
     /// The storage engine as written, for example `InnoDB`.
+    #[cfg(test)]
     pub(crate) fn engine(&self) -> Option<String> {
         self.engine.clone()
     }

@@ -1,4 +1,485 @@
-//! Restores to MySQL and MariaDB servers.
+//! Bringing a MySQL or MariaDB server back: rows first, then keys, then everything that acts by itself, then
+//! the comparison with what the snapshot says.
+//!
+//! ```text
+//! preflight ─► databases, accounts ─► tables ─► rows and keys (several connections) ─► foreign keys ─►
+//! routines, views, triggers ─► comparison ─► grants, events
+//! ```
 
 pub(crate) mod ddl;
 pub(crate) mod definer;
+mod load;
+mod objects;
+mod options;
+mod preflight;
+mod progress;
+mod selection;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reprise_repository::{
+    ChunkId, ContentReader, Outcome, Progress, RawText, Repository, Snapshot, SourceKind, Warning,
+};
+use reprise_snapshotters::mysql::script::LOADING;
+use reprise_snapshotters::mysql::sql::quoted;
+use reprise_snapshotters::mysql::{Account, MANIFEST, Manifest, Session, set_if_known};
+
+use sha2::Digest as _;
+
+use crate::error::{Error, Result};
+use load::{Content, Filling};
+use objects::Maker;
+use preflight::Target;
+use progress::Done;
+use selection::Selected;
+
+pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
+
+/// What loading needs where the server knows it.
+const IF_KNOWN: [&str; 9] = [
+    "SET SESSION sql_require_primary_key = 0",
+    "SET SESSION sql_generate_invisible_primary_key = 0",
+    "SET SESSION system_versioning_insert_history = 1",
+    "SET SESSION restrict_fk_on_non_standard_key = 0",
+    "SET SESSION max_error_count = 65535",
+    "SET SESSION wait_timeout = 86400",
+    "SET SESSION net_read_timeout = 86400",
+    "SET SESSION net_write_timeout = 86400",
+    "SET SESSION max_statement_time = 0",
+];
+
+/// A snapshot of a server, opened for a restore.
+struct Opened {
+    manifest: Manifest,
+    chunks: BTreeMap<String, Vec<ChunkId>>,
+    reader: ContentReader,
+}
+
+/// Says what a restore would do, without doing it.
+///
+/// # Errors
+/// As for [`restore`], except that what will not fit is in the plan.
+pub fn plan(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &MysqlRestore,
+    progress: &Arc<Progress>,
+) -> Result<MysqlPlan> {
+    let opened = open(repository, snapshot)?;
+    let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
+    let mut control = connect(options, progress)?;
+    let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
+    let accounts = accounts(&opened.manifest, &selected, options, &target).len();
+    Ok(target.plan(&selected, accounts, options))
+}
+
+/// Brings a snapshot of a server back, and compares it with what the snapshot says.
+///
+/// # Errors
+/// When the target is refused or will not fit, the snapshot cannot be read, or the server fails. What was
+/// loaded until then is kept for `resume`.
+pub fn restore(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &MysqlRestore,
+    announce: &mut dyn FnMut(&MysqlPlan),
+    progress: &Arc<Progress>,
+) -> Result<MysqlReport> {
+    let opened = open(repository, snapshot)?;
+    let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
+    let mut control = connect(options, progress)?;
+    let name = run_name(snapshot, &selected);
+    if !options.overwrite {
+        progress::check(&mut control, &name, options.resume)?;
+    }
+    let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
+    let accounts = accounts(&opened.manifest, &selected, options, &target);
+    let plan = target.plan(&selected, accounts.len(), options);
+    announce(&plan);
+    if !plan.problems.is_empty() {
+        return Err(Error::WillNotFit {
+            target: plan.target,
+            problems: plan.problems,
+        });
+    }
+    let run = Run {
+        options,
+        opened: &opened,
+        selected: &selected,
+        accounts: &accounts,
+        progress,
+    };
+    if options.overwrite {
+        progress::forget(&mut control)
+            .map_err(|e| Error::database("forget an interrupted restore", e))?;
+    }
+    let done = progress::begin(&mut control, &name, options.resume)?;
+    let settings = Settings::change(&mut control, &target, options)?;
+    let result = run.perform(&mut control, &target, &done);
+    let back = settings.restore(options);
+    let mut report = result?;
+    back?;
+    progress::forget(&mut control)
+        .map_err(|e| Error::database("remove the record of the restore", e))?;
+    report.warnings.splice(
+        0..0,
+        target.warnings.iter().map(|text| warning(text.clone())),
+    );
+    report.outcome = if report.warnings.is_empty() {
+        Outcome::Ok
+    } else {
+        Outcome::Degraded
+    };
+    Ok(report)
+}
+
+fn warning(message: String) -> Warning {
+    Warning {
+        path: RawText::default(),
+        message,
+    }
+}
+
+/// Reads the manifest, and where the files' chunks are.
+fn open(repository: &Repository, snapshot: &Snapshot) -> Result<Opened> {
+    if snapshot.root.kind != SourceKind::Mysql {
+        return Err(Error::NotAServer {
+            snapshot: snapshot.id.short(),
+            kind: snapshot.root.kind.to_string(),
+        });
+    }
+    let reader = repository.content_reader()?;
+    let mut chunks = BTreeMap::new();
+    let mut entries = reader.snapshot(snapshot).entries();
+    while let Some((entry, ids)) = entries.next_entry()? {
+        chunks.insert(entry.path.display(), ids);
+    }
+    drop(entries);
+    let ids = chunks.remove(MANIFEST).unwrap_or_default();
+    let mut json = Vec::new();
+    let mut content = reader.content(ids, MANIFEST.to_owned());
+    while let Some(chunk) = content.next_chunk()? {
+        json.extend_from_slice(&chunk);
+    }
+    drop(content);
+    let manifest = Manifest::parse(&json).map_err(|reason| reprise_repository::Error::Damaged {
+        object: format!("{MANIFEST} of snapshot {}", snapshot.id.short()),
+        reason,
+    })?;
+    Ok(Opened {
+        manifest,
+        chunks,
+        reader,
+    })
+}
+
+/// The accounts to make. Another flavour would not understand them.
+fn accounts<'a>(
+    manifest: &'a Manifest,
+    selected: &[Selected],
+    options: &MysqlRestore,
+    target: &Target,
+) -> &'a [Account] {
+    let everything =
+        options.databases.is_empty() && options.tables.is_empty() && !selected.is_empty();
+    let wanted = options.users.unwrap_or(if everything {
+        Users::Missing
+    } else {
+        Users::None
+    });
+    match (&manifest.accounts, wanted) {
+        (Some(accounts), Users::Missing) if target.is(manifest.server.flavour) => accounts,
+        _ => &[],
+    }
+}
+
+fn connect(options: &MysqlRestore, progress: &Arc<Progress>) -> Result<Session> {
+    let open = || {
+        let mut session = Session::open(&options.address, progress)?;
+        for statement in LOADING {
+            session.execute(statement)?;
+        }
+        for statement in IF_KNOWN {
+            set_if_known(&mut session, statement)?;
+        }
+        // Where there is no binary log, nothing needs to be kept out of it.
+        if !options.write_binlog {
+            set_if_known(&mut session, "SET SESSION sql_log_bin = 0")?;
+        }
+        Ok(session)
+    };
+    open().map_err(|error| Error::database(format!("connect to {}", options.address), error))
+}
+
+/// Settings of the whole server that are changed for the time of a restore.
+#[derive(Debug, Default)]
+struct Settings {
+    local_infile: bool,
+    redo_log: bool,
+}
+
+impl Settings {
+    fn change(control: &mut Session, target: &Target, options: &MysqlRestore) -> Result<Self> {
+        let mut changed = Self::default();
+        if !target.local_infile {
+            control
+                .execute("SET GLOBAL local_infile = ON")
+                .map_err(|error| {
+                    Error::database("let the target take rows (local_infile is OFF)", error)
+                })?;
+            changed.local_infile = true;
+        }
+        if options.without_redo_log {
+            control
+                .execute("ALTER INSTANCE DISABLE INNODB REDO_LOG")
+                .map_err(|error| Error::database("do without the redo log", error))?;
+            changed.redo_log = true;
+        }
+        Ok(changed)
+    }
+
+    /// On a connection of its own: the one that changed them may be gone.
+    fn restore(&self, options: &MysqlRestore) -> Result<()> {
+        if !self.local_infile && !self.redo_log {
+            return Ok(());
+        }
+        // What was interrupted must be put back all the same.
+        let calm = Arc::new(Progress::default());
+        let mut control = connect(options, &calm)?;
+        let failed = |error| Error::database("put a setting of the target back", error);
+        if self.redo_log {
+            control
+                .execute("ALTER INSTANCE ENABLE INNODB REDO_LOG")
+                .map_err(failed)?;
+        }
+        if self.local_infile {
+            control
+                .execute("SET GLOBAL local_infile = OFF")
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// What tells this restore from another: the snapshot, and what of it goes where.
+fn run_name(snapshot: &Snapshot, selected: &[Selected]) -> String {
+    let mut names = String::new();
+    for chosen in selected {
+        names.push_str(&format!(
+            "{} {} {}\n",
+            chosen.database.name, chosen.target, chosen.whole
+        ));
+        for table in &chosen.database.tables {
+            names.push_str(&format!("\t{}\n", table.name));
+        }
+    }
+    let hash = sha2::Sha256::digest(names);
+    let short: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{} {short}", snapshot.id)
+}
+
+struct Run<'a> {
+    options: &'a MysqlRestore,
+    opened: &'a Opened,
+    selected: &'a [Selected],
+    accounts: &'a [Account],
+    progress: &'a Arc<Progress>,
+}
+
+impl Run<'_> {
+    fn perform(&self, control: &mut Session, target: &Target, done: &Done) -> Result<MysqlReport> {
+        self.databases(control, target)?;
+        let mut warnings = Vec::new();
+        // Owners must exist before what belongs to them.
+        let made = self.make(control, &mut warnings, |maker| {
+            maker.accounts(self.accounts)
+        })?;
+        let fillings = self.fillings()?;
+        self.rows(control, &fillings, done)?;
+        self.make(control, &mut warnings, |maker| maker.code(self.selected))?;
+        let mut differences = self.compare(control, &fillings)?;
+        self.make(control, &mut warnings, |maker| maker.grants(&made))?;
+        if differences.is_empty() {
+            self.make(control, &mut warnings, |maker| maker.events(self.selected))?;
+            differences = self.compare_objects(control, &warnings)?;
+        } else {
+            warnings.push(warning("events are left out, as rows differ".to_owned()));
+        }
+        Ok(MysqlReport {
+            outcome: Outcome::Ok,
+            tables: fillings.len(),
+            rows: fillings.iter().map(|filling| filling.table.rows).sum(),
+            warnings,
+            verified: self.options.verify,
+            differences,
+        })
+    }
+
+    fn make<T>(
+        &self,
+        control: &mut Session,
+        warnings: &mut Vec<Warning>,
+        work: impl FnOnce(&mut Maker<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut maker = Maker {
+            session: control,
+            definer: self.options.definer.as_deref(),
+            warnings: Vec::new(),
+        };
+        let made = work(&mut maker);
+        warnings.append(&mut maker.warnings);
+        made
+    }
+
+    /// Whether everything with a body is there, unless something was said to be left out.
+    fn compare_objects(&self, control: &mut Session, warnings: &[Warning]) -> Result<Vec<String>> {
+        let mut differences = Vec::new();
+        if self.options.verify == VerifyLevel::None || !warnings.is_empty() {
+            return Ok(differences);
+        }
+        for chosen in self.selected.iter().filter(|chosen| chosen.whole) {
+            let database = &chosen.database;
+            let wanted = [
+                &database.views,
+                &database.routines,
+                &database.triggers,
+                &database.events,
+            ];
+            let found = verify::objects(control, &chosen.target)?;
+            for ((wanted, found), what) in wanted
+                .iter()
+                .zip(found)
+                .zip(["views", "routines", "triggers", "events"])
+            {
+                if wanted.len() as u64 != found {
+                    let name = quoted(&chosen.target);
+                    differences.push(format!(
+                        "database {name} has {found} {what} instead of {}",
+                        wanted.len()
+                    ));
+                }
+            }
+        }
+        Ok(differences)
+    }
+
+    fn databases(&self, control: &mut Session, target: &Target) -> Result<()> {
+        for statement in &target.drops {
+            control
+                .execute(statement)
+                .map_err(|error| Error::database(format!("run {statement}"), error))?;
+        }
+        for tablespace in &self.opened.manifest.tablespaces {
+            let used = self.selected.iter().any(|chosen| {
+                let name = format!("TABLESPACE {}", quoted(&tablespace.name));
+                let tables = &chosen.database.tables;
+                tables.iter().any(|table| {
+                    memchr::memmem::find(table.sql.as_bytes(), name.as_bytes()).is_some()
+                })
+            });
+            if used {
+                match control.execute(tablespace.sql.as_bytes()) {
+                    Ok(_) => {}
+                    // It is there.
+                    Err(error) if error.code() == Some(3120) => {}
+                    Err(error) => {
+                        return Err(Error::database(
+                            format!("make tablespace {}", tablespace.name),
+                            error,
+                        ));
+                    }
+                }
+            }
+        }
+        for chosen in self.selected {
+            control
+                .execute(preflight::create_database(chosen))
+                .map_err(|error| {
+                    Error::database(format!("make database {}", quoted(&chosen.target)), error)
+                })?;
+        }
+        Ok(())
+    }
+
+    fn fillings(&self) -> Result<Vec<Filling>> {
+        let mut fillings = Vec::new();
+        for chosen in self.selected {
+            for table in &chosen.database.tables {
+                let parsed = ddl::parse(table.sql.as_bytes()).map_err(|reason| {
+                    reprise_repository::Error::Damaged {
+                        object: format!(
+                            "the definition of {}.{}",
+                            chosen.database.name, table.name
+                        ),
+                        reason,
+                    }
+                })?;
+                fillings.push(Filling {
+                    database: chosen.target.clone(),
+                    definition: parsed.named(&chosen.target, &table.name),
+                    table: table.clone(),
+                });
+            }
+        }
+        Ok(fillings)
+    }
+
+    fn rows(&self, control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+        let total = fillings
+            .iter()
+            .flat_map(|filling| &filling.table.pieces)
+            .map(|piece| piece.bytes)
+            .sum();
+        Progress::add(&self.progress.bytes_total, total);
+        Progress::add(&self.progress.items_total, fillings.len() as u64);
+        load::create(control, fillings, done)?;
+        self.sequences(control)?;
+        let mut sessions = (0..self.options.connections.max(1))
+            .map(|_| connect(self.options, self.progress))
+            .collect::<Result<Vec<_>>>()?;
+        let content = Content {
+            reader: &self.opened.reader,
+            chunks: self.opened.chunks.clone(),
+        };
+        load::fill(&mut sessions, fillings, &content, done, self.progress)?;
+        load::bind(control, fillings, done)
+    }
+
+    fn sequences(&self, control: &mut Session) -> Result<()> {
+        for chosen in self.selected {
+            for sequence in &chosen.database.sequences {
+                let failed =
+                    |error| Error::database(format!("make sequence {}", sequence.name), error);
+                control
+                    .execute(format!("USE {}", quoted(&chosen.target)))
+                    .map_err(failed)?;
+                match control.execute(sequence.sql.as_bytes()) {
+                    Ok(_) => {}
+                    Err(error) if error.code() == Some(1050) => {}
+                    Err(error) => return Err(failed(error)),
+                }
+                let set =
+                    reprise_snapshotters::mysql::script::set_sequence(&chosen.target, sequence);
+                control.execute(set).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
+        verify::compare(
+            control,
+            &self.options.address,
+            fillings,
+            self.options.verify,
+            self.options.connections,
+            self.progress,
+        )
+    }
+}

@@ -29,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reprise_repository::{
-    Committed, Entry, EntryKind, FileTime, Item, RawText, Repository, Snapshot, SnapshotWriter,
-    SourceKind, Summary, Warning, path_order,
+    Committed, Entry, EntryKind, FileTime, Item, Progress, RawText, Repository, Snapshot,
+    SnapshotWriter, SourceKind, Summary, Warning, path_order,
 };
 use serde_json::json;
 
@@ -142,7 +142,7 @@ fn attempt_once(
     let readings = readings(&before);
     let found = {
         let sender = writer.stream_sender()?;
-        reading::read(&mut readers, &readings, &sender)
+        reading::read(&mut readers, &readings, Some(&sender), &run.progress)
     };
     drop(readings);
     let found = match found {
@@ -171,6 +171,51 @@ fn attempt_once(
     let manifest = manifest(server, moment, after, found.as_slice(), accounts, source);
     let committed = store(writer, manifest, &found, source, run, parent.as_ref())?;
     Ok(Attempt::Done(Box::new(committed)))
+}
+
+/// A table of a server, read again.
+#[derive(Debug, Clone)]
+pub struct ReadBack {
+    /// Its database.
+    pub database: String,
+    /// The table, with the rows and the checksum that it has now.
+    pub table: Table,
+}
+
+/// Counts and sums every row of a server's tables, by the same way that a snapshot takes.
+///
+/// # Errors
+/// What the server says.
+pub fn read_back(
+    address: &Address,
+    filter: &Filter,
+    connections: usize,
+    progress: &Arc<Progress>,
+) -> Result<Vec<ReadBack>> {
+    let open = || -> Result<Session, DatabaseError> {
+        let mut session = Session::open(address, progress)?;
+        pin(&mut session)?;
+        Ok(session)
+    };
+    let mut control = open()?;
+    let server = Server::ask(&mut control)?;
+    let schema = schema::read(&mut control, &server, filter)?;
+    let mut readers = (0..connections.max(1))
+        .map(|_| open())
+        .collect::<Result<Vec<_>, _>>()?;
+    let readings = readings(&schema);
+    let found = reading::read(&mut readers, &readings, None, progress)?;
+    let tables = readings.iter().zip(found);
+    Ok(tables
+        .map(|(reading, found)| ReadBack {
+            database: reading.database.to_owned(),
+            table: Table {
+                rows: found.checksum.rows,
+                checksum: found.checksum.hex(),
+                ..reading.table.clone()
+            },
+        })
+        .collect())
 }
 
 /// Whether an error means that something is not what it was a moment ago.

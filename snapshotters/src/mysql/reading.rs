@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use reprise_repository::{OpenStream, StreamId, StreamSender};
+use reprise_repository::{OpenStream, Progress, StreamId, StreamSender};
 
 use super::error::DatabaseError;
 use super::keys::{Cutting, Key};
@@ -88,7 +88,9 @@ struct Queue<'a> {
     state: Mutex<State>,
     changed: Condvar,
     streams: AtomicU64,
-    sender: StreamSender,
+    /// Where rows go; `None` when they are only counted and summed.
+    sender: Option<&'a StreamSender>,
+    progress: &'a Progress,
 }
 
 #[derive(Default)]
@@ -101,14 +103,15 @@ struct State {
     counted: Vec<Option<u64>>,
 }
 
-/// Reads all rows of the tables. What is found is in their order.
+/// Reads all rows of the tables and stores them if there is a sender. What is found is in their order.
 ///
 /// # Errors
 /// What the server says, that ranges do not add up, or what storing gives.
 pub(super) fn read(
     readers: &mut [Session],
     readings: &[Reading<'_>],
-    sender: &StreamSender,
+    sender: Option<&StreamSender>,
+    progress: &Progress,
 ) -> Result<Vec<Found>> {
     let mut order: Vec<usize> = (0..readings.len()).collect();
     // Tables that are kept locked come first, then the largest: the end is shared best when it is small.
@@ -129,7 +132,8 @@ pub(super) fn read(
         }),
         changed: Condvar::new(),
         streams: AtomicU64::new(0),
-        sender: sender.clone(),
+        sender,
+        progress,
     };
     std::thread::scope(|scope| {
         for session in readers.iter_mut() {
@@ -220,6 +224,14 @@ impl Queue<'_> {
         }
     }
 
+    fn check(&self) -> Result<()> {
+        match self.sender {
+            Some(sender) => sender.check()?,
+            None => self.progress.check()?,
+        }
+        Ok(())
+    }
+
     fn failed(&self, n: usize) -> impl Fn(DatabaseError) -> Error {
         let reading = &self.readings[n];
         let name = qualified(reading.database, &reading.table.name);
@@ -292,7 +304,7 @@ impl Queue<'_> {
                 qualified(reading.database, &reading.table.name),
                 quoted(&key.name),
             );
-            self.sender.check()?;
+            self.check()?;
             let row = session
                 .rows(statement)
                 .map_err(self.failed(n))?
@@ -471,7 +483,8 @@ struct Pieces<'a> {
     part: u64,
     /// Whether a row ends with its key, which is not stored.
     with_key: bool,
-    open: Option<(StreamId, OpenStream)>,
+    stream: Option<StreamId>,
+    open: Option<OpenStream>,
     lines: Vec<u8>,
     bytes: u64,
     sum: Checksum,
@@ -499,6 +512,7 @@ impl<'a> Pieces<'a> {
             place,
             part: 0,
             with_key: matches!(range, Range::Numbers { .. }),
+            stream: None,
             open: None,
             lines: Vec::new(),
             bytes: 0,
@@ -541,11 +555,18 @@ impl<'a> Pieces<'a> {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let (_, stream) = self.open.get_or_insert_with(|| {
-            let id = StreamId(self.queue.streams.fetch_add(1, Ordering::Relaxed));
-            (id, self.queue.sender.begin(id))
-        });
-        stream.write(&self.lines)?;
+        let next = || StreamId(self.queue.streams.fetch_add(1, Ordering::Relaxed));
+        let id = *self.stream.get_or_insert_with(next);
+        match self.queue.sender {
+            Some(sender) => {
+                let open = self.open.get_or_insert_with(|| sender.begin(id));
+                open.write(&self.lines)?;
+            }
+            None => {
+                self.queue.progress.check()?;
+                Progress::add(&self.queue.progress.bytes, self.lines.len() as u64);
+            }
+        }
         // After a huge row its memory is given back.
         if self.lines.capacity() > 16 * BUFFER_BYTES {
             self.lines = Vec::new();
@@ -556,10 +577,12 @@ impl<'a> Pieces<'a> {
 
     fn end_piece(&mut self) -> Result<()> {
         self.hand_on()?;
-        let Some((stream, open)) = self.open.take() else {
+        let Some(stream) = self.stream.take() else {
             return Ok(());
         };
-        open.finish()?;
+        if let Some(open) = self.open.take() {
+            open.finish()?;
+        }
         let piece = FoundPiece {
             order: (self.place, self.part),
             stream,

@@ -1,0 +1,196 @@
+//! `reprise restore --to mysql://…`: bringing a database server back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use reprise_repository::Snapshot;
+use reprise_restore::mysql::{
+    self as restoring, MysqlPlan, MysqlReport, MysqlRestore, Users, VerifyLevel,
+};
+use reprise_snapshotters::mysql::CONNECTIONS_DEFAULT;
+use serde_json::json;
+
+use crate::args::{RestoreArgs, UsersArg};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::mysql;
+use crate::output;
+use crate::progress::Shown;
+
+pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Exit, Failure> {
+    let options = options(context, args, url)?;
+    let repository = context.open()?;
+    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    repository.require_data_identity()?;
+    let timer = Instant::now();
+    let shown = Shown::start(context, "restore");
+    if args.dry_run {
+        let plan = restoring::plan(&repository, &snapshot, &options, &shown.progress)?;
+        drop(shown);
+        print_plan(context, &snapshot, &plan);
+        return Ok(if plan.problems.is_empty() {
+            Exit::Ok
+        } else {
+            Exit::Refused
+        });
+    }
+    let mut announce = |plan: &MysqlPlan| {
+        if !context.global.json {
+            print_plan(context, &snapshot, plan);
+        }
+    };
+    let report = restoring::restore(
+        &repository,
+        &snapshot,
+        &options,
+        &mut announce,
+        &Arc::clone(&shown.progress),
+    )?;
+    drop(shown);
+    print_report(
+        context,
+        &snapshot,
+        &options,
+        &report,
+        timer.elapsed().as_secs_f64(),
+    );
+    Ok(if report.differences.is_empty() {
+        report.outcome.into()
+    } else {
+        Exit::Damaged
+    })
+}
+
+fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRestore, Failure> {
+    let server = &args.server;
+    if let Some(path) = args.stray_path().into_iter().chain(&args.paths).next() {
+        return Err(Failure::usage(
+            format!(
+                "`{}` is a path, and a server has none",
+                path.to_string_lossy()
+            ),
+            "choose with --database and --table; --verify takes none, counts or checksums",
+        ));
+    }
+    let address = mysql::address(context, url, server.defaults_file.as_deref())?;
+    let mut databases: Vec<_> = server
+        .database
+        .iter()
+        .map(|name| match name.split_once('=') {
+            Some((old, new)) => (old.to_owned(), Some(new.to_owned())),
+            None => (name.clone(), None),
+        })
+        .collect();
+    // As with other clients, the URL may name the one database that matters.
+    databases.extend(
+        address
+            .database
+            .clone()
+            .filter(|_| server.database.is_empty() && server.table.is_empty())
+            .map(|name| (name, None)),
+    );
+    let table = |name: &String| {
+        name.split_once('.')
+            .map(|(database, table)| (database.to_owned(), table.to_owned()))
+            .ok_or_else(|| {
+                Failure::usage(
+                    format!("`{name}` is no table"),
+                    "write it as --table DATABASE.TABLE",
+                )
+            })
+    };
+    Ok(MysqlRestore {
+        address,
+        databases,
+        tables: server.table.iter().map(table).collect::<Result<_, _>>()?,
+        connections: server.threads.map_or(CONNECTIONS_DEFAULT, usize::from),
+        verify: match args.verify_level() {
+            Some("none") => VerifyLevel::None,
+            Some("counts") => VerifyLevel::Counts,
+            _ => VerifyLevel::Checksums,
+        },
+        resume: args.resume,
+        overwrite: args.overwrite,
+        users: server.users.map(|users| match users {
+            UsersArg::None => Users::None,
+            UsersArg::Missing => Users::Missing,
+        }),
+        write_binlog: server.write_binlog,
+        definer: server.definer.clone().filter(|definer| definer != "keep"),
+        without_redo_log: server.disable_redo_log,
+    })
+}
+
+fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
+    if context.global.json {
+        output::json_line(&json!({ "event": "plan", "snapshot": snapshot.id, "plan": plan }));
+        return;
+    }
+    let rows: u64 = plan.tables.iter().map(|table| table.rows).sum();
+    context.note(&format!(
+        "snapshot {} of {} ({}): {} tables with {rows} rows, {} views, routines, triggers and events, {} accounts to {} ({})",
+        snapshot.id.short(),
+        snapshot.root.source,
+        output::time(&snapshot.root.data_time),
+        plan.tables.len(),
+        plan.objects,
+        plan.accounts,
+        plan.target,
+        plan.target_version,
+    ));
+    for statement in &plan.dropped {
+        context.note(&format!("  first: {statement}"));
+    }
+    for warning in &plan.warnings {
+        context.note(&format!("  note: {warning}"));
+    }
+    for problem in &plan.problems {
+        context.note(&format!("  will not fit: {problem}"));
+    }
+}
+
+fn print_report(
+    context: &Context,
+    snapshot: &Snapshot,
+    options: &MysqlRestore,
+    report: &MysqlReport,
+    seconds: f64,
+) {
+    for warning in &report.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    for difference in &report.differences {
+        output::error(&format!("differs: {difference}"));
+    }
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "restore",
+            "snapshot": snapshot.id,
+            "source": snapshot.root.source,
+            "data_time": snapshot.root.data_time,
+            "target": options.address.to_string(),
+            "report": report,
+            "seconds": seconds,
+        }));
+    } else if !context.global.quiet {
+        let verified = match report.verified {
+            _ if !report.differences.is_empty() => {
+                format!("{} differences", report.differences.len())
+            }
+            VerifyLevel::None => "not compared".to_owned(),
+            VerifyLevel::Counts => {
+                "the number of rows of every table is that of the snapshot".to_owned()
+            }
+            VerifyLevel::Checksums => {
+                "verified: every row read back is equal to the snapshot's".to_owned()
+            }
+        };
+        output::line(&format!(
+            "{}: {} tables with {} rows in {}; {verified}",
+            report.outcome,
+            report.tables,
+            report.rows,
+            output::seconds(seconds),
+        ));
+    }
+}

@@ -1,0 +1,360 @@
+//! Rows into tables: several connections take the files of all tables, then add each table's keys.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use reprise_repository::{ChunkId, ContentReader, Progress};
+use reprise_snapshotters::mysql::sql::{load, qualified, quoted};
+use reprise_snapshotters::mysql::{Bytes, DatabaseError, Form, Session, Table};
+
+use super::ddl::TableDefinition;
+use super::progress::{self, Done};
+use crate::error::{Error, Result};
+
+/// Chunks that are read ahead for each connection, about a MiB each.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Warnings looked at after a file; beyond these only the comparison afterwards can tell.
+const WARNINGS_MAX: usize = 65_535;
+
+/// Data truncated for a column.
+const TRUNCATED: u16 = 1265;
+
+/// What a server says when a key that is to be added is there already: an interrupted restore had added it.
+const KEY_EXISTS: [u16; 3] = [1061, 1826, 1022];
+
+/// A table to be filled.
+#[derive(Debug)]
+pub(super) struct Filling {
+    /// Its database at the target.
+    pub(super) database: String,
+    pub(super) table: Table,
+    pub(super) definition: TableDefinition,
+}
+
+#[derive(Debug)]
+enum Task {
+    /// A file of a table.
+    Piece(usize, usize),
+    /// A group of a table's keys, and those after it.
+    Keys(usize),
+}
+
+struct Queue<'a> {
+    fillings: &'a [Filling],
+    content: &'a Content<'a>,
+    done: &'a Done,
+    progress: &'a Arc<Progress>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    tasks: VecDeque<Task>,
+    /// Files of each table that are not loaded yet.
+    left: Vec<usize>,
+    busy: usize,
+    failed: Option<Error>,
+}
+
+/// Where the files' bytes come from.
+#[derive(Debug)]
+pub(super) struct Content<'a> {
+    pub(super) reader: &'a ContentReader,
+    /// The chunks of each file, by its path.
+    pub(super) chunks: BTreeMap<String, Vec<ChunkId>>,
+}
+
+/// Makes the tables that are not there yet.
+pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+    for filling in fillings {
+        let (database, table) = (&filling.database, &filling.table.name);
+        let step = progress::created(database, table);
+        if done.has(&step) {
+            continue;
+        }
+        let name = qualified(database, table);
+        let failed = |error| Error::database(format!("make table {name}"), error);
+        // What an interrupted restore made without noting it is empty.
+        if done.has_any("") {
+            control
+                .execute(format!("DROP TABLE IF EXISTS {name}"))
+                .map_err(failed)?;
+        }
+        control
+            .execute(filling.definition.before_rows())
+            .map_err(failed)?;
+        noted(control, &step).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Loads all files and adds all keys.
+pub(super) fn fill(
+    sessions: &mut [Session],
+    fillings: &[Filling],
+    content: &Content<'_>,
+    done: &Done,
+    progress: &Arc<Progress>,
+) -> Result<()> {
+    let mut order: Vec<usize> = (0..fillings.len()).collect();
+    let bytes = |n: &usize| {
+        fillings[*n]
+            .table
+            .pieces
+            .iter()
+            .map(|piece| piece.bytes)
+            .sum::<u64>()
+    };
+    // The largest first: its keys are added while others are loaded.
+    order.sort_by_key(|n| u64::MAX - bytes(n));
+    let mut tasks = VecDeque::new();
+    let mut left = vec![0; fillings.len()];
+    for n in order {
+        let pieces = fillings[n].table.pieces.iter().enumerate();
+        let missing = pieces.filter(|(_, piece)| !done.has(&progress::loaded(&piece.path)));
+        tasks.extend(missing.map(|(m, _)| Task::Piece(n, m)));
+        left[n] = tasks
+            .iter()
+            .filter(|task| matches!(task, Task::Piece(of, _) if *of == n))
+            .count();
+        if left[n] == 0 {
+            tasks.push_back(Task::Keys(n));
+        }
+    }
+    let queue = Queue {
+        fillings,
+        content,
+        done,
+        progress,
+        state: Mutex::new(State {
+            tasks,
+            left,
+            busy: 0,
+            failed: None,
+        }),
+        changed: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        for session in sessions.iter_mut() {
+            scope.spawn(|| queue.work(session));
+        }
+    });
+    let state = queue
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    state.failed.map_or(Ok(()), Err)
+}
+
+impl Queue<'_> {
+    fn work(&self, session: &mut Session) {
+        while let Some(task) = self.next() {
+            let result = match task {
+                Task::Piece(n, m) => self.piece(session, n, m),
+                Task::Keys(n) => self.keys(session, n),
+            };
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.busy -= 1;
+            match (result, task) {
+                (Err(error), _) => {
+                    state.failed.get_or_insert(error);
+                }
+                (Ok(()), Task::Piece(n, _)) => {
+                    state.left[n] -= 1;
+                    if state.left[n] == 0 {
+                        state.tasks.push_front(Task::Keys(n));
+                    }
+                }
+                (Ok(()), Task::Keys(_)) => Progress::add(&self.progress.items, 1),
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn next(&self) -> Option<Task> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            if let Some(task) = state.tasks.pop_front() {
+                state.busy += 1;
+                return Some(task);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Loads a file and notes it in one transaction.
+    fn piece(&self, session: &mut Session, n: usize, m: usize) -> Result<()> {
+        let Filling {
+            database, table, ..
+        } = &self.fillings[n];
+        let piece = &table.pieces[m];
+        let name = qualified(database, &table.name);
+        let failed = |error| Error::database(format!("load {name}"), error);
+        let chunks = self
+            .content
+            .chunks
+            .get(&piece.path)
+            .cloned()
+            .unwrap_or_default();
+        let statement = load(&piece.path, database, table);
+        session.execute("START TRANSACTION").map_err(failed)?;
+        let (sender, receiver) = crossbeam_channel::bounded(CHUNKS_AHEAD);
+        let read_error = Mutex::new(None);
+        let loaded = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let sender = sender;
+                if let Err(error) = read(
+                    self.content.reader,
+                    chunks,
+                    &piece.path,
+                    &sender,
+                    self.progress,
+                ) {
+                    *read_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    // The server must not take what came so far for the whole file.
+                    let _ =
+                        sender.send(Err(std::io::Error::other("the snapshot could not be read")));
+                }
+            });
+            session.load(&statement, receiver.into_iter())
+        });
+        if let Some(error) = read_error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            session.close();
+            return Err(error.into());
+        }
+        let loaded = loaded.map_err(failed)?;
+        if loaded.warnings > 0 {
+            check_warnings(session, &name, table)?;
+        }
+        if loaded.affected != piece.rows {
+            return Err(failed(DatabaseError::Unexpected(format!(
+                "the server took {} of {} rows of {}",
+                loaded.affected, piece.rows, piece.path
+            ))));
+        }
+        noted(session, &progress::loaded(&piece.path)).map_err(failed)?;
+        session.execute("COMMIT").map_err(failed).map(drop)
+    }
+
+    /// Adds a table's keys, one `ALTER TABLE` after the other.
+    fn keys(&self, session: &mut Session, n: usize) -> Result<()> {
+        let Filling {
+            database,
+            table,
+            definition,
+        } = &self.fillings[n];
+        for (group, clauses) in definition.keys_after_rows().iter().enumerate() {
+            let step = progress::keyed(database, &table.name, group);
+            if !self.done.has(&step) {
+                alter(session, database, &table.name, clauses, &step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds foreign keys, once all tables are there.
+pub(super) fn bind(control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+    for filling in fillings {
+        let (database, table) = (&filling.database, &filling.table.name);
+        let step = progress::bound(database, table);
+        let clauses = filling.definition.foreign_keys();
+        if clauses.is_empty() || done.has(&step) {
+            continue;
+        }
+        // What a foreign key names without a database is in the table's own.
+        control
+            .execute(format!("USE {}", quoted(database)))
+            .map_err(|error| Error::database("use a database", error))?;
+        alter(control, database, table, &clauses, &step)?;
+    }
+    Ok(())
+}
+
+fn alter(
+    session: &mut Session,
+    database: &str,
+    table: &str,
+    clauses: &[Vec<u8>],
+    step: &str,
+) -> Result<()> {
+    let name = qualified(database, table);
+    let failed = |error| Error::database(format!("add keys to {name}"), error);
+    let statement = [
+        format!("ALTER TABLE {name} ").as_bytes(),
+        &clauses.join(&b", "[..]),
+    ]
+    .concat();
+    match session.execute(statement) {
+        Ok(_) => {}
+        Err(DatabaseError::Server { code, message }) if KEY_EXISTS.contains(&code) => {
+            tracing::debug!(message, "the key is there already");
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    noted(session, step).map_err(failed)
+}
+
+fn noted(session: &mut Session, step: &str) -> std::result::Result<(), DatabaseError> {
+    progress::note(session, step)
+}
+
+/// Reads a file's chunks ahead of the connection that sends them.
+fn read(
+    reader: &ContentReader,
+    chunks: Vec<ChunkId>,
+    path: &str,
+    sender: &crossbeam_channel::Sender<std::io::Result<Bytes>>,
+    progress: &Progress,
+) -> Result<(), reprise_repository::Error> {
+    let mut content = reader.content(chunks, path.to_owned());
+    while let Some(chunk) = content.next_chunk()? {
+        Progress::add(&progress.bytes, chunk.len() as u64);
+        if sender.send(Ok(Bytes::from(chunk))).is_err() {
+            // The statement has ended, and says why.
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Every warning means that a value was changed, but one: that a value of an ENUM was invalid at the source is
+/// told again when it is loaded as such.
+fn check_warnings(session: &mut Session, name: &str, table: &Table) -> Result<()> {
+    let failed = |error| Error::database(format!("ask what is wrong with {name}"), error);
+    let warnings = session
+        .rows(format!("SHOW WARNINGS LIMIT {WARNINGS_MAX}"))
+        .map_err(failed)?;
+    let enums: Vec<String> = table
+        .columns
+        .iter()
+        .filter(|column| column.form == Form::Enum)
+        .map(|column| format!("column '{}'", column.name))
+        .collect();
+    let expected = |code: Option<u16>, message: &str| {
+        code == Some(TRUNCATED) && enums.iter().any(|column| message.contains(column))
+    };
+    let mut wrong = warnings
+        .iter()
+        .filter(|row| !expected(row.number(1), row.text(2).unwrap_or_default()));
+    match wrong.next() {
+        None => Ok(()),
+        Some(row) => Err(Error::LoadWarning {
+            table: name.to_owned(),
+            warning: row.string(2),
+        }),
+    }
+}

@@ -1,0 +1,371 @@
+//! Looking at the target before anything is written: what is in the way, and what will not fit.
+
+use std::collections::BTreeSet;
+
+use reprise_snapshotters::mysql::sql::{list, qualified, quoted};
+use reprise_snapshotters::mysql::{
+    DatabaseError, Flavour, Manifest, SYSTEM_DATABASES, Server, Session,
+};
+
+use super::ddl::{TokenKind, Tokens};
+use super::options::{MysqlPlan, MysqlRestore, PlannedTable};
+use super::progress;
+use super::selection::Selected;
+use crate::error::{Error, Result};
+
+/// What is known of the target.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) server: Server,
+    /// Statements that drop what is in the way.
+    pub(super) drops: Vec<String>,
+    /// Whether rows can be loaded without another setting of the server.
+    pub(super) local_infile: bool,
+    pub(super) warnings: Vec<String>,
+    pub(super) problems: Vec<String>,
+}
+
+/// Looks at the target.
+pub(super) fn look(
+    control: &mut Session,
+    manifest: &Manifest,
+    selected: &[Selected],
+    options: &MysqlRestore,
+) -> Result<Target> {
+    let failed = |doing: &'static str| move |error| Error::database(doing, error);
+    let server = Server::ask(control).map_err(failed("ask the target what it is"))?;
+    let mut target = Target {
+        server,
+        drops: Vec::new(),
+        local_infile: false,
+        warnings: Vec::new(),
+        problems: Vec::new(),
+    };
+    target.check_names(manifest, selected);
+    target
+        .check_collations(control, selected)
+        .map_err(failed("list the target's collations"))?;
+    target
+        .check_engines(control, selected)
+        .map_err(failed("list the target's engines"))?;
+    target.check_parts(manifest, selected);
+    target
+        .check_loading(control, options)
+        .map_err(failed("ask the target for its settings"))?;
+    target.check_contents(control, selected, options)?;
+    Ok(target)
+}
+
+impl Target {
+    fn check_names(&mut self, manifest: &Manifest, selected: &[Selected]) {
+        let setting = "lower_case_table_names";
+        let before = manifest.server.variables.get(setting).map(String::as_str);
+        let now = self.server.variable(setting);
+        if before == now || now == Some("0") {
+            return;
+        }
+        let mut lower = BTreeSet::new();
+        for chosen in selected {
+            for table in &chosen.database.tables {
+                let name = qualified(&chosen.target, &table.name);
+                if !lower.insert(name.to_lowercase()) {
+                    self.problems.push(format!(
+                        "{name} differs from another table only in case, which the target (with {setting}={}) does not tell apart",
+                        now.unwrap_or("?")
+                    ));
+                }
+            }
+        }
+    }
+
+    fn check_collations(
+        &mut self,
+        control: &mut Session,
+        selected: &[Selected],
+    ) -> Result<(), DatabaseError> {
+        // MariaDB lists those of Unicode 14 by their names without a character set.
+        let rows = control
+            .rows("SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS")?;
+        let mut known = BTreeSet::new();
+        for row in &rows {
+            known.insert(row.string(0).to_lowercase());
+            known.insert(row.string(1).to_lowercase());
+        }
+        let full = "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
+        if let Ok(rows) = control.rows(full) {
+            known.extend(rows.iter().map(|row| row.string(0).to_lowercase()));
+        }
+        for chosen in selected {
+            let database = &chosen.database;
+            let mut check = |sql: &[u8], what: String| {
+                for name in collations(sql) {
+                    if !known.contains(&name) {
+                        self.problems.push(format!(
+                            "{what} needs `{name}`, which the target does not know"
+                        ));
+                    }
+                }
+            };
+            check(
+                database.sql.as_bytes(),
+                format!("database {}", quoted(&database.name)),
+            );
+            for table in &database.tables {
+                check(table.sql.as_bytes(), qualified(&database.name, &table.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_engines(
+        &mut self,
+        control: &mut Session,
+        selected: &[Selected],
+    ) -> Result<(), DatabaseError> {
+        let rows = control.rows("SHOW ENGINES")?;
+        let usable = |row: &&reprise_snapshotters::mysql::Cells| {
+            matches!(row.text(1), Some("YES" | "DEFAULT"))
+        };
+        let known: BTreeSet<String> = rows
+            .iter()
+            .filter(usable)
+            .map(|row| row.string(0).to_lowercase())
+            .collect();
+        for chosen in selected {
+            for table in &chosen.database.tables {
+                if !known.contains(&table.engine.to_lowercase()) {
+                    self.problems.push(format!(
+                        "{} needs the engine {}, which the target does not have",
+                        qualified(&chosen.database.name, &table.name),
+                        table.engine
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Plugins, components and functions from libraries that the source had.
+    fn check_parts(&mut self, manifest: &Manifest, selected: &[Selected]) {
+        let whole = selected.iter().all(|chosen| chosen.whole);
+        if !whole || manifest.server.flavour != self.server.facts.flavour {
+            if manifest.server.flavour != self.server.facts.flavour {
+                self.warnings.push(format!(
+                    "the snapshot is of {}, the target is {}: accounts are left out, and definitions may be read differently",
+                    manifest.server.version, self.server.facts.version
+                ));
+            }
+            return;
+        }
+        let here = &self.server.facts;
+        let missing = |what: &str, wanted: &[String], known: &[String]| {
+            let absent: Vec<&str> = wanted
+                .iter()
+                .filter(|name| !known.contains(name))
+                .map(String::as_str)
+                .collect();
+            (!absent.is_empty()).then(|| {
+                format!(
+                    "{what} of the source that the target does not have: {}",
+                    absent.join(", ")
+                )
+            })
+        };
+        let names = |functions: &std::collections::BTreeMap<String, String>| -> Vec<String> {
+            functions.keys().cloned().collect()
+        };
+        let found = [
+            missing("plugins", &manifest.server.plugins, &here.plugins),
+            missing("components", &manifest.server.components, &here.components),
+            missing(
+                "functions from libraries",
+                &names(&manifest.server.functions),
+                &names(&here.functions),
+            ),
+        ];
+        self.warnings.extend(found.into_iter().flatten());
+    }
+
+    fn check_loading(
+        &mut self,
+        control: &mut Session,
+        options: &MysqlRestore,
+    ) -> Result<(), DatabaseError> {
+        self.local_infile = control.row("SELECT @@GLOBAL.local_infile")?.text(0) == Some("1");
+        let read_only = control.row("SELECT @@GLOBAL.read_only")?;
+        if read_only.text(0) == Some("1") && control.execute("SET GLOBAL read_only = 1").is_err() {
+            self.problems
+                .push("the target is read-only for this account (read_only=ON)".to_owned());
+        }
+        if self.server.logs() && !options.write_binlog {
+            match control.execute("SET SESSION sql_log_bin = 0") {
+                Ok(_) => {
+                    control.execute("SET SESSION sql_log_bin = 1")?;
+                }
+                Err(DatabaseError::Server { message, .. }) => self.problems.push(format!(
+                    "the account cannot keep the restore out of the target's binary log ({message}): allow it there with --write-binlog"
+                )),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses whatever would mix with, or replace, what is there.
+    fn check_contents(
+        &mut self,
+        control: &mut Session,
+        selected: &[Selected],
+        options: &MysqlRestore,
+    ) -> Result<()> {
+        let failed = |error| Error::database("list what the target has", error);
+        let mut full = Vec::new();
+        let system = list(SYSTEM_DATABASES.into_iter().chain([progress::DATABASE]));
+        let rows = control
+            .rows(format!(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA NOT IN {system}"
+            ))
+            .map_err(failed)?;
+        let named = !options.databases.is_empty() || !options.tables.is_empty();
+        for row in &rows {
+            let (database, name) = (row.string(0), row.string(1));
+            let chosen = selected.iter().find(|chosen| chosen.target == database);
+            match chosen {
+                Some(chosen) if chosen.whole => full.push((database, None, String::new())),
+                Some(chosen) if holds(chosen, &name) => {
+                    full.push((database, Some(name), row.string(2)))
+                }
+                Some(_) => {}
+                None if named || options.resume => {}
+                None => {
+                    return Err(Error::ServerNotEmpty {
+                        target: options.address.to_string(),
+                        found: quoted(&database),
+                    });
+                }
+            }
+        }
+        full.sort();
+        full.dedup();
+        if options.resume {
+            return Ok(());
+        }
+        for (database, name, kind) in full {
+            let shown = match &name {
+                Some(name) => qualified(&database, name),
+                None => quoted(&database),
+            };
+            if !options.overwrite {
+                return Err(Error::DatabaseNotEmpty {
+                    target: options.address.to_string(),
+                    found: shown,
+                });
+            }
+            self.drops.push(match (name, kind.as_str()) {
+                (None, _) => format!("DROP DATABASE {shown}"),
+                (Some(_), "VIEW") => format!("DROP VIEW {shown}"),
+                (Some(_), "SEQUENCE") => format!("DROP SEQUENCE {shown}"),
+                _ => format!("DROP TABLE {shown}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// The plan, for people.
+    pub(super) fn plan(
+        &self,
+        selected: &[Selected],
+        accounts: usize,
+        options: &MysqlRestore,
+    ) -> MysqlPlan {
+        let mut tables = Vec::new();
+        let mut objects = 0;
+        for chosen in selected {
+            let database = &chosen.database;
+            objects += database.views.len()
+                + database.routines.len()
+                + database.triggers.len()
+                + database.events.len();
+            tables.extend(database.tables.iter().map(|table| PlannedTable {
+                database: chosen.target.clone(),
+                table: table.name.clone(),
+                rows: table.rows,
+            }));
+        }
+        MysqlPlan {
+            target: options.address.to_string(),
+            target_version: self.server.facts.version.clone(),
+            tables,
+            objects,
+            accounts,
+            dropped: self.drops.clone(),
+            problems: self.problems.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    /// Whether the target is of this flavour.
+    pub(super) fn is(&self, flavour: Flavour) -> bool {
+        self.server.facts.flavour == flavour
+    }
+}
+
+fn holds(chosen: &Selected, name: &str) -> bool {
+    let database = &chosen.database;
+    database.tables.iter().any(|table| table.name == name)
+        || database.views.iter().any(|view| view.name == name)
+        || database
+            .sequences
+            .iter()
+            .any(|sequence| sequence.name == name)
+}
+
+/// The names after `COLLATE`, `CHARSET` and `CHARACTER SET`, comments that a server runs included.
+fn collations(sql: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut expected = false;
+    for token in Tokens::new(sql).map_while(std::result::Result::ok) {
+        let word = token.kind == TokenKind::Word;
+        if expected && token.is_symbol(b'=') {
+            continue;
+        }
+        if expected && word && !token.is_word("SET") {
+            found.insert(String::from_utf8_lossy(token.text).to_lowercase());
+        }
+        expected = token.is_word("COLLATE")
+            || token.is_word("CHARSET")
+            || token.is_word("CHARACTER")
+            || (expected && token.is_word("SET"));
+    }
+    found
+}
+
+/// What the target's database needs before its tables: the statement, under its new name.
+pub(super) fn create_database(chosen: &Selected) -> Vec<u8> {
+    let sql = chosen.database.sql.as_bytes();
+    let name = quoted(&chosen.database.name);
+    let rest =
+        memchr::memmem::find(sql, name.as_bytes()).map_or(&[][..], |at| &sql[at + name.len()..]);
+    [
+        b"CREATE DATABASE IF NOT EXISTS ".as_slice(),
+        quoted(&chosen.target).as_bytes(),
+        rest,
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_collations_are_found_outside_texts() {
+        let sql = b"CREATE TABLE `t` (`a` varchar(5) CHARACTER SET latin1 COLLATE latin1_bin DEFAULT 'COLLATE none', `COLLATE` int) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci";
+        let found: Vec<String> = collations(sql).into_iter().collect();
+        assert_eq!(
+            found,
+            ["latin1", "latin1_bin", "utf8mb4", "utf8mb4_0900_ai_ci"]
+        );
+    }
+}

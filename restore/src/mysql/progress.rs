@@ -1,0 +1,126 @@
+//! What a restore has done, kept at the target so that an interruption loses nothing: rows and the note that
+//! they are there are one transaction.
+
+use std::collections::BTreeSet;
+
+use reprise_snapshotters::mysql::sql::text;
+use reprise_snapshotters::mysql::{DatabaseError, Session, code};
+
+use crate::error::{Error, Result};
+
+/// The database that exists while a restore is under way.
+pub(super) const DATABASE: &str = "reprise_restore";
+
+/// What is done.
+#[derive(Debug, Default)]
+pub(super) struct Done(BTreeSet<String>);
+
+impl Done {
+    /// Whether a step is done.
+    pub(super) fn has(&self, step: &str) -> bool {
+        self.0.contains(step)
+    }
+
+    /// Whether any step that begins so is done.
+    pub(super) fn has_any(&self, beginning: &str) -> bool {
+        self.0
+            .range(beginning.to_owned()..)
+            .next()
+            .is_some_and(|step| step.starts_with(beginning))
+    }
+}
+
+/// Fails when what was left by an earlier restore does not go together with what is asked for now.
+pub(super) fn check(control: &mut Session, run: &str, resume: bool) -> Result<()> {
+    let failed = |error| Error::database(format!("look for a record in {DATABASE}"), error);
+    match (earlier(control).map_err(failed)?, resume) {
+        (None, false) => Ok(()),
+        (Some(known), true) if known == run => Ok(()),
+        (Some(known), false) => Err(Error::RestoreInterrupted {
+            resumable: known == run,
+        }),
+        (_, true) => Err(Error::NoRestoreToResume),
+    }
+}
+
+/// Takes the target for this restore. Fails when another one is under way.
+pub(super) fn begin(control: &mut Session, run: &str, resume: bool) -> Result<Done> {
+    let failed = |error| Error::database(format!("keep a record in {DATABASE}"), error);
+    let locked = control
+        .row("SELECT GET_LOCK('reprise_restore', 0)")
+        .map_err(failed)?;
+    if locked.text(0) != Some("1") {
+        return Err(Error::RestoreRuns);
+    }
+    check(control, run, resume)?;
+    if resume {
+        return steps(control).map_err(failed);
+    }
+    create(control, run).map_err(failed)?;
+    Ok(Done::default())
+}
+
+/// Forgets an interrupted restore, so that another can begin.
+pub(super) fn forget(control: &mut Session) -> Result<(), DatabaseError> {
+    control
+        .execute(format!("DROP DATABASE IF EXISTS {DATABASE}"))
+        .map(drop)
+}
+
+fn create(control: &mut Session, run: &str) -> Result<(), DatabaseError> {
+    control.execute(format!("CREATE DATABASE IF NOT EXISTS {DATABASE}"))?;
+    control.execute(format!(
+        "CREATE TABLE IF NOT EXISTS {DATABASE}.steps (step VARBINARY(767) PRIMARY KEY) ENGINE = InnoDB"
+    ))?;
+    control.execute(format!(
+        "CREATE TABLE {DATABASE}.run (run VARCHAR(255) PRIMARY KEY) ENGINE = InnoDB"
+    ))?;
+    control.execute(format!("INSERT INTO {DATABASE}.run VALUES ({})", text(run)))?;
+    Ok(())
+}
+
+/// What the restore that was interrupted here was.
+fn earlier(control: &mut Session) -> Result<Option<String>, DatabaseError> {
+    match control.rows(format!("SELECT run FROM {DATABASE}.run")) {
+        Ok(rows) => Ok(Some(
+            rows.first().map(|row| row.string(0)).unwrap_or_default(),
+        )),
+        Err(DatabaseError::Server {
+            code: code::NO_TABLE | code::NO_DATABASE,
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn steps(control: &mut Session) -> Result<Done, DatabaseError> {
+    let rows = control.rows(format!("SELECT step FROM {DATABASE}.steps"))?;
+    Ok(Done(rows.iter().map(|row| row.string(0)).collect()))
+}
+
+/// Notes a step in the transaction that is open.
+pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
+    session
+        .execute(format!(
+            "INSERT INTO {DATABASE}.steps VALUES ({})",
+            text(step)
+        ))
+        .map(drop)
+}
+
+/// The names of steps.
+pub(super) fn created(database: &str, table: &str) -> String {
+    format!("created {database} {table}")
+}
+
+pub(super) fn loaded(path: &str) -> String {
+    format!("loaded {path}")
+}
+
+pub(super) fn keyed(database: &str, table: &str, group: usize) -> String {
+    format!("keyed {database} {table} {group}")
+}
+
+pub(super) fn bound(database: &str, table: &str) -> String {
+    format!("bound {database} {table}")
+}

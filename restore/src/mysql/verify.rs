@@ -1,0 +1,115 @@
+//! Comparing a restored server with what the snapshot says.
+
+use std::sync::Arc;
+
+use reprise_repository::Progress;
+use reprise_snapshotters::mysql::sql::{qualified, text};
+use reprise_snapshotters::mysql::{Address, Filter, ReadBack, Session, read_back};
+
+use super::load::Filling;
+use super::options::VerifyLevel;
+use crate::error::{Error, Result};
+
+/// What differs, in sentences.
+pub(super) fn compare(
+    control: &mut Session,
+    address: &Address,
+    fillings: &[Filling],
+    level: VerifyLevel,
+    connections: usize,
+    progress: &Arc<Progress>,
+) -> Result<Vec<String>> {
+    match level {
+        VerifyLevel::None => Ok(Vec::new()),
+        VerifyLevel::Counts => counts(control, fillings),
+        VerifyLevel::Checksums => {
+            let read = read_back(address, &filter(fillings)?, connections, progress)?;
+            Ok(fillings
+                .iter()
+                .filter_map(|filling| difference(filling, &read))
+                .collect())
+        }
+    }
+}
+
+fn counts(control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    for filling in fillings {
+        let name = qualified(&filling.database, &filling.table.name);
+        let history = if filling.table.versioned {
+            " FOR SYSTEM_TIME ALL"
+        } else {
+            ""
+        };
+        let row = control
+            .row(format!("SELECT COUNT(*) FROM {name}{history}"))
+            .map_err(|error| Error::database(format!("count the rows of {name}"), error))?;
+        let found: Option<u64> = row.number(0);
+        if found != Some(filling.table.rows) {
+            differences.push(format!(
+                "{name} has {} rows instead of {}",
+                row.text(0).unwrap_or("?"),
+                filling.table.rows
+            ));
+        }
+    }
+    Ok(differences)
+}
+
+fn difference(filling: &Filling, read: &[ReadBack]) -> Option<String> {
+    let name = qualified(&filling.database, &filling.table.name);
+    let same = |found: &&ReadBack| {
+        found.database == filling.database && found.table.name == filling.table.name
+    };
+    let Some(found) = read.iter().find(same) else {
+        return Some(format!("{name} is not there"));
+    };
+    let (before, now) = (&filling.table, &found.table);
+    if before.rows != now.rows {
+        return Some(format!(
+            "{name} has {} rows instead of {}",
+            now.rows, before.rows
+        ));
+    }
+    (before.checksum != now.checksum).then(|| {
+        format!(
+            "{name} has other rows than the snapshot: its checksum is {} instead of {}",
+            now.checksum, before.checksum
+        )
+    })
+}
+
+/// Just the tables that were restored.
+fn filter(fillings: &[Filling]) -> Result<Filter> {
+    let literal = |name: &str| globset::escape(name);
+    let databases: Vec<String> = fillings
+        .iter()
+        .map(|filling| literal(&filling.database))
+        .collect();
+    let wrong = |(pattern, reason): (String, String)| {
+        Error::from(reprise_repository::Error::Internal(format!(
+            "{pattern}: {reason}"
+        )))
+    };
+    Filter::new(&databases, &[], &[], &[]).map_err(wrong)
+}
+
+/// How many objects with a body the target has in a database.
+pub(super) fn objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
+    let count = |control: &mut Session, table: &str, column: &str| {
+        let statement = format!(
+            "SELECT COUNT(*) FROM information_schema.{table} WHERE {column} = {}",
+            text(database)
+        );
+        control
+            .row(statement)
+            .map(|row| row.number(0).unwrap_or(0))
+            .map_err(|error| Error::database("count what was made", error))
+    };
+    Ok([
+        count(control, "VIEWS", "TABLE_SCHEMA")?,
+        count(control, "ROUTINES", "ROUTINE_SCHEMA")?,
+        count(control, "TRIGGERS", "TRIGGER_SCHEMA")?,
+        count(control, "EVENTS", "EVENT_SCHEMA")?,
+    ])
+}
