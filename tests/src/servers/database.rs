@@ -98,10 +98,12 @@ pub trait Database {
     }
 }
 
-/// Options that make the client take a script as it is: no rewriting of line ends, no surprise for a long value.
-pub(super) const CLIENT: [&str; 5] = [
+/// Options that make the client take a script as it is: nothing of it is rewritten or left out, and a value
+/// may be long.
+pub(super) const CLIENT: [&str; 6] = [
     "--no-defaults",
     "--binary-mode",
+    "--comments",
     "--default-character-set=utf8mb4",
     "--local-infile=1",
     "--max-allowed-packet=1G",

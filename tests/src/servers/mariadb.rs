@@ -1,5 +1,6 @@
 //! MariaDB from Debian.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -77,13 +78,27 @@ const SIZES: [&str; 2] = [
     "--innodb-data-file-path=ibdata1:12M:autoextend",
 ];
 
+/// Engines and plugins that are not built in.
+const PLUGINS: [&str; 3] = [
+    "--plugin-load-add=ha_archive",
+    "--plugin-load-add=ha_blackhole",
+    "--plugin-load-add=auth_ed25519",
+];
+
+/// No user for this machine's name, which is another one everywhere.
+const USERS: &str =
+    "DELETE FROM mysql.global_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1');
+DELETE FROM mysql.proxies_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1');
+";
+
 fn initialise(folder: &Path) {
+    let users = folder.join("users.sql");
+    fs::write(&users, USERS).unwrap();
     let mut install = Command::new("mariadb-install-db");
     install
         .args(["--no-defaults", "--user=root", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
-        // No user for this machine's name, which is another one everywhere.
-        .arg("--skip-name-resolve")
+        .arg(format!("--extra-file={}", users.display()))
         .arg(data(folder))
         .args(SIZES);
     let output = install
@@ -104,6 +119,7 @@ fn server(folder: &Path, port: u16, options: &[String]) -> Command {
         .args(["--log-bin=binlog", "--server-id=2", "--binlog-format=ROW"])
         .args(["--local-infile=ON", "--innodb-buffer-pool-size=64M"])
         .args(SIZES)
+        .args(PLUGINS)
         .args(options);
     server
 }

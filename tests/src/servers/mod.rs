@@ -9,6 +9,7 @@
 
 mod azurite;
 mod database;
+mod describe;
 mod garage;
 pub(crate) mod http;
 mod mariadb;
@@ -18,6 +19,7 @@ mod process;
 
 pub use azurite::Azurite;
 pub use database::{Database, Row};
+pub use describe::{Description, describe, differences};
 pub use garage::Garage;
 pub use mariadb::Mariadb;
 pub use moto::Moto;
