@@ -3,3 +3,4 @@
 pub mod metadata;
 pub mod proxy;
 pub mod servers;
+pub mod zoo;

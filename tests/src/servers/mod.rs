@@ -1,5 +1,5 @@
-//! Real storage servers for the tests, each on free ports of 127.0.0.1 and in a temporary folder of its own,
-//! killed and cleaned away when dropped.
+//! Real servers for the tests, to store at and to take snapshots of: each on free ports of 127.0.0.1 and in a
+//! temporary folder or container of its own, killed and cleaned away when dropped.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,14 +8,22 @@
 )]
 
 mod azurite;
+mod database;
+mod describe;
 mod garage;
 pub(crate) mod http;
+mod mariadb;
 mod moto;
+mod mysql;
 mod process;
 
 pub use azurite::Azurite;
+pub use database::{Database, Row};
+pub use describe::{Description, describe, differences};
 pub use garage::Garage;
+pub use mariadb::Mariadb;
 pub use moto::Moto;
+pub use mysql::Mysql;
 
 /// Sends one request to a server on this machine, as nobody in particular; returns status and body.
 ///
@@ -83,7 +91,10 @@ impl S3Access {
 
 #[cfg(test)]
 mod tests {
-    use super::{Azurite, Garage, Moto, Storage, http};
+    use std::net::TcpStream;
+    use std::process::Command;
+
+    use super::{Azurite, Database, Garage, Mariadb, Moto, Mysql, Storage, http};
 
     /// No server lets a stranger in, so that a refusal is an answer too.
     fn status(server: &impl Storage, path: &str) -> u16 {
@@ -121,6 +132,68 @@ mod tests {
         assert_eq!(
             azurite.url("first", "p"),
             "azure://devstoreaccount1/first/p"
+        );
+    }
+
+    /// Values come back as they went in, a failure is told, and a killed server comes back with its data.
+    fn serves(server: &mut impl Database) {
+        assert_eq!(server.value("SELECT CURRENT_USER() LIKE 'root@%'"), "1");
+        server.execute(
+            "CREATE DATABASE `a b`; CREATE TABLE `a b`.`<ü>` (t TEXT CHARACTER SET utf8mb4);",
+        );
+        server.execute("INSERT INTO `a b`.`<ü>` VALUES ('NULL'), (NULL), ('&lt;\n\t😀');");
+        let rows = server.query("SELECT t, HEX(t) FROM `a b`.`<ü>`");
+        let row = |text: &str, hex: &str| vec![Some(text.to_owned()), Some(hex.to_owned())];
+        assert_eq!(rows[0], row("NULL", "4E554C4C"));
+        assert_eq!(rows[1], [None, None]);
+        assert_eq!(rows[2], row("&lt;\n\t😀", "266C743B0A09F09F9880"));
+        let error = server.try_execute("SELECT 1;\nSELECT nothing").unwrap_err();
+        assert!(error.contains("ERROR 1054"), "{error}");
+        server.kill_server();
+        assert!(server.try_query("SELECT 1").is_err());
+        server.restart();
+        assert_eq!(server.value("SELECT COUNT(*) FROM `a b`.`<ü>`"), "3");
+    }
+
+    #[test]
+    fn mysql_serves() {
+        let mut mysql = Mysql::start_with(&["--sort-buffer-size=1M"]);
+        serves(&mut mysql);
+        assert_eq!(mysql.value("SELECT @@sort_buffer_size"), "1048576");
+        assert!(TcpStream::connect((mysql.address(), 3306)).is_ok());
+        assert_eq!(
+            mysql.url("o'neil", "a b"),
+            format!("mysql://o%27neil:a%20b@127.0.0.1:{}/", mysql.port())
+        );
+    }
+
+    #[test]
+    fn a_dropped_mysql_leaves_nothing() {
+        let mysql = Mysql::start();
+        let container = mysql.container().to_owned();
+        let exists = || {
+            let mut inspect = Command::new("docker");
+            inspect
+                .args(["inspect", &container])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        };
+        assert!(exists());
+        drop(mysql);
+        assert!(!exists());
+    }
+
+    #[test]
+    fn mariadb_serves() {
+        let mut mariadb = Mariadb::start_with(&["--sort-buffer-size=1M"]);
+        serves(&mut mariadb);
+        assert_eq!(mariadb.value("SELECT @@sort_buffer_size"), "1048576");
+        assert!(mariadb.socket().exists());
+        assert_eq!(
+            mariadb.root_url(),
+            format!("mysql://root@127.0.0.1:{}/", mariadb.port())
         );
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Even a loaded machine has any of the servers up long before.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A port that no other test takes while this exists.
 #[derive(Debug)]
@@ -30,8 +30,7 @@ impl Port {
         (0..10_000)
             .map(|step| u16::try_from(20_000 + (first + step) % 10_000).unwrap())
             .find_map(|number| {
-                let name = SocketAddr::from_abstract_name(format!("reprise-test-port-{number}"));
-                let claim = UnixListener::bind_addr(&name.unwrap()).ok()?;
+                let claim = claim(number)?;
                 TcpListener::bind(("127.0.0.1", number)).ok()?;
                 Some(Self {
                     number,
@@ -40,6 +39,16 @@ impl Port {
             })
             .unwrap_or_else(|| panic!("there is no free port"))
     }
+
+    /// Whether a running test has reserved it.
+    pub(super) fn is_claimed(number: u16) -> bool {
+        claim(number).is_none()
+    }
+}
+
+fn claim(number: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("reprise-test-port-{number}"));
+    UnixListener::bind_addr(&name.unwrap()).ok()
 }
 
 /// A running server, killed when dropped; its folder goes after it.
@@ -53,31 +62,51 @@ impl Process {
     /// Starts what `command` makes for the new folder, and returns once `answers` holds.
     pub(super) fn start(
         command: impl FnOnce(&Path) -> Command,
-        mut answers: impl FnMut() -> bool,
+        answers: impl FnMut() -> bool,
     ) -> Self {
         let folder = TempDir::with_prefix("reprise-server-").unwrap();
-        let log = File::create(folder.path().join("log")).unwrap();
         let mut command = command(folder.path());
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{:?} is needed (tests/run): {error}", command.get_program())
-            });
+        let child = spawn(&mut command, folder.path());
         let mut process = Self { child, folder };
+        process.wait(&command, answers);
+        process
+    }
+
+    /// Starts what `command` makes for the same folder, in place of what ran there.
+    pub(super) fn restart(
+        &mut self,
+        command: impl FnOnce(&Path) -> Command,
+        answers: impl FnMut() -> bool,
+    ) {
+        self.kill();
+        let mut command = command(self.folder());
+        self.child = spawn(&mut command, self.folder());
+        self.wait(&command, answers);
+    }
+
+    /// Ends it as a failing machine would.
+    pub(super) fn kill(&mut self) {
+        // It may have ended by itself.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+
+    /// Where it keeps everything.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn wait(&mut self, command: &Command, mut answers: impl FnMut() -> bool) {
         let begin = Instant::now();
         while !answers() {
-            if let Some(status) = process.child.try_wait().unwrap() {
-                panic!("{command:?} ended with {status}:\n{}", process.log());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{command:?} ended with {status}:\n{}", self.log());
             }
             if begin.elapsed() > PATIENCE {
-                panic!("{command:?} does not answer:\n{}", process.log());
+                panic!("{command:?} does not answer:\n{}", self.log());
             }
             thread::sleep(Duration::from_millis(10));
         }
-        process
     }
 
     /// What the server has said.
@@ -89,10 +118,23 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        _ = self.child.kill();
-        _ = self.child.wait();
+        self.kill();
     }
+}
+
+/// What it says is added to the log in its folder.
+fn spawn(command: &mut Command, folder: &Path) -> Child {
+    let mut options = File::options();
+    options.create(true).append(true);
+    let log = options.open(folder.join("log")).unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("{:?} is needed (tests/run): {error}", command.get_program())
+        })
 }
 
 /// A program that `tests/run` has put at `place` in its cache, or else one on the search path.

@@ -1,0 +1,282 @@
+//! Everything that can be seen of a server as text, so that two servers are compared with one assertion.
+
+use std::collections::BTreeMap;
+
+use super::database::{Database, Row};
+
+/// The same view of both servers, whatever their settings. Comments with a version are MySQL's alone.
+const SESSION: &str = "
+SET SESSION sql_mode = '', time_zone = '+00:00';
+/*!80030 SET SESSION show_gipk_in_create_table_and_information_schema = ON */;
+/*!80017 SET SESSION print_identified_with_as_hex = ON */;
+";
+
+const SYSTEM: &str = "('mysql', 'sys', 'information_schema', 'performance_schema')";
+
+/// Marks where the rows of the next question begin.
+const MARK: &str = "the rows of question";
+
+/// Each thing with all that its server says of it.
+pub type Description = BTreeMap<String, String>;
+
+/// What the left and the right server say of the things of which they do not say the same.
+#[must_use]
+pub fn differences(
+    left: &Description,
+    right: &Description,
+) -> BTreeMap<String, (Option<String>, Option<String>)> {
+    let names = left.keys().chain(right.keys());
+    let both = names.map(|name| (name, left.get(name), right.get(name)));
+    both.filter(|(_, left, right)| left != right)
+        .map(|(name, left, right)| (name.clone(), (left.cloned(), right.cloned())))
+        .collect()
+}
+
+/// Databases, tables with counts and checksums, views, triggers, routines, events and users: the name of each
+/// with all that the server says of it.
+///
+/// # Panics
+/// When the server refuses a question.
+#[must_use]
+pub fn describe(server: &impl Database) -> Description {
+    let questions = Asking { server }.questions();
+    let mut script = SESSION.to_owned();
+    for (number, question) in questions.iter().enumerate() {
+        script += &format!("SELECT '{MARK}', {number};\n{};\n", question.sql);
+    }
+    let mut answers = vec![Vec::new(); questions.len()];
+    let mut current = None;
+    for row in server.query(&script) {
+        match row.as_slice() {
+            [Some(mark), Some(number)] if mark == MARK => current = Some(number.parse().unwrap()),
+            _ => answers[current.unwrap_or(0_usize)].push(row),
+        }
+    }
+    let named = questions.into_iter().zip(answers);
+    named
+        .map(|(question, rows)| (question.name.clone(), question.text(rows)))
+        .collect()
+}
+
+/// A statement that tells something of an object.
+struct Question {
+    name: String,
+    sql: String,
+    /// How many columns count; the rest tells when the object was made.
+    columns: usize,
+    /// Whether the rows come in no order.
+    sorted: bool,
+}
+
+impl Question {
+    fn new(name: String, sql: String) -> Self {
+        Self {
+            name,
+            sql,
+            columns: usize::MAX,
+            sorted: false,
+        }
+    }
+
+    fn text(&self, rows: Vec<Row>) -> String {
+        let line = |row: Row| {
+            let values = row.into_iter().take(self.columns);
+            let values: Vec<String> = values
+                .map(|value| value.unwrap_or("NULL".to_owned()))
+                .collect();
+            values.join("\n")
+        };
+        let mut lines: Vec<String> = rows.into_iter().map(line).collect();
+        if self.sorted {
+            lines.sort();
+        }
+        lines.join("\n----\n")
+    }
+}
+
+struct Asking<'a, D> {
+    server: &'a D,
+}
+
+impl<D: Database> Asking<'_, D> {
+    fn questions(&self) -> Vec<Question> {
+        let mut questions = self.databases();
+        questions.extend(self.tables());
+        questions.extend(self.histories());
+        questions.extend(self.triggers());
+        questions.extend(self.routines());
+        questions.extend(self.shown(
+            "event",
+            "SELECT event_schema, event_name FROM information_schema.events",
+        ));
+        if self.has("LIBRARIES") {
+            let libraries = "SELECT library_schema, library_name FROM information_schema.libraries";
+            questions.extend(self.shown("library", libraries));
+        }
+        questions.extend(self.users());
+        questions
+    }
+
+    fn databases(&self) -> Vec<Question> {
+        let sql = format!(
+            "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {SYSTEM}"
+        );
+        let question = |row: Vec<String>| {
+            let name = identifier(&row[0]);
+            Question::new(
+                format!("database {name}"),
+                format!("SHOW CREATE DATABASE {name}"),
+            )
+        };
+        self.rows(&sql).into_iter().map(question).collect()
+    }
+
+    fn tables(&self) -> Vec<Question> {
+        let sql = format!(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables \
+             WHERE table_schema NOT IN {SYSTEM}"
+        );
+        let questions = |row: Vec<String>| {
+            let name = qualified(&row[0], &row[1]);
+            let made = |kind: &str| {
+                Question::new(
+                    format!("{kind} {name}"),
+                    format!("SHOW CREATE {kind} {name}"),
+                )
+            };
+            let rows = |sql: String| Question::new(format!("rows of {name}"), sql);
+            match row[2].as_str() {
+                "VIEW" => vec![made("view")],
+                "SEQUENCE" => vec![made("sequence"), rows(format!("SELECT * FROM {name}"))],
+                _ => vec![
+                    made("table"),
+                    rows(format!(
+                        "SELECT COUNT(*) FROM {name};\nCHECKSUM TABLE {name} EXTENDED"
+                    )),
+                ],
+            }
+        };
+        self.rows(&sql).into_iter().flat_map(questions).collect()
+    }
+
+    /// A checksum is of the rows of the present alone.
+    fn histories(&self) -> Vec<Question> {
+        let period = |row: &str, implicit: &str| {
+            format!(
+                "COALESCE((SELECT column_name FROM information_schema.columns AS c WHERE \
+                 c.table_schema = t.table_schema AND c.table_name = t.table_name AND \
+                 generation_expression = 'ROW {row}'), '{implicit}')"
+            )
+        };
+        let (start, end) = (period("START", "row_start"), period("END", "row_end"));
+        let sql = format!(
+            "SELECT table_schema, table_name, {start}, {end} FROM information_schema.tables AS t \
+             WHERE table_type = 'SYSTEM VERSIONED'"
+        );
+        let question = |row: Vec<String>| {
+            let name = qualified(&row[0], &row[1]);
+            let (start, end) = (identifier(&row[2]), identifier(&row[3]));
+            let sql = format!("SELECT *, {start}, {end} FROM {name} FOR SYSTEM_TIME ALL");
+            Question {
+                sorted: true,
+                ..Question::new(format!("history of {name}"), sql)
+            }
+        };
+        self.rows(&sql).into_iter().map(question).collect()
+    }
+
+    fn triggers(&self) -> Vec<Question> {
+        let sql = format!(
+            "SELECT trigger_schema, trigger_name, action_order FROM information_schema.triggers \
+             WHERE trigger_schema NOT IN {SYSTEM}"
+        );
+        let question = |row: Vec<String>| {
+            let name = qualified(&row[0], &row[1]);
+            let order = &row[2];
+            Question {
+                // After them comes the moment at which it was made.
+                columns: 6,
+                ..Question::new(
+                    format!("trigger {name}"),
+                    format!("SELECT 'order', {order};\nSHOW CREATE TRIGGER {name}"),
+                )
+            }
+        };
+        self.rows(&sql).into_iter().map(question).collect()
+    }
+
+    fn routines(&self) -> Vec<Question> {
+        let sql = format!(
+            "SELECT routine_schema, routine_name, routine_type FROM information_schema.routines \
+             WHERE routine_schema NOT IN {SYSTEM} AND routine_type <> 'LIBRARY'"
+        );
+        let question = |row: Vec<String>| {
+            let (name, kind) = (qualified(&row[0], &row[1]), row[2].to_lowercase());
+            Question::new(
+                format!("{kind} {name}"),
+                format!("SHOW CREATE {kind} {name}"),
+            )
+        };
+        self.rows(&sql).into_iter().map(question).collect()
+    }
+
+    fn shown(&self, kind: &str, sql: &str) -> Vec<Question> {
+        let question = |row: Vec<String>| {
+            let name = qualified(&row[0], &row[1]);
+            Question::new(
+                format!("{kind} {name}"),
+                format!("SHOW CREATE {kind} {name}"),
+            )
+        };
+        self.rows(sql).into_iter().map(question).collect()
+    }
+
+    /// A role of MySQL is a user; one of MariaDB has no host.
+    fn users(&self) -> Vec<Question> {
+        let mariadb = self.server.value("SELECT VERSION() LIKE '%MariaDB%'") == "1";
+        let role = if mariadb { "is_role" } else { "'N'" };
+        let sql = format!(
+            "SELECT user, host, {role} FROM mysql.user WHERE user NOT LIKE 'mysql.%' AND user <> 'mariadb.sys'"
+        );
+        let mut questions = Vec::new();
+        for row in self.rows(&sql) {
+            let user = match (row[0].as_str(), row[2].as_str()) {
+                ("PUBLIC", "Y") => "PUBLIC".to_owned(),
+                (role, "Y") => identifier(role),
+                (user, _) => format!("{}@{}", identifier(user), identifier(&row[1])),
+            };
+            if row[2] == "N" {
+                let sql = format!("SHOW CREATE USER {user}");
+                questions.push(Question::new(format!("user {user}"), sql));
+            }
+            let sql = format!("SHOW GRANTS FOR {user}");
+            questions.push(Question {
+                sorted: true,
+                ..Question::new(format!("grants of {user}"), sql)
+            });
+        }
+        questions
+    }
+
+    fn has(&self, view: &str) -> bool {
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.tables \
+             WHERE table_schema = 'information_schema' AND table_name = '{view}'"
+        );
+        self.server.value(&sql) == "1"
+    }
+
+    fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let rows = self.server.query(sql).into_iter();
+        rows.map(|row| row.into_iter().map(Option::unwrap_or_default).collect())
+            .collect()
+    }
+}
+
+fn qualified(database: &str, name: &str) -> String {
+    format!("{}.{}", identifier(database), identifier(name))
+}
+
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,134 @@
+//! MariaDB from Debian.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::database::{CLIENT, Database, greets};
+use super::process::{Port, Process};
+
+/// A server with a binary log and a data folder of its own.
+#[derive(Debug)]
+pub struct Mariadb {
+    process: Process,
+    port: Port,
+    options: Vec<String>,
+}
+
+impl Mariadb {
+    /// Starts one.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further options, which win over those that every one has.
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let port = Port::reserve();
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let command = |folder: &Path| {
+            initialise(folder);
+            server(folder, port.number, &options)
+        };
+        Self {
+            process: Process::start(command, || greets(port.number)),
+            port,
+            options,
+        }
+    }
+
+    /// The socket at which it answers too.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(self.process.folder())
+    }
+}
+
+impl Database for Mariadb {
+    fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new("mariadb");
+        client.args(CLIENT).arg("--user=root");
+        client.arg("--socket").arg(self.socket());
+        client
+    }
+
+    fn log(&self) -> String {
+        self.process.log()
+    }
+
+    fn kill_server(&mut self) {
+        self.process.kill();
+    }
+
+    fn restart(&mut self) {
+        let port = self.port.number;
+        let command = |folder: &Path| server(folder, port, &self.options);
+        self.process.restart(command, || greets(port));
+    }
+}
+
+/// Small files: every test writes them anew.
+const SIZES: [&str; 2] = [
+    "--innodb-log-file-size=16M",
+    "--innodb-data-file-path=ibdata1:12M:autoextend",
+];
+
+/// Engines and plugins that are not built in.
+const PLUGINS: [&str; 3] = [
+    "--plugin-load-add=ha_archive",
+    "--plugin-load-add=ha_blackhole",
+    "--plugin-load-add=auth_ed25519",
+];
+
+/// No user for this machine's name, which is another one everywhere.
+const USERS: &str =
+    "DELETE FROM mysql.global_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1');
+DELETE FROM mysql.proxies_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1');
+";
+
+fn initialise(folder: &Path) {
+    let users = folder.join("users.sql");
+    fs::write(&users, USERS).unwrap();
+    let mut install = Command::new("mariadb-install-db");
+    install
+        .args(["--no-defaults", "--user=root", "--skip-test-db"])
+        .arg("--auth-root-authentication-method=normal")
+        .arg(format!("--extra-file={}", users.display()))
+        .arg(data(folder))
+        .args(SIZES);
+    let output = install
+        .output()
+        .unwrap_or_else(|error| panic!("mariadb-server is needed (tests/run): {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{install:?}: {error}");
+}
+
+fn server(folder: &Path, port: u16, options: &[String]) -> Command {
+    let mut server = Command::new("mariadbd");
+    server
+        .args(["--no-defaults", "--user=root", "--skip-name-resolve"])
+        .arg(data(folder))
+        .arg("--socket")
+        .arg(socket(folder))
+        .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
+        .args(["--log-bin=binlog", "--server-id=2", "--binlog-format=ROW"])
+        .args(["--local-infile=ON", "--innodb-buffer-pool-size=64M"])
+        .args(SIZES)
+        .args(PLUGINS)
+        .args(options);
+    server
+}
+
+/// One argument: the script that initialises knows no other form.
+fn data(folder: &Path) -> String {
+    format!("--datadir={}/data", folder.display())
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}

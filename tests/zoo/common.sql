@@ -1,0 +1,393 @@
+-- Every kind of table, value, key and name that both vendors know. Loaded by the vendor's client with --comments;
+-- the file of the vendor follows in the same session.
+
+SET NAMES utf8mb4;
+SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES';
+SET SESSION time_zone = '+00:00';
+SET SESSION foreign_key_checks = 0;
+
+CREATE DATABASE zoo CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+CREATE DATABASE zoo_latin CHARACTER SET latin1 COLLATE latin1_german2_ci;
+CREATE DATABASE zoo_empty CHARACTER SET gbk COLLATE gbk_bin;
+CREATE DATABASE `Zoo ä'"``/.%_\中
+	-`;
+CREATE DATABASE `select`;
+
+-- Numbers and their ends.
+CREATE TABLE zoo.numbers (
+    id INT PRIMARY KEY,
+    t TINYINT, tu TINYINT UNSIGNED, s SMALLINT, su SMALLINT UNSIGNED, m MEDIUMINT, mu MEDIUMINT UNSIGNED,
+    i INT, iu INT UNSIGNED, b BIGINT, bu BIGINT UNSIGNED, z INT(8) UNSIGNED ZEROFILL,
+    bo BOOL, f FLOAT, d DOUBLE, p DOUBLE(20, 5), de DECIMAL(65, 30), de0 DECIMAL(65, 0), deu DECIMAL(10, 2) UNSIGNED,
+    b1 BIT(1), b10 BIT(10), b64 BIT(64)
+);
+INSERT INTO zoo.numbers VALUES
+    (1, -128, 0, -32768, 0, -8388608, 0, -2147483648, 0, -9223372036854775808, 0, 0,
+     TRUE, -3.4028234e38, -1.7976931348623157e308, -1.5, -99999999999999999999999999999999999.999999999999999999999999999999,
+     -99999999999999999999999999999999999999999999999999999999999999999, 0, b'0', b'0', b'0'),
+    (2, 127, 255, 32767, 65535, 8388607, 16777215, 2147483647, 4294967295, 9223372036854775807, 18446744073709551615, 42,
+     FALSE, 3.4028234e38, 1.7976931348623157e308, 123456789012345.12345,
+     99999999999999999999999999999999999.999999999999999999999999999999,
+     99999999999999999999999999999999999999999999999999999999999999999, 99999999.99, b'1', b'1111111111', X'FFFFFFFFFFFFFFFF'),
+    (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+-- Text dumps lose digits of the first three, and signs or small ends of the others.
+INSERT INTO zoo.numbers (id, f, d, de, b64) VALUES
+    (10, 16777216, 0.1, 0.000000000000000000000000000001, X'0A0D095C00275C4E'),
+    (11, 123456.789, 1e23, -0.000000000000000000000000000001, X'8000000000000000'),
+    (12, 0.1, 0.30000000000000004, 0, X'7FFFFFFFFFFFFFFF'),
+    (13, '-0', '-0', -0.0, X'01'),
+    (14, 1.17549435e-38, 2.2250738585072014e-308, NULL, NULL),
+    (15, 1.4e-45, 5e-324, NULL, NULL),
+    (16, 8388609, 9007199254740993, NULL, NULL);
+
+-- Dates that do not exist, times beyond a day, and years at the ends.
+CREATE TABLE zoo.times (
+    id INT PRIMARY KEY,
+    d DATE DEFAULT '0000-00-00',
+    dt DATETIME DEFAULT '0000-00-00 00:00:00', dt6 DATETIME(6),
+    ts TIMESTAMP NULL, ts6 TIMESTAMP(6) NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(6),
+    t TIME, t6 TIME(6), y YEAR
+);
+INSERT INTO zoo.times VALUES
+    (1, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00.000000', '0000-00-00 00:00:00', '0000-00-00 00:00:00.000000', '-838:59:59', '-838:59:59.000000', 0),
+    (2, '2021-02-31', '2021-02-31 23:59:59', '2021-04-31 00:00:00.000001', '1970-01-01 00:00:01', '1970-01-01 00:00:01.000001', '838:59:59', '838:59:59.000000', 1901),
+    (3, '2021-00-00', '2021-00-00 00:00:00', '2021-12-00 12:00:00.5', '2038-01-19 03:14:07', '2038-01-19 03:14:07.999999', '00:00:00', '-00:00:00.000001', 2155),
+    (4, '1000-01-01', '1000-01-01 00:00:00', '9999-12-31 23:59:59.999999', '2021-10-31 00:30:00', '2021-10-31 01:30:00.25', '-00:00:01', '12:34:56.789', 2000),
+    (5, '0001-01-01', '0001-01-01 00:00:00', '0000-01-01 00:00:00', '2021-03-28 01:30:00', '2021-03-28 02:30:00', '24:00:00', '23:59:59.999999', 1970),
+    (6, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (7, DEFAULT, DEFAULT, NULL, NULL, NULL, NULL, NULL, NULL);
+
+-- Text in many character sets. A byte of a character may be a backslash in two of them.
+CREATE TABLE zoo.texts (
+    id INT PRIMARY KEY,
+    c CHAR(20), v VARCHAR(255), tt TINYTEXT, t TEXT, mt MEDIUMTEXT, lt LONGTEXT,
+    bin VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    mb3 VARCHAR(50) CHARACTER SET utf8mb3,
+    latin VARCHAR(300) CHARACTER SET latin1,
+    ascii_ VARCHAR(50) CHARACTER SET ascii,
+    ucs2_ VARCHAR(50) CHARACTER SET ucs2,
+    utf16_ VARCHAR(50) CHARACTER SET utf16, utf16le_ TEXT CHARACTER SET utf16le,
+    utf32_ CHAR(50) CHARACTER SET utf32,
+    sjis_ VARCHAR(50) CHARACTER SET sjis, cp932_ VARCHAR(50) CHARACTER SET cp932,
+    gbk_ VARCHAR(50) CHARACTER SET gbk, big5_ VARCHAR(50) CHARACTER SET big5,
+    koi8r_ VARCHAR(50) CHARACTER SET koi8r, cp1251_ VARCHAR(50) CHARACTER SET cp1251,
+    nat NATIONAL VARCHAR(20)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+INSERT INTO zoo.texts (id, c, v, tt, t, mt, lt, bin, mb3, latin, ascii_, ucs2_, utf16_, utf16le_, utf32_, nat) VALUES
+    (1, 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain', 'plain'),
+    (2, '', '', '', '', '', '', '', '', '', '', '', '', '', '', ''),
+    (3, ' lead', 'trail ', '\N', '\\N', 'N', 'NULL', 'a\\', '\\', '\\\\', '\t', '\n', '\r\n', '\\t', '\\n', '\Z'),
+    (4, '😀', '👩‍👩‍👧‍👦 emoji', 'ünïcödé', '中文字符', 'עברית', 'e\u0301 é', 'ß ẞ SS', 'Ω中', 'äöü€™', '~', 'Ω中', '😀中', '😀中', '😀中', '中'),
+    (5, 'tab\there', 'line\nbreak', 'nul\0byte', 'quote''s "double" `back`', 'semi;colon;; // $$', '-- # /* */ %s {} ${x}', 'a\0', '\0', '\0', '\0', '\0', '\0', '\0', '\0', '\0'),
+    (6, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO zoo.texts (id, sjis_, cp932_, gbk_, big5_, koi8r_, cp1251_, ucs2_, utf16_) VALUES
+    (10, _sjis X'835C8B5C5C', _cp932 X'835C878A', _gbk X'815C5C8146', _big5 X'A55CB35C', _koi8r X'F0D2C9D7C5D4', _cp1251 X'CFF0E8E2E5F2',
+     _ucs2 X'5C4E005C0009000A000D0027', _utf16 X'5C4ED83DDE00005C'),
+    (11, '', '', '', '', '', '', '', ''),
+    (12, _sjis X'5C4E', _cp932 X'5C', '\\N', '\t\n', '\\', '\\N', '\\N', '\\N');
+INSERT INTO zoo.texts (id, lt, mt) VALUES (20, REPEAT('Donaudampfschiff ', 200000), REPEAT('😀\\', 100000));
+
+-- Bytes: each of them, none, and what an escape may look like.
+CREATE TABLE zoo.bytes (
+    id INT PRIMARY KEY,
+    b BINARY(16), vb VARBINARY(300), tb TINYBLOB, bl BLOB, mb MEDIUMBLOB, lb LONGBLOB,
+    cb CHAR(10) CHARACTER SET binary, latin VARCHAR(300) CHARACTER SET latin1 COLLATE latin1_bin
+);
+INSERT INTO zoo.bytes VALUES
+    (1, X'00', X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF', X'00', X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF', X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF', X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF', X'5C4E', CAST(X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF' AS BINARY)),
+    (2, '', '', '', '', '', '', '', ''),
+    (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (4, X'5C4E', X'5C4E', X'5C', X'090A0D005C', X'FFFE', X'EFBBBF', X'0A', X'815C'),
+    (5, X'FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF', X'20', X'2020', X'00', REPEAT(X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF', 5000), REPEAT(X'00', 3000000), X'20', X'A0');
+
+CREATE TABLE zoo.enums (
+    id INT PRIMARY KEY,
+    e ENUM('a', '', 'it''s', 'a,b', 'ü', '"q"', 'back\\slash', '中', '1', 'tab\there'),
+    s SET('x', 'y z', 'it''s', 'ä', '%'),
+    l ENUM('ä', 'b') CHARACTER SET latin1,
+    n ENUM('no', 'yes') NOT NULL DEFAULT 'yes'
+);
+INSERT INTO zoo.enums VALUES
+    (1, 'a', 'x', 'ä', 'no'), (2, '', '', 'b', 'yes'), (3, 'it''s', 'x,y z,it''s,ä,%', NULL, 'no'), (4, 'a,b', 'it''s,%', NULL, 'no'),
+    (5, 'ü', 'ä', NULL, 'no'), (6, '"q"', NULL, NULL, 'no'), (7, 'back\\slash', 'y z', NULL, 'no'), (8, '中', '%', NULL, 'no'),
+    (9, '1', 'x', NULL, 'no'), (10, 'tab\there', 'x', NULL, 'no'), (11, NULL, NULL, NULL, DEFAULT);
+
+-- The value that is none, index 0, beside an empty one that is a member.
+CREATE TABLE zoo.enum_invalid (id INT PRIMARY KEY, e ENUM('a', 'b'), f ENUM('', 'b'), s SET('a', 'b'));
+SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+INSERT INTO zoo.enum_invalid VALUES (1, 'nothing', 'nothing', 'nothing'), (2, 'a', '', 'a,nothing'), (3, 0, 1, 0);
+SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES';
+
+CREATE TABLE zoo.documents (id INT PRIMARY KEY, j JSON, n JSON NOT NULL);
+INSERT INTO zoo.documents VALUES
+    (1, '{"b": 1, "a": [1, 2.5, -0.0, 1e308, 5e-324], "": null}', '[]'),
+    (2, '[18446744073709551615, -9223372036854775808, 9223372036854775807, 0.1, 1e-7, 123456789.123456789]', '{}'),
+    (3, '"tab\\t newline\\n quote\\" back\\\\ nul\\u0000 \\u00fc 😀 \\/"', 'null'),
+    (4, NULL, 'true'),
+    (5, CONCAT(REPEAT('[', 30), '"deep"', REPEAT(']', 30)), '0'),
+    (6, CONCAT('{"long": "', REPEAT('ä\\\\', 50000), '"}'), '"\\\\N"'),
+    (7, '{"中": {"it''s": "`"}}', '""');
+
+CREATE TABLE zoo.shapes (
+    id INT PRIMARY KEY, g GEOMETRY, p POINT NOT NULL, l LINESTRING, y POLYGON, mp MULTIPOINT, ml MULTILINESTRING,
+    my MULTIPOLYGON, c GEOMETRYCOLLECTION, SPATIAL KEY (p)
+);
+INSERT INTO zoo.shapes VALUES
+    (1, ST_GeomFromText('POINT(1 2)'), ST_GeomFromText('POINT(-1.5 1e300)'), ST_GeomFromText('LINESTRING(0 0,1 1,2 2)'),
+     ST_GeomFromText('POLYGON((0 0,10 0,10 10,0 10,0 0),(5 5,7 5,7 7,5 7,5 5))'), ST_GeomFromText('MULTIPOINT(0 0,20 20)'),
+     ST_GeomFromText('MULTILINESTRING((10 48,10 21),(16 0,16 23))'), ST_GeomFromText('MULTIPOLYGON(((0 0,10 0,10 10,0 10,0 0)))'),
+     ST_GeomFromText('GEOMETRYCOLLECTION(POINT(10 10),LINESTRING(15 15,20 20))')),
+    (2, NULL, ST_GeomFromText('POINT(0 0)'), NULL, NULL, NULL, NULL, NULL, NULL),
+    (3, ST_GeomFromText('POINT(9 49)', 4326), ST_GeomFromText('POINT(0.1 0.2)'), NULL, NULL, NULL, NULL, NULL, NULL);
+
+-- Keys of every type.
+CREATE TABLE zoo.key_signed (id BIGINT PRIMARY KEY, v INT);
+INSERT INTO zoo.key_signed VALUES (-9223372036854775808, 1), (-1, 2), (0, 3), (1, 4), (4611686018427387904, 5), (9223372036854775807, 6);
+CREATE TABLE zoo.key_unsigned (id BIGINT UNSIGNED PRIMARY KEY, v INT);
+INSERT INTO zoo.key_unsigned VALUES (0, 1), (1, 2), (9223372036854775807, 3), (9223372036854775808, 4), (18446744073709551614, 5), (18446744073709551615, 6);
+CREATE TABLE zoo.key_text (k VARCHAR(40) COLLATE utf8mb4_general_ci PRIMARY KEY, v INT);
+INSERT INTO zoo.key_text VALUES ('', 0), ('a', 1), ('B', 2), ('ä b', 3), ('ß', 4), ('中', 5), ('😀', 6), ('it''s', 7), ('\\', 8), ('tab\t', 9), ('_%', 10), ('Z', 11);
+CREATE TABLE zoo.key_composite (
+    a VARCHAR(10) CHARACTER SET latin1, b INT UNSIGNED, c CHAR(3) COLLATE utf8mb4_bin, v INT, PRIMARY KEY (a, b DESC, c)
+);
+INSERT INTO zoo.key_composite VALUES ('A', 1, 'x', 1), ('A', 1, 'X', 2), ('A', 0, '', 3), ('ä', 4294967295, 'ä', 4), ('', 0, '', 5), ('b', 1, 'x', 6);
+CREATE TABLE zoo.key_enum (k ENUM('zebra', 'ant', 'it''s', 'Ω') PRIMARY KEY, v INT);
+INSERT INTO zoo.key_enum VALUES ('ant', 1), ('zebra', 2), ('Ω', 3), ('it''s', 4);
+CREATE TABLE zoo.key_set (k SET('zebra', 'ant', 'cow') PRIMARY KEY, v INT);
+INSERT INTO zoo.key_set VALUES ('', 0), ('ant', 1), ('zebra', 2), ('zebra,ant', 3), ('cow', 4), ('zebra,ant,cow', 5);
+CREATE TABLE zoo.key_binary (k BINARY(4) PRIMARY KEY, v INT);
+INSERT INTO zoo.key_binary VALUES (X'00000000', 1), (X'5C4E0A09', 2), (X'FFFFFFFF', 3), (X'80', 4), ('%_''"', 5);
+CREATE TABLE zoo.key_varbinary (k VARBINARY(20) PRIMARY KEY, v INT);
+INSERT INTO zoo.key_varbinary VALUES ('', 1), (X'00', 2), (X'0000', 3), (X'20', 4), (X'FF', 5), (X'F09F9880', 6);
+CREATE TABLE zoo.key_times (d DATE, dt DATETIME(6), t TIME(6), y YEAR, v INT, PRIMARY KEY (d, dt, t, y));
+INSERT INTO zoo.key_times VALUES
+    ('0000-00-00', '0000-00-00', '-838:59:59', 0, 1), ('2021-02-31', '2021-02-31 00:00:00.000001', '00:00:00', 1901, 2), ('9999-12-31', '9999-12-31 23:59:59.999999', '838:59:59', 2155, 3);
+CREATE TABLE zoo.key_decimal (k DECIMAL(65, 30) PRIMARY KEY, v INT);
+INSERT INTO zoo.key_decimal VALUES (-99999999999999999999999999999999999, 1), (0, 2), (0.000000000000000000000000000001, 3), (1.1, 4);
+CREATE TABLE zoo.key_float (k FLOAT PRIMARY KEY, v INT);
+INSERT INTO zoo.key_float VALUES (0.1, 1), (16777216, 2), (-3.4028234e38, 3), (123456.789, 4), (1e-30, 5);
+CREATE TABLE zoo.key_double (k DOUBLE PRIMARY KEY, v INT);
+INSERT INTO zoo.key_double VALUES (0.1, 1), (-1.7976931348623157e308, 2), (2.2250738585072014e-308, 3), (1e23, 4);
+CREATE TABLE zoo.key_bit (k BIT(64) PRIMARY KEY, v INT);
+INSERT INTO zoo.key_bit VALUES (b'0', 1), (X'FFFFFFFFFFFFFFFF', 2), (X'8000000000000000', 3), (X'5C4E', 4);
+CREATE TABLE zoo.key_prefix (k TEXT, v INT, PRIMARY KEY (k(5)));
+INSERT INTO zoo.key_prefix VALUES ('first key', 1), ('secondkey', 2), ('', 3), ('ä\\\t\n', 4);
+CREATE TABLE zoo.key_nullable (a INT, b VARCHAR(10), UNIQUE KEY (a, b));
+INSERT INTO zoo.key_nullable VALUES (NULL, NULL), (NULL, NULL), (1, NULL), (1, NULL), (1, ''), (1, 'x'), (2, NULL), (NULL, 'x');
+CREATE TABLE zoo.key_unique (a INT NOT NULL, v INT, UNIQUE KEY (a));
+INSERT INTO zoo.key_unique VALUES (-1, 1), (5, 2), (7, 3);
+CREATE TABLE zoo.key_none (a INT, b VARCHAR(10));
+INSERT INTO zoo.key_none VALUES (1, 'x'), (1, 'x'), (1, 'x'), (NULL, NULL), (NULL, NULL), (2, '\\N');
+CREATE TABLE zoo.key_kinds (
+    id INT PRIMARY KEY, a VARCHAR(100), b TEXT, c INT, d INT, `e f` INT,
+    KEY descending (a DESC, c), KEY prefix (a(7), b(20)), UNIQUE KEY `it's` (c), FULLTEXT KEY words (a, b), FULLTEXT KEY (b),
+    KEY hashed (d) USING BTREE COMMENT 'with ''comment''', KEY (`e f`)
+);
+INSERT INTO zoo.key_kinds VALUES (1, 'many words here', 'more words there', 1, 1, 1), (2, 'ä', NULL, 2, 1, 1), (3, NULL, '', NULL, NULL, NULL);
+
+-- Numbering: a gap, a value far ahead, and a zero.
+CREATE TABLE zoo.numbered (id INT AUTO_INCREMENT PRIMARY KEY, v INT);
+INSERT INTO zoo.numbered (v) VALUES (1), (2), (3);
+DELETE FROM zoo.numbered WHERE id > 1;
+CREATE TABLE zoo.numbered_ahead (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, v INT, KEY (id)) AUTO_INCREMENT = 1000000000000;
+INSERT INTO zoo.numbered_ahead VALUES (0, 0), (NULL, 1), (5, 5);
+CREATE TABLE zoo.numbered_empty (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT = 77;
+CREATE TABLE zoo.many (id INT AUTO_INCREMENT PRIMARY KEY, g INT, t VARCHAR(50), KEY (g));
+INSERT INTO zoo.many (id, g, t)
+    WITH digits AS (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)
+    SELECT n * n + 1, n % 7, CONCAT('row ', n) FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n FROM digits a, digits b, digits c, digits e) AS numbers ORDER BY n;
+
+-- Columns that are not simply stored.
+CREATE TABLE zoo.generated (
+    v INT AS (a * 2) VIRTUAL, a INT, st VARCHAR(50) AS (CONCAT(`it's`, '-ä\\', a)) STORED, `it's` VARCHAR(20), id INT PRIMARY KEY, w INT AS (v + 1) VIRTUAL,
+    KEY (v), KEY (st)
+);
+INSERT INTO zoo.generated (a, `it's`, id) VALUES (1, 'x', 1), (NULL, NULL, 2), (-5, 'tab\t', 3);
+CREATE TABLE zoo.generated_auto (id INT AUTO_INCREMENT PRIMARY KEY, g INT AS (7) STORED);
+INSERT INTO zoo.generated_auto () VALUES (), (), ();
+CREATE TABLE zoo.defaults (
+    id INT PRIMARY KEY, e INT DEFAULT (1 + 2), f VARCHAR(50) DEFAULT (CONCAT('a', 'ä''"\\')), j JSON DEFAULT (JSON_ARRAY()), n INT NOT NULL,
+    s VARCHAR(20) NOT NULL DEFAULT 'it''s \\ "x" ä', b BIT(3) DEFAULT b'101', t TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
+    x VARBINARY(4) DEFAULT 'ab', CONSTRAINT `positive 'n'` CHECK (n > 0), CHECK (s <> 'x')
+);
+INSERT INTO zoo.defaults (id, n, t) VALUES (1, 1, '2021-01-01 00:00:00.123'), (2, 2, '2021-01-01');
+CREATE TABLE zoo.hidden (id INT PRIMARY KEY, secret VARCHAR(20) INVISIBLE DEFAULT 'hidden', v INT);
+INSERT INTO zoo.hidden (id, secret, v) VALUES (1, 'one', 1), (2, NULL, 2), (3, DEFAULT, 3);
+
+-- One column, and only what may be mistaken for something else.
+CREATE TABLE zoo.`lines` (t VARCHAR(20) COLLATE utf8mb4_bin);
+INSERT INTO zoo.`lines` VALUES (''), (NULL), ('\\N'), ('N'), ('NULL'), ('\\'), ('\n'), ('\r'), ('\t'), (' '), ('\0'), ('\\\\N'), (''), (NULL), ('"'), ('''');
+CREATE TABLE zoo.nothing (id INT PRIMARY KEY, t TEXT);
+CREATE TABLE zoo.options (id INT PRIMARY KEY, t VARCHAR(200)) ROW_FORMAT = COMPRESSED KEY_BLOCK_SIZE = 8 COMMENT = 'it''s a "comment" \\ ä 中' STATS_PERSISTENT = 1 STATS_SAMPLE_PAGES = 30;
+INSERT INTO zoo.options VALUES (1, REPEAT('x', 200));
+CREATE TABLE zoo.redundant (id INT PRIMARY KEY COMMENT 'column''s "comment" \\ ä 中', t VARCHAR(200)) ROW_FORMAT = REDUNDANT;
+INSERT INTO zoo.redundant VALUES (1, 'x');
+CREATE TABLE zoo.compact (id INT PRIMARY KEY) ROW_FORMAT = COMPACT;
+
+-- Names.
+CREATE TABLE zoo.`Case` (`select` INT PRIMARY KEY);
+CREATE TABLE zoo.`case` (`select` INT PRIMARY KEY);
+INSERT INTO zoo.`Case` VALUES (1);
+INSERT INTO zoo.`case` VALUES (2);
+CREATE TABLE zoo.`a/b` (id INT PRIMARY KEY);
+CREATE TABLE zoo.`a%2Fb` (id INT PRIMARY KEY);
+INSERT INTO zoo.`a/b` VALUES (1);
+INSERT INTO zoo.`a%2Fb` VALUES (2);
+CREATE TABLE zoo.`.` (id INT PRIMARY KEY);
+CREATE TABLE zoo.`..` (id INT PRIMARY KEY);
+INSERT INTO zoo.`.` VALUES (1);
+INSERT INTO zoo.`..` VALUES (2);
+CREATE TABLE `select`.`table` (`from` INT, `where` INT, `order` INT, `key` INT, PRIMARY KEY (`from`), KEY `key` (`key`));
+INSERT INTO `select`.`table` VALUES (1, 2, 3, 4);
+CREATE TABLE `Zoo ä'"``/.%_\中
+	-`.` lead``'"ü/.\%s_中
+	;--#` (
+    ` id` INT PRIMARY KEY, `quote'` INT, `double"` INT, `back``tick` INT, `slash/\` INT, `dot.` INT, `percent%s%d` INT, `new
+line` INT, `tab	x` INT,
+    `ü` INT, `中文` INT, `;--` INT, `#` INT, `/* c */` INT, `@v` INT, `1` INT, `(x)` INT, `a,b` INT, `=` INT, `$x` INT,
+    KEY `key ``'"
+x` (`quote'`), CONSTRAINT `check ``'"
+中` CHECK (`1` > 0)
+) COMMENT = 'line
+break';
+INSERT INTO `Zoo ä'"``/.%_\中
+	-`.` lead``'"ü/.\%s_中
+	;--#` VALUES (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20), (2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20);
+CREATE TABLE zoo.abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcd (`中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中中` INT);
+INSERT INTO zoo.abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcd VALUES (1);
+
+-- Rows in a database that is not of Unicode.
+CREATE TABLE zoo_latin.words (id INT PRIMARY KEY, w VARCHAR(20), x VARCHAR(20) COLLATE latin1_swedish_ci);
+INSERT INTO zoo_latin.words VALUES (1, 'äöüß', 'é€'), (2, '', NULL), (3, '\\N', '\\');
+
+-- References: to itself, in a circle, to another database, on several columns, and to a row that is not there.
+CREATE TABLE zoo.tree (id INT PRIMARY KEY, parent INT, CONSTRAINT `tree's parent` FOREIGN KEY (parent) REFERENCES zoo.tree (id) ON DELETE CASCADE ON UPDATE SET NULL);
+INSERT INTO zoo.tree VALUES (1, 3), (2, 1), (3, 1), (4, NULL);
+CREATE TABLE zoo.chicken (id INT PRIMARY KEY, egg INT NOT NULL, FOREIGN KEY (egg) REFERENCES zoo.egg (id));
+CREATE TABLE zoo.egg (id INT PRIMARY KEY, chicken INT NOT NULL, FOREIGN KEY (chicken) REFERENCES zoo.chicken (id));
+INSERT INTO zoo.chicken VALUES (1, 1);
+INSERT INTO zoo.egg VALUES (1, 1);
+CREATE TABLE zoo_latin.abroad (id INT PRIMARY KEY, a BIGINT, FOREIGN KEY (a) REFERENCES zoo.key_signed (id) ON DELETE SET NULL);
+INSERT INTO zoo_latin.abroad VALUES (1, 0), (2, -9223372036854775808), (3, NULL), (4, 12345);
+
+-- Partitions.
+CREATE TABLE zoo.by_range (id INT, y INT, v VARCHAR(10), PRIMARY KEY (id, y)) PARTITION BY RANGE (y) (
+    PARTITION `old's` VALUES LESS THAN (2000) COMMENT = 'it''s', PARTITION mid VALUES LESS THAN (2020), PARTITION new VALUES LESS THAN MAXVALUE);
+INSERT INTO zoo.by_range VALUES (1, 1990, 'a'), (2, 2010, 'b'), (3, 2030, 'c'), (1, 2000, 'd');
+CREATE TABLE zoo.by_columns (d DATE, n VARCHAR(10)) PARTITION BY RANGE COLUMNS (d, n) (
+    PARTITION p0 VALUES LESS THAN ('2000-01-01', 'm'), PARTITION p1 VALUES LESS THAN (MAXVALUE, MAXVALUE));
+INSERT INTO zoo.by_columns VALUES ('1999-01-01', 'z'), ('2000-01-01', 'a'), ('2000-01-01', 'z'), ('0000-00-00', NULL);
+CREATE TABLE zoo.by_list (id INT, v INT) PARTITION BY LIST (id) (PARTITION a VALUES IN (1, 2, NULL), PARTITION b VALUES IN (3, 4));
+INSERT INTO zoo.by_list VALUES (1, 1), (NULL, 2), (3, 3);
+CREATE TABLE zoo.by_hash (id INT PRIMARY KEY, v INT) PARTITION BY LINEAR HASH (id) PARTITIONS 3;
+INSERT INTO zoo.by_hash VALUES (1, 1), (2, 2), (3, 3), (-4, 4);
+CREATE TABLE zoo.by_key (k VARCHAR(10) PRIMARY KEY, v INT) PARTITION BY KEY (k) PARTITIONS 2;
+INSERT INTO zoo.by_key VALUES ('a', 1), ('b', 2), ('ç', 3);
+CREATE TABLE zoo.by_sub (id INT, y DATE, v INT) PARTITION BY RANGE (YEAR(y)) SUBPARTITION BY HASH (TO_DAYS(y)) SUBPARTITIONS 2 (
+    PARTITION p0 VALUES LESS THAN (2000), PARTITION p1 VALUES LESS THAN MAXVALUE);
+INSERT INTO zoo.by_sub VALUES (1, '1999-01-01', 1), (2, '2001-01-01', 2), (3, '2001-01-02', 3);
+
+-- Engines.
+CREATE TABLE zoo.of_myisam (id INT AUTO_INCREMENT PRIMARY KEY, t VARCHAR(20), FULLTEXT KEY (t)) ENGINE = MyISAM AUTO_INCREMENT = 50;
+INSERT INTO zoo.of_myisam VALUES (1, 'x'), (2, NULL), (60, 'ä');
+CREATE TABLE zoo.of_myisam_too LIKE zoo.of_myisam;
+CREATE TABLE zoo.of_merge (id INT, t VARCHAR(20), KEY (id)) ENGINE = MERGE UNION = (zoo.merged_1, zoo.merged_2) INSERT_METHOD = LAST;
+CREATE TABLE zoo.merged_1 (id INT, t VARCHAR(20), KEY (id)) ENGINE = MyISAM;
+CREATE TABLE zoo.merged_2 (id INT, t VARCHAR(20), KEY (id)) ENGINE = MyISAM;
+INSERT INTO zoo.merged_1 VALUES (1, 'one');
+INSERT INTO zoo.merged_2 VALUES (2, 'two');
+CREATE TABLE zoo.of_memory (id INT PRIMARY KEY, t VARCHAR(20), KEY (t) USING HASH) ENGINE = MEMORY MAX_ROWS = 1000;
+INSERT INTO zoo.of_memory VALUES (1, 'x'), (2, NULL);
+CREATE TABLE zoo.of_archive (id INT, t VARCHAR(20)) ENGINE = ARCHIVE;
+INSERT INTO zoo.of_archive VALUES (1, 'x'), (2, NULL);
+CREATE TABLE zoo.of_csv (id INT NOT NULL, t VARCHAR(40) NOT NULL) ENGINE = CSV;
+INSERT INTO zoo.of_csv VALUES (1, 'x'), (2, 'quote" comma, \\ newline\n');
+CREATE TABLE zoo.of_blackhole (id INT PRIMARY KEY, t VARCHAR(20)) ENGINE = BLACKHOLE;
+INSERT INTO zoo.of_blackhole VALUES (1, 'x');
+
+-- Routines: their text must come back with every byte, whatever the settings of their time.
+USE zoo;
+DELIMITER $$
+CREATE DEFINER = root@localhost PROCEDURE `do it's ``all`` ü中`(IN a INT, OUT b VARCHAR(50) CHARACTER SET latin1, INOUT `c d` JSON)
+    MODIFIES SQL DATA SQL SECURITY INVOKER COMMENT 'it''s a "comment" \\ ä'
+BEGIN
+    -- a comment with ; and ;; and // and 'quote
+    /* and another $ */
+    # and a third
+    DECLARE x TEXT DEFAULT ';; // ä中😀 ''\\';
+    IF a > 0 THEN SET b = x; ELSE SET b = "double;"; END IF;
+	SET `c d` = JSON_ARRAY(a);
+END$$
+CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC NO SQL RETURN n * 2$$
+CREATE FUNCTION greeting(w VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin) RETURNS VARCHAR(50) CHARACTER SET utf8mb4 READS SQL DATA
+    RETURN CONCAT('Grüß dich, ', w, ' 中😀')$$
+SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'$$
+CREATE PROCEDURE "ansi ""quoted"""() BEGIN SELECT 'back\' || 'slash', "id" FROM "numbers"; END$$
+CREATE FUNCTION ansi() RETURNS VARCHAR(20) DETERMINISTIC RETURN 'a\' || 'b'$$
+SET SESSION sql_mode = ''$$
+CREATE PROCEDURE zoo_latin.abroad() SELECT `twice`(1), zoo.twice(2) FROM zoo.numbers$$
+SET NAMES latin1$$
+CREATE FUNCTION zoo_latin.old_client() RETURNS VARCHAR(20) DETERMINISTIC RETURN 'ä in latin1'$$
+SET NAMES utf8mb4$$
+CREATE DEFINER = ghost@nowhere PROCEDURE of_a_ghost() SQL SECURITY DEFINER SELECT 1$$
+CREATE PROCEDURE same() SELECT 'procedure'$$
+CREATE FUNCTION same() RETURNS INT DETERMINISTIC RETURN 1$$
+
+-- Triggers: in an order that is not that of their names, and with other settings.
+CREATE TABLE zoo.watched (id INT PRIMARY KEY, v VARCHAR(20))$$
+CREATE TABLE zoo.journal (n INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(100))$$
+CREATE TRIGGER z_first BEFORE INSERT ON zoo.watched FOR EACH ROW INSERT INTO zoo.journal (what) VALUES (CONCAT('z_first ', NEW.id))$$
+CREATE TRIGGER a_third BEFORE INSERT ON zoo.watched FOR EACH ROW FOLLOWS z_first INSERT INTO zoo.journal (what) VALUES ('a_third ä中😀')$$
+CREATE TRIGGER m_second BEFORE INSERT ON zoo.watched FOR EACH ROW FOLLOWS z_first
+BEGIN
+    -- comment ;; ä
+    INSERT INTO zoo.journal (what) VALUES ('m_second; \\ '' "');
+END$$
+CREATE TRIGGER b_zeroth BEFORE INSERT ON zoo.watched FOR EACH ROW PRECEDES z_first SET NEW.v = CONCAT(NEW.v, '!')$$
+CREATE DEFINER = ghost@nowhere TRIGGER `after's "ü" ``中``` AFTER DELETE ON zoo.watched FOR EACH ROW SET @x = OLD.id$$
+SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES'$$
+CREATE TRIGGER ansi_update AFTER UPDATE ON zoo.watched FOR EACH ROW INSERT INTO "journal" ("what") VALUES ('back\')$$
+SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES'$$
+CREATE TRIGGER `Zoo ä'"``/.%_\中
+	-`.`trigger ``'"` BEFORE UPDATE ON `Zoo ä'"``/.%_\中
+	-`.` lead``'"ü/.\%s_中
+	;--#` FOR EACH ROW SET NEW.`quote'` = 1$$
+DELIMITER ;
+INSERT INTO zoo.watched VALUES (1, 'one'), (2, 'two');
+UPDATE zoo.watched SET v = 'changed' WHERE id = 2;
+
+-- Views: chains across databases against the order of names, and such as cannot be read.
+CREATE VIEW zoo.y_numbers AS SELECT id, d AS `double's "ü" ``x``` FROM zoo.numbers;
+CREATE VIEW zoo_latin.x_numbers AS SELECT y.id, w.w AS word FROM zoo.y_numbers AS y LEFT JOIN zoo_latin.words AS w ON w.id = y.id;
+CREATE VIEW zoo.a_numbers AS SELECT id, word, zoo.twice(id) AS twice, 'ä中😀 \\ ''' AS `lit'eral` FROM zoo_latin.x_numbers;
+CREATE VIEW `select`.`view ``'"ü/.\中
+x` AS SELECT * FROM zoo.a_numbers;
+CREATE OR REPLACE ALGORITHM = MERGE DEFINER = root@localhost SQL SECURITY INVOKER VIEW zoo.checked AS SELECT id, v FROM zoo.watched WHERE id < 100 WITH LOCAL CHECK OPTION;
+CREATE ALGORITHM = TEMPTABLE DEFINER = ghost@nowhere SQL SECURITY DEFINER VIEW zoo.of_ghost AS SELECT COUNT(*) AS n FROM zoo.watched;
+CREATE TABLE zoo.gone (id INT, v INT);
+CREATE VIEW zoo.invalid AS SELECT id, v FROM zoo.gone;
+CREATE VIEW zoo.invalid_too AS SELECT v FROM zoo.invalid;
+DROP TABLE zoo.gone;
+SET NAMES latin1;
+CREATE VIEW zoo.of_old_client AS SELECT 'ä' AS `ä`;
+SET NAMES utf8mb4;
+SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_AUTO_VALUE_ON_ZERO';
+CREATE VIEW zoo."of ansi" AS SELECT "id" || 'x' AS "a""b" FROM "zoo"."numbers";
+SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES';
+
+-- Events: none comes due while anybody looks.
+SET SESSION time_zone = '+05:30';
+CREATE EVENT zoo.enabled ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' ENDS '2037-12-31 00:00:00' ON COMPLETION PRESERVE ENABLE COMMENT 'it''s "ä" \\' DO INSERT INTO zoo.journal (what) VALUES ('event');
+SET SESSION time_zone = '+00:00';
+DELIMITER $$
+CREATE DEFINER = ghost@nowhere EVENT zoo.`disabled's ``ü中``` ON SCHEDULE EVERY '1:30' HOUR_MINUTE STARTS '2036-01-01 00:00:00' DISABLE DO
+BEGIN
+    -- ;; ä
+    INSERT INTO zoo.journal (what) VALUES ('ä中😀 ; \\');
+END$$
+DELIMITER ;
+CREATE EVENT zoo_latin.once ON SCHEDULE AT '2037-06-01 12:00:00' DO DELETE FROM zoo.journal;
+CREATE EVENT zoo.elsewhere ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE ON SLAVE DO SET @x = 1;
+SET SESSION sql_mode = 'ANSI_QUOTES';
+CREATE EVENT zoo.ansi ON SCHEDULE EVERY 1 WEEK STARTS '2037-01-01 00:00:00' DO INSERT INTO "journal" ("what") VALUES ('ansi');
+SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES';
