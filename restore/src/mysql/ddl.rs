@@ -1,0 +1,252 @@
+//! Takes the text of `SHOW CREATE TABLE` apart, so that a table can be filled before it gets its keys.
+//!
+//! Rows go into a table without secondary keys several times faster, and a key that is built over all rows at once is
+//! smaller. When everything was added, the server prints the definition it was made from, byte for byte: therefore keys
+//! are added in their order, and what a server would put elsewhere stays where it is.
+
+mod item;
+mod lexer;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use item::{Item, Kind};
+pub(super) use lexer::{Kind as TokenKind, Token, Tokens};
+
+/// A table definition taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableDefinition {
+    /// Everything up to and with the opening parenthesis.
+    head: Vec<u8>,
+    /// Where in `head` the table's name stands.
+    name: Range<usize>,
+    items: Vec<Item>,
+    /// The white space before the closing parenthesis, and everything from there.
+    tail: Vec<u8>,
+    engine: Option<String>,
+    /// MariaDB keeps the history of rows; what may be altered in such a table depends on the session.
+    versioned: bool,
+}
+
+/// Takes apart what `SHOW CREATE TABLE` says, which need not be UTF-8.
+///
+/// It must have been printed without the modes `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`.
+///
+/// # Errors
+/// Says what was expected when the text is no table definition or is not whole.
+pub(crate) fn parse(create_table: &[u8]) -> Result<TableDefinition, String> {
+    let mut tokens = Tokens::new(create_table);
+    let (name, open) = head(&mut tokens)?;
+    let (ranges, close) = item_ranges(&mut tokens, open)?;
+    let options = tokens.collect::<Result<Vec<_>, _>>()?;
+    let bytes = |range: Range<usize>| create_table.get(range).unwrap_or_default();
+    let items = ranges
+        .into_iter()
+        .map(|range| Item::new(bytes(range)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(TableDefinition {
+        head: bytes(0..open).to_vec(),
+        name,
+        versioned: is_versioned(&options),
+        engine: engine(&options),
+        items,
+        tail: bytes(close..create_table.len()).to_vec(),
+    })
+}
+
+/// Reads `CREATE TABLE NAME (`. Returns where the name stands and the offset after the parenthesis.
+fn head(tokens: &mut Tokens<'_>) -> Result<(Range<usize>, usize), String> {
+    let mut next = |what: &str| {
+        let missing = || format!("a table definition ends where {what} is expected");
+        tokens.next().unwrap_or_else(|| Err(missing()))
+    };
+    for word in ["CREATE", "TABLE"] {
+        if !next(word)?.is_word(word) {
+            return Err(format!("{word} is expected in a table definition"));
+        }
+    }
+    let first = next("a name")?;
+    if first.kind != TokenKind::Name {
+        return Err("the table's name is expected in backticks".to_owned());
+    }
+    let mut name = first.start..first.end();
+    let mut token = next("(")?;
+    if token.is_symbol(b'.') {
+        name.end = next("a name")?.end();
+        token = next("(")?;
+    }
+    if !token.is_symbol(b'(') {
+        return Err("( is expected after the table's name".to_owned());
+    }
+    Ok((name, token.end()))
+}
+
+/// Finds the items between the outermost parentheses, of which the first is before `open`. Returns where they stand, and
+/// the offset where the tail begins.
+fn item_ranges(tokens: &mut Tokens<'_>, open: usize) -> Result<(Vec<Range<usize>>, usize), String> {
+    let (mut ranges, mut start, mut end, mut depth) = (Vec::new(), open, open, 0_usize);
+    for token in tokens {
+        let token = token?;
+        match token.text {
+            b"(" => depth += 1,
+            b")" if depth == 0 => {
+                ranges.push(start..end);
+                return Ok((ranges, end));
+            }
+            b")" => depth -= 1,
+            b"," if depth == 0 => {
+                ranges.push(start..token.start);
+                start = token.end();
+            }
+            _ => {}
+        }
+        end = token.end();
+    }
+    Err("the parenthesis after the table's name is never closed".to_owned())
+}
+
+/// The first `ENGINE=NAME`: what follows may speak of the engines of partitions.
+fn engine(options: &[Token<'_>]) -> Option<String> {
+    let found = options.windows(3).find_map(|window| match window {
+        [word, equals, engine] if word.is_word("ENGINE") && equals.is_symbol(b'=') => Some(engine),
+        _ => None,
+    })?;
+    let name = String::from_utf8_lossy(found.text);
+    Some(name.trim_matches(['`', '\'', '"']).to_owned())
+}
+
+fn is_versioned(options: &[Token<'_>]) -> bool {
+    options.windows(3).any(|window| {
+        let words = ["WITH", "SYSTEM", "VERSIONING"];
+        window
+            .iter()
+            .zip(words)
+            .all(|(token, word)| token.is_word(word))
+    })
+}
+
+impl TableDefinition {
+    /// The same table as `database`.`table`.
+    ///
+    /// What its foreign keys refer to stays as it is: a name without a database is one in the table's own.
+    pub(crate) fn named(mut self, database: &str, table: &str) -> Self {
+        let name = format!("{}.{}", quoted(database), quoted(table));
+        let end = self.name.start + name.len();
+        self.head.splice(self.name.clone(), name.into_bytes());
+        self.name.end = end;
+        self
+    }
+
+    /// The storage engine as written, for example `InnoDB`.
+    pub(crate) fn engine(&self) -> Option<String> {
+        self.engine.clone()
+    }
+
+    /// The statement that makes the table before its rows: without the keys that are added afterwards, and without
+    /// foreign keys. It is the original when there are none of both.
+    pub(crate) fn before_rows(&self) -> Vec<u8> {
+        let deferred = self.deferred();
+        let stays = |index: &usize| {
+            !deferred.contains(index)
+                && self.items.get(*index).map(|item| item.kind) != Some(Kind::ForeignKey)
+        };
+        let kept: Vec<&[u8]> = (0..self.items.len())
+            .filter(stays)
+            .filter_map(|index| self.items.get(index))
+            .map(|item| item.text.as_slice())
+            .collect();
+        [self.head.as_slice(), &kept.join(&b","[..]), &self.tail].concat()
+    }
+
+    /// The keys to add after the rows. Each inner list is for one `ALTER TABLE`, to be run in this order, and holds
+    /// clauses like ``ADD KEY `a` (`b`)``: neighbouring ordinary and unique keys together, which reads the table once,
+    /// every full-text and spatial key alone, as servers build only one of these at a time.
+    pub(crate) fn keys_after_rows(&self) -> Vec<Vec<Vec<u8>>> {
+        let mut groups: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut open = false;
+        for item in self
+            .deferred()
+            .into_iter()
+            .filter_map(|index| self.items.get(index))
+        {
+            let alone = matches!(item.kind, Kind::FullText | Kind::Spatial);
+            match groups.last_mut() {
+                Some(group) if open && !alone => group.push(item.addition()),
+                _ => groups.push(vec![item.addition()]),
+            }
+            open = !alone;
+        }
+        groups
+    }
+
+    /// The foreign keys to add when all tables have their rows and keys: clauses like
+    /// ``ADD CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `t` (`b`)``.
+    pub(crate) fn foreign_keys(&self) -> Vec<Vec<u8>> {
+        let foreign = |item: &&Item| item.kind == Kind::ForeignKey;
+        self.items
+            .iter()
+            .filter(foreign)
+            .map(Item::addition)
+            .collect()
+    }
+
+    /// The indices of the keys that are added after the rows, ascending.
+    fn deferred(&self) -> Vec<usize> {
+        let mut deferred: Vec<usize> = self
+            .items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| self.may_wait(item))
+            .map(|(index, _)| index)
+            .collect();
+        if let Some(needed) = self.needed_by_auto_increment() {
+            // A key that is added stands after those of its rank that are there, so the ones before it cannot wait.
+            let rank = |index: usize| self.items.get(index).map(Item::rank);
+            deferred.retain(|index| *index > needed || rank(*index) != rank(needed));
+        }
+        deferred
+    }
+
+    /// Only InnoDB builds keys of full tables faster. Without a primary key a unique one may decide how the rows lie, so
+    /// adding it would write the whole table again.
+    fn may_wait(&self, item: &Item) -> bool {
+        let innodb = self
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.eq_ignore_ascii_case("InnoDB"));
+        let has_primary = || self.items.iter().any(|item| item.kind == Kind::Primary);
+        innodb
+            && !self.versioned
+            && match item.kind {
+                Kind::Unique => has_primary(),
+                Kind::Key | Kind::FullText | Kind::Spatial => true,
+                _ => false,
+            }
+    }
+
+    /// A column that counts up must be the first one of a key. The index of the first key that could wait but for that.
+    fn needed_by_auto_increment(&self) -> Option<usize> {
+        let counting = Kind::Column {
+            auto_increment: true,
+        };
+        let column = self.items.iter().find(|item| item.kind == counting)?;
+        let serves = |item: &Item| {
+            item.column == column.column
+                && matches!(item.kind, Kind::Primary | Kind::Unique | Kind::Key)
+        };
+        if self
+            .items
+            .iter()
+            .any(|item| serves(item) && !self.may_wait(item))
+        {
+            return None;
+        }
+        self.items.iter().position(serves)
+    }
+}
+
+/// A name in backticks, those in it doubled.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,98 @@
+//! One item of a table definition: a column, a key or a constraint.
+
+use super::lexer::{Kind as TokenKind, Token, Tokens};
+
+/// What an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Column {
+        auto_increment: bool,
+    },
+    Primary,
+    Unique,
+    Key,
+    FullText,
+    Spatial,
+    ForeignKey,
+    /// A check, a period, or anything that is not known: it is never touched.
+    Other,
+}
+
+/// An item and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    /// As written, with the white space before it and without the comma after it.
+    pub(super) text: Vec<u8>,
+    pub(super) kind: Kind,
+    /// The column, or the first column of a key, in backticks; empty when it is an expression or something else.
+    pub(super) column: Vec<u8>,
+}
+
+impl Item {
+    /// # Errors
+    /// When a quote is never closed.
+    pub(super) fn new(text: &[u8]) -> Result<Self, String> {
+        let tokens = Tokens::new(text).collect::<Result<Vec<_>, _>>()?;
+        let kind = kind(&tokens);
+        let column = match kind {
+            Kind::Column { .. } => tokens.first(),
+            Kind::Primary | Kind::Unique | Kind::Key => first_in_parentheses(&tokens),
+            _ => None,
+        };
+        let name = column.filter(|token| token.kind == TokenKind::Name);
+        Ok(Self {
+            text: text.to_vec(),
+            kind,
+            column: name.map(|token| token.text.to_vec()).unwrap_or_default(),
+        })
+    }
+
+    /// Servers print items by rank, and those of one rank in the order they were added.
+    pub(super) fn rank(&self) -> u8 {
+        match self.kind {
+            Kind::Column { .. } => 0,
+            Kind::Primary => 1,
+            Kind::Unique => 2,
+            Kind::Key | Kind::Spatial => 3,
+            Kind::FullText => 4,
+            Kind::ForeignKey => 5,
+            Kind::Other => 6,
+        }
+    }
+
+    /// The clause of `ALTER TABLE` that adds it.
+    pub(super) fn addition(&self) -> Vec<u8> {
+        [b"ADD ", self.text.trim_ascii()].concat()
+    }
+}
+
+fn kind(tokens: &[Token<'_>]) -> Kind {
+    let begins = |words: &[&str]| {
+        let found = tokens.iter().zip(words);
+        tokens.len() >= words.len() && found.into_iter().all(|(token, word)| token.is_word(word))
+    };
+    match tokens {
+        [first, ..] if first.kind == TokenKind::Name => Kind::Column {
+            auto_increment: tokens.iter().any(|token| token.is_word("AUTO_INCREMENT")),
+        },
+        [constraint, _, foreign, key, ..]
+            if constraint.is_word("CONSTRAINT")
+                && foreign.is_word("FOREIGN")
+                && key.is_word("KEY") =>
+        {
+            Kind::ForeignKey
+        }
+        _ if begins(&["FOREIGN", "KEY"]) => Kind::ForeignKey,
+        _ if begins(&["PRIMARY", "KEY"]) => Kind::Primary,
+        _ if begins(&["UNIQUE", "KEY"]) => Kind::Unique,
+        _ if begins(&["FULLTEXT", "KEY"]) => Kind::FullText,
+        _ if begins(&["SPATIAL", "KEY"]) => Kind::Spatial,
+        _ if begins(&["KEY"]) => Kind::Key,
+        _ => Kind::Other,
+    }
+}
+
+fn first_in_parentheses<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t Token<'a>> {
+    let open = tokens.iter().position(|token| token.is_symbol(b'('))?;
+    tokens.get(open + 1)
+}

@@ -1,0 +1,166 @@
+//! Cuts SQL as servers print it into tokens, so that nothing inside of quotes is ever taken for syntax.
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mysql) enum Kind {
+    /// Letters, digits, `_`, `$` and everything that is not ASCII.
+    Word,
+    /// A name in backticks.
+    Name,
+    /// A text in single or double quotes. In the mode `ANSI_QUOTES` the latter is a name.
+    Text,
+    /// Any other single byte.
+    Symbol,
+}
+
+/// A token and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mysql) struct Token<'a> {
+    pub(in crate::mysql) kind: Kind,
+    /// The bytes as written, with quotes.
+    pub(in crate::mysql) text: &'a [u8],
+    /// The offset of its first byte.
+    pub(in crate::mysql) start: usize,
+}
+
+impl Token<'_> {
+    /// The offset after its last byte.
+    pub(in crate::mysql) fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
+
+    /// Whether it is this word, in any case.
+    pub(in crate::mysql) fn is_word(&self, word: &str) -> bool {
+        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// Whether it is this symbol.
+    pub(in crate::mysql) fn is_symbol(&self, symbol: u8) -> bool {
+        self.kind == Kind::Symbol && self.text == [symbol]
+    }
+}
+
+/// The tokens of a statement, without the white space between them.
+///
+/// Backslashes escape in texts (as without the mode `NO_BACKSLASH_ESCAPES`). Comments are no tokens of their own: what
+/// stands in one that begins with `/*!` is for servers, and servers print no others.
+#[derive(Debug, Clone)]
+pub(in crate::mysql) struct Tokens<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Tokens<'a> {
+    pub(in crate::mysql) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn skip_space(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+        self.at += space.count();
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Result<Token<'a>, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.skip_space();
+        let start = self.at;
+        let rest = self.text.get(start..)?;
+        let (kind, length) = match *rest.first()? {
+            quote @ (b'`' | b'\'' | b'"') => match quoted_length(rest, quote) {
+                Some(length) if quote == b'`' => (Kind::Name, length),
+                Some(length) => (Kind::Text, length),
+                None => {
+                    self.at = self.text.len();
+                    let message = format!("the quote at byte {start} is never closed");
+                    return Some(Err(message));
+                }
+            },
+            byte if is_word(byte) => {
+                let length = rest.iter().take_while(|byte| is_word(**byte)).count();
+                (Kind::Word, length)
+            }
+            _ => (Kind::Symbol, 1),
+        };
+        self.at = start + length;
+        let text = rest.get(..length).unwrap_or_default();
+        Some(Ok(Token { kind, text, start }))
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
+}
+
+/// How long the quoted thing at the beginning of `text` is, with its quotes; `None` when it has no end.
+fn quoted_length(text: &[u8], quote: u8) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'\\' if quote != b'`' => at += 2,
+            byte if *byte == quote && text.get(at + 1) == Some(&quote) => at += 2,
+            byte if *byte == quote => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &[u8]) -> Vec<&[u8]> {
+        Tokens::new(text).map(|token| token.unwrap().text).collect()
+    }
+
+    #[test]
+    fn quotes_end_where_the_server_says() {
+        let text = br#"a `b``,` 'it''s \', (' _utf8mb4'x\\',"y"")" /*!80023 Z */"#;
+        let expected: [&[u8]; 14] = [
+            b"a",
+            b"`b``,`",
+            br"'it''s \', ('",
+            b"_utf8mb4",
+            br"'x\\'",
+            b",",
+            br#""y"")""#,
+            b"/",
+            b"*",
+            b"!",
+            b"80023",
+            b"Z",
+            b"*",
+            b"/",
+        ];
+        assert_eq!(tokens(text), expected);
+    }
+
+    #[test]
+    fn a_backslash_means_nothing_in_a_name() {
+        assert_eq!(tokens(br"`a\`,`b`"), [&br"`a\`"[..], b",", b"`b`"]);
+    }
+
+    #[test]
+    fn a_quote_without_end_is_an_error_and_the_last_token() {
+        for text in ["'a", "`a``", r"'a\'", "\"", r"'\"] {
+            let found: Vec<_> = Tokens::new(text.as_bytes()).collect();
+            assert!(matches!(found.as_slice(), [Err(_)]), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn tokens_and_space_are_the_whole_text(text: Vec<u8>) {
+            let mut at = 0;
+            for token in Tokens::new(&text) {
+                let Ok(token) = token else { return Ok(()) };
+                proptest::prop_assert!(text[at..token.start].iter().all(u8::is_ascii_whitespace));
+                at = token.end();
+            }
+            proptest::prop_assert!(text[at..].iter().all(u8::is_ascii_whitespace));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Restores to MySQL and MariaDB servers.
+
+pub(crate) mod ddl;
+pub(crate) mod definer;
