@@ -5,8 +5,9 @@
 //! [`PolicySet::load`] reads policy files from disk.
 //!
 //! The way of a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
-//! reads the tree by that table, `policy`, `repository`, `source`, `copy`, `drill` and `check` give it meaning, `lint`
-//! looks for what is allowed but unwise. [`schema()`] prints the same table for editors, so the two cannot disagree.
+//! reads the tree by that table, `policy`, `repository`, `source`, `mysql`, `copy`, `drill` and `check` give it meaning,
+//! `lint` looks for what is allowed but unwise. [`schema()`] prints the same table for editors, so the two cannot
+//! disagree.
 
 mod check;
 mod copy;
@@ -16,8 +17,11 @@ mod drill;
 mod error;
 mod excerpt;
 mod lint;
+mod lint_mysql;
 mod lint_storage;
 mod location;
+mod mysql;
+mod mysql_url;
 mod names;
 mod paths;
 mod policy;
@@ -31,6 +35,7 @@ mod set;
 mod source;
 mod table;
 mod table_drill;
+mod table_mysql;
 mod units;
 
 #[cfg(test)]
@@ -42,6 +47,7 @@ pub use copy::CopyJob;
 pub use drill::{Budget, Drill};
 pub use error::{PolicyError, PolicyErrors, PolicyWarning};
 pub use location::{LocationError, RepositoryUrl};
+pub use mysql::{MysqlSource, TlsMode};
 pub use policy::Policy;
 pub use repository::{Creation, LockMode, Repository, SignerKey};
 pub use retention::Retention;

@@ -18,6 +18,7 @@ pub(crate) fn lint(policy: &Policy, root: &Node, report: &mut Report) {
     lint.storage();
     lint.identities();
     lint.sources();
+    lint.databases();
     lint.copies();
     lint.failure_domains();
     lint.drills();

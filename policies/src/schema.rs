@@ -85,8 +85,12 @@ fn shape(shape_of: &Shape) -> Value {
         }
         Shape::Path | Shape::Url => json!({"type": "string", "minLength": 1}),
         Shape::Name => json!({"type": ["string", "number"], "pattern": NAME_PATTERN}),
-        Shape::Identity => {
+        Shape::Reference => {
             json!({"type": "string", "pattern": r"^(file:.+|\$\{env:[A-Za-z_][A-Za-z0-9_]*\})$"})
+        }
+        Shape::MysqlUrl => json!({"type": "string", "pattern": "^mysql://"}),
+        Shape::TablePattern => {
+            json!({"type": ["string", "number"], "pattern": r"^[^.]+\.[\s\S]+$"})
         }
         Shape::Flag => json!({"type": "boolean"}),
         Shape::Count => shape(&Shape::CountTo(u32::MAX)),

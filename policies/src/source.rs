@@ -8,6 +8,7 @@ use globset::Glob;
 
 use crate::decoder::{Decoder, Field, Fields};
 use crate::document::Value;
+use crate::mysql::{self, MysqlSource};
 use crate::names::quoted;
 use crate::policy::Known;
 use crate::repository::path;
@@ -47,6 +48,8 @@ pub enum SourceKind {
     TfState(TfStateSource),
     /// A program's standard output.
     Command(CommandSource),
+    /// Databases of a MySQL or MariaDB server.
+    Mysql(MysqlSource),
 }
 
 /// Files and folders.
@@ -84,13 +87,14 @@ pub struct CommandSource {
 }
 
 impl SourceKind {
-    /// The kind's key in the policy: `volume`, `tfstate` or `command`.
+    /// The kind's key in the policy: `volume`, `tfstate`, `command` or `mysql`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Volume(_) => "volume",
             Self::TfState(_) => "tfstate",
             Self::Command(_) => "command",
+            Self::Mysql(_) => "mysql",
         }
     }
 }
@@ -145,7 +149,11 @@ fn kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<SourceKind> {
         .get("command")
         .and_then(|field| command(decoder, field))
         .map(SourceKind::Command);
-    volume.or(tfstate).or(command)
+    let mysql = fields
+        .get("mysql")
+        .and_then(|field| mysql::decode(decoder, field))
+        .map(SourceKind::Mysql);
+    volume.or(tfstate).or(command).or(mysql)
 }
 
 fn volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<VolumeSource> {

@@ -3,6 +3,7 @@
 //! The decoder refuses every key that is not here, and the schema for editors is printed from here.
 
 use crate::table_drill;
+use crate::table_mysql::MYSQL;
 
 /// A lock for longer than a century is a slip, and in compliance mode nobody can take it back.
 pub(crate) const IMMUTABLE_DAYS_MAX: u32 = 36_500;
@@ -20,9 +21,13 @@ pub(crate) enum Shape {
     Path,
     /// A single value, or a reference to a secret.
     Secret,
-    /// A reference to an identity file.
-    Identity,
+    /// `file:PATH` or `${env:NAME}`.
+    Reference,
     Url,
+    /// The URL of a database server.
+    MysqlUrl,
+    /// `DATABASE.TABLE`, each with wildcards.
+    TablePattern,
     Flag,
     /// A whole number from 1.
     Count,
@@ -148,7 +153,7 @@ pub(crate) static REPOSITORY: Object = object(
         key("recipients", Shape::List(&Shape::Text), "Age or SSH public keys that can read the repository once it is created.")
             .example("[\"ssh-ed25519 AAAA...\"]"),
         key("signers", Shape::List(&Shape::Hex64), "Public keys (64 hexadecimal digits) whose signatures are trusted. Without this, the first ones seen are."),
-        key("identity", Shape::Identity, "The identity file with which drills read: `file:PATH`, or `${env:NAME}` for a variable that holds the path.")
+        key("identity", Shape::Reference, "The identity file with which drills read: `file:PATH`, or `${env:NAME}` for a variable that holds the path.")
             .example("\"file:keys/recovery.txt\""),
         key("create", Shape::Object(&CREATE), "Create the repository on first use when it is missing."),
         key("immutable_days", Shape::CountTo(IMMUTABLE_DAYS_MAX), "Every stored object is locked against deletion for this many days. Not for folders.")
@@ -190,15 +195,16 @@ pub(crate) static SOURCE: Object = Object {
         key("volume", Shape::Object(&VOLUME), "Files and folders."),
         key("tfstate", Shape::Object(&TFSTATE), "A Terraform state."),
         key("command", Shape::Object(&COMMAND), "What a program writes to its standard output."),
+        key("mysql", Shape::Object(&MYSQL), "Databases of a MySQL or MariaDB server."),
         key("repositories", Shape::List(&Shape::Name), "The repositories to store in. Default: the only one, when there is exactly one."),
         key("tags", Shape::Map(&Shape::Text), "Words kept with each snapshot.").example("{\"env\": \"prod\"}"),
         key("retention", Shape::NameOr(&RETENTION), "A name from `retention`, or the rules themselves. Without it, nothing is ever forgotten."),
         key("shrink_alarm", Shape::Alarm, "Alarm when the number of entries or bytes falls by more than this from one snapshot to the next. Default: 50%; `off` disables.")
             .example("\"50%\""),
     ],
-    exactly_one_of: &["volume", "tfstate", "command"],
+    exactly_one_of: &["volume", "tfstate", "command", "mysql"],
     at_least_one_of: &[],
-    refused: &[("mysql", "`mysql` sources are not supported by this version of reprise yet")],
+    refused: &[],
 };
 
 /// `sources.NAME.volume`

@@ -27,7 +27,7 @@ pub(crate) static DRILL: Object = object(
         ),
         key(
             "identity",
-            Shape::Identity,
+            Shape::Reference,
             "The identity file for reading, instead of the repository's.",
         )
         .example("\"file:keys/recovery-1.txt\""),

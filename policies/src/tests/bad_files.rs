@@ -47,15 +47,11 @@ fn a_source_is_exactly_one_kind() {
     check(&[
         (
             "  a: {tags: {x: y}}\n",
-            "6:3 a source needs exactly one of `volume`, `tfstate` and `command`; found none",
+            "6:3 a source needs exactly one of `volume`, `tfstate`, `command` and `mysql`; found none",
         ),
         (
             "  a: {volume: {path: x}, tfstate: {path: y}}\n",
-            "6:3 a source needs exactly one of `volume`, `tfstate` and `command`; found `volume` and `tfstate`",
-        ),
-        (
-            "  a: {mysql: {url: x}}\n",
-            "6:7 `mysql` sources are not supported by this version of reprise yet",
+            "6:3 a source needs exactly one of `volume`, `tfstate`, `command` and `mysql`; found `volume` and `tfstate`",
         ),
         ("  a: {volume: {}}\n", "6:7 `volume` needs the key `path`"),
         ("  a: {volume: }\n", "6:7 expected a mapping, found nothing"),
@@ -141,6 +137,132 @@ fn commands_are_lists_without_secrets() {
             "6:33 `1A` is not a name; names have letters, digits and `_` (not first a digit)",
         ),
     ]);
+}
+
+/// Keys of a `mysql` source with a good URL, and the only error in them.
+fn check_mysql(cases: &[(&str, &str)]) {
+    for (keys, expected) in cases {
+        let text = format!("{BASE}  a: {{mysql: {{url: 'mysql://h/', {keys}}}}}\n");
+        assert_eq!(errors(&text), [*expected], "{keys}");
+    }
+}
+
+#[test]
+fn databases_are_checked() {
+    check(&[("  a: {mysql: {}}\n", "6:7 `mysql` needs the key `url`")]);
+    check_mysql(&[
+        ("database: [a]", "6:34 unknown key `database` in `mysql`"),
+        (
+            "databases: []",
+            "6:45 the list is empty; remove the key or add an item",
+        ),
+        ("databases: ['']", "6:46 the text is empty"),
+        (
+            "exclude_databases: app",
+            "6:53 expected a list, found a single value",
+        ),
+        (
+            "tables: [users]",
+            "6:43 `users` does not name a database and a table, with a dot between them",
+        ),
+        (
+            "exclude_tables: [app.]",
+            "6:51 `app.` does not name a database and a table, with a dot between them",
+        ),
+        (
+            "threads: 0",
+            "6:43 expected a whole number from 1 to 32, found `0`",
+        ),
+        (
+            "threads: 33",
+            "6:43 expected a whole number from 1 to 32, found `33`",
+        ),
+        (
+            "tls: verify_ca",
+            "6:39 `verify_ca` is not a TLS mode; the modes are `off`, `preferred`, `required`, `verify-ca` and `verify-identity`",
+        ),
+        (
+            "tls_ca: 'https://h/ca.pem'",
+            "6:42 expected a path on this host, found `https`",
+        ),
+        ("users: no", "6:41 expected `true` or `false`, found `no`"),
+        (
+            "hold_nontransactional: 1",
+            "6:57 expected `true` or `false`, found `1`",
+        ),
+    ]);
+}
+
+#[test]
+fn passwords_of_databases_are_named_and_not_written() {
+    check_mysql(&[
+        (
+            "password: hunter2",
+            "6:44 a password is a secret, which a policy must not contain",
+        ),
+        (
+            "password: 'x${env:P}'",
+            "6:44 a reference `${env:NAME}` must be the whole value",
+        ),
+    ]);
+    let message = "6:20 the URL contains a password, which a policy must not contain";
+    for url in [
+        "mysql://u:hunter2@h/",
+        "mysql://u:${env:P}@h/",
+        "mysql://h/?password=hunter2",
+        "mysql://u:hunter#2@h/",
+    ] {
+        check(&[(&format!("  a: {{mysql: {{url: '{url}'}}}}\n"), message)]);
+    }
+}
+
+#[test]
+fn urls_of_databases_are_checked() {
+    for (url, expected) in [
+        ("db.example", "expected a URL that begins with `mysql://`"),
+        (
+            "postgres://h/",
+            "expected a URL that begins with `mysql://`",
+        ),
+        ("mysql:///app", "the URL names no host"),
+        ("mysql://u@/app", "the URL names no host"),
+        (
+            "mysql://h/a b",
+            "a URL has no spaces, control characters or `#`",
+        ),
+        (
+            "mysql://h/a/b",
+            "the path of the URL is at most one database",
+        ),
+        (
+            "mysql://h:0/",
+            "what follows the host is not a port, 1 to 65535",
+        ),
+        (
+            "mysql://u@h:x/",
+            "what follows the host is not a port, 1 to 65535",
+        ),
+        (
+            "mysql://[::1]:65536/",
+            "what follows the host is not a port, 1 to 65535",
+        ),
+        (
+            "mysql://h/?sokcet=/x",
+            "`sokcet` is not a parameter of the URL; they are `socket` and `container`",
+        ),
+        ("mysql://h/?socket=", "`socket` in the URL is empty"),
+        (
+            "mysql://h/?tls=off",
+            "`tls` is a key of its own in a policy",
+        ),
+        (
+            "mysql://h/?socket=/x&defaults-file=/y",
+            "`defaults-file` is a key of its own in a policy",
+        ),
+    ] {
+        let text = format!("  a: {{mysql: {{url: '{url}'}}}}\n");
+        check(&[(&text, &format!("6:20 {expected}"))]);
+    }
 }
 
 #[test]
@@ -542,6 +664,27 @@ fn suggestions_name_what_was_meant() {
             "this policy defines `main`",
         ),
         (
+            "  a: {mysql: {url: 'mysql://h/', tls: verify_identity}}\n",
+            "did you mean `verify-identity`?",
+        ),
+        ("  a: {mysql: {url: 'mysql://h/', tls: x}}\n", ""),
+        (
+            "  a: {mysql: {url: 'mysql://h/', tables: [users]}}\n",
+            "write for example `app.users`, or `*.users` for any database",
+        ),
+        (
+            "  a: {mysql: {url: 'mysql://h/', password: x}}\n",
+            "write `${env:NAME}` to take it from the environment, or `file:PATH`",
+        ),
+        (
+            "  a: {mysql: {url: 'mysql://u:p@h/'}}\n",
+            "leave it out and write `password: ${env:NAME}` or `password: file:PATH` beside the URL",
+        ),
+        (
+            "  a: {mysql: {url: 'mysql://h/?tls-ca=a.pem'}}\n",
+            "write `tls_ca: a.pem` beside the URL",
+        ),
+        (
             "  a: {command: {run: [x], env: {API_TOKEN: abc}}}\n",
             "write `${env:API_TOKEN}` to take it from the environment, or `file:PATH`",
         ),
@@ -562,6 +705,16 @@ fn a_secret_is_never_shown_even_by_another_error_on_its_line() {
         BASE.replace("./repo", "x, recipients: [AGE-SECRET-KEY-1hunter2]"),
         BASE.replace("./repo", "x, identity: AGE-SECRET-KEY-1hunter2"),
         format!("{BASE}  a: {{tfstate: {{path: 'https://u:hunter2@h/x'}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://h/', password: hunter2, threads: x}}}}\n"),
+        format!(
+            "{BASE}  a: {{mysql: {{url: 'mysql://h/', password: 'hunter2${{env:', threads: x}}}}\n"
+        ),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://h/', password: [hunter2], threads: x}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://u:hunter2@h/', threads: x}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://u:hunter2#@h/', threads: x}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'myslq://u:hunter2@h/', threads: x}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://h/?password=hunter2', threads: x}}}}\n"),
+        format!("{BASE}  a: {{mysql: {{url: 'mysql://u:hunter2', threads: x}}}}\n"),
         format!("{BASE}  a: {{command: {{env: {{PGPASSWORD: hunter2 ]\n"),
     ] {
         let shown = parse(&text).unwrap_err().to_string();

@@ -35,6 +35,7 @@ fn the_quickstart_protects_data_that_exists() {
             }
             SourceKind::TfState(state) => assert!(state.path.is_file(), "{}", state.path.display()),
             SourceKind::Command(command) => assert_eq!(command.run[0], "uname"),
+            SourceKind::Mysql(_) => panic!("there is no server beside the example"),
         }
     }
 }

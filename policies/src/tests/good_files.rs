@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{BASE, parse};
-use crate::{Expectation, IdentityRef, LockMode, PolicySet, SecretRef, SourceKind};
+use crate::{
+    Expectation, IdentityRef, LockMode, MysqlSource, PolicySet, SecretRef, SourceKind, TlsMode,
+};
 
 #[test]
 fn defaults_are_what_the_manual_says() {
@@ -89,6 +91,82 @@ drills:
         expectations[2..],
         [&Expectation::Mode(0o640), &Expectation::SizeAtLeast(1024)]
     );
+}
+
+/// The `mysql` source `a`, with these keys.
+fn mysql(keys: &str) -> MysqlSource {
+    let set = parse(&format!("{BASE}  a:\n    mysql:\n{keys}"))
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    let source = &set.policies()[0].sources["a"];
+    assert_eq!(source.kind.as_str(), "mysql");
+    match &source.kind {
+        SourceKind::Mysql(mysql) => mysql.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_database_is_told_arrives() {
+    let text = "      url: mysql://backup@db.example:3307/
+      password: ${env:DB_PASSWORD}
+      defaults_file: ../root/.my.cnf
+      databases: [app, \"shop_*\"]
+      exclude_databases: [tmp_*]
+      tables: [\"app.*\", '*.a.b']
+      exclude_tables: [\"app.cache_?\"]
+      threads: 32
+      tls: verify-ca
+      tls_ca: ca.pem
+      users: false
+      hold_nontransactional: true
+";
+    let expected = MysqlSource {
+        url: "mysql://backup@db.example:3307/".to_owned(),
+        password: Some(SecretRef::Env("DB_PASSWORD".to_owned())),
+        defaults_file: Some("/root/.my.cnf".into()),
+        databases: vec!["app".to_owned(), "shop_*".to_owned()],
+        exclude_databases: vec!["tmp_*".to_owned()],
+        tables: vec!["app.*".to_owned(), "*.a.b".to_owned()],
+        exclude_tables: vec!["app.cache_?".to_owned()],
+        threads: 32,
+        tls: Some(TlsMode::VerifyCa),
+        tls_ca: Some("/policies/ca.pem".into()),
+        users: false,
+        hold_nontransactional: true,
+    };
+    assert_eq!(mysql(text), expected);
+}
+
+#[test]
+fn a_database_needs_only_its_url() {
+    let expected = MysqlSource {
+        url: "mysql:///?socket=/run/mysqld/mysqld.sock".to_owned(),
+        password: None,
+        defaults_file: None,
+        databases: Vec::new(),
+        exclude_databases: Vec::new(),
+        tables: Vec::new(),
+        exclude_tables: Vec::new(),
+        threads: 4,
+        tls: None,
+        tls_ca: None,
+        users: true,
+        hold_nontransactional: false,
+    };
+    assert_eq!(
+        mysql("      url: mysql:///?socket=/run/mysqld/mysqld.sock\n"),
+        expected
+    );
+    let password = mysql("      url: mysql://h\n      password: file:pw\n").password;
+    assert_eq!(password, Some(SecretRef::File("/policies/pw".into())));
+    for url in [
+        "mysql://h/app",
+        "mysql://[::1]:3306/",
+        "mysql://u%40x@h/?container=db",
+        "mysql://?container=db",
+    ] {
+        assert_eq!(mysql(&format!("      url: '{url}'\n")).url, url);
+    }
 }
 
 #[test]

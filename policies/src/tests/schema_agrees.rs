@@ -27,6 +27,10 @@ fn full() -> Value {
                 "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
             "b": {"tfstate": {"path": "p"}, "repositories": ["main"], "retention": all_rules},
             "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
+            "m": {"mysql": {"url": "mysql://h/", "password": "${env:P}", "defaults_file": "my.cnf", "databases": ["a*"],
+                "exclude_databases": ["b"], "tables": ["a.*"], "exclude_tables": ["a.c?"], "threads": 32,
+                "tls": "verify-ca", "tls_ca": "ca.pem", "users": false, "hold_nontransactional": true},
+                "repositories": ["main"]},
         },
         "copies": {"c": {"from": "main", "to": "offsite"}},
         "retention": {"r": all_rules},
@@ -167,6 +171,42 @@ fn the_schema_and_the_decoder_take_the_same_values_of_a_repository() {
     ] {
         let mut policy = full();
         policy["repositories"]["main"][key] = value.clone();
+        let read = parse(&policy.to_string()).is_ok();
+        let schema = valid(&crate::schema(), &policy).is_ok();
+        assert_eq!((read, schema), (good, good), "{key}: {value}");
+    }
+}
+
+#[test]
+fn the_schema_and_the_decoder_take_the_same_values_of_a_database() {
+    for (key, value, good) in [
+        ("url", json!("mysql://backup@db.example:3306/app"), true),
+        ("url", json!("mariadb://h/"), false),
+        ("password", json!("file:secrets/db"), true),
+        ("password", json!("hunter2"), false),
+        ("password", json!("x${env:P}"), false),
+        ("databases", json!(["*"]), true),
+        ("databases", json!([2024]), true),
+        ("databases", json!([""]), false),
+        ("databases", json!("app"), false),
+        (
+            "tables",
+            json!(["app.users", "*.*", "a.b.c", "a.b\n"]),
+            true,
+        ),
+        ("tables", json!([1.5]), true),
+        ("tables", json!(["users"]), false),
+        ("tables", json!([".users"]), false),
+        ("exclude_tables", json!(["users."]), false),
+        ("threads", json!(1), true),
+        ("threads", json!(0), false),
+        ("threads", json!(33), false),
+        ("tls", json!("off"), true),
+        ("tls", json!("verify_ca"), false),
+        ("users", json!("true"), false),
+    ] {
+        let mut policy = full();
+        policy["sources"]["m"]["mysql"][key] = value.clone();
         let read = parse(&policy.to_string()).is_ok();
         let schema = valid(&crate::schema(), &policy).is_ok();
         assert_eq!((read, schema), (good, good), "{key}: {value}");

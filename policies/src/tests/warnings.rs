@@ -185,3 +185,24 @@ fn copies_that_would_be_lost_together_are_warned_about() {
         assert_eq!(found, Vec::from_iter(expected), "{repositories}{copies}");
     }
 }
+
+#[test]
+fn certificates_that_nothing_is_compared_with_are_warned_about() {
+    for (tls, expected) in [
+        (
+            "tls: required, ",
+            Some("7:42 `tls_ca` has no effect with `tls: required`"),
+        ),
+        ("tls: verify-identity, ", None),
+        ("", None),
+    ] {
+        let text = format!(
+            "version: 1\nrepositories:\n  main: {{url: x}}\nsources:\n  a:\n    mysql:\n      {{url: 'mysql://h/', {tls}tls_ca: ca.pem}}\n"
+        );
+        assert_eq!(
+            warnings(&text),
+            Vec::from_iter(expected.map(str::to_owned)),
+            "{tls}"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! A MySQL or MariaDB server in a policy: how to reach it, and what of it to read.
+
+use std::path::PathBuf;
+
+use crate::decoder::{Decoder, Field, Fields};
+use crate::mysql_url::url;
+use crate::names::{did_you_mean, listed, quoted};
+use crate::paths;
+use crate::repository::path;
+use crate::secret::{SecretRef, Written, written};
+use crate::table_mysql::{MYSQL, THREADS_MAX, TLS_MODES};
+
+/// Enough to keep a server busy that has a few cores, and few enough to leave it others.
+const THREADS_DEFAULT: u32 = 4;
+
+/// Databases of a MySQL or MariaDB server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MysqlSource {
+    /// `mysql://[USER@]HOST[:PORT]/[DATABASE][?socket=PATH][&container=NAME]`, never with a password.
+    pub url: String,
+    /// The password; never [`SecretRef::Literal`].
+    pub password: Option<SecretRef>,
+    /// An option file, absolute.
+    pub defaults_file: Option<PathBuf>,
+    /// Patterns for names of databases, in which `*` and `?` are all that is special; empty means: all but the
+    /// server's own.
+    pub databases: Vec<String>,
+    /// Patterns for databases to leave out.
+    pub exclude_databases: Vec<String>,
+    /// Patterns `DATABASE.TABLE`, split at the first dot; empty means: all.
+    pub tables: Vec<String>,
+    /// Patterns for tables to leave out.
+    pub exclude_tables: Vec<String>,
+    /// How many connections read at once, 1 to 32.
+    pub threads: u32,
+    /// How the connection is encrypted; `None` when the policy does not say.
+    pub tls: Option<TlsMode>,
+    /// The certificates that are trusted, absolute.
+    pub tls_ca: Option<PathBuf>,
+    /// Accounts and their rights are part of the snapshot.
+    pub users: bool,
+    /// Tables of engines without transactions are locked until they are read.
+    pub hold_nontransactional: bool,
+}
+
+/// How a connection to a server is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Not at all.
+    Off,
+    /// If the server can.
+    Preferred,
+    /// Always, with any certificate.
+    Required,
+    /// Always, with a certificate of an authority that is trusted.
+    VerifyCa,
+    /// The same, and the certificate is for this host.
+    VerifyIdentity,
+}
+
+impl TlsMode {
+    const ALL: [Self; 5] = [
+        Self::Off,
+        Self::Preferred,
+        Self::Required,
+        Self::VerifyCa,
+        Self::VerifyIdentity,
+    ];
+
+    /// The mode's word in the policy, for example `verify-ca`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Preferred => "preferred",
+            Self::Required => "required",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyIdentity => "verify-identity",
+        }
+    }
+}
+
+/// Decodes `sources.NAME.mysql`.
+pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<MysqlSource> {
+    let fields = decoder.object(field, &MYSQL)?;
+    let url = fields.get("url").and_then(|field| url(decoder, &field));
+    let password = fields
+        .get("password")
+        .and_then(|field| password(decoder, &field));
+    let defaults_file = fields
+        .get("defaults_file")
+        .and_then(|field| path(decoder, &field));
+    let databases = decoder.list(fields.get("databases"), database_pattern);
+    let exclude_databases = decoder.list(fields.get("exclude_databases"), database_pattern);
+    let tables = decoder.list(fields.get("tables"), table_pattern);
+    let exclude_tables = decoder.list(fields.get("exclude_tables"), table_pattern);
+    let threads = fields
+        .get("threads")
+        .and_then(|field| decoder.count_to(&field, THREADS_MAX));
+    let tls = fields
+        .get("tls")
+        .and_then(|field| tls_mode(decoder, &field));
+    let tls_ca = fields.get("tls_ca").and_then(|field| path(decoder, &field));
+    let users = flag(decoder, &fields, "users", true);
+    let hold_nontransactional = flag(decoder, &fields, "hold_nontransactional", false);
+    Some(MysqlSource {
+        url: url?,
+        password,
+        defaults_file,
+        databases,
+        exclude_databases,
+        tables,
+        exclude_tables,
+        threads: threads.map_or(THREADS_DEFAULT, std::num::NonZeroU32::get),
+        tls,
+        tls_ca,
+        users,
+        hold_nontransactional,
+    })
+}
+
+fn flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool) -> bool {
+    fields
+        .get(key)
+        .and_then(|field| decoder.flag(&field))
+        .unwrap_or(default)
+}
+
+fn password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
+    let is_named = |text: &str| matches!(written(text), Written::Env(_) | Written::File(_));
+    if !field.node.text().is_some_and(is_named) {
+        // Whatever else it is, neither the message nor the excerpt may show it.
+        decoder.report.hide(field.node.mark);
+    }
+    let text = decoder.text(field)?;
+    let help = "write `${env:NAME}` to take it from the environment, or `file:PATH`".to_owned();
+    match written(text) {
+        Written::Env(name) => Some(SecretRef::Env(name.to_owned())),
+        Written::File(file) => Some(SecretRef::File(paths::resolve(decoder.base, file))),
+        Written::Malformed(reason) => {
+            decoder.error_with(field, reason, Some(help));
+            None
+        }
+        Written::Plain => {
+            let message = "a password is a secret, which a policy must not contain";
+            decoder.error_with(field, message, Some(help));
+            None
+        }
+    }
+}
+
+fn database_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+    decoder.text(field).map(str::to_owned)
+}
+
+fn table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+    let text = decoder.text(field)?;
+    match text.split_once('.') {
+        Some((database, table)) if !database.is_empty() && !table.is_empty() => {
+            Some(text.to_owned())
+        }
+        _ => {
+            let message = format!(
+                "{} does not name a database and a table, with a dot between them",
+                quoted(text)
+            );
+            let table = text.trim_matches('.');
+            let help = format!("write for example `app.{table}`, or `*.{table}` for any database");
+            decoder.error_with(field, message, Some(help));
+            None
+        }
+    }
+}
+
+fn tls_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TlsMode> {
+    let text = decoder.text(field)?;
+    let mode = TlsMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+    if mode.is_none() {
+        let modes = || TLS_MODES.iter().copied();
+        let message = format!(
+            "{} is not a TLS mode; the modes are {}",
+            quoted(text),
+            listed(modes())
+        );
+        decoder.error_with(field, message, did_you_mean(text, modes()));
+    }
+    mode
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_words_of_all_modes() {
+        assert_eq!(TlsMode::ALL.map(TlsMode::as_str), TLS_MODES);
+    }
+}

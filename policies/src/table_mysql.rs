@@ -1,0 +1,41 @@
+//! The part of the table of keys that describes MySQL and MariaDB servers.
+
+use crate::table::{Object, Shape, key, object};
+
+/// More connections than this would hurt the server more than they help.
+pub(crate) const THREADS_MAX: u32 = 32;
+
+/// The words for how a connection is encrypted.
+pub(crate) const TLS_MODES: &[&str] = &[
+    "off",
+    "preferred",
+    "required",
+    "verify-ca",
+    "verify-identity",
+];
+
+/// `sources.NAME.mysql`
+pub(crate) static MYSQL: Object = object(
+    "`mysql`",
+    &[
+        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/[DATABASE]`, without a password. `?socket=PATH` leads to a local server, `?container=NAME` to one in Docker.")
+            .required()
+            .example("\"mysql://backup@db.example/\""),
+        key("password", Shape::Reference, "`${env:NAME}`, or `file:PATH` for a file that holds the password alone.")
+            .example("\"${env:DB_PASSWORD}\""),
+        key("defaults_file", Shape::Path, "An option file of MySQL, relative to this file; its groups `client`, `mysql` and `reprise` are read.")
+            .example("\"/root/.my.cnf\""),
+        key("databases", Shape::List(&Shape::Text), "The databases, by name; `*` and `?` match any letters and any one. Default: all but the server's own.")
+            .example("[\"app\", \"shop_*\"]"),
+        key("exclude_databases", Shape::List(&Shape::Text), "Databases to leave out, in the same way.").example("[\"tmp_*\"]"),
+        key("tables", Shape::List(&Shape::TablePattern), "The tables, as `DATABASE.TABLE`, each part in the same way. Default: all.")
+            .example("[\"app.*\"]"),
+        key("exclude_tables", Shape::List(&Shape::TablePattern), "Tables to leave out, in the same way.").example("[\"app.cache_*\"]"),
+        key("threads", Shape::CountTo(THREADS_MAX), "How many connections read at once, 1 to 32. Default: 4.").example("4"),
+        key("tls", Shape::Word(TLS_MODES), "How the connection is encrypted. Default: what the option file says, or preferred.")
+            .example("\"verify-identity\""),
+        key("tls_ca", Shape::Path, "The certificates that are trusted, relative to this file.").example("\"ca.pem\""),
+        key("users", Shape::Flag, "Accounts and their rights are part of the snapshot. Default: true."),
+        key("hold_nontransactional", Shape::Flag, "Lock tables of engines without transactions until they are read, so that they are consistent too. Default: false."),
+    ],
+);
