@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::probe::Probed;
-use super::{BackendError, BackendResult, ObjectInfo};
+use super::probe::{Found, Probed};
+use super::{BackendError, BackendResult, ObjectInfo, ObjectKey};
 
 pub use azure::AzureBackend;
 pub use http::Traffic;
@@ -130,6 +130,28 @@ fn garbled(source: impl Into<super::Cause>) -> weather::Trouble {
         retry_after: None,
         throttled: false,
         answered: true,
+    }
+}
+
+/// An object as a listing shows it. Foreign objects are left out: they have names that no key can have.
+fn listed(
+    prefix: &str,
+    name: Option<&str>,
+    size_bytes: Option<u64>,
+) -> Result<Option<ObjectInfo>, weather::Trouble> {
+    let (Some(name), Some(size_bytes)) = (name, size_bytes) else {
+        return Err(garbled("an object in the listing has no name or no size"));
+    };
+    let key = below(prefix, name).and_then(ObjectKey::new);
+    Ok(key.map(|key| ObjectInfo { key, size_bytes }))
+}
+
+/// Whether an object whose lock is shown is really locked: then the lock is the reason not to delete it.
+fn lock_holds(deleted: BackendResult<()>) -> BackendResult<Found> {
+    match deleted {
+        Ok(()) => Ok(Found::No),
+        Err(BackendError::Locked { .. } | BackendError::PermissionDenied { .. }) => Ok(Found::Yes),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,6 +4,8 @@ mod account;
 mod errors;
 mod probe;
 mod sas;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod upload;
 
@@ -13,8 +15,8 @@ use std::sync::Arc;
 
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders,
-    BlobClientSetImmutabilityPolicyOptions, BlobContainerClientListBlobsOptions, HttpRange,
-    ImmutabilityPolicyMode, ListBlobsIncludeItem,
+    BlobClientSetImmutabilityPolicyOptions, BlobContainerClientListBlobsOptions, BlobItem,
+    HttpRange, ImmutabilityPolicyMode, ListBlobsIncludeItem, ListBlobsResponse,
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use super::{LISTINGS_MAX, LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
+use account::Account;
 
 /// A container, or a prefix in it.
 #[derive(Debug)]
@@ -67,6 +70,15 @@ impl AzureBackend {
         let http = super::http_of(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::find(account, container, &http, &variable)?;
+        Self::with(found, http, [account, container, prefix], options)
+    }
+
+    fn with(
+        found: Account,
+        http: Http,
+        [account, container, prefix]: [&str; 3],
+        options: RemoteOptions,
+    ) -> BackendResult<Self> {
         let plain = found.container_url.scheme() == "http";
         let destination = format!("azure {}", found.container_url);
         let client_options = BlobContainerClientOptions {
@@ -122,25 +134,54 @@ impl AzureBackend {
 
     async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{}/", super::joined(&self.prefix, folder));
+        self.all_pages("list", folder, &prefix, None, |item| {
+            let size = item.properties.and_then(|found| found.content_length);
+            super::listed(&self.prefix, item.name.as_deref(), size)
+        })
+        .await
+    }
+
+    /// Versions of an object, where the container keeps them.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        let full = super::joined(&self.prefix, key);
+        let include = Some(ListBlobsIncludeItem::Versions);
+        self.all_pages("list the versions of", key, &full, include, |item| {
+            let Some(name) = item.name else {
+                return Err(super::garbled("a version has no name"));
+            };
+            // Names that only begin with this one are listed too.
+            Ok(item.version_id.filter(|_| name == full))
+        })
+        .await
+    }
+
+    /// All that is listed below a prefix, each as `read` sees it.
+    async fn all_pages<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        prefix: &str,
+        include: Option<ListBlobsIncludeItem>,
+        read: impl Fn(BlobItem) -> Result<Option<T>, Trouble>,
+    ) -> BackendResult<Vec<T>> {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {
-            let page = self
-                .weather
-                .call("list", folder, || {
-                    self.page(folder, &prefix, marker.clone(), None)
-                })
-                .await?;
-            for item in page.blob_items {
-                let name = item.name.as_deref();
-                let key = name.and_then(|name| super::below(&self.prefix, name));
-                // Foreign objects have names that no key can have.
-                if let Some(key) = key.and_then(ObjectKey::new) {
-                    let size = item.properties.and_then(|found| found.content_length);
-                    let size_bytes = size.unwrap_or(0);
-                    found.push(ObjectInfo { key, size_bytes });
-                }
-            }
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
+            let attempt = async || {
+                let sort = |error| errors::sort(error, operation, key);
+                let options = BlobContainerClientListBlobsOptions {
+                    prefix: Some(prefix.to_owned()),
+                    marker: marker.clone(),
+                    include: include.clone().map(|include| vec![include]),
+                    ..BlobContainerClientListBlobsOptions::default()
+                };
+                let page = self.page(options).await.map_err(sort)?;
+                let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
+                let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
+                Ok((items?, page.next_marker))
+            };
+            let (items, next) = self.weather.call(operation, key, attempt).await?;
+            found.extend(items.into_iter().flatten());
+            marker = next.filter(|marker| !marker.is_empty());
             if marker.is_none() {
                 return Ok(found);
             }
@@ -149,39 +190,11 @@ impl AzureBackend {
 
     async fn page(
         &self,
-        folder: &str,
-        prefix: &str,
-        marker: Option<String>,
-        include: Option<Vec<ListBlobsIncludeItem>>,
-    ) -> Result<azure_storage_blob::models::ListBlobsResponse, Trouble> {
-        let sort = |error| errors::sort(error, "list", folder);
-        let options = BlobContainerClientListBlobsOptions {
-            prefix: Some(prefix.to_owned()),
-            marker,
-            include,
-            ..BlobContainerClientListBlobsOptions::default()
-        };
-        let pager = self.client.0.list_blobs(Some(options)).map_err(sort)?;
-        let page = pager.into_pages().try_next().await.map_err(sort)?;
-        let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
-        page.into_model().map_err(sort)
-    }
-
-    /// Versions of an object, where the container keeps them.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
-        let full = super::joined(&self.prefix, key);
-        let page = self
-            .weather
-            .call("list the versions of", key, || {
-                let include = vec![ListBlobsIncludeItem::Versions];
-                self.page(key, &full, None, Some(include))
-            })
-            .await?;
-        let same = page
-            .blob_items
-            .into_iter()
-            .filter(|item| item.name.as_deref() == Some(full.as_str()));
-        Ok(same.filter_map(|item| item.version_id).collect())
+        options: BlobContainerClientListBlobsOptions<'_>,
+    ) -> azure_core::Result<Option<ListBlobsResponse>> {
+        let mut pages = self.client.0.list_blobs(Some(options))?.into_pages();
+        let page = pages.try_next().await?;
+        page.map(|page| page.into_model()).transpose()
     }
 
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {

@@ -6,8 +6,8 @@ use chrono::{TimeDelta, Utc};
 
 use super::upload::md5;
 use super::{AzureBackend, to_vendor_time};
-use crate::backend::remote::probe_name;
 use crate::backend::remote::weather::Trouble;
+use crate::backend::remote::{lock_holds, probe_name};
 use crate::backend::{BackendError, BackendResult, Found, Probed};
 
 /// A policy that is not locked can be lifted again, so a day costs nothing.
@@ -115,12 +115,12 @@ impl AzureBackend {
             self.forget_probe(&key).await;
             return Ok(Found::No);
         }
-        let locked = self.delete_once(&key, None).await.is_err();
+        let deleted = self.delete_once(&key, None).await;
         if let Err(error) = self.blob(&key).delete_immutability_policy(None).await {
             tracing::debug!(key, %error, "the lock of a probe stays for a day");
         }
         self.forget_probe(&key).await;
-        Ok(Found::when(locked))
+        lock_holds(deleted)
     }
 
     /// A host that may only add leaves its probes: they are a few bytes, and the sweep removes them.

@@ -3,6 +3,10 @@
 mod connector;
 mod errors;
 mod probe;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;
@@ -74,11 +78,24 @@ impl S3Backend {
         if let Some(endpoint) = &endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        let destination = format!("s3 {} {bucket}", endpoint.as_deref().unwrap_or_default());
-        Ok(Self {
+        let client = Client::from_conf(builder.build());
+        let endpoint = endpoint.as_deref().unwrap_or_default();
+        Ok(Self::with(client, http, endpoint, bucket, prefix, options))
+    }
+
+    fn with(
+        client: Client,
+        http: Http,
+        endpoint: &str,
+        bucket: &str,
+        prefix: &str,
+        options: RemoteOptions,
+    ) -> Self {
+        let destination = format!("s3 {endpoint} {bucket}");
+        Self {
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
-            client: Client::from_conf(builder.build()),
+            client,
             weather: Weather::new(
                 &destination,
                 Arc::clone(&http.counters),
@@ -87,8 +104,8 @@ impl S3Backend {
             ),
             http,
             options,
-            plain: endpoint.is_some_and(|endpoint| endpoint.starts_with("http:")),
-        })
+            plain: endpoint.starts_with("http:"),
+        }
     }
 
     fn full(&self, key: &str) -> String {
@@ -118,71 +135,95 @@ impl S3Backend {
             .await
     }
 
+    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{}/", self.full(folder));
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            let attempt = || self.list_page(folder, &prefix, token.clone());
+            let (objects, next) = self.weather.call("list", folder, attempt).await?;
+            found.extend(objects);
+            if next.is_none() {
+                return Ok(found);
+            }
+            token = next;
+        }
+    }
+
+    /// A page of a listing, and where the next one begins.
     async fn list_page(
         &self,
         folder: &str,
         prefix: &str,
         token: Option<String>,
-    ) -> BackendResult<aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output> {
-        self.weather
-            .call("list", folder, || async {
-                self.client
-                    .list_objects_v2()
-                    .bucket(&self.bucket)
-                    .prefix(prefix)
-                    .set_continuation_token(token.clone())
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "list", folder))
-            })
+    ) -> Result<(Vec<ObjectInfo>, Option<String>), Trouble> {
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .set_continuation_token(token)
+            .send()
             .await
+            .map_err(|error| errors::sort(error, "list", folder))?;
+        let mut found = Vec::new();
+        for object in page.contents() {
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            found.extend(super::listed(&self.prefix, object.key(), size)?);
+        }
+        let next = page.next_continuation_token.clone();
+        Ok((found, next_page(page.is_truncated(), next)?))
     }
 
-    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", self.full(folder));
-        let (mut found, mut token) = (Vec::new(), None);
+    /// All versions of one object, and the marks that hide them.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        const OPERATION: &str = "list the versions of";
+        let (mut found, mut from) = (Vec::new(), None);
         loop {
-            let page = self.list_page(folder, &prefix, token).await?;
-            for object in page.contents() {
-                let name = object.key().and_then(|key| super::below(&self.prefix, key));
-                // Foreign objects have names that no key can have.
-                if let Some(key) = name.and_then(ObjectKey::new) {
-                    let size_bytes = object.size().unwrap_or(0).try_into().unwrap_or(0);
-                    found.push(ObjectInfo { key, size_bytes });
-                }
-            }
-            token = page.next_continuation_token().map(str::to_owned);
-            if token.is_none() || !page.is_truncated().unwrap_or(false) {
+            let attempt = || self.versions_page(OPERATION, key, from.clone());
+            let (versions, next) = self.weather.call(OPERATION, key, attempt).await?;
+            found.extend(versions);
+            if next.is_none() {
                 return Ok(found);
             }
+            from = next;
         }
     }
 
-    /// All versions of one object, newest first, each with whether it is a mark that hides the others.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+    /// A page of versions, and where the next one begins.
+    async fn versions_page(
+        &self,
+        operation: &'static str,
+        key: &str,
+        from: Option<VersionMarker>,
+    ) -> Result<(Vec<String>, Option<VersionMarker>), Trouble> {
         let full = self.full(key);
+        let (from_key, from_version) = from.unwrap_or_default();
         let page = self
-            .weather
-            .call("list the versions of", key, || async {
-                self.client
-                    .list_object_versions()
-                    .bucket(&self.bucket)
-                    .prefix(&full)
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "list the versions of", key))
-            })
-            .await?;
+            .client
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .prefix(&full)
+            .set_key_marker(from_key)
+            .set_version_id_marker(from_version)
+            .send()
+            .await
+            .map_err(|error| errors::sort(error, operation, key))?;
         let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-        let marks = page
-            .delete_markers()
-            .iter()
-            .map(|m| (m.key(), m.version_id()));
-        Ok(marks
-            .chain(versions)
-            .filter(|(name, _)| *name == Some(full.as_str()))
-            .filter_map(|(_, id)| id.map(str::to_owned))
-            .collect())
+        let marks = page.delete_markers().iter();
+        let marks = marks.map(|mark| (mark.key(), mark.version_id()));
+        let mut found = Vec::new();
+        for version in marks.chain(versions) {
+            let (Some(name), Some(id)) = version else {
+                return Err(super::garbled("a version has no name or no id"));
+            };
+            // Names that only begin with this one are listed too.
+            if name == full {
+                found.push(id.to_owned());
+            }
+        }
+        let next = page.next_key_marker.clone();
+        let next = next.map(|key| (Some(key), page.next_version_id_marker.clone()));
+        Ok((found, next_page(page.is_truncated(), next)?))
     }
 
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
@@ -272,6 +313,18 @@ impl Requests for S3Backend {
                 key: key.to_owned(),
                 source: "the answer has no length".into(),
             })
+    }
+}
+
+/// The name and the version after which the next page of versions begins.
+type VersionMarker = (Option<String>, Option<String>);
+
+/// Where the next page of a listing begins. A listing that is cut off is never taken for a whole one.
+fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>, Trouble> {
+    match (truncated, marker) {
+        (Some(false), _) | (None, None) => Ok(None),
+        (_, Some(marker)) => Ok(Some(marker)),
+        (Some(true), None) => Err(super::garbled("the listing is cut off")),
     }
 }
 

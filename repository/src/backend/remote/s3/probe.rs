@@ -10,7 +10,8 @@ use chrono::Utc;
 use sha2::{Digest, Sha256};
 
 use super::{S3Backend, body_of, errors, from_chrono, to_chrono};
-use crate::backend::remote::{probe_name, weather::Trouble};
+use crate::backend::remote::weather::Trouble;
+use crate::backend::remote::{lock_holds, probe_name};
 use crate::backend::{BackendError, BackendResult, Found, Probed};
 
 /// How long a probe's object is locked: long enough to be refused, short enough not to stay.
@@ -98,9 +99,14 @@ impl S3Backend {
                     .map_err(|error| errors::sort(error, "read", &key))
             })
             .await;
-        let length = old.ok().and_then(|old| old.content_length());
         self.forget_probe(&key).await;
-        Ok(Found::when(length == i64::try_from(PROBE_BYTES.len()).ok()))
+        let length = i64::try_from(PROBE_BYTES.len()).ok();
+        match old {
+            Ok(old) => Ok(Found::when(old.content_length() == length)),
+            Err(BackendError::NotFound { .. } | BackendError::Rejected { .. }) => Ok(Found::No),
+            Err(BackendError::PermissionDenied { .. }) => Ok(Found::Unknown),
+            Err(error) => Err(error),
+        }
     }
 
     async fn creates_conditionally(&self, key: &str) -> BackendResult<Found> {
@@ -181,20 +187,8 @@ impl S3Backend {
             self.forget_probe(&key).await;
             return Ok(Found::No);
         }
-        let deleted = self
-            .weather
-            .call("delete", &key, || async {
-                self.client
-                    .delete_object()
-                    .bucket(&self.bucket)
-                    .key(self.full(&key))
-                    .set_version_id(output.version_id().map(str::to_owned))
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "delete", &key))
-            })
-            .await;
-        Ok(Found::when(deleted.is_err()))
+        let version = output.version_id().map(str::to_owned);
+        lock_holds(self.delete_once(&key, version).await)
     }
 
     /// A host that may only add leaves its probes: they are a few bytes, and the sweep removes them.
@@ -210,5 +204,58 @@ impl S3Backend {
         if let Err(error) = result {
             tracing::debug!(key, %error, "a probe stays");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Answer, body, bucket, status};
+    use super::*;
+    use crate::backend::remote::runtime::block_on;
+
+    /// What a bucket that shows a lock is found to do, by its answer to a deletion.
+    fn locks(deletion: u16) -> BackendResult<Found> {
+        let until = (Utc::now() + LOCK).to_rfc3339();
+        let bucket = bucket(move |method, _| match method {
+            "DELETE" => status(deletion),
+            "HEAD" => {
+                let lock = ("x-amz-object-lock-retain-until-date", until.clone());
+                (200, lock, String::new())
+            }
+            _ => status(200),
+        });
+        block_on(bucket.locks())
+    }
+
+    #[test]
+    fn a_lock_holds_only_when_it_is_the_reason_not_to_delete() {
+        assert_eq!(locks(403).unwrap(), Found::Yes);
+        assert_eq!(locks(204).unwrap(), Found::No);
+        for unrelated in [500, 400] {
+            let found = locks(unrelated);
+            assert!(found.is_err(), "{unrelated}: {found:?}");
+        }
+    }
+
+    /// What a bucket that names versions is found to do, by its answer when asked for an old one.
+    fn keeps_versions(old: Answer) -> BackendResult<Found> {
+        let bucket = bucket(move |method, _| match method {
+            "GET" => old.clone(),
+            "PUT" => (200, ("x-amz-version-id", "one".to_owned()), String::new()),
+            _ => status(204),
+        });
+        block_on(bucket.keeps_versions(Some("one".to_owned())))
+    }
+
+    #[test]
+    fn versions_are_kept_only_when_the_old_bytes_come_back() {
+        let probe = body(std::str::from_utf8(PROBE_BYTES).unwrap());
+        assert_eq!(keeps_versions(probe).unwrap(), Found::Yes);
+        assert_eq!(keeps_versions(body("a later version")).unwrap(), Found::No);
+        assert_eq!(keeps_versions(status(404)).unwrap(), Found::No);
+        assert_eq!(keeps_versions(status(400)).unwrap(), Found::No);
+        assert_eq!(keeps_versions(status(403)).unwrap(), Found::Unknown);
+        let unanswered = keeps_versions(status(500));
+        assert!(unanswered.is_err(), "{unanswered:?}");
     }
 }

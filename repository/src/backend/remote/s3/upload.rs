@@ -11,6 +11,7 @@ use chrono::Utc;
 use sha2::{Digest, Sha256};
 
 use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
+use crate::backend::remote;
 use crate::backend::remote::http::Parts;
 use crate::backend::remote::reading::{self, Requests as _};
 use crate::backend::remote::weather::Trouble;
@@ -116,23 +117,10 @@ impl S3Backend {
 
     async fn upload_in_parts(&self, key: &str, parts: &[Bytes]) -> BackendResult<String> {
         let attributes = self.attributes(key);
-        let begun = self
+        let id = self
             .weather
-            .call("write", key, || async {
-                self.client
-                    .create_multipart_upload()
-                    .bucket(&self.bucket)
-                    .key(self.full(key))
-                    .checksum_algorithm(ChecksumAlgorithm::Sha256)
-                    .set_object_lock_mode(attributes.lock_mode.clone())
-                    .set_object_lock_retain_until_date(attributes.lock_until)
-                    .set_storage_class(attributes.class.clone())
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "write", key))
-            })
+            .call("write", key, || self.begin_parts(key, &attributes))
             .await?;
-        let id = begun.upload_id().unwrap_or_default().to_owned();
         let result = self.send_parts(key, id.clone(), parts).await;
         let done = match result {
             Ok(upload) => self.complete(key, &upload).await.map(|()| upload.checksum),
@@ -142,6 +130,24 @@ impl S3Backend {
             self.abort(key, &id).await;
         }
         done
+    }
+
+    /// Begins an upload in parts, and returns its name.
+    async fn begin_parts(&self, key: &str, attributes: &Attributes) -> Result<String, Trouble> {
+        self.client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .set_object_lock_mode(attributes.lock_mode.clone())
+            .set_object_lock_retain_until_date(attributes.lock_until)
+            .set_storage_class(attributes.class.clone())
+            .send()
+            .await
+            .map_err(|error| errors::sort(error, "write", key))?
+            .upload_id
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| remote::garbled("the upload has no name"))
     }
 
     async fn send_parts(&self, key: &str, id: String, parts: &[Bytes]) -> BackendResult<Upload> {
