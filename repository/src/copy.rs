@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use crate::backend::{Backend, BackendError, ObjectKey};
 use crate::error::{Error, ErrorClass, Result};
-use crate::id::ObjectId;
+use crate::id::{ChunkId, ObjectId};
 use crate::index::fragment_key;
 use crate::pack::pack_key;
 use crate::parallel::in_parallel;
 use crate::progress::Progress;
+use crate::reader::ContentReader;
 use crate::repository::{Repository, config_key, keys_key};
 use crate::snapshot::{Snapshot, snapshot_key};
 use crate::stored::{put_verified, read_again};
@@ -66,7 +67,7 @@ impl Repository {
             report: CopyReport::default(),
             bad_packs: HashSet::new(),
         };
-        for (key, error) in &unreadable {
+        for (key, error) in unreadable {
             copy.not_copied(key.as_str(), error)?;
         }
         copy.begin()?;
@@ -99,7 +100,7 @@ impl Copy<'_> {
     }
 
     /// Damage of one object must not keep the others from being copied; anything else ends the copy.
-    fn not_copied(&mut self, object: &str, error: &Error) -> Result<()> {
+    fn not_copied(&mut self, object: &str, error: Error) -> Result<()> {
         match error.class() {
             ErrorClass::Damaged | ErrorClass::NotFound => {
                 self.report.not_copied.push(NotCopied {
@@ -108,9 +109,7 @@ impl Copy<'_> {
                 });
                 Ok(())
             }
-            _ => Err(Error::Internal(format!(
-                "{object} cannot be copied: {error}"
-            ))),
+            _ => Err(error),
         }
     }
 
@@ -159,7 +158,7 @@ impl Copy<'_> {
         for id in inner.fragment_ids()?.difference(&there) {
             match inner.read_fragment(id) {
                 Ok(packs) => fragments.push((*id, packs)),
-                Err(error) => self.not_copied(&format!("index/{id}"), &error)?,
+                Err(error) => self.not_copied(&format!("index/{id}"), error)?,
             }
         }
         let packs: BTreeMap<ObjectId, u64> = fragments
@@ -222,7 +221,7 @@ impl Copy<'_> {
                 }
                 Some(Ok(Sent::Present)) => self.report.packs_present += 1,
                 Some(Err(error)) => {
-                    self.not_copied(pack_key(&id).as_str(), &error)?;
+                    self.not_copied(pack_key(&id).as_str(), error)?;
                     self.bad_packs.insert(id);
                 }
                 None => {}
@@ -286,12 +285,18 @@ impl Copy<'_> {
 
     fn roots(&mut self, roots: &[Snapshot]) -> Result<()> {
         let there = self.listed("snapshots")?;
-        let all_indexed = self.report.not_copied.is_empty();
+        // Only where something is missing must each snapshot be looked at.
+        let arrived = if self.report.not_copied.is_empty() {
+            None
+        } else {
+            Some(self.arrived()?)
+        };
         for root in roots {
             self.progress.check()?;
+            let is_whole = || arrived.as_ref().map_or(Ok(true), |known| known.holds(root));
             if there.contains(&root.id) {
                 self.report.snapshots_present += 1;
-            } else if all_indexed || self.is_whole(root)? {
+            } else if is_whole()? {
                 self.object(&snapshot_key(&root.id), &root.id)?;
                 self.report.snapshots += 1;
             } else {
@@ -304,40 +309,71 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Whether everything that a snapshot needs is in the copy's own index.
-    fn is_whole(&self, snapshot: &Snapshot) -> Result<bool> {
+    /// What the copy's own index promises.
+    fn arrived(&self) -> Result<Arrived> {
         let inner = &self.repository.inner;
         let mut packs = HashSet::new();
         for id in self.listed("index")? {
-            let known = inner.read_fragment(&id).unwrap_or_default();
-            packs.extend(known.into_iter().map(|pack| pack.pack));
-        }
-        let reader = self.repository.content_reader()?;
-        let root = &snapshot.root;
-        let streams = [&root.entries, &root.references, &root.details];
-        let mut chunks: Vec<_> = streams
-            .into_iter()
-            .flat_map(|record| record.chunks.iter().copied())
-            .collect();
-        let mut references = reader.snapshot(snapshot).references();
-        loop {
-            match references.next_id() {
-                Ok(Some(id)) => chunks.push(id),
-                Ok(None) => break,
-                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+            match inner.read_fragment(&id) {
+                Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
+                Err(error) if is_damage(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        for id in chunks {
-            let places = match reader.locations(&id, &"the snapshot") {
-                Ok(places) => places,
-                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            if !places.iter().any(|place| packs.contains(&place.pack)) {
+        Ok(Arrived {
+            packs,
+            reader: self.repository.content_reader()?,
+        })
+    }
+}
+
+/// What has arrived at the destination, and a reader of the source to compare it with.
+struct Arrived {
+    packs: HashSet<ObjectId>,
+    reader: ContentReader,
+}
+
+impl Arrived {
+    /// Whether everything that a snapshot needs has arrived. What cannot be found out for damage has not.
+    fn holds(&self, snapshot: &Snapshot) -> Result<bool> {
+        match self.all_chunks_of(snapshot) {
+            Err(error) if is_damage(&error) => Ok(false),
+            result => result,
+        }
+    }
+
+    fn all_chunks_of(&self, snapshot: &Snapshot) -> Result<bool> {
+        let root = &snapshot.root;
+        for record in [&root.entries, &root.references, &root.details] {
+            for id in &record.chunks {
+                if !self.has_chunk(id)? {
+                    return Ok(false);
+                }
+            }
+        }
+        let mut references = self.reader.snapshot(snapshot).references();
+        while let Some(id) = references.next_id()? {
+            if !self.has_chunk(&id)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+
+    fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
+        let places = self.reader.locations(id, &"the snapshot")?;
+        Ok(places.iter().any(|place| self.packs.contains(&place.pack)))
+    }
+}
+
+/// Whether an error is about what is stored; an object that is gone is as good as damaged.
+fn is_damage(error: &Error) -> bool {
+    let gone = matches!(
+        error,
+        Error::Backend {
+            source: BackendError::NotFound { .. },
+            ..
+        }
+    );
+    gone || error.class() == ErrorClass::Damaged
 }
