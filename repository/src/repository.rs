@@ -551,10 +551,10 @@ impl Inner {
             .name()
             .parse()
             .map_err(|_| Error::damaged(key, "its name is not an identifier"))?;
-        let bytes = match roots.get(&id) {
-            Some(bytes) => bytes,
-            None => self.get_named(key)?,
-        };
+        if let Some(bytes) = roots.get(&id) {
+            return self.parse_root(key, id, &bytes);
+        }
+        let bytes = self.get_named(key)?;
         let snapshot = self.parse_root(key, id, &bytes)?;
         roots.keep(&id, &bytes);
         Ok(snapshot)
