@@ -85,18 +85,34 @@ fn azurite_conforms_and_gives_snapshots_back() {
         .says("checks uploads: yes");
 }
 
+/// A proxy that only writes down what is asked.
+fn listener(server: &impl Storage) -> FaultProxy {
+    let faults = Faults {
+        percent: 0,
+        kinds: Vec::new(),
+        seed: 1,
+    };
+    FaultProxy::start(([127, 0, 0, 1], server.port()).into(), faults)
+}
+
+#[test]
+fn verifying_where_no_repository_is_leaves_nothing_there() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let proxy = listener(&server);
+    let envs = server.envs_through(proxy.port());
+    let sandbox = Sandbox::at(&server.url("bucket", "nothing"), envs);
+    sandbox.run(["verify"]).exits(5).says("no repository");
+    let log = proxy.log();
+    let writes = log.iter().filter(|line| !line.starts_with("GET "));
+    assert_eq!(writes.collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn neither_a_snapshot_nor_a_restore_lists_the_bucket() {
     let server = Garage::start();
     server.new_bucket("bucket");
-    let proxy = FaultProxy::start(
-        ([127, 0, 0, 1], server.port()).into(),
-        Faults {
-            percent: 0,
-            kinds: Vec::new(),
-            seed: 1,
-        },
-    );
+    let proxy = listener(&server);
     let envs = server.envs_through(proxy.port());
     let sandbox = Sandbox::at(&server.url("bucket", "prefix"), envs);
     sandbox.init().exits(0);
