@@ -27,7 +27,7 @@ use super::http::{Http, Traffic};
 use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::weather::{Trouble, Weather};
-use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
@@ -113,10 +113,6 @@ impl AzureBackend {
         self.client.0.blob_client(&super::joined(&self.prefix, key))
     }
 
-    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
-        self.options.probed.as_ref().map_or(Found::Unknown, choose)
-    }
-
     /// Size and lock of an object.
     async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
         self.weather
@@ -171,7 +167,7 @@ impl AzureBackend {
                 let options = BlobContainerClientListBlobsOptions {
                     prefix: Some(prefix.to_owned()),
                     marker: marker.clone(),
-                    include: include.clone().map(|include| vec![include]),
+                    include: include.map(|include| vec![include]),
                     ..BlobContainerClientListBlobsOptions::default()
                 };
                 let page = self.page(options).await.map_err(sort)?;
@@ -195,6 +191,25 @@ impl AzureBackend {
         let mut pages = self.client.0.list_blobs(Some(options))?.into_pages();
         let page = pages.try_next().await?;
         page.map(|page| page.into_model()).transpose()
+    }
+
+    /// Deletes an object with all its versions.
+    async fn remove(&self, key: &str) -> BackendResult<()> {
+        self.delete_once(key, None).await?;
+        if self.options.found(|probed| probed.versions) == Found::No {
+            return Ok(());
+        }
+        match self.versions_of(key).await {
+            Ok(versions) => {
+                for version in versions {
+                    self.delete_once(key, Some(version)).await?;
+                }
+                Ok(())
+            }
+            // Without versions the question is not known.
+            Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
@@ -239,19 +254,9 @@ impl Requests for AzureBackend {
         };
         let sort = |error| errors::sort(error, "read", key);
         let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
-        let expected = answer.properties.content_length;
+        let announced = answer.properties.content_length;
         let body = answer.body.collect().await.map_err(sort)?;
-        let length = body.len() as u64;
-        if expected.is_some_and(|expected| expected != length) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if length < wanted => Err(super::too_short(key)),
-            Some(wanted) if length > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
+        super::exactly(body, announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
@@ -283,14 +288,7 @@ impl Backend for AzureBackend {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
-            cheap_listing: false,
-            parallel_reads: 8,
-            parallel_puts: 3,
-            reads_may_be_garbled: true,
-            locks: self.options.immutable.is_some(),
-        }
+        self.options.abilities(3)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
@@ -306,33 +304,11 @@ impl Backend for AzureBackend {
     }
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let once = || block_on(self.list_once(folder));
-        if self.plain {
-            super::believed(once, LISTINGS_MAX, folder)
-        } else {
-            once()
-        }
+        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        let key = key.as_str();
-        block_on(async {
-            self.delete_once(key, None).await?;
-            if self.found(|probed| probed.versions) == Found::No {
-                return Ok(());
-            }
-            match self.versions_of(key).await {
-                Ok(versions) => {
-                    for version in versions {
-                        self.delete_once(key, Some(version)).await?;
-                    }
-                    Ok(())
-                }
-                // Without versions the question is not known.
-                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        })
+        block_on(self.remove(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
@@ -340,16 +316,13 @@ impl Backend for AzureBackend {
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
-        let mode = self
-            .options
-            .immutable
-            .map_or(LockMode::Governance, |i| i.mode);
+        let mode = policy_mode(self.options.lock_mode());
         let (until, key) = (to_vendor_time(until)?, key.as_str());
         block_on(async {
             self.weather
                 .call("lock", key, || async {
                     let options = BlobClientSetImmutabilityPolicyOptions {
-                        immutability_policy_mode: Some(policy_mode(mode)),
+                        immutability_policy_mode: Some(mode),
                         ..BlobClientSetImmutabilityPolicyOptions::default()
                     };
                     self.blob(key)

@@ -15,8 +15,11 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, retry, timeout};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime as S3Time;
-use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
+use aws_sdk_s3::types::{
+    ChecksumMode, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
@@ -25,7 +28,7 @@ use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::split;
 use super::weather::{Trouble, Weather};
-use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
@@ -112,25 +115,17 @@ impl S3Backend {
         super::joined(&self.prefix, key)
     }
 
-    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
-        self.options.probed.as_ref().map_or(Found::Unknown, choose)
-    }
-
-    async fn head(
-        &self,
-        key: &str,
-        operation: &'static str,
-    ) -> BackendResult<aws_sdk_s3::operation::head_object::HeadObjectOutput> {
+    async fn head(&self, key: &str) -> BackendResult<HeadObjectOutput> {
         self.weather
-            .call(operation, key, || async {
+            .call("look up", key, || async {
                 self.client
                     .head_object()
                     .bucket(&self.bucket)
                     .key(self.full(key))
-                    .checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled)
+                    .checksum_mode(ChecksumMode::Enabled)
                     .send()
                     .await
-                    .map_err(|error| errors::sort(error, operation, key))
+                    .map_err(|error| errors::sort(error, "look up", key))
             })
             .await
     }
@@ -226,6 +221,26 @@ impl S3Backend {
         Ok((found, next_page(page.is_truncated(), next)?))
     }
 
+    /// Deletes an object with all its versions.
+    async fn remove(&self, key: &str) -> BackendResult<()> {
+        if self.options.found(|probed| probed.versions) == Found::No {
+            return self.delete_once(key, None).await;
+        }
+        match self.versions_of(key).await {
+            Ok(versions) => {
+                for version in versions {
+                    self.delete_once(key, Some(version)).await?;
+                }
+                Ok(())
+            }
+            // Look-alikes without versions do not know the question.
+            Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
+                self.delete_once(key, None).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
         let result = self
             .weather
@@ -255,7 +270,7 @@ impl S3Backend {
         if !denied {
             return error;
         }
-        match self.head(key, "look up").await.ok().and_then(|head| {
+        match self.head(key).await.ok().and_then(|head| {
             head.object_lock_retain_until_date()
                 .and_then(to_chrono)
                 .filter(|until| *until > Utc::now())
@@ -286,26 +301,13 @@ impl Requests for S3Backend {
             .await;
         let output = result.map_err(|error| errors::sort(error, "read", key))?;
         let length = output.content_length();
-        let body = output
-            .body
-            .collect()
-            .await
-            .map_err(super::garbled)?
-            .into_bytes();
-        if length.is_some_and(|length| u64::try_from(length).ok() != Some(body.len() as u64)) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if (body.len() as u64) < wanted => Err(super::too_short(key)),
-            Some(wanted) if body.len() as u64 > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
+        let announced = length.and_then(|length| u64::try_from(length).ok());
+        let body = output.body.collect().await.map_err(super::garbled)?;
+        super::exactly(body.into_bytes(), announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        let length = self.head(key, "look up").await?.content_length();
+        let length = self.head(key).await?.content_length();
         length
             .and_then(|length| u64::try_from(length).ok())
             .ok_or_else(|| BackendError::Io {
@@ -336,10 +338,6 @@ fn endpoint(general: Option<&str>) -> Option<String> {
         .filter(|endpoint| !endpoint.is_empty())
 }
 
-fn body_of(bytes: &Bytes) -> aws_sdk_s3::primitives::ByteStream {
-    upload::body(std::slice::from_ref(bytes))
-}
-
 fn to_chrono(time: &S3Time) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.secs(), time.subsec_nanos())
 }
@@ -361,14 +359,7 @@ impl Backend for S3Backend {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
-            cheap_listing: false,
-            parallel_reads: 8,
-            parallel_puts: 4,
-            reads_may_be_garbled: true,
-            locks: self.options.immutable.is_some(),
-        }
+        self.options.abilities(4)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
@@ -384,47 +375,20 @@ impl Backend for S3Backend {
     }
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let once = || block_on(self.list_once(folder));
-        if self.plain {
-            super::believed(once, LISTINGS_MAX, folder)
-        } else {
-            once()
-        }
+        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        let key = key.as_str();
-        block_on(async {
-            if self.found(|probed| probed.versions) == Found::No {
-                return self.delete_once(key, None).await;
-            }
-            match self.versions_of(key).await {
-                Ok(versions) => {
-                    for version in versions {
-                        self.delete_once(key, Some(version)).await?;
-                    }
-                    Ok(())
-                }
-                // Look-alikes without versions do not know the question.
-                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
-                    self.delete_once(key, None).await
-                }
-                Err(error) => Err(error),
-            }
-        })
+        block_on(self.remove(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        let head = block_on(self.head(key.as_str(), "look up"))?;
+        let head = block_on(self.head(key.as_str()))?;
         Ok(head.object_lock_retain_until_date().and_then(to_chrono))
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
-        let mode = self
-            .options
-            .immutable
-            .map_or(LockMode::Governance, |i| i.mode);
-        let mode = match mode {
+        let mode = match self.options.lock_mode() {
             LockMode::Governance => ObjectLockRetentionMode::Governance,
             LockMode::Compliance => ObjectLockRetentionMode::Compliance,
         };
