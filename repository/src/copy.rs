@@ -5,16 +5,15 @@
 //! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::backend::{Backend, BackendError, ObjectKey};
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, ErrorClass, ObjectFailure, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::fragment_key;
 use crate::pack::pack_key;
-use crate::parallel::in_parallel;
+use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
 use crate::reader::ContentReader;
 use crate::repository::{Repository, config_key, keys_key};
@@ -23,15 +22,6 @@ use crate::stored::{put_verified, read_again};
 
 /// Packs in flight; each is in memory meanwhile.
 const PACKS_MAX: usize = 3;
-
-/// Something that could not be copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotCopied {
-    /// The object.
-    pub object: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// What a copy did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -49,7 +39,7 @@ pub struct CopyReport {
     /// Bytes of the packs that were sent.
     pub bytes: u64,
     /// What could not be copied. Empty means: everything is there.
-    pub not_copied: Vec<NotCopied>,
+    pub not_copied: Vec<ObjectFailure>,
 }
 
 impl Repository {
@@ -103,7 +93,7 @@ impl Copy<'_> {
     fn not_copied(&mut self, object: &str, error: Error) -> Result<()> {
         match error.class() {
             ErrorClass::Damaged | ErrorClass::NotFound => {
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: object.to_owned(),
                     reason: error.to_string(),
                 });
@@ -176,7 +166,7 @@ impl Copy<'_> {
                 self.object(&fragment_key(&id), &id)?;
             } else {
                 let reason = "a pack that it describes could not be copied".to_owned();
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: format!("index/{id}"),
                     reason,
                 });
@@ -191,40 +181,28 @@ impl Copy<'_> {
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         progress.items_total.store(packs.len() as u64, relaxed);
         progress.bytes_total.store(total, relaxed);
-        let failure = Mutex::new(None);
         let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
         let threads = self.target.abilities().parallel_puts.clamp(1, PACKS_MAX);
-        let results = in_parallel(threads, &packs, |(id, size)| {
-            let stopped = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-            if stopped().is_some() {
-                return None;
-            }
-            let result = progress.check().and_then(|()| self.pack(id, *size));
+        let results = try_in_parallel(threads, &packs, |(id, size)| {
+            let sent = progress.check().and_then(|()| self.pack(id, *size));
             Progress::add(&progress.items, 1);
             Progress::add(&progress.bytes, *size);
-            match result {
-                Err(error) if error.class() != ErrorClass::Damaged => {
-                    stopped().get_or_insert(error);
-                    None
-                }
-                result => Some(result),
+            match sent {
+                Err(error) if error.class() != ErrorClass::Damaged => Err(error),
+                sent => Ok(sent),
             }
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        for ((id, size), result) in packs.into_iter().zip(results) {
-            match result {
-                Some(Ok(Sent::New)) => {
+        })?;
+        for ((id, size), sent) in packs.into_iter().zip(results) {
+            match sent {
+                Ok(Sent::New) => {
                     self.report.packs += 1;
                     self.report.bytes += size;
                 }
-                Some(Ok(Sent::Present)) => self.report.packs_present += 1,
-                Some(Err(error)) => {
+                Ok(Sent::Present) => self.report.packs_present += 1,
+                Err(error) => {
                     self.not_copied(pack_key(&id).as_str(), error)?;
                     self.bad_packs.insert(id);
                 }
-                None => {}
             }
         }
         Ok(())
@@ -300,7 +278,7 @@ impl Copy<'_> {
                 self.object(&snapshot_key(&root.id), &root.id)?;
                 self.report.snapshots += 1;
             } else {
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: snapshot_key(&root.id).to_string(),
                     reason: format!("what {} needs could not be copied", root.root.source),
                 });
