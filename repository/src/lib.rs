@@ -28,6 +28,8 @@ mod segment;
 mod sign;
 mod snapshot;
 mod stored;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
 mod verify;
 mod writer;
