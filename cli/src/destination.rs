@@ -1,13 +1,13 @@
 //! From a location to a backend: its settings, and what is known of what the destination really does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reprise_policies::{parse_duration, parse_rate};
 use reprise_repository::backend::{
-    Backend, BackendError, Immutable, Location, Probed, RemoteOptions,
+    Backend, BackendError, BackendResult, Immutable, Location, Probed, RemoteOptions,
 };
 use reprise_repository::backend_at;
 use serde::{Deserialize, Serialize};
@@ -80,16 +80,7 @@ pub(crate) fn probe(
     wishes: &Wishes,
 ) -> Result<Probed, Failure> {
     let backend = backend_at(location, &options(context, wishes, None)?)?;
-    let probed = backend.probe().map_err(|source| {
-        Failure::from(reprise_repository::Error::Backend {
-            location: location.to_string(),
-            source,
-        })
-    })?;
-    if location.folder().is_none() {
-        record(context, location, probed)?;
-    }
-    Ok(probed)
+    record(context, location, backend.probe())
 }
 
 /// As [`probe`], for someone who may have no right to write: then there is nothing to tell.
@@ -103,16 +94,8 @@ pub(crate) fn probe_if_allowed(
     }
     let backend = backend_at(location, &options(context, wishes, None)?)?;
     match backend.probe() {
-        Ok(probed) => {
-            record(context, location, probed)?;
-            Ok(Some(probed))
-        }
         Err(BackendError::PermissionDenied { .. }) => Ok(None),
-        Err(source) => Err(reprise_repository::Error::Backend {
-            location: location.to_string(),
-            source,
-        }
-        .into()),
+        found => record(context, location, found).map(Some),
     }
 }
 
@@ -176,20 +159,33 @@ fn recorded(context: &Context, location: &Location) -> Option<Probed> {
     }
 }
 
-fn record(context: &Context, location: &Location, probed: Probed) -> Result<(), Failure> {
-    let file = record_file(context, location);
-    let record = Record {
+/// Records what was found at a destination, unless it is a folder.
+fn record(
+    context: &Context,
+    location: &Location,
+    found: BackendResult<Probed>,
+) -> Result<Probed, Failure> {
+    let probed = found.map_err(|source| reprise_repository::Error::Backend {
         location: location.to_string(),
-        probed_at: now(),
-        probed,
-    };
-    let written = || -> std::io::Result<()> {
-        std::fs::create_dir_all(file.parent().unwrap_or(&file))?;
-        let unfinished = file.with_extension(format!("{}", std::process::id()));
-        std::fs::write(&unfinished, serde_json::to_vec_pretty(&record)?)?;
-        std::fs::rename(&unfinished, &file)
-    };
-    written().map_err(|error| Failure::file("write", &file, &error))
+        source,
+    })?;
+    if location.folder().is_none() {
+        let file = record_file(context, location);
+        let record = Record {
+            location: location.to_string(),
+            probed_at: now(),
+            probed,
+        };
+        write(&file, &record).map_err(|error| Failure::file("write", &file, &error))?;
+    }
+    Ok(probed)
+}
+
+fn write(file: &Path, record: &Record) -> std::io::Result<()> {
+    std::fs::create_dir_all(file.parent().unwrap_or(file))?;
+    let unfinished = file.with_extension(format!("{}", std::process::id()));
+    std::fs::write(&unfinished, serde_json::to_vec_pretty(record)?)?;
+    std::fs::rename(&unfinished, file)
 }
 
 /// The abilities in a line for people.

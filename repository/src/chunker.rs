@@ -157,6 +157,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::noise;
     use proptest::prelude::*;
 
     const SIZES: ChunkSizes = ChunkSizes {
@@ -164,16 +165,6 @@ mod tests {
         avg: 4096,
         max: 16384,
     };
-
-    /// Reproducible bytes without structure.
-    fn noise(length: usize, seed: u64) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut bytes);
-        bytes
-    }
 
     fn read_all(mut input: &[u8], seed: u64) -> Vec<Vec<u8>> {
         let mut chunker = Chunker::new(SIZES, ChunkerSeed(seed));

@@ -5,32 +5,23 @@
 //! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::backend::{Backend, BackendError, ObjectKey};
-use crate::error::{Error, ErrorClass, Result};
-use crate::id::ObjectId;
+use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::id::{ChunkId, ObjectId};
 use crate::index::fragment_key;
 use crate::pack::pack_key;
-use crate::parallel::in_parallel;
+use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
+use crate::reader::ContentReader;
 use crate::repository::{Repository, config_key, keys_key};
 use crate::snapshot::{Snapshot, snapshot_key};
 use crate::stored::{put_verified, read_again};
 
 /// Packs in flight; each is in memory meanwhile.
 const PACKS_MAX: usize = 3;
-
-/// Something that could not be copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotCopied {
-    /// The object.
-    pub object: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// What a copy did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -48,7 +39,7 @@ pub struct CopyReport {
     /// Bytes of the packs that were sent.
     pub bytes: u64,
     /// What could not be copied. Empty means: everything is there.
-    pub not_copied: Vec<NotCopied>,
+    pub not_copied: Vec<ObjectFailure>,
 }
 
 impl Repository {
@@ -66,7 +57,7 @@ impl Repository {
             report: CopyReport::default(),
             bad_packs: HashSet::new(),
         };
-        for (key, error) in &unreadable {
+        for (key, error) in unreadable {
             copy.not_copied(key.as_str(), error)?;
         }
         copy.begin()?;
@@ -99,18 +90,16 @@ impl Copy<'_> {
     }
 
     /// Damage of one object must not keep the others from being copied; anything else ends the copy.
-    fn not_copied(&mut self, object: &str, error: &Error) -> Result<()> {
+    fn not_copied(&mut self, object: &str, error: Error) -> Result<()> {
         match error.class() {
             ErrorClass::Damaged | ErrorClass::NotFound => {
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: object.to_owned(),
                     reason: error.to_string(),
                 });
                 Ok(())
             }
-            _ => Err(Error::Internal(format!(
-                "{object} cannot be copied: {error}"
-            ))),
+            _ => Err(error),
         }
     }
 
@@ -159,7 +148,7 @@ impl Copy<'_> {
         for id in inner.fragment_ids()?.difference(&there) {
             match inner.read_fragment(id) {
                 Ok(packs) => fragments.push((*id, packs)),
-                Err(error) => self.not_copied(&format!("index/{id}"), &error)?,
+                Err(error) => self.not_copied(&format!("index/{id}"), error)?,
             }
         }
         let packs: BTreeMap<ObjectId, u64> = fragments
@@ -177,7 +166,7 @@ impl Copy<'_> {
                 self.object(&fragment_key(&id), &id)?;
             } else {
                 let reason = "a pack that it describes could not be copied".to_owned();
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: format!("index/{id}"),
                     reason,
                 });
@@ -192,40 +181,28 @@ impl Copy<'_> {
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         progress.items_total.store(packs.len() as u64, relaxed);
         progress.bytes_total.store(total, relaxed);
-        let failure = Mutex::new(None);
         let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
         let threads = self.target.abilities().parallel_puts.clamp(1, PACKS_MAX);
-        let results = in_parallel(threads, &packs, |(id, size)| {
-            let stopped = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-            if stopped().is_some() {
-                return None;
-            }
-            let result = progress.check().and_then(|()| self.pack(id, *size));
+        let results = try_in_parallel(threads, &packs, |(id, size)| {
+            let sent = progress.check().and_then(|()| self.pack(id, *size));
             Progress::add(&progress.items, 1);
             Progress::add(&progress.bytes, *size);
-            match result {
-                Err(error) if error.class() != ErrorClass::Damaged => {
-                    stopped().get_or_insert(error);
-                    None
-                }
-                result => Some(result),
+            match sent {
+                Err(error) if error.class() != ErrorClass::Damaged => Err(error),
+                sent => Ok(sent),
             }
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        for ((id, size), result) in packs.into_iter().zip(results) {
-            match result {
-                Some(Ok(Sent::New)) => {
+        })?;
+        for ((id, size), sent) in packs.into_iter().zip(results) {
+            match sent {
+                Ok(Sent::New) => {
                     self.report.packs += 1;
                     self.report.bytes += size;
                 }
-                Some(Ok(Sent::Present)) => self.report.packs_present += 1,
-                Some(Err(error)) => {
-                    self.not_copied(pack_key(&id).as_str(), &error)?;
+                Ok(Sent::Present) => self.report.packs_present += 1,
+                Err(error) => {
+                    self.not_copied(pack_key(&id).as_str(), error)?;
                     self.bad_packs.insert(id);
                 }
-                None => {}
             }
         }
         Ok(())
@@ -286,16 +263,22 @@ impl Copy<'_> {
 
     fn roots(&mut self, roots: &[Snapshot]) -> Result<()> {
         let there = self.listed("snapshots")?;
-        let all_indexed = self.report.not_copied.is_empty();
+        // Only where something is missing must each snapshot be looked at.
+        let arrived = if self.report.not_copied.is_empty() {
+            None
+        } else {
+            Some(self.arrived()?)
+        };
         for root in roots {
             self.progress.check()?;
+            let is_whole = || arrived.as_ref().map_or(Ok(true), |known| known.holds(root));
             if there.contains(&root.id) {
                 self.report.snapshots_present += 1;
-            } else if all_indexed || self.is_whole(root)? {
+            } else if is_whole()? {
                 self.object(&snapshot_key(&root.id), &root.id)?;
                 self.report.snapshots += 1;
             } else {
-                self.report.not_copied.push(NotCopied {
+                self.report.not_copied.push(ObjectFailure {
                     object: snapshot_key(&root.id).to_string(),
                     reason: format!("what {} needs could not be copied", root.root.source),
                 });
@@ -304,40 +287,71 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Whether everything that a snapshot needs is in the copy's own index.
-    fn is_whole(&self, snapshot: &Snapshot) -> Result<bool> {
+    /// What the copy's own index promises.
+    fn arrived(&self) -> Result<Arrived> {
         let inner = &self.repository.inner;
         let mut packs = HashSet::new();
         for id in self.listed("index")? {
-            let known = inner.read_fragment(&id).unwrap_or_default();
-            packs.extend(known.into_iter().map(|pack| pack.pack));
-        }
-        let reader = self.repository.content_reader()?;
-        let root = &snapshot.root;
-        let streams = [&root.entries, &root.references, &root.details];
-        let mut chunks: Vec<_> = streams
-            .into_iter()
-            .flat_map(|record| record.chunks.iter().copied())
-            .collect();
-        let mut references = reader.snapshot(snapshot).references();
-        loop {
-            match references.next_id() {
-                Ok(Some(id)) => chunks.push(id),
-                Ok(None) => break,
-                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+            match inner.read_fragment(&id) {
+                Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
+                Err(error) if is_damage(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        for id in chunks {
-            let places = match reader.locations(&id, &"the snapshot") {
-                Ok(places) => places,
-                Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            if !places.iter().any(|place| packs.contains(&place.pack)) {
+        Ok(Arrived {
+            packs,
+            reader: self.repository.content_reader()?,
+        })
+    }
+}
+
+/// What has arrived at the destination, and a reader of the source to compare it with.
+struct Arrived {
+    packs: HashSet<ObjectId>,
+    reader: ContentReader,
+}
+
+impl Arrived {
+    /// Whether everything that a snapshot needs has arrived. What cannot be found out for damage has not.
+    fn holds(&self, snapshot: &Snapshot) -> Result<bool> {
+        match self.all_chunks_of(snapshot) {
+            Err(error) if is_damage(&error) => Ok(false),
+            result => result,
+        }
+    }
+
+    fn all_chunks_of(&self, snapshot: &Snapshot) -> Result<bool> {
+        let root = &snapshot.root;
+        for record in [&root.entries, &root.references, &root.details] {
+            for id in &record.chunks {
+                if !self.has_chunk(id)? {
+                    return Ok(false);
+                }
+            }
+        }
+        let mut references = self.reader.snapshot(snapshot).references();
+        while let Some(id) = references.next_id()? {
+            if !self.has_chunk(&id)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+
+    fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
+        let places = self.reader.locations(id, &"the snapshot")?;
+        Ok(places.iter().any(|place| self.packs.contains(&place.pack)))
+    }
+}
+
+/// Whether an error is about what is stored; an object that is gone is as good as damaged.
+fn is_damage(error: &Error) -> bool {
+    let gone = matches!(
+        error,
+        Error::Backend {
+            source: BackendError::NotFound { .. },
+            ..
+        }
+    );
+    gone || error.class() == ErrorClass::Damaged
 }

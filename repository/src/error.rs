@@ -7,6 +7,15 @@ use crate::backend::{BackendError, ObjectKey};
 /// The result of repository operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// An object that something could not be done with, while it was done with others.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ObjectFailure {
+    /// The object.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What kind of trouble an error is; the command line turns it into its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {

@@ -28,16 +28,18 @@ mod segment;
 mod sign;
 mod snapshot;
 mod stored;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
 mod verify;
 mod writer;
 
 pub use chunker::{Chunker, ChunkerSeed};
 pub use config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
-pub use copy::{CopyReport, NotCopied};
+pub use copy::CopyReport;
 pub use crypt::{Class, GeneratedIdentity, Identities, Recipients, generate_identity};
 pub use entry::{Entry, EntryKind, FileTime, Xattr, path_order};
-pub use error::{Error, ErrorClass, Result};
+pub use error::{Error, ErrorClass, ObjectFailure, Result};
 pub use host::{HostFolder, HostKeys, write_new_secret};
 pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{Location as ChunkLocation, SegmentLocation};

@@ -7,10 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::backend::{BackendError, Immutable, ObjectKey};
-use crate::copy::NotCopied;
-use crate::error::{Error, Result};
+use crate::error::{Error, ObjectFailure, Result};
 use crate::pack::pack_key;
-use crate::parallel::in_parallel;
+use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
 use crate::repository::{Repository, config_key, keys_key};
 
@@ -29,7 +28,7 @@ pub struct LockReport {
     /// The first moment at which a lock ends.
     pub earliest: Option<DateTime<Utc>>,
     /// Locks that could not be read or extended, with the reason.
-    pub failed: Vec<NotCopied>,
+    pub failed: Vec<ObjectFailure>,
 }
 
 impl Repository {
@@ -67,16 +66,16 @@ impl Repository {
         let keys = self.needed_objects()?;
         known.retain(|key, _| keys.binary_search_by(|k| k.as_str().cmp(key)).is_ok());
         let threads = self.inner.backend.abilities().parallel_reads;
-        let results = in_parallel(threads, &keys, |key| {
+        let results = try_in_parallel(threads, &keys, |key| {
             progress.check().map(|()| {
                 let before = known.get(key.as_str()).copied();
                 self.one_lock(key, now, extend, before)
             })
-        });
+        })?;
         let mut report = LockReport::default();
         for (key, result) in keys.iter().zip(results) {
             report.objects += 1;
-            match result? {
+            match result {
                 Ok((until, extended)) => {
                     report.extended += u64::from(extended);
                     match until {
@@ -88,7 +87,7 @@ impl Repository {
                         }
                     }
                 }
-                Err(error) => report.failed.push(NotCopied {
+                Err(error) => report.failed.push(ObjectFailure {
                     object: key.to_string(),
                     reason: error.to_string(),
                 }),

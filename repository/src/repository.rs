@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::backend::{
-    AzureBackend, Backend, BackendError, LocalBackend, Location, ObjectKey, RemoteOptions,
-    S3Backend, Traffic,
+    AzureBackend, Backend, BackendError, LocalBackend, Location, ObjectInfo, ObjectKey,
+    RemoteOptions, S3Backend, Traffic,
 };
 use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts, Trust};
 use crate::crypt::{Identities, Recipients};
@@ -416,7 +416,8 @@ impl Repository {
     /// Adds packs that are stored but not indexed to an index.
     pub(crate) fn adopt_unindexed(&self, index: &mut Index) -> Result<Vec<PackRecord>> {
         let mut adopted = Vec::new();
-        for (key, record) in self.inner.unindexed_packs(index)? {
+        let listed = self.inner.list("packs")?;
+        for (key, record) in self.inner.unindexed_packs(index, listed) {
             match record {
                 Ok(record) => adopted.push(record),
                 Err(error) => tracing::warn!(%key, %error, "a pack cannot be used"),
@@ -507,7 +508,7 @@ impl Inner {
         }
     }
 
-    pub(crate) fn list(&self, folder: &str) -> Result<Vec<crate::backend::ObjectInfo>> {
+    pub(crate) fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>> {
         self.backend
             .list(folder)
             .map_err(|source| self.failed(source))
@@ -551,10 +552,10 @@ impl Inner {
             .name()
             .parse()
             .map_err(|_| Error::damaged(key, "its name is not an identifier"))?;
-        let bytes = match roots.get(&id) {
-            Some(bytes) => bytes,
-            None => self.get_named(key)?,
-        };
+        if let Some(bytes) = roots.get(&id) {
+            return self.parse_root(key, id, &bytes);
+        }
+        let bytes = self.get_named(key)?;
         let snapshot = self.parse_root(key, id, &bytes)?;
         roots.keep(&id, &bytes);
         Ok(snapshot)
@@ -595,32 +596,46 @@ impl Inner {
 
     /// The index of all readable fragments, and the unreadable ones.
     pub(crate) fn indexed(&self) -> Result<(Index, Unreadable)> {
-        let (index, unreadable) = self.indexed_of(&self.fragment_ids()?)?;
+        let (index, unreadable) =
+            self.indexed_of(&self.fragment_ids()?, |id| Ok(self.read_fragment(id)))?;
         for (fragment, error) in &unreadable {
             tracing::warn!(%fragment, %error, "an index fragment cannot be read");
         }
         Ok((index, unreadable))
     }
 
-    fn indexed_of(&self, fragments: &BTreeSet<ObjectId>) -> Result<(Index, Unreadable)> {
+    fn indexed_of(
+        &self,
+        fragments: &BTreeSet<ObjectId>,
+        read: impl FnMut(&ObjectId) -> Result<Result<Vec<PackRecord>>>,
+    ) -> Result<(Index, Unreadable)> {
         let cache = IndexCache::new(self.cache.as_deref());
-        let (tables, unreadable) = cache.load(fragments, |id| self.read_fragment(id))?;
+        let (tables, unreadable) = cache.load(fragments, read)?;
         Ok((Index::new(tables), unreadable))
     }
 
     /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds.
     pub(crate) fn indexed_anew(&self) -> Result<(Index, Unreadable)> {
-        let (mut readable, mut unreadable) = (BTreeSet::new(), Unreadable::new());
-        for id in self.fragment_ids()? {
-            match self.read_fragment(&id) {
-                Ok(_) => drop(readable.insert(id)),
-                Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-                Err(error) => unreadable.push((id, error)),
+        let cached = IndexCache::new(self.cache.as_deref()).fragments();
+        let (mut readable, mut unreadable) = (self.fragment_ids()?, Unreadable::new());
+        // What is not cached is read for the index.
+        for id in readable.intersection(&cached) {
+            if let Err(error) = self.read_or_stop(id)? {
+                unreadable.push((*id, error));
             }
         }
-        let (index, more) = self.indexed_of(&readable)?;
+        readable.retain(|id| unreadable.iter().all(|(bad, _)| bad != id));
+        let (index, more) = self.indexed_of(&readable, |id| self.read_or_stop(id))?;
         unreadable.extend(more);
         Ok((index, unreadable))
+    }
+
+    /// A fragment, or what is wrong with it. Where the storage does not answer, nothing is known of either.
+    fn read_or_stop(&self, id: &ObjectId) -> Result<Result<Vec<PackRecord>>> {
+        match self.read_fragment(id) {
+            Err(error) if error.class() == ErrorClass::Failed => Err(error),
+            read => Ok(read),
+        }
     }
 
     pub(crate) fn fragment_ids(&self) -> Result<BTreeSet<ObjectId>> {
@@ -674,15 +689,16 @@ impl Inner {
         Ok(found)
     }
 
-    /// Packs that are stored but that the index does not know, with whatever is wrong with them.
+    /// Of the listed packs those that the index does not know, with whatever is wrong with them.
     pub(crate) fn unindexed_packs(
         &self,
         index: &Index,
-    ) -> Result<Vec<(ObjectKey, Result<PackRecord>)>> {
+        listed: Vec<ObjectInfo>,
+    ) -> Vec<(ObjectKey, Result<PackRecord>)> {
         let known: std::collections::HashSet<_> = index.packs().map(|(id, _)| id).collect();
         let reader = self.directory_reader();
         let mut found = Vec::new();
-        for info in self.list("packs")? {
+        for info in listed {
             match info.key.name().parse::<ObjectId>() {
                 Ok(id) if known.contains(&id) => {}
                 Ok(id) if pack_key(&id) == info.key => {
@@ -695,6 +711,6 @@ impl Inner {
                 }
             }
         }
-        Ok(found)
+        found
     }
 }

@@ -1,8 +1,7 @@
 //! Verification: is everything there, is it what was stored, and if not, what does it hurt?
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -11,6 +10,7 @@ use crate::error::{Error, ErrorClass, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::Index;
 use crate::pack::{PackRecord, pack_key};
+use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
 use crate::reader::ContentReader;
 use crate::repository::{Inner, Repository};
@@ -189,14 +189,15 @@ impl<'a> Verifier<'a> {
                 .findings
                 .push(finding(&format!("index/{fragment}"), error));
         }
+        let listed = inner.list("packs")?;
         let mut stored = BTreeMap::new();
-        for info in inner.list("packs")? {
+        for info in &listed {
             if let Ok(id) = info.key.name().parse() {
                 stored.insert(id, info.size_bytes);
             }
         }
         let mut adopted = Vec::new();
-        for (key, record) in inner.unindexed_packs(&index)? {
+        for (key, record) in inner.unindexed_packs(&index, listed) {
             match record {
                 Ok(record) => adopted.push(record),
                 Err(error) => report.findings.push(finding(key.as_str(), &error)),
@@ -526,47 +527,22 @@ fn read_packs(
     packs: &[(ObjectId, u64)],
     progress: &Progress,
 ) -> Result<Vec<PackResult>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    let failure = Mutex::new(None);
     let readers = std::thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .min(READERS_MAX);
-    std::thread::scope(|scope| {
-        for _ in 0..readers {
-            scope.spawn(|| {
-                while let Some((id, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = progress.check().and_then(|()| {
-                        read_again(inner.backend.as_ref(), || read_pack(inner, id, *size))
-                    });
-                    let result = match result {
-                        Ok(()) => Ok(()),
-                        Err(error) if error.class() == ErrorClass::Damaged => {
-                            Err(reason_of(&error))
-                        }
-                        Err(error) => {
-                            failure
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .get_or_insert(error);
-                            next.store(packs.len(), Ordering::Relaxed);
-                            return;
-                        }
-                    };
-                    Progress::add(&progress.items, 1);
-                    Progress::add(&progress.bytes, *size);
-                    results
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((*id, result));
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner)),
-    }
+    try_in_parallel(readers, packs, |(id, size)| {
+        let read = progress
+            .check()
+            .and_then(|()| read_again(inner.backend.as_ref(), || read_pack(inner, id, *size)));
+        let result = match read {
+            Ok(()) => Ok(()),
+            Err(error) if error.class() == ErrorClass::Damaged => Err(reason_of(&error)),
+            Err(error) => return Err(error),
+        };
+        Progress::add(&progress.items, 1);
+        Progress::add(&progress.bytes, *size);
+        Ok((*id, result))
+    })
 }
 
 fn reason_of(error: &Error) -> String {

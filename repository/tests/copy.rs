@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use reprise_repository::backend::ObjectKey;
 use reprise_repository::backend::faulty::{Fault, FaultyBackend};
 use reprise_repository::backend::memory::MemoryBackend;
-use reprise_repository::{Depth, Progress, Repository, Share, VerifyOptions};
+use reprise_repository::{Depth, Error, Progress, Repository, Share, VerifyOptions};
 use support::{World, read_back, snapshot, tree};
 
 const LARGE: usize = 400 << 10;
@@ -60,17 +63,44 @@ fn a_copy_that_dies_anywhere_is_whole_so_far_and_is_continued() {
     }
 }
 
-#[test]
-fn what_is_damaged_is_named_and_everything_else_is_copied() {
+/// A repository with two snapshots, of which the second one has a damaged pack, and that pack.
+fn half_damaged() -> (World, ObjectKey) {
     let world = World::new();
     snapshot(&world.repository(), "first", &tree(1, LARGE)).unwrap();
     let before = world.keys("packs");
     snapshot(&world.repository(), "second", &tree(2, LARGE)).unwrap();
-    let after = world.keys("packs");
-    let hurt = after.iter().find(|key| !before.contains(key)).unwrap();
+    let mut after = world.keys("packs").into_iter();
+    let hurt = after.find(|key| !before.contains(key)).unwrap();
     world
         .storage
-        .tamper(|objects| objects.get_mut(hurt).unwrap()[1000] ^= 1);
+        .tamper(|objects| objects.get_mut(&hurt).unwrap()[1000] ^= 1);
+    (world, hurt)
+}
+
+#[test]
+fn a_source_that_stops_answering_is_not_taken_for_a_damaged_one() {
+    let (world, _) = half_damaged();
+    let counter = FaultyBackend::new(world.storage.clone(), Fault::Crash, u64::MAX);
+    let counter = Arc::new(counter);
+    let source = world.open(Arc::clone(&counter)).unwrap();
+    let opened = counter.operations();
+    let copied = source.copy_to(&MemoryBackend::new(), &Progress::default());
+    assert!(!copied.unwrap().not_copied.is_empty());
+    for operation in opened..counter.operations() {
+        let broken = FaultyBackend::new(world.storage.clone(), Fault::Crash, operation);
+        let source = world.open(broken).unwrap();
+        let copied = source.copy_to(&MemoryBackend::new(), &Progress::default());
+        // With its class and its hint, which only the backend's own error has.
+        assert!(
+            matches!(copied, Err(Error::Backend { .. })),
+            "{operation}: {copied:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_damaged_is_named_and_everything_else_is_copied() {
+    let (world, hurt) = half_damaged();
     let copy = MemoryBackend::new();
     let report = world
         .repository()

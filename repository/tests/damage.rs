@@ -4,9 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use reprise_repository::backend::ObjectKey;
+use reprise_repository::backend::faulty::{Fault, FaultyBackend};
 use reprise_repository::backend::memory::MemoryBackend;
-use reprise_repository::{Depth, ErrorClass, Progress, Report, Share, VerifyOptions};
+use reprise_repository::{
+    Depth, ErrorClass, OpenOptions, Progress, Report, Repository, Share, VerifyOptions,
+};
 use support::{Tree, World, read_back, snapshot, tree};
 
 /// Positions at which a bit is flipped: all of a small object, an even spread over a large one.
@@ -212,4 +217,30 @@ fn a_chunk_that_is_stored_twice_survives_the_loss_of_one_copy() {
     let report = verify(&world, &world.storage).unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     assert!(report.findings[0].hurts.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn verification_asks_for_the_same_whether_or_not_the_index_is_cached() {
+    let (world, _) = world();
+    let cache = tempfile::tempdir().unwrap();
+    let operations = || {
+        let backend = FaultyBackend::new(world.storage.clone(), Fault::Crash, u64::MAX);
+        let backend = Arc::new(backend);
+        let options = OpenOptions {
+            host: world.host.clone(),
+            identity_files: vec![world.identity.clone()],
+            cache: Some(cache.path().to_owned()),
+            pinned_signers: Vec::new(),
+        };
+        let repository = Repository::open(Arc::clone(&backend) as _, &options).unwrap();
+        let options = VerifyOptions {
+            depth: Depth::Structure,
+            snapshots: Vec::new(),
+        };
+        let report = repository.verify(&options, &Progress::default()).unwrap();
+        assert_eq!(report.findings, []);
+        backend.operations()
+    };
+    let (first, second) = (operations(), operations());
+    assert_eq!(first, second);
 }

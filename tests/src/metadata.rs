@@ -62,9 +62,26 @@ pub fn of(root: &Path) -> Tree {
     walk.tree
 }
 
+/// Demands that two folders have the same trees.
+///
+/// # Panics
+/// With every difference, when they have not.
+#[track_caller]
+pub fn assert_same(a: &Path, b: &Path) {
+    assert_unchanged(&of(a), &of(b));
+}
+
+/// Demands that two trees are the same.
+///
+/// # Panics
+/// With every difference, when they are not.
+#[track_caller]
+pub fn assert_unchanged(before: &Tree, after: &Tree) {
+    assert_eq!(differences(before, after), [""; 0]);
+}
+
 /// One line for each field that differs.
-#[must_use]
-pub fn differences(a: &Tree, b: &Tree) -> Vec<String> {
+fn differences(a: &Tree, b: &Tree) -> Vec<String> {
     let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
     let mut found = Vec::new();
     for (path, left) in a {

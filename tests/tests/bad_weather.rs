@@ -4,12 +4,10 @@
 
 mod support;
 
-use std::process::Stdio;
-
-use reprise_tests::metadata::{self, differences};
+use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults, Kind};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage};
-use support::{Sandbox, make_tree, noise};
+use support::{Sandbox, begin, kill, make_tree, noise, wait_for};
 
 fn proxy(server: &impl Storage, percent: u8, kinds: &[Kind], seed: u64) -> FaultProxy {
     let kinds = kinds.to_vec();
@@ -45,10 +43,7 @@ fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
     }
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let out = sandbox.restore("tree", "restored");
-    assert_eq!(
-        differences(&metadata::of(&tree), &metadata::of(&out)),
-        [""; 0]
-    );
+    assert_same(&tree, &out);
     let injected = proxy.injected();
     assert!(injected.values().sum::<u64>() >= 5, "{injected:?}");
     sandbox.set_envs(server.envs());
@@ -58,10 +53,7 @@ fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
     );
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let out = sandbox.restore("tree", "again");
-    assert_eq!(
-        differences(&metadata::of(&tree), &metadata::of(&out)),
-        [""; 0]
-    );
+    assert_same(&tree, &out);
 }
 
 #[test]
@@ -119,13 +111,8 @@ fn what_a_killed_run_has_sent_is_not_sent_again() {
         std::fs::write(file, noise(10 << 20, n)).unwrap();
     }
     // Slow enough to be killed in the middle, after some packs have arrived.
-    let mut child = sandbox
-        .command()
-        .args(["snapshot", "volume", "tree", "--limit-upload", "25MiB"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let args = ["snapshot", "volume", "tree", "--limit-upload", "25MiB"];
+    let mut child = begin(sandbox.command(), args);
     let noted = || {
         let folders = std::fs::read_dir(sandbox.path("cache"))
             .into_iter()
@@ -140,11 +127,8 @@ fn what_a_killed_run_has_sent_is_not_sent_again() {
         let texts = journals.map(|journal| std::fs::read_to_string(journal.path()).unwrap());
         texts.map(|text| text.lines().count()).sum::<usize>()
     };
-    while noted() < 6 && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    wait_for(&mut child, || noted() >= 6);
+    kill(&mut child);
     let ran = sandbox
         .snapshot(&sandbox.path("tree"), "tree")
         .exits(0)
@@ -153,6 +137,5 @@ fn what_a_killed_run_has_sent_is_not_sent_again() {
     assert!(sent < 110 << 20, "{sent} bytes were sent of 120 MiB");
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let out = sandbox.restore("tree", "out");
-    let found = differences(&metadata::of(&sandbox.path("tree")), &metadata::of(&out));
-    assert_eq!(found, [""; 0]);
+    assert_same(&sandbox.path("tree"), &out);
 }

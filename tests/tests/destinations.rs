@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use reprise_tests::metadata::{self, differences};
+use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
 use support::{Sandbox, make_tree, noise};
@@ -39,8 +39,7 @@ fn keeps_and_gives_back(server: &impl Storage, bucket: &str) -> Sandbox {
 
 fn comes_back(sandbox: &Sandbox, tree: &Path) {
     let out = sandbox.restore("tree", "restored");
-    let found = differences(&metadata::of(tree), &metadata::of(&out));
-    assert_eq!(found, [""; 0]);
+    assert_same(tree, &out);
 }
 
 #[test]
@@ -85,18 +84,34 @@ fn azurite_conforms_and_gives_snapshots_back() {
         .says("checks uploads: yes");
 }
 
+/// A proxy that only writes down what is asked.
+fn listener(server: &impl Storage) -> FaultProxy {
+    let faults = Faults {
+        percent: 0,
+        kinds: Vec::new(),
+        seed: 1,
+    };
+    FaultProxy::start(([127, 0, 0, 1], server.port()).into(), faults)
+}
+
+#[test]
+fn verifying_where_no_repository_is_leaves_nothing_there() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let proxy = listener(&server);
+    let envs = server.envs_through(proxy.port());
+    let sandbox = Sandbox::at(&server.url("bucket", "nothing"), envs);
+    sandbox.run(["verify"]).exits(5).says("no repository");
+    let log = proxy.log();
+    let writes = log.iter().filter(|line| !line.starts_with("GET "));
+    assert_eq!(writes.collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn neither_a_snapshot_nor_a_restore_lists_the_bucket() {
     let server = Garage::start();
     server.new_bucket("bucket");
-    let proxy = FaultProxy::start(
-        ([127, 0, 0, 1], server.port()).into(),
-        Faults {
-            percent: 0,
-            kinds: Vec::new(),
-            seed: 1,
-        },
-    );
+    let proxy = listener(&server);
     let envs = server.envs_through(proxy.port());
     let sandbox = Sandbox::at(&server.url("bucket", "prefix"), envs);
     sandbox.init().exits(0);
@@ -151,10 +166,7 @@ fn a_copy_on_another_cloud_restores_on_its_own() {
     sandbox
         .recover(args.into_iter().chain([out.as_os_str()]))
         .exits(0);
-    assert_eq!(
-        differences(&metadata::of(&tree), &metadata::of(&out)),
-        [""; 0]
-    );
+    assert_same(&tree, &out);
     sandbox
         .recover(["-r", &to, "verify", "--read-data"])
         .exits(0);
@@ -277,10 +289,7 @@ fn writers_that_race_without_conditional_writes_do_not_damage_each_other() {
     for n in 0..3 {
         let out = sandbox.restore(&format!("tree{n}"), &format!("out{n}"));
         let tree = sandbox.path(&format!("tree{n}"));
-        assert_eq!(
-            differences(&metadata::of(&tree), &metadata::of(&out)),
-            [""; 0]
-        );
+        assert_same(&tree, &out);
     }
 }
 

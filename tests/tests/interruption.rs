@@ -1,43 +1,12 @@
 //! The real binary is killed; nothing that was there is lost, and what was stored is used again.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use std::ffi::OsStr;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use support::{Sandbox, assert_same_trees, make_tree};
-
-/// Waits until something is so, or the child has ended. Whether it became so.
-fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
-        if so() {
-            return true;
-        }
-        if child.try_wait().unwrap().is_some() {
-            return so();
-        }
-        std::thread::yield_now();
-    }
-    panic!("nothing happened within a minute");
-}
-
-fn begin(sandbox: &Sandbox, args: &[&OsStr]) -> Child {
-    sandbox
-        .command()
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
+use support::{Sandbox, assert_same_trees, begin, kill, make_tree, wait_for};
 
 #[test]
 fn a_snapshot_killed_at_any_stage_leaves_earlier_ones_whole_and_its_packs_usable() {
@@ -55,14 +24,13 @@ fn a_snapshot_killed_at_any_stage_leaves_earlier_ones_whole_and_its_packs_usable
             "--source".as_ref(),
             "second".as_ref(),
         ];
-        let mut child = begin(&sandbox, &args);
+        let mut child = begin(sandbox.command(), args);
         // An unfinished file first, then one finished pack after the other.
         wait_for(&mut child, || match wanted {
             0 => !sandbox.objects("tmp").is_empty(),
             n => sandbox.objects("packs").len() >= before + n - 1,
         });
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill(&mut child);
         sandbox.recover(["verify", "--read-data"]).exits(0);
     }
     let left = sandbox.objects("packs").len() - before;
@@ -84,8 +52,8 @@ fn an_interrupted_snapshot_ends_with_130_and_leaves_no_snapshot() {
     let tree = sandbox.path("tree");
     make_tree(&tree, 64 << 20);
     let mut child = begin(
-        &sandbox,
-        &[OsStr::new("snapshot"), "volume".as_ref(), tree.as_ref()],
+        sandbox.command(),
+        [OsStr::new("snapshot"), "volume".as_ref(), tree.as_ref()],
     );
     assert!(wait_for(&mut child, || !sandbox.objects("tmp").is_empty()));
     let pid = rustix::process::Pid::from_child(&child);
@@ -107,16 +75,9 @@ fn a_killed_restore_is_continued() {
         "--to".as_ref(),
         target.as_ref(),
     ];
-    let mut command = sandbox.command();
-    command
-        .env("REPRISE_IDENTITY", sandbox.path("id1"))
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = begin(sandbox.recovering(), args);
     assert!(wait_for(&mut child, || target.join("large1").exists()));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill(&mut child);
     sandbox.recover(args).exits(6).says("--resume");
     let resumed = args
         .into_iter()

@@ -8,31 +8,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use reprise_tests::metadata::{self, differences};
-use support::{Sandbox, make_tree, noise};
-
-fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() && child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain");
-        std::thread::yield_now();
-    }
-}
-
-fn begin(sandbox: &Sandbox, args: &[&str]) -> Child {
-    sandbox
-        .command()
-        .env("REPRISE_IDENTITY", sandbox.path("id1"))
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
+use reprise_tests::metadata::{self, assert_same, assert_unchanged};
+use support::{Sandbox, begin, kill, make_tree, noise, wait_for};
 
 fn files_in(folder: &std::path::Path) -> usize {
     let mut count = 0;
@@ -58,15 +37,16 @@ fn a_restore_killed_again_and_again_ends_right() {
     fs::hard_link(tree.join("large0"), tree.join("other name")).unwrap();
     fs::set_permissions(tree.join("d1"), fs::Permissions::from_mode(0o555)).unwrap();
     sandbox.snapshot(&tree, "tree").exits(0);
-    let mut child = begin(&sandbox, &["restore", "tree", "--to", "out"]);
+    let mut child = begin(sandbox.recovering(), ["restore", "tree", "--to", "out"]);
     for wanted in [1, 30, 150, 302, 303] {
         wait_for(&mut child, || files_in(&target) >= wanted);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        child = begin(&sandbox, &["restore", "tree", "--to", "out", "--resume"]);
+        kill(&mut child);
+        child = begin(
+            sandbox.recovering(),
+            ["restore", "tree", "--to", "out", "--resume"],
+        );
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill(&mut child);
     // The last one may have ended before it was killed; then nothing is left to be resumed.
     let marked = fs::read_dir(&target).unwrap().flatten().any(|entry| {
         entry
@@ -78,8 +58,7 @@ fn a_restore_killed_again_and_again_ends_right() {
         let args = ["restore", "tree", "--to", "out", "--resume", "--verify"];
         sandbox.recover(args).exits(0);
     }
-    let found = differences(&metadata::of(&tree), &metadata::of(&target));
-    assert_eq!(found, [""; 0]);
+    assert_same(&tree, &target);
 }
 
 #[test]
@@ -88,15 +67,14 @@ fn an_interrupted_restore_ends_with_130_and_is_continued() {
     let (tree, target) = (sandbox.path("tree"), sandbox.path("out"));
     make_tree(&tree, 60 << 20);
     sandbox.snapshot(&tree, "tree").exits(0);
-    let mut child = begin(&sandbox, &["restore", "tree", "--to", "out"]);
+    let mut child = begin(sandbox.recovering(), ["restore", "tree", "--to", "out"]);
     wait_for(&mut child, || target.join("large0").exists());
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let args = ["restore", "tree", "--to", "out", "--resume"];
     sandbox.recover(args).exits(0);
-    let found = differences(&metadata::of(&tree), &metadata::of(&target));
-    assert_eq!(found, [""; 0]);
+    assert_same(&tree, &target);
     // Only an interrupted restore can be continued.
     sandbox.recover(args).exits(6);
 }
@@ -128,8 +106,7 @@ fn resuming_trusts_nothing_that_is_in_the_target() {
     chown(target.join("d3/f3"), Some(77), None).unwrap();
     let args = ["restore", "tree", "--to", "out", "--resume", "--verify"];
     sandbox.recover(args).exits(0);
-    let found = differences(&metadata::of(&tree), &metadata::of(&target));
-    assert_eq!(found, [""; 0]);
+    assert_same(&tree, &target);
 }
 
 #[test]
@@ -153,8 +130,8 @@ fn a_dry_run_changes_nothing() {
     ];
     sandbox.recover(args).exits(0).says("large1");
     let (after, stored_after) = (all("full"), all("repository"));
-    assert_eq!(differences(&before, &after), [""; 0]);
-    assert_eq!(differences(&stored, &stored_after), [""; 0]);
+    assert_unchanged(&before, &after);
+    assert_unchanged(&stored, &stored_after);
 }
 
 #[test]
@@ -261,8 +238,7 @@ fn overwriting_gives_what_is_kept_its_attributes_back() {
     fs::hard_link(target.join("d3/f3"), sandbox.path("elsewhere")).unwrap();
     let args = ["restore", "tree", "--to", "out", "--overwrite"];
     sandbox.recover(args).exits(0);
-    let found = differences(&metadata::of(&tree), &metadata::of(&target));
-    assert_eq!(found, [""; 0]);
+    assert_same(&tree, &target);
 }
 
 #[test]
@@ -298,7 +274,7 @@ fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert_eq!(differences(&before, &metadata::of(&outside)), [""; 0]);
+    assert_unchanged(&before, &metadata::of(&outside));
 }
 
 #[test]

@@ -16,8 +16,9 @@ const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let depth = depth(args)?;
-    let probed = destination::probe_if_allowed(context, &context.location()?, &Wishes::default())?;
     let repository = context.open()?;
+    // Only now: where no repository is, nothing is tried.
+    let probed = destination::probe_if_allowed(context, &context.location()?, &Wishes::default())?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
         snapshots.push(repository.find_snapshot(name)?);

@@ -9,12 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 
-use super::{
-    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
-    Traffic,
-};
+use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
 
 /// The folder for unfinished files; it is not part of the format and may be emptied when nothing runs.
 const UNFINISHED: &str = "tmp";
@@ -118,7 +114,6 @@ impl Backend for LocalBackend {
             parallel_reads: 2,
             parallel_puts: 2,
             reads_may_be_garbled: false,
-            locks: false,
         }
     }
 
@@ -225,32 +220,6 @@ impl Backend for LocalBackend {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(fail(error)),
         }
-    }
-
-    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        self.size(key).map(|_| None)
-    }
-
-    fn lock_until(&self, key: &ObjectKey, _: DateTime<Utc>) -> BackendResult<()> {
-        Err(BackendError::Rejected {
-            operation: "lock",
-            key: key.to_string(),
-            source: "a folder cannot lock its files".into(),
-        })
-    }
-
-    /// The file system is asked by the system's own rules, which `put` relies on; nothing needs to be tried.
-    fn probe(&self) -> BackendResult<Probed> {
-        Ok(Probed {
-            conditional_create: Found::Yes,
-            checks_uploads: Found::No,
-            versions: Found::No,
-            locks: Found::No,
-        })
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic::default()
     }
 }
 

@@ -5,12 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 
-use super::{
-    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
-    Traffic,
-};
+use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
 
 /// A backend whose clones share their objects, so that a "crashed" client's storage can be opened again.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +47,6 @@ impl Backend for MemoryBackend {
             parallel_reads: 4,
             parallel_puts: 2,
             reads_may_be_garbled: false,
-            locks: false,
         }
     }
 
@@ -114,31 +109,6 @@ impl Backend for MemoryBackend {
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
         self.tamper(|objects| objects.remove(key));
         Ok(())
-    }
-
-    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        self.size(key).map(|_| None)
-    }
-
-    fn lock_until(&self, key: &ObjectKey, _: DateTime<Utc>) -> BackendResult<()> {
-        Err(BackendError::Rejected {
-            operation: "lock",
-            key: key.to_string(),
-            source: "memory cannot be locked".into(),
-        })
-    }
-
-    fn probe(&self) -> BackendResult<Probed> {
-        Ok(Probed {
-            conditional_create: Found::Yes,
-            checks_uploads: Found::No,
-            versions: Found::No,
-            locks: Found::No,
-        })
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic::default()
     }
 }
 

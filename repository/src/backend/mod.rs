@@ -87,8 +87,6 @@ pub struct Abilities {
     pub parallel_puts: usize,
     /// Whether what arrives may differ from what is stored, so that a mismatch is worth another read.
     pub reads_may_be_garbled: bool,
-    /// Objects can be locked against deletion, and this backend was told to do so.
-    pub locks: bool,
 }
 
 /// How far a stored object has been checked by the storage itself.
@@ -325,7 +323,7 @@ impl BackendError {
 /// The result of backend operations.
 pub type BackendResult<T> = std::result::Result<T, BackendError>;
 
-/// A place that keeps write-once objects under keys.
+/// A place that keeps write-once objects under keys. What has a default is for places on this machine.
 ///
 /// The contract, which the `conformance` suite checks:
 /// - `put` is atomic and durable: when it returns `Ok`, the whole object survives a power cut; when it does
@@ -373,26 +371,45 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`BackendError::Locked`] when it may not be deleted yet.
     fn delete(&self, key: &ObjectKey) -> BackendResult<()>;
 
-    /// Until when an object is locked; `None` when it is not.
+    /// Until when an object is locked; `None` when it is not, or cannot be.
     ///
     /// # Errors
     /// [`BackendError::NotFound`].
-    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>>;
+    fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        self.size(key).map(|_| None)
+    }
 
     /// Locks an object until a later moment than before.
     ///
     /// # Errors
     /// [`BackendError::Rejected`] where nothing can be locked.
-    fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()>;
+    fn lock_until(&self, key: &ObjectKey, _until: DateTime<Utc>) -> BackendResult<()> {
+        Err(BackendError::Rejected {
+            operation: "lock",
+            key: key.to_string(),
+            source: "nothing can be locked there".into(),
+        })
+    }
 
     /// Finds out what the destination really does, by trying with objects of its own below `probes/`.
     ///
+    /// Where the system's own rules hold, which `put` relies on, nothing needs to be tried.
+    ///
     /// # Errors
     /// When the destination cannot be written to at all.
-    fn probe(&self) -> BackendResult<Probed>;
+    fn probe(&self) -> BackendResult<Probed> {
+        Ok(Probed {
+            conditional_create: Found::when(self.abilities().refuses_overwrite),
+            checks_uploads: Found::No,
+            versions: Found::No,
+            locks: Found::No,
+        })
+    }
 
-    /// What was sent and received so far; all zero for a local folder.
-    fn traffic(&self) -> Traffic;
+    /// What was sent and received over a network so far.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
 }
 
 /// A shared backend is a backend.

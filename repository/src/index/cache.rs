@@ -30,12 +30,20 @@ impl IndexCache {
         }
     }
 
+    /// The fragments that are cached.
+    pub(crate) fn fragments(&self) -> BTreeSet<ObjectId> {
+        let tables = self.cached();
+        let fragments = tables.iter().flat_map(|(_, table)| table.fragments());
+        fragments.copied().collect()
+    }
+
     /// Tables for exactly these fragments; `read` fetches one that is not cached. A fragment that cannot be
-    /// read is given back with the reason: its packs still have their directories.
+    /// read is given back with the reason: its packs still have their directories. An outer error of `read`
+    /// ends it.
     pub(crate) fn load(
         &self,
         fragments: &BTreeSet<ObjectId>,
-        mut read: impl FnMut(&ObjectId) -> Result<Vec<PackRecord>>,
+        mut read: impl FnMut(&ObjectId) -> Result<Result<Vec<PackRecord>>>,
     ) -> Result<(Vec<Table>, Unreadable)> {
         let mut missing = fragments.clone();
         let mut unreadable = Vec::new();
@@ -56,7 +64,7 @@ impl IndexCache {
             }
         }
         for fragment in missing {
-            match read(&fragment) {
+            match read(&fragment)? {
                 Ok(packs) => {
                     let table = Table::in_memory(&[fragment], &packs)?;
                     tables.push(self.store(&[&table]).unwrap_or((None, table)));
@@ -153,7 +161,7 @@ mod tests {
         let (tables, unreadable) = cache
             .load(fragments, |_| {
                 reads += 1;
-                Ok(Vec::new())
+                Ok(Ok(Vec::new()))
             })
             .unwrap();
         assert!(unreadable.is_empty());

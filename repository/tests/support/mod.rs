@@ -12,6 +12,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
+pub(crate) use reprise_repository::testing::noise;
 use reprise_repository::{
     ChunkSizes, Class, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item, Layout,
     Loaded, OpenOptions, Progress, RawText, Repository, SnapshotOptions, SourceKind, Summary,
@@ -111,19 +112,6 @@ impl World {
             .map(|info| info.key)
             .collect()
     }
-}
-
-/// Reproducible bytes that do not compress.
-pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for chunk in bytes.chunks_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
-    }
-    bytes
 }
 
 /// A few small files and a large one.

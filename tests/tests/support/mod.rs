@@ -3,13 +3,16 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "each test program uses a part of this"
+    clippy::panic,
+    reason = "each test program uses a part of this, and a test fails by panicking"
 )]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+pub(crate) use reprise_repository::testing::noise;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -155,16 +158,16 @@ impl Sandbox {
         Ran::from(&self.command().args(args).output().unwrap())
     }
 
+    /// As [`Self::command`], with the first recovery identity.
+    pub(crate) fn recovering(&self) -> Command {
+        let mut command = self.command();
+        command.env("REPRISE_IDENTITY", self.path("id1"));
+        command
+    }
+
     /// As [`Self::run`], with the first recovery identity.
     pub(crate) fn recover<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        Ran::from(
-            &self
-                .command()
-                .env("REPRISE_IDENTITY", self.path("id1"))
-                .args(args)
-                .output()
-                .unwrap(),
-        )
+        Ran::from(&self.recovering().args(args).output().unwrap())
     }
 
     /// Takes a snapshot of a folder.
@@ -211,6 +214,40 @@ impl Sandbox {
     }
 }
 
+/// Begins a run that is going to be stopped.
+pub(crate) fn begin<S: AsRef<OsStr>>(
+    mut command: Command,
+    args: impl IntoIterator<Item = S>,
+) -> Child {
+    command
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until something is so, or the child has ended. Whether it became so.
+pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        if so() {
+            return true;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return so();
+        }
+        std::thread::yield_now();
+    }
+    panic!("nothing happened within a minute");
+}
+
+/// Kills a child, whether or not it has ended.
+pub(crate) fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// Fails unless two trees are equal in every way that rsync knows.
 pub(crate) fn assert_same_trees(a: &Path, b: &Path) {
     let output = Command::new("rsync")
@@ -237,19 +274,6 @@ pub(crate) fn assert_same_trees(a: &Path, b: &Path) {
         a.display(),
         b.display()
     );
-}
-
-/// Reproducible bytes that do not compress.
-pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for chunk in bytes.chunks_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
-    }
-    bytes
 }
 
 /// Some hundred small files and a few large ones.

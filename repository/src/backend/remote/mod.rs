@@ -15,17 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::probe::Probed;
-use super::{BackendError, BackendResult, ObjectInfo};
+use super::probe::{Found, Probed};
+use super::{Abilities, BackendError, BackendResult, ObjectInfo, ObjectKey};
 
 pub use azure::AzureBackend;
 pub use http::Traffic;
 pub use s3::S3Backend;
 
 /// Listings without TLS are believed when two answers in a row agree; this many are asked for at most.
-const LISTINGS_MAX: usize = 6;
+const LISTINGS_MAX: u32 = 6;
 
 /// How to treat a destination.
 #[derive(Debug, Clone)]
@@ -63,6 +64,33 @@ impl Default for RemoteOptions {
             stall_max: Duration::from_secs(60),
             stop: Arc::default(),
         }
+    }
+}
+
+impl RemoteOptions {
+    /// What was found out about one ability.
+    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
+        self.probed.as_ref().map_or(Found::Unknown, choose)
+    }
+
+    /// Whether the server is known to compare what it receives with our own hash.
+    fn checks_uploads(&self) -> bool {
+        self.found(|probed| probed.checks_uploads).holds()
+    }
+
+    fn abilities(&self, parallel_puts: usize) -> Abilities {
+        Abilities {
+            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
+            cheap_listing: false,
+            parallel_reads: 8,
+            parallel_puts,
+            reads_may_be_garbled: true,
+        }
+    }
+
+    /// How strictly a lock is extended.
+    fn lock_mode(&self) -> LockMode {
+        self.immutable.map_or(LockMode::Governance, |i| i.mode)
     }
 }
 
@@ -133,21 +161,63 @@ fn garbled(source: impl Into<super::Cause>) -> weather::Trouble {
     }
 }
 
-/// Leads to asking for the object's real size.
-fn too_short(key: &str) -> weather::Trouble {
-    weather::Trouble::Final(BackendError::Rejected {
-        operation: "read",
-        key: key.to_owned(),
-        source: "the object ends before the range does".into(),
-    })
+/// An object as a listing shows it. Foreign objects are left out: they have names that no key can have.
+fn listed(
+    prefix: &str,
+    name: Option<&str>,
+    size_bytes: Option<u64>,
+) -> Result<Option<ObjectInfo>, weather::Trouble> {
+    let (Some(name), Some(size_bytes)) = (name, size_bytes) else {
+        return Err(garbled("an object in the listing has no name or no size"));
+    };
+    let key = below(prefix, name).and_then(ObjectKey::new);
+    Ok(key.map(|key| ObjectInfo { key, size_bytes }))
 }
 
-/// A listing that two answers in a row agree on. A flipped bit in one would hide an object or invent one.
+/// Whether an object whose lock is shown is really locked: then the lock is the reason not to delete it.
+fn lock_holds(deleted: BackendResult<()>) -> BackendResult<Found> {
+    match deleted {
+        Ok(()) => Ok(Found::No),
+        Err(BackendError::Locked { .. } | BackendError::PermissionDenied { .. }) => Ok(Found::Yes),
+        Err(error) => Err(error),
+    }
+}
+
+/// A body that is what its answer announces and what was asked for.
+fn exactly(
+    body: Bytes,
+    announced: Option<u64>,
+    wanted: Option<u64>,
+    key: &str,
+) -> Result<Bytes, weather::Trouble> {
+    let length = body.len() as u64;
+    if announced.is_some_and(|announced| announced != length) {
+        return Err(garbled("the answer is shorter than it says"));
+    }
+    match wanted {
+        // Leads to asking for the object's real size.
+        Some(wanted) if length < wanted => Err(weather::Trouble::Final(BackendError::Rejected {
+            operation: "read",
+            key: key.to_owned(),
+            source: "the object ends before the range does".into(),
+        })),
+        Some(wanted) if length > wanted => {
+            Err(garbled("the answer is longer than what was asked for"))
+        }
+        _ => Ok(body),
+    }
+}
+
+/// A listing that can be believed. Without TLS (`plain`) nothing protects an answer: a flipped bit would hide
+/// an object or invent one. So two answers in a row must agree there.
 fn believed(
-    list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
-    answers_max: usize,
+    plain: bool,
     folder: &str,
+    list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
 ) -> BackendResult<Vec<ObjectInfo>> {
+    if !plain {
+        return list();
+    }
     let sorted = || {
         list().map(|mut found| {
             found.sort_by(|a, b| a.key.cmp(&b.key));
@@ -155,7 +225,7 @@ fn believed(
         })
     };
     let mut last = sorted()?;
-    for _ in 1..answers_max {
+    for _ in 1..LISTINGS_MAX {
         let next = sorted()?;
         if next == last {
             return Ok(next);
@@ -165,16 +235,34 @@ fn believed(
     Err(BackendError::Unavailable {
         operation: "list",
         key: folder.to_owned(),
-        attempts: u32::try_from(answers_max).unwrap_or(u32::MAX),
+        attempts: LISTINGS_MAX,
         seconds: 0,
         source: "each answer was different; use https, or wait until nothing writes".into(),
     })
 }
 
+/// Random bytes for a name that nobody else uses.
+fn random<const N: usize>() -> BackendResult<[u8; N]> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(BackendError::Io {
+            operation: "make",
+            key: "a random name".to_owned(),
+            source: error.into(),
+        }),
+    }
+}
+
 /// A name for an object that only a probe uses.
-fn probe_name() -> String {
-    let mut name = [0; 12];
-    // Without randomness the names collide, and the probe finds the destination unwilling: harmless.
-    let _ = getrandom::fill(&mut name);
-    format!("probes/{}", hex::encode(name))
+fn probe_name() -> BackendResult<String> {
+    Ok(format!("probes/{}", hex::encode(random::<12>()?)))
+}
+
+/// What became of removing a probe. A host that may only add leaves its probes: they are a few bytes, and the
+/// sweep removes them.
+fn forgotten(key: &str, removed: BackendResult<()>) {
+    if let Err(error) = removed {
+        tracing::debug!(key, %error, "a probe stays");
+    }
 }

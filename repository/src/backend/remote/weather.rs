@@ -80,19 +80,15 @@ impl Weather {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let trouble = match self.once(&mut attempt).await {
+            let (source, retry_after, answered) = match self.once(&mut attempt).await {
                 Ok(value) => return Ok(value),
                 Err(Trouble::Final(error)) => return Err(error),
-                Err(passing) => passing,
-            };
-            let Trouble::Passing {
-                source,
-                retry_after,
-                answered,
-                ..
-            } = trouble
-            else {
-                continue;
+                Err(Trouble::Passing {
+                    source,
+                    retry_after,
+                    answered,
+                    ..
+                }) => (source, retry_after, answered),
             };
             if answered {
                 self.answered.store(true, Ordering::Relaxed);

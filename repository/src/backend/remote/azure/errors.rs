@@ -3,6 +3,7 @@
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::HeaderName;
 
+use crate::backend::remote;
 use crate::backend::remote::http::NoAnswer;
 use crate::backend::remote::trouble::{self, Refusal};
 use crate::backend::remote::weather::Trouble;
@@ -22,12 +23,7 @@ pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble 
             source: Box::new(error),
         }),
         // A success that cannot be understood was garbled on its way.
-        ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => Trouble::Passing {
-            source: Box::new(error),
-            retry_after: None,
-            throttled: false,
-            answered: true,
-        },
+        ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => remote::garbled(error),
         _ => Trouble::Final(BackendError::Rejected {
             operation,
             key: key.to_owned(),

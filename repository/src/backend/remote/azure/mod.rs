@@ -4,6 +4,8 @@ mod account;
 mod errors;
 mod probe;
 mod sas;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod upload;
 
@@ -13,8 +15,8 @@ use std::sync::Arc;
 
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders,
-    BlobClientSetImmutabilityPolicyOptions, BlobContainerClientListBlobsOptions, HttpRange,
-    ImmutabilityPolicyMode, ListBlobsIncludeItem,
+    BlobClientSetImmutabilityPolicyOptions, BlobContainerClientListBlobsOptions, BlobItem,
+    HttpRange, ImmutabilityPolicyMode, ListBlobsIncludeItem, ListBlobsResponse,
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
@@ -25,10 +27,11 @@ use super::http::{Http, Traffic};
 use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::weather::{Trouble, Weather};
-use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
+use account::Account;
 
 /// A container, or a prefix in it.
 #[derive(Debug)]
@@ -67,6 +70,15 @@ impl AzureBackend {
         let http = super::http_of(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::find(account, container, &http, &variable)?;
+        Self::with(found, http, [account, container, prefix], options)
+    }
+
+    fn with(
+        found: Account,
+        http: Http,
+        [account, container, prefix]: [&str; 3],
+        options: RemoteOptions,
+    ) -> BackendResult<Self> {
         let plain = found.container_url.scheme() == "http";
         let destination = format!("azure {}", found.container_url);
         let client_options = BlobContainerClientOptions {
@@ -101,10 +113,6 @@ impl AzureBackend {
         self.client.0.blob_client(&super::joined(&self.prefix, key))
     }
 
-    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
-        self.options.probed.as_ref().map_or(Found::Unknown, choose)
-    }
-
     /// Size and lock of an object.
     async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
         self.weather
@@ -122,25 +130,54 @@ impl AzureBackend {
 
     async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{}/", super::joined(&self.prefix, folder));
+        self.all_pages("list", folder, &prefix, None, |item| {
+            let size = item.properties.and_then(|found| found.content_length);
+            super::listed(&self.prefix, item.name.as_deref(), size)
+        })
+        .await
+    }
+
+    /// Versions of an object, where the container keeps them.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        let full = super::joined(&self.prefix, key);
+        let include = Some(ListBlobsIncludeItem::Versions);
+        self.all_pages("list the versions of", key, &full, include, |item| {
+            let Some(name) = item.name else {
+                return Err(super::garbled("a version has no name"));
+            };
+            // Names that only begin with this one are listed too.
+            Ok(item.version_id.filter(|_| name == full))
+        })
+        .await
+    }
+
+    /// All that is listed below a prefix, each as `read` sees it.
+    async fn all_pages<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        prefix: &str,
+        include: Option<ListBlobsIncludeItem>,
+        read: impl Fn(BlobItem) -> Result<Option<T>, Trouble>,
+    ) -> BackendResult<Vec<T>> {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {
-            let page = self
-                .weather
-                .call("list", folder, || {
-                    self.page(folder, &prefix, marker.clone(), None)
-                })
-                .await?;
-            for item in page.blob_items {
-                let name = item.name.as_deref();
-                let key = name.and_then(|name| super::below(&self.prefix, name));
-                // Foreign objects have names that no key can have.
-                if let Some(key) = key.and_then(ObjectKey::new) {
-                    let size = item.properties.and_then(|found| found.content_length);
-                    let size_bytes = size.unwrap_or(0);
-                    found.push(ObjectInfo { key, size_bytes });
-                }
-            }
-            marker = page.next_marker.filter(|marker| !marker.is_empty());
+            let attempt = async || {
+                let sort = |error| errors::sort(error, operation, key);
+                let options = BlobContainerClientListBlobsOptions {
+                    prefix: Some(prefix.to_owned()),
+                    marker: marker.clone(),
+                    include: include.map(|include| vec![include]),
+                    ..BlobContainerClientListBlobsOptions::default()
+                };
+                let page = self.page(options).await.map_err(sort)?;
+                let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
+                let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
+                Ok((items?, page.next_marker))
+            };
+            let (items, next) = self.weather.call(operation, key, attempt).await?;
+            found.extend(items.into_iter().flatten());
+            marker = next.filter(|marker| !marker.is_empty());
             if marker.is_none() {
                 return Ok(found);
             }
@@ -149,39 +186,30 @@ impl AzureBackend {
 
     async fn page(
         &self,
-        folder: &str,
-        prefix: &str,
-        marker: Option<String>,
-        include: Option<Vec<ListBlobsIncludeItem>>,
-    ) -> Result<azure_storage_blob::models::ListBlobsResponse, Trouble> {
-        let sort = |error| errors::sort(error, "list", folder);
-        let options = BlobContainerClientListBlobsOptions {
-            prefix: Some(prefix.to_owned()),
-            marker,
-            include,
-            ..BlobContainerClientListBlobsOptions::default()
-        };
-        let pager = self.client.0.list_blobs(Some(options)).map_err(sort)?;
-        let page = pager.into_pages().try_next().await.map_err(sort)?;
-        let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
-        page.into_model().map_err(sort)
+        options: BlobContainerClientListBlobsOptions<'_>,
+    ) -> azure_core::Result<Option<ListBlobsResponse>> {
+        let mut pages = self.client.0.list_blobs(Some(options))?.into_pages();
+        let page = pages.try_next().await?;
+        page.map(|page| page.into_model()).transpose()
     }
 
-    /// Versions of an object, where the container keeps them.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
-        let full = super::joined(&self.prefix, key);
-        let page = self
-            .weather
-            .call("list the versions of", key, || {
-                let include = vec![ListBlobsIncludeItem::Versions];
-                self.page(key, &full, None, Some(include))
-            })
-            .await?;
-        let same = page
-            .blob_items
-            .into_iter()
-            .filter(|item| item.name.as_deref() == Some(full.as_str()));
-        Ok(same.filter_map(|item| item.version_id).collect())
+    /// Deletes an object with all its versions.
+    async fn remove(&self, key: &str) -> BackendResult<()> {
+        self.delete_once(key, None).await?;
+        if self.options.found(|probed| probed.versions) == Found::No {
+            return Ok(());
+        }
+        match self.versions_of(key).await {
+            Ok(versions) => {
+                for version in versions {
+                    self.delete_once(key, Some(version)).await?;
+                }
+                Ok(())
+            }
+            // Without versions the question is not known.
+            Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
@@ -226,19 +254,9 @@ impl Requests for AzureBackend {
         };
         let sort = |error| errors::sort(error, "read", key);
         let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
-        let expected = answer.properties.content_length;
+        let announced = answer.properties.content_length;
         let body = answer.body.collect().await.map_err(sort)?;
-        let length = body.len() as u64;
-        if expected.is_some_and(|expected| expected != length) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if length < wanted => Err(super::too_short(key)),
-            Some(wanted) if length > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
+        super::exactly(body, announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
@@ -270,14 +288,7 @@ impl Backend for AzureBackend {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
-            cheap_listing: false,
-            parallel_reads: 8,
-            parallel_puts: 3,
-            reads_may_be_garbled: true,
-            locks: self.options.immutable.is_some(),
-        }
+        self.options.abilities(3)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
@@ -293,33 +304,11 @@ impl Backend for AzureBackend {
     }
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let once = || block_on(self.list_once(folder));
-        if self.plain {
-            super::believed(once, LISTINGS_MAX, folder)
-        } else {
-            once()
-        }
+        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        let key = key.as_str();
-        block_on(async {
-            self.delete_once(key, None).await?;
-            if self.found(|probed| probed.versions) == Found::No {
-                return Ok(());
-            }
-            match self.versions_of(key).await {
-                Ok(versions) => {
-                    for version in versions {
-                        self.delete_once(key, Some(version)).await?;
-                    }
-                    Ok(())
-                }
-                // Without versions the question is not known.
-                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        })
+        block_on(self.remove(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
@@ -327,16 +316,13 @@ impl Backend for AzureBackend {
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
-        let mode = self
-            .options
-            .immutable
-            .map_or(LockMode::Governance, |i| i.mode);
+        let mode = policy_mode(self.options.lock_mode());
         let (until, key) = (to_vendor_time(until)?, key.as_str());
         block_on(async {
             self.weather
                 .call("lock", key, || async {
                     let options = BlobClientSetImmutabilityPolicyOptions {
-                        immutability_policy_mode: Some(policy_mode(mode)),
+                        immutability_policy_mode: Some(mode),
                         ..BlobClientSetImmutabilityPolicyOptions::default()
                     };
                     self.blob(key)

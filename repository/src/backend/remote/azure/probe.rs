@@ -6,8 +6,8 @@ use chrono::{TimeDelta, Utc};
 
 use super::upload::md5;
 use super::{AzureBackend, to_vendor_time};
-use crate::backend::remote::probe_name;
 use crate::backend::remote::weather::Trouble;
+use crate::backend::remote::{forgotten, lock_holds, probe_name};
 use crate::backend::{BackendError, BackendResult, Found, Probed};
 
 /// A policy that is not locked can be lifted again, so a day costs nothing.
@@ -17,7 +17,7 @@ const BLOCK: &[u8] = b"probe";
 
 impl AzureBackend {
     pub(super) async fn try_abilities(&self) -> BackendResult<Probed> {
-        let key = probe_name();
+        let key = probe_name()?;
         let version = self.write_probe(&key, None, None).await?;
         let probed = Probed {
             conditional_create: self.creates_conditionally(&key).await?,
@@ -69,7 +69,7 @@ impl AzureBackend {
 
     /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
     async fn checks_uploads(&self) -> BackendResult<Found> {
-        let key = probe_name();
+        let key = probe_name()?;
         let bytes = [Bytes::from_static(b"these bytes have another hash")];
         match self.stage_once(&key, BLOCK, &bytes, &md5(b"another")).await {
             Ok(()) => Ok(Found::No),
@@ -93,7 +93,7 @@ impl AzureBackend {
 
     /// A lock counts when the server shows it and then refuses to delete what it locks.
     async fn locks(&self) -> BackendResult<Found> {
-        let key = probe_name();
+        let key = probe_name()?;
         match self.write_probe(&key, None, Some(LOCK)).await {
             Ok(_) => {}
             // "Version-level immutability is not enabled", or not known at all.
@@ -115,22 +115,15 @@ impl AzureBackend {
             self.forget_probe(&key).await;
             return Ok(Found::No);
         }
-        let locked = self.delete_once(&key, None).await.is_err();
+        let deleted = self.delete_once(&key, None).await;
         if let Err(error) = self.blob(&key).delete_immutability_policy(None).await {
             tracing::debug!(key, %error, "the lock of a probe stays for a day");
         }
         self.forget_probe(&key).await;
-        Ok(Found::when(locked))
+        lock_holds(deleted)
     }
 
-    /// A host that may only add leaves its probes: they are a few bytes, and the sweep removes them.
     async fn forget_probe(&self, key: &str) {
-        let mut result = self.delete_once(key, None).await;
-        for version in self.versions_of(key).await.unwrap_or_default() {
-            result = result.and(self.delete_once(key, Some(version)).await);
-        }
-        if let Err(error) = result {
-            tracing::debug!(key, %error, "a probe stays");
-        }
+        forgotten(key, self.remove(key).await);
     }
 }

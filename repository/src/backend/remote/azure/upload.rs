@@ -11,8 +11,8 @@ use md5::{Digest, Md5};
 
 use super::{AzureBackend, errors, policy_mode, to_vendor_time};
 use crate::backend::remote::reading::{self, Requests as _};
-use crate::backend::remote::split;
 use crate::backend::remote::weather::Trouble;
+use crate::backend::remote::{random, split};
 use crate::backend::{BackendError, BackendResult, Stored};
 
 /// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
@@ -23,17 +23,6 @@ fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
     let mut name = salt.to_vec();
     name.extend_from_slice(&(number as u64).to_be_bytes());
     name
-}
-
-/// Two writers of one name must not mix their blocks.
-fn salt() -> BackendResult<[u8; 8]> {
-    let mut salt = [0; 8];
-    getrandom::fill(&mut salt).map_err(|error| BackendError::Io {
-        operation: "write",
-        key: "a block".to_owned(),
-        source: error.into(),
-    })?;
-    Ok(salt)
 }
 
 impl AzureBackend {
@@ -49,7 +38,9 @@ impl AzureBackend {
     }
 
     async fn upload_new(&self, key: &str, parts: &[Bytes]) -> BackendResult<()> {
-        let (salt, mut names) = (salt()?, Vec::new());
+        // Two writers of one name must not mix their blocks.
+        let salt = random()?;
+        let mut names = Vec::new();
         for (number, piece) in split::split(parts, BLOCK_BYTES).into_iter().enumerate() {
             let name = block_name(number, salt);
             let hash = md5_of(&piece);
@@ -127,11 +118,11 @@ impl AzureBackend {
         Ok(response.headers().get_optional_string(&version))
     }
 
-    /// Every block was compared with its hash when it arrived; the server says what it made of them.
+    /// Every block was compared with its hash when it arrived; the server says what it made of them. Where it
+    /// compares nothing, its word would not do, and the object is read back.
     async fn confirm(&self, key: &str, size: u64) -> BackendResult<Stored> {
-        let checks = self.found(|probed| probed.checks_uploads).holds();
-        let same_size = self.size_of(key).await? == size;
-        Ok(if same_size && checks {
+        let checked = self.options.checks_uploads() && self.size_of(key).await? == size;
+        Ok(if checked {
             Stored::Checked
         } else {
             Stored::Unchecked

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use crate::backend::remote;
 use crate::backend::remote::http::NoAnswer;
 use crate::backend::remote::trouble::{self, Refusal};
 use crate::backend::remote::weather::Trouble;
@@ -34,12 +35,7 @@ where
     match error {
         // A success that cannot be understood was garbled on its way.
         SdkError::ResponseError(_) | SdkError::TimeoutError(_) | SdkError::ServiceError(_) => {
-            Trouble::Passing {
-                source: Box::new(error),
-                retry_after: None,
-                throttled: false,
-                answered: true,
-            }
+            remote::garbled(error)
         }
         _ => Trouble::Final(BackendError::Rejected {
             operation,

@@ -3,6 +3,10 @@
 mod connector;
 mod errors;
 mod probe;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;
@@ -11,8 +15,11 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, retry, timeout};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime as S3Time;
-use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
+use aws_sdk_s3::types::{
+    ChecksumMode, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
@@ -21,7 +28,7 @@ use super::reading::{self, Requests};
 use super::runtime::block_on;
 use super::split;
 use super::weather::{Trouble, Weather};
-use super::{LISTINGS_MAX, LockMode, RemoteOptions};
+use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
@@ -74,11 +81,24 @@ impl S3Backend {
         if let Some(endpoint) = &endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        let destination = format!("s3 {} {bucket}", endpoint.as_deref().unwrap_or_default());
-        Ok(Self {
+        let client = Client::from_conf(builder.build());
+        let endpoint = endpoint.as_deref().unwrap_or_default();
+        Ok(Self::with(client, http, endpoint, bucket, prefix, options))
+    }
+
+    fn with(
+        client: Client,
+        http: Http,
+        endpoint: &str,
+        bucket: &str,
+        prefix: &str,
+        options: RemoteOptions,
+    ) -> Self {
+        let destination = format!("s3 {endpoint} {bucket}");
+        Self {
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
-            client: Client::from_conf(builder.build()),
+            client,
             weather: Weather::new(
                 &destination,
                 Arc::clone(&http.counters),
@@ -87,53 +107,25 @@ impl S3Backend {
             ),
             http,
             options,
-            plain: endpoint.is_some_and(|endpoint| endpoint.starts_with("http:")),
-        })
+            plain: endpoint.starts_with("http:"),
+        }
     }
 
     fn full(&self, key: &str) -> String {
         super::joined(&self.prefix, key)
     }
 
-    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
-        self.options.probed.as_ref().map_or(Found::Unknown, choose)
-    }
-
-    async fn head(
-        &self,
-        key: &str,
-        operation: &'static str,
-    ) -> BackendResult<aws_sdk_s3::operation::head_object::HeadObjectOutput> {
+    async fn head(&self, key: &str) -> BackendResult<HeadObjectOutput> {
         self.weather
-            .call(operation, key, || async {
+            .call("look up", key, || async {
                 self.client
                     .head_object()
                     .bucket(&self.bucket)
                     .key(self.full(key))
-                    .checksum_mode(aws_sdk_s3::types::ChecksumMode::Enabled)
+                    .checksum_mode(ChecksumMode::Enabled)
                     .send()
                     .await
-                    .map_err(|error| errors::sort(error, operation, key))
-            })
-            .await
-    }
-
-    async fn list_page(
-        &self,
-        folder: &str,
-        prefix: &str,
-        token: Option<String>,
-    ) -> BackendResult<aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output> {
-        self.weather
-            .call("list", folder, || async {
-                self.client
-                    .list_objects_v2()
-                    .bucket(&self.bucket)
-                    .prefix(prefix)
-                    .set_continuation_token(token.clone())
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "list", folder))
+                    .map_err(|error| errors::sort(error, "look up", key))
             })
             .await
     }
@@ -142,47 +134,111 @@ impl S3Backend {
         let prefix = format!("{}/", self.full(folder));
         let (mut found, mut token) = (Vec::new(), None);
         loop {
-            let page = self.list_page(folder, &prefix, token).await?;
-            for object in page.contents() {
-                let name = object.key().and_then(|key| super::below(&self.prefix, key));
-                // Foreign objects have names that no key can have.
-                if let Some(key) = name.and_then(ObjectKey::new) {
-                    let size_bytes = object.size().unwrap_or(0).try_into().unwrap_or(0);
-                    found.push(ObjectInfo { key, size_bytes });
-                }
-            }
-            token = page.next_continuation_token().map(str::to_owned);
-            if token.is_none() || !page.is_truncated().unwrap_or(false) {
+            let attempt = || self.list_page(folder, &prefix, token.clone());
+            let (objects, next) = self.weather.call("list", folder, attempt).await?;
+            found.extend(objects);
+            if next.is_none() {
                 return Ok(found);
             }
+            token = next;
         }
     }
 
-    /// All versions of one object, newest first, each with whether it is a mark that hides the others.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
-        let full = self.full(key);
+    /// A page of a listing, and where the next one begins.
+    async fn list_page(
+        &self,
+        folder: &str,
+        prefix: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<ObjectInfo>, Option<String>), Trouble> {
         let page = self
-            .weather
-            .call("list the versions of", key, || async {
-                self.client
-                    .list_object_versions()
-                    .bucket(&self.bucket)
-                    .prefix(&full)
-                    .send()
-                    .await
-                    .map_err(|error| errors::sort(error, "list the versions of", key))
-            })
-            .await?;
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .set_continuation_token(token)
+            .send()
+            .await
+            .map_err(|error| errors::sort(error, "list", folder))?;
+        let mut found = Vec::new();
+        for object in page.contents() {
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            found.extend(super::listed(&self.prefix, object.key(), size)?);
+        }
+        let next = page.next_continuation_token.clone();
+        Ok((found, next_page(page.is_truncated(), next)?))
+    }
+
+    /// All versions of one object, and the marks that hide them.
+    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+        const OPERATION: &str = "list the versions of";
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let attempt = || self.versions_page(OPERATION, key, from.clone());
+            let (versions, next) = self.weather.call(OPERATION, key, attempt).await?;
+            found.extend(versions);
+            if next.is_none() {
+                return Ok(found);
+            }
+            from = next;
+        }
+    }
+
+    /// A page of versions, and where the next one begins.
+    async fn versions_page(
+        &self,
+        operation: &'static str,
+        key: &str,
+        from: Option<VersionMarker>,
+    ) -> Result<(Vec<String>, Option<VersionMarker>), Trouble> {
+        let full = self.full(key);
+        let (from_key, from_version) = from.unwrap_or_default();
+        let page = self
+            .client
+            .list_object_versions()
+            .bucket(&self.bucket)
+            .prefix(&full)
+            .set_key_marker(from_key)
+            .set_version_id_marker(from_version)
+            .send()
+            .await
+            .map_err(|error| errors::sort(error, operation, key))?;
         let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-        let marks = page
-            .delete_markers()
-            .iter()
-            .map(|m| (m.key(), m.version_id()));
-        Ok(marks
-            .chain(versions)
-            .filter(|(name, _)| *name == Some(full.as_str()))
-            .filter_map(|(_, id)| id.map(str::to_owned))
-            .collect())
+        let marks = page.delete_markers().iter();
+        let marks = marks.map(|mark| (mark.key(), mark.version_id()));
+        let mut found = Vec::new();
+        for version in marks.chain(versions) {
+            let (Some(name), Some(id)) = version else {
+                return Err(super::garbled("a version has no name or no id"));
+            };
+            // Names that only begin with this one are listed too.
+            if name == full {
+                found.push(id.to_owned());
+            }
+        }
+        let next = page.next_key_marker.clone();
+        let next = next.map(|key| (Some(key), page.next_version_id_marker.clone()));
+        Ok((found, next_page(page.is_truncated(), next)?))
+    }
+
+    /// Deletes an object with all its versions.
+    async fn remove(&self, key: &str) -> BackendResult<()> {
+        if self.options.found(|probed| probed.versions) == Found::No {
+            return self.delete_once(key, None).await;
+        }
+        match self.versions_of(key).await {
+            Ok(versions) => {
+                for version in versions {
+                    self.delete_once(key, Some(version)).await?;
+                }
+                Ok(())
+            }
+            // Look-alikes without versions do not know the question.
+            Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
+                self.delete_once(key, None).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
@@ -214,7 +270,7 @@ impl S3Backend {
         if !denied {
             return error;
         }
-        match self.head(key, "look up").await.ok().and_then(|head| {
+        match self.head(key).await.ok().and_then(|head| {
             head.object_lock_retain_until_date()
                 .and_then(to_chrono)
                 .filter(|until| *until > Utc::now())
@@ -245,26 +301,13 @@ impl Requests for S3Backend {
             .await;
         let output = result.map_err(|error| errors::sort(error, "read", key))?;
         let length = output.content_length();
-        let body = output
-            .body
-            .collect()
-            .await
-            .map_err(super::garbled)?
-            .into_bytes();
-        if length.is_some_and(|length| u64::try_from(length).ok() != Some(body.len() as u64)) {
-            return Err(super::garbled("the answer is shorter than it says"));
-        }
-        match wanted {
-            Some(wanted) if (body.len() as u64) < wanted => Err(super::too_short(key)),
-            Some(wanted) if body.len() as u64 > wanted => Err(super::garbled(
-                "the answer is longer than what was asked for",
-            )),
-            _ => Ok(body),
-        }
+        let announced = length.and_then(|length| u64::try_from(length).ok());
+        let body = output.body.collect().await.map_err(super::garbled)?;
+        super::exactly(body.into_bytes(), announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        let length = self.head(key, "look up").await?.content_length();
+        let length = self.head(key).await?.content_length();
         length
             .and_then(|length| u64::try_from(length).ok())
             .ok_or_else(|| BackendError::Io {
@@ -275,16 +318,24 @@ impl Requests for S3Backend {
     }
 }
 
+/// The name and the version after which the next page of versions begins.
+type VersionMarker = (Option<String>, Option<String>);
+
+/// Where the next page of a listing begins. A listing that is cut off is never taken for a whole one.
+fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>, Trouble> {
+    match (truncated, marker) {
+        (Some(false), _) | (None, None) => Ok(None),
+        (_, Some(marker)) => Ok(Some(marker)),
+        (Some(true), None) => Err(super::garbled("the listing is cut off")),
+    }
+}
+
 /// `AWS_ENDPOINT_URL_S3` wins, as in all tools; an empty one counts as none.
 fn endpoint(general: Option<&str>) -> Option<String> {
     std::env::var("AWS_ENDPOINT_URL_S3")
         .ok()
         .or_else(|| general.map(str::to_owned))
         .filter(|endpoint| !endpoint.is_empty())
-}
-
-fn body_of(bytes: &Bytes) -> aws_sdk_s3::primitives::ByteStream {
-    upload::body(std::slice::from_ref(bytes))
 }
 
 fn to_chrono(time: &S3Time) -> Option<DateTime<Utc>> {
@@ -308,14 +359,7 @@ impl Backend for S3Backend {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
-            cheap_listing: false,
-            parallel_reads: 8,
-            parallel_puts: 4,
-            reads_may_be_garbled: true,
-            locks: self.options.immutable.is_some(),
-        }
+        self.options.abilities(4)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
@@ -331,47 +375,20 @@ impl Backend for S3Backend {
     }
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let once = || block_on(self.list_once(folder));
-        if self.plain {
-            super::believed(once, LISTINGS_MAX, folder)
-        } else {
-            once()
-        }
+        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        let key = key.as_str();
-        block_on(async {
-            if self.found(|probed| probed.versions) == Found::No {
-                return self.delete_once(key, None).await;
-            }
-            match self.versions_of(key).await {
-                Ok(versions) => {
-                    for version in versions {
-                        self.delete_once(key, Some(version)).await?;
-                    }
-                    Ok(())
-                }
-                // Look-alikes without versions do not know the question.
-                Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
-                    self.delete_once(key, None).await
-                }
-                Err(error) => Err(error),
-            }
-        })
+        block_on(self.remove(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        let head = block_on(self.head(key.as_str(), "look up"))?;
+        let head = block_on(self.head(key.as_str()))?;
         Ok(head.object_lock_retain_until_date().and_then(to_chrono))
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
-        let mode = self
-            .options
-            .immutable
-            .map_or(LockMode::Governance, |i| i.mode);
-        let mode = match mode {
+        let mode = match self.options.lock_mode() {
             LockMode::Governance => ObjectLockRetentionMode::Governance,
             LockMode::Compliance => ObjectLockRetentionMode::Compliance,
         };
