@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reprise_policies::{
-    IdentityRef, LockMode as PolicyLockMode, Policy, ProcessEnvironment,
-    Repository as PolicyRepository, Source, SourceKind,
+    IdentityRef, LockMode as PolicyLockMode, MysqlSource as PolicyServer, Policy,
+    ProcessEnvironment, Repository as PolicyRepository, Source, SourceKind,
 };
 use reprise_repository::backend::{Immutable, Location, LockMode};
 use reprise_repository::{Committed, Repository, SignerId, exists};
 use reprise_snapshotters::command::CommandSource;
-use reprise_snapshotters::mysql::MysqlSource;
+use reprise_snapshotters::mysql::{Address, MysqlSource, Password};
 use reprise_snapshotters::volume::VolumeSource;
 use reprise_snapshotters::{RunContext, ShrinkAlarm, command, mysql, tfstate, volume};
 use serde_json::json;
@@ -141,6 +141,7 @@ pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
                 timeout: command.timeout,
             }))
         }
+        SourceKind::Mysql(server) => Ok(Job::Mysql(Box::new(mysql_source(server)?))),
         other => Err(Failure::usage(
             format!(
                 "sources of kind {} cannot be read by this version",
@@ -149,6 +150,41 @@ pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
             "use a newer version of reprise",
         )),
     }
+}
+
+fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
+    let usage = |reason: String| Failure::usage(reason, "");
+    let mut address = Address::parse(&server.url).map_err(usage)?;
+    if let Some(secret) = &server.password {
+        let password = secret.resolve(&ProcessEnvironment)?;
+        address.password = Some(Password::new(password.expose()));
+    }
+    if let Some(mode) = server.tls {
+        address.tls = Some(mode.as_str().parse().map_err(usage)?);
+    }
+    address.tls_ca = server.tls_ca.clone().or(address.tls_ca);
+    if let Some(file) = &server.defaults_file {
+        address = address.or_option_file(file).map_err(usage)?;
+    }
+    let mut databases = server.databases.clone();
+    databases.extend(
+        address
+            .database
+            .clone()
+            .filter(|_| server.databases.is_empty()),
+    );
+    Ok(MysqlSource {
+        address: crate::mysql::with_password(address),
+        filter: crate::mysql::filter(
+            &databases,
+            &server.exclude_databases,
+            &server.tables,
+            &server.exclude_tables,
+        )?,
+        connections: server.threads as usize,
+        accounts: server.users,
+        hold_nontransactional: server.hold_nontransactional,
+    })
 }
 
 /// What a policy's source is called.

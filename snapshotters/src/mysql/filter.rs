@@ -68,7 +68,15 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
-    GlobBuilder::new(text)
+    // Nothing but `*` and `?` is special: brackets and braces may be in names.
+    let pattern: String = text
+        .split_inclusive(['*', '?'])
+        .map(|part| match part.strip_suffix(['*', '?']) {
+            Some(plain) => globset::escape(plain) + &part[plain.len()..],
+            None => globset::escape(part),
+        })
+        .collect();
+    GlobBuilder::new(&pattern)
         .literal_separator(false)
         .build()
         .map(|glob| glob.compile_matcher())
@@ -114,8 +122,9 @@ mod tests {
 
     #[test]
     fn a_wrong_pattern_is_named() {
-        let error = Filter::new(&["a".into(), "[".into()], &[], &[], &[]).unwrap_err();
-        assert_eq!(error.0, "[");
+        let error = Filter::new(&["a".into(), String::new()], &[], &[], &[]).unwrap_err();
+        assert_eq!(error.0, "");
+        assert!(filter([&["a[b]{c}\\*"], &[], &[], &[]]).database("a[b]{c}\\d"));
         assert!(Filter::new(&[], &[], &["orders".into()], &[]).is_err());
     }
 }
