@@ -70,13 +70,15 @@ impl AzureBackend {
         let http = super::http_of(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::find(account, container, &http, &variable)?;
-        Self::with(found, http, [account, container, prefix], options)
+        Self::with(found, http, account, container, prefix, options)
     }
 
     fn with(
         found: Account,
         http: Http,
-        [account, container, prefix]: [&str; 3],
+        account: &str,
+        container: &str,
+        prefix: &str,
         options: RemoteOptions,
     ) -> BackendResult<Self> {
         let plain = found.container_url.scheme() == "http";

@@ -52,7 +52,7 @@ fn container(
         },
     };
     let http = http_of(&options).unwrap();
-    AzureBackend::with(found, http, ["account", "container", ""], options).unwrap()
+    AzureBackend::with(found, http, "account", "container", "", options).unwrap()
 }
 
 fn listing(blobs: &str, next: &str) -> (StatusCode, String) {
