@@ -25,6 +25,8 @@ pub(crate) struct TableDefinition {
     /// The white space before the closing parenthesis, and everything from there.
     tail: Vec<u8>,
     engine: Option<String>,
+    /// The default collation, if it is named.
+    collation: Option<Vec<u8>>,
     /// MariaDB keeps the history of rows; what may be altered in such a table depends on the session.
     versioned: bool,
 }
@@ -50,6 +52,7 @@ pub(crate) fn parse(create_table: &[u8]) -> Result<TableDefinition, String> {
         name,
         versioned: is_versioned(&options),
         engine: engine(&options),
+        collation: collation(&options),
         items,
         tail: bytes(close..create_table.len()).to_vec(),
     })
@@ -116,6 +119,16 @@ fn engine(options: &[Token<'_>]) -> Option<String> {
     Some(name.trim_matches(['`', '\'', '"']).to_owned())
 }
 
+/// The first `COLLATE=NAME`.
+fn collation(options: &[Token<'_>]) -> Option<Vec<u8>> {
+    options.windows(3).find_map(|window| match window {
+        [word, equals, name] if word.is_word("COLLATE") && equals.is_symbol(b'=') => {
+            Some(name.text.to_vec())
+        }
+        _ => None,
+    })
+}
+
 fn is_versioned(options: &[Token<'_>]) -> bool {
     options.windows(3).any(|window| {
         let words = ["WITH", "SYSTEM", "VERSIONING"];
@@ -145,17 +158,18 @@ impl TableDefinition {
     }
 
     /// The statement that makes the table before its rows: without the keys that are added afterwards, and without
-    /// foreign keys. It is the original when there are none of both.
+    /// foreign keys. It is the original when there are none of both, but for collations that are the table's anyway.
     pub(crate) fn before_rows(&self) -> Vec<u8> {
         let deferred = self.deferred();
         let stays = |index: &usize| {
             !deferred.contains(index)
                 && self.items.get(*index).map(|item| item.kind) != Some(Kind::ForeignKey)
         };
-        let kept: Vec<&[u8]> = (0..self.items.len())
+        let collation = self.collation.as_deref();
+        let kept: Vec<Vec<u8>> = (0..self.items.len())
             .filter(stays)
             .filter_map(|index| self.items.get(index))
-            .map(|item| item.text.as_slice())
+            .map(|item| item.with_default(collation))
             .collect();
         [self.head.as_slice(), &kept.join(&b","[..]), &self.tail].concat()
     }

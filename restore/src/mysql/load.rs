@@ -81,6 +81,10 @@ pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -
                 .execute(format!("DROP TABLE IF EXISTS {name}"))
                 .map_err(failed)?;
         }
+        // What a definition names without a database is in the table's own.
+        control
+            .execute(format!("USE {}", quoted(database)))
+            .map_err(failed)?;
         control
             .execute(filling.definition.before_rows())
             .map_err(failed)?;
@@ -275,7 +279,6 @@ pub(super) fn bind(control: &mut Session, fillings: &[Filling], done: &Done) -> 
         if clauses.is_empty() || done.has(&step) {
             continue;
         }
-        // What a foreign key names without a database is in the table's own.
         control
             .execute(format!("USE {}", quoted(database)))
             .map_err(|error| Error::database("use a database", error))?;

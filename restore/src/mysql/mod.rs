@@ -308,6 +308,7 @@ impl Run<'_> {
         if differences.is_empty() {
             self.make(control, &mut warnings, |maker| maker.events(self.selected))?;
             differences = self.compare_objects(control, &warnings)?;
+            self.protect(control)?;
         } else {
             warnings.push(warning("events are left out, as rows differ".to_owned()));
         }
@@ -319,6 +320,23 @@ impl Run<'_> {
             verified: self.options.verify,
             differences,
         })
+    }
+
+    /// Databases that could only be read can again only be read.
+    fn protect(&self, control: &mut Session) -> Result<()> {
+        let read_only = |chosen: &&Selected| {
+            let sql = chosen.database.sql.as_bytes();
+            chosen.whole && memchr::memmem::find(sql, b"/* READ ONLY = 1 */").is_some()
+        };
+        for chosen in self.selected.iter().filter(read_only) {
+            let name = quoted(&chosen.target);
+            control
+                .execute(format!("ALTER DATABASE {name} READ ONLY = 1"))
+                .map_err(|error| {
+                    Error::database(format!("make database {name} read-only"), error)
+                })?;
+        }
+        Ok(())
     }
 
     fn make<T>(
@@ -438,8 +456,9 @@ impl Run<'_> {
             .sum();
         Progress::add(&self.progress.bytes_total, total);
         Progress::add(&self.progress.items_total, fillings.len() as u64);
-        load::create(control, fillings, done)?;
+        // Defaults of tables may use sequences.
         self.sequences(control)?;
+        load::create(control, fillings, done)?;
         let mut sessions = (0..self.options.connections.max(1))
             .map(|_| connect(self.options, self.progress))
             .collect::<Result<Vec<_>>>()?;

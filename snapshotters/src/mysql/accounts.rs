@@ -16,6 +16,9 @@ const RESERVED: [&str; 4] = [
     "mariadb.sys",
 ];
 
+/// The role that everybody has (MariaDB).
+const PUBLIC: &str = "PUBLIC";
+
 /// All accounts; `None` when this one may not see them.
 pub(super) fn read(
     session: &mut Session,
@@ -39,8 +42,7 @@ pub(super) fn read(
     let mut accounts = Vec::new();
     for row in names {
         let (user, host) = (row.string(0), row.string(1));
-        // The anonymous role of MariaDB is no account.
-        if RESERVED.contains(&user.as_str()) || user == "PUBLIC" && row.text(2) == Some("Y") {
+        if RESERVED.contains(&user.as_str()) {
             continue;
         }
         let account = match row.text(2) {
@@ -56,6 +58,8 @@ pub(super) fn read(
 #[must_use]
 pub fn shown(account: &Account) -> String {
     match &account.host {
+        // A word of the language: in quotes it would be another role.
+        None if account.user == PUBLIC => PUBLIC.to_owned(),
         Some(host) => format!("{}@{}", text(&account.user), text(host)),
         None => text(&account.user),
     }
@@ -63,15 +67,18 @@ pub fn shown(account: &Account) -> String {
 
 /// A role of MariaDB.
 fn role(session: &mut Session, user: String) -> Result<Option<Account>, DatabaseError> {
+    let create = match user.as_str() {
+        PUBLIC => RawText::default(),
+        _ => RawText::from(format!("CREATE ROLE {}", text(&user)).as_str()),
+    };
     let mut account = Account {
-        create: RawText::from(format!("CREATE ROLE {}", text(&user)).as_str()),
+        create,
         user,
         host: None,
         grants: Vec::new(),
         default_roles: None,
     };
     account.grants = grants(session, &shown(&account))?;
-    // The grant of a role to whoever made it is in the maker's grants too.
     Ok(Some(account))
 }
 
@@ -98,8 +105,11 @@ fn user_account(
         }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let create = created.bytes(0).unwrap_or_default();
-    let (create, default_roles) = without_default_roles(create, &name);
+    let mut create = created.bytes(0).unwrap_or_default().to_vec();
+    if server.facts.flavour == Flavour::Mysql {
+        create = with_quotes(session, &account, create)?;
+    }
+    let (create, default_roles) = without_default_roles(&create, &name);
     account.create = RawText::new(create);
     account.default_roles = default_roles;
     for grant in grants(session, &name)? {
@@ -127,6 +137,44 @@ fn grants(session: &mut Session, name: &str) -> Result<Vec<RawText>, DatabaseErr
             .collect()),
         Err(DatabaseError::Server { code: 1141, .. }) => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+/// MySQL prints what a certificate must say without escaping it.
+fn with_quotes(
+    session: &mut Session,
+    account: &Account,
+    create: Vec<u8>,
+) -> Result<Vec<u8>, DatabaseError> {
+    let rows = session.rows(format!(
+        "SELECT x509_subject, x509_issuer, ssl_cipher FROM mysql.user WHERE User = {} AND Host = {}",
+        text(&account.user),
+        text(account.host.as_deref().unwrap_or_default())
+    ))?;
+    let Some(row) = rows.first() else {
+        return Ok(create);
+    };
+    Ok(["SUBJECT", "ISSUER", "CIPHER"]
+        .iter()
+        .enumerate()
+        .filter_map(|(n, word)| Some((word, row.text(n)?)))
+        .fold(create, |create, (word, value)| escaped(create, word, value)))
+}
+
+/// Replaces ` WORD 'value'` by the same with the value in proper quotes.
+fn escaped(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
+    let printed = format!(" {word} '{value}'");
+    match memchr::memmem::find(&create, printed.as_bytes()) {
+        Some(at) if value.contains(['\'', '\\']) => {
+            let proper = format!(" {word} {}", text(value));
+            [
+                &create[..at],
+                proper.as_bytes(),
+                &create[at + printed.len()..],
+            ]
+            .concat()
+        }
+        _ => create,
     }
 }
 
@@ -161,6 +209,15 @@ fn without_password(grant: &RawText) -> RawText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_certificate_must_say_is_quoted() {
+        let printed = b"CREATE USER `a`@`%` REQUIRE SUBJECT '/CN=it's' PASSWORD EXPIRE".to_vec();
+        assert_eq!(
+            String::from_utf8(escaped(printed, "SUBJECT", "/CN=it's")).unwrap(),
+            "CREATE USER `a`@`%` REQUIRE SUBJECT '/CN=it''s' PASSWORD EXPIRE"
+        );
+    }
 
     #[test]
     fn default_roles_are_set_after_all_accounts_exist() {

@@ -78,6 +78,7 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
         .collect();
     GlobBuilder::new(&pattern)
         .literal_separator(false)
+        .backslash_escape(false)
         .build()
         .map(|glob| glob.compile_matcher())
         .map_err(|error| error.kind().to_string())

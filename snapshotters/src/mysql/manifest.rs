@@ -135,7 +135,7 @@ pub struct Database {
     pub sequences: Vec<Sequence>,
     /// Views, by name.
     pub views: Vec<Code>,
-    /// Procedures and functions.
+    /// Libraries, procedures and functions.
     pub routines: Vec<Code>,
     /// Triggers, those of one table in the order in which they run.
     pub triggers: Vec<Code>,
@@ -229,7 +229,7 @@ pub struct Sequence {
 pub struct Code {
     /// Its name.
     pub name: String,
-    /// `PROCEDURE`, `FUNCTION`, `VIEW`, `TRIGGER`, `EVENT`, `PACKAGE`, `PACKAGE BODY`.
+    /// `LIBRARY`, `PROCEDURE`, `FUNCTION`, `VIEW`, `TRIGGER`, `EVENT`, `PACKAGE`, `PACKAGE BODY`.
     pub kind: String,
     /// The statement, in the character set of its maker.
     pub sql: RawText,
@@ -256,7 +256,7 @@ pub struct Account {
     pub user: String,
     /// From where; roles of MariaDB have none.
     pub host: Option<String>,
-    /// What makes it.
+    /// What makes it; empty for what every server has.
     pub create: RawText,
     /// `GRANT` statements, roles among them.
     pub grants: Vec<RawText>,

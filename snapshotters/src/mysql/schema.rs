@@ -149,9 +149,11 @@ impl Reader<'_> {
     fn database_names(&mut self) -> Result<Vec<String>, DatabaseError> {
         let rows = self
             .session
-            .rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")?;
+            .rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?;
         let names = rows.iter().map(|row| row.string(0));
-        Ok(names.filter(|name| self.filter.database(name)).collect())
+        let mut taken: Vec<String> = names.filter(|name| self.filter.database(name)).collect();
+        taken.sort();
+        Ok(taken)
     }
 
     /// General tablespaces of MySQL; whoever may not see them has none in use that matter to `CREATE TABLE`.
@@ -235,11 +237,13 @@ impl Reader<'_> {
 
     /// Tables, views and sequences.
     fn relations(&mut self, database: &str) -> Result<(), DatabaseError> {
-        let rows = self.session.rows(format!(
+        let mut rows = self.session.rows(format!(
             "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, TABLE_SCHEMA \
-             FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME",
+             FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
             text(database)
         ))?;
+        // The server takes names that differ in case for equal, and lists them in any order.
+        rows.sort_by_key(|row| row.string(0));
         for row in rows {
             let name = row.string(0);
             // Names are compared without case here, and need not be by the server.
@@ -385,11 +389,12 @@ impl Reader<'_> {
     }
 
     fn routines(&mut self, database: &str) -> Result<Vec<Code>, DatabaseError> {
-        let rows = self.session.rows(format!(
+        let mut rows = self.libraries(database)?;
+        rows.extend(self.session.rows(format!(
             "SELECT ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES \
              WHERE ROUTINE_SCHEMA = {} ORDER BY ROUTINE_TYPE, ROUTINE_NAME",
             text(database)
-        ))?;
+        ))?);
         let mut routines = Vec::new();
         for row in rows {
             let (name, kind) = (row.string(0), row.string(1));
@@ -407,15 +412,34 @@ impl Reader<'_> {
                 });
             };
             let sql = RawText::new(sql);
+            // Libraries have no character set of their own.
+            let or = |column, default: &str| created.text(column).unwrap_or(default).to_owned();
             routines.push(Code {
                 sql_mode: Some(created.string(1)),
-                charset: created.string(3),
-                collation: created.string(4),
+                charset: or(3, "utf8mb4"),
+                collation: or(4, "utf8mb4_general_ci"),
                 database_collation: created.text(5).map(str::to_owned),
                 ..code_of(&kind, &name, sql)
             });
         }
         Ok(routines)
+    }
+
+    /// Libraries of code for functions, which must be there first. Few servers have them.
+    fn libraries(&mut self, database: &str) -> Result<Vec<Cells>, DatabaseError> {
+        let rows = self.session.rows(format!(
+            "SELECT LIBRARY_NAME, 'LIBRARY' FROM information_schema.LIBRARIES \
+             WHERE LIBRARY_SCHEMA = {} ORDER BY LIBRARY_NAME",
+            text(database)
+        ));
+        match rows {
+            Ok(rows) => Ok(rows),
+            Err(DatabaseError::Server {
+                code: 1109 | code::NO_TABLE,
+                ..
+            }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     fn triggers(&mut self, database: &str) -> Result<Vec<Code>, DatabaseError> {

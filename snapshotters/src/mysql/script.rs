@@ -45,11 +45,14 @@ pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
         out.raw_statement(&database.sql);
     }
     for database in &manifest.databases {
-        out.statement(&format!("USE {}", quoted(&database.name)));
         for sequence in &database.sequences {
+            out.statement(&format!("USE {}", quoted(&database.name)));
             out.raw_statement(&sequence.sql);
             out.statement(&set_sequence(&database.name, sequence));
         }
+    }
+    for database in &manifest.databases {
+        out.statement(&format!("USE {}", quoted(&database.name)));
         for table in &database.tables {
             out.raw_statement(&table.sql);
             for piece in &table.pieces {
@@ -86,7 +89,10 @@ pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
     out.line("-- Users and roles. Those that exist at the target make a statement fail: leave them out, or use --force.");
     out.statement("SET NAMES utf8mb4");
     out.statement("SET SESSION sql_mode = ''");
-    for account in accounts {
+    for account in accounts
+        .iter()
+        .filter(|account| !account.create.as_bytes().is_empty())
+    {
         out.raw_statement(&account.create);
     }
     for account in accounts {

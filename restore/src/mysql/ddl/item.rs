@@ -60,6 +60,42 @@ impl Item {
         }
     }
 
+    /// A column without a collation that the table's default is anyway. MySQL would remember that it was named,
+    /// and print the character set with it from then on.
+    pub(super) fn with_default(&self, collation: Option<&[u8]>) -> Vec<u8> {
+        self.named_default(collation).map_or_else(
+            || self.text.clone(),
+            |range| [&self.text[..range.start], &self.text[range.end..]].concat(),
+        )
+    }
+
+    /// Where the default is named, with the white space before it.
+    fn named_default(&self, collation: Option<&[u8]>) -> Option<std::ops::Range<usize>> {
+        let Kind::Column { .. } = self.kind else {
+            return None;
+        };
+        let collation = collation?;
+        let mut depth = 0_usize;
+        let mut tokens = Tokens::new(&self.text).map_while(Result::ok).peekable();
+        let mut end = 0;
+        while let Some(token) = tokens.next() {
+            match token.text {
+                b"(" => depth += 1,
+                b")" => depth = depth.saturating_sub(1),
+                _ if depth > 0 => {}
+                // The character set was named too, and stays so.
+                _ if token.is_word("CHARACTER") || token.is_word("CHARSET") => return None,
+                _ if token.is_word("COLLATE") => {
+                    let name = tokens.next().filter(|name| name.text == collation)?;
+                    return Some(end..name.end());
+                }
+                _ => {}
+            }
+            end = token.end();
+        }
+        None
+    }
+
     /// The clause of `ALTER TABLE` that adds it.
     pub(super) fn addition(&self) -> Vec<u8> {
         [b"ADD ", self.text.trim_ascii()].concat()
