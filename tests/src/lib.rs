@@ -3,4 +3,5 @@
 pub mod metadata;
 pub mod proxy;
 pub mod servers;
+pub mod workload;
 pub mod zoo;

@@ -94,25 +94,27 @@ DELETE FROM mysql.proxies_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1
 fn initialise(folder: &Path) {
     let users = folder.join("users.sql");
     fs::write(&users, USERS).unwrap();
+    fs::create_dir(folder.join("temporary")).unwrap();
     let mut install = Command::new("mariadb-install-db");
     install
         .args(["--no-defaults", "--user=root", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
         .arg(format!("--extra-file={}", users.display()))
-        .arg(data(folder))
+        .args(folders(folder))
         .args(SIZES);
     let output = install
         .output()
         .unwrap_or_else(|error| panic!("mariadb-server is needed (tests/run): {error}"));
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{install:?}: {error}");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{install:?}: {said}");
 }
 
 fn server(folder: &Path, port: u16, options: &[String]) -> Command {
     let mut server = Command::new("mariadbd");
     server
         .args(["--no-defaults", "--user=root", "--skip-name-resolve"])
-        .arg(data(folder))
+        .args(folders(folder))
         .arg("--socket")
         .arg(socket(folder))
         .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
@@ -124,9 +126,14 @@ fn server(folder: &Path, port: u16, options: &[String]) -> Command {
     server
 }
 
-/// One argument: the script that initialises knows no other form.
-fn data(folder: &Path) -> String {
-    format!("--datadir={}/data", folder.display())
+/// One argument each: the script that initialises knows no other form. A server that starts empties the folder
+/// of temporary tables, so that no two may share it.
+fn folders(folder: &Path) -> [String; 2] {
+    let folder = folder.display();
+    [
+        format!("--datadir={folder}/data"),
+        format!("--tmpdir={folder}/temporary"),
+    ]
 }
 
 fn socket(folder: &Path) -> PathBuf {
