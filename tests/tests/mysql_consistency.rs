@@ -1,6 +1,8 @@
 //! Snapshots of servers that are written to and altered all the while: each restored copy is one moment of the
 //! source, and exactly the one that its coordinates name.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
