@@ -13,6 +13,7 @@ mod objects;
 mod options;
 mod preflight;
 mod progress;
+mod renaming;
 mod selection;
 mod verify;
 
@@ -324,10 +325,7 @@ impl Run<'_> {
 
     /// Databases that could only be read can again only be read.
     fn protect(&self, control: &mut Session) -> Result<()> {
-        let read_only = |chosen: &&Selected| {
-            let sql = chosen.database.sql.as_bytes();
-            chosen.whole && memchr::memmem::find(sql, b"/* READ ONLY = 1 */").is_some()
-        };
+        let read_only = |chosen: &&Selected| chosen.whole && chosen.database.read_only();
         for chosen in self.selected.iter().filter(read_only) {
             let name = quoted(&chosen.target);
             control

@@ -1,7 +1,7 @@
 //! What has a body, and accounts: made after the rows, in the surroundings in which they were first made.
 
 use reprise_repository::{RawText, Warning};
-use reprise_snapshotters::mysql::script::{SURROUNDINGS_END, surroundings};
+use reprise_snapshotters::mysql::script::{SURROUNDINGS_END, set_collation, surroundings};
 use reprise_snapshotters::mysql::sql::{qualified, quoted, text};
 use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, shown_account};
 
@@ -17,6 +17,11 @@ const EXISTS: [u16; 6] = [1050, 1304, 1359, 1537, 1826, 4162];
 
 /// What a view can miss: a table, a column, a function, what an invalid one always misses.
 const VIEW_MISSES: [u16; 5] = [1146, 1054, 1305, 1356, 1049];
+
+/// A word of `sql_mode` that another version or vendor had.
+const UNKNOWN_MODE: u16 = 1231;
+
+const UNKNOWN_COLLATION: u16 = 1273;
 
 /// Makes objects.
 #[derive(Debug)]
@@ -125,31 +130,61 @@ impl Maker<'_> {
     }
 
     fn run(&mut self, chosen: &Selected, code: &Code, sql: &[u8]) -> Result<(), DatabaseError> {
-        let session = &mut *self.session;
-        session.execute(format!("USE {}", quoted(&chosen.target)))?;
+        self.session
+            .execute(format!("USE {}", quoted(&chosen.target)))?;
         let own = &chosen.database.collation;
-        let other = code
-            .database_collation
-            .as_ref()
-            .filter(|collation| *collation != own);
+        let other = code.other_collation(&chosen.database);
         if let Some(collation) = other {
-            set_collation(session, &chosen.target, collation)?;
+            self.session
+                .execute(set_collation(&chosen.target, collation))?;
         }
-        for statement in surroundings(code) {
-            session.execute(statement)?;
-        }
+        self.surround(chosen, code)?;
+        let session = &mut *self.session;
         let made = session.execute(sql);
         for statement in SURROUNDINGS_END {
             session.execute(statement)?;
         }
         if other.is_some() {
-            set_collation(session, &chosen.target, own)?;
+            session.execute(set_collation(&chosen.target, own))?;
         }
         match made {
             Ok(_) => Ok(()),
             Err(DatabaseError::Server { code, .. }) if EXISTS.contains(&code) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Sets the session as it was when something was made, as far as the target can.
+    fn surround(&mut self, chosen: &Selected, code: &Code) -> Result<(), DatabaseError> {
+        for statement in surroundings(code) {
+            let result = self.session.execute(statement);
+            match (result.as_ref().map_err(DatabaseError::code), &code.sql_mode) {
+                (Err(Some(UNKNOWN_MODE)), Some(modes)) => self.set_known_modes(modes)?,
+                (Err(Some(UNKNOWN_COLLATION)), _) => self.warn(format!(
+                    "{} {} was made with {}, which the target does not know: it may compare texts differently",
+                    code.kind.to_lowercase(),
+                    qualified(&chosen.target, &code.name),
+                    code.collation
+                )),
+                _ => drop(result?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Modes that a server has no more are those that changed nothing, or gave others, which are named too.
+    fn set_known_modes(&mut self, modes: &str) -> Result<(), DatabaseError> {
+        let mut known = Vec::new();
+        for mode in modes.split(',') {
+            let set = format!("SET sql_mode = {}", text(mode));
+            match self.session.execute(set) {
+                Ok(_) => known.push(mode),
+                Err(error) if error.code() == Some(UNKNOWN_MODE) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let set = format!("SET sql_mode = {}", text(&known.join(",")));
+        self.session.execute(set).map(drop)
     }
 
     /// An event whose time is over vanishes as soon as it is made.
@@ -238,17 +273,4 @@ impl Maker<'_> {
         }
         Ok(())
     }
-}
-
-fn set_collation(
-    session: &mut Session,
-    database: &str,
-    collation: &str,
-) -> Result<(), DatabaseError> {
-    session
-        .execute(format!(
-            "ALTER DATABASE {} COLLATE {collation}",
-            quoted(database)
-        ))
-        .map(drop)
 }

@@ -9,8 +9,8 @@ use reprise_snapshotters::mysql::{
 
 use super::ddl::{TokenKind, Tokens};
 use super::options::{MysqlPlan, MysqlRestore, PlannedTable};
-use super::progress;
 use super::selection::Selected;
+use super::{progress, renaming};
 use crate::error::{Error, Result};
 
 /// What is known of the target.
@@ -49,6 +49,7 @@ pub(super) fn look(
         .check_engines(control, selected)
         .map_err(failed("list the target's engines"))?;
     target.check_parts(manifest, selected);
+    target.warnings.extend(renaming::remains(selected));
     target
         .check_loading(control, options)
         .map_err(failed("ask the target for its settings"))?;
@@ -199,9 +200,7 @@ impl Target {
         }
         if self.server.logs() && !options.write_binlog {
             match control.execute("SET SESSION sql_log_bin = 0") {
-                Ok(_) => {
-                    control.execute("SET SESSION sql_log_bin = 1")?;
-                }
+                Ok(_) => {}
                 Err(DatabaseError::Server { message, .. }) => self.problems.push(format!(
                     "the account cannot keep the restore out of the target's binary log ({message}): allow it there with --write-binlog"
                 )),

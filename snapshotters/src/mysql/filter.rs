@@ -27,8 +27,8 @@ impl Filter {
         exclude_tables: &[String],
     ) -> Result<Self, (String, String)> {
         Ok(Self {
-            databases: all(databases, |text| glob(text))?,
-            exclude_databases: all(exclude_databases, |text| glob(text))?,
+            databases: all(databases, glob)?,
+            exclude_databases: all(exclude_databases, glob)?,
             tables: all(tables, pair)?,
             exclude_tables: all(exclude_tables, pair)?,
         })

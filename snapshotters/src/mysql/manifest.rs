@@ -247,6 +247,9 @@ pub struct Code {
     pub table: Option<String>,
     /// An event's state: `ENABLED`, `DISABLED`, `SLAVESIDE_DISABLED`, …
     pub status: Option<String>,
+    /// Whether the server cannot read this view: it uses what is not there, or what its definer may not use.
+    #[serde(default)]
+    pub broken: bool,
 }
 
 /// A user or role.
@@ -262,6 +265,23 @@ pub struct Account {
     pub grants: Vec<RawText>,
     /// `SET DEFAULT ROLE`, once all accounts exist.
     pub default_roles: Option<RawText>,
+}
+
+impl Database {
+    /// Whether nothing in it may be changed.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        memchr::memmem::find(self.sql.as_bytes(), b"/* READ ONLY = 1 */").is_some()
+    }
+}
+
+impl Code {
+    /// The collation that its database had when it was made, if that is another one now.
+    #[must_use]
+    pub fn other_collation(&self, database: &Database) -> Option<&str> {
+        let collation = self.database_collation.as_deref();
+        collation.filter(|collation| *collation != database.collation)
+    }
 }
 
 impl Manifest {

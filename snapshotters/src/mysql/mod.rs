@@ -407,6 +407,9 @@ fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
         let text = File::Text(script::accounts_script(accounts));
         files.push((script::ACCOUNTS.to_owned(), text));
     }
+    if let Some(text) = script::broken_views_script(manifest) {
+        files.push((script::BROKEN_VIEWS.to_owned(), File::Text(text)));
+    }
     let tables = manifest
         .databases
         .iter()

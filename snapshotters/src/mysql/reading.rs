@@ -150,7 +150,7 @@ pub(super) fn read(
     check_counts(readings, &state)?;
     let mut found = state.found;
     for found in &mut found {
-        found.pieces.sort_by(|a, b| a.order.cmp(&b.order));
+        found.pieces.sort_by_key(|piece| piece.order);
     }
     Ok(found)
 }

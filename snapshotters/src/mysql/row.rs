@@ -99,7 +99,6 @@ fn write_double(number: f64, line: &mut Vec<u8>) {
 
 fn write_date(year: u16, month: u8, day: u8, line: &mut Vec<u8>) {
     for byte in [year / 1000, year / 100, year / 10, year] {
-        #[expect(clippy::cast_possible_truncation, reason = "a digit")]
         line.push(b'0' + (byte % 10) as u8);
     }
     line.push(b'-');

@@ -238,7 +238,7 @@ impl Reader<'_> {
     /// Tables, views and sequences.
     fn relations(&mut self, database: &str) -> Result<(), DatabaseError> {
         let mut rows = self.session.rows(format!(
-            "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, TABLE_SCHEMA \
+            "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, TABLE_SCHEMA, TABLE_COMMENT \
              FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
             text(database)
         ))?;
@@ -251,7 +251,8 @@ impl Reader<'_> {
                 continue;
             }
             match row.text(1) {
-                Some("VIEW") => self.view(database, &name)?,
+                // A view that can be read has just this word as its comment.
+                Some("VIEW") => self.view(database, &name, row.text(6) != Some("VIEW"))?,
                 Some("SEQUENCE") => self.sequence(database, &name)?,
                 Some("BASE TABLE" | "SYSTEM VERSIONED") => self.table(database, &name, &row)?,
                 other => self.warn(format!(
@@ -350,7 +351,7 @@ impl Reader<'_> {
         Ok((columns, types))
     }
 
-    fn view(&mut self, database: &str, name: &str) -> Result<(), DatabaseError> {
+    fn view(&mut self, database: &str, name: &str, broken: bool) -> Result<(), DatabaseError> {
         let created = self
             .session
             .row(format!("SHOW CREATE VIEW {}", qualified(database, name)))?;
@@ -358,6 +359,7 @@ impl Reader<'_> {
             sql_mode: None,
             charset: created.string(2),
             collation: created.string(3),
+            broken,
             ..code_of("VIEW", name, raw(&created, 1))
         };
         self.push_view(code);
@@ -517,6 +519,7 @@ fn code_of(kind: &str, name: &str, sql: RawText) -> Code {
         time_zone: None,
         table: None,
         status: None,
+        broken: false,
     }
 }
 

@@ -4,12 +4,16 @@ use reprise_repository::RawText;
 
 use super::manifest::{Account, Code, Database, Flavour, Manifest};
 use super::sql::{load, qualified, quoted, text};
+use super::views;
 
 /// Where the script with everything but accounts is.
 pub const SCRIPT: &str = "load.sql";
 
 /// Where the accounts are.
 pub const ACCOUNTS: &str = "accounts.sql";
+
+/// Where the views are that the server itself could not read.
+pub const BROKEN_VIEWS: &str = "broken-views.sql";
 
 /// Where the guide is.
 pub const GUIDE: &str = "README.txt";
@@ -25,13 +29,14 @@ pub const LOADING: [&str; 6] = [
 ];
 
 /// What only one flavour understands, in comments that the other skips.
-const LOADING_COMMENTED: [&str; 3] = [
+const LOADING_COMMENTED: [&str; 4] = [
     "/*!80013 SET SESSION sql_require_primary_key = 0 */",
     "/*!80030 SET SESSION sql_generate_invisible_primary_key = 0 */",
+    "/*!80400 SET SESSION restrict_fk_on_non_standard_key = 0 */",
     "/*M!101100 SET SESSION system_versioning_insert_history = 1 */",
 ];
 
-/// The script that makes everything but the accounts.
+/// The script that makes everything but the accounts, and views that nobody could make.
 pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
     let mut out = Script::default();
     out.line("-- Everything but the accounts, which are in accounts.sql. README.txt says how to run this.");
@@ -44,32 +49,42 @@ pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
     for database in &manifest.databases {
         out.raw_statement(&database.sql);
     }
+    // Defaults of tables may use sequences, of other databases too.
     for database in &manifest.databases {
-        for sequence in &database.sequences {
-            out.statement(&format!("USE {}", quoted(&database.name)));
-            out.raw_statement(&sequence.sql);
-            out.statement(&set_sequence(&database.name, sequence));
-        }
+        out.sequences(database);
     }
     for database in &manifest.databases {
-        out.statement(&format!("USE {}", quoted(&database.name)));
-        for table in &database.tables {
-            out.raw_statement(&table.sql);
-            for piece in &table.pieces {
-                out.statement(&load(&piece.path, &database.name, table));
-            }
-        }
+        out.tables(database);
     }
-    let routines = |database: &Database| database.routines.clone();
-    let views = |database: &Database| database.views.clone();
-    let triggers = |database: &Database| database.triggers.clone();
-    let events = |database: &Database| database.events.clone();
-    for kind in [routines, views, triggers, events] {
-        for database in &manifest.databases {
-            out.code(database, &kind(database));
-        }
+    for database in &manifest.databases {
+        out.code(database, &database.routines);
     }
-    out.0
+    out.views(manifest, false);
+    for database in &manifest.databases {
+        out.code(database, &database.triggers);
+    }
+    // They begin to run.
+    for database in &manifest.databases {
+        out.code(database, &database.events);
+    }
+    for database in manifest.databases.iter().filter(|one| one.read_only()) {
+        let name = quoted(&database.name);
+        out.statement(&format!("ALTER DATABASE {name} READ ONLY = 1"));
+    }
+    out.bytes
+}
+
+/// The script that makes the views that the server itself could not read; `None` when it could read all.
+pub(super) fn broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
+    let mut views = manifest.databases.iter().flat_map(|one| &one.views);
+    if !views.any(|view| view.broken) {
+        return None;
+    }
+    let mut out = Script::default();
+    out.line("-- Views that the server itself could not read: with what they use, they cannot be made either.");
+    out.statement("SET NAMES utf8mb4");
+    out.views(manifest, true);
+    Some(out.bytes)
 }
 
 /// Continues a sequence where it was.
@@ -86,28 +101,20 @@ pub fn set_sequence(database: &str, sequence: &super::manifest::Sequence) -> Str
 /// The script that makes the accounts.
 pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
     let mut out = Script::default();
-    out.line("-- Users and roles. Those that exist at the target make a statement fail: leave them out, or use --force.");
+    out.line("-- Users and roles. Those that exist keep their passwords, and get the rights too.");
     out.statement("SET NAMES utf8mb4");
     out.statement("SET SESSION sql_mode = ''");
-    for account in accounts
-        .iter()
-        .filter(|account| !account.create.as_bytes().is_empty())
-    {
-        out.raw_statement(&account.create);
-    }
     for account in accounts {
-        account
-            .grants
-            .iter()
-            .for_each(|grant| out.raw_statement(grant));
+        out.account(account);
     }
-    for account in accounts {
-        account
-            .default_roles
-            .iter()
-            .for_each(|roles| out.raw_statement(roles));
+    for grant in accounts.iter().flat_map(|account| &account.grants) {
+        out.raw_statement(grant);
     }
-    out.0
+    // Default roles must have been granted.
+    for roles in accounts.iter().flat_map(|account| &account.default_roles) {
+        out.raw_statement(roles);
+    }
+    out.bytes
 }
 
 /// What a session must be set to before something with a body is made.
@@ -126,6 +133,12 @@ pub fn surroundings(code: &Code) -> Vec<String> {
     set
 }
 
+/// Sets a database's collation: what has a body keeps that of its time.
+#[must_use]
+pub fn set_collation(database: &str, collation: &str) -> String {
+    format!("ALTER DATABASE {} COLLATE {collation}", quoted(database))
+}
+
 /// Makes the session as it was before [`surroundings`].
 pub const SURROUNDINGS_END: [&str; 3] = [
     "SET NAMES utf8mb4",
@@ -134,12 +147,16 @@ pub const SURROUNDINGS_END: [&str; 3] = [
 ];
 
 #[derive(Default)]
-struct Script(Vec<u8>);
+struct Script {
+    bytes: Vec<u8>,
+    /// The database that is used.
+    database: Option<String>,
+}
 
 impl Script {
     fn line(&mut self, line: &str) {
-        self.0.extend_from_slice(line.as_bytes());
-        self.0.push(b'\n');
+        self.bytes.extend_from_slice(line.as_bytes());
+        self.bytes.push(b'\n');
     }
 
     fn statement(&mut self, statement: &str) {
@@ -147,27 +164,78 @@ impl Script {
     }
 
     fn raw_statement(&mut self, statement: &RawText) {
-        self.0.extend_from_slice(statement.as_bytes());
-        self.0.extend_from_slice(b";\n");
+        self.bytes.extend_from_slice(statement.as_bytes());
+        self.bytes.extend_from_slice(b";\n");
+    }
+
+    fn enter(&mut self, database: &Database) {
+        if self.database.as_ref() != Some(&database.name) {
+            self.statement(&format!("USE {}", quoted(&database.name)));
+            self.database = Some(database.name.clone());
+        }
+    }
+
+    fn sequences(&mut self, database: &Database) {
+        for sequence in &database.sequences {
+            self.enter(database);
+            self.raw_statement(&sequence.sql);
+            self.statement(&set_sequence(&database.name, sequence));
+        }
+    }
+
+    fn tables(&mut self, database: &Database) {
+        for table in &database.tables {
+            self.enter(database);
+            self.raw_statement(&table.sql);
+            for piece in &table.pieces {
+                self.statement(&load(&piece.path, &database.name, table));
+            }
+        }
+    }
+
+    fn views(&mut self, manifest: &Manifest, broken: bool) {
+        for (database, view) in views::everywhere(&manifest.databases) {
+            if view.broken == broken {
+                self.code(database, std::slice::from_ref(view));
+            }
+        }
     }
 
     fn code(&mut self, database: &Database, codes: &[Code]) {
-        if codes.is_empty() {
-            return;
-        }
-        self.statement(&format!("USE {}", quoted(&database.name)));
         for code in codes {
+            self.enter(database);
+            let other = code.other_collation(database);
+            if let Some(collation) = other {
+                self.statement(&set_collation(&database.name, collation));
+            }
             for statement in surroundings(code) {
                 self.statement(&statement);
             }
-            let end = delimiter(code.sql.as_bytes());
-            self.line(&format!("DELIMITER {end}"));
-            self.0.extend_from_slice(code.sql.as_bytes());
-            self.line(&format!("\n{end}"));
-            self.line("DELIMITER ;");
+            self.body(&code.sql);
+            for statement in SURROUNDINGS_END {
+                self.statement(statement);
+            }
+            if other.is_some() {
+                self.statement(&set_collation(&database.name, &database.collation));
+            }
         }
-        for statement in SURROUNDINGS_END {
-            self.statement(statement);
+    }
+
+    fn body(&mut self, sql: &RawText) {
+        let end = delimiter(sql.as_bytes());
+        self.line(&format!("DELIMITER {end}"));
+        self.bytes.extend_from_slice(sql.as_bytes());
+        self.line(&format!("\n{end}"));
+        self.line("DELIMITER ;");
+    }
+
+    fn account(&mut self, account: &Account) {
+        let create = account.create.as_bytes();
+        for kind in ["CREATE USER ", "CREATE ROLE "] {
+            if let Some(rest) = create.strip_prefix(kind.as_bytes()) {
+                let start = format!("{kind}IF NOT EXISTS ");
+                self.raw_statement(&RawText::new([start.as_bytes(), rest].concat()));
+            }
         }
     }
 }
@@ -180,6 +248,25 @@ fn delimiter(text: &[u8]) -> String {
     }
     end
 }
+
+/// What the guide says of the files.
+const FILES: &str = "
+load.sql      makes databases, tables, routines, views, triggers and events, and loads the rows
+accounts.sql  makes users and roles
+data/         the rows: one folder a table, values apart by tabs, \\N is NULL
+manifest.json the same for programs, with the number of rows and a checksum of each table
+";
+
+const BROKEN_FILE: &str = "\
+broken-views.sql  views that the server itself could not read, as what they use is not there or not allowed
+";
+
+const LOAD: &str = "
+To load everything into an empty server of the same flavour, in this folder:
+
+mysql -e 'SET GLOBAL local_infile = ON'
+mysql --binary-mode --comments --local-infile=1 --default-character-set=utf8mb4 < load.sql
+";
 
 /// The guide for people.
 pub(super) fn guide(manifest: &Manifest) -> String {
@@ -202,20 +289,20 @@ pub(super) fn guide(manifest: &Manifest) -> String {
     if let (Some(file), Some(position)) = (&moment.file, moment.position) {
         text.push_str(&format!("Binary log: {file}, position {position}\n"));
     }
+    text.push_str(FILES);
+    let broken = broken_views_script(manifest).is_some();
+    if broken {
+        text.push_str(BROKEN_FILE);
+    }
+    text.push_str(LOAD);
+    if broken {
+        text.push_str("mysql --force --binary-mode --comments < broken-views.sql\n");
+    }
+    if manifest.accounts.is_some() {
+        text.push_str("mysql --binary-mode --comments < accounts.sql\n");
+    }
     text.push_str(
-        "\n\
-         load.sql      makes databases, tables, routines, views, triggers and events, and loads the rows\n\
-         accounts.sql  makes users and roles\n\
-         data/         the rows: one folder a table, values apart by tabs, \\N is NULL\n\
-         manifest.json the same for programs, with the number of rows and a checksum of each table\n\
-         \n\
-         To load everything into an empty server of the same flavour, in this folder:\n\
-         \n\
-         mysql -e 'SET GLOBAL local_infile = ON'\n\
-         mysql --binary-mode --local-infile=1 --default-character-set=utf8mb4 --show-warnings < load.sql\n\
-         mysql --binary-mode < accounts.sql\n\
-         \n\
-         For a part of it, copy the statements of those databases or tables from load.sql.\n",
+        "\nFor a part of it, copy the statements of those databases or tables from load.sql.\n",
     );
     let variable = |name: &str| server.variables.get(name).map_or("?", String::as_str);
     text.push_str(&format!(

@@ -1,40 +1,65 @@
 //! The order in which views can be made: each after those that it uses.
 
-use std::collections::HashMap;
-
-use super::manifest::Code;
+use super::manifest::{Code, Database};
 use super::sql::{qualified, quoted};
+
+/// A view with the name of its database.
+type Place<'a> = (&'a str, &'a Code);
 
 /// Puts a database's views into such an order. A name in a text may also be a column's; then the order is
 /// only more careful than it must be.
 pub(super) fn order(database: &str, views: &mut Vec<Code>) {
-    let needs: HashMap<String, Vec<String>> = views
-        .iter()
-        .map(|view| (view.name.clone(), used(database, view, views)))
+    let places: Vec<Place<'_>> = views.iter().map(|view| (database, view)).collect();
+    let sorted: Vec<Code> = sequence(&places)
+        .into_iter()
+        .filter_map(|n| places.get(n))
+        .map(|(_, view)| (*view).clone())
         .collect();
-    let mut rank = HashMap::new();
-    for view in views.iter() {
-        visit(&view.name, &needs, &mut Vec::new(), &mut rank);
-    }
-    views.sort_by_key(|view| rank.get(&view.name).copied());
+    *views = sorted;
 }
 
-fn used(database: &str, view: &Code, views: &[Code]) -> Vec<String> {
+/// The views of all databases in such an order: they may use each other across databases.
+pub(super) fn everywhere(databases: &[Database]) -> Vec<(&Database, &Code)> {
+    let views: Vec<(&Database, &Code)> = databases
+        .iter()
+        .flat_map(|database| database.views.iter().map(move |view| (database, view)))
+        .collect();
+    let places: Vec<Place<'_>> = views
+        .iter()
+        .map(|(database, view)| (database.name.as_str(), *view))
+        .collect();
+    let sequence = sequence(&places).into_iter();
+    sequence.filter_map(|n| views.get(n).copied()).collect()
+}
+
+/// The places' indices in such an order.
+fn sequence(places: &[Place<'_>]) -> Vec<usize> {
+    let needs: Vec<Vec<usize>> = places.iter().map(|place| used(place, places)).collect();
+    let (mut path, mut sorted) = (Vec::new(), Vec::new());
+    for n in 0..places.len() {
+        visit(n, &needs, &mut path, &mut sorted);
+    }
+    sorted
+}
+
+fn used((database, view): &Place<'_>, places: &[Place<'_>]) -> Vec<usize> {
     // What follows the view's own name.
     let text = view.sql.as_bytes();
     let own = quoted(&view.name);
     let start = memchr::memmem::find(text, own.as_bytes()).map_or(0, |at| at + own.len());
-    let mentions = |other: &&Code| {
-        let body = &text[start..];
-        other.name != view.name
-            && (contains(body, &qualified(database, &other.name))
-                || contains(body, &format!(" {}", quoted(&other.name)))
-                || contains(body, &format!("({}", quoted(&other.name))))
+    let body = &text[start..];
+    let mentions = |(of, other): &Place<'_>| {
+        let name = quoted(&other.name);
+        (of, &other.name) != (database, &view.name)
+            && (contains(body, &qualified(of, &other.name))
+                || (of == database
+                    && (contains(body, &format!(" {name}"))
+                        || contains(body, &format!("({name}")))))
     };
-    views
-        .iter()
-        .filter(mentions)
-        .map(|other| other.name.clone())
+    let places = places.iter().enumerate();
+    places
+        .filter(|(_, place)| mentions(place))
+        .map(|(n, _)| n)
         .collect()
 }
 
@@ -42,22 +67,16 @@ fn contains(text: &[u8], part: &str) -> bool {
     memchr::memmem::find(text, part.as_bytes()).is_some()
 }
 
-fn visit(
-    name: &str,
-    needs: &HashMap<String, Vec<String>>,
-    path: &mut Vec<String>,
-    rank: &mut HashMap<String, usize>,
-) {
-    if rank.contains_key(name) || path.iter().any(|seen| seen == name) {
+fn visit(n: usize, needs: &[Vec<usize>], path: &mut Vec<usize>, sorted: &mut Vec<usize>) {
+    if sorted.contains(&n) || path.contains(&n) {
         return;
     }
-    path.push(name.to_owned());
-    for needed in needs.get(name).into_iter().flatten() {
-        visit(needed, needs, path, rank);
+    path.push(n);
+    for needed in needs.get(n).into_iter().flatten() {
+        visit(*needed, needs, path, sorted);
     }
     path.pop();
-    let next = rank.len();
-    rank.entry(name.to_owned()).or_insert(next);
+    sorted.push(n);
 }
 
 #[cfg(test)]
@@ -77,6 +96,7 @@ mod tests {
             time_zone: None,
             table: None,
             status: None,
+            broken: false,
         }
     }
 

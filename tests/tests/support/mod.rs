@@ -7,6 +7,8 @@
     reason = "each test program uses a part of this, and a test fails by panicking"
 )]
 
+pub(crate) mod mysql;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
