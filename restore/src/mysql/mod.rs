@@ -109,7 +109,7 @@ pub fn restore(
         options,
         opened: &opened,
         selected: &selected,
-        accounts: &accounts,
+        accounts,
         progress,
     };
     if options.overwrite {
