@@ -42,6 +42,7 @@ pub use manifest::{
     Account, Code, Column, Consistency, Database, Definition, Flavour, Form, MANIFEST, Manifest,
     Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
 };
+pub use rights::Rights;
 pub use server::{Server, pin, set_if_known};
 pub use session::{Bytes, Cells, Done, Row, Session, Value};
 

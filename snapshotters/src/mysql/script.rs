@@ -19,17 +19,17 @@ pub const BROKEN_VIEWS: &str = "broken-views.sql";
 pub const GUIDE: &str = "README.txt";
 
 /// What a session that loads rows must be set to.
-pub const LOADING: [&str; 6] = [
+pub const LOADING: [&str; 5] = [
     "SET NAMES utf8mb4",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",
     "SET SESSION foreign_key_checks = 0",
     "SET SESSION unique_checks = 0",
-    "SET SESSION innodb_strict_mode = 0",
 ];
 
-/// What only one flavour understands, in comments that the other skips.
-const LOADING_COMMENTED: [&str; 4] = [
+/// What not every account may set, and what only one flavour understands, in comments that the other skips.
+const LOADING_MORE: [&str; 5] = [
+    "SET SESSION innodb_strict_mode = 0",
     "/*!80013 SET SESSION sql_require_primary_key = 0 */",
     "/*!80030 SET SESSION sql_generate_invisible_primary_key = 0 */",
     "/*!80400 SET SESSION restrict_fk_on_non_standard_key = 0 */",
@@ -40,7 +40,7 @@ const LOADING_COMMENTED: [&str; 4] = [
 pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
     let mut out = Script::default();
     out.line("-- Everything but the accounts, which are in accounts.sql. README.txt says how to run this.");
-    for statement in LOADING.into_iter().chain(LOADING_COMMENTED) {
+    for statement in LOADING.into_iter().chain(LOADING_MORE) {
         out.statement(statement);
     }
     for tablespace in &manifest.tablespaces {
