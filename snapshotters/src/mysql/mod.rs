@@ -408,6 +408,8 @@ fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
     if let Some(accounts) = &manifest.accounts {
         let text = File::Text(script::accounts_script(accounts));
         files.push((script::ACCOUNTS.to_owned(), text));
+        let text = File::Text(script::grants_script(accounts));
+        files.push((script::GRANTS.to_owned(), text));
     }
     if let Some(text) = script::broken_views_script(manifest) {
         files.push((script::BROKEN_VIEWS.to_owned(), File::Text(text)));
