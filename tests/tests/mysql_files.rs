@@ -115,15 +115,25 @@ CREATE TRIGGER changed.tr BEFORE INSERT ON changed.t FOR EACH ROW SET NEW.id = 1
 ALTER DATABASE changed COLLATE utf8mb4_bin;
 ";
 
+/// A view that needs the rights of another one's owner, and the other way round a right on a view.
+const OWNED: &str = "
+CREATE DATABASE owned; CREATE TABLE owned.t (id INT PRIMARY KEY);
+CREATE USER owning@'%' IDENTIFIED BY 'a'; GRANT SELECT ON owned.* TO owning@'%';
+CREATE DEFINER = owning@'%' VIEW owned.v AS SELECT id FROM owned.t;
+CREATE VIEW owned.chain AS SELECT id FROM owned.v;
+CREATE USER viewing@'%'; GRANT SELECT ON owned.chain TO viewing@'%';
+";
+
 #[test]
 fn the_mysql_client_alone_brings_everything_back() {
     let protected = "CREATE DATABASE kept; CREATE TABLE kept.t (id INT PRIMARY KEY); \
                      INSERT INTO kept.t VALUES (1); ALTER DATABASE kept READ ONLY = 1;";
-    let more = format!("{CHANGED_COLLATION}{protected}");
+    let more = format!("{CHANGED_COLLATION}{OWNED}{protected}");
     loads_everything(&Mysql::start(), &Mysql::start(), &more);
 }
 
 #[test]
 fn the_mariadb_client_alone_brings_everything_back() {
-    loads_everything(&Mariadb::start(), &Mariadb::start(), CHANGED_COLLATION);
+    let more = format!("{CHANGED_COLLATION}{OWNED}");
+    loads_everything(&Mariadb::start(), &Mariadb::start(), &more);
 }

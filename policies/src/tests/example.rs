@@ -26,6 +26,14 @@ fn the_quickstart_loads_without_errors_or_warnings() {
 }
 
 #[test]
+fn the_example_of_a_server_loads_without_errors_or_warnings() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mysql.yaml");
+    let set = PolicySet::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    let warnings: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
+    assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+}
+
+#[test]
 fn the_quickstart_protects_data_that_exists() {
     let set = PolicySet::load(&example()).unwrap();
     for (_, source) in set.select(&[]).unwrap() {

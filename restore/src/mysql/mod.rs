@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! preflight ─► databases, accounts ─► tables ─► rows and keys (several connections) ─► foreign keys ─►
-//! routines, views, triggers ─► comparison ─► grants, events
+//! routines, views, triggers ─► comparison ─► grants, views that need them, events
 //! ```
 
 pub(crate) mod ddl;
@@ -38,8 +38,9 @@ use selection::Selected;
 
 pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
 
-/// What loading needs where the server knows it.
-const IF_KNOWN: [&str; 9] = [
+/// What loading needs where the server knows it and lets this account set it.
+const IF_KNOWN: [&str; 10] = [
+    "SET SESSION innodb_strict_mode = 0",
     "SET SESSION sql_require_primary_key = 0",
     "SET SESSION sql_generate_invisible_primary_key = 0",
     "SET SESSION system_versioning_insert_history = 1",
@@ -117,8 +118,9 @@ pub fn restore(
             .map_err(|e| Error::database("forget an interrupted restore", e))?;
     }
     let done = progress::begin(&mut control, &name, options.resume)?;
-    let settings = Settings::change(&mut control, &target, options)?;
-    let result = run.perform(&mut control, &target, &done);
+    let mut settings = Settings::default();
+    let changed = settings.change(&mut control, &target, options);
+    let result = changed.and_then(|()| run.perform(&mut control, &target, &done));
     let back = settings.restore(options);
     let mut report = result?;
     back?;
@@ -217,48 +219,69 @@ fn connect(options: &MysqlRestore, progress: &Arc<Progress>) -> Result<Session> 
 /// Settings of the whole server that are changed for the time of a restore.
 #[derive(Debug, Default)]
 struct Settings {
-    local_infile: bool,
-    redo_log: bool,
+    /// The statements that put them back.
+    back: Vec<&'static str>,
 }
 
 impl Settings {
-    fn change(control: &mut Session, target: &Target, options: &MysqlRestore) -> Result<Self> {
-        let mut changed = Self::default();
+    fn change(
+        &mut self,
+        control: &mut Session,
+        target: &Target,
+        options: &MysqlRestore,
+    ) -> Result<()> {
         if !target.local_infile {
-            control
-                .execute("SET GLOBAL local_infile = ON")
-                .map_err(|error| {
-                    Error::database("let the target take rows (local_infile is OFF)", error)
-                })?;
-            changed.local_infile = true;
+            let doing = "let the target take rows (local_infile is OFF)";
+            let (on, off) = (
+                "SET GLOBAL local_infile = ON",
+                "SET GLOBAL local_infile = OFF",
+            );
+            self.set(control, doing, on, off)?;
+        }
+        if target.distrusts {
+            let doing = "let the target take triggers and functions";
+            let (on, off) = (
+                "SET GLOBAL log_bin_trust_function_creators = ON",
+                "SET GLOBAL log_bin_trust_function_creators = OFF",
+            );
+            self.set(control, doing, on, off)?;
         }
         if options.without_redo_log {
-            control
-                .execute("ALTER INSTANCE DISABLE INNODB REDO_LOG")
-                .map_err(|error| Error::database("do without the redo log", error))?;
-            changed.redo_log = true;
+            let (off, on) = (
+                "ALTER INSTANCE DISABLE INNODB REDO_LOG",
+                "ALTER INSTANCE ENABLE INNODB REDO_LOG",
+            );
+            self.set(control, "do without the redo log", off, on)?;
         }
-        Ok(changed)
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        control: &mut Session,
+        doing: &'static str,
+        statement: &str,
+        back: &'static str,
+    ) -> Result<()> {
+        control
+            .execute(statement)
+            .map_err(|error| Error::database(doing, error))?;
+        self.back.push(back);
+        Ok(())
     }
 
     /// On a connection of its own: the one that changed them may be gone.
     fn restore(&self, options: &MysqlRestore) -> Result<()> {
-        if !self.local_infile && !self.redo_log {
+        if self.back.is_empty() {
             return Ok(());
         }
         // What was interrupted must be put back all the same.
         let calm = Arc::new(Progress::default());
         let mut control = connect(options, &calm)?;
-        let failed = |error| Error::database("put a setting of the target back", error);
-        if self.redo_log {
+        for statement in self.back.iter().rev() {
             control
-                .execute("ALTER INSTANCE ENABLE INNODB REDO_LOG")
-                .map_err(failed)?;
-        }
-        if self.local_infile {
-            control
-                .execute("SET GLOBAL local_infile = OFF")
-                .map_err(failed)?;
+                .execute(statement)
+                .map_err(|error| Error::database("put a setting of the target back", error))?;
         }
         Ok(())
     }
@@ -303,9 +326,13 @@ impl Run<'_> {
         })?;
         let fillings = self.fillings()?;
         self.rows(control, &fillings, done)?;
-        self.make(control, &mut warnings, |maker| maker.code(self.selected))?;
+        let waiting = self.make(control, &mut warnings, |maker| maker.code(self.selected))?;
         let mut differences = self.compare(control, &fillings)?;
-        self.make(control, &mut warnings, |maker| maker.grants(&made))?;
+        self.make(control, &mut warnings, |maker| {
+            let refused = maker.grants(&made)?;
+            maker.last_views(waiting)?;
+            maker.last_grants(&refused)
+        })?;
         if differences.is_empty() {
             self.make(control, &mut warnings, |maker| maker.events(self.selected))?;
             differences = self.compare_objects(control, &warnings)?;

@@ -23,6 +23,28 @@ const UNKNOWN_MODE: u16 = 1231;
 
 const UNKNOWN_COLLATION: u16 = 1273;
 
+/// A view to be made.
+#[derive(Debug)]
+pub(super) struct WaitingView<'a> {
+    chosen: &'a Selected,
+    view: &'a Code,
+    /// Why it could not be made yet.
+    reason: String,
+}
+
+impl<'a> WaitingView<'a> {
+    fn all(chosen: &'a Selected) -> impl Iterator<Item = Self> {
+        chosen.database.views.iter().map(move |view| Self {
+            chosen,
+            view,
+            reason: String::new(),
+        })
+    }
+}
+
+/// A statement that gives an account a right.
+pub(super) type Grant<'a> = (&'a Account, &'a RawText);
+
 /// Makes objects.
 #[derive(Debug)]
 pub(super) struct Maker<'a> {
@@ -33,20 +55,22 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Routines, then views, then triggers, of all databases.
-    pub(super) fn code(&mut self, selected: &[Selected]) -> Result<()> {
+    /// Routines, then views, then triggers, of all databases. Returns the views that cannot be made yet: a view
+    /// of another one needs that one's owner to have its rights.
+    pub(super) fn code<'a>(&mut self, selected: &'a [Selected]) -> Result<Vec<WaitingView<'a>>> {
         for chosen in selected {
             for routine in &chosen.database.routines {
                 self.make(chosen, routine)?;
             }
         }
-        self.views(selected)?;
+        let views = selected.iter().flat_map(WaitingView::all).collect();
+        let waiting = self.views(views)?;
         for chosen in selected {
             for trigger in &chosen.database.triggers {
                 self.make(chosen, trigger)?;
             }
         }
-        Ok(())
+        Ok(waiting)
     }
 
     /// Events come last of all: they begin to run.
@@ -61,39 +85,41 @@ impl Maker<'_> {
     }
 
     /// Views may use each other across databases: whatever fails is tried again as long as others succeed.
-    fn views(&mut self, selected: &[Selected]) -> Result<()> {
-        let mut waiting: Vec<(&Selected, &Code)> = selected
-            .iter()
-            .flat_map(|chosen| chosen.database.views.iter().map(move |view| (chosen, view)))
-            .collect();
+    /// Returns what is left.
+    fn views<'a>(&mut self, mut waiting: Vec<WaitingView<'a>>) -> Result<Vec<WaitingView<'a>>> {
         loop {
             let before = waiting.len();
             let mut again = Vec::new();
-            let mut reason = String::new();
-            for (chosen, view) in waiting {
+            for WaitingView { chosen, view, .. } in waiting {
                 match self.try_make(chosen, view) {
                     Ok(()) => {}
                     Err(DatabaseError::Server { code, message }) if VIEW_MISSES.contains(&code) => {
-                        reason = message;
-                        again.push((chosen, view));
+                        again.push(WaitingView {
+                            chosen,
+                            view,
+                            reason: message,
+                        });
                     }
                     Err(error) => return Err(self.failed(chosen, view, error)),
                 }
             }
-            if again.is_empty() {
-                return Ok(());
-            }
-            if again.len() == before {
-                for (chosen, view) in again {
-                    let name = qualified(&chosen.target, &view.name);
-                    self.warn(format!(
-                        "view {name} is left out, as what it uses is not there: {reason}"
-                    ));
-                }
-                return Ok(());
+            if again.is_empty() || again.len() == before {
+                return Ok(again);
             }
             waiting = again;
         }
+    }
+
+    /// Makes what had to wait for its owner's rights, and names what cannot be made at all.
+    pub(super) fn last_views(&mut self, waiting: Vec<WaitingView<'_>>) -> Result<()> {
+        for left in self.views(waiting)? {
+            let name = qualified(&left.chosen.target, &left.view.name);
+            self.warn(format!(
+                "view {name} is left out, as what it uses is not there: {}",
+                left.reason
+            ));
+        }
+        Ok(())
     }
 
     fn make(&mut self, chosen: &Selected, code: &Code) -> Result<()> {
@@ -247,30 +273,48 @@ impl Maker<'_> {
         Ok(made)
     }
 
-    /// Gives new accounts their rights, once everything that these name is there.
-    pub(super) fn grants(&mut self, accounts: &[&Account]) -> Result<()> {
-        let statements = accounts.iter().flat_map(|account| {
-            let defaults = account.default_roles.iter();
-            account
-                .grants
-                .iter()
-                .map(move |grant| (account, grant))
-                .chain(defaults.map(move |roles| (account, roles)))
-        });
-        // Default roles must have been granted.
-        let (last, first): (Vec<_>, Vec<_>) =
-            statements.partition(|(_, sql)| sql.as_bytes().starts_with(b"SET DEFAULT ROLE"));
-        for (account, sql) in first.into_iter().chain(last) {
-            match self.session.execute(sql.as_bytes()) {
-                Ok(_) => {}
-                Err(DatabaseError::Server { message, .. }) => self.warn(format!(
+    /// Gives new accounts their rights. Returns those that could not be given, as they name what is not there yet.
+    pub(super) fn grants<'a>(&mut self, accounts: &[&'a Account]) -> Result<Vec<Grant<'a>>> {
+        let mut refused = Vec::new();
+        for grant in grants_of(accounts) {
+            if self.grant(grant)?.is_some() {
+                refused.push(grant);
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Gives the rights that could not be given before, and names those that cannot be given at all.
+    pub(super) fn last_grants(&mut self, refused: &[Grant<'_>]) -> Result<()> {
+        for (account, sql) in refused {
+            if let Some(message) = self.grant((account, sql))? {
+                self.warn(format!(
                     "account {} lacks a right: {message}: {}",
                     shown_account(account),
                     sql.display()
-                )),
-                Err(error) => return Err(Error::database("grant rights", error)),
+                ));
             }
         }
         Ok(())
     }
+
+    /// Gives a right; says why when the server refuses.
+    fn grant(&mut self, (_, sql): Grant<'_>) -> Result<Option<String>> {
+        match self.session.execute(sql.as_bytes()) {
+            Ok(_) => Ok(None),
+            Err(DatabaseError::Server { message, .. }) => Ok(Some(message)),
+            Err(error) => Err(Error::database("grant rights", error)),
+        }
+    }
+}
+
+/// All rights, default roles last, as these must have been granted.
+fn grants_of<'a>(accounts: &[&'a Account]) -> Vec<Grant<'a>> {
+    let grants = accounts
+        .iter()
+        .flat_map(|account| account.grants.iter().map(move |grant| (*account, grant)));
+    let roles = accounts
+        .iter()
+        .flat_map(|account| account.default_roles.iter().map(move |set| (*account, set)));
+    grants.chain(roles).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reprise_snapshotters::mysql::sql::{list, qualified, quoted};
 use reprise_snapshotters::mysql::{
-    DatabaseError, Flavour, Manifest, SYSTEM_DATABASES, Server, Session,
+    Code, DatabaseError, Flavour, Manifest, Rights, SYSTEM_DATABASES, Server, Session,
 };
 
 use super::ddl::{TokenKind, Tokens};
@@ -21,6 +21,8 @@ pub(super) struct Target {
     pub(super) drops: Vec<String>,
     /// Whether rows can be loaded without another setting of the server.
     pub(super) local_infile: bool,
+    /// Whether another setting must be changed for triggers and functions, as the server has a binary log.
+    pub(super) distrusts: bool,
     pub(super) warnings: Vec<String>,
     pub(super) problems: Vec<String>,
 }
@@ -38,6 +40,7 @@ pub(super) fn look(
         server,
         drops: Vec::new(),
         local_infile: false,
+        distrusts: false,
         warnings: Vec::new(),
         problems: Vec::new(),
     };
@@ -53,6 +56,9 @@ pub(super) fn look(
     target
         .check_loading(control, options)
         .map_err(failed("ask the target for its settings"))?;
+    target
+        .check_creators(control, selected)
+        .map_err(failed("ask the target for the account's rights"))?;
     target.check_contents(control, selected, options)?;
     Ok(target)
 }
@@ -206,6 +212,35 @@ impl Target {
                 )),
                 Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+
+    /// A server with a binary log takes triggers and functions only from those whom it trusts, although none
+    /// of them gets into the log here.
+    fn check_creators(
+        &mut self,
+        control: &mut Session,
+        selected: &[Selected],
+    ) -> Result<(), DatabaseError> {
+        let setting = "log_bin_trust_function_creators";
+        let trusts = matches!(self.server.variable(setting), Some("ON" | "1"));
+        let needed = selected.iter().any(|chosen| {
+            let database = &chosen.database;
+            let function = |code: &Code| code.kind != "PROCEDURE";
+            !database.triggers.is_empty() || database.routines.iter().any(function)
+        });
+        if trusts || !needed || !self.server.logs() {
+            return Ok(());
+        }
+        let rights = Rights::ask(control)?;
+        self.distrusts = ["SUPER", "SYSTEM_VARIABLES_ADMIN", "BINLOG ADMIN"]
+            .iter()
+            .any(|right| rights.has_everywhere(right));
+        if !self.distrusts {
+            self.problems.push(format!(
+                "the account may not make triggers and functions, as the target writes a binary log: set {setting}=ON there, or grant SYSTEM_VARIABLES_ADMIN (BINLOG ADMIN in MariaDB)"
+            ));
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ pub use manifest::{
     Account, Code, Column, Consistency, Database, Definition, Flavour, Form, MANIFEST, Manifest,
     Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
 };
+pub use rights::Rights;
 pub use server::{Server, pin, set_if_known};
 pub use session::{Bytes, Cells, Done, Row, Session, Value};
 
@@ -406,6 +407,8 @@ fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
     if let Some(accounts) = &manifest.accounts {
         let text = File::Text(script::accounts_script(accounts));
         files.push((script::ACCOUNTS.to_owned(), text));
+        let text = File::Text(script::grants_script(accounts));
+        files.push((script::GRANTS.to_owned(), text));
     }
     if let Some(text) = script::broken_views_script(manifest) {
         files.push((script::BROKEN_VIEWS.to_owned(), File::Text(text)));

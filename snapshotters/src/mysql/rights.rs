@@ -8,14 +8,17 @@ use super::session::Session;
 
 /// The account's rights on everything, and on whole databases.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Rights {
+pub struct Rights {
     everywhere: BTreeSet<String>,
     databases: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Rights {
     /// Reads them, those of active roles included.
-    pub(super) fn ask(session: &mut Session) -> Result<Self, DatabaseError> {
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn ask(session: &mut Session) -> Result<Self, DatabaseError> {
         let mut rows = session.rows("SHOW GRANTS")?;
         // MySQL shows what roles bring only when they are named.
         if let Ok(role) = session.row("SELECT CURRENT_ROLE()")
@@ -51,14 +54,20 @@ impl Rights {
 
     /// Whether the account has a right on a whole database.
     pub(super) fn has(&self, right: &str, database: &str) -> bool {
-        let holds =
-            |names: &BTreeSet<String>| names.contains(right) || names.contains("ALL PRIVILEGES");
-        holds(&self.everywhere)
-            || self
-                .databases
-                .iter()
-                .any(|(pattern, names)| holds(names) && covers(pattern, database))
+        let mut databases = self.databases.iter();
+        self.has_everywhere(right)
+            || databases.any(|(pattern, names)| holds(names, right) && covers(pattern, database))
     }
+
+    /// Whether the account has a right on everything.
+    #[must_use]
+    pub fn has_everywhere(&self, right: &str) -> bool {
+        holds(&self.everywhere, right)
+    }
+}
+
+fn holds(names: &BTreeSet<String>, right: &str) -> bool {
+    names.contains(right) || names.contains("ALL PRIVILEGES")
 }
 
 /// Whether the name in a grant is this database: `%` and `_` stand for others unless escaped.

@@ -12,6 +12,9 @@ pub const SCRIPT: &str = "load.sql";
 /// Where the accounts are.
 pub const ACCOUNTS: &str = "accounts.sql";
 
+/// Where the rights on tables, columns and routines are.
+pub const GRANTS: &str = "grants.sql";
+
 /// Where the views are that the server itself could not read.
 pub const BROKEN_VIEWS: &str = "broken-views.sql";
 
@@ -19,17 +22,17 @@ pub const BROKEN_VIEWS: &str = "broken-views.sql";
 pub const GUIDE: &str = "README.txt";
 
 /// What a session that loads rows must be set to.
-pub const LOADING: [&str; 6] = [
+pub const LOADING: [&str; 5] = [
     "SET NAMES utf8mb4",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",
     "SET SESSION foreign_key_checks = 0",
     "SET SESSION unique_checks = 0",
-    "SET SESSION innodb_strict_mode = 0",
 ];
 
-/// What only one flavour understands, in comments that the other skips.
-const LOADING_COMMENTED: [&str; 4] = [
+/// What not every account may set, and what only one flavour understands, in comments that the other skips.
+const LOADING_MORE: [&str; 5] = [
+    "SET SESSION innodb_strict_mode = 0",
     "/*!80013 SET SESSION sql_require_primary_key = 0 */",
     "/*!80030 SET SESSION sql_generate_invisible_primary_key = 0 */",
     "/*!80400 SET SESSION restrict_fk_on_non_standard_key = 0 */",
@@ -39,8 +42,8 @@ const LOADING_COMMENTED: [&str; 4] = [
 /// The script that makes everything but the accounts, and views that nobody could make.
 pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
     let mut out = Script::default();
-    out.line("-- Everything but the accounts, which are in accounts.sql. README.txt says how to run this.");
-    for statement in LOADING.into_iter().chain(LOADING_COMMENTED) {
+    out.line("-- Everything but the accounts, which come first. README.txt says how to run this.");
+    for statement in LOADING.into_iter().chain(LOADING_MORE) {
         out.statement(statement);
     }
     for tablespace in &manifest.tablespaces {
@@ -98,16 +101,16 @@ pub fn set_sequence(database: &str, sequence: &super::manifest::Sequence) -> Str
     )
 }
 
-/// The script that makes the accounts.
+/// The script that makes the accounts, with the rights that name no object: views need those of their owners.
 pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
-    let mut out = Script::default();
-    out.line("-- Users and roles. Those that exist keep their passwords, and get the rights too.");
-    out.statement("SET NAMES utf8mb4");
-    out.statement("SET SESSION sql_mode = ''");
+    let mut out = Script::for_accounts(
+        "-- Users and roles. Those that exist keep their passwords, and get the rights too.",
+    );
     for account in accounts {
         out.account(account);
     }
-    for grant in accounts.iter().flat_map(|account| &account.grants) {
+    let grants = accounts.iter().flat_map(|account| &account.grants);
+    for grant in grants.filter(|grant| !names_object(grant)) {
         out.raw_statement(grant);
     }
     // Default roles must have been granted.
@@ -115,6 +118,48 @@ pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
         out.raw_statement(roles);
     }
     out.bytes
+}
+
+/// The script that gives the rights on tables, columns and routines, which must be there.
+pub(super) fn grants_script(accounts: &[Account]) -> Vec<u8> {
+    let mut out = Script::for_accounts("-- Rights on tables, columns and routines.");
+    let grants = accounts.iter().flat_map(|account| &account.grants);
+    for grant in grants.filter(|grant| names_object(grant)) {
+        out.raw_statement(grant);
+    }
+    out.bytes
+}
+
+/// Whether a right is on a table, its columns or a routine.
+fn names_object(grant: &RawText) -> bool {
+    let plain = without_names(grant.as_bytes());
+    let Some((_, object)) = plain.split_once(" ON ") else {
+        return false;
+    };
+    [
+        "`.`",
+        "PROCEDURE ",
+        "FUNCTION ",
+        "PACKAGE ",
+        "TABLE ",
+        "LIBRARY ",
+    ]
+    .iter()
+    .any(|start| object.starts_with(start))
+}
+
+/// A statement with one backtick in place of each name.
+fn without_names(sql: &[u8]) -> String {
+    let outside = sql.split(|byte| *byte == b'`').step_by(2);
+    let mut plain = String::new();
+    for part in outside {
+        // Nothing is between the halves of a name with a backtick in it.
+        if !part.is_empty() && !plain.is_empty() {
+            plain.push('`');
+        }
+        plain.push_str(&String::from_utf8_lossy(part));
+    }
+    plain
 }
 
 /// What a session must be set to before something with a body is made.
@@ -154,6 +199,14 @@ struct Script {
 }
 
 impl Script {
+    fn for_accounts(comment: &str) -> Self {
+        let mut out = Self::default();
+        out.line(comment);
+        out.statement("SET NAMES utf8mb4");
+        out.statement("SET SESSION sql_mode = ''");
+        out
+    }
+
     fn line(&mut self, line: &str) {
         self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.push(b'\n');
@@ -251,10 +304,14 @@ fn delimiter(text: &[u8]) -> String {
 
 /// What the guide says of the files.
 const FILES: &str = "
-load.sql      makes databases, tables, routines, views, triggers and events, and loads the rows
-accounts.sql  makes users and roles
-data/         the rows: one folder a table, values apart by tabs, \\N is NULL
-manifest.json the same for programs, with the number of rows and a checksum of each table
+load.sql          makes databases, tables, routines, views, triggers and events, and loads the rows
+data/             the rows: one folder a table, values apart by tabs, \\N is NULL
+manifest.json     the same for programs, with the number of rows and a checksum of each table
+";
+
+const ACCOUNT_FILES: &str = "\
+accounts.sql      makes users and roles, with their rights on everything and on databases
+grants.sql        gives the rights on tables, columns and routines, once these are there
 ";
 
 const BROKEN_FILE: &str = "\
@@ -265,8 +322,34 @@ const LOAD: &str = "
 To load everything into an empty server of the same flavour, in this folder:
 
 mysql -e 'SET GLOBAL local_infile = ON'
-mysql --binary-mode --comments --local-infile=1 --default-character-set=utf8mb4 < load.sql
 ";
+
+/// What the guide says of the other files, and the commands.
+fn steps(manifest: &Manifest) -> String {
+    let accounts = manifest.accounts.is_some();
+    let broken = broken_views_script(manifest).is_some();
+    let mut text = String::new();
+    let mut add = |when: bool, part: &str| {
+        if when {
+            text.push_str(part);
+        }
+    };
+    add(accounts, ACCOUNT_FILES);
+    add(broken, BROKEN_FILE);
+    add(true, LOAD);
+    // Owners of views must be there, with their rights.
+    add(accounts, "mysql --binary-mode --comments < accounts.sql\n");
+    add(
+        true,
+        "mysql --binary-mode --comments --local-infile=1 --default-character-set=utf8mb4 < load.sql\n",
+    );
+    add(
+        broken,
+        "mysql --force --binary-mode --comments < broken-views.sql\n",
+    );
+    add(accounts, "mysql --binary-mode --comments < grants.sql\n");
+    text
+}
 
 /// The guide for people.
 pub(super) fn guide(manifest: &Manifest) -> String {
@@ -290,17 +373,7 @@ pub(super) fn guide(manifest: &Manifest) -> String {
         text.push_str(&format!("Binary log: {file}, position {position}\n"));
     }
     text.push_str(FILES);
-    let broken = broken_views_script(manifest).is_some();
-    if broken {
-        text.push_str(BROKEN_FILE);
-    }
-    text.push_str(LOAD);
-    if broken {
-        text.push_str("mysql --force --binary-mode --comments < broken-views.sql\n");
-    }
-    if manifest.accounts.is_some() {
-        text.push_str("mysql --binary-mode --comments < accounts.sql\n");
-    }
+    text.push_str(&steps(manifest));
     text.push_str(
         "\nFor a part of it, copy the statements of those databases or tables from load.sql.\n",
     );
@@ -330,6 +403,26 @@ pub(super) fn guide(manifest: &Manifest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rights_on_objects_are_told_from_others() {
+        for grant in [
+            "GRANT SELECT ON `a`.`b` TO `u`@`%`",
+            "GRANT SELECT ON `a``b`.`c``` TO `u`@`%`",
+            "GRANT SELECT (`c``d`, `x ON y`), INSERT ON `a`.`b` TO `u`@`%` WITH GRANT OPTION",
+            "GRANT EXECUTE ON PROCEDURE `a`.`p` TO `u`@`%`",
+        ] {
+            assert!(names_object(&RawText::from(grant)), "{grant}");
+        }
+        for grant in [
+            "GRANT SELECT ON `a`.* TO `u`@`%`",
+            "GRANT USAGE ON *.* TO `u`@`%`",
+            "GRANT `r ON `.`@`%` TO `u`@`%`",
+            "GRANT PROXY ON `r`@`%` TO `u`@`%`",
+        ] {
+            assert!(!names_object(&RawText::from(grant)), "{grant}");
+        }
+    }
 
     #[test]
     fn the_delimiter_is_nowhere_in_the_text() {
