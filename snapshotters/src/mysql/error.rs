@@ -92,6 +92,9 @@ impl DatabaseError {
             Self::Connection { reason, .. } if reason.contains("ertificate") => {
                 "give the authority's certificate with tls-ca, or another tls mode"
             }
+            Self::Connection { reason, .. } if reason.contains("SSL") => {
+                "the server offers no TLS: give it a certificate, or say tls=off where the network is trusted"
+            }
             Self::Connection { .. } => "check host, port, network and that the server runs",
             Self::Server { code, .. } => hint_for(*code),
             Self::Unexpected(_) | Self::Interrupted => "",

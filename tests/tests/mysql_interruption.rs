@@ -1,0 +1,114 @@
+//! Connections break, servers and programs are killed: nothing wrong is ever reported as done, no lock stays, and
+//! a restore goes on where it was.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::process::Child;
+
+use reprise_tests::servers::{Database, Mysql};
+use support::{Sandbox, begin, kill, wait_for};
+
+/// Several files of rows, so that some are loaded when others are not.
+const LARGE: &str = "
+CREATE DATABASE app; USE app;
+CREATE TABLE large (id INT PRIMARY KEY, pad VARCHAR(8000), KEY (pad(20))) ENGINE = InnoDB;
+SET SESSION cte_max_recursion_depth = 100000;
+INSERT INTO large WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM n WHERE id < 24000)
+    SELECT id, REPEAT(SHA2(id, 512), 60) FROM n;
+CREATE TABLE small (id INT PRIMARY KEY) ENGINE = InnoDB;
+INSERT INTO small VALUES (1), (2), (3);
+ANALYZE TABLE large;
+";
+
+fn source() -> (Mysql, Sandbox) {
+    let source = Mysql::start();
+    source.execute(LARGE);
+    (source, Sandbox::new())
+}
+
+fn take(sandbox: &Sandbox, source: &impl Database) {
+    sandbox
+        .run(["snapshot", "mysql", &source.root_url(), "--source", "app"])
+        .exits(0);
+}
+
+/// Begins a restore and returns when the first file is at the target, and not the last.
+fn begun(sandbox: &Sandbox, target: &impl Database) -> Child {
+    let to = target.root_url();
+    let args = ["restore", "app", "--to", &to, "--threads", "1"];
+    let mut child = begin(sandbox.recovering(), args);
+    let loaded = "SELECT COUNT(*) FROM reprise_restore.steps WHERE step LIKE 'loaded %'";
+    let some = || {
+        target
+            .try_query(loaded)
+            .is_ok_and(|rows| rows[0][0] != Some("0".to_owned()))
+    };
+    assert!(
+        wait_for(&mut child, some),
+        "it ended before it could be stopped"
+    );
+    child
+}
+
+fn same(source: &impl Database, target: &impl Database) {
+    let sums = "CHECKSUM TABLE app.large, app.small EXTENDED; SELECT COUNT(*) FROM app.large;";
+    assert_eq!(source.query(sums), target.query(sums));
+    let left =
+        "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'reprise_restore'";
+    assert_eq!(target.value(left), "0");
+}
+
+#[test]
+fn a_restore_that_was_killed_goes_on_where_it_was() {
+    let (source, sandbox) = source();
+    take(&sandbox, &source);
+    let target = Mysql::start();
+    kill(&mut begun(&sandbox, &target));
+    let to = target.root_url();
+    sandbox
+        .recover(["restore", "app", "--to", &to])
+        .exits(6)
+        .says("was interrupted")
+        .says("--resume");
+    sandbox
+        .recover(["restore", "app", "--to", &to, "--resume"])
+        .exits(0);
+    same(&source, &target);
+}
+
+#[test]
+fn a_restore_into_a_server_that_dies_fails_and_goes_on_later() {
+    let (source, sandbox) = source();
+    take(&sandbox, &source);
+    let mut target = Mysql::start();
+    let mut child = begun(&sandbox, &target);
+    target.kill_server();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    target.restart();
+    let to = target.root_url();
+    sandbox
+        .recover(["restore", "app", "--to", &to, "--resume"])
+        .exits(0);
+    same(&source, &target);
+}
+
+#[test]
+fn a_snapshot_whose_connections_are_killed_fails_and_leaves_no_lock() {
+    let (source, sandbox) = source();
+    source.execute("CREATE USER backup@'%'; GRANT ALL ON *.* TO backup@'%';");
+    let url = source.url("backup", "");
+    let args = ["snapshot", "mysql", &url, "--source", "app"];
+    let mut child = begin(sandbox.command(), args);
+    let reading = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'backup' AND INFO LIKE 'SELECT%FORCE INDEX%'";
+    assert!(wait_for(&mut child, || source.value(reading) != "0"));
+    for row in source.query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'backup'") {
+        // It may have ended meanwhile.
+        drop(source.try_execute(&format!("KILL {};", row[0].as_ref().unwrap())));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    sandbox.run(["show", "app"]).exits(5);
+    source.execute("SET SESSION lock_wait_timeout = 2; ALTER TABLE app.large ADD c INT; CREATE TABLE app.n (id INT);");
+    take(&sandbox, &source);
+}
