@@ -203,7 +203,9 @@ fn a_target_with_data_is_refused_and_what_was_not_named_stays() {
         .exits(0)
         .says("DROP DATABASE `app`");
     assert_eq!(target.value("SELECT COUNT(*) FROM app.t"), "2");
-    restore(&["--database", "app=app_too"]).exits(0);
+    restore(&["--database", "app=app_too"])
+        .exits(3)
+        .says("event `app_too`.`later` still names database `app`");
     assert_eq!(
         target.value("SELECT GROUP_CONCAT(v) FROM app_too.names"),
         "one,two"
