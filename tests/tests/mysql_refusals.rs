@@ -55,6 +55,10 @@ fn what_an_account_may_not_see_is_named() {
     account(&server, "full", "GRANT ALL ON *.* TO full@'%';");
     take(&sandbox, &server, "full", &[]).exits(0);
     assert_eq!(fact(&sandbox, "full", "consistency"), "log-status");
+    server.execute("ALTER USER full@'%' IDENTIFIED BY 'secret' RETAIN CURRENT PASSWORD;");
+    take(&sandbox, &server, "full", &[])
+        .exits(3)
+        .says("the second password of 'full'@'%' is not included");
     account(
         &server,
         "least",

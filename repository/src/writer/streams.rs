@@ -10,6 +10,9 @@ use super::{BATCH_BYTES, Job, Work};
 use crate::chunker::Chunker;
 use crate::error::{Error, Result};
 
+/// What is given to the chunker at a time.
+const PART_BYTES: usize = 1 << 20;
+
 /// A stream of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
@@ -81,11 +84,14 @@ impl OpenStream {
     /// As for [`StreamSender::check`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.total += bytes.len() as u64;
-        self.chunker.push(bytes);
-        while let Some(chunk) = self.chunker.next_settled() {
-            take(chunk, &mut self.bytes, &mut self.lengths)?;
-            if self.bytes.len() as u64 >= BATCH_BYTES {
-                self.flush()?;
+        // In parts: a row may have a GiB, which need not be here a second time.
+        for part in bytes.chunks(PART_BYTES) {
+            self.chunker.push(part);
+            while let Some(chunk) = self.chunker.next_settled() {
+                take(chunk, &mut self.bytes, &mut self.lengths)?;
+                if self.bytes.len() as u64 >= BATCH_BYTES {
+                    self.flush()?;
+                }
             }
         }
         Ok(())

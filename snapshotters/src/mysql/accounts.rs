@@ -54,6 +54,20 @@ pub(super) fn read(
     Ok(Some(accounts))
 }
 
+/// Accounts with a second password, which no statement shows: it is not in a snapshot.
+pub(super) fn with_second_password(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
+    let statement = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL";
+    match session.rows(statement) {
+        Ok(rows) => Ok(rows
+            .iter()
+            .map(|row| format!("{}@{}", text(&row.string(0)), text(&row.string(1))))
+            .collect()),
+        // Servers without second passwords do not know the column.
+        Err(DatabaseError::Server { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// `'user'@'host'`
 #[must_use]
 pub fn shown(account: &Account) -> String {

@@ -271,25 +271,33 @@ fn nontransactional(schema: &Schema) -> impl Iterator<Item = String> {
     })
 }
 
-/// Accounts, and what to say when there are none to be had.
+/// Accounts, and what is to be said about them.
+#[derive(Default)]
 struct Accounts {
     read: Option<Vec<Account>>,
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 fn read_accounts(source: &MysqlSource, control: &mut Session, server: &Server) -> Result<Accounts> {
     if !source.accounts {
+        return Ok(Accounts::default());
+    }
+    let failed = |error| Error::database("read accounts", error);
+    let Some(read) = accounts::read(control, server).map_err(failed)? else {
+        let warning = "users and roles are not included: the account may not read mysql.user (leave them out on purpose with --no-users)";
         return Ok(Accounts {
             read: None,
-            warning: None,
+            warnings: vec![warning.to_owned()],
         });
-    }
-    let read = accounts::read(control, server).map_err(|e| Error::database("read accounts", e))?;
-    let warning = read.is_none().then(|| {
-        "users and roles are not included: the account may not read mysql.user (leave them out on purpose with --no-users)"
-            .to_owned()
-    });
-    Ok(Accounts { read, warning })
+    };
+    let second = accounts::with_second_password(control).map_err(failed)?;
+    let warning = |name| {
+        format!("the second password of {name} is not included: the server shows it to nobody")
+    };
+    Ok(Accounts {
+        read: Some(read),
+        warnings: second.into_iter().map(warning).collect(),
+    })
 }
 
 /// Everything about the snapshot but the rows; and what is to be said about it.
@@ -307,7 +315,7 @@ fn manifest(
     source: &MysqlSource,
 ) -> Described {
     let mut warnings: Vec<String> = schema.warnings;
-    warnings.extend(accounts.warning);
+    warnings.extend(accounts.warnings);
     let mut databases = schema.databases;
     for (plan, found) in schema.plans.iter().zip(found) {
         let database = &mut databases[plan.database];

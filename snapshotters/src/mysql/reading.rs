@@ -536,6 +536,8 @@ impl<'a> Pieces<'a> {
         }
         let start = self.lines.len();
         write_line(&values, &self.forms, &mut self.lines).map_err(unexpected)?;
+        // A huge row need not be there twice for longer than this.
+        drop(values);
         let line = &self.lines[start..];
         self.line_bytes_max = self.line_bytes_max.max(line.len() as u64);
         let hash = self.sum.add(line);
