@@ -229,7 +229,7 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct MysqlArgs {
-    /// mysql://[user@]host[:port]/[?socket=PATH|container=NAME&tls=MODE&tls-ca=FILE]
+    /// The server, as mysql://user@host:port/, with ?socket=PATH, ?container=NAME, tls=MODE or tls-ca=FILE behind it.
     pub(crate) url: String,
     /// Only databases that match. May be repeated.
     #[arg(long, value_name = "PATTERN")]

@@ -57,7 +57,7 @@ pub enum Error {
         source: DatabaseError,
     },
     /// Definitions changed under every attempt to store them with their rows.
-    #[error("{object} changes too often: no snapshot is complete and consistent")]
+    #[error("definitions change too often for a consistent snapshot; last: {object}")]
     DefinitionsChange {
         /// What changed last.
         object: String,
@@ -125,7 +125,7 @@ impl Error {
             }
             Self::Database { source, .. } => source.hint(),
             Self::DefinitionsChange { .. } => {
-                "grant the account BACKUP_ADMIN, so that definitions can be kept as they are for the time of the snapshot, or run when nothing alters tables"
+                "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that definitions are kept as they are for the time of the snapshot, or run when nothing alters tables"
                     .to_owned()
             }
             Self::NotStarted { .. } => {

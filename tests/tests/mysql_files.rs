@@ -1,6 +1,8 @@
 //! A snapshot of a server as plain files: the vendor's client alone brings everything back, as the guide in the
 //! folder says.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

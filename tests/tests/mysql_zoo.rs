@@ -1,5 +1,7 @@
 //! Every kind of object and value, with awkward names: a restored server says of itself what the first one says.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql, differences};

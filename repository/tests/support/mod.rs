@@ -123,21 +123,26 @@ pub(crate) fn tree(seed: u64, large_bytes: usize) -> Tree {
     tree
 }
 
-/// Takes a snapshot of a tree.
-pub(crate) fn snapshot(
-    repository: &Repository,
-    source: &str,
-    tree: &Tree,
-) -> Result<Committed, Error> {
-    let options = SnapshotOptions {
+/// What a snapshot in these tests is called.
+pub(crate) fn options(source: &str) -> SnapshotOptions {
+    SnapshotOptions {
         source: source.to_owned(),
         kind: SourceKind::Volume,
         host: "host".to_owned(),
         tags: BTreeMap::new(),
         started: now(),
         parent: None,
-    };
-    let mut writer = repository.begin_snapshot(options, Arc::new(Progress::default()), None)?;
+    }
+}
+
+/// Takes a snapshot of a tree.
+pub(crate) fn snapshot(
+    repository: &Repository,
+    source: &str,
+    tree: &Tree,
+) -> Result<Committed, Error> {
+    let progress = Arc::new(Progress::default());
+    let mut writer = repository.begin_snapshot(options(source), progress, None)?;
     let mut chunker = writer.content_chunker();
     let whole = repository.config().layout.whole_file_max as usize;
     for (name, content) in tree {

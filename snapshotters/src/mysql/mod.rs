@@ -88,7 +88,7 @@ pub fn snapshot(
         Server::ask(&mut control).map_err(|e| Error::database("ask the server what it is", e))?;
     let mut changed = String::new();
     for attempt in 0..ATTEMPTS_MAX {
-        match attempt_once(repository, source, run, &mut control, &server)? {
+        match attempt_once(repository, source, run, &mut control, &server, attempt)? {
             Attempt::Done(committed) => return Ok(*committed),
             Attempt::Changed(what) => {
                 tracing::info!(
@@ -125,9 +125,11 @@ fn attempt_once(
     run: &RunContext,
     control: &mut Session,
     server: &Server,
+    attempt: usize,
 ) -> Result<Attempt> {
     let failed = |doing: &'static str| move |error| Error::database(doing, error);
-    let kept = moment::keep_definitions(control).map_err(failed("lock definitions"))?;
+    let kept = moment::keep_definitions(control, server, attempt > 0)
+        .map_err(failed("lock definitions"))?;
     let before = match schema::read(control, server, &source.filter) {
         Ok(schema) => schema,
         Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
@@ -164,11 +166,7 @@ fn attempt_once(
         return Ok(Attempt::Changed(what));
     }
     let accounts = read_accounts(source, control, server)?;
-    if kept {
-        control
-            .execute("UNLOCK INSTANCE")
-            .map_err(failed("unlock definitions"))?;
-    }
+    moment::release_definitions(control, kept).map_err(failed("unlock definitions"))?;
     let manifest = manifest(server, moment, after, found.as_slice(), accounts, source);
     let committed = store(writer, manifest, &found, source, run, parent.as_ref())?;
     Ok(Attempt::Done(Box::new(committed)))
@@ -226,6 +224,7 @@ fn vanished(error: &DatabaseError) -> bool {
         error.code(),
         Some(
             code::TABLE_CHANGED
+                | code::DEADLOCK
                 | code::NO_TABLE
                 | 1054
                 | 1176

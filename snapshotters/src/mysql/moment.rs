@@ -79,20 +79,60 @@ pub(super) fn open(
     })
 }
 
-/// Takes a lock that keeps definitions as they are, where the server has one and the account may. Rows can
-/// be written all the while.
-pub(super) fn keep_definitions(control: &mut Session) -> Result<bool, DatabaseError> {
+/// What keeps definitions as they are while rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing: the server has no such lock, or the account may not take it.
+    No,
+    /// `LOCK INSTANCE FOR BACKUP`. Rows can be written all the while.
+    Instance,
+    /// `BACKUP STAGE BLOCK_DDL` (MariaDB). Rows of tables with transactions can be written all the while.
+    Stage,
+}
+
+/// Takes a lock that keeps definitions as they are, if there is one. MariaDB's also holds back those who write
+/// to tables without transactions, so it is taken only when a snapshot has `failed_before`.
+pub(super) fn keep_definitions(
+    control: &mut Session,
+    server: &Server,
+    failed_before: bool,
+) -> Result<Kept, DatabaseError> {
     control.execute(format!(
         "SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}"
     ))?;
-    match control.execute("LOCK INSTANCE FOR BACKUP") {
-        Ok(_) => Ok(true),
-        Err(DatabaseError::Server { message, .. }) => {
-            tracing::debug!(message, "definitions can change during the snapshot");
-            Ok(false)
+    let (statements, kept): (&[&str], _) = match server.facts.flavour {
+        Flavour::Mysql => (&["LOCK INSTANCE FOR BACKUP"], Kept::Instance),
+        Flavour::Mariadb if failed_before => (
+            &["BACKUP STAGE START", "BACKUP STAGE BLOCK_DDL"],
+            Kept::Stage,
+        ),
+        Flavour::Mariadb => (&[], Kept::No),
+    };
+    for statement in statements {
+        match control.execute(statement) {
+            Ok(_) => {}
+            Err(DatabaseError::Server { message, .. }) => {
+                tracing::debug!(message, "definitions can change during the snapshot");
+                if kept == Kept::Stage {
+                    // Half of it may be held.
+                    drop(control.execute("BACKUP STAGE END"));
+                }
+                return Ok(Kept::No);
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    Ok(kept)
+}
+
+/// Lets definitions change again.
+pub(super) fn release_definitions(control: &mut Session, kept: Kept) -> Result<(), DatabaseError> {
+    let statement = match kept {
+        Kept::No => return Ok(()),
+        Kept::Instance => "UNLOCK INSTANCE",
+        Kept::Stage => "BACKUP STAGE END",
+    };
+    control.execute(statement).map(drop)
 }
 
 fn open_all(readers: &mut [Session]) -> Result<(), DatabaseError> {

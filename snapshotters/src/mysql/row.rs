@@ -98,9 +98,8 @@ fn write_double(number: f64, line: &mut Vec<u8>) {
 }
 
 fn write_date(year: u16, month: u8, day: u8, line: &mut Vec<u8>) {
-    for byte in [year / 1000, year / 100, year / 10, year] {
-        line.push(b'0' + (byte % 10) as u8);
-    }
+    two((year / 100 % 100) as u8, line);
+    two((year % 100) as u8, line);
     line.push(b'-');
     two(month, line);
     line.push(b'-');

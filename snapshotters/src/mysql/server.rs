@@ -38,12 +38,14 @@ const VARIABLES: [&str; 26] = [
 ];
 
 /// Without these the same row would be read differently from another session.
-const NEEDED: [&str; 5] = [
+const NEEDED: [&str; 6] = [
     "SET NAMES utf8mb4",
     "SET SESSION character_set_results = 'binary'",
     "SET SESSION sql_mode = ''",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_quote_show_create = 1",
+    // Whoever holds a table for longer than these seconds is named instead of waited for.
+    "SET SESSION lock_wait_timeout = 30",
 ];
 
 /// What one server knows and another does not.

@@ -113,13 +113,10 @@ mod tests {
         ];
         order("db", &mut views);
         let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
-        assert_eq!(
-            names.iter().position(|n| *n == "b") < names.iter().position(|n| *n == "a"),
-            true
-        );
-        assert_eq!(
-            names.iter().position(|n| *n == "c") < names.iter().position(|n| *n == "b"),
-            true
+        let place = |name| names.iter().position(|other| *other == name);
+        assert!(
+            place("b") < place("a") && place("c") < place("b"),
+            "{names:?}"
         );
         assert_eq!(names.len(), 4);
     }

@@ -90,7 +90,7 @@ impl Question {
         if self.sorted {
             lines.sort();
         }
-        lines.join("\n----\n")
+        canonical(&lines.join("\n----\n"))
     }
 }
 
@@ -273,10 +273,39 @@ impl<D: Database> Asking<'_, D> {
     }
 }
 
+/// A collation says the character set. MySQL leaves the set out where nobody wrote the collation, so that a table
+/// made from what it shows of a table is shown with it.
+fn canonical(definition: &str) -> String {
+    let (start, collation) = (" CHARACTER SET ", " COLLATE ");
+    let mut parts = definition.split(start);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(' ').unwrap_or(part.len());
+        match part[end..].starts_with(collation) {
+            true => text += &part[end..],
+            false => text += &[start, part].concat(),
+        }
+    }
+    text
+}
+
 fn qualified(database: &str, name: &str) -> String {
     format!("{}.{}", identifier(database), identifier(name))
 }
 
 fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn a_character_set_goes_where_a_collation_says_it() {
+        let shown = "`a` text CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, `b` text CHARACTER SET latin1, `c` int";
+        let known = "`a` text COLLATE utf8mb4_bin, `b` text CHARACTER SET latin1, `c` int";
+        assert_eq!(canonical(shown), known);
+        assert_eq!(canonical(known), known);
+    }
 }

@@ -48,6 +48,11 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+/// Runs a command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    Ran::from(&command.output().unwrap())
+}
+
 impl Ran {
     fn from(output: &Output) -> Self {
         Self {
