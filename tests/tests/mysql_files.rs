@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use reprise_tests::servers::{Database, Description, Mariadb, Mysql, differences};
+use reprise_tests::servers::{Database, Mariadb, Mysql, differences};
 use reprise_tests::zoo::Zoo;
 use support::Sandbox;
 use support::mysql::described;
@@ -79,31 +79,8 @@ fn loads_everything<D: Beside + Zoo>(source: &D, target: &D, more: &str) {
         .run(snapshot.into_iter().chain(["--hold-nontransactional"]))
         .exits(0);
     load(target, &sandbox.restore("zoo", "files"));
-    let (before, after) = (plainly(described(source)), plainly(described(target)));
+    let (before, after) = (described(source), described(target));
     assert_eq!(differences(&before, &after), Default::default());
-}
-
-/// Once a column's collation has been named, MySQL prints its character set too, which follows from that.
-fn plainly(description: Description) -> Description {
-    let lines = |text: &str| {
-        let lines = text
-            .lines()
-            .map(|line| match line.split_once(" CHARACTER SET ") {
-                Some((start, rest)) => match rest.split_once(" COLLATE ") {
-                    Some((_, end)) => format!("{start} COLLATE {end}"),
-                    None => line.to_owned(),
-                },
-                None => line.to_owned(),
-            });
-        lines.collect::<Vec<_>>().join("\n")
-    };
-    let plain = description.into_iter();
-    plain
-        .map(|(name, text)| match name.starts_with("table ") {
-            true => (name, lines(&text)),
-            false => (name, text),
-        })
-        .collect()
 }
 
 /// A database's collation that changed after its routines were made.

@@ -1,5 +1,7 @@
 //! A policy with a database server, from the example: checking, running, drills.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Restores into servers: what is chosen comes back, what is not stays untouched, and nothing acts before its time.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::{Duration, Instant};
