@@ -56,6 +56,14 @@ pub enum Error {
         #[source]
         source: DatabaseError,
     },
+    /// There is nothing to store.
+    #[error("{server} has no database that {}", if *named { "matches" } else { "the account sees" })]
+    NoDatabases {
+        /// Which server.
+        server: String,
+        /// Whether single databases were asked for.
+        named: bool,
+    },
     /// Definitions changed under every attempt to store them with their rows.
     #[error("definitions change too often for a consistent snapshot; last: {object}")]
     DefinitionsChange {
@@ -105,7 +113,7 @@ impl Error {
             | Self::NotStarted { .. }
             | Self::CommandFailed { .. }
             | Self::NotAState { .. } => ErrorClass::Failed,
-            Self::NoSource { .. } => ErrorClass::NotFound,
+            Self::NoSource { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
             Self::Exclude { .. } => ErrorClass::Usage,
         }
     }
@@ -124,6 +132,10 @@ impl Error {
                 "give the .tfstate file itself, or the folder that holds it".to_owned()
             }
             Self::Database { source, .. } => source.hint(),
+            Self::NoDatabases { .. } => {
+                "check the names with SHOW DATABASES: an account sees only databases on which it has rights"
+                    .to_owned()
+            }
             Self::DefinitionsChange { .. } => {
                 "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that definitions are kept as they are for the time of the snapshot, or run when nothing alters tables"
                     .to_owned()

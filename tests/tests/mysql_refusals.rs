@@ -95,6 +95,30 @@ fn what_an_account_may_not_see_is_named() {
 }
 
 #[test]
+fn what_was_asked_for_and_is_not_there_is_named() {
+    let server = Mysql::start();
+    let sandbox = Sandbox::new();
+    let url = server.root_url();
+    let take = |more: &[&str]| {
+        let args = ["snapshot", "mysql", url.as_str(), "--source", "x"];
+        sandbox.run(args.iter().chain(more))
+    };
+    take(&[])
+        .exits(5)
+        .says("has no database that the account sees");
+    server.execute(APP);
+    take(&["--database", "ap"])
+        .exits(5)
+        .says("has no database that matches");
+    take(&["--database", "ap", "--database", "app"])
+        .exits(3)
+        .says("no database matches `ap`");
+    take(&["--table", "app.t", "--table", "app.missing"])
+        .exits(3)
+        .says("no table or view matches `app.missing`");
+}
+
+#[test]
 fn who_cannot_come_in_is_told_why() {
     let server = Mysql::start();
     server.execute(APP);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use reprise_repository::{ChunkId, ContentReader, Progress};
 use reprise_snapshotters::mysql::sql::{load, qualified, quoted};
-use reprise_snapshotters::mysql::{Bytes, DatabaseError, Form, Session, Table};
+use reprise_snapshotters::mysql::{Bytes, DatabaseError, Form, Piece, Session, Table};
 
 use super::ddl::TableDefinition;
 use super::progress::{self, Done};
@@ -30,6 +30,20 @@ pub(super) struct Filling {
     pub(super) database: String,
     pub(super) table: Table,
     pub(super) definition: TableDefinition,
+}
+
+impl Filling {
+    /// Whether a file is at the target.
+    fn has(&self, piece: &Piece, done: &Done) -> bool {
+        done.has(&progress::loaded(&piece.path)) && !self.begins_again(done)
+    }
+
+    /// Whether all files must be loaded again: without transactions, one that was interrupted is there in part.
+    fn begins_again(&self, done: &Done) -> bool {
+        let mut pieces = self.table.pieces.iter();
+        !self.table.engine.eq_ignore_ascii_case("InnoDB")
+            && !pieces.all(|piece| done.has(&progress::loaded(&piece.path)))
+    }
 }
 
 #[derive(Debug)]
@@ -70,13 +84,18 @@ pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -
     for filling in fillings {
         let (database, table) = (&filling.database, &filling.table.name);
         let step = progress::created(database, table);
-        if done.has(&step) {
-            continue;
-        }
         let name = qualified(database, table);
         let failed = |error| Error::database(format!("make table {name}"), error);
+        if done.has(&step) {
+            if filling.begins_again(done) {
+                control
+                    .execute(format!("TRUNCATE TABLE {name}"))
+                    .map_err(failed)?;
+            }
+            continue;
+        }
         // What an interrupted restore made without noting it is empty.
-        if done.has_any("") {
+        if done.resumed {
             control
                 .execute(format!("DROP TABLE IF EXISTS {name}"))
                 .map_err(failed)?;
@@ -116,7 +135,7 @@ pub(super) fn fill(
     let mut left = vec![0; fillings.len()];
     for n in order {
         let pieces = fillings[n].table.pieces.iter().enumerate();
-        let missing = pieces.filter(|(_, piece)| !done.has(&progress::loaded(&piece.path)));
+        let missing = pieces.filter(|(_, piece)| !fillings[n].has(piece, done));
         tasks.extend(missing.map(|(m, _)| Task::Piece(n, m)));
         left[n] = tasks
             .iter()

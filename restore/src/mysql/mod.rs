@@ -322,7 +322,7 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         // Owners must exist before what belongs to them.
         let made = self.make(control, &mut warnings, |maker| {
-            maker.accounts(self.accounts)
+            maker.accounts(self.accounts, done)
         })?;
         let fillings = self.fillings()?;
         self.rows(control, &fillings, done)?;

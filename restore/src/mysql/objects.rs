@@ -6,6 +6,7 @@ use reprise_snapshotters::mysql::sql::{qualified, quoted, text};
 use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, shown_account};
 
 use super::definer::{with_definer, without_definer};
+use super::progress::{self, Done};
 use super::selection::Selected;
 use crate::error::{Error, Result};
 
@@ -240,7 +241,11 @@ impl Maker<'_> {
     }
 
     /// Makes the accounts that are not there. Returns those that were made.
-    pub(super) fn accounts<'a>(&mut self, accounts: &'a [Account]) -> Result<Vec<&'a Account>> {
+    pub(super) fn accounts<'a>(
+        &mut self,
+        accounts: &'a [Account],
+        done: &Done,
+    ) -> Result<Vec<&'a Account>> {
         let failed = |error| Error::database("list the target's accounts", error);
         let known = self
             .session
@@ -253,12 +258,20 @@ impl Maker<'_> {
                 .any(|row| row.text(0) == Some(account.user.as_str()) && row.text(1) == Some(host))
         };
         let mut made = Vec::new();
-        for account in accounts.iter().filter(|account| !exists(account)) {
+        for account in accounts {
+            let step = progress::account(&shown_account(account));
+            if exists(account) {
+                // What this restore made before it was interrupted may still lack its rights.
+                made.extend(Some(account).filter(|_| done.has(&step)));
+                continue;
+            }
             // What every server has needs no statement, only its rights.
             if account.create.as_bytes().is_empty() {
                 made.push(account);
                 continue;
             }
+            // Noted first: an account that is there and not noted would be taken for the target's own.
+            progress::note(self.session, &step).map_err(failed)?;
             match self.session.execute(account.create.as_bytes()) {
                 Ok(_) => made.push(account),
                 Err(DatabaseError::Server { message, .. }) => {

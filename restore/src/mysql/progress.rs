@@ -13,20 +13,16 @@ pub(super) const DATABASE: &str = "reprise_restore";
 
 /// What is done.
 #[derive(Debug, Default)]
-pub(super) struct Done(BTreeSet<String>);
+pub(super) struct Done {
+    steps: BTreeSet<String>,
+    /// Whether an earlier attempt may have done more than it could note.
+    pub(super) resumed: bool,
+}
 
 impl Done {
     /// Whether a step is done.
     pub(super) fn has(&self, step: &str) -> bool {
-        self.0.contains(step)
-    }
-
-    /// Whether any step that begins so is done.
-    pub(super) fn has_any(&self, beginning: &str) -> bool {
-        self.0
-            .range(beginning.to_owned()..)
-            .next()
-            .is_some_and(|step| step.starts_with(beginning))
+        self.steps.contains(step)
     }
 }
 
@@ -95,14 +91,17 @@ fn earlier(control: &mut Session) -> Result<Option<String>, DatabaseError> {
 
 fn steps(control: &mut Session) -> Result<Done, DatabaseError> {
     let rows = control.rows(format!("SELECT step FROM {DATABASE}.steps"))?;
-    Ok(Done(rows.iter().map(|row| row.string(0)).collect()))
+    Ok(Done {
+        steps: rows.iter().map(|row| row.string(0)).collect(),
+        resumed: true,
+    })
 }
 
-/// Notes a step in the transaction that is open.
+/// Notes a step in the transaction that is open; once more where it had to be repeated.
 pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
     session
         .execute(format!(
-            "INSERT INTO {DATABASE}.steps VALUES ({})",
+            "REPLACE INTO {DATABASE}.steps VALUES ({})",
             text(step)
         ))
         .map(drop)
@@ -111,6 +110,10 @@ pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseErro
 /// The names of steps.
 pub(super) fn created(database: &str, table: &str) -> String {
     format!("created {database} {table}")
+}
+
+pub(super) fn account(name: &str) -> String {
+    format!("account {name}")
 }
 
 pub(super) fn loaded(path: &str) -> String {

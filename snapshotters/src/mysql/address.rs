@@ -94,7 +94,7 @@ impl Address {
     /// # Errors
     /// A sentence that says what is wrong. It never holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
+        let url = Url::parse(&with_host(text)).map_err(|error| format!("it is no URL: {error}"))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
             return Err("a server is written as mysql://user@host:port/".to_owned());
         }
@@ -203,6 +203,19 @@ impl fmt::Display for Address {
     }
 }
 
+/// An account without a host, as in `mysql://root@/?container=db`, is no URL without one.
+fn with_host(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.ends_with('@') {
+        true => format!("{scheme}://{authority}localhost{path}"),
+        false => text.to_owned(),
+    }
+}
+
 fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
@@ -230,6 +243,8 @@ mod tests {
             Some(PathBuf::from("/run/mysqld/mysqld.sock"))
         );
         assert_eq!(Address::parse("mysql:///").unwrap().port(), 3306);
+        let container = Address::parse("mysql://root@/?container=db").unwrap();
+        assert_eq!(container.container.as_deref(), Some("db"));
         assert_eq!(Address::parse("mysql://[::1]/").unwrap().host(), "::1");
     }
 

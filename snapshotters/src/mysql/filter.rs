@@ -2,6 +2,8 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::manifest::Database;
+
 /// Databases of the server itself.
 pub const SYSTEM_DATABASES: [&str; 4] =
     ["information_schema", "mysql", "performance_schema", "sys"];
@@ -9,9 +11,9 @@ pub const SYSTEM_DATABASES: [&str; 4] =
 /// Patterns of names; `*` and `?` mean what they do in a shell.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    databases: Vec<GlobMatcher>,
+    databases: Vec<(String, GlobMatcher)>,
     exclude_databases: Vec<GlobMatcher>,
-    tables: Vec<(GlobMatcher, GlobMatcher)>,
+    tables: Vec<(String, (GlobMatcher, GlobMatcher))>,
     exclude_tables: Vec<(GlobMatcher, GlobMatcher)>,
 }
 
@@ -27,9 +29,9 @@ impl Filter {
         exclude_tables: &[String],
     ) -> Result<Self, (String, String)> {
         Ok(Self {
-            databases: all(databases, glob)?,
+            databases: all(databases, |text| Ok((text.to_owned(), glob(text)?)))?,
             exclude_databases: all(exclude_databases, glob)?,
-            tables: all(tables, pair)?,
+            tables: all(tables, |text| Ok((text.to_owned(), pair(text)?)))?,
             exclude_tables: all(exclude_tables, pair)?,
         })
     }
@@ -38,7 +40,8 @@ impl Filter {
     #[must_use]
     pub fn database(&self, name: &str) -> bool {
         !SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str())
-            && (self.databases.is_empty() || self.databases.iter().any(|glob| glob.is_match(name)))
+            && (self.databases.is_empty()
+                || self.databases.iter().any(|(_, glob)| glob.is_match(name)))
             && !self
                 .exclude_databases
                 .iter()
@@ -48,12 +51,51 @@ impl Filter {
     /// Whether a table or view of a database that is taken is taken too.
     #[must_use]
     pub fn table(&self, database: &str, table: &str) -> bool {
-        let matches = |(databases, tables): &(GlobMatcher, GlobMatcher)| {
-            databases.is_match(database) && tables.is_match(table)
-        };
-        (self.tables.is_empty() || self.tables.iter().any(matches))
-            && !self.exclude_tables.iter().any(matches)
+        (self.tables.is_empty()
+            || self
+                .tables
+                .iter()
+                .any(|(_, pair)| covers(pair, database, table)))
+            && !self
+                .exclude_tables
+                .iter()
+                .any(|pair| covers(pair, database, table))
     }
+
+    /// Whether single databases were asked for.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        !self.databases.is_empty()
+    }
+
+    /// The patterns that ask for something that is not there, most likely mistyped.
+    pub(super) fn unmatched(&self, found: &[Database]) -> Vec<String> {
+        let databases = self
+            .databases
+            .iter()
+            .filter(|(_, glob)| !found.iter().any(|database| glob.is_match(&database.name)));
+        let holds = |database: &Database, pair: &(GlobMatcher, GlobMatcher)| {
+            let tables = database.tables.iter().map(|table| &table.name);
+            let views = database.views.iter().map(|view| &view.name);
+            let sequences = database.sequences.iter().map(|sequence| &sequence.name);
+            tables
+                .chain(views)
+                .chain(sequences)
+                .any(|name| covers(pair, &database.name, name))
+        };
+        let tables = self
+            .tables
+            .iter()
+            .filter(|(_, pair)| !found.iter().any(|database| holds(database, pair)));
+        let databases = databases.map(|(text, _)| format!("no database matches `{text}`"));
+        databases
+            .chain(tables.map(|(text, _)| format!("no table or view matches `{text}`")))
+            .collect()
+    }
+}
+
+fn covers((databases, tables): &(GlobMatcher, GlobMatcher), database: &str, table: &str) -> bool {
+    databases.is_match(database) && tables.is_match(table)
 }
 
 fn all<T>(

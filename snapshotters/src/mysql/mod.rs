@@ -135,6 +135,13 @@ fn attempt_once(
         Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
         Err(error) => return Err(Error::database("read definitions", error)),
     };
+    if before.databases.is_empty() {
+        // Nothing stored would look like everything stored.
+        return Err(Error::NoDatabases {
+            server: source.address.to_string(),
+            named: source.filter.is_explicit(),
+        });
+    }
     let mut readers = (0..source.connections.max(1))
         .map(|_| open(source, run))
         .collect::<Result<Vec<_>>>()?;

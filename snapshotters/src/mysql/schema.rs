@@ -134,7 +134,9 @@ pub(super) fn read(
     for name in reader.database_names()? {
         reader.database(&name)?;
     }
-    Ok(reader.schema)
+    let mut schema = reader.schema;
+    schema.warnings.extend(filter.unmatched(&schema.databases));
+    Ok(schema)
 }
 
 struct Reader<'a> {
