@@ -101,7 +101,7 @@ fn steps(control: &mut Session) -> Result<Done, DatabaseError> {
 pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
     session
         .execute(format!(
-            "REPLACE INTO {DATABASE}.steps VALUES ({})",
+            "INSERT IGNORE INTO {DATABASE}.steps VALUES ({})",
             text(step)
         ))
         .map(drop)
