@@ -116,11 +116,11 @@ pub fn restore(
             .map_err(|e| Error::database("forget an interrupted restore", e))?;
     }
     let done = progress::begin(&mut control, &name, options.resume)?;
-    let settings = Settings::change(&mut control, &target, options)?;
+    let settings = Settings::change(&mut control, &target, options).map_err(Error::unfinished)?;
     let result = run.perform(&mut control, &target, &done);
     let back = settings.restore(options);
-    let mut report = result?;
-    back?;
+    let mut report = result.map_err(Error::unfinished)?;
+    back.map_err(Error::unfinished)?;
     progress::forget(&mut control)
         .map_err(|e| Error::database("remove the record of the restore", e))?;
     report.warnings.splice(
@@ -232,9 +232,11 @@ impl Settings {
             changed.local_infile = true;
         }
         if options.without_redo_log {
-            control
-                .execute("ALTER INSTANCE DISABLE INNODB REDO_LOG")
-                .map_err(|error| Error::database("do without the redo log", error))?;
+            let disabled = control.execute("ALTER INSTANCE DISABLE INNODB REDO_LOG");
+            if let Err(error) = disabled {
+                changed.restore(options)?;
+                return Err(Error::database("do without the redo log", error));
+            }
             changed.redo_log = true;
         }
         Ok(changed)
@@ -298,7 +300,7 @@ impl Run<'_> {
         let mut warnings = Vec::new();
         // Owners must exist before what belongs to them.
         let made = self.make(control, &mut warnings, |maker| {
-            maker.accounts(self.accounts)
+            maker.accounts(self.accounts, done)
         })?;
         let fillings = self.fillings()?;
         self.rows(control, &fillings, done)?;

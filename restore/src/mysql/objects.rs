@@ -6,6 +6,7 @@ use reprise_snapshotters::mysql::sql::{qualified, quoted, text};
 use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, shown_account};
 
 use super::definer::{with_definer, without_definer};
+use super::progress::{self, Done};
 use super::selection::Selected;
 use crate::error::{Error, Result};
 
@@ -178,8 +179,12 @@ impl Maker<'_> {
         });
     }
 
-    /// Makes the accounts that are not there. Returns those that were made.
-    pub(super) fn accounts<'a>(&mut self, accounts: &'a [Account]) -> Result<Vec<&'a Account>> {
+    /// Makes the accounts that are not there. Returns those that were made, also before an interruption.
+    pub(super) fn accounts<'a>(
+        &mut self,
+        accounts: &'a [Account],
+        done: &Done,
+    ) -> Result<Vec<&'a Account>> {
         let failed = |error| Error::database("list the target's accounts", error);
         let known = self
             .session
@@ -192,11 +197,20 @@ impl Maker<'_> {
                 .any(|row| row.text(0) == Some(account.user.as_str()) && row.text(1) == Some(host))
         };
         let mut made = Vec::new();
-        for account in accounts.iter().filter(|account| !exists(account)) {
+        for account in accounts {
+            let step = progress::account(&shown_account(account));
+            let begun = done.has(&step);
             // What every server has needs no statement, only its rights.
-            if account.create.as_bytes().is_empty() {
+            if account.create.as_bytes().is_empty() || (begun && exists(account)) {
                 made.push(account);
                 continue;
+            }
+            if exists(account) {
+                continue;
+            }
+            // Before it is made: one that was made and not noted would never get its rights.
+            if !begun {
+                progress::note(self.session, &step).map_err(failed)?;
             }
             match self.session.execute(account.create.as_bytes()) {
                 Ok(_) => made.push(account),

@@ -199,9 +199,7 @@ impl Target {
         }
         if self.server.logs() && !options.write_binlog {
             match control.execute("SET SESSION sql_log_bin = 0") {
-                Ok(_) => {
-                    control.execute("SET SESSION sql_log_bin = 1")?;
-                }
+                Ok(_) => {}
                 Err(DatabaseError::Server { message, .. }) => self.problems.push(format!(
                     "the account cannot keep the restore out of the target's binary log ({message}): allow it there with --write-binlog"
                 )),

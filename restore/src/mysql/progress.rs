@@ -109,6 +109,10 @@ pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseErro
 }
 
 /// The names of steps.
+pub(super) fn account(shown: &str) -> String {
+    format!("account {shown}")
+}
+
 pub(super) fn created(database: &str, table: &str) -> String {
     format!("created {database} {table}")
 }

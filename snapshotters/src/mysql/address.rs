@@ -94,14 +94,18 @@ impl Address {
     /// # Errors
     /// A sentence that says what is wrong. It never holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
+        let (url, hostless) = match Url::parse(text) {
+            Err(url::ParseError::EmptyHost) => (Url::parse(&with_some_host(text)), true),
+            parsed => (parsed, false),
+        };
+        let url = url.map_err(|error| format!("it is no URL: {error}"))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
             return Err("a server is written as mysql://user@host:port/".to_owned());
         }
         let mut address = Self {
             host: url
                 .host_str()
-                .filter(|host| !host.is_empty())
+                .filter(|host| !host.is_empty() && !hostless)
                 .map(|host| decoded(host.trim_matches(['[', ']'])))
                 .transpose()?,
             port: url.port(),
@@ -203,6 +207,14 @@ impl fmt::Display for Address {
     }
 }
 
+/// A URL has no account without a host.
+fn with_some_host(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let rest = &text[start..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    format!("{}localhost{}", &text[..start + end], &rest[end..])
+}
+
 fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
@@ -230,6 +242,14 @@ mod tests {
             Some(PathBuf::from("/run/mysqld/mysqld.sock"))
         );
         assert_eq!(Address::parse("mysql:///").unwrap().port(), 3306);
+        for text in ["mysql://u:p@/d?container=c", "mysql://u:p@?container=c"] {
+            let inside = Address::parse(text).unwrap();
+            assert_eq!(
+                (inside.host.as_deref(), inside.user()),
+                (None, "u".to_owned())
+            );
+            assert_eq!(inside.container.as_deref(), Some("c"));
+        }
         assert_eq!(Address::parse("mysql://[::1]/").unwrap().host(), "::1");
     }
 

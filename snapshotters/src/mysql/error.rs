@@ -22,6 +22,12 @@ pub enum DatabaseError {
         /// Why.
         reason: String,
     },
+    /// Nothing that is to be stored exists.
+    #[error("no database is called {patterns}")]
+    NoMatch {
+        /// What was asked for.
+        patterns: String,
+    },
     /// The server answered with something that cannot be right.
     #[error("{0}")]
     Unexpected(String),
@@ -76,6 +82,9 @@ impl DatabaseError {
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
+        if matches!(self, Self::NoMatch { .. }) {
+            return ErrorClass::NotFound;
+        }
         match self.code() {
             Some(code) if ACCESS_DENIED.contains(&code) || PASSWORD_EXPIRED.contains(&code) => {
                 ErrorClass::Refused
@@ -92,8 +101,14 @@ impl DatabaseError {
             Self::Connection { reason, .. } if reason.contains("ertificate") => {
                 "give the authority's certificate with tls-ca, or another tls mode"
             }
+            Self::Connection { reason, .. } if reason.contains("server does not have this") => {
+                "the server does not encrypt: let it, or use tls=off where the way to it is safe"
+            }
             Self::Connection { .. } => "check host, port, network and that the server runs",
             Self::Server { code, .. } => hint_for(*code),
+            Self::NoMatch { .. } => {
+                "`*` stands for any letters and `?` for one; databases on which the account has no rights are hidden from it"
+            }
             Self::Unexpected(_) | Self::Interrupted => "",
         }
         .to_owned()

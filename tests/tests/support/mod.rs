@@ -7,6 +7,8 @@
     reason = "each test program uses a part of this, and a test fails by panicking"
 )]
 
+pub(crate) mod databases;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -47,7 +49,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn from(output: &Output) -> Self {
+    pub(crate) fn from(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
