@@ -144,10 +144,14 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// The repository's own words are enough: what wraps them adds nothing for a reader.
 fn unwrapped<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    match error.source() {
-        Some(source) if source.is::<reprise_repository::Error>() => source,
-        _ => error,
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<reprise_repository::Error>() {
+            return inner;
+        }
+        cause = inner.source();
     }
+    error
 }
 
 fn exit_of(error: &(dyn Error + 'static), class: ErrorClass) -> Exit {

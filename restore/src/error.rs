@@ -119,6 +119,9 @@ pub enum Error {
         /// The server's words.
         warning: String,
     },
+    /// A restore into a server did not come to its end. What was done is kept there.
+    #[error(transparent)]
+    Unfinished(Box<Self>),
     /// Something of the target failed.
     #[error("cannot {action} {path}")]
     Target {
@@ -143,10 +146,15 @@ impl Error {
         }
     }
 
+    pub(crate) fn unfinished(self) -> Self {
+        Self::Unfinished(Box::new(self))
+    }
+
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
+            Self::Unfinished(error) => error.class(),
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
             Self::Database { source, .. } => source.class(),
@@ -170,6 +178,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Self::Unfinished(error) => {
+                let hint = [error.hint(), "what is done is kept: go on with --resume".to_owned()];
+                hint.join("\n").trim_start().to_owned()
+            }
             Self::Repository(error) => error.hint(),
             Self::TargetNotEmpty {
                 resumable: true, ..

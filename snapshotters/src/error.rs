@@ -57,12 +57,15 @@ pub enum Error {
         source: DatabaseError,
     },
     /// There is nothing to store.
-    #[error("{server} has no database that {}", if *named { "matches" } else { "the account sees" })]
+    #[error("{server} has no database that {}", match asked.as_slice() {
+        [] => "the account sees".to_owned(),
+        asked => format!("matches {}", asked.join(", ")),
+    })]
     NoDatabases {
         /// Which server.
         server: String,
-        /// Whether single databases were asked for.
-        named: bool,
+        /// The patterns of databases that were asked for; without any, all are meant.
+        asked: Vec<String>,
     },
     /// Definitions changed under every attempt to store them with their rows.
     #[error("definitions change too often for a consistent snapshot; last: {object}")]

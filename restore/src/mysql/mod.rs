@@ -122,8 +122,8 @@ pub fn restore(
     let changed = settings.change(&mut control, &target, options);
     let result = changed.and_then(|()| run.perform(&mut control, &target, &done));
     let back = settings.restore(options);
-    let mut report = result?;
-    back?;
+    let mut report = result.map_err(Error::unfinished)?;
+    back.map_err(Error::unfinished)?;
     progress::forget(&mut control)
         .map_err(|e| Error::database("remove the record of the restore", e))?;
     report.warnings.splice(

@@ -240,7 +240,7 @@ impl Maker<'_> {
         });
     }
 
-    /// Makes the accounts that are not there. Returns those that were made.
+    /// Makes the accounts that are not there. Returns those that were made, also before an interruption.
     pub(super) fn accounts<'a>(
         &mut self,
         accounts: &'a [Account],
@@ -260,18 +260,19 @@ impl Maker<'_> {
         let mut made = Vec::new();
         for account in accounts {
             let step = progress::account(&shown_account(account));
-            if exists(account) {
-                // What this restore made before it was interrupted may still lack its rights.
-                made.extend(Some(account).filter(|_| done.has(&step)));
-                continue;
-            }
+            let begun = done.has(&step);
             // What every server has needs no statement, only its rights.
-            if account.create.as_bytes().is_empty() {
+            if account.create.as_bytes().is_empty() || (begun && exists(account)) {
                 made.push(account);
                 continue;
             }
-            // Noted first: an account that is there and not noted would be taken for the target's own.
-            progress::note(self.session, &step).map_err(failed)?;
+            if exists(account) {
+                continue;
+            }
+            // Before it is made: one that was made and not noted would never get its rights.
+            if !begun {
+                progress::note(self.session, &step).map_err(failed)?;
+            }
             match self.session.execute(account.create.as_bytes()) {
                 Ok(_) => made.push(account),
                 Err(DatabaseError::Server { message, .. }) => {

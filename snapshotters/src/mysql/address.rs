@@ -94,14 +94,16 @@ impl Address {
     /// # Errors
     /// A sentence that says what is wrong. It never holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(&with_host(text)).map_err(|error| format!("it is no URL: {error}"))?;
+        let whole = with_host(text);
+        let hostless = whole != text;
+        let url = Url::parse(&whole).map_err(|error| format!("it is no URL: {error}"))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
             return Err("a server is written as mysql://user@host:port/".to_owned());
         }
         let mut address = Self {
             host: url
                 .host_str()
-                .filter(|host| !host.is_empty())
+                .filter(|host| !host.is_empty() && !hostless)
                 .map(|host| decoded(host.trim_matches(['[', ']'])))
                 .transpose()?,
             port: url.port(),
@@ -243,8 +245,14 @@ mod tests {
             Some(PathBuf::from("/run/mysqld/mysqld.sock"))
         );
         assert_eq!(Address::parse("mysql:///").unwrap().port(), 3306);
-        let container = Address::parse("mysql://root@/?container=db").unwrap();
-        assert_eq!(container.container.as_deref(), Some("db"));
+        for text in ["mysql://u:p@/d?container=c", "mysql://u:p@?container=c"] {
+            let inside = Address::parse(text).unwrap();
+            assert_eq!(
+                (inside.host.as_deref(), inside.user()),
+                (None, "u".to_owned())
+            );
+            assert_eq!(inside.container.as_deref(), Some("c"));
+        }
         assert_eq!(Address::parse("mysql://[::1]/").unwrap().host(), "::1");
     }
 

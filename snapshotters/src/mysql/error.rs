@@ -1,5 +1,6 @@
 //! What a database server, or the way to it, can answer instead of what was asked.
 
+use mysql_async::DriverError;
 use reprise_repository::ErrorClass;
 
 /// Why a statement did not work.
@@ -21,6 +22,14 @@ pub enum DatabaseError {
         address: String,
         /// Why.
         reason: String,
+    },
+    /// The server demands a way to log in that is not spoken here. For a user that it does not know it demands any.
+    #[error("{address} demands the authentication plugin {plugin}, which is not supported")]
+    Login {
+        /// Which server, as whom.
+        address: String,
+        /// The plugin's name.
+        plugin: String,
     },
     /// The server answered with something that cannot be right.
     #[error("{0}")]
@@ -57,6 +66,10 @@ impl DatabaseError {
                 code: error.code,
                 message: error.message,
             },
+            mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::Login {
+                address: address.to_owned(),
+                plugin: name,
+            },
             error => Self::Connection {
                 address: address.to_owned(),
                 reason: plain(&error),
@@ -76,6 +89,9 @@ impl DatabaseError {
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
+        if matches!(self, Self::Login { .. }) {
+            return ErrorClass::Refused;
+        }
         match self.code() {
             Some(code) if ACCESS_DENIED.contains(&code) || PASSWORD_EXPIRED.contains(&code) => {
                 ErrorClass::Refused
@@ -92,10 +108,13 @@ impl DatabaseError {
             Self::Connection { reason, .. } if reason.contains("ertificate") => {
                 "give the authority's certificate with tls-ca, or another tls mode"
             }
-            Self::Connection { reason, .. } if reason.contains("SSL") => {
-                "the server offers no TLS: give it a certificate, or say tls=off where the network is trusted"
+            Self::Connection { reason, .. } if reason.contains("server does not have this") => {
+                "the server does not encrypt: let it, or use tls=off where the way to it is safe"
             }
             Self::Connection { .. } => "check host, port, network and that the server runs",
+            Self::Login { .. } => {
+                "check the user: for one that it does not know a server demands any plugin; of an account that exists, set the plugin to caching_sha2_password or mysql_native_password"
+            }
             Self::Server { code, .. } => hint_for(*code),
             Self::Unexpected(_) | Self::Interrupted => "",
         }
@@ -131,4 +150,18 @@ fn plain(error: &mysql_async::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_nobody_speaks_may_mean_a_user_that_nobody_knows() {
+        let name = "sha256_password".to_owned();
+        let error = mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name });
+        let error = DatabaseError::from_driver(error, "mysql://nobody@db/");
+        assert_eq!(error.class(), ErrorClass::Refused);
+        assert!(error.hint().contains("does not know") && error.to_string().contains("sha256"));
+    }
 }

@@ -1,8 +1,8 @@
 //! Which databases and tables a snapshot takes.
 
-use globset::{GlobBuilder, GlobMatcher};
+use std::collections::BTreeSet;
 
-use super::manifest::Database;
+use globset::{GlobBuilder, GlobMatcher};
 
 /// Databases of the server itself.
 pub const SYSTEM_DATABASES: [&str; 4] =
@@ -11,10 +11,25 @@ pub const SYSTEM_DATABASES: [&str; 4] =
 /// Patterns of names; `*` and `?` mean what they do in a shell.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    databases: Vec<(String, GlobMatcher)>,
-    exclude_databases: Vec<GlobMatcher>,
-    tables: Vec<(String, (GlobMatcher, GlobMatcher))>,
-    exclude_tables: Vec<(GlobMatcher, GlobMatcher)>,
+    databases: Vec<Pattern<GlobMatcher>>,
+    exclude_databases: Vec<Pattern<GlobMatcher>>,
+    tables: Vec<Pattern<(GlobMatcher, GlobMatcher)>>,
+    exclude_tables: Vec<Pattern<(GlobMatcher, GlobMatcher)>>,
+    /// Just these tables, if there are any here.
+    only: BTreeSet<(String, String)>,
+}
+
+/// A pattern as it was given, and what it means.
+#[derive(Debug, Clone)]
+struct Pattern<T> {
+    text: String,
+    matcher: T,
+}
+
+impl<T> Pattern<T> {
+    fn is_name(&self) -> bool {
+        !self.text.contains(['*', '?'])
+    }
 }
 
 impl Filter {
@@ -29,80 +44,106 @@ impl Filter {
         exclude_tables: &[String],
     ) -> Result<Self, (String, String)> {
         Ok(Self {
-            databases: all(databases, |text| Ok((text.to_owned(), glob(text)?)))?,
+            databases: all(databases, glob)?,
             exclude_databases: all(exclude_databases, glob)?,
-            tables: all(tables, |text| Ok((text.to_owned(), pair(text)?)))?,
+            tables: all(tables, pair)?,
             exclude_tables: all(exclude_tables, pair)?,
+            only: BTreeSet::new(),
         })
+    }
+
+    /// Just these tables, each with its database, by their names.
+    #[must_use]
+    pub fn only(tables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            only: tables.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether databases are chosen by their names alone.
+    pub(super) fn names_databases(&self) -> bool {
+        let named = !self.databases.is_empty() && self.databases.iter().all(Pattern::is_name);
+        named || !self.only.is_empty()
+    }
+
+    /// Whether tables are chosen by their names alone.
+    pub(super) fn names_tables(&self) -> bool {
+        let named = !self.tables.is_empty() && self.tables.iter().all(Pattern::is_name);
+        named || !self.only.is_empty()
+    }
+
+    /// The patterns that none of these databases matches.
+    pub(super) fn unmatched_databases(&self, names: &[String]) -> Vec<String> {
+        let without = |pattern: &&Pattern<GlobMatcher>| {
+            !names.iter().any(|name| pattern.matcher.is_match(name))
+        };
+        let unmatched = self.databases.iter().filter(without);
+        unmatched.map(|pattern| pattern.text.clone()).collect()
+    }
+
+    /// The patterns that none of these tables matches.
+    pub(super) fn unmatched_tables(&self, names: &[(&str, &str)]) -> Vec<String> {
+        let unmatched = self.tables.iter().filter(|pattern| {
+            !names
+                .iter()
+                .any(|(database, table)| pair_matches(pattern, database, table))
+        });
+        unmatched.map(|pattern| pattern.text.clone()).collect()
     }
 
     /// Whether a database is taken.
     #[must_use]
     pub fn database(&self, name: &str) -> bool {
         !SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str())
-            && (self.databases.is_empty()
-                || self.databases.iter().any(|(_, glob)| glob.is_match(name)))
-            && !self
-                .exclude_databases
-                .iter()
-                .any(|glob| glob.is_match(name))
+            && (self.databases.is_empty() || any(&self.databases, name))
+            && !any(&self.exclude_databases, name)
+            && (self.only.is_empty() || self.only.iter().any(|(database, _)| database == name))
     }
 
     /// Whether a table or view of a database that is taken is taken too.
     #[must_use]
     pub fn table(&self, database: &str, table: &str) -> bool {
-        (self.tables.is_empty()
-            || self
-                .tables
-                .iter()
-                .any(|(_, pair)| covers(pair, database, table)))
-            && !self
-                .exclude_tables
-                .iter()
-                .any(|pair| covers(pair, database, table))
+        let matches = |pattern: &Pattern<_>| pair_matches(pattern, database, table);
+        (self.tables.is_empty() || self.tables.iter().any(matches))
+            && !self.exclude_tables.iter().any(matches)
+            && (self.only.is_empty()
+                || self.only.contains(&(database.to_owned(), table.to_owned())))
     }
 
-    /// Whether single databases were asked for.
-    #[must_use]
-    pub fn is_explicit(&self) -> bool {
-        !self.databases.is_empty()
-    }
-
-    /// The patterns that ask for something that is not there, most likely mistyped.
-    pub(super) fn unmatched(&self, found: &[Database]) -> Vec<String> {
-        let databases = self
-            .databases
-            .iter()
-            .filter(|(_, glob)| !found.iter().any(|database| glob.is_match(&database.name)));
-        let holds = |database: &Database, pair: &(GlobMatcher, GlobMatcher)| {
-            let tables = database.tables.iter().map(|table| &table.name);
-            let views = database.views.iter().map(|view| &view.name);
-            let sequences = database.sequences.iter().map(|sequence| &sequence.name);
-            tables
-                .chain(views)
-                .chain(sequences)
-                .any(|name| covers(pair, &database.name, name))
-        };
-        let tables = self
-            .tables
-            .iter()
-            .filter(|(_, pair)| !found.iter().any(|database| holds(database, pair)));
-        let databases = databases.map(|(text, _)| format!("no database matches `{text}`"));
-        databases
-            .chain(tables.map(|(text, _)| format!("no table or view matches `{text}`")))
-            .collect()
+    /// The patterns of databases that were asked for.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let texts = self.databases.iter().map(|pattern| &pattern.text);
+        texts.cloned().collect()
     }
 }
 
-fn covers((databases, tables): &(GlobMatcher, GlobMatcher), database: &str, table: &str) -> bool {
+fn any(patterns: &[Pattern<GlobMatcher>], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| pattern.matcher.is_match(name))
+}
+
+fn pair_matches(
+    pattern: &Pattern<(GlobMatcher, GlobMatcher)>,
+    database: &str,
+    table: &str,
+) -> bool {
+    let (databases, tables) = &pattern.matcher;
     databases.is_match(database) && tables.is_match(table)
 }
 
 fn all<T>(
     texts: &[String],
     one: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, (String, String)> {
-    let parsed = |text: &String| one(text).map_err(|reason| (text.clone(), reason));
+) -> Result<Vec<Pattern<T>>, (String, String)> {
+    let parsed = |text: &String| match one(text) {
+        Ok(matcher) => Ok(Pattern {
+            text: text.clone(),
+            matcher,
+        }),
+        Err(reason) => Err((text.clone(), reason)),
+    };
     texts.iter().map(parsed).collect()
 }
 
@@ -161,6 +202,21 @@ mod tests {
         assert!(some.database("shop_a") && !some.database("shop_test") && !some.database("other"));
         assert!(some.table("app", "users") && !some.table("app", "cache_1"));
         assert!(some.table("shop_a", "orders") && !some.table("shop_a", "items"));
+    }
+
+    #[test]
+    fn patterns_without_a_match_are_known() {
+        let some = filter([&["app", "shop_*"], &[], &["app.users", "app.o*"], &[]]);
+        assert_eq!(some.unmatched_databases(&["app".to_owned()]), ["shop_*"]);
+        assert_eq!(some.unmatched_tables(&[("app", "users")]), ["app.o*"]);
+        assert!(!some.names_databases() && filter([&["a"], &[], &[], &[]]).names_databases());
+    }
+
+    #[test]
+    fn single_tables_are_taken_by_their_names() {
+        let only = Filter::only([("a*[b]".to_owned(), "t?".to_owned())]);
+        assert!(only.database("a*[b]") && only.table("a*[b]", "t?"));
+        assert!(!only.database("axb") && !only.table("a*[b]", "tx"));
     }
 
     #[test]

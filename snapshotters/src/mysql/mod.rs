@@ -139,7 +139,7 @@ fn attempt_once(
         // Nothing stored would look like everything stored.
         return Err(Error::NoDatabases {
             server: source.address.to_string(),
-            named: source.filter.is_explicit(),
+            asked: source.filter.asked(),
         });
     }
     let mut readers = (0..source.connections.max(1))

@@ -365,7 +365,12 @@ impl Queue<'_> {
         };
         let statement = self.statement(n, range, limit);
         let mut pieces = Pieces::new(self, n, range);
-        session.stream(&statement, |row| pieces.row(row))?;
+        session
+            .stream(&statement, |row| pieces.row(row))
+            .map_err(|error| match error {
+                Error::Database { source, .. } => self.failed(n)(source),
+                other => other,
+            })?;
         let last = pieces.last;
         let rows = pieces.total.rows + pieces.sum.rows;
         pieces.finish()?;

@@ -11,6 +11,8 @@ use super::session::Session;
 pub struct Rights {
     everywhere: BTreeSet<String>,
     databases: Vec<(String, BTreeSet<String>)>,
+    /// Taken from what holds everywhere, by the exact name of a database.
+    revoked: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Rights {
@@ -37,32 +39,58 @@ impl Rights {
     }
 
     fn add(&mut self, grant: &str) {
-        let Some((names, rest)) = grant
-            .strip_prefix("GRANT ")
-            .and_then(|grant| grant.split_once(" ON "))
-        else {
+        let Some((action, rest)) = grant.split_once(' ') else {
+            return;
+        };
+        let Some((names, rest)) = rest.split_once(" ON ") else {
             return;
         };
         let names = names.split(',').map(|name| name.trim().to_uppercase());
-        if rest.starts_with("*.* TO ") {
+        let database = |end: &str| {
+            let (name, _) = rest.split_once(end)?;
+            Some(name.trim_matches('`').replace("``", "`"))
+        };
+        if action == "REVOKE" {
+            let name = database(".* FROM ");
+            self.revoked
+                .extend(name.map(|name| (name, names.collect())));
+        } else if rest.starts_with("*.* TO ") {
             self.everywhere.extend(names);
-        } else if let Some((database, _)) = rest.split_once(".* TO ") {
-            let database = database.trim_matches('`').replace("``", "`");
-            self.databases.push((database, names.collect()));
+        } else if let Some(name) = database(".* TO ") {
+            self.databases.push((name, names.collect()));
         }
-    }
-
-    /// Whether the account has a right on a whole database.
-    pub(super) fn has(&self, right: &str, database: &str) -> bool {
-        let mut databases = self.databases.iter();
-        self.has_everywhere(right)
-            || databases.any(|(pattern, names)| holds(names, right) && covers(pattern, database))
     }
 
     /// Whether the account has a right on everything.
     #[must_use]
     pub fn has_everywhere(&self, right: &str) -> bool {
         holds(&self.everywhere, right)
+            && !self.revoked.iter().any(|(_, names)| names.contains(right))
+    }
+
+    /// Whether no database is hidden from the account.
+    pub(super) fn sees_databases(&self) -> bool {
+        self.has_everywhere("SELECT") || holds(&self.everywhere, "SHOW DATABASES")
+    }
+
+    /// Whether no routine of a database is hidden from the account. `in_tables`: the server keeps them in tables.
+    pub(super) fn sees_routines(&self, database: &str, in_tables: bool) -> bool {
+        let anywhere = ["SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"];
+        let here = ["EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE"];
+        anywhere.iter().any(|right| self.has_everywhere(right))
+            || here.iter().any(|right| self.has(right, database))
+            || (in_tables && self.has("SELECT", "mysql"))
+    }
+
+    /// Whether the account has a right on a whole database.
+    pub(super) fn has(&self, right: &str, database: &str) -> bool {
+        let revoked =
+            |(name, names): &(String, BTreeSet<String>)| name == database && names.contains(right);
+        let granted = |(pattern, names): &(String, BTreeSet<String>)| {
+            holds(names, right) && covers(pattern, database)
+        };
+        (holds(&self.everywhere, right) && !self.revoked.iter().any(revoked))
+            || self.databases.iter().any(granted)
     }
 }
 
@@ -105,5 +133,26 @@ mod tests {
         assert!(rights.has("SELECT", "anything") && rights.has("SHOW VIEW", "x"));
         assert!(rights.has("EVENT", "shop_a") && !rights.has("EVENT", "shopxa"));
         assert!(rights.has("EVENT", "own") && !rights.has("EVENT", "other"));
+        assert!(rights.sees_databases() && rights.sees_routines("x", false));
+    }
+
+    #[test]
+    fn a_right_that_was_taken_from_one_database_is_missing_there() {
+        let mut rights = Rights::default();
+        rights.add("GRANT SELECT, EVENT ON *.* TO `b`@`%`");
+        rights.add("REVOKE SELECT ON `hidden`.* FROM `b`@`%`");
+        assert!(rights.has("SELECT", "app") && !rights.has("SELECT", "hidden"));
+        assert!(rights.has("EVENT", "hidden") && !rights.sees_databases());
+    }
+
+    #[test]
+    fn routines_are_seen_with_one_of_several_rights() {
+        let mut rights = Rights::default();
+        rights.add("GRANT SELECT ON `app`.* TO `b`@`%`");
+        assert!(!rights.sees_routines("app", true));
+        rights.add("GRANT SELECT ON `mysql`.* TO `b`@`%`");
+        assert!(rights.sees_routines("app", true) && !rights.sees_routines("app", false));
+        rights.add("GRANT EXECUTE ON `app`.* TO `b`@`%`");
+        assert!(rights.sees_routines("app", false) && !rights.sees_routines("b", false));
     }
 }

@@ -131,12 +131,13 @@ pub(super) fn read(
         },
     };
     reader.tablespaces()?;
-    for name in reader.database_names()? {
+    let names = reader.database_names()?;
+    reader.check_names(&names);
+    for name in names {
         reader.database(&name)?;
     }
-    let mut schema = reader.schema;
-    schema.warnings.extend(filter.unmatched(&schema.databases));
-    Ok(schema)
+    reader.check_tables();
+    Ok(reader.schema)
 }
 
 struct Reader<'a> {
@@ -201,14 +202,7 @@ impl Reader<'_> {
         // Whatever can leave the database's name out does, so that it can be restored under another.
         self.session.execute(format!("USE {}", quoted(name)))?;
         let collation = self.session.row("SELECT @@collation_database")?.string(0);
-        for (right, what) in [("TRIGGER", "triggers"), ("EVENT", "events")] {
-            if !self.rights.has(right, name) {
-                self.warn(format!(
-                    "{what} of database {} may be missing: the account has no {right} right on it",
-                    quoted(name)
-                ));
-            }
-        }
+        self.check_rights(name);
         self.schema.databases.push(Database {
             name: name.to_owned(),
             sql: raw(&created, 1),
@@ -231,6 +225,68 @@ impl Reader<'_> {
             views::order(&database.name, &mut database.views);
         }
         Ok(())
+    }
+
+    /// Says what the server may hide.
+    fn check_rights(&mut self, database: &str) {
+        let rights = &self.rights;
+        let has = |right| rights.has(right, database);
+        let in_tables = self.server.facts.flavour == Flavour::Mariadb
+            || self.server.facts.version.starts_with("5.");
+        let seen = [
+            (
+                "SELECT",
+                "tables and views",
+                has("SELECT") || self.filter.names_tables(),
+            ),
+            ("TRIGGER", "triggers", has("TRIGGER")),
+            ("EVENT", "events", has("EVENT")),
+            (
+                if in_tables { "EXECUTE" } else { "SHOW_ROUTINE" },
+                "routines",
+                rights.sees_routines(database, in_tables),
+            ),
+        ];
+        for (right, what, seen) in seen {
+            if !seen {
+                self.warn(format!(
+                    "{what} of database {} may be missing: the account has no {right} right on it",
+                    quoted(database)
+                ));
+            }
+        }
+    }
+
+    /// Says which patterns match nothing, and whether databases are hidden.
+    fn check_names(&mut self, taken: &[String]) {
+        for pattern in self.filter.unmatched_databases(taken) {
+            self.warn(format!("no database matches `{pattern}`"));
+        }
+        if !self.rights.sees_databases() && !self.filter.names_databases() {
+            self.warn(
+                "databases may be missing: those on which the account has no rights are hidden from it (grant SELECT on all, or name those that are meant with --database)"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn check_tables(&mut self) {
+        let databases = self.schema.databases.iter();
+        let names: Vec<(&str, &str)> = databases
+            .flat_map(|database| {
+                let tables = database.tables.iter().map(|table| table.name.as_str());
+                let views = database.views.iter().map(|view| view.name.as_str());
+                let sequences = database
+                    .sequences
+                    .iter()
+                    .map(|sequence| sequence.name.as_str());
+                let all = tables.chain(views).chain(sequences);
+                all.map(|name| (database.name.as_str(), name))
+            })
+            .collect();
+        for pattern in self.filter.unmatched_tables(&names) {
+            self.warn(format!("no table or view matches `{pattern}`"));
+        }
     }
 
     fn warn(&mut self, warning: String) {

@@ -7,6 +7,7 @@
     reason = "each test program uses a part of this, and a test fails by panicking"
 )]
 
+pub(crate) mod databases;
 pub(crate) mod mysql;
 
 use std::ffi::OsStr;
@@ -54,7 +55,7 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
 }
 
 impl Ran {
-    fn from(output: &Output) -> Self {
+    pub(crate) fn from(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,4 +1,4 @@
-//! What tests of database servers share.
+//! What a server holds, and what a snapshot says it holds, in a form that can be compared.
 
 use std::collections::BTreeMap;
 
