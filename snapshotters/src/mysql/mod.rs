@@ -8,6 +8,7 @@
 
 mod accounts;
 mod address;
+pub mod binlog;
 mod container;
 mod error;
 mod filter;

@@ -1,0 +1,321 @@
+//! Events that say something about others: the format of a file, and the number and time of a transaction.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::bytes::Cursor;
+use super::event::{CHECKSUM_BYTES, Event, EventError, HEADER_BYTES, kind};
+use super::gtid::Source;
+
+/// Where a format description has the server's version, in bytes of its body, and how long it is.
+const VERSION: std::ops::Range<usize> = 2..52;
+
+/// What the events of a file look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// The server's version, in its own words.
+    pub version: String,
+    /// Whether events end with checksums.
+    pub checked: bool,
+    /// Seconds since 1970 at which the server was started, if the file was begun by that.
+    pub started: u32,
+}
+
+impl Format {
+    /// Reads a whole event, header and checksum included; `None` when it is too short.
+    #[must_use]
+    pub fn parse(event: &[u8]) -> Option<Self> {
+        let body = event.get(HEADER_BYTES..)?;
+        let version = body.get(VERSION)?;
+        let end = version.iter().position(|byte| *byte == 0);
+        let created = Cursor::new(body.get(VERSION.end..)?).u32()?;
+        // The last byte before the checksum, which is always there, names the algorithm.
+        let algorithm = body.len().checked_sub(CHECKSUM_BYTES + 1)?;
+        Some(Self {
+            version: String::from_utf8_lossy(&version[..end.unwrap_or(version.len())]).into_owned(),
+            checked: body.get(algorithm) == Some(&1),
+            started: created,
+        })
+    }
+}
+
+/// The number of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gtid {
+    /// MySQL: the server that made it up, with a tag or without one, and a count.
+    Mysql {
+        /// The server, and the tag.
+        source: Source,
+        /// The count.
+        number: u64,
+    },
+    /// MariaDB.
+    Mariadb {
+        /// The domain.
+        domain: u32,
+        /// The server.
+        server: u32,
+        /// The count in the domain.
+        sequence: u64,
+    },
+    /// It has none.
+    Anonymous,
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mysql { source, number } => write!(f, "{source}:{number}"),
+            Self::Mariadb {
+                domain,
+                server,
+                sequence,
+            } => write!(f, "{domain}-{server}-{sequence}"),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+impl std::str::FromStr for Gtid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no transaction number: MySQL's look like 3e11fa47-71ca-11e1-9e33-c80aa9429562:23, MariaDB's like 0-1-23"
+            )
+        };
+        if let Some((source, number)) = text.rsplit_once(':') {
+            return Ok(Self::Mysql {
+                source: source.parse().map_err(|_| wrong())?,
+                number: number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?,
+            });
+        }
+        let mut parts = text.split('-');
+        let mut next = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (domain, server, sequence) = (next(), next(), next());
+        let narrow = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok()).ok_or_else(wrong);
+        let gtid = Self::Mariadb {
+            domain: narrow(domain)?,
+            server: narrow(server)?,
+            sequence: sequence.ok_or_else(wrong)?,
+        };
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(gtid)
+        }
+    }
+}
+
+/// What the event before a transaction says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionStart {
+    /// Its number.
+    pub gtid: Gtid,
+    /// Microseconds since 1970 at which it was committed at this server; `None` where the log does not say it.
+    pub committed: Option<u64>,
+    /// Microseconds since 1970 at which it was committed where it comes from.
+    pub originally_committed: Option<u64>,
+    /// The version of the server it comes from, as in `original_server_version`.
+    pub original_version: Option<u32>,
+    /// The version of this server, as in `immediate_server_version`.
+    pub immediate_version: Option<u32>,
+    /// Whichever transaction has this place may have been committed before this one began. Within a file.
+    pub last_committed: u64,
+    /// Its own place in the order of commits. Within a file.
+    pub place: u64,
+    /// Whether it may have parts in statement format.
+    pub has_statements: bool,
+    /// MariaDB: it is a single statement without begin and commit.
+    pub standalone: bool,
+    /// MariaDB: it is definitions.
+    pub is_ddl: bool,
+}
+
+impl TransactionStart {
+    /// Reads the event before a transaction; `None` when the event is none.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn of(event: &Event) -> Result<Option<Self>, EventError> {
+        let body = Cursor::new(event.body());
+        let start = match event.kind() {
+            kind::GTID | kind::ANONYMOUS_GTID => untagged(body, event.kind() == kind::GTID),
+            kind::GTID_TAGGED => tagged(body),
+            kind::MARIADB_GTID => mariadb(body, event.header().server_id),
+            _ => return Ok(None),
+        };
+        start.map(Some).ok_or_else(|| {
+            EventError::content(event.kind(), "it is too short or has unknown parts")
+        })
+    }
+}
+
+/// Bit 55 of a time says that another one follows; bit 31 of a version likewise.
+const MORE_TIME: u64 = 1 << 55;
+const MORE_VERSION: u32 = 1 << 31;
+
+/// What stands before the two logical times.
+const LOGICAL_TIMES: u8 = 2;
+
+fn untagged(mut cursor: Cursor<'_>, numbered: bool) -> Option<TransactionStart> {
+    let flags = cursor.u8()?;
+    let uuid = cursor.take(16)?.try_into().ok()?;
+    let number = cursor.u64()?;
+    let gtid = if numbered {
+        let source = Source::new(uuid, None);
+        Gtid::Mysql { source, number }
+    } else {
+        Gtid::Anonymous
+    };
+    let mut start = TransactionStart {
+        has_statements: flags & 1 != 0,
+        ..blank(gtid)
+    };
+    if cursor.rest().first() != Some(&LOGICAL_TIMES) {
+        return Some(start);
+    }
+    cursor.u8()?;
+    start.last_committed = cursor.u64()?;
+    start.place = cursor.u64()?;
+    if let Some(time) = cursor.number(7) {
+        let committed = time & !MORE_TIME;
+        start.committed = Some(committed);
+        start.originally_committed = match time & MORE_TIME {
+            0 => Some(committed),
+            _ => Some(cursor.number(7)?),
+        };
+    }
+    if !cursor.is_empty() {
+        cursor.packed()?;
+    }
+    if let Some(version) = cursor.u32() {
+        let immediate = version & !MORE_VERSION;
+        start.immediate_version = Some(immediate);
+        start.original_version = match version & MORE_VERSION {
+            0 => Some(immediate),
+            _ => Some(cursor.u32()?),
+        };
+    }
+    Some(start)
+}
+
+/// The newer form: fields, each with its number before it.
+fn tagged(mut cursor: Cursor<'_>) -> Option<TransactionStart> {
+    const FORM: u8 = 2;
+    if cursor.u8()? != FORM {
+        return None;
+    }
+    cursor.serialized()?;
+    cursor.serialized()?;
+    let (mut uuid, mut number, mut tag) = ([0; 16], 0, None);
+    let mut start = blank(Gtid::Anonymous);
+    while let Some(field) = cursor.serialized() {
+        match field {
+            0 => start.has_statements = cursor.serialized()? & 1 != 0,
+            1 => {
+                for byte in &mut uuid {
+                    *byte = u8::try_from(cursor.serialized()?).ok()?;
+                }
+            }
+            // Signed numbers have their sign in the lowest bit.
+            2 => number = cursor.serialized()? >> 1,
+            3 => {
+                let length = usize::try_from(cursor.serialized()?).ok()?;
+                tag = Some(std::str::from_utf8(cursor.take(length)?).ok()?.to_owned());
+            }
+            4 => start.last_committed = cursor.serialized()? >> 1,
+            5 => start.place = cursor.serialized()? >> 1,
+            6 => start.committed = Some(cursor.serialized()?),
+            7 => start.originally_committed = Some(cursor.serialized()?),
+            9 => start.immediate_version = u32::try_from(cursor.serialized()?).ok(),
+            10 => start.original_version = u32::try_from(cursor.serialized()?).ok(),
+            8 | 11 => drop(cursor.serialized()?),
+            _ => return None,
+        }
+    }
+    start.originally_committed = start.originally_committed.or(start.committed);
+    start.original_version = start.original_version.or(start.immediate_version);
+    start.gtid = Gtid::Mysql {
+        source: Source::new(uuid, tag.filter(|tag| !tag.is_empty())),
+        number,
+    };
+    Some(start)
+}
+
+fn mariadb(mut cursor: Cursor<'_>, server: u32) -> Option<TransactionStart> {
+    const STANDALONE: u8 = 1;
+    const DDL: u8 = 32;
+    let sequence = cursor.u64()?;
+    let domain = cursor.u32()?;
+    let flags = cursor.u8()?;
+    let gtid = Gtid::Mariadb {
+        domain,
+        server,
+        sequence,
+    };
+    Some(TransactionStart {
+        standalone: flags & STANDALONE != 0,
+        is_ddl: flags & DDL != 0,
+        ..blank(gtid)
+    })
+}
+
+fn blank(gtid: Gtid) -> TransactionStart {
+    TransactionStart {
+        gtid,
+        committed: None,
+        originally_committed: None,
+        original_version: None,
+        immediate_version: None,
+        last_committed: 0,
+        place: 0,
+        has_statements: false,
+        standalone: false,
+        is_ddl: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_they_are_written() {
+        for text in [
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:23",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:tag:5",
+            "0-1-23",
+        ] {
+            assert_eq!(text.parse::<Gtid>().unwrap().to_string(), text);
+        }
+        for wrong in [
+            "",
+            "0-1",
+            "0-1-2-3",
+            "3e11fa47:23",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:0",
+            "a-b-c",
+        ] {
+            assert!(wrong.parse::<Gtid>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_says_when_it_was_committed() {
+        let mut body = vec![0];
+        body.extend([7; 16]);
+        body.extend(23_u64.to_le_bytes());
+        body.push(LOGICAL_TIMES);
+        body.extend(4_u64.to_le_bytes());
+        body.extend(5_u64.to_le_bytes());
+        body.extend(&1_763_733_787_123_456_u64.to_le_bytes()[..7]);
+        let start = untagged(Cursor::new(&body), true).unwrap();
+        assert_eq!(start.committed, Some(1_763_733_787_123_456));
+        assert_eq!((start.last_committed, start.place), (4, 5));
+        assert!(start.gtid.to_string().ends_with(":23"));
+    }
+}

@@ -1,0 +1,18 @@
+//! What a server's binary log consists of: events, the transactions that they make up, and their numbers.
+//!
+//! Everything here takes bytes that came over a network or from a repository: nothing is trusted, nothing
+//! panics, and what is not understood is named.
+
+mod boundary;
+mod bytes;
+mod control;
+mod event;
+mod gtid;
+mod query;
+
+pub use boundary::{Boundary, Ended, Place};
+pub use bytes::Cursor;
+pub use control::{Format, Gtid, TransactionStart};
+pub use event::{Event, EventError, Events, HEADER_BYTES, Header, MAGIC, checksum_of, kind};
+pub use gtid::{GtidSet, MariadbPosition, Source};
+pub use query::Query;

@@ -1,0 +1,70 @@
+//! Statements in a log.
+
+use super::bytes::Cursor;
+use super::event::{Event, EventError, kind};
+
+/// A statement, and what it needs around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query<'a> {
+    /// The connection that ran it, by the server's count.
+    pub thread: u32,
+    /// The error with which it ended at the server; 0: none.
+    pub error: u16,
+    /// The settings under which it ran, encoded.
+    pub settings: &'a [u8],
+    /// The database in use.
+    pub database: &'a [u8],
+    /// Its text.
+    pub text: &'a [u8],
+}
+
+impl<'a> Query<'a> {
+    /// Reads a statement.
+    ///
+    /// # Errors
+    /// When the event is none, or too short.
+    pub fn of(event: &'a Event) -> Result<Self, EventError> {
+        if event.kind() != kind::QUERY {
+            return Err(EventError::content(event.kind(), "it is no statement"));
+        }
+        Self::parse(event.body())
+            .ok_or_else(|| EventError::content(event.kind(), "it is too short"))
+    }
+
+    /// Reads the body of a statement's event.
+    #[must_use]
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(body);
+        let thread = cursor.u32()?;
+        cursor.u32()?;
+        let database = usize::from(cursor.u8()?);
+        let error = cursor.u16()?;
+        let settings = usize::from(cursor.u16()?);
+        let settings = cursor.take(settings)?;
+        let database = cursor.take(database)?;
+        cursor.u8()?;
+        Some(Self {
+            thread,
+            error,
+            settings,
+            database,
+            text: cursor.rest(),
+        })
+    }
+
+    /// Whether the statement is these words and nothing else, in whichever case.
+    #[must_use]
+    pub fn is(&self, words: &str) -> bool {
+        self.text
+            .trim_ascii()
+            .eq_ignore_ascii_case(words.as_bytes())
+    }
+
+    /// Whether the statement begins with these words, in whichever case.
+    #[must_use]
+    pub fn begins(&self, words: &str) -> bool {
+        let text = self.text.trim_ascii_start();
+        text.get(..words.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(words.as_bytes()))
+    }
+}
