@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Bring the snapshots to another destination.
     Copy(CopyArgs),
+    /// Keep a MySQL or MariaDB server's log, so that any moment comes back.
+    Archive(ArchiveArgs),
     /// Rehearse a restore and give a verdict.
     Drill(DrillArgs),
     /// Work with policy files.
@@ -438,6 +440,60 @@ pub(crate) struct CopyArgs {
     /// Where to: an empty destination or an earlier copy. Otherwise: the `copies:` of the policy.
     #[arg(long, value_name = "URL")]
     pub(crate) to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs until it is told to stop (SIGTERM, Ctrl-C), follows restarts and failovers of the server, and waits for whatever
+passes. Run it as a service beside the nightly snapshots. It needs the right REPLICATION SLAVE; docs/point-in-time.md
+says more.
+
+Examples:
+  reprise archive --policies /etc/reprise app-db
+  reprise archive app-db --url mysql://backup@db.example/ --defaults-file /root/.my.cnf
+  reprise archive app-db --url mysql://backup@db.example/ --once     from a timer, every minute")]
+pub(crate) struct ArchiveArgs {
+    /// The source: SOURCE or POLICY/SOURCE of the policy, or with --url any name.
+    pub(crate) source: String,
+    /// The server, as mysql://user@host:port/; otherwise that of the policy.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// An option file with user, password and server, as ~/.my.cnf.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) defaults_file: Option<PathBuf>,
+    /// Store what was received after this time at the latest. Default: 5s.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) flush: Option<String>,
+    /// End when everything that the server has is stored.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// A folder for what waits to be stored. Default: in the cache.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) spool: Option<PathBuf>,
+    /// How much may wait there. Default: 1GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) spool_max: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Times are RFC 3339, or local to the zone of the policy (without a policy: UTC).
+
+Examples:
+  reprise --identity recovery-1.txt log app-db --from 2026-11-21T14:00:00Z --to 2026-11-21T14:05:00Z
+  reprise --identity recovery-1.txt log app-db --from '2026-11-21 14:00' --table shop.orders --json")]
+pub(crate) struct LogArgs {
+    /// The source.
+    pub(crate) source: String,
+    /// Only what was committed at this moment or later.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only what was committed at this moment or before.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only transactions that change this table. May be repeated.
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub(crate) table: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Restore(args) => commands::restore::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Copy(args) => commands::copy::run(context, &args),
+        Command::Archive(args) => commands::archive::run(context, &args),
         Command::Drill(args) => commands::drill::run(context, &args),
         Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
         Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),

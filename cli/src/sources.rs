@@ -152,7 +152,8 @@ pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
     }
 }
 
-fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
+/// The address of a policy's server. Its secrets are resolved.
+pub(crate) fn mysql_address(server: &PolicyServer) -> Result<Address, Failure> {
     let usage = |reason: String| Failure::usage(reason, "");
     let mut address = Address::parse(&server.url).map_err(usage)?;
     if let Some(secret) = &server.password {
@@ -166,6 +167,11 @@ fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
     if let Some(file) = &server.defaults_file {
         address = address.or_option_file(file).map_err(usage)?;
     }
+    Ok(crate::mysql::with_password(address))
+}
+
+fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
+    let address = mysql_address(server)?;
     let mut databases = server.databases.clone();
     databases.extend(
         address
@@ -174,7 +180,7 @@ fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
             .filter(|_| server.databases.is_empty()),
     );
     Ok(MysqlSource {
-        address: crate::mysql::with_password(address),
+        address,
         filter: crate::mysql::filter(
             &databases,
             &server.exclude_databases,

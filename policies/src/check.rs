@@ -9,7 +9,6 @@ use crate::document::Value;
 use crate::names::{did_you_mean, listed, quoted};
 use crate::repository::hex64;
 use crate::table_drill::{CHECK, KINDS};
-use crate::units::parse_size;
 
 /// A compiled expression may not take more than this: a policy is not trusted to be harmless.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
@@ -112,7 +111,7 @@ fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectati
             .map(Expectation::Mode),
         fields
             .get("size_at_least")
-            .and_then(|field| size(decoder, &field))
+            .and_then(|field| decoder.size(&field))
             .map(Expectation::SizeAtLeast),
         fields
             .get("sha256")
@@ -209,16 +208,6 @@ fn mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
         );
     }
     mode
-}
-
-fn size(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u64> {
-    match parse_size(decoder.text(field)?) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            decoder.error(field, error.to_string());
-            None
-        }
-    }
 }
 
 /// `json_pointer` and `equals` make sense only together.

@@ -10,7 +10,7 @@ use crate::document::{Mark, Node, Value};
 use crate::names::{did_you_mean, is_name, listed, quoted};
 use crate::report::{Report, Severity};
 use crate::table::Object;
-use crate::units::{UnitError, parse_duration, parse_rate};
+use crate::units::{UnitError, parse_duration, parse_rate, parse_size};
 
 /// A value in the tree, with the key it stands under and its path.
 #[derive(Debug, Clone)]
@@ -394,6 +394,17 @@ impl Decoder<'_> {
                 let zero = matches!(error, UnitError::Zero { .. });
                 let help = zero.then(|| "leave the key out for no limit".to_owned());
                 self.error_with(field, error.to_string(), help);
+                None
+            }
+        }
+    }
+
+    /// A number of bytes.
+    pub(crate) fn size(&mut self, field: &Field<'_>) -> Option<u64> {
+        match parse_size(self.text(field)?) {
+            Ok(size) => Some(size),
+            Err(error) => {
+                self.error(field, error.to_string());
                 None
             }
         }

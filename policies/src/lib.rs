@@ -47,7 +47,7 @@ pub use copy::CopyJob;
 pub use drill::{Budget, Drill};
 pub use error::{PolicyError, PolicyErrors, PolicyWarning};
 pub use location::{LocationError, RepositoryUrl};
-pub use mysql::{MysqlSource, TlsMode};
+pub use mysql::{LogArchive, MysqlSource, TlsMode};
 pub use policy::Policy;
 pub use repository::{Creation, LockMode, Repository, SignerKey};
 pub use retention::Retention;

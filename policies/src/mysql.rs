@@ -1,6 +1,7 @@
 //! A MySQL or MariaDB server in a policy: how to reach it, and what of it to read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::decoder::{Decoder, Field, Fields};
 use crate::mysql_url::url;
@@ -8,7 +9,7 @@ use crate::names::{did_you_mean, listed, quoted};
 use crate::paths;
 use crate::repository::path;
 use crate::secret::{SecretRef, Written, written};
-use crate::table_mysql::{MYSQL, THREADS_MAX, TLS_MODES};
+use crate::table_mysql::{LOG_ARCHIVE, MYSQL, THREADS_MAX, TLS_MODES};
 
 /// Enough to keep a server busy that has a few cores, and few enough to leave it others.
 const THREADS_DEFAULT: u32 = 4;
@@ -42,6 +43,20 @@ pub struct MysqlSource {
     pub users: bool,
     /// Tables of engines without transactions are locked until they are read.
     pub hold_nontransactional: bool,
+    /// How the binary log is archived; `None`: it is not.
+    pub log_archive: Option<LogArchive>,
+}
+
+/// How a server's binary log is archived.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LogArchive {
+    /// What was received is stored after this time at the latest.
+    pub flush: Option<Duration>,
+    /// A folder for what waits to be stored, absolute.
+    pub spool: Option<PathBuf>,
+    /// How much may wait there, in bytes.
+    pub spool_max: Option<u64>,
 }
 
 /// How a connection to a server is encrypted.
@@ -104,6 +119,9 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Mysq
     let tls_ca = fields.get("tls_ca").and_then(|field| path(decoder, &field));
     let users = flag(decoder, &fields, "users", true);
     let hold_nontransactional = flag(decoder, &fields, "hold_nontransactional", false);
+    let log_archive = fields
+        .get("log_archive")
+        .and_then(|field| log_archive(decoder, field));
     Some(MysqlSource {
         url: url?,
         password,
@@ -117,6 +135,20 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Mysq
         tls_ca,
         users,
         hold_nontransactional,
+        log_archive,
+    })
+}
+
+fn log_archive(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<LogArchive> {
+    let fields = decoder.object(field, &LOG_ARCHIVE)?;
+    Some(LogArchive {
+        flush: fields
+            .get("flush")
+            .and_then(|field| decoder.duration(&field)),
+        spool: fields.get("spool").and_then(|field| path(decoder, &field)),
+        spool_max: fields
+            .get("spool_max")
+            .and_then(|field| decoder.size(&field)),
     })
 }
 

@@ -25,6 +25,9 @@ pub struct Retention {
     pub yearly: Option<NonZeroU32>,
     /// Keep every snapshot younger than this.
     pub within: Option<Duration>,
+    /// Of a database server: keep the log of this span, and the snapshots that it needs, so that any moment in it
+    /// comes back.
+    pub point_in_time: Option<Duration>,
     /// A floor, not a rule: never go below this many, whatever the rules say.
     pub keep_at_least: Option<NonZeroU32>,
 }
@@ -41,10 +44,14 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Rete
         monthly: count("monthly"),
         yearly: count("yearly"),
         within: None,
+        point_in_time: None,
         keep_at_least: count("keep_at_least"),
     };
     retention.within = fields
         .get("within")
+        .and_then(|field| decoder.duration(&field));
+    retention.point_in_time = fields
+        .get("point_in_time")
         .and_then(|field| decoder.duration(&field));
     Some(retention)
 }

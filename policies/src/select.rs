@@ -58,6 +58,24 @@ impl PolicySet {
         choose(self.policies(), names, "source", |policy| &policy.sources)
     }
 
+    /// The one source that an argument names.
+    ///
+    /// # Errors
+    /// As [`PolicySet::select`], or when the argument names a policy with several sources.
+    pub fn find_source(&self, name: &str) -> Result<(&Policy, &Source), SelectError> {
+        let chosen = self.select(&[name.to_owned()])?;
+        match chosen.as_slice() {
+            [one] => Ok(*one),
+            several => Err(SelectError::Ambiguous {
+                name: name.to_owned(),
+                candidates: several
+                    .iter()
+                    .map(|(policy, source)| format!("{}/{}", policy.name, source.name))
+                    .collect(),
+            }),
+        }
+    }
+
     /// The copies that the arguments name; all of them when there are no arguments.
     ///
     /// # Errors

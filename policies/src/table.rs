@@ -317,6 +317,12 @@ pub(crate) static RETENTION: Object = Object {
         )
         .example("\"14d\""),
         key(
+            "point_in_time",
+            Shape::Duration,
+            "Of a database server with `log_archive`: keep the log of this span, and the snapshots that it needs.",
+        )
+        .example("\"7d\""),
+        key(
             "keep_at_least",
             Shape::Count,
             "Never go below this many snapshots, whatever the other rules say.",

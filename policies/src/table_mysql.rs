@@ -37,5 +37,16 @@ pub(crate) static MYSQL: Object = object(
         key("tls_ca", Shape::Path, "The certificates that are trusted, relative to this file.").example("\"ca.pem\""),
         key("users", Shape::Flag, "Accounts and their rights are part of the snapshot. Default: true."),
         key("hold_nontransactional", Shape::Flag, "Lock tables of engines without transactions until they are read, so that they are consistent too. Default: false."),
+        key("log_archive", Shape::Object(&LOG_ARCHIVE), "`reprise archive` keeps the server's binary log, so that any moment comes back. `{}` for the defaults."),
+    ],
+);
+
+/// `sources.NAME.mysql.log_archive`
+pub(crate) static LOG_ARCHIVE: Object = object(
+    "`log_archive`",
+    &[
+        key("flush", Shape::Duration, "What was received is stored after this time at the latest: so much is lost when this host dies. Default: 5s.").example("\"5s\""),
+        key("spool", Shape::Path, "A folder for what waits to be stored, relative to this file. Default: in the cache.").example("\"/var/spool/reprise\""),
+        key("spool_max", Shape::Size, "How much may wait there. Default: 1GiB.").example("\"1GiB\""),
     ],
 );

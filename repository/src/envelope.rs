@@ -25,6 +25,8 @@ pub(crate) enum RecordKind {
     Index,
     /// The directory of a pack.
     Pack,
+    /// What a piece of a log holds.
+    Log,
 }
 
 impl RecordKind {
@@ -33,6 +35,7 @@ impl RecordKind {
             Self::Snapshot => "snapshot",
             Self::Index => "index",
             Self::Pack => "pack",
+            Self::Log => "log",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{BackendError, ObjectKey};
+use crate::backend::BackendError;
 
 /// The result of repository operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -186,7 +186,7 @@ pub enum Error {
 
 impl Error {
     /// A damaged object under a key.
-    pub fn damaged(key: &ObjectKey, reason: impl Into<String>) -> Self {
+    pub fn damaged(key: &impl std::fmt::Display, reason: impl Into<String>) -> Self {
         Self::Damaged {
             object: key.to_string(),
             reason: reason.into(),

@@ -4,10 +4,10 @@ use crate::config::Config;
 use crate::entry::Entry;
 use crate::envelope::{self, RecordKind};
 use crate::index::parse_fragment;
-use crate::pack::directory_length;
 use crate::secrets::Secrets;
 use crate::segment;
 use crate::snapshot::{Details, SnapshotRoot};
+use crate::trailer::described_length;
 
 /// A plain size that a real repository could have, in bytes.
 const PLAIN_MAX: usize = 8 << 20;
@@ -56,7 +56,7 @@ pub fn fragment(bytes: &[u8]) {
 pub fn trailer(bytes: &[u8]) {
     let size = bytes.len() as u64;
     if let Some(trailer) = bytes.last_chunk::<16>()
-        && let Ok(length) = directory_length(trailer, size)
+        && let Ok(length) = described_length(trailer, size, u64::MAX)
     {
         assert!(length <= size - 16);
     }

@@ -17,6 +17,7 @@ mod host;
 mod id;
 mod index;
 mod locks;
+mod logs;
 mod pack;
 mod parallel;
 mod progress;
@@ -31,6 +32,7 @@ mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
+mod trailer;
 mod verify;
 mod writer;
 
@@ -44,6 +46,7 @@ pub use host::{HostFolder, HostKeys, write_new_secret};
 pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{Location as ChunkLocation, SegmentLocation};
 pub use locks::LockReport;
+pub use logs::{LogKey, LogRecord, NewLog, SealedLog};
 pub use progress::Progress;
 pub use reader::{ContentReader, ContentStream, EntryReader, SegmentKey, SnapshotReader};
 pub use repository::{InitOptions, OpenOptions, Repository, UnreadableRoot, backend_at, exists};

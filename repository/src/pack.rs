@@ -11,12 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::segment::{SealedSegment, SegmentRecord};
 use crate::sign::HostSigner;
-
-/// The trailer: these eight bytes, then the directory's length as eight hexadecimal digits.
-const TRAILER_MAGIC: &[u8; 8] = b"reprise1";
-
-/// Length of the trailer, in bytes.
-const TRAILER_BYTES: u64 = 16;
+use crate::trailer::{TRAILER_BYTES, described_length, trailer};
 
 /// No directory is larger, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
 pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
@@ -144,11 +139,8 @@ impl PackBuilder {
         let json = serde_json::to_vec(&directory)
             .map_err(|e| Error::Internal(format!("writing a pack directory: {e}")))?;
         let sealed = envelope::seal(RecordKind::Pack, &json, recipients, signer, repository)?;
-        let length = u32::try_from(sealed.len())
-            .map_err(|_| Error::Internal("a pack directory of more than 4 GiB".to_owned()))?;
-        let mut trailer = TRAILER_MAGIC.to_vec();
-        trailer.extend_from_slice(format!("{length:08x}").as_bytes());
-        let size = size + u64::from(length) + TRAILER_BYTES;
+        let trailer = trailer(sealed.len())?;
+        let size = size + sealed.len() as u64 + TRAILER_BYTES;
         parts.push(sealed.into());
         parts.push(trailer.into());
         let slices: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
@@ -190,8 +182,8 @@ impl DirectoryReader<'_> {
             .backend
             .get(&key, Some(size - TRAILER_BYTES..size))
             .map_err(failed)?;
-        let length =
-            directory_length(&trailer, size).map_err(|reason| Error::damaged(&key, reason))?;
+        let length = described_length(&trailer, size, DIRECTORY_BYTES_MAX as u64)
+            .map_err(|reason| Error::damaged(&key, reason))?;
         let end = size - TRAILER_BYTES;
         let sealed = self
             .backend
@@ -208,8 +200,8 @@ impl DirectoryReader<'_> {
             .len()
             .checked_sub(16)
             .ok_or_else(|| Error::damaged(&key, "it is shorter than a trailer"))?;
-        let length =
-            directory_length(&pack[end..], size).map_err(|reason| Error::damaged(&key, reason))?;
+        let length = described_length(&pack[end..], size, DIRECTORY_BYTES_MAX as u64)
+            .map_err(|reason| Error::damaged(&key, reason))?;
         let start = usize::try_from(end as u64 - length)
             .map_err(|e| Error::damaged(&key, e.to_string()))?;
         self.parse(id, size, &pack[start..end])
@@ -230,40 +222,5 @@ impl DirectoryReader<'_> {
         check_segments(&record.segments, segments_end, self.plain_max)
             .map_err(|reason| Error::damaged(&key, reason))?;
         Ok(record)
-    }
-}
-
-/// The directory's length from a pack's trailer.
-pub(crate) fn directory_length(trailer: &[u8], pack_size: u64) -> Result<u64, String> {
-    let digits = trailer
-        .strip_prefix(TRAILER_MAGIC)
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
-        .ok_or("it does not end with a trailer")?;
-    let length = u64::from_str_radix(digits, 16).map_err(|e| e.to_string())?;
-    if length > pack_size - TRAILER_BYTES || length > DIRECTORY_BYTES_MAX as u64 {
-        return Err(format!("its trailer claims a directory of {length} bytes"));
-    }
-    Ok(length)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn no_trailer_makes_a_directory_outside_the_pack(trailer: [u8; 16], size in 16_u64..1 << 40) {
-            if let Ok(length) = directory_length(&trailer, size) {
-                prop_assert!(length <= size - 16);
-            }
-        }
-
-        #[test]
-        fn the_stated_length_is_read_back(length in 0_u32..1 << 20) {
-            let trailer = format!("reprise1{length:08x}");
-            prop_assert_eq!(directory_length(trailer.as_bytes(), 1 << 30), Ok(u64::from(length)));
-        }
     }
 }

@@ -73,6 +73,44 @@ pub enum Error {
         /// What changed last.
         object: String,
     },
+    /// A server keeps no log.
+    #[error("{server} keeps no binary log")]
+    NoBinaryLog {
+        /// Which server.
+        server: String,
+    },
+    /// A log is being archived already.
+    #[error("the log is being archived already: {} is in use", folder.display())]
+    ArchiveRuns {
+        /// The folder that the other one uses.
+        folder: std::path::PathBuf,
+    },
+    /// Pieces of a log cannot be kept on the local disk.
+    #[error("cannot keep pieces of the log in {}", folder.display())]
+    Spool {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What was received of a log is not in the repository.
+    #[error("{pieces} pieces of the log wait in {} and are not stored: {reason}", folder.display())]
+    NotStored {
+        /// How many.
+        pieces: usize,
+        /// Where they are.
+        folder: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// An archived log cannot be read.
+    #[error("the archived log cannot be read")]
+    LogEvents {
+        /// What is wrong with it.
+        #[source]
+        source: crate::mysql::binlog::EventError,
+    },
     /// A program could not be started.
     #[error("cannot start `{program}`")]
     NotStarted {
@@ -114,10 +152,14 @@ impl Error {
             Self::Unreadable { .. }
             | Self::DefinitionsChange { .. }
             | Self::NotStarted { .. }
+            | Self::Spool { .. }
+            | Self::NotStored { .. }
             | Self::CommandFailed { .. }
             | Self::NotAState { .. } => ErrorClass::Failed,
             Self::NoSource { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
             Self::Exclude { .. } => ErrorClass::Usage,
+            Self::NoBinaryLog { .. } | Self::ArchiveRuns { .. } => ErrorClass::Refused,
+            Self::LogEvents { .. } => ErrorClass::Damaged,
         }
     }
 
@@ -143,6 +185,13 @@ impl Error {
                 "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that definitions are kept as they are for the time of the snapshot, or run when nothing alters tables"
                     .to_owned()
             }
+            Self::NoBinaryLog { .. } => {
+                "start it with log_bin (and gtid_mode=ON, enforce_gtid_consistency=ON on MySQL), and take a snapshot".to_owned()
+            }
+            Self::ArchiveRuns { .. } => "one archiver for each source is enough; stop the other one first".to_owned(),
+            Self::Spool { .. } => "check its owner, mode and free space, or name another folder with --spool".to_owned(),
+            Self::NotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
+            Self::LogEvents { .. } => "run `reprise verify --read-data`; moments before the damage can still be restored".to_owned(),
             Self::NotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }

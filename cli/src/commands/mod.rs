@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod diff;

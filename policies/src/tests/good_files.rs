@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{BASE, parse};
 use crate::{
-    Expectation, IdentityRef, LockMode, MysqlSource, PolicySet, SecretRef, SourceKind, TlsMode,
+    Expectation, IdentityRef, LockMode, LogArchive, MysqlSource, PolicySet, SecretRef, SourceKind,
+    TlsMode,
 };
 
 #[test]
@@ -119,6 +120,7 @@ fn what_a_database_is_told_arrives() {
       tls_ca: ca.pem
       users: false
       hold_nontransactional: true
+      log_archive: {flush: 2s, spool: spool, spool_max: 64MiB}
 ";
     let expected = MysqlSource {
         url: "mysql://backup@db.example:3307/".to_owned(),
@@ -133,6 +135,11 @@ fn what_a_database_is_told_arrives() {
         tls_ca: Some("/policies/ca.pem".into()),
         users: false,
         hold_nontransactional: true,
+        log_archive: Some(LogArchive {
+            flush: Some(Duration::from_secs(2)),
+            spool: Some("/policies/spool".into()),
+            spool_max: Some(64 << 20),
+        }),
     };
     assert_eq!(mysql(text), expected);
 }
@@ -152,6 +159,7 @@ fn a_database_needs_only_its_url() {
         tls_ca: None,
         users: true,
         hold_nontransactional: false,
+        log_archive: None,
     };
     assert_eq!(
         mysql("      url: mysql:///?socket=/run/mysqld/mysqld.sock\n"),

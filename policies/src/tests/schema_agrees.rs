@@ -13,7 +13,7 @@ use crate::table::{Object, POLICY, Shape};
 /// A correct policy in which every key of the table occurs (in several sources, since some exclude each other).
 fn full() -> Value {
     let all_rules = json!({"last": 1, "hourly": 1, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1,
-        "within": "1d", "keep_at_least": 1});
+        "within": "1d", "point_in_time": "7d", "keep_at_least": 1});
     json!({
         "version": 1, "name": "full", "time_zone": "Europe/Paris",
         "repositories": {"main": {
@@ -29,7 +29,8 @@ fn full() -> Value {
             "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
             "m": {"mysql": {"url": "mysql://h/", "password": "${env:P}", "defaults_file": "my.cnf", "databases": ["a*"],
                 "exclude_databases": ["b"], "tables": ["a.*"], "exclude_tables": ["a.c?"], "threads": 32,
-                "tls": "verify-ca", "tls_ca": "ca.pem", "users": false, "hold_nontransactional": true},
+                "tls": "verify-ca", "tls_ca": "ca.pem", "users": false, "hold_nontransactional": true,
+                "log_archive": {"flush": "5s", "spool": "spool", "spool_max": "1GiB"}},
                 "repositories": ["main"]},
         },
         "copies": {"c": {"from": "main", "to": "offsite"}},

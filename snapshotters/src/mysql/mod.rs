@@ -8,6 +8,7 @@
 
 mod accounts;
 mod address;
+pub mod archive;
 pub mod binlog;
 mod container;
 mod error;
@@ -25,6 +26,7 @@ mod server;
 mod session;
 pub mod sql;
 mod views;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -100,9 +100,7 @@ impl Boundary {
             | kind::HEARTBEAT
             | kind::HEARTBEAT_V2 => {
                 // Whatever was under way when the server stopped was not committed.
-                if matches!(event.kind(), kind::FORMAT | kind::STOP)
-                    && !event.header().is_artificial()
-                {
+                if matches!(event.kind(), kind::FORMAT | kind::STOP) {
                     self.state = State::Outside;
                 }
                 Place::Outside

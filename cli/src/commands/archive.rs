@@ -1,0 +1,202 @@
+//! `reprise archive`: keeping a server's log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reprise_policies::{Policy, Source, SourceKind, parse_duration, parse_size};
+use reprise_repository::Repository;
+use reprise_snapshotters::mysql::archive::{
+    ArchiveOptions, ArchiveReport, ArchiveSource, Said, archive,
+};
+use serde_json::json;
+
+use crate::args::ArchiveArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::progress::Shown;
+use crate::{mysql, output, sources};
+
+/// What was received is stored after this time at the latest, unless told otherwise.
+const FLUSH_DEFAULT: Duration = Duration::from_secs(5);
+
+/// So often it is recorded that nothing was written.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// So much may wait on the local disk, in bytes, unless told otherwise.
+const SPOOL_DEFAULT: u64 = 1 << 30;
+
+/// What is archived, where to, and how.
+struct Work {
+    repository: Repository,
+    source: ArchiveSource,
+    flush: Option<Duration>,
+    spool: Option<PathBuf>,
+    spool_bytes_max: Option<u64>,
+}
+
+pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure> {
+    let work = match &args.url {
+        Some(url) => Work {
+            repository: context.open_to_write()?,
+            source: ArchiveSource {
+                name: args.source.clone(),
+                address: mysql::address(context, url, args.defaults_file.as_deref())?,
+            },
+            flush: None,
+            spool: None,
+            spool_bytes_max: None,
+        },
+        None => by_policy(context, &args.source)?,
+    };
+    let options = options(context, args, &work)?;
+    let shown = Shown::start(context, &work.source.name);
+    let mut say = |said: Said| tell(context, &work.source.name, &said);
+    let report = archive(
+        &work.repository,
+        &work.source,
+        &options,
+        &shown.progress,
+        &mut say,
+    );
+    drop(shown);
+    let report = report?;
+    print(context, &work, &report);
+    Ok(match report.alarms.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Degraded,
+    })
+}
+
+fn by_policy(context: &Context, name: &str) -> Result<Work, Failure> {
+    let policies = context.policies()?;
+    let (policy, source) = policies.find_source(name)?;
+    let SourceKind::Mysql(server) = &source.kind else {
+        return Err(Failure::usage(
+            format!("{name} is no database server"),
+            "only the logs of MySQL and MariaDB servers are archived",
+        ));
+    };
+    let archived = server.log_archive.as_ref().ok_or_else(|| {
+        Failure::usage(
+            format!("the policy does not say that the log of {name} is archived"),
+            "add `log_archive:` below `mysql:`",
+        )
+    })?;
+    Ok(Work {
+        repository: repository_of(context, policy, source)?,
+        source: ArchiveSource {
+            name: source.name.clone(),
+            address: sources::mysql_address(server)?,
+        },
+        flush: archived.flush,
+        spool: archived.spool.clone(),
+        spool_bytes_max: archived.spool_max,
+    })
+}
+
+/// The log is kept where the source's snapshots are first; copies bring both elsewhere.
+fn repository_of(
+    context: &Context,
+    policy: &Policy,
+    source: &Source,
+) -> Result<Repository, Failure> {
+    let described = source
+        .repositories
+        .first()
+        .and_then(|name| policy.repositories.get(name))
+        .ok_or_else(|| Failure::usage(format!("{} has no repository", source.name), ""))?;
+    sources::open_repository(context, described, &[])
+}
+
+fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<ArchiveOptions, Failure> {
+    let wrong = |option: &str, reason: String| Failure::usage(format!("--{option}: {reason}"), "");
+    let flush = match &args.flush {
+        Some(text) => Some(parse_duration(text).map_err(|e| wrong("flush", e.to_string()))?),
+        None => work.flush,
+    };
+    let size = match &args.spool_max {
+        Some(text) => Some(parse_size(text).map_err(|e| wrong("spool-max", e.to_string()))?),
+        None => work.spool_bytes_max,
+    };
+    let spool = args.spool.clone().or_else(|| work.spool.clone());
+    let spool = match spool {
+        Some(folder) => folder,
+        None => default_spool(&work.repository, &work.source.name)?,
+    };
+    Ok(ArchiveOptions {
+        flush: flush.unwrap_or(FLUSH_DEFAULT),
+        idle: IDLE,
+        once: args.once,
+        spool,
+        spool_bytes_max: size.unwrap_or(SPOOL_DEFAULT),
+        program: format!(
+            "reprise {} on {}",
+            env!("CARGO_PKG_VERSION"),
+            context.host_name
+        ),
+    })
+}
+
+fn default_spool(repository: &Repository, source: &str) -> Result<PathBuf, Failure> {
+    let cache = repository.cache().ok_or_else(|| {
+        Failure::usage(
+            "there is no folder for what waits to be stored",
+            "set HOME or REPRISE_CACHE_DIR, or name one with --spool",
+        )
+    })?;
+    Ok(cache.join("spool").join(repository.log_name(source)))
+}
+
+fn tell(context: &Context, source: &str, said: &Said) {
+    match said {
+        Said::Alarm(alarm) if context.global.json => {
+            output::json_line(&json!({"event": "alarm", "source": source, "alarm": alarm}));
+        }
+        Said::Alarm(alarm) => output::note(&format!("warning: {source}: {alarm}")),
+        Said::Begins(place) => {
+            context.note(&format!("archiving the log of {source} after {place}"));
+        }
+        Said::Stored {
+            pieces,
+            transactions,
+            until,
+        } => {
+            if context.global.json {
+                output::json_line(&json!({
+                    "event": "archived",
+                    "source": source,
+                    "pieces": pieces,
+                    "transactions": transactions,
+                    "until": until.map(output::moment),
+                }));
+            }
+        }
+    }
+}
+
+fn print(context: &Context, work: &Work, report: &ArchiveReport) {
+    let until = report.until.map(output::moment);
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "archive",
+            "source": work.source.name,
+            "repository": work.repository.location(),
+            "pieces": report.pieces,
+            "stored_bytes": report.stored_bytes,
+            "log_bytes": report.log_bytes,
+            "transactions": report.transactions,
+            "until": until,
+            "alarms": report.alarms,
+        }));
+    } else if !context.global.quiet {
+        output::line(&format!(
+            "log of {}: {} transactions in {} pieces, {} of {} log; stored until {}",
+            work.source.name,
+            report.transactions,
+            report.pieces,
+            output::bytes(report.stored_bytes),
+            output::bytes(report.log_bytes),
+            until.unwrap_or_else(|| "(nothing yet)".to_owned()),
+        ));
+    }
+}

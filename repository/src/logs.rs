@@ -1,0 +1,380 @@
+//! Logs: what a source wrote between its snapshots, kept in pieces that follow each other.
+//!
+//! A piece is one object: the log's bytes (data class), then a signed record of what they are (catalog class), then
+//! a trailer. Each record names the piece before it, so that a piece that is missing, repeated, reordered or forged
+//! is found.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::ObjectKey;
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, Result};
+use crate::id::ObjectId;
+use crate::parallel::in_parallel;
+use crate::repository::Repository;
+use crate::stored::{put_verified, read_again};
+use crate::trailer::{TRAILER_BYTES, described_length, trailer};
+
+/// No piece has more plain bytes.
+const PLAIN_BYTES_MAX: usize = 64 << 20;
+
+/// No record is larger, stored or plain, in bytes.
+const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// So much of the end of a piece is read at first, in bytes: nearly every record is shorter.
+const END_BYTES: u64 = 8 << 10;
+
+/// How strongly a piece is compressed.
+const LEVEL: i32 = 3;
+
+/// Digits of a piece's number in its key.
+const DIGITS: usize = 16;
+
+/// What a piece is, before it is stored.
+#[derive(Debug, Clone)]
+pub struct NewLog {
+    /// The source's name.
+    pub source: String,
+    /// Its place: the first has 1.
+    pub sequence: u64,
+    /// The piece before it; the first has none.
+    pub previous: Option<ObjectId>,
+    /// When it is made.
+    pub written: DateTime<Utc>,
+    /// What makes it, with version.
+    pub program: String,
+    /// What its content is; of a form that the source's kind knows. No names of contents.
+    pub facts: serde_json::Value,
+}
+
+/// What a stored piece says of itself (catalog class).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// The source's name.
+    pub source: String,
+    /// Its place: the first has 1.
+    pub sequence: u64,
+    /// The piece before it; the first has none.
+    pub previous: Option<ObjectId>,
+    /// When it was made.
+    pub written: DateTime<Utc>,
+    /// What made it, with version.
+    pub program: String,
+    /// The length of the log's bytes.
+    pub plain: u64,
+    /// Their stored length.
+    pub length: u64,
+    /// The hash of the stored bytes.
+    pub hash: ObjectId,
+    /// What its content is.
+    pub facts: serde_json::Value,
+}
+
+/// Where a stored piece is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogKey {
+    /// Its place, as its name says.
+    pub sequence: u64,
+    /// The hash of all its bytes, as its name says.
+    pub id: ObjectId,
+    /// Its stored bytes.
+    pub size: u64,
+    folder: String,
+}
+
+impl LogKey {
+    fn object(&self) -> ObjectKey {
+        object_key(&self.folder, self.sequence, &self.id)
+    }
+}
+
+impl std::fmt::Display for LogKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.object().fmt(f)
+    }
+}
+
+fn object_key(folder: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
+    ObjectKey::trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
+}
+
+/// A piece that is ready to be stored.
+#[derive(Debug, Clone)]
+pub struct SealedLog {
+    key: LogKey,
+    bytes: Bytes,
+}
+
+impl SealedLog {
+    /// Where it belongs.
+    #[must_use]
+    pub fn key(&self) -> &LogKey {
+        &self.key
+    }
+
+    /// All its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Repository {
+    /// Compresses, encrypts and signs a piece.
+    ///
+    /// # Errors
+    /// When this host has no writer's key, or sealing fails.
+    pub fn seal_log(&self, new: &NewLog, plain: &[u8]) -> Result<SealedLog> {
+        let internal = |error: &dyn std::fmt::Display| {
+            Error::Internal(format!("sealing a piece of a log: {error}"))
+        };
+        let inner = &self.inner;
+        let compressed = zstd::bulk::compress(plain, LEVEL).map_err(|e| internal(&e))?;
+        // What cannot be read back must not be relied on.
+        match envelope::decompress(&compressed, PLAIN_BYTES_MAX) {
+            Ok(back) if back == plain => {}
+            Ok(_) => return Err(internal(&"it decompresses to something else")),
+            Err(reason) => return Err(internal(&reason)),
+        }
+        let mut bytes = inner.data_recipients.encrypt(&compressed)?;
+        let record = LogRecord {
+            source: new.source.clone(),
+            sequence: new.sequence,
+            previous: new.previous,
+            written: new.written,
+            program: new.program.clone(),
+            plain: plain.len() as u64,
+            length: bytes.len() as u64,
+            hash: ObjectId::of(&bytes),
+            facts: new.facts.clone(),
+        };
+        let json = serde_json::to_vec(&record).map_err(|e| internal(&e))?;
+        let sealed = envelope::seal(
+            RecordKind::Log,
+            &json,
+            &inner.catalog_recipients,
+            &self.require_writer()?.signer,
+            inner.trust.repository(),
+        )?;
+        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(&trailer(sealed.len())?);
+        Ok(self.log_of_bytes(&new.source, new.sequence, bytes.into()))
+    }
+
+    /// A sealed piece from its bytes, as they were kept outside of the repository for a while.
+    #[must_use]
+    pub fn log_of_bytes(&self, source: &str, sequence: u64, bytes: Bytes) -> SealedLog {
+        SealedLog {
+            key: LogKey {
+                sequence,
+                id: ObjectId::of(&bytes),
+                size: bytes.len() as u64,
+                folder: self.log_folder(source),
+            },
+            bytes,
+        }
+    }
+
+    /// Stores a piece; once more if it is not known whether it was stored before.
+    ///
+    /// # Errors
+    /// What the backend says. Only without an error it is stored.
+    pub fn store_log(&self, sealed: &SealedLog) -> Result<()> {
+        let key = &sealed.key;
+        let backend = self.inner.backend.as_ref();
+        let parts = [sealed.bytes.clone()];
+        put_verified(backend, &key.object(), &parts, &key.id)
+    }
+
+    /// All pieces of a source's log in order. Two of the same place are both there.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn logs(&self, source: &str) -> Result<Vec<LogKey>> {
+        self.logs_in(&self.log_folder(source))
+    }
+
+    /// The folders of all logs.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(crate) fn log_folders(&self) -> Result<Vec<String>> {
+        let listed = self.inner.list("logs")?;
+        let folder = |key: &ObjectKey| Some(key.as_str().rsplit_once('/')?.0.to_owned());
+        let mut folders: Vec<String> = listed.iter().filter_map(|info| folder(&info.key)).collect();
+        folders.sort();
+        folders.dedup();
+        Ok(folders)
+    }
+
+    pub(crate) fn logs_in(&self, folder: &str) -> Result<Vec<LogKey>> {
+        let listed = self.inner.list(folder)?.into_iter();
+        let mut keys: Vec<LogKey> = listed
+            .filter_map(|info| {
+                let (sequence, id) = info.key.name().split_once('.')?;
+                Some(LogKey {
+                    sequence: sequence.parse().ok()?,
+                    id: id.parse().ok()?,
+                    size: info.size_bytes,
+                    folder: folder.to_owned(),
+                })
+            })
+            .collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// What a piece says of itself. Its content is not read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the piece.
+    pub fn log_record(&self, key: &LogKey) -> Result<LogRecord> {
+        read_again(self.inner.backend.as_ref(), || {
+            let end = self.log_end(key, key.size.min(END_BYTES))?;
+            let length = record_length(key, &end)?;
+            let end = match length + TRAILER_BYTES > end.len() as u64 {
+                true => self.log_end(key, length + TRAILER_BYTES)?,
+                false => end,
+            };
+            let (record, _) = self.parse_log(key, &end)?;
+            Ok(record)
+        })
+    }
+
+    fn log_end(&self, key: &LogKey, bytes: u64) -> Result<Vec<u8>> {
+        if key.size < TRAILER_BYTES {
+            return Err(Error::damaged(key, "it is shorter than a trailer"));
+        }
+        let range = Some(key.size - bytes..key.size);
+        let read = self.inner.backend.get(&key.object(), range);
+        read.map_err(|source| self.inner.failed(source))
+    }
+
+    /// The record at the end of some bytes, and where it begins in them.
+    fn parse_log(&self, key: &LogKey, end: &[u8]) -> Result<(LogRecord, usize)> {
+        let inner = &self.inner;
+        let length = record_length(key, end)?;
+        let until = end.len() - TRAILER_BYTES as usize;
+        let begin = usize::try_from(length)
+            .ok()
+            .and_then(|length| until.checked_sub(length))
+            .ok_or_else(|| Error::damaged(key, "it is shorter than its record"))?;
+        let verified = envelope::verify(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
+        let recipients = inner.catalog_recipients.texts();
+        let json = verified.open(&inner.identities, key, recipients, RECORD_BYTES_MAX)?;
+        let record: LogRecord = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged(key, format!("its record cannot be read: {e}")))?;
+        if record.sequence != key.sequence || self.log_folder(&record.source) != key.folder {
+            return Err(Error::damaged(
+                key,
+                format!(
+                    "it is piece {} of the log of {}, not what its name says",
+                    record.sequence, record.source
+                ),
+            ));
+        }
+        if record.length + length + TRAILER_BYTES != key.size {
+            return Err(Error::damaged(key, "its size is not what its record says"));
+        }
+        Ok((record, begin))
+    }
+
+    /// What many pieces say of themselves, in the same order.
+    ///
+    /// # Errors
+    /// When the storage does not answer. What is wrong with a single piece is in its place.
+    pub fn log_records(&self, keys: &[LogKey]) -> Result<Vec<Result<Option<LogRecord>>>> {
+        let readers = self.inner.backend.abilities().parallel_reads;
+        let records = in_parallel(readers, keys, |key| self.log_record(key));
+        records
+            .into_iter()
+            .map(|record| match record {
+                Err(error) if error.class() == ErrorClass::Failed => Err(error),
+                record => Ok(record.map(Some)),
+            })
+            .collect()
+    }
+
+    /// What a piece that is not stored yet says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn sealed_record(&self, sealed: &SealedLog) -> Result<LogRecord> {
+        self.parse_log(&sealed.key, &sealed.bytes)
+            .map(|(record, _)| record)
+    }
+
+    /// A piece, whole: what it says of itself, and the log's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the piece, [`Error::NoMatchingIdentity`] the recipients.
+    pub fn log_content(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
+        let (record, bytes) = self.log_whole(key)?;
+        let inner = &self.inner;
+        let compressed = inner.identities.decrypt(
+            &bytes,
+            key,
+            inner.data_recipients.texts(),
+            PLAIN_BYTES_MAX,
+        )?;
+        let plain = envelope::decompress(&compressed, PLAIN_BYTES_MAX)
+            .map_err(|reason| Error::damaged(key, reason))?;
+        if plain.len() as u64 != record.plain {
+            return Err(Error::damaged(
+                key,
+                "its content has another length than its record says",
+            ));
+        }
+        Ok((record, plain))
+    }
+
+    /// A piece's record, and its encrypted content, each compared with its hash.
+    pub(crate) fn log_whole(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
+        read_again(self.inner.backend.as_ref(), || {
+            let mut bytes = self
+                .inner
+                .backend
+                .get(&key.object(), None)
+                .map_err(|source| self.inner.failed(source))?;
+            if ObjectId::of(&bytes) != key.id {
+                return Err(Error::damaged(key, "its bytes do not have its name"));
+            }
+            let (record, begin) = self.parse_log(key, &bytes)?;
+            bytes.truncate(begin);
+            if ObjectId::of(&bytes) != record.hash {
+                return Err(Error::damaged(
+                    key,
+                    "its content is not what its record says",
+                ));
+            }
+            Ok((record, bytes))
+        })
+    }
+
+    /// What stands for a source in the names of its log's pieces: 32 hexadecimal digits.
+    #[must_use]
+    pub fn log_name(&self, source: &str) -> String {
+        let folder = self.log_folder(source);
+        folder.trim_start_matches("logs/").to_owned()
+    }
+
+    /// Names of sources are not names of objects.
+    fn log_folder(&self, source: &str) -> String {
+        let mut hasher = self.inner.secrets.keyed_hasher();
+        hasher.update(b"log of ");
+        hasher.update(source.as_bytes());
+        format!("logs/{}", &hasher.finalize().to_hex()[..32])
+    }
+}
+
+fn record_length(key: &LogKey, end: &[u8]) -> Result<u64> {
+    let trailer = end
+        .len()
+        .checked_sub(TRAILER_BYTES as usize)
+        .map(|begin| &end[begin..])
+        .ok_or_else(|| Error::damaged(key, "it is shorter than a trailer"))?;
+    described_length(trailer, key.size, RECORD_BYTES_MAX as u64)
+        .map_err(|reason| Error::damaged(key, reason))
+}

@@ -1,0 +1,158 @@
+//! What a piece of a log archive says of its content.
+
+use std::fmt;
+
+use reprise_repository::LogRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::mysql::binlog::{Ended, Gtid, GtidSet, MariadbPosition};
+use crate::mysql::manifest::Flavour;
+
+/// Which transactions are before a place in a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coverage {
+    /// MySQL with numbers: this set.
+    Mysql(GtidSet),
+    /// MariaDB: everything up to here in each domain.
+    Mariadb(MariadbPosition),
+    /// Transactions have no numbers; only the place in the files tells.
+    Unnumbered,
+}
+
+impl Coverage {
+    /// Whether a transaction is among them. Without numbers nobody knows.
+    #[must_use]
+    pub fn has(&self, gtid: &Gtid) -> bool {
+        match self {
+            Self::Mysql(set) => set.has(gtid),
+            Self::Mariadb(position) => position.has(gtid),
+            Self::Unnumbered => false,
+        }
+    }
+
+    /// Adds a transaction.
+    pub fn pass(&mut self, gtid: &Gtid) {
+        match self {
+            Self::Mysql(set) => set.insert_gtid(gtid),
+            Self::Mariadb(position) => position.pass(gtid),
+            Self::Unnumbered => {}
+        }
+    }
+
+    /// Whether all of them are among the other's; `None` when they cannot be compared.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> Option<bool> {
+        match (self, other) {
+            (Self::Mysql(a), Self::Mysql(b)) => Some(a.is_within(b)),
+            (Self::Mariadb(a), Self::Mariadb(b)) => Some(a.is_within(b)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mysql(set) if set.is_empty() => f.write_str("(none)"),
+            Self::Mysql(set) => set.fmt(f),
+            Self::Mariadb(position) if position.is_empty() => f.write_str("(none)"),
+            Self::Mariadb(position) => position.fmt(f),
+            Self::Unnumbered => f.write_str("(without numbers)"),
+        }
+    }
+}
+
+/// A place in a server's history, between two transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// The transactions before it.
+    pub coverage: Coverage,
+    /// The file of the binary log.
+    pub file: Option<String>,
+    /// The position in the file, in bytes.
+    pub position: u64,
+}
+
+impl LogPlace {
+    /// Whether this place is at or before another one of the same server's files.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> Option<bool> {
+        let (mine, theirs) = (self.file.as_deref()?, other.file.as_deref()?);
+        let place = |file: &str, position: u64| Some((file_number(file)?, position));
+        Some(place(mine, self.position)? <= place(theirs, other.position)?)
+    }
+}
+
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.coverage, &self.file) {
+            (Coverage::Unnumbered, Some(file)) => write!(f, "{file}:{}", self.position),
+            (coverage, _) => coverage.fmt(f),
+        }
+    }
+}
+
+/// The number at the end of a log file's name.
+#[must_use]
+pub(super) fn file_number(file: &str) -> Option<u64> {
+    file.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Why nothing connects a piece with the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// What happened, for people.
+    pub reason: String,
+    /// Where the archive had been.
+    pub after: LogPlace,
+}
+
+/// What a piece says of its content. Stored in its signed record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceFacts {
+    /// Which family of servers.
+    pub flavour: Flavour,
+    /// The server's version, in its own words.
+    pub server_version: String,
+    /// The server's number; MariaDB has none.
+    pub server_uuid: Option<String>,
+    /// The server's short number.
+    pub server_id: u32,
+    /// The piece with which the unbroken stretch of log begins that this one is a part of.
+    pub chain: u64,
+    /// Why that stretch is not connected with what was before; only in its first piece.
+    pub gap: Option<Gap>,
+    /// The place before its first transaction.
+    pub from: LogPlace,
+    /// The place after the last transaction that is complete in it.
+    pub to: LogPlace,
+    /// The first transaction that ends in it.
+    pub first: Option<Ended>,
+    /// The last transaction that ends in it.
+    pub last: Option<Ended>,
+    /// Earliest and latest commit in it, in microseconds since 1970.
+    pub times: Option<(u64, u64)>,
+    /// How many transactions end in it.
+    pub transactions: u64,
+    /// How many events begin in it.
+    pub events: u64,
+    /// Its bytes continue the transaction that the piece before it has left open.
+    pub continues: bool,
+    /// So many bytes at its end belong to a transaction that does not end in it.
+    pub open: u64,
+    /// Whatever was committed until then, in microseconds since 1970 by the server's clock, is archived.
+    pub until: Option<u64>,
+    /// What a restore may stumble over.
+    pub notes: Vec<String>,
+}
+
+impl PieceFacts {
+    /// Reads them from a record.
+    ///
+    /// # Errors
+    /// What cannot be understood.
+    pub fn of(record: &LogRecord) -> Result<Self, String> {
+        serde_json::from_value(record.facts.clone()).map_err(|error| error.to_string())
+    }
+}

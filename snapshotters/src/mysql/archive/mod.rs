@@ -1,0 +1,552 @@
+//! The log archive: a server's binary log, kept continuously, so that any moment between two snapshots comes back.
+//!
+//! ```text
+//! server ─► packets ─► events, checked and counted ─► pieces ─► spool on the local disk ─► repository
+//! ```
+//!
+//! A piece is handed on every few seconds or when it is full. Where the stream begins follows from what is stored,
+//! so that whatever dies, nothing is missing and nothing is there twice.
+
+mod facts;
+mod intake;
+mod origin;
+mod piece;
+mod spool;
+mod stored;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use reprise_repository::{NewLog, ObjectId, Progress, Repository};
+
+pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
+pub use origin::place_of;
+pub use stored::{Break, LogEvents, StoredLog, StoredPiece, Stretch};
+
+use super::address::Address;
+use super::error::DatabaseError;
+use super::session::Session;
+use super::wire::{Arrived, Wire, is_end, is_refusal, refusal};
+use crate::error::{Error, Result};
+use intake::{Intake, Taken};
+use origin::{Source, Unfit};
+use piece::Piece;
+use spool::{NoSpool, Spool};
+use stream::{HEARTBEAT_SECONDS, Replica};
+
+/// First and longest pause before the server is tried again.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A server that says nothing for so long is not there any more.
+const SILENCE_MAX: Duration = Duration::from_secs(HEARTBEAT_SECONDS * 15);
+
+/// So long what was received may wait for the repository when the program is told to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
+/// nothing new is believed less.
+const COMMIT_DELAY: u64 = 5_000_000;
+
+/// Another archiver has taken over: the server ended this stream for it.
+const SAME_REPLICA: &str = "same server_uuid/server_id";
+
+/// A server whose log is archived.
+#[derive(Debug, Clone)]
+pub struct ArchiveSource {
+    /// The source's name.
+    pub name: String,
+    /// Where it is, and who asks.
+    pub address: Address,
+}
+
+/// How a log is archived.
+#[derive(Debug, Clone)]
+pub struct ArchiveOptions {
+    /// What was received is stored after this time at the latest.
+    pub flush: Duration,
+    /// Where nothing is written, this is recorded so often.
+    pub idle: Duration,
+    /// End when everything that the server has is stored.
+    pub once: bool,
+    /// A folder on the local disk for pieces that wait.
+    pub spool: PathBuf,
+    /// How many bytes may wait there.
+    pub spool_bytes_max: u64,
+    /// What archives, with version.
+    pub program: String,
+}
+
+/// Something that people should know while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It begins, or goes on, after a place.
+    Begins(String),
+    /// Pieces are stored up to a place.
+    Stored {
+        /// How many pieces since the beginning.
+        pieces: u64,
+        /// How many transactions were received since the beginning.
+        transactions: u64,
+        /// Until when, in microseconds since 1970, everything is stored.
+        until: Option<u64>,
+    },
+    /// Something is wrong, and named. The outcome is `degraded`.
+    Alarm(String),
+}
+
+/// What was archived.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ArchiveReport {
+    /// Pieces stored.
+    pub pieces: u64,
+    /// Their bytes.
+    pub stored_bytes: u64,
+    /// The log's bytes in them.
+    pub log_bytes: u64,
+    /// Transactions in them.
+    pub transactions: u64,
+    /// Until when, in microseconds since 1970, everything is stored.
+    pub until: Option<u64>,
+    /// What was wrong, each once.
+    pub alarms: Vec<String>,
+}
+
+/// Archives a server's log until `progress` is cancelled, or with `once` until everything is stored.
+///
+/// # Errors
+/// When the server cannot be archived at all, the repository cannot be read, or what was received could not be
+/// stored in the end. Whatever passes is waited for.
+pub fn archive(
+    repository: &Repository,
+    source: &ArchiveSource,
+    options: &ArchiveOptions,
+    progress: &Arc<Progress>,
+    say: &mut dyn FnMut(Said),
+) -> Result<ArchiveReport> {
+    repository.require_writer()?;
+    let spool = open_spool(options)?;
+    let stored = StoredLog::read(repository, &source.name)?;
+    let mut archiver = Archiver {
+        repository,
+        source,
+        options,
+        progress,
+        say,
+        spool: &spool,
+        replica: replica(repository, &source.name),
+        end: stored.pieces().last().map(End::of),
+        sequence: stored.last_sequence(),
+        previous: stored.last_id(),
+        report: ArchiveReport::default(),
+    };
+    archiver.adopt()?;
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(|| spool.store_all(repository, &source.name));
+        let result = archiver.run();
+        let now = Instant::now();
+        spool.close(if result.is_ok() { now + GRACE } else { now });
+        let joined = storing.join();
+        let report = archiver.finish();
+        result?;
+        if joined.is_err() {
+            return Err(internal("storing pieces ended by itself"));
+        }
+        report
+    })
+}
+
+fn internal(reason: &str) -> Error {
+    reprise_repository::Error::Internal(reason.to_owned()).into()
+}
+
+fn open_spool(options: &ArchiveOptions) -> Result<Spool> {
+    Spool::open(&options.spool, options.spool_bytes_max).map_err(|error| match error {
+        NoSpool::Taken => Error::ArchiveRuns {
+            folder: options.spool.clone(),
+        },
+        NoSpool::Io(source) => Error::Spool {
+            folder: options.spool.clone(),
+            source,
+        },
+    })
+}
+
+/// The same for the same source in the same repository, wherever it is archived.
+fn replica(repository: &Repository, source: &str) -> Replica {
+    let name = format!("{} {source}", repository.config().repository);
+    let hash = blake3::hash(name.as_bytes());
+    let bytes = hash.as_bytes();
+    let id = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) | 1 << 31;
+    let hex = hex::encode(&bytes[4..20]);
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    Replica {
+        id,
+        uuid: parts.join("-"),
+    }
+}
+
+/// Where the archive ends.
+#[derive(Debug, Clone)]
+struct End {
+    place: LogPlace,
+    uuid: Option<String>,
+    chain: u64,
+}
+
+impl End {
+    fn of(piece: &StoredPiece) -> Self {
+        Self {
+            place: piece.facts.to.clone(),
+            uuid: piece.facts.server_uuid.clone(),
+            chain: piece.facts.chain,
+        }
+    }
+}
+
+/// How a stream ended.
+enum Over {
+    /// The server has sent all that it had.
+    CaughtUp,
+    /// It was asked to stop.
+    Stopped,
+    /// The spool is full.
+    Full,
+}
+
+struct Archiver<'a> {
+    repository: &'a Repository,
+    source: &'a ArchiveSource,
+    options: &'a ArchiveOptions,
+    progress: &'a Arc<Progress>,
+    say: &'a mut dyn FnMut(Said),
+    spool: &'a Spool,
+    replica: Replica,
+    /// Where the last piece ends that was handed on.
+    end: Option<End>,
+    sequence: u64,
+    previous: Option<ObjectId>,
+    report: ArchiveReport,
+}
+
+impl Archiver<'_> {
+    /// Goes on with pieces that an archiver which died has left in the spool, as far as they fit.
+    fn adopt(&mut self) -> Result<()> {
+        let folder = self.spool.folder().to_owned();
+        let failed = |source| Error::Spool {
+            folder: folder.clone(),
+            source,
+        };
+        for (sequence, id, path) in self.spool.left().map_err(failed)? {
+            let bytes = std::fs::read(&path).map_err(failed)?;
+            let sealed = self
+                .repository
+                .log_of_bytes(&self.source.name, sequence, bytes.into());
+            let record = self.repository.sealed_record(&sealed);
+            match record {
+                Ok(record)
+                    if sealed.key().id == id
+                        && sequence == self.sequence + 1
+                        && record.previous == self.previous =>
+                {
+                    let facts = PieceFacts::of(&record).map_err(|reason| internal(&reason))?;
+                    self.report.transactions += facts.transactions;
+                    self.report.log_bytes += record.plain;
+                    self.report.until = self.report.until.max(facts.until);
+                    self.spool.queue(sequence, path, sealed.key().size);
+                    self.sequence = sequence;
+                    self.previous = Some(id);
+                    self.end = Some(End {
+                        place: facts.to,
+                        uuid: facts.server_uuid,
+                        chain: facts.chain,
+                    });
+                }
+                // It is stored already, or follows nothing that is: the server is asked for it again.
+                _ => std::fs::remove_file(&path).map_err(failed)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut pause = PAUSE_MIN;
+        let mut connected = false;
+        while self.progress.check().is_ok() {
+            let before = self.sequence;
+            let failure = match self.stream(&mut connected) {
+                Ok(Over::CaughtUp | Over::Stopped) => return Ok(()),
+                Ok(Over::Full) => {
+                    self.wait_for_room();
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
+            // Who never got in will not get in by waiting.
+            if !passes || self.options.once || !connected {
+                return Err(failure);
+            }
+            self.alarm(format!("{}: trying again", described(&failure)));
+            if self.sequence > before {
+                pause = PAUSE_MIN;
+            }
+            self.pause(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        Ok(())
+    }
+
+    fn pause(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && self.progress.check().is_ok() {
+            self.spool.wait(Duration::from_millis(200));
+        }
+    }
+
+    /// Not connected: a stream that nobody reads would keep the server from purging its log.
+    fn wait_for_room(&mut self) {
+        let status = self.spool.status();
+        self.alarm(format!(
+            "the spool is full ({} pieces, {} bytes): the server's log is not read until pieces are stored{}",
+            status.waiting,
+            status.bytes,
+            status.failing.map_or_else(String::new, |reason| format!("; {reason}")),
+        ));
+        while self.progress.check().is_ok()
+            && !self.spool.has_room(self.options.spool_bytes_max / 2)
+        {
+            self.spool.wait(Duration::from_secs(1));
+        }
+    }
+
+    fn alarm(&mut self, alarm: String) {
+        if !self.report.alarms.contains(&alarm) {
+            self.report.alarms.push(alarm.clone());
+        }
+        (self.say)(Said::Alarm(alarm));
+    }
+
+    fn ask(&self) -> Result<Source> {
+        let failed =
+            |source| Error::database(format!("ask {} for its log", self.source.address), source);
+        let mut session = Session::open(&self.source.address, self.progress).map_err(failed)?;
+        Source::ask(&mut session).map_err(|unfit| match unfit {
+            Unfit::Off => Error::NoBinaryLog {
+                server: self.source.address.to_string(),
+            },
+            Unfit::Database(error) => failed(error),
+        })
+    }
+
+    /// Where to go on, and with which stretch of log.
+    fn begin(&mut self, server: &Source) -> Result<Piece> {
+        let Some(end) = self.end.clone() else {
+            let newest = self.repository.latest(&self.source.name)?;
+            let place = server.first(newest.as_ref());
+            (self.say)(Said::Begins(place.to_string()));
+            return Ok(Piece::new(server, place, self.sequence + 1, None));
+        };
+        let (place, gap) = server.after(&end.place, end.uuid.as_deref());
+        let Some(gap) = gap else {
+            (self.say)(Said::Begins(place.to_string()));
+            return Ok(Piece::new(server, place, end.chain, None));
+        };
+        self.alarm(format!(
+            "gap: {}. No moment between the end of the archive and the next snapshot can be restored: take a snapshot now",
+            gap.reason
+        ));
+        (self.say)(Said::Begins(place.to_string()));
+        Ok(Piece::new(server, place, self.sequence + 1, Some(gap)))
+    }
+
+    fn stream(&mut self, connected: &mut bool) -> Result<Over> {
+        let server = self.ask()?;
+        let mut piece = self.begin(&server)?;
+        for note in piece.notes().to_vec() {
+            self.alarm(note);
+        }
+        let from = piece.place().clone();
+        let failed = |address: &Address| {
+            let doing = format!("follow the log of {address}");
+            move |source| Error::database(doing.clone(), source)
+        };
+        let failed = failed(&self.source.address);
+        let mut wire = stream::open(
+            &self.source.address,
+            &server,
+            &from,
+            &self.replica,
+            self.options.once,
+        )
+        .map_err(&failed)?;
+        *connected = true;
+        let mut intake = Intake::at(from.file.as_deref(), from.position);
+        let over = self.follow(&mut wire, &server, &mut intake, &mut piece);
+        drop(wire);
+        if intake.is_open() {
+            piece.forget_open();
+        }
+        if matches!(over, Ok(Over::CaughtUp)) {
+            piece.until(caught_up(&server));
+        }
+        // A gap is recorded even if nothing follows it yet.
+        if !piece.is_empty() || matches!(over, Ok(Over::CaughtUp)) || piece.begins_after_gap() {
+            self.hand_on(&mut piece, &server).map_err(&failed)?;
+        }
+        over.map_err(failed)
+    }
+
+    fn follow(
+        &mut self,
+        wire: &mut Wire,
+        server: &Source,
+        intake: &mut Intake,
+        piece: &mut Piece,
+    ) -> Result<Over, DatabaseError> {
+        let mut heard = Instant::now();
+        let mut marked = Instant::now();
+        loop {
+            if self.progress.check().is_err() {
+                return Ok(Over::Stopped);
+            }
+            if !self.spool.has_room(piece.len() as u64) {
+                return Ok(Over::Full);
+            }
+            let wait = piece.begun().map_or(self.options.flush, |begun| {
+                self.options.flush.saturating_sub(begun.elapsed())
+            });
+            match wire.arrived(wait.min(Duration::from_secs(1)))? {
+                Arrived::Nothing if heard.elapsed() > SILENCE_MAX => {
+                    return Err(DatabaseError::Connection {
+                        address: self.source.address.to_string(),
+                        reason: "the server has been silent for too long".to_owned(),
+                    });
+                }
+                Arrived::Nothing => {}
+                Arrived::Packet { bytes, .. } if !intake.expects_more() && is_refusal(bytes) => {
+                    return Err(refusal(bytes));
+                }
+                Arrived::Packet { bytes, .. } if !intake.expects_more() && is_end(bytes) => {
+                    return Ok(Over::CaughtUp);
+                }
+                Arrived::Packet { bytes, more } => {
+                    heard = Instant::now();
+                    let mut full = |piece: &mut Piece| self.hand_on(piece, server);
+                    let taken = intake.take(bytes, more, piece, &mut full)?;
+                    if taken == Taken::Heartbeat && !intake.is_open() {
+                        piece.until(caught_up(server));
+                        if marked.elapsed() >= self.options.idle && piece.is_empty() {
+                            self.hand_on(piece, server)?;
+                            marked = Instant::now();
+                        }
+                    }
+                }
+            }
+            let due = piece
+                .begun()
+                .is_some_and(|begun| begun.elapsed() >= self.options.flush);
+            if due || piece.room() == 0 {
+                self.hand_on(piece, server)?;
+                marked = Instant::now();
+            }
+        }
+    }
+
+    /// Seals a piece and gives it to the spool.
+    fn hand_on(&mut self, piece: &mut Piece, server: &Source) -> Result<(), DatabaseError> {
+        let wrong = |error: &dyn std::fmt::Display| DatabaseError::Unexpected(error.to_string());
+        let (bytes, facts) = piece.finish(server);
+        for note in &facts.notes {
+            if !self.report.alarms.contains(note) {
+                self.alarm(note.clone());
+            }
+        }
+        let new = NewLog {
+            source: self.source.name.clone(),
+            sequence: self.sequence + 1,
+            previous: self.previous,
+            written: Utc::now(),
+            program: self.options.program.clone(),
+            facts: serde_json::to_value(&facts).map_err(|error| wrong(&error))?,
+        };
+        let sealed = self
+            .repository
+            .seal_log(&new, &bytes)
+            .map_err(|error| wrong(&error))?;
+        self.spool
+            .push(&sealed)
+            .map_err(|error| wrong(&format!("{}: {error}", self.spool.folder().display())))?;
+        self.sequence += 1;
+        self.previous = Some(sealed.key().id);
+        self.report.transactions += facts.transactions;
+        self.report.log_bytes += bytes.len() as u64;
+        self.report.until = self.report.until.max(facts.until);
+        self.end = Some(End {
+            place: facts.to,
+            uuid: facts.server_uuid,
+            chain: facts.chain,
+        });
+        let status = self.spool.status();
+        (self.say)(Said::Stored {
+            pieces: status.stored,
+            transactions: self.report.transactions,
+            until: self.report.until,
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArchiveReport> {
+        let status = self.spool.status();
+        self.report.pieces = status.stored;
+        self.report.stored_bytes = status.stored_bytes;
+        if status.waiting > 0 {
+            return Err(Error::NotStored {
+                pieces: status.waiting,
+                folder: self.spool.folder().to_owned(),
+                reason: status
+                    .failing
+                    .unwrap_or_else(|| "there was no time".to_owned()),
+            });
+        }
+        Ok(self.report.clone())
+    }
+}
+
+/// Until when a server that has nothing new has told everything.
+fn caught_up(server: &Source) -> u64 {
+    micros(server.clock()).saturating_sub(COMMIT_DELAY)
+}
+
+/// Microseconds since 1970.
+#[must_use]
+pub fn micros(time: DateTime<Utc>) -> u64 {
+    u64::try_from(time.timestamp_micros()).unwrap_or_default()
+}
+
+/// Whether waiting may help.
+fn may_pass(error: &DatabaseError) -> bool {
+    match error {
+        DatabaseError::Connection { .. } => true,
+        // Of another archiver both would wait for the other to end.
+        DatabaseError::Server { message, .. } => !message.contains(SAME_REPLICA),
+        DatabaseError::Unexpected(_) => true,
+        _ => false,
+    }
+}
+
+fn described(error: &Error) -> String {
+    match error {
+        Error::Database { doing, source } => format!("cannot {doing}: {source}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,272 @@
+//! Where the stream of a server's log is to begin, and whether that is where the archive ends.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use reprise_repository::Snapshot;
+
+use super::facts::{Coverage, Gap, LogPlace, file_number};
+use crate::mysql::binlog::{GtidSet, MariadbPosition};
+use crate::mysql::error::DatabaseError;
+use crate::mysql::manifest::Flavour;
+use crate::mysql::session::Session;
+use crate::mysql::sql::text;
+
+/// Positions before this are inside of the mark with which a file begins.
+pub(super) const FILE_START: u64 = 4;
+
+/// A server, as far as its log matters.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) flavour: Flavour,
+    pub(super) version: String,
+    pub(super) uuid: Option<String>,
+    pub(super) id: u32,
+    /// The transactions that are in no file any more.
+    floor: Coverage,
+    /// All transactions.
+    now: Coverage,
+    /// The files that there are, with their sizes.
+    files: Vec<(String, u64)>,
+    /// Its clock, less this machine's.
+    pub(super) ahead: chrono::TimeDelta,
+    /// What a restore may stumble over.
+    pub(super) notes: Vec<String>,
+}
+
+/// Why a server has no log to archive.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    Off,
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Unfit {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Source {
+    pub(super) fn ask(session: &mut Session) -> Result<Self, Unfit> {
+        let row = session.row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image, UTC_TIMESTAMP(6)")?;
+        if row.text(1) != Some("1") {
+            return Err(Unfit::Off);
+        }
+        let version = row.string(0);
+        let is_mariadb = version.to_ascii_lowercase().contains("mariadb");
+        let files = files(session)?;
+        let (uuid, floor, now) = match is_mariadb {
+            true => mariadb(session, &files)?,
+            false => mysql(session)?,
+        };
+        let mut notes = Vec::new();
+        if row.text(3) != Some("ROW") {
+            notes.push(format!("binlog_format is {}: what depends on the moment at which a statement runs cannot be replayed exactly", row.string(3)));
+        }
+        if !matches!(row.text(4), Some("FULL" | "FULL_NODUP")) {
+            notes.push(format!(
+                "binlog_row_image is {}: rows that differ at the target are not noticed",
+                row.string(4)
+            ));
+        }
+        let clock = NaiveDateTime::parse_from_str(&row.string(5), "%Y-%m-%d %H:%M:%S%.f");
+        Ok(Self {
+            flavour: if is_mariadb {
+                Flavour::Mariadb
+            } else {
+                Flavour::Mysql
+            },
+            version,
+            uuid,
+            id: row.number(2).unwrap_or_default(),
+            floor,
+            now,
+            files,
+            ahead: clock.map_or_else(
+                |_| chrono::TimeDelta::zero(),
+                |clock| clock.and_utc() - Utc::now(),
+            ),
+            notes,
+        })
+    }
+
+    /// The server's clock.
+    pub(super) fn clock(&self) -> DateTime<Utc> {
+        Utc::now() + self.ahead
+    }
+
+    /// Right before the oldest transaction that the server still has.
+    fn oldest(&self) -> LogPlace {
+        LogPlace {
+            coverage: self.floor.clone(),
+            file: self.files.first().map(|(file, _)| file.clone()),
+            position: FILE_START,
+        }
+    }
+
+    /// After everything that there is.
+    fn newest(&self) -> LogPlace {
+        let last = self.files.last();
+        LogPlace {
+            coverage: self.now.clone(),
+            file: last.map(|(file, _)| file.clone()),
+            position: last.map_or(FILE_START, |(_, size)| *size),
+        }
+    }
+
+    /// Why the log cannot be read on from a place; `None`: it can.
+    fn missing(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
+        if let Some(reason) = self.begun_anew(place, uuid) {
+            return Some(reason);
+        }
+        match (
+            self.floor.is_within(&place.coverage),
+            place.coverage.is_within(&self.now),
+        ) {
+            (Some(true), Some(true)) => None,
+            (Some(false), _) => Some(format!(
+                "the server has purged transactions that are not archived; it has only what follows {}",
+                self.floor
+            )),
+            (_, Some(false)) => Some(format!(
+                "the server does not have all archived transactions: it was reset, or is another or an older one; it has {}",
+                self.now
+            )),
+            _ if place.coverage == Coverage::Unnumbered && self.now == Coverage::Unnumbered => {
+                self.missing_in_files(place, uuid)
+            }
+            _ => Some("the server numbers its transactions in another way than before".to_owned()),
+        }
+    }
+
+    /// The files of the same server tell of a reset, even when numbers have grown beyond the archived ones again.
+    fn begun_anew(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
+        if self.flavour == Flavour::Mariadb || uuid != self.uuid.as_deref() {
+            return None;
+        }
+        let file = place.file.as_deref()?;
+        let newest = self.files.last()?;
+        let reset = file_number(file)? > file_number(&newest.0)?
+            || self
+                .files
+                .iter()
+                .any(|(name, size)| name == file && *size < place.position);
+        reset.then(|| {
+            format!(
+                "the server's log was reset: it ends in {}, the archive in {file} at {}",
+                newest.0, place.position
+            )
+        })
+    }
+
+    /// Without numbers, only the same server's files can be followed.
+    fn missing_in_files(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
+        if uuid != self.uuid.as_deref() {
+            return Some(
+                "it is another server, and without transaction numbers nothing connects the two"
+                    .to_owned(),
+            );
+        }
+        let file = place.file.as_deref().unwrap_or_default();
+        match self.files.iter().find(|(name, _)| name == file) {
+            Some((_, size)) if *size >= place.position => None,
+            Some((_, size)) => Some(format!(
+                "{file} has only {size} bytes now: the log was reset"
+            )),
+            None => Some(format!("the server has purged {file}")),
+        }
+    }
+
+    /// Where to begin, given where the archive ends.
+    pub(super) fn after(&self, end: &LogPlace, uuid: Option<&str>) -> (LogPlace, Option<Gap>) {
+        match self.missing(end, uuid) {
+            None => (end.clone(), None),
+            Some(reason) => {
+                let gap = Gap {
+                    reason,
+                    after: end.clone(),
+                };
+                (self.oldest(), Some(gap))
+            }
+        }
+    }
+
+    /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
+    pub(super) fn first(&self, snapshot: Option<&Snapshot>) -> LogPlace {
+        let reached = snapshot.and_then(|snapshot| {
+            let place = place_of(snapshot)?;
+            let uuid = snapshot
+                .root
+                .facts
+                .get("server_uuid")
+                .and_then(|uuid| uuid.as_str());
+            self.missing(&place, uuid).is_none().then_some(place)
+        });
+        reached.unwrap_or_else(|| self.newest())
+    }
+}
+
+/// The moment of a snapshot as a place in the server's history; `None` when the snapshot does not tell.
+#[must_use]
+pub fn place_of(snapshot: &Snapshot) -> Option<LogPlace> {
+    let facts = &snapshot.root.facts;
+    let fact = |name: &str| facts.get(name).and_then(|value| value.as_str());
+    let coverage = match (fact("gtid"), fact("flavour")) {
+        (Some(gtid), Some("mariadb")) => Coverage::Mariadb(gtid.parse().ok()?),
+        (Some(gtid), _) => Coverage::Mysql(gtid.parse().ok()?),
+        (None, _) => Coverage::Unnumbered,
+    };
+    let file = fact("binary_log_file").map(str::to_owned);
+    let position = facts
+        .get("binary_log_position")
+        .and_then(serde_json::Value::as_u64);
+    if coverage == Coverage::Unnumbered && (file.is_none() || position.is_none()) {
+        return None;
+    }
+    Some(LogPlace {
+        coverage,
+        file,
+        position: position.unwrap_or(FILE_START),
+    })
+}
+
+fn files(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
+    let rows = session.rows("SHOW BINARY LOGS")?;
+    let file =
+        |row: &crate::mysql::session::Cells| (row.string(0), row.number(1).unwrap_or_default());
+    Ok(rows.iter().map(file).collect())
+}
+
+/// Its number, the transactions that are purged, and all.
+type History = (Option<String>, Coverage, Coverage);
+
+fn mysql(session: &mut Session) -> Result<History, DatabaseError> {
+    // What is purged is asked first: it only grows.
+    let row =
+        session.row("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_purged, @@GLOBAL.server_uuid")?;
+    let uuid = Some(row.string(2));
+    if row.text(0) != Some("ON") {
+        return Ok((uuid, Coverage::Unnumbered, Coverage::Unnumbered));
+    }
+    let now = session.row("SELECT @@GLOBAL.gtid_executed")?;
+    let set = |text: &str| {
+        text.parse::<GtidSet>()
+            .map(Coverage::Mysql)
+            .map_err(DatabaseError::Unexpected)
+    };
+    Ok((uuid, set(&row.string(1))?, set(&now.string(0))?))
+}
+
+fn mariadb(session: &mut Session, files: &[(String, u64)]) -> Result<History, DatabaseError> {
+    let position = |text: &str| {
+        text.parse::<MariadbPosition>()
+            .map(Coverage::Mariadb)
+            .map_err(DatabaseError::Unexpected)
+    };
+    let first = files
+        .first()
+        .map(|(file, _)| text(file))
+        .unwrap_or_default();
+    let floor = session.row(format!("SELECT BINLOG_GTID_POS({first}, {FILE_START})"))?;
+    let now = session.row("SELECT @@GLOBAL.gtid_binlog_pos")?;
+    Ok((None, position(&floor.string(0))?, position(&now.string(0))?))
+}

@@ -1,0 +1,283 @@
+//! Between the server and the repository: finished pieces wait on the local disk until they are stored, in order.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use reprise_repository::{ObjectId, Repository, SealedLog};
+
+/// First and longest pause before a piece is tried again.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A bounded folder of pieces.
+#[derive(Debug)]
+pub(super) struct Spool {
+    folder: PathBuf,
+    bytes_max: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Keeps other archivers of the same source out, as long as it is open.
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    bytes: u64,
+    closed: Option<Instant>,
+    stored: u64,
+    stored_bytes: u64,
+    failing: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    sequence: u64,
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// How storing goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    /// Pieces that wait.
+    pub(super) waiting: usize,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// How many pieces were stored.
+    pub(super) stored: u64,
+    /// Their bytes.
+    pub(super) stored_bytes: u64,
+    /// Why the oldest one could not be stored when it was last tried.
+    pub(super) failing: Option<String>,
+}
+
+/// Why there is no spool.
+#[derive(Debug)]
+pub(super) enum NoSpool {
+    /// Another archiver has it.
+    Taken,
+    Io(io::Error),
+}
+
+impl From<io::Error> for NoSpool {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Spool {
+    /// Opens a folder, which is made if it is not there.
+    pub(super) fn open(folder: &Path, bytes_max: u64) -> Result<Self, NoSpool> {
+        fs::create_dir_all(folder)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join("lock"))?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(NoSpool::Taken),
+            Err(error) => return Err(NoSpool::Io(error.into())),
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            _lock: lock,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Pieces that an archiver which died has left here, in order; their places, hashes and bytes.
+    pub(super) fn left(&self) -> io::Result<Vec<(u64, ObjectId, PathBuf)>> {
+        let mut left = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let parts = name.split_once('.');
+            let parsed = parts.and_then(|(n, id)| Some((n.parse().ok()?, id.parse().ok()?)));
+            match parsed {
+                Some((sequence, id)) => left.push((sequence, id, path)),
+                // Half of one: nobody relies on it.
+                None if name.ends_with(".unfinished") => fs::remove_file(&path)?,
+                None => {}
+            }
+        }
+        left.sort();
+        Ok(left)
+    }
+
+    /// Queues a piece that is in the folder already.
+    pub(super) fn queue(&self, sequence: u64, path: PathBuf, bytes: u64) {
+        let mut state = self.state();
+        state.bytes += bytes;
+        state.waiting.push_back(Waiting {
+            sequence,
+            path,
+            bytes,
+        });
+        self.changed.notify_all();
+    }
+
+    /// Whether pieces of so many bytes still fit.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let state = self.state();
+        state.waiting.is_empty() || state.bytes + bytes <= self.bytes_max
+    }
+
+    /// Keeps a piece until it is stored. It survives the end of this program.
+    pub(super) fn push(&self, sealed: &SealedLog) -> io::Result<()> {
+        let key = sealed.key();
+        let path = self.folder.join(format!("{:016}.{}", key.sequence, key.id));
+        let unfinished = path.with_extension("unfinished");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(sealed.bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        File::open(&self.folder)?.sync_all()?;
+        self.queue(key.sequence, path, key.size);
+        Ok(())
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let state = self.state();
+        Status {
+            waiting: state.waiting.len(),
+            bytes: state.bytes,
+            stored: state.stored,
+            stored_bytes: state.stored_bytes,
+            failing: state.failing.clone(),
+        }
+    }
+
+    /// Waits for a change, but no longer than this.
+    pub(super) fn wait(&self, time: Duration) {
+        let state = self.state();
+        drop(self.changed.wait_timeout(state, time));
+    }
+
+    /// Says that nothing more comes; what waits is still tried until then.
+    pub(super) fn close(&self, until: Instant) {
+        self.state().closed = Some(until);
+        self.changed.notify_all();
+    }
+
+    /// Stores pieces in order until the spool is closed. For a thread of its own.
+    pub(super) fn store_all(&self, repository: &Repository, source: &str) {
+        let mut pause = PAUSE_MIN;
+        while let Some(piece) = self.next() {
+            match store(repository, source, &piece) {
+                Ok(()) => {
+                    pause = PAUSE_MIN;
+                    self.done(&piece);
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        piece = piece.sequence,
+                        reason,
+                        "a piece of the log cannot be stored yet"
+                    );
+                    self.state().failing = Some(reason);
+                    if !self.rest(pause) {
+                        return;
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// The oldest piece; waits for one.
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.state();
+        loop {
+            if let Some(piece) = state.waiting.front() {
+                return Some(piece.clone());
+            }
+            if state.closed.is_some() {
+                return None;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, piece: &Waiting) {
+        if let Err(error) = fs::remove_file(&piece.path) {
+            // It is stored; when it is found again, it is stored once more, under the same name.
+            tracing::warn!(path = %piece.path.display(), %error, "a stored piece stays in the spool");
+        }
+        let mut state = self.state();
+        state.waiting.pop_front();
+        state.bytes = state.bytes.saturating_sub(piece.bytes);
+        state.stored += 1;
+        state.stored_bytes += piece.bytes;
+        state.failing = None;
+        self.changed.notify_all();
+    }
+
+    /// Pauses. `false` when the time for further attempts is over.
+    fn rest(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            match state.closed {
+                Some(until) if now >= until => return false,
+                _ if now >= end => return true,
+                _ => {}
+            }
+            let time = (end - now).min(PAUSE_MIN);
+            state = match self.changed.wait_timeout(state, time) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), String> {
+    let bytes = fs::read(&piece.path)
+        .map_err(|error| format!("{} cannot be read: {error}", piece.path.display()))?;
+    let sealed = repository.log_of_bytes(source, piece.sequence, bytes.into());
+    let named = piece
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    if !named.ends_with(&sealed.key().id.to_string()) {
+        return Err(format!("{} has changed on the disk", piece.path.display()));
+    }
+    repository.store_log(&sealed).map_err(|error| chain(&error))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! Asking a server for its log as a replica would.
+
+use mysql_common::packets::binlog_request::BinlogRequest;
+use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid, Tag};
+use mysql_common::proto::MySerialize;
+
+use super::facts::{Coverage, LogPlace};
+use super::origin::{FILE_START, Source};
+use crate::mysql::address::Address;
+use crate::mysql::error::DatabaseError;
+use crate::mysql::manifest::Flavour;
+use crate::mysql::wire::Wire;
+
+/// A server with nothing new says so this often, in seconds.
+pub(super) const HEARTBEAT_SECONDS: u64 = 2;
+
+const COM_BINLOG_DUMP: u8 = 0x12;
+
+/// End when there is nothing more to send.
+const NON_BLOCK: u16 = 1;
+
+/// Send the statements behind rows too (MariaDB).
+const ANNOTATE: u16 = 2;
+
+/// Who asks: the server ends an older stream of the same one.
+#[derive(Debug, Clone)]
+pub(super) struct Replica {
+    pub(super) id: u32,
+    pub(super) uuid: String,
+}
+
+/// Opens a stream from a place on. `once`: it ends when everything that there is was sent.
+pub(super) fn open(
+    address: &Address,
+    source: &Source,
+    from: &LogPlace,
+    replica: &Replica,
+    once: bool,
+) -> Result<Wire, DatabaseError> {
+    let mut wire = Wire::open(address)?;
+    for statement in settings(source, from, replica) {
+        wire.execute(&statement)?;
+    }
+    let register = ComRegisterSlave::new(replica.id);
+    wire.command(&serialized(&register))?;
+    wire.accepted()?;
+    wire.command(&request(from, source, replica, once)?)?;
+    Ok(wire)
+}
+
+fn request(
+    from: &LogPlace,
+    source: &Source,
+    replica: &Replica,
+    once: bool,
+) -> Result<Vec<u8>, DatabaseError> {
+    let flags = u16::from(once) * NON_BLOCK;
+    match &from.coverage {
+        // A file name would make the server skip its search for missing transactions.
+        Coverage::Mysql(set) => {
+            let request = BinlogRequest::new(replica.id)
+                .with_flags(BinlogDumpFlags::from_bits_truncate(flags))
+                .with_use_gtid(true)
+                .with_sids(sids(set)?)
+                .with_pos(FILE_START);
+            Ok(serialized(&request.as_cmd()))
+        }
+        Coverage::Mariadb(_) => Ok(dump("", FILE_START, flags | ANNOTATE, replica.id)),
+        Coverage::Unnumbered => {
+            let file = from.file.as_deref().unwrap_or_default();
+            let statements = u16::from(source.flavour == Flavour::Mariadb) * ANNOTATE;
+            Ok(dump(file, from.position, flags | statements, replica.id))
+        }
+    }
+}
+
+/// The request by file and position. Positions beyond 4 GiB cannot be asked for.
+fn dump(file: &str, position: u64, flags: u16, id: u32) -> Vec<u8> {
+    let position = u32::try_from(position).unwrap_or(u32::MAX);
+    let mut request = vec![COM_BINLOG_DUMP];
+    request.extend(position.to_le_bytes());
+    request.extend(flags.to_le_bytes());
+    request.extend(id.to_le_bytes());
+    request.extend(file.as_bytes());
+    request
+}
+
+fn settings(source: &Source, from: &LogPlace, replica: &Replica) -> Vec<String> {
+    let period = HEARTBEAT_SECONDS * 1_000_000_000;
+    let mut settings = vec![
+        "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum, @source_binlog_checksum = @@GLOBAL.binlog_checksum".to_owned(),
+        format!("SET @master_heartbeat_period = {period}, @source_heartbeat_period = {period}"),
+        format!("SET @slave_uuid = '{0}', @replica_uuid = '{0}'", replica.uuid),
+    ];
+    if source.flavour == Flavour::Mariadb {
+        // Without this the server replaces events that old replicas do not know.
+        settings.push("SET @mariadb_slave_capability = 4".to_owned());
+        if let Coverage::Mariadb(position) = &from.coverage {
+            settings.push(format!("SET @slave_connect_state = '{position}'"));
+            settings.push(
+                "SET @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0".to_owned(),
+            );
+        }
+    }
+    settings
+}
+
+fn sids(set: &crate::mysql::binlog::GtidSet) -> Result<Vec<Sid<'static>>, DatabaseError> {
+    set.sources()
+        .map(|(source, ranges)| {
+            let ranges = ranges
+                .iter()
+                .map(|(first, last)| GnoInterval::new(*first, last + 1));
+            let sid = Sid::new(source.uuid()).with_intervals(ranges.collect());
+            match source.tag() {
+                None => Ok(sid),
+                Some(tag) => Tag::new(tag.to_owned())
+                    .map(|tag| sid.with_tag(tag))
+                    .map_err(|error| DatabaseError::Unexpected(error.to_string())),
+            }
+        })
+        .collect()
+}
+
+fn serialized(packet: &impl MySerialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.serialize(&mut bytes);
+    bytes
+}
