@@ -119,6 +119,18 @@ pub enum Error {
         /// The server's words.
         warning: String,
     },
+    /// A moment cannot be restored.
+    #[error("{wanted} of {source_name} cannot be restored: {why}")]
+    MomentUnreachable {
+        /// Of which source.
+        source_name: String,
+        /// The moment that was wanted.
+        wanted: String,
+        /// Why not.
+        why: String,
+        /// The spans in which every moment can be restored.
+        possible: Vec<String>,
+    },
     /// A restore into a server did not come to its end. What was done is kept there.
     #[error(transparent)]
     Unfinished(Box<Self>),
@@ -170,7 +182,7 @@ impl Error {
             Self::NoSpace { .. } | Self::Target { .. } | Self::LoadWarning { .. } => {
                 ErrorClass::Failed
             }
-            Self::NoSuchPath { .. } => ErrorClass::NotFound,
+            Self::NoSuchPath { .. } | Self::MomentUnreachable { .. } => ErrorClass::NotFound,
         }
     }
 
@@ -204,6 +216,12 @@ impl Error {
             Self::DatabaseNotEmpty { .. } => {
                 "restore it under another name with --database OLD=NEW, or drop what is there with --overwrite"
                     .to_owned()
+            }
+            Self::MomentUnreachable { possible, .. } if possible.is_empty() => {
+                "take a snapshot, and keep the log with `reprise archive`".to_owned()
+            }
+            Self::MomentUnreachable { possible, .. } => {
+                format!("every moment can be restored of: {}", possible.join("; "))
             }
             Self::RestoreRuns => "wait for it to end".to_owned(),
             Self::RestoreInterrupted { resumable: true } => {

@@ -9,6 +9,7 @@
 pub(crate) mod ddl;
 pub(crate) mod definer;
 mod load;
+pub mod moments;
 mod objects;
 mod options;
 mod preflight;

@@ -1,0 +1,359 @@
+//! To which moments a server can be brought back, and from which snapshot with which stretch of log.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reprise_repository::{Repository, Snapshot, SourceKind};
+use reprise_snapshotters::mysql::archive::{
+    Coverage, LogPlace, StoredLog, Stretch, micros, place_of,
+};
+use reprise_snapshotters::mysql::binlog::{Boundary, Gtid, Place};
+
+use crate::error::{Error, Result};
+
+/// The moment that is wanted.
+#[derive(Debug, Clone)]
+pub enum Moment {
+    /// Everything that was committed at or before this time, in microseconds since 1970.
+    Time(u64),
+    /// Everything before this transaction.
+    Before(Gtid),
+    /// Everything that is archived.
+    Latest,
+    /// Exactly what a later snapshot holds, to be compared with it.
+    Snapshot(Box<Snapshot>),
+}
+
+/// A span in which every moment can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Span {
+    /// The data of its oldest snapshot.
+    pub from: DateTime<Utc>,
+    /// Until when the log is archived; without log, the moment of the snapshot.
+    pub until: DateTime<Utc>,
+    /// How many snapshots are in it.
+    pub snapshots: usize,
+    /// How many pieces of log.
+    pub pieces: usize,
+    /// How many transactions are in them.
+    pub transactions: u64,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.from == self.until {
+            true => write!(f, "{}", shown(&self.from)),
+            false => write!(f, "{} to {}", shown(&self.from), shown(&self.until)),
+        }
+    }
+}
+
+fn shown(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Microseconds since 1970 as a time.
+#[must_use]
+pub fn time_of(micros: u64) -> DateTime<Utc> {
+    i64::try_from(micros)
+        .ok()
+        .and_then(DateTime::from_timestamp_micros)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// What is stored of a source: snapshots, oldest first, and log.
+#[derive(Debug)]
+pub struct Archive {
+    source: String,
+    snapshots: Vec<Snapshot>,
+    log: StoredLog,
+}
+
+/// How a moment is reached.
+#[derive(Debug)]
+pub struct Way<'a> {
+    /// The snapshot that is restored.
+    pub snapshot: &'a Snapshot,
+    /// What the snapshot holds.
+    pub place: LogPlace,
+    /// The log that follows it.
+    pub stretch: Stretch<'a>,
+    /// How many pieces of the stretch the snapshot covers.
+    pub skip: usize,
+    /// How many pieces are read at most.
+    pub pieces: usize,
+    /// The log's bytes in them.
+    pub log_bytes: u64,
+    /// Transactions in them.
+    pub transactions: u64,
+}
+
+impl Archive {
+    /// Reads what is stored of a source.
+    ///
+    /// # Errors
+    /// When the source is unknown or no server, or the storage does not answer.
+    pub fn read(repository: &Repository, source: &str) -> Result<Self> {
+        let (all, _) = repository.snapshots_lossy()?;
+        let snapshots: Vec<Snapshot> = all
+            .into_iter()
+            .filter(|snapshot| {
+                snapshot.root.source == source && snapshot.root.kind == SourceKind::Mysql
+            })
+            .collect();
+        let log = StoredLog::read(repository, source)?;
+        Ok(Self {
+            source: source.to_owned(),
+            snapshots,
+            log,
+        })
+    }
+
+    /// The snapshots, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> &[Snapshot] {
+        &self.snapshots
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &StoredLog {
+        &self.log
+    }
+
+    /// The spans in which every moment can be restored, oldest first. Never wider than they are.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        let mut alone: Vec<bool> = vec![true; self.snapshots.len()];
+        for stretch in self.log.stretches() {
+            let inside = |n: usize| {
+                let place = place_of(&self.snapshots[n])?;
+                stretch.continues(&place, uuid_of(&self.snapshots[n]))
+            };
+            let held: Vec<usize> = (0..self.snapshots.len())
+                .filter(|n| inside(*n).is_some())
+                .collect();
+            let Some(first) = held.first() else {
+                continue;
+            };
+            held.iter().for_each(|n| alone[*n] = false);
+            let from = self.snapshots[*first].root.data_time;
+            let pieces = stretch.pieces();
+            spans.push(Span {
+                from,
+                until: stretch.until().map_or(from, time_of).max(from),
+                snapshots: held.len(),
+                pieces: pieces.len(),
+                transactions: pieces.iter().map(|piece| piece.facts.transactions).sum(),
+            });
+        }
+        let singles = self
+            .snapshots
+            .iter()
+            .zip(&alone)
+            .filter(|(_, alone)| **alone);
+        spans.extend(singles.map(|(snapshot, _)| Span {
+            from: snapshot.root.data_time,
+            until: snapshot.root.data_time,
+            snapshots: 1,
+            pieces: 0,
+            transactions: 0,
+        }));
+        spans.sort_by_key(|span| span.from);
+        spans
+    }
+
+    /// Finds the way to a moment.
+    ///
+    /// # Errors
+    /// When there is none, with what is possible instead.
+    pub fn way(&self, repository: &Repository, moment: &Moment) -> Result<Way<'_>> {
+        match moment {
+            Moment::Time(time) => self.way_to_time(repository, *time),
+            Moment::Before(gtid) => self.way_before(gtid),
+            Moment::Latest => self.way_to_latest(),
+            Moment::Snapshot(snapshot) => self.way_to_snapshot(snapshot),
+        }
+    }
+
+    fn unreachable(&self, wanted: String, why: String) -> Error {
+        Error::MomentUnreachable {
+            source_name: self.source.clone(),
+            wanted,
+            why,
+            possible: self.spans().iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Snapshots with stretches that continue them, newest first.
+    fn ways(&self) -> impl Iterator<Item = Way<'_>> {
+        let stretches = self.log.stretches();
+        self.snapshots.iter().rev().flat_map(move |snapshot| {
+            let place = place_of(snapshot);
+            let stretches = stretches.clone().into_iter().rev();
+            stretches.filter_map(move |stretch| {
+                let place = place.clone()?;
+                let skip = stretch.continues(&place, uuid_of(snapshot))?;
+                let pieces = stretch.pieces().len() - skip;
+                Some(Way::new(snapshot, place, stretch, skip, pieces))
+            })
+        })
+    }
+
+    fn way_to_time(&self, repository: &Repository, time: u64) -> Result<Way<'_>> {
+        let wanted = shown(&time_of(time));
+        let mut why = match self.snapshots.first() {
+            None => "there is no snapshot".to_owned(),
+            Some(first) if micros(first.root.data_time) > time => {
+                format!("the oldest snapshot is of {}", shown(&first.root.data_time))
+            }
+            Some(_) => "the log of that time is not archived".to_owned(),
+        };
+        for way in self.ways() {
+            if micros(way.snapshot.root.data_time) > time {
+                continue;
+            }
+            let until = way.stretch.until().unwrap_or_default();
+            if until < time {
+                let end = shown(&time_of(until));
+                why = match self.break_after(&way.stretch) {
+                    Some(reason) => format!("the log breaks off at {end}: {reason}"),
+                    None => format!("the log is archived until {end} so far"),
+                };
+                break;
+            }
+            if way.is_ahead_of(repository, time)? {
+                continue;
+            }
+            let last = way.stretch.pieces()[way.skip..]
+                .partition_point(|piece| piece.facts.times.is_none_or(|(first, _)| first <= time));
+            let (skip, place) = (way.skip, way.place.clone());
+            return Ok(Way::new(way.snapshot, place, way.stretch, skip, last));
+        }
+        Err(self.unreachable(wanted, why))
+    }
+
+    fn break_after(&self, stretch: &Stretch<'_>) -> Option<&str> {
+        let last = stretch.pieces().last()?.key.sequence;
+        let next = self.log.breaks().iter().find(|found| found.before > last);
+        next.map(|found| found.reason.as_str())
+    }
+
+    fn way_before(&self, gtid: &Gtid) -> Result<Way<'_>> {
+        let wanted = format!("before {gtid}");
+        let has = |coverage: &Coverage| coverage.has(gtid);
+        let mut why = format!("transaction {gtid} is not in the archived log");
+        for way in self.ways() {
+            if !way.stretch.to().is_some_and(|place| has(&place.coverage)) {
+                continue;
+            }
+            if has(&way.place.coverage) {
+                why = format!("every snapshot that the log continues has {gtid} already");
+                continue;
+            }
+            let end = way.stretch.pieces()[way.skip..]
+                .partition_point(|piece| !has(&piece.facts.to.coverage));
+            let (skip, place) = (way.skip, way.place.clone());
+            return Ok(Way::new(way.snapshot, place, way.stretch, skip, end + 1));
+        }
+        Err(self.unreachable(wanted, why))
+    }
+
+    fn way_to_latest(&self) -> Result<Way<'_>> {
+        let newest = self.log.stretches().last().and_then(Stretch::to).cloned();
+        let reaches = |way: &Way<'_>| way.stretch.to() == newest.as_ref();
+        let found = self.ways().find(reaches);
+        found.ok_or_else(|| {
+            let why = match self.log.pieces().is_empty() {
+                true => "no log is archived",
+                false => "no snapshot is continued by the newest stretch of log: take one",
+            };
+            self.unreachable("the latest moment".to_owned(), why.to_owned())
+        })
+    }
+
+    fn way_to_snapshot(&self, wanted: &Snapshot) -> Result<Way<'_>> {
+        let target = place_of(wanted);
+        let found = target.and_then(|target| {
+            let older = self
+                .ways()
+                .filter(|way| way.snapshot.root.data_time < wanted.root.data_time);
+            older
+                .filter_map(|way| {
+                    let end = way.stretch.continues(&target, uuid_of(wanted))?;
+                    let pieces = (end + 1).min(way.stretch.pieces().len()) - way.skip;
+                    Some(Way::new(
+                        way.snapshot,
+                        way.place,
+                        way.stretch,
+                        way.skip,
+                        pieces,
+                    ))
+                })
+                .next()
+        });
+        found.ok_or_else(|| {
+            self.unreachable(
+                format!("the moment of snapshot {}", wanted.id.short()),
+                "no unbroken log leads there from an older snapshot".to_owned(),
+            )
+        })
+    }
+}
+
+impl<'a> Way<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        place: LogPlace,
+        stretch: Stretch<'a>,
+        skip: usize,
+        pieces: usize,
+    ) -> Self {
+        let read = stretch.pieces().iter().skip(skip).take(pieces);
+        Self {
+            snapshot,
+            place,
+            log_bytes: read.clone().map(|piece| piece.record.plain).sum(),
+            transactions: read.map(|piece| piece.facts.transactions).sum(),
+            stretch,
+            skip,
+            pieces,
+        }
+    }
+
+    /// Whether the snapshot holds a transaction that was committed after a time: its own clock is read before it is
+    /// opened.
+    fn is_ahead_of(&self, repository: &Repository, time: u64) -> Result<bool> {
+        let later = |n: &usize| {
+            let times = self.stretch.pieces()[*n].facts.times;
+            times.is_some_and(|(_, last)| last > time)
+        };
+        let end = (self.skip + 1).min(self.stretch.pieces().len());
+        let Some(first) = (0..end).find(later) else {
+            return Ok(false);
+        };
+        let covered = |gtid: &Gtid| self.place.coverage.has(gtid);
+        let mut boundary = Boundary::default();
+        for event in self.stretch.events(repository, first) {
+            let event = event?;
+            let place = boundary
+                .pass(&event)
+                .map_err(|source| reprise_snapshotters::Error::LogEvents { source })?;
+            let ended = match place {
+                Place::End => boundary.take_ended(),
+                _ => None,
+            };
+            match ended {
+                Some(ended) if !covered(&ended.gtid) => return Ok(false),
+                Some(ended) if ended.committed > time => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn uuid_of(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.root.facts.get("server_uuid")?.as_str()
+}
