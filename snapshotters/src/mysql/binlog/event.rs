@@ -112,8 +112,12 @@ pub mod kind {
 pub(in crate::mysql) mod flag {
     /// The file was open when the event was read: the server may be alive, or may have crashed.
     pub(in crate::mysql) const IN_USE: u16 = 0x1;
+    /// The statement's database is not to be used.
+    pub(in crate::mysql) const WITHOUT_USE: u16 = 0x8;
     /// The server made the event up for the one it sends it to; no file has it.
     pub(in crate::mysql) const ARTIFICIAL: u16 = 0x20;
+    /// Whoever does not know the kind may leave the event out.
+    pub(in crate::mysql) const IGNORABLE: u16 = 0x80;
 }
 
 /// What every event begins with.
@@ -146,6 +150,18 @@ impl Header {
             next: cursor.u32()?,
             flags: cursor.u16()?,
         })
+    }
+
+    /// Whether whoever does not know its kind may leave it out.
+    #[must_use]
+    pub fn is_ignorable(&self) -> bool {
+        self.flags & flag::IGNORABLE != 0
+    }
+
+    /// Whether the database of a statement was not in use, as with `DROP DATABASE`.
+    #[must_use]
+    pub fn is_without_use(&self) -> bool {
+        self.flags & flag::WITHOUT_USE != 0
     }
 
     /// Whether the server made it up for the one it sent it to.
@@ -393,22 +409,31 @@ fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// An event of server 1, for tests.
+#[cfg(test)]
+pub(super) fn made(timestamp: u32, kind: u8, body: &[u8], checked: bool) -> Event {
+    let sum = if checked { CHECKSUM_BYTES } else { 0 };
+    let size = (HEADER_BYTES + body.len() + sum) as u32;
+    let mut bytes = timestamp.to_le_bytes().to_vec();
+    bytes.push(kind);
+    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(size.to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes());
+    bytes.extend(0_u16.to_le_bytes());
+    bytes.extend(body);
+    if checked {
+        bytes.extend(checksum_of(&bytes, kind).to_le_bytes());
+    }
+    Event::new(bytes.into(), checked).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// An event with a checksum.
     fn event(kind: u8, body: &[u8]) -> Vec<u8> {
-        let size = (HEADER_BYTES + body.len() + CHECKSUM_BYTES) as u32;
-        let mut bytes = 7_u32.to_le_bytes().to_vec();
-        bytes.push(kind);
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(size.to_le_bytes());
-        bytes.extend(0_u32.to_le_bytes());
-        bytes.extend(0_u16.to_le_bytes());
-        bytes.extend(body);
-        bytes.extend(checksum_of(&bytes, kind).to_le_bytes());
-        bytes
+        made(7, kind, body, true).bytes().to_vec()
     }
 
     #[test]

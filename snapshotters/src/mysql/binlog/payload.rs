@@ -1,0 +1,244 @@
+//! What a server compressed: whole transactions (MySQL), statements (MariaDB).
+
+use std::fmt;
+use std::io::Read;
+
+use bytes::{Buf as _, Bytes};
+
+use super::bytes::Cursor;
+use super::event::{
+    CHECKSUM_BYTES, Event, EventError, Events, HEADER_BYTES, Header, checksum_of, kind,
+};
+
+/// No statement is larger, in bytes.
+const STATEMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// The events of a compressed transaction, one after the other; never all of it is in memory.
+pub struct Payload {
+    events: Events<Box<dyn Read + Send>>,
+    checked: bool,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload").finish_non_exhaustive()
+    }
+}
+
+impl Payload {
+    /// Opens a compressed transaction. `checked`: events outside have checksums, so these get one too.
+    ///
+    /// # Errors
+    /// When the event is none, or compressed in a way that is not known.
+    pub fn open(event: &Event, checked: bool) -> Result<Self, EventError> {
+        let wrong = |reason| EventError::content(event.kind(), reason);
+        if event.kind() != kind::TRANSACTION_PAYLOAD {
+            return Err(wrong("it is no compressed transaction"));
+        }
+        let (form, content) =
+            content(event).ok_or_else(|| wrong("its fields are not understood"))?;
+        let input: Box<dyn Read + Send> = match form {
+            Form::Zstd => Box::new(zstd::Decoder::new(content.reader())?),
+            Form::Plain => Box::new(content.reader()),
+        };
+        Ok(Self {
+            events: Events::new(input, false),
+            checked,
+        })
+    }
+
+    /// The next event; `None` at the end.
+    ///
+    /// # Errors
+    /// When the content is damaged.
+    pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
+        match self.events.next_event()? {
+            Some(event) if self.checked => with_checksum(&event).map(Some),
+            other => Ok(other),
+        }
+    }
+}
+
+enum Form {
+    Zstd,
+    Plain,
+}
+
+/// Fields, each with its kind and length before it; after the last one the content.
+fn content(event: &Event) -> Option<(Form, Bytes)> {
+    const END: u64 = 0;
+    const SIZE: u64 = 1;
+    const COMPRESSION: u64 = 2;
+    const ZSTD: u64 = 0;
+    const NONE: u64 = 255;
+    let mut cursor = Cursor::new(event.body());
+    let (mut form, mut size) = (None, None);
+    loop {
+        let field = cursor.packed()?;
+        if field == END {
+            break;
+        }
+        let length = usize::try_from(cursor.packed()?).ok()?;
+        let mut value = Cursor::new(cursor.take(length)?);
+        match field {
+            SIZE => size = Some(value.packed()?),
+            COMPRESSION => {
+                form = Some(match value.packed()? {
+                    ZSTD => Form::Zstd,
+                    NONE => Form::Plain,
+                    _ => return None,
+                });
+            }
+            // The length without compression, which is not needed; and whatever may come.
+            _ => {}
+        }
+    }
+    let begin = HEADER_BYTES + (event.body().len() - cursor.rest().len());
+    let size = usize::try_from(size?).ok()?;
+    if size != cursor.rest().len() {
+        return None;
+    }
+    Some((form?, event.bytes().slice(begin..begin + size)))
+}
+
+/// The same event with a checksum at its end.
+fn with_checksum(event: &Event) -> Result<Event, EventError> {
+    rebuilt(event.header(), event.kind(), event.body(), true)
+}
+
+fn rebuilt(header: &Header, kind: u8, body: &[u8], checked: bool) -> Result<Event, EventError> {
+    let sum = if checked { CHECKSUM_BYTES } else { 0 };
+    let size = HEADER_BYTES + body.len() + sum;
+    let size = u32::try_from(size).map_err(|_| EventError::content(kind, "it is too large"))?;
+    let mut bytes = Vec::with_capacity(size as usize);
+    bytes.extend(header.timestamp.to_le_bytes());
+    bytes.push(kind);
+    bytes.extend(header.server_id.to_le_bytes());
+    bytes.extend(size.to_le_bytes());
+    bytes.extend(header.next.to_le_bytes());
+    bytes.extend(header.flags.to_le_bytes());
+    bytes.extend(body);
+    if checked {
+        bytes.extend(checksum_of(&bytes, kind).to_le_bytes());
+    }
+    Event::new(bytes.into(), checked)
+}
+
+/// The statement that MariaDB compressed, as an event like any other.
+///
+/// # Errors
+/// When the event is none or damaged.
+pub fn plain_statement(event: &Event) -> Result<Event, EventError> {
+    let wrong = |reason| EventError::content(event.kind(), reason);
+    if event.kind() != kind::MARIADB_QUERY_COMPRESSED {
+        return Err(wrong("it is no compressed statement"));
+    }
+    let begin = statement_begin(event.body()).ok_or_else(|| wrong("it is too short"))?;
+    let (before, compressed) = event.body().split_at(begin);
+    let text = inflated(compressed).ok_or_else(|| wrong("its text is damaged"))?;
+    let body = [before, &text].concat();
+    rebuilt(event.header(), kind::QUERY, &body, event.is_checked())
+}
+
+/// Where the text begins.
+fn statement_begin(body: &[u8]) -> Option<usize> {
+    let mut cursor = Cursor::new(body);
+    cursor.take(8)?;
+    let database = usize::from(cursor.u8()?);
+    cursor.u16()?;
+    let settings = usize::from(cursor.u16()?);
+    cursor.take(settings + database + 1)?;
+    Some(body.len() - cursor.rest().len())
+}
+
+/// A byte with the way of compression and the count of the bytes of the length, most significant first; the length;
+/// the content.
+fn inflated(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WAY: u8 = 0x70;
+    let (head, rest) = bytes.split_first()?;
+    if head & WAY != 0 {
+        return None;
+    }
+    let (length, content) = rest.split_at_checked(usize::from(head & 7))?;
+    let length = length
+        .iter()
+        .fold(0_u64, |length, byte| length << 8 | u64::from(*byte));
+    if length > STATEMENT_BYTES_MAX {
+        return None;
+    }
+    let mut text = Vec::new();
+    // One more than there should be, so that a longer one is found.
+    flate2::read::ZlibDecoder::new(content)
+        .take(length + 1)
+        .read_to_end(&mut text)
+        .ok()?;
+    (text.len() as u64 == length).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::super::event::made;
+    use super::*;
+    use crate::mysql::binlog::Query;
+
+    fn payload(events: &[Event]) -> Event {
+        let plain: Vec<u8> = events
+            .iter()
+            .flat_map(|event| event.bytes().to_vec())
+            .collect();
+        let packed = zstd::encode_all(plain.as_slice(), 3).unwrap();
+        let mut body = vec![2, 1, 0, 1, 3, 0xfc];
+        body.extend(u16::try_from(packed.len()).unwrap().to_le_bytes());
+        body.push(0);
+        body.extend(packed);
+        made(7, kind::TRANSACTION_PAYLOAD, &body, true)
+    }
+
+    #[test]
+    fn a_compressed_transaction_gives_its_events_with_checksums() {
+        let inner = [
+            made(7, kind::QUERY, b"BEGIN", false),
+            made(8, kind::XID, &[1; 8], false),
+        ];
+        let mut opened = Payload::open(&payload(&inner), true).unwrap();
+        for event in &inner {
+            let read = opened.next_event().unwrap().unwrap();
+            assert!(read.is_checked());
+            assert_eq!((read.kind(), read.body()), (event.kind(), event.body()));
+        }
+        assert!(opened.next_event().unwrap().is_none());
+    }
+
+    #[test]
+    fn damaged_content_is_no_end() {
+        let whole = payload(&[made(7, kind::QUERY, &[b'x'; 500], false)]);
+        let body = whole.body();
+        let mut cut = body[..body.len() - 3].to_vec();
+        let size = u16::try_from(cut.len() - 9).unwrap();
+        cut[6..8].copy_from_slice(&size.to_le_bytes());
+        let cut = made(7, kind::TRANSACTION_PAYLOAD, &cut, true);
+        let mut opened = Payload::open(&cut, true).unwrap();
+        assert!(opened.next_event().is_err());
+        let shorter = made(7, kind::TRANSACTION_PAYLOAD, &body[..body.len() - 3], true);
+        assert!(Payload::open(&shorter, true).is_err());
+    }
+
+    #[test]
+    fn a_compressed_statement_becomes_a_statement() {
+        let text = b"INSERT INTO t VALUES (1), (2), (3), (4)";
+        let mut packer =
+            flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(text).unwrap();
+        let mut body = vec![5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'a', 0];
+        body.extend([0x81, u8::try_from(text.len()).unwrap()]);
+        body.extend(packer.finish().unwrap());
+        let event = made(7, kind::MARIADB_QUERY_COMPRESSED, &body, true);
+        let plain = plain_statement(&event).unwrap();
+        let query = Query::of(&plain).unwrap();
+        assert_eq!((query.text, query.database), (&text[..], &b"a"[..]));
+        body[16] += 1;
+        assert!(plain_statement(&made(7, kind::MARIADB_QUERY_COMPRESSED, &body, true)).is_err());
+    }
+}

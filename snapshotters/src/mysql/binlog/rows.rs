@@ -1,0 +1,121 @@
+//! Rows in a log: the tables that they are of, and their marks.
+
+use super::bytes::Cursor;
+use super::event::{Event, EventError, HEADER_BYTES, checksum_of, kind};
+
+/// The kinds of events that have rows.
+const ROWS: [u8; 13] = [
+    kind::WRITE_ROWS_V1,
+    kind::UPDATE_ROWS_V1,
+    kind::DELETE_ROWS_V1,
+    kind::WRITE_ROWS,
+    kind::UPDATE_ROWS,
+    kind::DELETE_ROWS,
+    kind::PARTIAL_UPDATE_ROWS,
+    kind::MARIADB_WRITE_ROWS_COMPRESSED_V1,
+    kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1,
+    kind::MARIADB_DELETE_ROWS_COMPRESSED_V1,
+    kind::MARIADB_WRITE_ROWS_COMPRESSED,
+    kind::MARIADB_UPDATE_ROWS_COMPRESSED,
+    kind::MARIADB_DELETE_ROWS_COMPRESSED,
+];
+
+/// Where an event of rows has its marks, in bytes of the event: after the number of the table.
+const MARKS: usize = HEADER_BYTES + 6;
+
+/// The mark of the last rows of a statement.
+const STATEMENT_END: u8 = 1;
+
+/// Whether events of a kind have rows.
+#[must_use]
+pub fn has_rows(kind: u8) -> bool {
+    ROWS.contains(&kind)
+}
+
+/// Whether rows are the last ones of their statement.
+#[must_use]
+pub fn ends_statement(rows: &Event) -> bool {
+    rows.bytes()
+        .get(MARKS)
+        .is_some_and(|marks| marks & STATEMENT_END != 0)
+}
+
+/// Marks rows as the last ones of their statement; no other mark changes. `checked`: the event ends with a
+/// checksum, which is made anew.
+pub fn end_statement(event: &mut [u8], checked: bool) {
+    let Some(marks) = event.get_mut(MARKS) else {
+        return;
+    };
+    *marks |= STATEMENT_END;
+    if checked && let Some((without, sum)) = event.split_last_chunk_mut::<4>() {
+        *sum = checksum_of(without, without[4]).to_le_bytes();
+    }
+}
+
+/// A table that rows are of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MappedTable {
+    /// Its database, in UTF-8.
+    pub database: Vec<u8>,
+    /// Its name, in UTF-8.
+    pub name: Vec<u8>,
+}
+
+impl MappedTable {
+    /// Reads the event that names the table of rows.
+    ///
+    /// # Errors
+    /// When it is another one, or too short.
+    pub fn of(event: &Event) -> Result<Self, EventError> {
+        let wrong = |reason| EventError::content(event.kind(), reason);
+        if event.kind() != kind::TABLE_MAP {
+            return Err(wrong("it names no table"));
+        }
+        Self::parse(event.body()).ok_or_else(|| wrong("it is too short"))
+    }
+
+    fn parse(body: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(body);
+        // The number of the table, and marks.
+        cursor.take(8)?;
+        let mut name = || {
+            let length = usize::try_from(cursor.packed()?).ok()?;
+            let name = cursor.take(length)?.to_vec();
+            (cursor.u8()? == 0).then_some(name)
+        };
+        Some(Self {
+            database: name()?,
+            name: name()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::made;
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_statement_is_marked_and_nothing_else() {
+        let rows = made(7, kind::WRITE_ROWS, &[9, 0, 0, 0, 0, 0, 0b1010, 0, 2], true);
+        assert!(!ends_statement(&rows));
+        let mut bytes = rows.bytes().to_vec();
+        end_statement(&mut bytes, true);
+        let marked = Event::new(bytes.into(), true).unwrap();
+        assert!(ends_statement(&marked));
+        assert_eq!(marked.body()[6], 0b1011);
+    }
+
+    #[test]
+    fn tables_have_a_database_and_a_name() {
+        let body = [&[9, 0, 0, 0, 0, 0, 1, 0, 3][..], b"app\0\x01t\0\x02"].concat();
+        let map = made(7, kind::TABLE_MAP, &body, false);
+        let table = MappedTable::of(&map).unwrap();
+        assert_eq!(
+            (table.database, table.name),
+            (b"app".to_vec(), b"t".to_vec())
+        );
+        let cut = made(7, kind::TABLE_MAP, &body[..12], false);
+        assert!(MappedTable::of(&cut).is_err());
+    }
+}

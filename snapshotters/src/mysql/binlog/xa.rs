@@ -1,0 +1,105 @@
+//! Transactions in two phases: their names.
+
+use std::fmt;
+
+use super::bytes::Cursor;
+use super::event::{Event, EventError, kind};
+
+/// The name of a transaction in two phases.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Xid {
+    /// The number of the form of the name.
+    pub format: u32,
+    /// Its first part.
+    pub global: Vec<u8>,
+    /// Its second part.
+    pub branch: Vec<u8>,
+}
+
+impl fmt::Display for Xid {
+    /// As statements want it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (global, branch) = (hex::encode(&self.global), hex::encode(&self.branch));
+        write!(f, "X'{global}',X'{branch}',{}", self.format)
+    }
+}
+
+/// The first phase's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Whose.
+    pub xid: Xid,
+    /// It was the second one's too.
+    pub one_phase: bool,
+}
+
+impl Prepared {
+    /// Reads the event that ends a first phase.
+    ///
+    /// # Errors
+    /// When it is another one, or too short.
+    pub fn of(event: &Event) -> Result<Self, EventError> {
+        let wrong = |reason| EventError::content(event.kind(), reason);
+        if event.kind() != kind::XA_PREPARE {
+            return Err(wrong("it prepares no transaction"));
+        }
+        parse(event.body()).ok_or_else(|| wrong("it is too short"))
+    }
+}
+
+fn parse(body: &[u8]) -> Option<Prepared> {
+    let mut cursor = Cursor::new(body);
+    let one_phase = cursor.u8()? != 0;
+    let format = cursor.u32()?;
+    let global = usize::try_from(cursor.u32()?).ok()?;
+    let branch = usize::try_from(cursor.u32()?).ok()?;
+    Some(Prepared {
+        xid: Xid {
+            format,
+            global: cursor.take(global)?.to_vec(),
+            branch: cursor.take(branch)?.to_vec(),
+        },
+        one_phase,
+    })
+}
+
+/// The name in MariaDB's event before the first phase of such a transaction.
+#[must_use]
+pub fn begun(event: &Event) -> Option<Xid> {
+    const PREPARED: u8 = 64;
+    const GROUP_COMMIT: u8 = 2;
+    if event.kind() != kind::MARIADB_GTID {
+        return None;
+    }
+    let mut cursor = Cursor::new(event.body());
+    cursor.take(12)?;
+    let flags = cursor.u8()?;
+    if flags & GROUP_COMMIT != 0 {
+        cursor.u64()?;
+    }
+    if flags & PREPARED == 0 {
+        return None;
+    }
+    let format = cursor.u32()?;
+    let (global, branch) = (usize::from(cursor.u8()?), usize::from(cursor.u8()?));
+    Some(Xid {
+        format,
+        global: cursor.take(global)?.to_vec(),
+        branch: cursor.take(branch)?.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::made;
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written_as_statements_want_them() {
+        let mut body = vec![0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
+        body.extend(b"abc");
+        let prepared = Prepared::of(&made(7, kind::XA_PREPARE, &body, true)).unwrap();
+        assert_eq!(prepared.xid.to_string(), "X'6162',X'63',1");
+        assert!(Prepared::of(&made(7, kind::XA_PREPARE, &body[..14], true)).is_err());
+    }
+}
