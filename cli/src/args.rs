@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     /// Keep a MySQL or MariaDB server's log, so that any moment comes back.
     Archive(ArchiveArgs),
+    /// List the transactions of an archived log.
+    Log(LogArgs),
     /// Rehearse a restore and give a verdict.
     Drill(DrillArgs),
     /// Work with policy files.

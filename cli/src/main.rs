@@ -6,6 +6,7 @@ mod context;
 mod creation;
 mod destination;
 mod failure;
+mod moment;
 mod mysql;
 mod output;
 mod progress;
@@ -48,6 +49,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Copy(args) => commands::copy::run(context, &args),
         Command::Archive(args) => commands::archive::run(context, &args),
+        Command::Log(args) => commands::log::run(context, &args),
         Command::Drill(args) => commands::drill::run(context, &args),
         Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
         Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),

@@ -6,6 +6,7 @@ pub(crate) mod copy;
 pub(crate) mod diff;
 pub(crate) mod drill;
 pub(crate) mod init;
+pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod policy;
 pub(crate) mod restore;

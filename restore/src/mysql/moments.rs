@@ -335,7 +335,7 @@ impl<'a> Way<'a> {
         };
         let covered = |gtid: &Gtid| self.place.coverage.has(gtid);
         let mut boundary = Boundary::default();
-        for event in self.stretch.events(repository, first) {
+        for event in self.stretch.events(repository, first, usize::MAX) {
             let event = event?;
             let place = boundary
                 .pass(&event)

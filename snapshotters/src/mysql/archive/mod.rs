@@ -9,6 +9,7 @@
 
 mod facts;
 mod intake;
+mod listing;
 mod origin;
 mod piece;
 mod spool;
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 use reprise_repository::{NewLog, ObjectId, Progress, Repository};
 
 pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
+pub use listing::{Listed, Rows, Transactions};
 pub use origin::place_of;
 pub use stored::{Break, LogEvents, StoredLog, StoredPiece, Stretch};
 

@@ -252,11 +252,13 @@ impl<'a> Stretch<'a> {
         )
     }
 
-    /// The events from a piece on, all of those before the first transaction that is not complete before it.
+    /// The events from the piece `skip` up to the piece `end`, which is not included. The events of a transaction
+    /// that began earlier come first.
     #[must_use]
-    pub fn events(&self, repository: &Repository, skip: usize) -> LogEvents<'a> {
+    pub fn events(&self, repository: &Repository, skip: usize, end: usize) -> LogEvents<'a> {
         let begins = |piece: &&StoredPiece| !piece.facts.continues;
-        let skip = skip.min(self.pieces.len());
+        let end = end.min(self.pieces.len());
+        let skip = skip.min(end);
         // A piece that continues a transaction is read together with the one that began it.
         let back = match self.pieces.get(skip) {
             Some(piece) if piece.facts.continues => self.pieces[..skip]
@@ -268,7 +270,7 @@ impl<'a> Stretch<'a> {
         };
         LogEvents {
             repository: repository.clone(),
-            pieces: &self.pieces[skip - back..],
+            pieces: &self.pieces[skip - back..end],
             input: std::io::Cursor::new(Vec::new()),
             checked: false,
             open: false,

@@ -1,0 +1,175 @@
+//! `reprise log`: the transactions of an archived log.
+
+use reprise_repository::Repository;
+use reprise_snapshotters::mysql::archive::{Break, Listed, StoredLog, Stretch, Transactions};
+use serde_json::json;
+
+use crate::args::LogArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::{moment, output};
+
+/// No more of a statement is shown in a line, in characters.
+const STATEMENT_WIDTH: usize = 100;
+
+/// Which transactions are listed.
+struct Wanted {
+    from: u64,
+    to: u64,
+    tables: Vec<(String, String)>,
+}
+
+pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
+    let wanted = wanted(context, args)?;
+    let repository = context.open()?;
+    repository.require_data_identity()?;
+    let source = args.source.rsplit('/').next().unwrap_or(&args.source);
+    let log = StoredLog::read(&repository, source)?;
+    if log.pieces().is_empty() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("no log of {source} is archived"),
+            "keep it with `reprise archive`",
+        ));
+    }
+    let mut exit = Exit::Ok;
+    for stretch in log.stretches() {
+        if let Some(found) = break_before(&log, &stretch) {
+            exit = exit.and(tell_break(context, found));
+        }
+        list(context, &repository, &stretch, &wanted)?;
+    }
+    let last = log.pieces().last().map_or(0, |piece| piece.key.sequence);
+    if let Some(found) = log.breaks().iter().find(|found| found.before > last) {
+        exit = exit.and(tell_break(context, found));
+    }
+    Ok(exit)
+}
+
+fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
+    let time = |text: &Option<String>, default: u64| match text {
+        Some(text) => moment::parse(context, &args.source, text),
+        None => Ok(default),
+    };
+    let table = |text: &String| {
+        text.split_once('.')
+            .map(|(database, table)| (database.to_owned(), table.to_owned()))
+            .ok_or_else(|| {
+                Failure::usage(
+                    format!("`{text}` is no table"),
+                    "write it as --table DATABASE.TABLE",
+                )
+            })
+    };
+    Ok(Wanted {
+        from: time(&args.from, 0)?,
+        to: time(&args.to, u64::MAX)?,
+        tables: args.table.iter().map(table).collect::<Result<_, _>>()?,
+    })
+}
+
+fn break_before<'a>(log: &'a StoredLog, stretch: &Stretch<'_>) -> Option<&'a Break> {
+    let first = stretch.pieces().first()?.key.sequence;
+    log.breaks().iter().find(|found| found.before == first)
+}
+
+/// What is missing is told where it is missing.
+fn tell_break(context: &Context, found: &Break) -> Exit {
+    if context.global.json {
+        output::json_line(&json!({"event": "gap", "reason": found.reason, "damage": found.damage}));
+    } else {
+        output::note(&format!("-- gap: {}", found.reason));
+    }
+    match found.damage {
+        true => Exit::Damaged,
+        false => Exit::Ok,
+    }
+}
+
+fn list(
+    context: &Context,
+    repository: &Repository,
+    stretch: &Stretch<'_>,
+    wanted: &Wanted,
+) -> Result<(), Failure> {
+    let pieces = stretch.pieces();
+    let is_before = |n: usize| {
+        let times = pieces[n].facts.times;
+        times.is_none_or(|(_, last)| last < wanted.from)
+    };
+    let skip = (0..pieces.len()).take_while(|n| is_before(*n)).count();
+    let is_after = |n: &usize| {
+        let times = pieces[*n].facts.times;
+        times.is_some_and(|(first, _)| first > wanted.to)
+    };
+    let end = (skip..pieces.len()).find(is_after).unwrap_or(pieces.len());
+    for listed in Transactions::new(stretch.events(repository, skip, end)) {
+        let listed = listed?;
+        let time = listed.ended.committed;
+        let touched = |(database, table): &(String, String)| listed.touches(database, table);
+        let chosen = wanted.tables.is_empty() || wanted.tables.iter().any(touched);
+        if chosen && (wanted.from..=wanted.to).contains(&time) {
+            print(context, &listed);
+        }
+    }
+    Ok(())
+}
+
+fn print(context: &Context, listed: &Listed) {
+    let ended = &listed.ended;
+    let rows: u64 = listed
+        .rows
+        .values()
+        .map(|rows| rows.inserted + rows.updated + rows.deleted)
+        .sum();
+    if context.global.json {
+        output::json_line(&json!({
+            "gtid": ended.gtid.to_string(),
+            "committed": output::moment(ended.committed),
+            "kind": listed.kind(),
+            "rows": rows,
+            "tables": listed.rows.keys().collect::<Vec<_>>(),
+            "changes": listed.rows,
+            "statements": listed.statements,
+        }));
+        return;
+    }
+    let mut parts: Vec<String> = listed
+        .rows
+        .iter()
+        .map(|(table, rows)| {
+            let counts = [
+                (rows.inserted, '+'),
+                (rows.updated, '~'),
+                (rows.deleted, '-'),
+            ];
+            let counts = counts.iter().filter(|(count, _)| *count > 0);
+            let counts: String = counts
+                .map(|(count, sign)| format!(" {sign}{count}"))
+                .collect();
+            format!("{table}{counts}")
+        })
+        .collect();
+    parts.extend(
+        listed
+            .statements
+            .iter()
+            .map(|statement| one_line(statement)),
+    );
+    output::line(&format!(
+        "{}  {}  {}",
+        output::moment(ended.committed),
+        ended.gtid,
+        parts.join("; ")
+    ));
+}
+
+/// A statement on one line, cut where it is long.
+fn one_line(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().nth(STATEMENT_WIDTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
