@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use reprise_repository::ErrorClass;
 use reprise_snapshotters::mysql::DatabaseError;
+use reprise_snapshotters::mysql::binlog::EventError;
 
 /// The result of restoring.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -131,6 +132,56 @@ pub enum Error {
         /// The spans in which every moment can be restored.
         possible: Vec<String>,
     },
+    /// A binary log could not be understood.
+    #[error("the binary log cannot be read")]
+    Log {
+        /// Why.
+        #[source]
+        source: EventError,
+    },
+    /// The server did not take a transaction.
+    #[error("cannot apply {transaction}{}{what}", if what.is_empty() { "" } else { ": " })]
+    Replay {
+        /// Its number, and when it was committed.
+        transaction: String,
+        /// Which part of it, on which tables.
+        what: String,
+        /// What happened.
+        #[source]
+        source: DatabaseError,
+    },
+    /// A transaction cannot be replayed.
+    #[error("{transaction} cannot be replayed: {reason}")]
+    ReplayRefused {
+        /// Its number, and when it was committed.
+        transaction: String,
+        /// Why.
+        reason: String,
+    },
+    /// A replay cannot end where it is to.
+    #[error("{reason}")]
+    ReplayStop {
+        /// Why.
+        reason: String,
+    },
+    /// Another replay into the server was interrupted.
+    #[error("another replay into this server was interrupted: {run}")]
+    ReplayOther {
+        /// What tells it from others.
+        run: String,
+    },
+    /// A replay was interrupted where nobody can tell what is there.
+    #[error("the replay was interrupted while {transaction} changed a table without transactions")]
+    ReplayHalfDone {
+        /// Its number, and when it was committed.
+        transaction: String,
+    },
+    /// The server has a history of its own.
+    #[error("the server has transactions of its own: {executed}")]
+    ReplayHistory {
+        /// Which.
+        executed: String,
+    },
     /// A restore into a server did not come to its end. What was done is kept there.
     #[error(transparent)]
     Unfinished(Box<Self>),
@@ -169,8 +220,14 @@ impl Error {
             Self::Unfinished(error) => error.class(),
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
-            Self::Database { source, .. } => source.class(),
-            Self::TargetNotEmpty { .. }
+            Self::Database { source, .. } | Self::Replay { source, .. } => source.class(),
+            Self::Log { .. } => ErrorClass::Failed,
+            Self::ReplayStop { .. } => ErrorClass::NotFound,
+            Self::ReplayRefused { .. }
+            | Self::ReplayOther { .. }
+            | Self::ReplayHalfDone { .. }
+            | Self::ReplayHistory { .. }
+            | Self::TargetNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::ServerNotEmpty { .. }
             | Self::DatabaseNotEmpty { .. }
@@ -209,6 +266,16 @@ impl Error {
             }
             Self::Source(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
+            Self::Replay { source, .. } => replay_hint(source),
+            Self::Log { .. } => "stop before the part that is damaged, or restore a later snapshot".to_owned(),
+            Self::ReplayRefused { .. } => {
+                "stop before it, or leave it out and bring back what it did by hand".to_owned()
+            }
+            Self::ReplayStop { .. } => "choose another point to stop at".to_owned(),
+            Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
+            Self::ReplayHistory { .. } => {
+                "transactions keep their numbers only on a fresh server: take another one, or let its history be reset".to_owned()
+            }
             Self::NotAServer { .. } => "restore it to a folder".to_owned(),
             Self::ServerNotEmpty { .. } => {
                 "name what is to be restored with --database; nothing else will be touched".to_owned()
@@ -249,5 +316,18 @@ impl Error {
             }
             Self::Target { .. } => String::new(),
         }
+    }
+}
+
+/// What to do about a transaction that the server did not take.
+fn replay_hint(error: &DatabaseError) -> String {
+    /// Duplicate key, missing row, unknown table, referenced row, missing parent.
+    const DIFFERS: [u16; 9] = [1062, 1032, 1146, 1049, 1451, 1452, 1535, 1677, 1586];
+    match error.code() {
+        Some(code) if DIFFERS.contains(&code) => {
+            "the server does not hold what the log goes on from: nothing may write to it, and the log must begin where the snapshot ends".to_owned()
+        }
+        Some(1153) => "raise max_allowed_packet at the target".to_owned(),
+        _ => error.hint(),
     }
 }

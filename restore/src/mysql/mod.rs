@@ -15,6 +15,7 @@ mod options;
 mod preflight;
 mod progress;
 mod renaming;
+pub mod replay;
 mod selection;
 mod verify;
 

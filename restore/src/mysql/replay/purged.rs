@@ -1,0 +1,43 @@
+//! Giving a fresh server the history of the one whose snapshot it holds.
+
+use reprise_snapshotters::mysql::{DatabaseError, Session};
+
+use super::Coverage;
+use crate::error::{Error, Result};
+
+/// Lets a server believe that it has executed these transactions, so that what follows keeps its numbers. `reset`:
+/// a history of its own is thrown away first.
+///
+/// # Errors
+/// When the server has a history of its own, or what it says.
+pub fn begin_history(session: &mut Session, history: &Coverage, reset: bool) -> Result<()> {
+    let failed = |error| Error::database("give the server the history of the source", error);
+    let (own, set) = match history {
+        Coverage::Mysql(set) => (
+            "SELECT @@global.gtid_executed",
+            format!("SET GLOBAL gtid_purged = '{set}'"),
+        ),
+        Coverage::Mariadb(position) => (
+            "SELECT @@global.gtid_binlog_pos",
+            format!("SET GLOBAL gtid_slave_pos = '{position}'"),
+        ),
+        Coverage::Exact => return Ok(()),
+    };
+    let executed = session.row(own).map_err(failed)?.string(0);
+    if !executed.is_empty() {
+        if !reset {
+            return Err(Error::ReplayHistory { executed });
+        }
+        forget(session).map_err(failed)?;
+    }
+    session.execute(set).map(drop).map_err(failed)
+}
+
+fn forget(session: &mut Session) -> Result<(), DatabaseError> {
+    /// Not known by older servers, and by MariaDB.
+    const SYNTAX: u16 = 1064;
+    match session.execute("RESET BINARY LOGS AND GTIDS") {
+        Err(error) if error.code() == Some(SYNTAX) => session.execute("RESET MASTER").map(drop),
+        result => result.map(drop),
+    }
+}

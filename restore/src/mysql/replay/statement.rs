@@ -1,0 +1,293 @@
+//! Statements of a log, and the settings under which they run again.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use reprise_snapshotters::mysql::Bytes;
+use reprise_snapshotters::mysql::binlog::{
+    Event, Phase, Query, Settings, UserValue, Variable, option,
+};
+
+/// A statement.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
+    pub(super) settings: Settings,
+    /// The connection that ran it.
+    thread: u32,
+    /// The error with which it ended.
+    pub(super) error: u16,
+    /// When it began, in seconds since 1970.
+    timestamp: u32,
+    /// The database in use.
+    pub(super) database: Option<Vec<u8>>,
+    /// Its text.
+    pub(super) text: Bytes,
+    /// What it needs before it.
+    pub(super) variables: Vec<Variable>,
+    /// It makes or drops a database, which is then in use no longer.
+    pub(super) of_database: bool,
+}
+
+impl Statement {
+    /// Takes a statement and what stood before it. The error names a setting that is not known.
+    pub(super) fn new(
+        event: &Event,
+        query: &Query<'_>,
+        variables: Vec<Variable>,
+    ) -> Result<Self, String> {
+        let of_database = event.header().is_without_use();
+        let database = Some(query.database.to_vec());
+        Ok(Self {
+            settings: Settings::parse(query.settings)?,
+            thread: query.thread,
+            error: query.error,
+            timestamp: event.header().timestamp,
+            database: database.filter(|name| !name.is_empty() && !of_database),
+            text: event.bytes().slice_ref(query.text),
+            variables,
+            of_database,
+        })
+    }
+
+    /// Whether only the second time it is in the log counts.
+    pub(super) fn is_nothing_yet(&self) -> bool {
+        matches!(self.settings.phase, Some(Phase::Begun | Phase::GivenUp))
+    }
+
+    /// Whether it begins with these words.
+    pub(super) fn begins(&self, words: &[&str]) -> bool {
+        let text = words_of(&self.text);
+        words.iter().enumerate().all(|(n, word)| {
+            text.get(n)
+                .is_some_and(|found| found.eq_ignore_ascii_case(word))
+        })
+    }
+
+    /// Whether it commits by itself, and with it whatever is open.
+    pub(super) fn is_definition(&self) -> bool {
+        const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];
+        let temporary =
+            self.begins(&["CREATE", "TEMPORARY"]) || self.begins(&["DROP", "TEMPORARY"]);
+        WORDS.iter().any(|word| self.begins(&[word])) && !temporary
+    }
+}
+
+/// The first words, without comments, except those that a server reads.
+fn words_of(text: &[u8]) -> Vec<String> {
+    const WORDS: usize = 3;
+    let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
+    let mut words = Vec::new();
+    let mut rest = text.as_ref();
+    while words.len() < WORDS {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+        if let Some(inner) = rest.strip_prefix("/*!").or(rest.strip_prefix("/*M!")) {
+            rest = inner.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
+        } else if let Some(after) = rest.strip_prefix("*/") {
+            rest = after;
+        } else if rest.starts_with('#') || rest.starts_with("-- ") {
+            rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
+        } else {
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len());
+            if end == 0 {
+                break;
+            }
+            words.push(rest[..end].to_owned());
+            rest = &rest[end..];
+        }
+    }
+    words
+}
+
+/// Variables of a session, each with its value as SQL.
+pub(super) type Assignments = Vec<(&'static str, String)>;
+
+/// The settings of a statement. `autocommit` stays as it is: in a log every transaction has its begin and commit.
+/// Nor is a primary key demanded: what the source took has what the source demanded.
+pub(super) fn assignments(
+    statement: &Statement,
+    mariadb: bool,
+    collations: &HashMap<u32, (String, String)>,
+) -> Result<Assignments, String> {
+    let settings = &statement.settings;
+    let micros = format!(".{:06}", settings.microseconds);
+    let mut set: Assignments = vec![
+        ("timestamp", format!("{}{micros}", statement.timestamp)),
+        ("pseudo_thread_id", statement.thread.to_string()),
+    ];
+    if let Some(options) = settings.options {
+        options_of(options, mariadb, &mut set);
+    }
+    if let Some(mode) = settings.sql_mode {
+        set.push(("sql_mode", mode.to_string()));
+    }
+    let (increment, offset) = settings.auto_increment.unwrap_or((1, 1));
+    set.push(("auto_increment_increment", increment.to_string()));
+    set.push(("auto_increment_offset", offset.to_string()));
+    if let Some((client, connection, server)) = settings.charset {
+        set.push(("character_set_client", client.to_string()));
+        set.push(("collation_connection", connection.to_string()));
+        set.push(("collation_server", server.to_string()));
+    }
+    if let Some(zone) = &settings.time_zone {
+        set.push(("time_zone", plain(zone)?));
+    }
+    set.push((
+        "lc_time_names",
+        settings.time_names.unwrap_or(0).to_string(),
+    ));
+    let collation = settings.database_collation.filter(|number| *number != 0);
+    let collation = collation.map_or("DEFAULT".to_owned(), |number| number.to_string());
+    set.push(("collation_database", collation));
+    if let Some(collation) = settings.utf8mb4_collation {
+        set.push(("default_collation_for_utf8mb4", collation.to_string()));
+    }
+    // Both are 255 where nothing is said.
+    if let Some(explicit @ 0..=1) = settings.explicit_timestamp {
+        set.push(("explicit_defaults_for_timestamp", explicit.to_string()));
+    }
+    if let Some(encrypted @ 0..=1) = settings.table_encryption {
+        set.push(("default_table_encryption", encrypted.to_string()));
+    }
+    if let Some(pairs) = &settings.collations {
+        let mut text = Vec::new();
+        for (_, collation) in pairs {
+            let (charset, collation) = collations
+                .get(&u32::from(*collation))
+                .ok_or_else(|| format!("collation {collation} is not known at the target"))?;
+            text.push(format!("{charset}={collation}"));
+        }
+        set.push(("character_set_collations", format!("'{}'", text.join(","))));
+    }
+    Ok(set)
+}
+
+fn options_of(options: u32, mariadb: bool, set: &mut Assignments) {
+    let mut flag = |name, bit: u32, inverted: bool| {
+        let on = (options & bit != 0) != inverted;
+        set.push((name, u8::from(on).to_string()));
+    };
+    flag("foreign_key_checks", option::NO_FOREIGN_KEY_CHECKS, true);
+    flag("unique_checks", option::NO_UNIQUE_CHECKS, true);
+    flag("sql_auto_is_null", option::AUTO_IS_NULL, false);
+    if mariadb {
+        flag(
+            "check_constraint_checks",
+            option::NO_CONSTRAINT_CHECKS,
+            true,
+        );
+        flag("sql_if_exists", option::IF_EXISTS, false);
+        flag(
+            "system_versioning_insert_history",
+            option::INSERT_HISTORY,
+            false,
+        );
+        flag(
+            "explicit_defaults_for_timestamp",
+            option::EXPLICIT_TIMESTAMP,
+            false,
+        );
+    }
+}
+
+/// A value in quotes that needs no other sign.
+fn plain(text: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8_lossy(text);
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "+-:/_. ".contains(c);
+    if text.chars().all(harmless) {
+        Ok(format!("'{text}'"))
+    } else {
+        Err(format!("`{text}` is no time zone"))
+    }
+}
+
+/// What stands before a statement, as assignments.
+pub(super) fn variable(
+    variable: &Variable,
+    collations: &HashMap<u32, (String, String)>,
+) -> Result<Vec<u8>, String> {
+    let text = match variable {
+        Variable::LastInsertId(value) => format!("@@session.last_insert_id={value}"),
+        Variable::InsertId(value) => format!("@@session.insert_id={value}"),
+        Variable::Seeds(one, two) => {
+            format!("@@session.rand_seed1={one},@@session.rand_seed2={two}")
+        }
+        Variable::User { name, value } => {
+            let mut sql = b"@`".to_vec();
+            for byte in name {
+                sql.push(*byte);
+                if *byte == b'`' {
+                    sql.push(b'`');
+                }
+            }
+            sql.extend_from_slice(b"`:=");
+            sql.extend_from_slice(user_value(value, collations)?.as_bytes());
+            return Ok(sql);
+        }
+    };
+    Ok(text.into_bytes())
+}
+
+fn user_value(
+    value: &UserValue,
+    collations: &HashMap<u32, (String, String)>,
+) -> Result<String, String> {
+    Ok(match value {
+        UserValue::Null => "NULL".to_owned(),
+        UserValue::Text(bytes, collation) => {
+            let (charset, collation) = collations
+                .get(collation)
+                .ok_or_else(|| format!("collation {collation} is not known at the target"))?;
+            format!("_{charset} X'{}' COLLATE {collation}", hex(bytes))
+        }
+        UserValue::Real(number) => format!("{number:e}"),
+        UserValue::Signed(number) => number.to_string(),
+        UserValue::Unsigned(number) => number.to_string(),
+        UserValue::Decimal(number) => number.clone(),
+    })
+}
+
+/// Bytes as digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_behind_comments() {
+        let words = |text: &str| words_of(text.as_bytes()).join(" ");
+        assert_eq!(words("/* a */ create # b\n table x"), "create table x");
+        assert_eq!(
+            words("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS x"),
+            "DROP TEMPORARY TABLE"
+        );
+        assert_eq!(words("`x`"), "");
+    }
+
+    #[test]
+    fn values_of_user_variables_are_exact() {
+        let collations =
+            HashMap::from([(8, ("latin1".to_owned(), "latin1_swedish_ci".to_owned()))]);
+        let value = |value| user_value(&value, &collations).unwrap();
+        assert_eq!(value(UserValue::Real(0.1)), "1e-1");
+        let text = UserValue::Text(b"a'".to_vec(), 8);
+        assert_eq!(value(text), "_latin1 X'6127' COLLATE latin1_swedish_ci");
+        assert!(user_value(&UserValue::Text(Vec::new(), 9), &collations).is_err());
+        let user = Variable::User {
+            name: b"a`b".to_vec(),
+            value: UserValue::Null,
+        };
+        assert_eq!(variable(&user, &collations).unwrap(), b"@`a``b`:=NULL");
+    }
+}
