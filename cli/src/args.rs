@@ -330,7 +330,9 @@ Examples:
   reprise --identity recovery-1.txt restore 3f9a1c22 --to /restored jobs/deploy config.xml
   reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption
   reprise --identity recovery-1.txt restore app-db --to mysql://root@127.0.0.1/
-  reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --database shop=shop_before")]
+  reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --database shop=shop_before
+  reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --point-in-time 2026-11-21T14:03:07Z
+  reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --before-gtid 3e11fa47-…:4711")]
 pub(crate) struct RestoreArgs {
     /// The beginning of an id, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
@@ -385,6 +387,21 @@ pub(crate) struct ServerArgs {
     /// How many connections load rows. Default: 4.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) threads: Option<u8>,
+    /// Bring everything back that was committed at or before this moment: RFC 3339, or local to the policy's zone.
+    #[arg(long, value_name = "TIME", group = "moment")]
+    pub(crate) point_in_time: Option<String>,
+    /// Bring everything back that is before this transaction in the log.
+    #[arg(long, value_name = "GTID", group = "moment")]
+    pub(crate) before_gtid: Option<String>,
+    /// Bring everything back that is archived (`latest`), or exactly what a later snapshot holds, and compare.
+    #[arg(long, value_name = "latest|SNAPSHOT", group = "moment")]
+    pub(crate) until: Option<String>,
+    /// Leave this transaction of the log out. May be repeated.
+    #[arg(long, value_name = "GTID", requires = "moment")]
+    pub(crate) skip_gtid: Vec<String>,
+    /// Let every transaction of the log keep its number, for replicas to follow. Slower; for a server made for this.
+    #[arg(long, requires = "moment")]
+    pub(crate) keep_gtids: bool,
     /// Which users and roles are made. Default: missing ones when everything is restored, otherwise none.
     #[arg(long, value_enum, value_name = "WHICH")]
     pub(crate) users: Option<UsersArg>,

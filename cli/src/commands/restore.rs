@@ -76,6 +76,9 @@ fn is_server(target: &str) -> bool {
 /// A folder has no databases: whoever names one expects something else to happen.
 fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
     let given = [
+        ("--point-in-time", args.point_in_time.is_some()),
+        ("--before-gtid", args.before_gtid.is_some()),
+        ("--until", args.until.is_some()),
         ("--database", !args.database.is_empty()),
         ("--table", !args.table.is_empty()),
         ("--threads", args.threads.is_some()),

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use reprise_repository::Snapshot;
+use reprise_repository::{Repository, Snapshot};
+use reprise_restore::mysql::moments::{Archive, Moment};
 use reprise_restore::mysql::{
-    self as restoring, MysqlPlan, MysqlReport, MysqlRestore, Users, VerifyLevel,
+    self as restoring, ForwardReport, MysqlPlan, MysqlReport, MysqlRestore, Named, PointInTime,
+    Users, VerifyLevel,
 };
 use reprise_snapshotters::mysql::CONNECTIONS_DEFAULT;
+use reprise_snapshotters::mysql::binlog::Gtid;
 use serde_json::json;
 
 use crate::args::{RestoreArgs, UsersArg};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::mysql;
 use crate::output;
 use crate::progress::Shown;
+use crate::{moment, mysql};
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Exit, Failure> {
     let options = options(context, args, url)?;
+    if let Some(wanted) = Wanted::of(args) {
+        return to_moment(context, args, &options, wanted);
+    }
     let repository = context.open()?;
     let snapshot = repository.find_snapshot(&args.snapshot)?;
     repository.require_data_identity()?;
@@ -58,6 +64,114 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
         report.outcome.into()
     } else {
         Exit::Damaged
+    })
+}
+
+/// The moment that the command line names.
+enum Wanted<'a> {
+    Time(&'a str),
+    Before(&'a str),
+    Until(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    fn of(args: &'a RestoreArgs) -> Option<Self> {
+        let server = &args.server;
+        let time = server.point_in_time.as_deref().map(Self::Time);
+        let before = server.before_gtid.as_deref().map(Self::Before);
+        time.or(before).or(server.until.as_deref().map(Self::Until))
+    }
+
+    fn moment(
+        &self,
+        context: &Context,
+        source: &str,
+        repository: &Repository,
+    ) -> Result<Moment, Failure> {
+        Ok(match self {
+            Self::Time(text) => Moment::Time(moment::parse(context, source, text)?),
+            Self::Before(text) => Moment::Before(gtid(text)?),
+            Self::Until("latest") => Moment::Latest,
+            Self::Until(name) => Moment::Snapshot(Box::new(repository.find_snapshot(name)?)),
+        })
+    }
+}
+
+fn gtid(text: &str) -> Result<Gtid, Failure> {
+    text.parse()
+        .map_err(|reason: String| Failure::usage(reason, "`reprise log` lists transactions"))
+}
+
+/// A snapshot, and the log after it.
+fn to_moment(
+    context: &Context,
+    args: &RestoreArgs,
+    options: &MysqlRestore,
+    wanted: Wanted<'_>,
+) -> Result<Exit, Failure> {
+    if !options.databases.is_empty() || !options.tables.is_empty() {
+        return Err(Failure::usage(
+            "a log is replayed into a whole server, not into parts of one",
+            "restore to a server made for this, and take what you need from there",
+        ));
+    }
+    let source = args.snapshot.as_str();
+    let name = source.rsplit('/').next().unwrap_or(source);
+    let repository = context.open()?;
+    repository.require_data_identity()?;
+    let point = PointInTime {
+        moment: wanted.moment(context, source, &repository)?,
+        skip: args
+            .server
+            .skip_gtid
+            .iter()
+            .map(|text| gtid(text))
+            .collect::<Result<_, _>>()?,
+        keep_numbers: args.server.keep_gtids,
+    };
+    let archive = Archive::read(&repository, name)?;
+    if archive.snapshots().is_empty() {
+        // Says what there is instead.
+        let found = repository.find_snapshot(name)?;
+        return Err(Failure::usage(
+            format!("`{source}` is no database server's name"),
+            format!(
+                "name the source, as in `reprise restore {}`",
+                found.root.source
+            ),
+        ));
+    }
+    let timer = Instant::now();
+    let shown = Shown::start(context, "restore");
+    if args.dry_run {
+        let (snapshot, plan) =
+            restoring::plan_moment(&repository, &archive, &point, options, &shown.progress)?;
+        drop(shown);
+        print_plan(context, &snapshot, &plan);
+        return Ok(match plan.problems.is_empty() {
+            true => Exit::Ok,
+            false => Exit::Refused,
+        });
+    }
+    let mut announce = |snapshot: &Snapshot, plan: &MysqlPlan| {
+        if !context.global.json {
+            print_plan(context, snapshot, plan);
+        }
+    };
+    let (snapshot, report) = restoring::restore_moment(
+        &repository,
+        &archive,
+        &point,
+        options,
+        &mut announce,
+        &Arc::clone(&shown.progress),
+    )?;
+    drop(shown);
+    let seconds = timer.elapsed().as_secs_f64();
+    print_report(context, &snapshot, options, &report, seconds);
+    Ok(match report.differences.is_empty() {
+        true => report.outcome.into(),
+        false => Exit::Damaged,
     })
 }
 
@@ -141,6 +255,17 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
     for statement in &plan.dropped {
         context.note(&format!("  first: {statement}"));
     }
+    if let Some(forward) = &plan.forward {
+        context.note(&format!(
+            "  then: {} pieces of log ({}, at most {} transactions) up to {}; about {} in all",
+            forward.pieces,
+            output::bytes(forward.log_bytes),
+            forward.transactions,
+            forward.moment,
+            output::seconds(forward.seconds as f64),
+        ));
+        context.note(&format!("  lost: {}", forward.lost));
+    }
     for warning in &plan.warnings {
         context.note(&format!("  note: {warning}"));
     }
@@ -185,12 +310,37 @@ fn print_report(
                 "verified: every row read back is equal to the snapshot's".to_owned()
             }
         };
+        if let Some(forward) = &report.forward {
+            print_forward(forward);
+        }
         output::line(&format!(
             "{}: {} tables with {} rows in {}; {verified}",
             report.outcome,
             report.tables,
             report.rows,
             output::seconds(seconds),
+        ));
+    }
+}
+
+fn print_forward(forward: &ForwardReport) {
+    let named = |named: &Option<Named>| match named {
+        Some(named) => format!("{} ({})", named.gtid, named.committed),
+        None => "none".to_owned(),
+    };
+    output::line(&format!(
+        "replayed {} transactions up to {}; last applied {}; stopped before {}",
+        forward.transactions,
+        forward.moment,
+        named(&forward.last_applied),
+        named(&forward.stopped_before),
+    ));
+    if !forward.skipped.is_empty() {
+        output::line(&format!("left out: {}", forward.skipped.join(", ")));
+    }
+    if let Some(snapshot) = &forward.compared_with {
+        output::line(&format!(
+            "every table was compared with snapshot {snapshot} afterwards"
         ));
     }
 }

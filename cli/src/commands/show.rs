@@ -1,6 +1,7 @@
 //! `reprise show`: everything known of one snapshot.
 
-use reprise_repository::{Details, Error, Repository, Snapshot};
+use reprise_repository::{Details, Error, Repository, Snapshot, SourceKind};
+use reprise_restore::mysql::moments::Archive;
 use serde_json::json;
 
 use crate::args::ShowArgs;
@@ -14,14 +15,52 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     let repository = context.open()?;
     let snapshot = repository.find_snapshot(&args.snapshot)?;
     let details = details(&repository, &snapshot)?;
+    // What is told of a source's name is told of the source: its log too.
+    let archive = match snapshot.root.source == args.snapshot {
+        true if snapshot.root.kind == SourceKind::Mysql => {
+            Some(Archive::read(&repository, &args.snapshot)?)
+        }
+        _ => None,
+    };
     if context.global.json {
         let mut shown = as_json(&repository, &snapshot);
         shown["details"] = json!(details);
+        if let Some(archive) = &archive {
+            shown["restorable"] = json!(archive.spans());
+            shown["gaps"] = json!(gaps(archive));
+        }
         output::json_line(&shown);
     } else {
         print(&repository, &snapshot, details.as_ref());
+        archive.iter().for_each(print_archive);
     }
     Ok(Exit::Ok)
+}
+
+/// Where the log breaks off, in words.
+fn gaps(archive: &Archive) -> Vec<String> {
+    let breaks = archive.log().breaks().iter();
+    breaks.map(|found| found.reason.clone()).collect()
+}
+
+fn print_archive(archive: &Archive) {
+    let mut rows: Vec<Vec<String>> = archive
+        .spans()
+        .iter()
+        .map(|span| {
+            let log = format!(
+                "{span} ({} snapshots, {} transactions of log)",
+                span.snapshots, span.transactions
+            );
+            vec!["restorable".to_owned(), log]
+        })
+        .collect();
+    rows.extend(
+        gaps(archive)
+            .into_iter()
+            .map(|gap| vec!["gap".to_owned(), gap]),
+    );
+    output::table(&rows);
 }
 
 /// The part that only recovery identities read; `None` without one.

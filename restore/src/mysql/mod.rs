@@ -8,6 +8,7 @@
 
 pub(crate) mod ddl;
 pub(crate) mod definer;
+mod forward;
 mod load;
 pub mod moments;
 mod objects;
@@ -32,12 +33,15 @@ use reprise_snapshotters::mysql::{Account, MANIFEST, Manifest, Session, set_if_k
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
+use forward::Forward;
 use load::{Content, Filling};
+use moments::{Archive, Moment};
 use objects::Maker;
 use preflight::Target;
 use progress::Done;
 use selection::Selected;
 
+pub use forward::{ForwardPlan, ForwardReport, Named, PointInTime};
 pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
 
 /// What loading needs where the server knows it and lets this account set it.
@@ -71,12 +75,45 @@ pub fn plan(
     options: &MysqlRestore,
     progress: &Arc<Progress>,
 ) -> Result<MysqlPlan> {
+    plan_with(repository, snapshot, options, None, progress)
+}
+
+/// Says what a restore to a moment would do.
+///
+/// # Errors
+/// As for [`plan`], and when there is no way to the moment.
+pub fn plan_moment(
+    repository: &Repository,
+    archive: &Archive,
+    wanted: &PointInTime,
+    options: &MysqlRestore,
+    progress: &Arc<Progress>,
+) -> Result<(Snapshot, MysqlPlan)> {
+    let way = archive.way(repository, &wanted.moment)?;
+    let forward = Forward {
+        repository,
+        way: &way,
+        wanted,
+    };
+    let plan = plan_with(repository, way.snapshot, options, Some(&forward), progress)?;
+    Ok((way.snapshot.clone(), plan))
+}
+
+fn plan_with(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &MysqlRestore,
+    forward: Option<&Forward<'_>>,
+    progress: &Arc<Progress>,
+) -> Result<MysqlPlan> {
     let opened = open(repository, snapshot)?;
     let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
     let mut control = connect(options, progress)?;
     let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
     let accounts = accounts(&opened.manifest, &selected, options, &target).len();
-    Ok(target.plan(&selected, accounts, options))
+    let mut plan = target.plan(&selected, accounts, options);
+    plan.forward = forward.map(Forward::plan);
+    Ok(plan)
 }
 
 /// Brings a snapshot of a server back, and compares it with what the snapshot says.
@@ -91,16 +128,62 @@ pub fn restore(
     announce: &mut dyn FnMut(&MysqlPlan),
     progress: &Arc<Progress>,
 ) -> Result<MysqlReport> {
+    restore_with(repository, snapshot, options, None, announce, progress)
+}
+
+/// Brings a server back as it was at a moment: the snapshot before it, and the log that leads there. Returns the
+/// snapshot too.
+///
+/// # Errors
+/// As for [`restore`], and when there is no way to the moment or the log cannot be replayed.
+pub fn restore_moment(
+    repository: &Repository,
+    archive: &Archive,
+    wanted: &PointInTime,
+    options: &MysqlRestore,
+    announce: &mut dyn FnMut(&Snapshot, &MysqlPlan),
+    progress: &Arc<Progress>,
+) -> Result<(Snapshot, MysqlReport)> {
+    let way = archive.way(repository, &wanted.moment)?;
+    let forward = Forward {
+        repository,
+        way: &way,
+        wanted,
+    };
+    let mut announce = |plan: &MysqlPlan| announce(way.snapshot, plan);
+    let report = restore_with(
+        repository,
+        way.snapshot,
+        options,
+        Some(&forward),
+        &mut announce,
+        progress,
+    )?;
+    Ok((way.snapshot.clone(), report))
+}
+
+fn restore_with(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &MysqlRestore,
+    forward: Option<&Forward<'_>>,
+    announce: &mut dyn FnMut(&MysqlPlan),
+    progress: &Arc<Progress>,
+) -> Result<MysqlReport> {
     let opened = open(repository, snapshot)?;
     let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
     let mut control = connect(options, progress)?;
-    let name = run_name(snapshot, &selected);
+    let mut name = run_name(snapshot, &selected);
+    if let Some(forward) = forward {
+        name.push_str(&format!(" to {}", forward.name()));
+    }
     if !options.overwrite {
         progress::check(&mut control, &name, options.resume)?;
     }
     let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
     let accounts = accounts(&opened.manifest, &selected, options, &target);
-    let plan = target.plan(&selected, accounts.len(), options);
+    let mut plan = target.plan(&selected, accounts.len(), options);
+    plan.forward = forward.map(Forward::plan);
     announce(&plan);
     if !plan.problems.is_empty() {
         return Err(Error::WillNotFit {
@@ -120,9 +203,9 @@ pub fn restore(
             .map_err(|e| Error::database("forget an interrupted restore", e))?;
     }
     let done = progress::begin(&mut control, &name, options.resume)?;
-    let mut settings = Settings::default();
-    let changed = settings.change(&mut control, &target, options);
-    let result = changed.and_then(|()| run.perform(&mut control, &target, &done));
+    let mut settings = Settings::left_by(&done);
+    let changed = settings.change(&mut control, &target, options, forward.is_some());
+    let result = changed.and_then(|()| run.all(&mut control, &target, &done, forward));
     let back = settings.restore(options);
     let mut report = result.map_err(Error::unfinished)?;
     back.map_err(Error::unfinished)?;
@@ -222,16 +305,31 @@ fn connect(options: &MysqlRestore, progress: &Arc<Progress>) -> Result<Session> 
 #[derive(Debug, Default)]
 struct Settings {
     /// The statements that put them back.
-    back: Vec<&'static str>,
+    back: Vec<String>,
 }
 
+/// What a restore that dies notes of the settings that it has changed.
+const BACK: &str = "put back: ";
+
 impl Settings {
+    /// What a restore that was interrupted has changed, and could not put back.
+    fn left_by(done: &Done) -> Self {
+        let left = done.after(BACK).map(str::to_owned);
+        Self {
+            back: left.collect(),
+        }
+    }
+
     fn change(
         &mut self,
         control: &mut Session,
         target: &Target,
         options: &MysqlRestore,
+        goes_forward: bool,
     ) -> Result<()> {
+        if goes_forward {
+            self.hold_events(control)?;
+        }
         if !target.local_infile {
             let doing = "let the target take rows (local_infile is OFF)";
             let (on, off) = (
@@ -258,6 +356,22 @@ impl Settings {
         Ok(())
     }
 
+    /// Events that act by themselves must not, before everything is there.
+    fn hold_events(&mut self, control: &mut Session) -> Result<()> {
+        let doing = "hold the target's events";
+        let state = control
+            .row("SELECT @@GLOBAL.event_scheduler")
+            .map_err(|error| Error::database(doing, error))?;
+        if state.text(0) != Some("ON") {
+            return Ok(());
+        }
+        let (off, on) = (
+            "SET GLOBAL event_scheduler = OFF",
+            "SET GLOBAL event_scheduler = ON",
+        );
+        self.set(control, doing, off, on)
+    }
+
     fn set(
         &mut self,
         control: &mut Session,
@@ -265,10 +379,13 @@ impl Settings {
         statement: &str,
         back: &'static str,
     ) -> Result<()> {
-        control
-            .execute(statement)
-            .map_err(|error| Error::database(doing, error))?;
-        self.back.push(back);
+        let failed = |error| Error::database(doing, error);
+        // Noted first: whoever goes on after this program died must know.
+        progress::note(control, &format!("{BACK}{back}")).map_err(failed)?;
+        control.execute(statement).map_err(failed)?;
+        if !self.back.iter().any(|known| known == back) {
+            self.back.push(back.to_owned());
+        }
         Ok(())
     }
 
@@ -301,13 +418,16 @@ fn run_name(snapshot: &Snapshot, selected: &[Selected]) -> String {
             names.push_str(&format!("\t{}\n", table.name));
         }
     }
-    let hash = sha2::Sha256::digest(names);
-    let short: String = hash
-        .iter()
+    format!("{} {}", snapshot.id, short_hash(&names))
+}
+
+/// The first half of a hash, in hexadecimal digits.
+fn short_hash(text: &str) -> String {
+    let hash = sha2::Sha256::digest(text);
+    hash.iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{} {short}", snapshot.id)
+        .collect()
 }
 
 struct Run<'a> {
@@ -319,6 +439,71 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The snapshot, and the log after it, if that is wanted.
+    fn all(
+        &self,
+        control: &mut Session,
+        target: &Target,
+        done: &Done,
+        forward: Option<&Forward<'_>>,
+    ) -> Result<MysqlReport> {
+        let Some(forward) = forward else {
+            return self.perform(control, target, done);
+        };
+        let mut report = match Forward::has_snapshot(done) {
+            true => self.restored_before()?,
+            false => self.perform(control, target, done)?,
+        };
+        if !report.differences.is_empty() {
+            return Ok(report);
+        }
+        Forward::note_snapshot(control)?;
+        let replayed = forward.run(control, self.options, done, self.progress)?;
+        let (mut told, warnings) = forward.report(&replayed);
+        report.warnings.extend(warnings);
+        if let Moment::Snapshot(later) = &forward.wanted.moment
+            && forward.wanted.skip.is_empty()
+        {
+            report.differences = self.compare_with(control, forward.repository, later)?;
+            told.compared_with = Some(later.id.short());
+        }
+        report.forward = Some(told);
+        Ok(report)
+    }
+
+    /// What an attempt that was interrupted later has done.
+    fn restored_before(&self) -> Result<MysqlReport> {
+        let fillings = self.fillings()?;
+        Ok(MysqlReport {
+            outcome: Outcome::Ok,
+            tables: fillings.len(),
+            rows: fillings.iter().map(|filling| filling.table.rows).sum(),
+            warnings: Vec::new(),
+            verified: self.options.verify,
+            differences: Vec::new(),
+            forward: None,
+        })
+    }
+
+    /// Compares every table with what another snapshot says of it.
+    fn compare_with(
+        &self,
+        control: &mut Session,
+        repository: &Repository,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<String>> {
+        let opened = open(repository, snapshot)?;
+        let selected = selection::select(&opened.manifest, self.options, &snapshot.id.short())?;
+        let run = Run {
+            opened: &opened,
+            selected: &selected,
+            accounts: &[],
+            ..*self
+        };
+        let fillings = run.fillings()?;
+        run.compare(control, &fillings)
+    }
+
     fn perform(&self, control: &mut Session, target: &Target, done: &Done) -> Result<MysqlReport> {
         self.databases(control, target)?;
         let mut warnings = Vec::new();
@@ -349,6 +534,7 @@ impl Run<'_> {
             warnings,
             verified: self.options.verify,
             differences,
+            forward: None,
         })
     }
 

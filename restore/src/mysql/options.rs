@@ -4,6 +4,8 @@ use reprise_repository::{Outcome, Warning};
 use reprise_snapshotters::mysql::Address;
 use serde::Serialize;
 
+use super::forward::{ForwardPlan, ForwardReport};
+
 /// What a restored table is compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +84,8 @@ pub struct MysqlPlan {
     pub problems: Vec<String>,
     /// What will be different.
     pub warnings: Vec<String>,
+    /// The log that is replayed afterwards.
+    pub forward: Option<ForwardPlan>,
 }
 
 /// What a restore did.
@@ -99,4 +103,6 @@ pub struct MysqlReport {
     pub verified: VerifyLevel,
     /// What differs from the snapshot.
     pub differences: Vec<String>,
+    /// What was replayed afterwards.
+    pub forward: Option<ForwardReport>,
 }

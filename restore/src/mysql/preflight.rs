@@ -336,6 +336,7 @@ impl Target {
             dropped: self.drops.clone(),
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
+            forward: None,
         }
     }
 

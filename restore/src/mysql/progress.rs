@@ -24,6 +24,13 @@ impl Done {
     pub(super) fn has(&self, step: &str) -> bool {
         self.steps.contains(step)
     }
+
+    /// What follows these words in steps that begin with them.
+    pub(super) fn after(&self, words: &'static str) -> impl Iterator<Item = &str> {
+        self.steps
+            .iter()
+            .filter_map(move |step| step.strip_prefix(words))
+    }
 }
 
 /// Fails when what was left by an earlier restore does not go together with what is asked for now.

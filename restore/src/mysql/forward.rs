@@ -1,0 +1,326 @@
+//! From a restored snapshot to a moment after it: the log that leads there is replayed, and what came of it compared.
+
+use reprise_repository::{RawText, Repository, Warning};
+use reprise_snapshotters::mysql::Session;
+use reprise_snapshotters::mysql::archive::{self, LogEvents, LogPlace};
+use reprise_snapshotters::mysql::binlog::{Cursor, Ended, Event, Gtid, kind};
+use serde::Serialize;
+
+use super::moments::{Moment, Way, time_of};
+use super::options::MysqlRestore;
+use super::progress::{self, Done};
+use super::replay::{self, Coverage, Mode, Replay, ReplayReport, Stop};
+use crate::error::{Error, Result};
+
+/// Rough speeds on a small machine, for a guess of the time that a restore takes: bytes a second.
+const LOAD_SPEED: u64 = 20 << 20;
+const REPLAY_SPEED: u64 = 8 << 20;
+
+/// How a restored server is brought to a moment.
+#[derive(Debug, Clone)]
+pub struct PointInTime {
+    /// The moment.
+    pub moment: Moment,
+    /// Transactions that are left out.
+    pub skip: Vec<Gtid>,
+    /// Every transaction keeps its number, in the target's own log, for replicas to follow.
+    pub keep_numbers: bool,
+}
+
+/// What is going to be replayed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForwardPlan {
+    /// The moment, in words.
+    pub moment: String,
+    /// Pieces of log that are read.
+    pub pieces: usize,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// Transactions in them, at most.
+    pub transactions: u64,
+    /// What does not come back.
+    pub lost: String,
+    /// A guess of how long everything takes, in seconds.
+    pub seconds: u64,
+}
+
+/// What was replayed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForwardReport {
+    /// The moment, in words.
+    pub moment: String,
+    /// Transactions that were applied.
+    pub transactions: u64,
+    /// The last one.
+    pub last_applied: Option<Named>,
+    /// The one before which it stopped.
+    pub stopped_before: Option<Named>,
+    /// Transactions that were left out.
+    pub skipped: Vec<String>,
+    /// All transactions that the server now has.
+    pub executed: Option<String>,
+    /// The snapshot with whose checksums every table was compared afterwards.
+    pub compared_with: Option<String>,
+}
+
+/// A transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// Its number.
+    pub gtid: String,
+    /// When it was committed.
+    pub committed: String,
+}
+
+impl Named {
+    fn of(ended: &Ended) -> Self {
+        Self {
+            gtid: ended.gtid.to_string(),
+            committed: shown(ended.committed),
+        }
+    }
+}
+
+fn shown(micros: u64) -> String {
+    time_of(micros).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
+/// A way, and what is wanted at its end.
+#[derive(Debug)]
+pub(super) struct Forward<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) way: &'a Way<'a>,
+    pub(super) wanted: &'a PointInTime,
+}
+
+/// The step after which the snapshot is there.
+const SNAPSHOT_THERE: &str = "snapshot restored";
+
+/// The step after which the server has the source's history.
+const HISTORY_THERE: &str = "history begun";
+
+impl Forward<'_> {
+    /// The moment, in words.
+    fn moment(&self) -> String {
+        match &self.wanted.moment {
+            Moment::Time(time) => shown(*time),
+            Moment::Before(gtid) => format!("before {gtid}"),
+            Moment::Latest => "the end of the archived log".to_owned(),
+            Moment::Snapshot(snapshot) => format!(
+                "snapshot {} ({})",
+                snapshot.id.short(),
+                shown(archive::micros(snapshot.root.data_time))
+            ),
+        }
+    }
+
+    /// What tells this restore from another to the same target.
+    pub(super) fn name(&self) -> String {
+        let skipped: Vec<String> = self.wanted.skip.iter().map(ToString::to_string).collect();
+        let name = format!(
+            "{} {} {}",
+            self.moment(),
+            skipped.join(" "),
+            self.wanted.keep_numbers
+        );
+        super::short_hash(&name)
+    }
+
+    pub(super) fn plan(&self) -> ForwardPlan {
+        let way = self.way;
+        let end = way.stretch.until();
+        let lost = match (&self.wanted.moment, end) {
+            (Moment::Latest, Some(end)) => {
+                format!("what was committed after {} is not archived", shown(end))
+            }
+            (_, Some(end)) => format!(
+                "what was committed after that moment, of which the log until {} is archived, stays out",
+                shown(end)
+            ),
+            (_, None) => "what was committed after that moment stays out".to_owned(),
+        };
+        let rows = way.snapshot.root.counts.bytes;
+        ForwardPlan {
+            moment: self.moment(),
+            pieces: way.pieces,
+            log_bytes: way.log_bytes,
+            transactions: way.transactions,
+            lost,
+            seconds: 1 + rows / LOAD_SPEED + way.log_bytes / REPLAY_SPEED,
+        }
+    }
+
+    /// Whether an earlier attempt has brought the snapshot back already.
+    pub(super) fn has_snapshot(done: &Done) -> bool {
+        done.has(SNAPSHOT_THERE)
+    }
+
+    /// Remembers that the snapshot is there.
+    pub(super) fn note_snapshot(control: &mut Session) -> Result<()> {
+        note(control, SNAPSHOT_THERE)
+    }
+
+    /// Replays.
+    pub(super) fn run(
+        &self,
+        control: &mut Session,
+        options: &MysqlRestore,
+        done: &Done,
+        progress: &std::sync::Arc<reprise_repository::Progress>,
+    ) -> Result<ReplayReport> {
+        let after = coverage(&self.way.place);
+        let mode = match self.wanted.keep_numbers {
+            true => Mode::Gtid,
+            false => Mode::Merged,
+        };
+        if mode == Mode::Gtid && !done.has(HISTORY_THERE) {
+            replay::begin_history(control, &after, options.overwrite)?;
+            note(control, HISTORY_THERE)?;
+        }
+        let replay = Replay {
+            address: &options.address,
+            run: &self.name(),
+            mode,
+            after,
+            stop: self.stop()?,
+            skip: &self.wanted.skip,
+            connections: options.connections,
+            write_binlog: options.write_binlog || mode == Mode::Gtid,
+            progress,
+        };
+        let way = self.way;
+        // The piece behind the last one shows where it stopped.
+        let end = way.skip + way.pieces + 1;
+        let events = way.stretch.events(self.repository, way.skip, end);
+        let mut events = Following::new(events, &way.place, self.first_place());
+        replay::replay(&mut events, &replay)
+    }
+
+    /// The place before the first event that is read.
+    fn first_place(&self) -> Option<&LogPlace> {
+        let piece = self.way.stretch.pieces().get(self.way.skip)?;
+        Some(&piece.facts.from)
+    }
+
+    fn stop(&self) -> Result<Stop> {
+        Ok(match &self.wanted.moment {
+            Moment::Time(time) => Stop::Time(*time),
+            Moment::Before(gtid) => Stop::Before(gtid.clone()),
+            Moment::Latest => Stop::End,
+            Moment::Snapshot(snapshot) => {
+                let place = archive::place_of(snapshot).map(|place| place.coverage);
+                match place {
+                    Some(archive::Coverage::Mysql(set)) => Stop::Set(set),
+                    Some(archive::Coverage::Mariadb(position)) => Stop::Position(position),
+                    _ => {
+                        return Err(Error::ReplayStop {
+                            reason: format!(
+                                "snapshot {} does not tell its transactions by numbers: choose a time",
+                                snapshot.id.short()
+                            ),
+                        });
+                    }
+                }
+            }
+        })
+    }
+
+    /// What is told of a replay; and what should be known of it.
+    pub(super) fn report(&self, report: &ReplayReport) -> (ForwardReport, Vec<Warning>) {
+        let warn = |message: String| Warning {
+            path: RawText::default(),
+            message,
+        };
+        let mut warnings: Vec<Warning> = report.warnings.iter().cloned().map(warn).collect();
+        warnings.extend(report.late.iter().map(|ended| {
+            warn(format!(
+                "transaction {} is behind the stop in the log although it was committed at {}: the clock was set back",
+                ended.gtid,
+                shown(ended.committed)
+            ))
+        }));
+        let executed = match &report.executed {
+            Coverage::Mysql(set) => Some(set.to_string()),
+            Coverage::Mariadb(position) => Some(position.to_string()),
+            Coverage::Exact => None,
+        };
+        let told = ForwardReport {
+            moment: self.moment(),
+            transactions: report.applied,
+            last_applied: report.last_applied.as_ref().map(Named::of),
+            stopped_before: report.stopped_before.as_ref().map(Named::of),
+            skipped: report.skipped.iter().map(ToString::to_string).collect(),
+            executed,
+            compared_with: None,
+        };
+        (told, warnings)
+    }
+}
+
+fn note(control: &mut Session, step: &str) -> Result<()> {
+    progress::note(control, step)
+        .map_err(|error| Error::database("note what is done at the target", error))
+}
+
+fn coverage(place: &LogPlace) -> Coverage {
+    match &place.coverage {
+        archive::Coverage::Mysql(set) => Coverage::Mysql(set.clone()),
+        archive::Coverage::Mariadb(position) => Coverage::Mariadb(position.clone()),
+        archive::Coverage::Unnumbered => Coverage::Exact,
+    }
+}
+
+/// The events after a place. Where transactions have numbers, those tell; otherwise the place in the files does.
+struct Following<'a> {
+    events: LogEvents<'a>,
+    /// Where the snapshot is; `None` when it is passed, or numbers tell.
+    wanted: Option<LogPlace>,
+    at: LogPlace,
+}
+
+impl<'a> Following<'a> {
+    fn new(events: LogEvents<'a>, wanted: &LogPlace, first: Option<&LogPlace>) -> Self {
+        let unnumbered = wanted.coverage == archive::Coverage::Unnumbered;
+        Self {
+            events,
+            wanted: unnumbered.then(|| wanted.clone()),
+            at: first.unwrap_or(wanted).clone(),
+        }
+    }
+
+    /// Whether an event is after the place; moves past it.
+    fn is_after(&mut self, event: &Event) -> bool {
+        let Some(wanted) = &self.wanted else {
+            return true;
+        };
+        if event.kind() == kind::FORMAT {
+            return true;
+        }
+        let reached = wanted.is_before(&self.at) == Some(true);
+        if event.kind() == kind::ROTATE {
+            let mut cursor = Cursor::new(event.body());
+            self.at.position = cursor.u64().unwrap_or_default();
+            self.at.file = Some(String::from_utf8_lossy(cursor.rest()).into_owned());
+        } else if event.header().next != 0 {
+            self.at.position = u64::from(event.header().next);
+        }
+        if reached {
+            self.wanted = None;
+        }
+        reached
+    }
+}
+
+impl Iterator for Following<'_> {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.events.next()? {
+                Ok(event) if !self.is_after(&event) => {}
+                Ok(event) => return Some(Ok(event)),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}
