@@ -38,6 +38,8 @@ pub struct CopyReport {
     pub packs_present: u64,
     /// Bytes of the packs that were sent.
     pub bytes: u64,
+    /// Pieces of logs that are new at the destination.
+    pub log_pieces: u64,
     /// What could not be copied. Empty means: everything is there.
     pub not_copied: Vec<ObjectFailure>,
 }
@@ -63,6 +65,7 @@ impl Repository {
         copy.begin()?;
         copy.packs_and_fragments()?;
         copy.roots(&roots)?;
+        copy.logs()?;
         Ok(copy.report)
     }
 }
@@ -282,6 +285,28 @@ impl Copy<'_> {
                     object: snapshot_key(&root.id).to_string(),
                     reason: format!("what {} needs could not be copied", root.root.source),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Pieces of logs, oldest first: what an interrupted copy has brought is a beginning.
+    fn logs(&mut self) -> Result<()> {
+        let there = self.target.list("logs").map_err(|e| self.failed(e))?;
+        let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
+        for folder in self.repository.log_folders()? {
+            for piece in self.repository.logs_in(&folder)? {
+                self.progress.check()?;
+                if there.contains(&piece.object()) {
+                    continue;
+                }
+                match self.repository.log_bytes(&piece) {
+                    Ok(bytes) => {
+                        put_verified(self.target, &piece.object(), &[bytes.into()], &piece.id)?;
+                        self.report.log_pieces += 1;
+                    }
+                    Err(error) => self.not_copied(piece.object().as_str(), error)?,
+                }
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ mod id;
 mod index;
 mod locks;
 mod logs;
+mod logs_verify;
 mod pack;
 mod parallel;
 mod progress;

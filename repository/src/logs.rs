@@ -85,7 +85,7 @@ pub struct LogKey {
 }
 
 impl LogKey {
-    fn object(&self) -> ObjectKey {
+    pub(crate) fn object(&self) -> ObjectKey {
         object_key(&self.folder, self.sequence, &self.id)
     }
 }
@@ -330,17 +330,24 @@ impl Repository {
         Ok((record, plain))
     }
 
+    /// All bytes of a piece, which are what its name says.
+    pub(crate) fn log_bytes(&self, key: &LogKey) -> Result<Vec<u8>> {
+        read_again(self.inner.backend.as_ref(), || self.log_bytes_once(key))
+    }
+
+    fn log_bytes_once(&self, key: &LogKey) -> Result<Vec<u8>> {
+        let read = self.inner.backend.get(&key.object(), None);
+        let bytes = read.map_err(|source| self.inner.failed(source))?;
+        match ObjectId::of(&bytes) == key.id {
+            true => Ok(bytes),
+            false => Err(Error::damaged(key, "its bytes do not have its name")),
+        }
+    }
+
     /// A piece's record, and its encrypted content, each compared with its hash.
-    pub(crate) fn log_whole(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
+    fn log_whole(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
         read_again(self.inner.backend.as_ref(), || {
-            let mut bytes = self
-                .inner
-                .backend
-                .get(&key.object(), None)
-                .map_err(|source| self.inner.failed(source))?;
-            if ObjectId::of(&bytes) != key.id {
-                return Err(Error::damaged(key, "its bytes do not have its name"));
-            }
+            let mut bytes = self.log_bytes_once(key)?;
             let (record, begin) = self.parse_log(key, &bytes)?;
             bytes.truncate(begin);
             if ObjectId::of(&bytes) != record.hash {

@@ -9,6 +9,7 @@ use crate::crypt::Class;
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::Index;
+use crate::logs_verify;
 use crate::pack::{PackRecord, pack_key};
 use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
@@ -81,7 +82,7 @@ impl Share {
         }
     }
 
-    fn includes(self, pack: &ObjectId) -> bool {
+    pub(crate) fn includes(self, pack: &ObjectId) -> bool {
         match self {
             Self::All => true,
             Self::Group { group, groups } => {
@@ -140,6 +141,10 @@ pub struct Report {
     pub bytes_read: u64,
     /// Distinct chunks that the checked snapshots refer to.
     pub chunks: u64,
+    /// Pieces of logs.
+    pub log_pieces: u64,
+    /// Pieces of logs that were read and decrypted.
+    pub log_pieces_read: u64,
     /// What is wrong. Empty means: nothing.
     pub findings: Vec<Finding>,
     /// What is not wrong but worth knowing.
@@ -162,6 +167,9 @@ impl Repository {
         if let Depth::ReadData(share) = options.depth {
             let only = (!options.snapshots.is_empty()).then_some(&needed);
             verifier.read_data(share, only, progress)?;
+        }
+        if options.snapshots.is_empty() {
+            verifier.logs(options.depth, progress)?;
         }
         verifier.report(&snapshots)
     }
@@ -220,6 +228,19 @@ impl<'a> Verifier<'a> {
             bad_chunks: HashMap::new(),
             stored,
         })
+    }
+
+    fn logs(&mut self, depth: Depth, progress: &Progress) -> Result<()> {
+        let share = match depth {
+            Depth::Structure => None,
+            Depth::ReadData(share) => Some(share),
+        };
+        let verified = logs_verify::verify(self.repository, share, progress)?;
+        self.report.log_pieces = verified.pieces;
+        self.report.log_pieces_read = verified.read;
+        self.report.findings.extend(verified.findings);
+        self.report.notes.extend(verified.notes);
+        Ok(())
     }
 
     /// The snapshots to check; unreadable roots are findings.

@@ -94,13 +94,14 @@ fn print(context: &Context, from: &Repository, target: &dyn Backend, report: &Co
         }));
     } else if !context.global.quiet {
         output::line(&format!(
-            "{} to {}: {} snapshots copied, {} were there; {} packs, {}",
+            "{} to {}: {} snapshots copied, {} were there; {} packs, {}, {} pieces of log",
             from.location(),
             target.location(),
             report.snapshots,
             report.snapshots_present,
             report.packs,
             output::bytes(report.bytes),
+            report.log_pieces,
         ));
     }
 }

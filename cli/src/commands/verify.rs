@@ -102,8 +102,13 @@ fn print(context: &Context, report: &Report, depth: Depth) {
         0 => "ok".to_owned(),
         count => format!("damaged: {count} findings"),
     };
+    let logs = match (report.log_pieces, report.log_pieces_read) {
+        (0, _) => String::new(),
+        (pieces, 0) => format!(", {pieces} pieces of log"),
+        (pieces, read) => format!(", {pieces} pieces of log ({read} read)"),
+    };
     output::line(&format!(
-        "{verdict}: {} snapshots, {} chunks, {} packs; {read}",
+        "{verdict}: {} snapshots, {} chunks, {} packs{logs}; {read}",
         report.snapshots, report.chunks, report.packs
     ));
 }
