@@ -236,7 +236,7 @@ impl Account {
         let mut found: Option<u64> = None;
         for steps in progress..=known {
             let mut state = State::new();
-            script.books().show(&mut state);
+            script.books().show_definitions(&mut state);
             state.values_mut().for_each(|rows| rows.sort());
             let fits = self.check_bounds(writer, steps, bounds).is_ok();
             if self::defined(writer, &state) == defined && (found.is_none() || fits) {

@@ -115,7 +115,8 @@ impl Books {
         self.show_definitions(state);
     }
 
-    fn show_definitions(&self, state: &mut State) {
+    /// Adds what was defined.
+    pub(super) fn show_definitions(&self, state: &mut State) {
         for (name, side) in &self.sides {
             state.insert(format!("{}.{name}", side.database), side.shown());
         }

@@ -248,7 +248,7 @@ impl Script {
             3 => Some("Ünïcödé 😀 日本".to_owned()),
             _ => Some(format!("note {}", self.random.below(100))),
         };
-        let raw = (0..self.random.below(16)).map(|_| self.random.next().to_le_bytes()[0]);
+        let raw = (0..self.random.below(16)).map(|_| self.random.any().to_le_bytes()[0]);
         Item {
             raw: raw.collect(),
             v: i64::try_from(self.random.below(2000)).unwrap() - 1000,

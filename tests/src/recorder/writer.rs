@@ -32,7 +32,6 @@ pub(super) struct Writer {
     folder: String,
     shared: Arc<Shared>,
     line: Option<Line>,
-    attempts: u64,
 }
 
 impl Writer {
@@ -52,7 +51,6 @@ impl Writer {
             folder,
             shared,
             line: None,
-            attempts: 0,
         }
     }
 
@@ -98,8 +96,7 @@ impl Writer {
     }
 
     fn attempt(&mut self, step: &Step, times: &mut Times) -> Result<(), Trouble> {
-        self.attempts += 1;
-        let body = step.body.replace(ATTEMPT, &self.attempts.to_string());
+        let body = step.body.replace(ATTEMPT, &now().to_string());
         let body = body.replace(FOLDER, &self.folder);
         if !body.is_empty() {
             self.ask(&body)?;
