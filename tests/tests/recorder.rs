@@ -264,3 +264,52 @@ fn what_is_false_in_mariadb_is_seen() {
     judgement_sees_what_is_false(&server);
     a_wiped_server_is_recorded_again(&server);
 }
+
+/// Where a replica stops, it holds whole steps of each writer: those of the source up to that commit.
+#[test]
+fn a_replica_that_stopped_anywhere_is_judged() {
+    let source = Mysql::start();
+    let replica = Mysql::start_with(&[
+        "--server-id=7",
+        "--replica-parallel-workers=1",
+        "--sync-binlog=0",
+        "--innodb-flush-log-at-trx-commit=0",
+    ]);
+    source.execute(
+        "CREATE USER follower@'%' IDENTIFIED BY 'follows'; GRANT REPLICATION SLAVE ON *.* TO follower@'%';",
+    );
+    replica.execute(&format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{}', SOURCE_PORT=3306, SOURCE_USER='follower', \
+         SOURCE_PASSWORD='follows', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1;",
+        source.address()
+    ));
+    let uuid = source.value("SELECT @@server_uuid");
+    let done = "SELECT REGEXP_SUBSTR(@@gtid_executed, '[0-9]+$')";
+    let first: u64 = source.value(done).parse().unwrap();
+    let mut recorder = Recorder::start(&source, Options::default());
+    recorder.wait_for(1500);
+    let account = recorder.stop();
+    let last: u64 = source.value(done).parse().unwrap();
+    // The tables and their first rows come before all steps.
+    let mut number = first + 60;
+    let mut steps = 0;
+    while number < last {
+        replica.execute(&format!(
+            "START REPLICA IO_THREAD; START REPLICA SQL_THREAD UNTIL SQL_AFTER_GTIDS = '{uuid}:1-{number}';"
+        ));
+        let reached = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{uuid}:1-{number}', 120)");
+        assert_eq!(replica.value(&reached), "0", "{}", replica.log());
+        let committed = replica.value(
+            "SELECT ROUND(UNIX_TIMESTAMP(LAST_APPLIED_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP) * 1000000) \
+             FROM performance_schema.replication_applier_status_by_worker",
+        );
+        replica.execute("STOP REPLICA");
+        let moment = Moment::At(committed.parse().unwrap());
+        let prefix = account.judge(&replica, &moment).unwrap();
+        let there = prefix.iter().sum();
+        assert!(steps < there && there < account.count(), "{steps} {there}");
+        steps = there;
+        account.judge(&replica, &Moment::Latest).unwrap_err();
+        number += (last - first) / 8;
+    }
+}

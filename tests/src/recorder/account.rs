@@ -153,22 +153,25 @@ impl Account {
         Ok(prefix)
     }
 
-    /// The step of which a statement, or the name of what it defines, is known.
+    /// The moment before the step that is this statement, if there is one such step and it defines something.
     #[must_use]
-    pub fn definition(&self, statement: &str) -> Option<Moment> {
+    pub fn before(&self, statement: &str) -> Option<Moment> {
+        let mut found = None;
         for (writer, steps) in (0..).zip(&self.steps) {
             let mut script = self.script(writer);
             for _ in steps {
                 let step = script.next();
-                if matches!(step.outcome, Outcome::Definition(_)) && step.commit == statement {
-                    return Some(Moment::Before {
-                        writer,
-                        number: step.number,
-                    });
+                if !matches!(step.outcome, Outcome::Definition(_)) || step.commit != statement {
+                    continue;
                 }
+                if found.is_some() {
+                    return None;
+                }
+                let number = step.number;
+                found = Some(Moment::Before { writer, number });
             }
         }
-        None
+        found
     }
 
     fn script(&self, writer: u64) -> Script {
