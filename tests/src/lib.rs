@@ -2,6 +2,7 @@
 
 pub mod metadata;
 pub mod proxy;
+pub mod recorder;
 pub mod servers;
 pub mod workload;
 pub mod zoo;

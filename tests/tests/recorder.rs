@@ -1,0 +1,315 @@
+//! The recorder itself: what it has written is there, whatever died meanwhile, and its judgement sees what is not.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use reprise_tests::recorder::{Account, FIXED, Flavour, Moment, Options, Recorder, now, wipe};
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+
+/// Changes that nobody recorded, each with what takes it back and what a judgement must say.
+const FALSE: [(&str, &str, &str); 24] = [
+    (
+        "UPDATE bookkeeping.ledger SET balance = balance + 1 WHERE account = 7",
+        "UPDATE bookkeeping.ledger SET balance = balance - 1 WHERE account = 7",
+        "bookkeeping.ledger differs",
+    ),
+    (
+        "UPDATE bookkeeping.ledger SET balance = balance + IF(account = 7, 1, -1) WHERE account IN (7, 8)",
+        "UPDATE bookkeeping.ledger SET balance = balance - IF(account = 7, 1, -1) WHERE account IN (7, 8)",
+        "bookkeeping.ledger differs",
+    ),
+    (
+        "UPDATE bookkeeping.audit SET item = item + 1 ORDER BY number DESC LIMIT 1",
+        "UPDATE bookkeeping.audit SET item = item - 1 ORDER BY number DESC LIMIT 1",
+        "bookkeeping.audit differs",
+    ),
+    (
+        "UPDATE bookkeeping.children SET v = v + 1 ORDER BY id LIMIT 1",
+        "UPDATE bookkeeping.children SET v = v - 1 ORDER BY id LIMIT 1",
+        "bookkeeping.children differs",
+    ),
+    (
+        "UPDATE bookkeeping.documents SET d = JSON_SET(d, '$.new', 1) ORDER BY id LIMIT 1",
+        "UPDATE bookkeeping.documents SET d = JSON_REMOVE(d, '$.new') ORDER BY id LIMIT 1",
+        "bookkeeping.documents differs",
+    ),
+    (
+        "UPDATE bookkeeping.large SET line = line + 10000 ORDER BY writer, number, line LIMIT 1",
+        "UPDATE bookkeeping.large SET line = line - 10000 WHERE line > 10000",
+        "bookkeeping.large differs",
+    ),
+    (
+        "UPDATE bookkeeping.large SET noise = CONCAT(noise, 'a') WHERE line = 5",
+        "UPDATE bookkeeping.large SET noise = LEFT(noise, LENGTH(noise) - 1) WHERE line = 5",
+        "bookkeeping.large differs",
+    ),
+    (
+        "UPDATE warehouse.parents SET name = CONCAT(name, ' ') ORDER BY id LIMIT 1",
+        "UPDATE warehouse.parents SET name = RTRIM(name)",
+        "warehouse.parents differs",
+    ),
+    (
+        "INSERT INTO warehouse.friends VALUES (1, NULL)",
+        "DELETE FROM warehouse.friends WHERE id = 1",
+        "warehouse.friends differs",
+    ),
+    (
+        "UPDATE warehouse.loaded SET line = line + 10000 ORDER BY number LIMIT 1",
+        "UPDATE warehouse.loaded SET line = line - 10000 WHERE line > 10000",
+        "warehouse.loaded differs",
+    ),
+    (
+        "UPDATE warehouse.loaded SET text = '' WHERE text IS NULL",
+        "",
+        "warehouse.loaded differs",
+    ),
+    (
+        "INSERT INTO warehouse.keyless SELECT * FROM warehouse.keyless LIMIT 1",
+        "",
+        "warehouse.keyless differs",
+    ),
+    (
+        "CREATE TABLE warehouse.nobodys (id INT PRIMARY KEY)",
+        "DROP TABLE warehouse.nobodys",
+        "warehouse.nobodys should not be there",
+    ),
+    (
+        "CREATE TABLE bookkeeping.side_3_999999 (id INT PRIMARY KEY)",
+        "DROP TABLE bookkeeping.side_3_999999",
+        "side_3_999999 should not be there",
+    ),
+    (
+        "CREATE DATABASE annex77",
+        "DROP DATABASE annex77",
+        "database annex77 should not be there",
+    ),
+    (
+        "CREATE USER clerk_0_0@'%'",
+        "DROP USER clerk_0_0@'%'",
+        "user clerk_0_0 should not be there",
+    ),
+    (
+        "UPDATE bookkeeping.progress SET number = number - 1 WHERE writer = 2",
+        "UPDATE bookkeeping.progress SET number = number + 1 WHERE writer = 2",
+        "",
+    ),
+    (
+        "UPDATE bookkeeping.progress SET number = number + 1000 WHERE writer = 2",
+        "UPDATE bookkeeping.progress SET number = number - 1000 WHERE writer = 2",
+        "writer 2 has done",
+    ),
+    (
+        "UPDATE bookkeeping.progress SET writer = 99 WHERE writer = 4",
+        "UPDATE bookkeeping.progress SET writer = 4 WHERE writer = 99",
+        "no row of writer 4",
+    ),
+    (
+        "UPDATE bookkeeping.progress SET at = at + INTERVAL 1 SECOND WHERE writer = 5",
+        "UPDATE bookkeeping.progress SET at = at - INTERVAL 1 SECOND WHERE writer = 5",
+        "of writer 5 says that it was written at",
+    ),
+    (
+        "SET @number = 0, @entry = 0; UPDATE warehouse.items SET v = v + 1 ORDER BY id LIMIT 1",
+        "SET @number = 0, @entry = 1; UPDATE warehouse.items SET v = v - 1 ORDER BY id LIMIT 1; \
+         DELETE FROM bookkeeping.audit WHERE number = 0",
+        "warehouse.items differs",
+    ),
+    (
+        "SET @number = 0, @entry = 0; UPDATE warehouse.items SET at = at - INTERVAL 1 HOUR ORDER BY id LIMIT 1; \
+         DELETE FROM bookkeeping.audit WHERE number = 0",
+        "SET @number = 0, @entry = 0; UPDATE warehouse.items SET at = at + INTERVAL 1 HOUR ORDER BY id LIMIT 1; \
+         DELETE FROM bookkeeping.audit WHERE number = 0",
+        "says that it was written at",
+    ),
+    (
+        "DROP TRIGGER warehouse.item_deleted",
+        "CREATE TRIGGER warehouse.item_deleted AFTER DELETE ON warehouse.items FOR EACH ROW SET @nothing = 1",
+        "triggers differs",
+    ),
+    (
+        "ALTER TABLE warehouse.friends DROP FOREIGN KEY friend_of",
+        "ALTER TABLE warehouse.friends ADD CONSTRAINT friend_of FOREIGN KEY (parent) \
+         REFERENCES warehouse.parents (id) ON DELETE SET NULL ON UPDATE CASCADE",
+        "foreign keys differs",
+    ),
+];
+
+fn assert_seen(server: &impl Database, account: &Account, change: &str, words: &str) {
+    let error = account.judge(server, &Moment::Latest).err();
+    let seen = error.as_ref().is_some_and(|error| error.contains(words));
+    assert!(seen, "{change}: {error:?}");
+}
+
+fn judgement_sees_what_is_false(server: &impl Database) {
+    let mut recorder = Recorder::start(server, Options::default());
+    recorder.wait_for(800);
+    let account = recorder.stop();
+    account.judge(server, &Moment::Latest).unwrap();
+    let copies = "CREATE DATABASE kept; CREATE TABLE kept.loaded SELECT * FROM warehouse.loaded; \
+                  CREATE TABLE kept.keyless SELECT * FROM warehouse.keyless";
+    let back = "TRUNCATE TABLE warehouse.loaded; INSERT INTO warehouse.loaded SELECT * FROM kept.loaded; \
+                TRUNCATE TABLE warehouse.keyless; INSERT INTO warehouse.keyless SELECT * FROM kept.keyless";
+    server.execute(copies);
+    for (change, undo, words) in FALSE {
+        server.execute(change);
+        assert_seen(server, &account, change, words);
+        server.execute(if undo.is_empty() { back } else { undo });
+    }
+    account.judge(server, &Moment::Latest).unwrap();
+    let state = account.final_state();
+    let user = state
+        .keys()
+        .find_map(|name| name.strip_prefix("user "))
+        .unwrap();
+    let side = state.keys().find(|name| name.contains(".side_")).unwrap();
+    for (change, words) in [
+        (format!("GRANT CREATE ON bookkeeping.* TO {user}@'%'"), user),
+        (format!("DROP USER {user}@'%'"), user),
+        (
+            format!("ALTER TABLE {side} ADD COLUMN more INT"),
+            side.as_str(),
+        ),
+        (format!("DROP TABLE {side}"), side.as_str()),
+    ] {
+        server.execute(&change);
+        assert_seen(server, &account, &change, words);
+    }
+    for (table, _) in FIXED.iter().rev() {
+        let change = format!("SET foreign_key_checks = 0; DELETE FROM {table} LIMIT 1");
+        server.execute(&change);
+        assert_seen(server, &account, &change, table);
+    }
+}
+
+/// The live server holds everything, and so nothing that is before the end or that it does not hold any more.
+fn moments_are_told_apart(server: &impl Database, account: &Account, flavour: Flavour) {
+    let (begun, ended) = account.span();
+    let all = account.judge(server, &Moment::Latest).unwrap();
+    assert_eq!(all.iter().sum::<u64>(), account.count());
+    assert_eq!(account.judge(server, &Moment::At(now())).unwrap(), all);
+    assert_eq!(account.judge(server, &Moment::At(ended)).unwrap(), all);
+    let middle = Moment::At(begun.midpoint(ended));
+    let error = account.judge(server, &middle).unwrap_err();
+    assert!(error.contains("after the moment"), "{error}");
+    let before = Moment::Before {
+        writer: 3,
+        number: 9,
+    };
+    account.judge(server, &before).unwrap_err();
+    if flavour == Flavour::Mysql {
+        // Of two writers' last steps one was sent before the other was acknowledged, or after; never both.
+        account
+            .judge(server, &Moment::At(ended - 5_000_000))
+            .unwrap_err();
+    }
+}
+
+fn records(mut server: impl Database, steps: u64) {
+    let flavour = Flavour::of(&server);
+    let options = Options {
+        seed: 7,
+        large: Some(110 << 20),
+        ..Options::default()
+    };
+    let mut recorder = Recorder::start(&server, options);
+    recorder.wait_for(steps / 2);
+    recorder.kill_connections(&server);
+    recorder.wait_for(100);
+    recorder.kill_server(&mut server);
+    recorder.wait_for(steps / 2);
+    assert!(recorder.broken() > 8, "{}", recorder.broken());
+    let account = recorder.stop();
+    assert!(account.count() >= steps);
+    let kinds = account.kinds();
+    assert_eq!(kinds.len(), 32, "{kinds:?}");
+    moments_are_told_apart(&server, &account, flavour);
+}
+
+fn a_wiped_server_is_recorded_again(server: &impl Database) {
+    wipe(server);
+    let progress = "SELECT * FROM bookkeeping.progress";
+    assert!(server.try_query(progress).is_err());
+    let options = Options {
+        seed: 2,
+        writers: 3,
+        pause: Duration::from_millis(1),
+        ..Options::default()
+    };
+    let mut recorder = Recorder::start(server, options);
+    recorder.wait_for(100);
+    recorder.stop().judge(server, &Moment::Latest).unwrap();
+}
+
+#[test]
+fn mysql_is_recorded() {
+    records(Mysql::start(), 4000);
+}
+
+#[test]
+fn mariadb_is_recorded() {
+    records(Mariadb::start(), 4000);
+}
+
+#[test]
+fn what_is_false_in_mysql_is_seen() {
+    let server = Mysql::start();
+    judgement_sees_what_is_false(&server);
+    a_wiped_server_is_recorded_again(&server);
+}
+
+#[test]
+fn what_is_false_in_mariadb_is_seen() {
+    let server = Mariadb::start();
+    judgement_sees_what_is_false(&server);
+    a_wiped_server_is_recorded_again(&server);
+}
+
+/// Where a replica stops, it holds whole steps of each writer: those of the source up to that commit.
+#[test]
+fn a_replica_that_stopped_anywhere_is_judged() {
+    let source = Mysql::start();
+    let replica = Mysql::start_with(&[
+        "--server-id=7",
+        "--replica-parallel-workers=1",
+        "--sync-binlog=0",
+        "--innodb-flush-log-at-trx-commit=0",
+    ]);
+    source.execute(
+        "CREATE USER follower@'%' IDENTIFIED BY 'follows'; GRANT REPLICATION SLAVE ON *.* TO follower@'%';",
+    );
+    replica.execute(&format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{}', SOURCE_PORT=3306, SOURCE_USER='follower', \
+         SOURCE_PASSWORD='follows', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1;",
+        source.address()
+    ));
+    let uuid = source.value("SELECT @@server_uuid");
+    let done = "SELECT REGEXP_SUBSTR(@@gtid_executed, '[0-9]+$')";
+    let first: u64 = source.value(done).parse().unwrap();
+    let mut recorder = Recorder::start(&source, Options::default());
+    recorder.wait_for(1500);
+    let account = recorder.stop();
+    let last: u64 = source.value(done).parse().unwrap();
+    // The tables and their first rows come before all steps.
+    let mut number = first + 60;
+    let mut steps = 0;
+    while number < last {
+        replica.execute(&format!(
+            "START REPLICA IO_THREAD; START REPLICA SQL_THREAD UNTIL SQL_AFTER_GTIDS = '{uuid}:1-{number}';"
+        ));
+        let reached = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{uuid}:1-{number}', 120)");
+        assert_eq!(replica.value(&reached), "0", "{}", replica.log());
+        let committed = replica.value(
+            "SELECT ROUND(UNIX_TIMESTAMP(LAST_APPLIED_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP) * 1000000) \
+             FROM performance_schema.replication_applier_status_by_worker",
+        );
+        replica.execute("STOP REPLICA");
+        let moment = Moment::At(committed.parse().unwrap());
+        let prefix = account.judge(&replica, &moment).unwrap();
+        let there = prefix.iter().sum();
+        assert!(steps < there && there < account.count(), "{steps} {there}");
+        steps = there;
+        account.judge(&replica, &Moment::Latest).unwrap_err();
+        number += (last - first) / 8;
+    }
+}
