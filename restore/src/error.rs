@@ -216,6 +216,9 @@ impl Error {
             Self::WillNotFit { .. } => {
                 "nothing was written; restore to a server like the snapshot's, or only databases that fit".to_owned()
             }
+            Self::LoadWarning { warning, .. } if warning.contains("max_allowed_packet") => {
+                "raise max_allowed_packet at the server".to_owned()
+            }
             Self::LoadWarning { .. } => {
                 "nothing of this file was kept; the target differs from the source in what it accepts".to_owned()
             }

@@ -39,7 +39,7 @@ use selection::Selected;
 pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
 
 /// What loading needs where the server knows it and lets this account set it.
-const IF_KNOWN: [&str; 10] = [
+const IF_KNOWN: [&str; 12] = [
     "SET SESSION innodb_strict_mode = 0",
     "SET SESSION sql_require_primary_key = 0",
     "SET SESSION sql_generate_invisible_primary_key = 0",
@@ -49,7 +49,10 @@ const IF_KNOWN: [&str; 10] = [
     "SET SESSION wait_timeout = 86400",
     "SET SESSION net_read_timeout = 86400",
     "SET SESSION net_write_timeout = 86400",
+    "SET SESSION max_execution_time = 0",
     "SET SESSION max_statement_time = 0",
+    // Whoever holds a table for longer than these seconds is named instead of waited for.
+    "SET SESSION lock_wait_timeout = 30",
 ];
 
 /// A snapshot of a server, opened for a restore.
@@ -113,14 +116,16 @@ pub fn restore(
         accounts,
         progress,
     };
+    progress::take(&mut control)?;
     if options.overwrite {
         progress::forget(&mut control)
             .map_err(|e| Error::database("forget an interrupted restore", e))?;
     }
+    make_room(&mut control, &target)?;
     let done = progress::begin(&mut control, &name, options.resume)?;
     let mut settings = Settings::default();
     let changed = settings.change(&mut control, &target, options);
-    let result = changed.and_then(|()| run.perform(&mut control, &target, &done));
+    let result = changed.and_then(|()| run.perform(&mut control, &done));
     let back = settings.restore(options);
     let mut report = result.map_err(Error::unfinished)?;
     back.map_err(Error::unfinished)?;
@@ -136,6 +141,16 @@ pub fn restore(
         Outcome::Degraded
     };
     Ok(report)
+}
+
+/// Drops what is in the way. There is no record before all of it is gone: what goes on later finds only its own.
+fn make_room(control: &mut Session, target: &Target) -> Result<()> {
+    for statement in &target.drops {
+        control
+            .execute(statement)
+            .map_err(|error| Error::database(format!("run {statement}"), error))?;
+    }
+    Ok(())
 }
 
 fn warning(message: String) -> Warning {
@@ -317,8 +332,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn perform(&self, control: &mut Session, target: &Target, done: &Done) -> Result<MysqlReport> {
-        self.databases(control, target)?;
+    fn perform(&self, control: &mut Session, done: &Done) -> Result<MysqlReport> {
+        self.databases(control)?;
         let mut warnings = Vec::new();
         // Owners must exist before what belongs to them.
         let made = self.make(control, &mut warnings, |maker| {
@@ -412,12 +427,7 @@ impl Run<'_> {
         Ok(differences)
     }
 
-    fn databases(&self, control: &mut Session, target: &Target) -> Result<()> {
-        for statement in &target.drops {
-            control
-                .execute(statement)
-                .map_err(|error| Error::database(format!("run {statement}"), error))?;
-        }
+    fn databases(&self, control: &mut Session) -> Result<()> {
         for tablespace in &self.opened.manifest.tablespaces {
             let used = self.selected.iter().any(|chosen| {
                 let name = format!("TABLESPACE {}", quoted(&tablespace.name));

@@ -129,7 +129,7 @@ fn hint_for(code: u16) -> &'static str {
         1273 | 1115 => {
             "the target server does not know this collation: use one of the same flavour and at least the same version"
         }
-        1153 => "raise max_allowed_packet at the server",
+        1153 | 1301 => "raise max_allowed_packet at the server",
         code::LOCK_WAIT_TIMEOUT => {
             "something holds a lock for long: see SHOW PROCESSLIST, and run again"
         }

@@ -24,6 +24,7 @@ CREATE TABLE app.rows_of_noise (
     id INT PRIMARY KEY, parent INT NOT NULL, word VARCHAR(64) NOT NULL, noise TEXT NOT NULL,
     KEY (word), FULLTEXT KEY (word), FOREIGN KEY (parent) REFERENCES parents (id)
 ) ENGINE = InnoDB;
+SET SESSION group_concat_max_len = 2000;
 INSERT INTO app.rows_of_noise
 SELECT n, 1 + n % 3, SHA2(n, 256), (SELECT GROUP_CONCAT(SHA2(CONCAT(n, '-', d), 512) SEPARATOR '') FROM app.digits)
 FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n FROM app.digits a, app.digits b, app.digits c,
@@ -74,7 +75,7 @@ pub(crate) fn sum(server: &impl Database, table: &str) -> String {
     let columns = server.query(&format!("SHOW COLUMNS FROM {table}"));
     let columns: Vec<String> = columns
         .iter()
-        .map(|row| format!("COALESCE(MD5(`{}`), '-')", row[0].as_ref().unwrap()))
+        .map(|row| format!("COALESCE(SHA2(`{}`, 256), '-')", row[0].as_ref().unwrap()))
         .collect();
     server.value(&format!(
         "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CRC32(CONCAT({}))), 0)) FROM {table}",
