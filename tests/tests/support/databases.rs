@@ -1,6 +1,8 @@
 //! What tests of database servers share: rows to store, an account to store them with, and a look at what is
 //! left at the server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use reprise_tests::servers::Database;
@@ -33,6 +35,75 @@ CREATE VIEW app.words AS SELECT word FROM app.rows_of_noise;
 CREATE TRIGGER app.guard BEFORE INSERT ON app.parents FOR EACH ROW SET NEW.id = NEW.id + 0;
 ANALYZE TABLE app.rows_of_noise;
 ";
+
+/// Several files of rows, so that some are loaded when others are not.
+pub(crate) const LARGE: &str = "
+CREATE DATABASE app;
+CREATE TABLE app.large (id INT PRIMARY KEY, pad VARCHAR(8000), KEY (pad(20))) ENGINE = InnoDB;
+INSERT INTO app.large
+WITH digits AS (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION
+                SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9),
+     n AS (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS id FROM digits a, digits b, digits c, digits e)
+SELECT id, REPEAT(SHA2(id, 512), 60) FROM n UNION ALL SELECT id + 10000, REPEAT(SHA2(id, 512), 59) FROM n;
+CREATE TABLE app.parents (id INT PRIMARY KEY, v INT) ENGINE = InnoDB;
+INSERT INTO app.parents VALUES (1, 1), (2, 2), (3, 3);
+CREATE TABLE app.gate (id INT PRIMARY KEY) ENGINE = InnoDB;
+INSERT INTO app.gate VALUES (1);
+ANALYZE TABLE app.large;
+";
+
+/// What these tables hold.
+pub(crate) fn sums_of_large(server: &impl Database) -> Vec<String> {
+    ["app.large", "app.parents", "app.gate"]
+        .map(|table| sum(server, table))
+        .to_vec()
+}
+
+/// Whether a restore has loaded a table's file, or any.
+pub(crate) fn has_loaded(server: &impl Database, table: &str) -> bool {
+    let steps = "SELECT COUNT(*) FROM reprise_restore.steps WHERE step LIKE";
+    server
+        .try_query(&format!("{steps} 'loaded data/app/{table}%'"))
+        .is_ok_and(|rows| rows[0][0].as_deref() != Some("0"))
+}
+
+/// A client that holds something at a server until it is released.
+pub(crate) struct Holder {
+    child: Child,
+    input: ChildStdin,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    /// Returns once the statements are done.
+    pub(crate) fn hold(server: &impl Database, statements: &str) -> Self {
+        let mut child = server
+            .client()
+            .args(["--unbuffered", "--skip-column-names"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "{statements}; SELECT 'it is done';").unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("it is done") {
+            line.clear();
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "{statements}");
+        }
+        Self {
+            child,
+            input,
+            _output: output,
+        }
+    }
+
+    pub(crate) fn release(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
 
 /// How many bytes pass before a snapshot or a restore of these rows is in the middle of them.
 pub(crate) const MIDDLE: u64 = 5 << 20;
