@@ -196,7 +196,7 @@ pub(crate) fn assert_unlocked(server: &impl Database) {
     }
     server.execute(
         "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1;
-         UPDATE app.parents SET id = id; INSERT INTO app.parents VALUES (9); DELETE FROM app.parents WHERE id = 9;
+         UPDATE app.parents SET id = id; INSERT INTO app.parents (id) VALUES (9); DELETE FROM app.parents WHERE id = 9;
          ALTER TABLE app.parents COMMENT = 'watched'; ALTER TABLE app.parents COMMENT = '';",
     );
 }
