@@ -136,6 +136,9 @@ fn hint_for(code: u16) -> &'static str {
         3024 | 1969 => {
             "the server stops long statements: lift max_execution_time (max_statement_time) for this account"
         }
+        1317 => {
+            "somebody ended it there: spare this account from whatever ends long statements, and run again"
+        }
         3948 | 4166 => "set local_infile=ON at the target server for the time of the restore",
         _ if DISK_FULL.contains(&code) => "free space at the server",
         _ if ACCESS_DENIED.contains(&code) => "docs/mysql.md lists the rights that are needed",
