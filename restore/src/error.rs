@@ -266,16 +266,14 @@ impl Error {
             }
             Self::Source(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
-            Self::Replay { source, .. } => replay_hint(source),
-            Self::Log { .. } => "stop before the part that is damaged, or restore a later snapshot".to_owned(),
-            Self::ReplayRefused { .. } => {
-                "stop before it, or leave it out and bring back what it did by hand".to_owned()
-            }
-            Self::ReplayStop { .. } => "choose another point to stop at".to_owned(),
-            Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
-            Self::ReplayHistory { .. } => {
-                "transactions keep their numbers only on a fresh server: take another one, or let its history be reset".to_owned()
-            }
+            Self::Replay { .. }
+            | Self::Log { .. }
+            | Self::ReplayRefused { .. }
+            | Self::ReplayStop { .. }
+            | Self::ReplayOther { .. }
+            | Self::ReplayHalfDone { .. }
+            | Self::ReplayHistory { .. }
+            | Self::MomentUnreachable { .. } => self.log_hint(),
             Self::NotAServer { .. } => "restore it to a folder".to_owned(),
             Self::ServerNotEmpty { .. } => {
                 "name what is to be restored with --database; nothing else will be touched".to_owned()
@@ -283,12 +281,6 @@ impl Error {
             Self::DatabaseNotEmpty { .. } => {
                 "restore it under another name with --database OLD=NEW, or drop what is there with --overwrite"
                     .to_owned()
-            }
-            Self::MomentUnreachable { possible, .. } if possible.is_empty() => {
-                "take a snapshot, and keep the log with `reprise archive`".to_owned()
-            }
-            Self::MomentUnreachable { possible, .. } => {
-                format!("every moment can be restored of: {}", possible.join("; "))
             }
             Self::RestoreRuns => "wait for it to end".to_owned(),
             Self::RestoreInterrupted { resumable: true } => {
@@ -300,6 +292,9 @@ impl Error {
             Self::NoRestoreToResume => "leave out --resume".to_owned(),
             Self::WillNotFit { .. } => {
                 "nothing was written; restore to a server like the snapshot's, or only databases that fit".to_owned()
+            }
+            Self::LoadWarning { warning, .. } if warning.contains("max_allowed_packet") => {
+                "raise max_allowed_packet at the server".to_owned()
             }
             Self::LoadWarning { .. } => {
                 "nothing of this file was kept; the target differs from the source in what it accepts".to_owned()
@@ -319,6 +314,31 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What to do next when a log is not what is needed.
+    fn log_hint(&self) -> String {
+        match self {
+            Self::Replay { source, .. } => replay_hint(source),
+            Self::Log { .. } => "stop before the part that is damaged, or restore a later snapshot".to_owned(),
+            Self::ReplayRefused { .. } => {
+                "stop before it, or leave it out and bring back what it did by hand".to_owned()
+            }
+            Self::ReplayStop { .. } => "choose another point to stop at".to_owned(),
+            Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
+            Self::ReplayHistory { .. } => {
+                "transactions keep their numbers only on a fresh server: take another one, or let its history be reset".to_owned()
+            }
+            Self::MomentUnreachable { possible, .. } if possible.is_empty() => {
+                "take a snapshot, and keep the log with `reprise archive`".to_owned()
+            }
+            Self::MomentUnreachable { possible, .. } => {
+                format!("every moment can be restored of: {}", possible.join("; "))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
 /// What to do about a transaction that the server did not take.
 fn replay_hint(error: &DatabaseError) -> String {
     /// Duplicate key, missing row, unknown table, referenced row, missing parent.
@@ -326,6 +346,9 @@ fn replay_hint(error: &DatabaseError) -> String {
     match error.code() {
         Some(code) if DIFFERS.contains(&code) => {
             "the server does not hold what the log goes on from: nothing may write to it, and the log must begin where the snapshot ends".to_owned()
+        }
+        Some(1396) => {
+            "the target has such an account already: drop it there, or restore to a server made for this".to_owned()
         }
         Some(1153) => "raise max_allowed_packet at the target".to_owned(),
         _ => error.hint(),

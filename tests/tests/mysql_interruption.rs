@@ -7,20 +7,11 @@ mod support;
 
 use std::process::Child;
 
-use reprise_tests::servers::{Database, Mysql};
-use support::{Sandbox, begin, kill, wait_for};
-
-/// Several files of rows, so that some are loaded when others are not.
-const LARGE: &str = "
-CREATE DATABASE app; USE app;
-CREATE TABLE large (id INT PRIMARY KEY, pad VARCHAR(8000), KEY (pad(20))) ENGINE = InnoDB;
-SET SESSION cte_max_recursion_depth = 100000;
-INSERT INTO large WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM n WHERE id < 24000)
-    SELECT id, REPEAT(SHA2(id, 512), 60) FROM n;
-CREATE TABLE small (id INT PRIMARY KEY) ENGINE = InnoDB;
-INSERT INTO small VALUES (1), (2), (3);
-ANALYZE TABLE large;
-";
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+use support::databases::{
+    ACCOUNT, LARGE, assert_free, has_loaded, make_account, restore_args, store_args, sums_of_large,
+};
+use support::{Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
 
 fn source() -> (Mysql, Sandbox) {
     let source = Mysql::start();
@@ -53,7 +44,7 @@ fn begun(sandbox: &Sandbox, target: &impl Database) -> Child {
 }
 
 fn same(source: &impl Database, target: &impl Database) {
-    let sums = "CHECKSUM TABLE app.large, app.small EXTENDED; SELECT COUNT(*) FROM app.large;";
+    let sums = "CHECKSUM TABLE app.large, app.parents EXTENDED; SELECT COUNT(*) FROM app.large;";
     assert_eq!(source.query(sums), target.query(sums));
     let left =
         "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'reprise_restore'";
@@ -111,4 +102,98 @@ fn a_snapshot_whose_connections_are_killed_fails_and_leaves_no_lock() {
     sandbox.run(["show", "app"]).exits(5);
     source.execute("SET SESSION lock_wait_timeout = 2; ALTER TABLE app.large ADD c INT; CREATE TABLE app.n (id INT);");
     take(&sandbox, &source);
+}
+
+/// A statement that somebody ends has given some rows by then.
+fn a_snapshot_whose_statements_are_ended_fails_and_leaves_no_lock(server: &impl Database) {
+    server.execute(LARGE);
+    make_account(server);
+    let sandbox = Sandbox::new();
+    let url = server.url(ACCOUNT, "");
+    let mut child = begin_heard(sandbox.command(), store_args(&url));
+    let reading = "SELECT ID FROM information_schema.PROCESSLIST \
+                   WHERE USER = 'backup' AND INFO LIKE 'SELECT%FORCE INDEX%'";
+    assert!(wait_for(&mut child, || !server.query(reading).is_empty()));
+    for row in server.query(reading) {
+        // It may have ended meanwhile.
+        drop(server.try_execute(&format!("KILL QUERY {}", row[0].as_ref().unwrap())));
+    }
+    end(child)
+        .exits(1)
+        .says("cannot read `app`.`large`")
+        .says("execution was interrupted")
+        .says("ends long statements");
+    assert_free(server, ACCOUNT);
+    sandbox.run(["show", "db"]).exits(5);
+}
+
+#[test]
+fn a_snapshot_whose_statements_are_ended_in_mysql_fails_and_leaves_no_lock() {
+    a_snapshot_whose_statements_are_ended_fails_and_leaves_no_lock(&Mysql::start());
+}
+
+#[test]
+fn a_snapshot_whose_statements_are_ended_in_mariadb_fails_and_leaves_no_lock() {
+    a_snapshot_whose_statements_are_ended_fails_and_leaves_no_lock(&Mariadb::start());
+}
+
+fn an_interrupted_snapshot_leaves_neither_session_nor_lock(server: &impl Database) {
+    server.execute(LARGE);
+    make_account(server);
+    let sandbox = Sandbox::new();
+    let url = server.url(ACCOUNT, "");
+    let mut child = begin_heard(sandbox.command(), store_args(&url));
+    let reading = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
+                   WHERE USER = 'backup' AND INFO LIKE 'SELECT%FORCE INDEX%'";
+    assert!(wait_for(&mut child, || server.value(reading) != "0"));
+    interrupt(&child);
+    end(child).exits(130).says("interrupted");
+    assert_free(server, ACCOUNT);
+    sandbox.run(["show", "db"]).exits(5);
+    sandbox.store(&url, &[]).exits(0);
+}
+
+#[test]
+fn an_interrupted_snapshot_of_mysql_leaves_neither_session_nor_lock() {
+    an_interrupted_snapshot_leaves_neither_session_nor_lock(&Mysql::start());
+}
+
+#[test]
+fn an_interrupted_snapshot_of_mariadb_leaves_neither_session_nor_lock() {
+    an_interrupted_snapshot_leaves_neither_session_nor_lock(&Mariadb::start());
+}
+
+fn an_interrupted_restore_says_how_to_go_on(source: &impl Database, target: &impl Database) {
+    source.execute(LARGE);
+    let sandbox = Sandbox::new();
+    sandbox.store(&source.root_url(), &[]).exits(0);
+    target.execute(
+        "CREATE DATABASE other; CREATE TABLE other.kept (id INT PRIMARY KEY); INSERT INTO other.kept VALUES (7);
+         CREATE USER restorer@'%'; GRANT ALL ON *.* TO restorer@'%';",
+    );
+    let url = target.url("restorer", "");
+    let args = restore_args(&url).into_iter();
+    let args = args.chain(["--database", "app", "--threads", "1"]);
+    let mut child = begin_heard(sandbox.recovering(), args);
+    assert!(wait_for(&mut child, || has_loaded(target, "large")));
+    interrupt(&child);
+    end(child).exits(130).says("interrupted").says("--resume");
+    assert_free(target, "restorer");
+    let kept = "SELECT GROUP_CONCAT(id) FROM other.kept";
+    assert_eq!(target.value(kept), "7");
+    sandbox
+        .bring_back(&url, &["--database", "app", "--resume"])
+        .exits(0);
+    assert_eq!(sums_of_large(source), sums_of_large(target));
+    assert_eq!(target.value(kept), "7");
+}
+
+#[test]
+fn an_interrupted_restore_into_mysql_says_how_to_go_on() {
+    an_interrupted_restore_says_how_to_go_on(&Mysql::start(), &Mysql::start());
+}
+
+#[test]
+fn an_interrupted_restore_into_mariadb_says_how_to_go_on() {
+    an_interrupted_restore_says_how_to_go_on(&Mariadb::start(), &Mariadb::start());
 }

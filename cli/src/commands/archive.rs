@@ -152,7 +152,12 @@ fn tell(context: &Context, source: &str, said: &Said) {
         Said::Alarm(alarm) if context.global.json => {
             output::json_line(&json!({"event": "alarm", "source": source, "alarm": alarm}));
         }
-        Said::Alarm(alarm) => output::note(&format!("warning: {source}: {alarm}")),
+        Said::Trouble(trouble) if context.global.json => {
+            output::json_line(&json!({"event": "trouble", "source": source, "trouble": trouble}));
+        }
+        Said::Trouble(text) | Said::Alarm(text) => {
+            output::note(&format!("warning: {source}: {text}"))
+        }
         Said::Begins(place) => {
             context.note(&format!("archiving the log of {source} after {place}"));
         }

@@ -130,6 +130,7 @@ fn print(context: &Context, listed: &Listed) {
             "rows": rows,
             "tables": listed.rows.keys().collect::<Vec<_>>(),
             "changes": listed.rows,
+            "statement": listed.statements.first().filter(|_| listed.is_statement),
             "statements": listed.statements,
         }));
         return;

@@ -257,7 +257,7 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
     }
     if let Some(forward) = &plan.forward {
         context.note(&format!(
-            "  then: {} pieces of log ({}, at most {} transactions) up to {}; about {} in all",
+            "  then: {} pieces of log ({}, at most {} transactions), to {}; about {} in all",
             forward.pieces,
             output::bytes(forward.log_bytes),
             forward.transactions,
@@ -329,7 +329,7 @@ fn print_forward(forward: &ForwardReport) {
         None => "none".to_owned(),
     };
     output::line(&format!(
-        "replayed {} transactions up to {}; last applied {}; stopped before {}",
+        "replayed {} transactions, to {}; last applied {}; stopped before {}",
         forward.transactions,
         forward.moment,
         named(&forward.last_applied),

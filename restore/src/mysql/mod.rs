@@ -45,7 +45,7 @@ pub use forward::{ForwardPlan, ForwardReport, Named, PointInTime};
 pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
 
 /// What loading needs where the server knows it and lets this account set it.
-const IF_KNOWN: [&str; 10] = [
+const IF_KNOWN: [&str; 12] = [
     "SET SESSION innodb_strict_mode = 0",
     "SET SESSION sql_require_primary_key = 0",
     "SET SESSION sql_generate_invisible_primary_key = 0",
@@ -55,7 +55,10 @@ const IF_KNOWN: [&str; 10] = [
     "SET SESSION wait_timeout = 86400",
     "SET SESSION net_read_timeout = 86400",
     "SET SESSION net_write_timeout = 86400",
+    "SET SESSION max_execution_time = 0",
     "SET SESSION max_statement_time = 0",
+    // Whoever holds a table for longer than these seconds is named instead of waited for.
+    "SET SESSION lock_wait_timeout = 30",
 ];
 
 /// A snapshot of a server, opened for a restore.
@@ -198,14 +201,16 @@ fn restore_with(
         accounts,
         progress,
     };
+    progress::take(&mut control)?;
     if options.overwrite {
         progress::forget(&mut control)
             .map_err(|e| Error::database("forget an interrupted restore", e))?;
     }
+    make_room(&mut control, &target)?;
     let done = progress::begin(&mut control, &name, options.resume)?;
     let mut settings = Settings::left_by(&done);
     let changed = settings.change(&mut control, &target, options, forward.is_some());
-    let result = changed.and_then(|()| run.all(&mut control, &target, &done, forward));
+    let result = changed.and_then(|()| run.all(&mut control, &done, forward));
     let back = settings.restore(options);
     let mut report = result.map_err(Error::unfinished)?;
     back.map_err(Error::unfinished)?;
@@ -221,6 +226,16 @@ fn restore_with(
         Outcome::Degraded
     };
     Ok(report)
+}
+
+/// Drops what is in the way. There is no record before all of it is gone: what goes on later finds only its own.
+fn make_room(control: &mut Session, target: &Target) -> Result<()> {
+    for statement in &target.drops {
+        control
+            .execute(statement)
+            .map_err(|error| Error::database(format!("run {statement}"), error))?;
+    }
+    Ok(())
 }
 
 fn warning(message: String) -> Warning {
@@ -443,16 +458,15 @@ impl Run<'_> {
     fn all(
         &self,
         control: &mut Session,
-        target: &Target,
         done: &Done,
         forward: Option<&Forward<'_>>,
     ) -> Result<MysqlReport> {
         let Some(forward) = forward else {
-            return self.perform(control, target, done);
+            return self.perform(control, done);
         };
         let mut report = match Forward::has_snapshot(done) {
             true => self.restored_before()?,
-            false => self.perform(control, target, done)?,
+            false => self.perform(control, done)?,
         };
         if !report.differences.is_empty() {
             return Ok(report);
@@ -504,8 +518,8 @@ impl Run<'_> {
         run.compare(control, &fillings)
     }
 
-    fn perform(&self, control: &mut Session, target: &Target, done: &Done) -> Result<MysqlReport> {
-        self.databases(control, target)?;
+    fn perform(&self, control: &mut Session, done: &Done) -> Result<MysqlReport> {
+        self.databases(control)?;
         let mut warnings = Vec::new();
         // Owners must exist before what belongs to them.
         let made = self.make(control, &mut warnings, |maker| {
@@ -600,12 +614,7 @@ impl Run<'_> {
         Ok(differences)
     }
 
-    fn databases(&self, control: &mut Session, target: &Target) -> Result<()> {
-        for statement in &target.drops {
-            control
-                .execute(statement)
-                .map_err(|error| Error::database(format!("run {statement}"), error))?;
-        }
+    fn databases(&self, control: &mut Session) -> Result<()> {
         for tablespace in &self.opened.manifest.tablespaces {
             let used = self.selected.iter().any(|chosen| {
                 let name = format!("TABLESPACE {}", quoted(&tablespace.name));

@@ -46,15 +46,20 @@ pub(super) fn check(control: &mut Session, run: &str, resume: bool) -> Result<()
     }
 }
 
-/// Takes the target for this restore. Fails when another one is under way.
-pub(super) fn begin(control: &mut Session, run: &str, resume: bool) -> Result<Done> {
-    let failed = |error| Error::database(format!("keep a record in {DATABASE}"), error);
+/// Takes the target for this session. Fails when another restore is under way.
+pub(super) fn take(control: &mut Session) -> Result<()> {
     let locked = control
         .row("SELECT GET_LOCK('reprise_restore', 0)")
-        .map_err(failed)?;
-    if locked.text(0) != Some("1") {
-        return Err(Error::RestoreRuns);
+        .map_err(|error| Error::database("take the target for this restore", error))?;
+    match locked.text(0) {
+        Some("1") => Ok(()),
+        _ => Err(Error::RestoreRuns),
     }
+}
+
+/// Begins a record of this restore, or reads the one that there is.
+pub(super) fn begin(control: &mut Session, run: &str, resume: bool) -> Result<Done> {
+    let failed = |error| Error::database(format!("keep a record in {DATABASE}"), error);
     check(control, run, resume)?;
     if resume {
         return steps(control).map_err(failed);

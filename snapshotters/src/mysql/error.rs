@@ -129,12 +129,15 @@ fn hint_for(code: u16) -> &'static str {
         1273 | 1115 => {
             "the target server does not know this collation: use one of the same flavour and at least the same version"
         }
-        1153 => "raise max_allowed_packet at the server",
+        1153 | 1301 => "raise max_allowed_packet at the server",
         code::LOCK_WAIT_TIMEOUT => {
             "something holds a lock for long: see SHOW PROCESSLIST, and run again"
         }
         3024 | 1969 => {
             "the server stops long statements: lift max_execution_time (max_statement_time) for this account"
+        }
+        1317 => {
+            "somebody ended it there: spare this account from whatever ends long statements, and run again"
         }
         3948 | 4166 => "set local_infile=ON at the target server for the time of the restore",
         _ if DISK_FULL.contains(&code) => "free space at the server",

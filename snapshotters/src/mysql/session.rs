@@ -25,6 +25,9 @@ pub use mysql_async::{Row, Value};
 /// The largest packet there is. The server's limit may be lower; a row that it stores, it also sends.
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
+/// What a file that is loaded is sent in: a packet larger than the server takes would end it.
+const FILE_PACKET_BYTES: usize = 64 << 10;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection on which nothing moves is asked for a sign of life this often.
@@ -176,7 +179,7 @@ impl Session {
             let data = Mutex::new(data);
             conn.set_infile_handler(async move {
                 let data = data.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(stream::iter(data).boxed())
+                Ok(stream::iter(data.flat_map(packets)).boxed())
             });
             conn.query_drop(sql).await?;
             Ok(done(conn))
@@ -300,6 +303,19 @@ fn done(conn: &Conn) -> Done {
         affected: conn.affected_rows(),
         warnings: conn.get_warnings(),
     }
+}
+
+/// The same bytes in parts that any server takes.
+fn packets(data: std::io::Result<Bytes>) -> impl Iterator<Item = std::io::Result<Bytes>> + Send {
+    let (mut rest, failed) = match data {
+        Ok(bytes) => (bytes, None),
+        Err(error) => (Bytes::new(), Some(Err(error))),
+    };
+    let parts = std::iter::from_fn(move || {
+        let part = rest.split_to(rest.len().min(FILE_PACKET_BYTES));
+        (!part.is_empty()).then_some(Ok(part))
+    });
+    parts.chain(failed)
 }
 
 async fn stopped(progress: &Progress) {

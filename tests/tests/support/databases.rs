@@ -1,6 +1,8 @@
 //! What tests of database servers share: rows to store, an account to store them with, and a look at what is
 //! left at the server.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use reprise_tests::servers::Database;
@@ -24,6 +26,7 @@ CREATE TABLE app.rows_of_noise (
     id INT PRIMARY KEY, parent INT NOT NULL, word VARCHAR(64) NOT NULL, noise TEXT NOT NULL,
     KEY (word), FULLTEXT KEY (word), FOREIGN KEY (parent) REFERENCES parents (id)
 ) ENGINE = InnoDB;
+SET SESSION group_concat_max_len = 2000;
 INSERT INTO app.rows_of_noise
 SELECT n, 1 + n % 3, SHA2(n, 256), (SELECT GROUP_CONCAT(SHA2(CONCAT(n, '-', d), 512) SEPARATOR '') FROM app.digits)
 FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n FROM app.digits a, app.digits b, app.digits c,
@@ -32,6 +35,75 @@ CREATE VIEW app.words AS SELECT word FROM app.rows_of_noise;
 CREATE TRIGGER app.guard BEFORE INSERT ON app.parents FOR EACH ROW SET NEW.id = NEW.id + 0;
 ANALYZE TABLE app.rows_of_noise;
 ";
+
+/// Several files of rows, so that some are loaded when others are not.
+pub(crate) const LARGE: &str = "
+CREATE DATABASE app;
+CREATE TABLE app.large (id INT PRIMARY KEY, pad VARCHAR(8000), KEY (pad(20))) ENGINE = InnoDB;
+INSERT INTO app.large
+WITH digits AS (SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION
+                SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9),
+     n AS (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS id FROM digits a, digits b, digits c, digits e)
+SELECT id, REPEAT(SHA2(id, 512), 60) FROM n UNION ALL SELECT id + 10000, REPEAT(SHA2(id, 512), 59) FROM n;
+CREATE TABLE app.parents (id INT PRIMARY KEY, v INT) ENGINE = InnoDB;
+INSERT INTO app.parents VALUES (1, 1), (2, 2), (3, 3);
+CREATE TABLE app.gate (id INT PRIMARY KEY) ENGINE = InnoDB;
+INSERT INTO app.gate VALUES (1);
+ANALYZE TABLE app.large;
+";
+
+/// What these tables hold.
+pub(crate) fn sums_of_large(server: &impl Database) -> Vec<String> {
+    ["app.large", "app.parents", "app.gate"]
+        .map(|table| sum(server, table))
+        .to_vec()
+}
+
+/// Whether a restore has loaded a table's file, or any.
+pub(crate) fn has_loaded(server: &impl Database, table: &str) -> bool {
+    let steps = "SELECT COUNT(*) FROM reprise_restore.steps WHERE step LIKE";
+    server
+        .try_query(&format!("{steps} 'loaded data/app/{table}%'"))
+        .is_ok_and(|rows| rows[0][0].as_deref() != Some("0"))
+}
+
+/// A client that holds something at a server until it is released.
+pub(crate) struct Holder {
+    child: Child,
+    input: ChildStdin,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    /// Returns once the statements are done.
+    pub(crate) fn hold(server: &impl Database, statements: &str) -> Self {
+        let mut child = server
+            .client()
+            .args(["--unbuffered", "--skip-column-names"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "{statements}; SELECT 'it is done';").unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("it is done") {
+            line.clear();
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "{statements}");
+        }
+        Self {
+            child,
+            input,
+            _output: output,
+        }
+    }
+
+    pub(crate) fn release(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
 
 /// How many bytes pass before a snapshot or a restore of these rows is in the middle of them.
 pub(crate) const MIDDLE: u64 = 5 << 20;
@@ -74,7 +146,7 @@ pub(crate) fn sum(server: &impl Database, table: &str) -> String {
     let columns = server.query(&format!("SHOW COLUMNS FROM {table}"));
     let columns: Vec<String> = columns
         .iter()
-        .map(|row| format!("COALESCE(MD5(`{}`), '-')", row[0].as_ref().unwrap()))
+        .map(|row| format!("COALESCE(SHA2(`{}`, 256), '-')", row[0].as_ref().unwrap()))
         .collect();
     server.value(&format!(
         "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CRC32(CONCAT({}))), 0)) FROM {table}",
@@ -124,7 +196,7 @@ pub(crate) fn assert_unlocked(server: &impl Database) {
     }
     server.execute(
         "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1;
-         UPDATE app.parents SET id = id; INSERT INTO app.parents VALUES (9); DELETE FROM app.parents WHERE id = 9;
+         UPDATE app.parents SET id = id; INSERT INTO app.parents (id) VALUES (9); DELETE FROM app.parents WHERE id = 9;
          ALTER TABLE app.parents COMMENT = 'watched'; ALTER TABLE app.parents COMMENT = '';",
     );
 }

@@ -235,6 +235,52 @@ pub(crate) fn begin<S: AsRef<OsStr>>(
         .unwrap()
 }
 
+/// As [`begin`], for a run of whose end [`end`] tells.
+pub(crate) fn begin_heard<S: AsRef<OsStr>>(
+    mut command: Command,
+    args: impl IntoIterator<Item = S>,
+) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).spawn().unwrap()
+}
+
+/// Waits for a run that was begun to be heard. What it says until then must be little.
+pub(crate) fn end(child: Child) -> Ran {
+    Ran::from(&child.wait_with_output().unwrap())
+}
+
+/// Asks a run to stop, as a person at the keyboard does.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+/// A file system of its own in memory, gone when dropped.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub(crate) fn mount(folder: PathBuf, size: &str) -> Self {
+        std::fs::create_dir(&folder).unwrap();
+        let size = format!("size={size}");
+        let args = ["-t", "tmpfs", "-o", &size, "none"].map(OsStr::new);
+        sh("mount", &[&args[..], &[folder.as_os_str()]].concat());
+        Self(folder)
+    }
+
+    /// Makes room.
+    pub(crate) fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        sh("mount", &["-o".as_ref(), options.as_ref(), self.0.as_ref()]);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A server may still have files open there.
+        sh("umount", &["--lazy".as_ref(), self.0.as_ref()]);
+    }
+}
+
 /// Waits until something is so, or the child has ended. Whether it became so.
 pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();

@@ -96,6 +96,8 @@ pub enum Said {
         /// Until when, in microseconds since 1970, everything is stored.
         until: Option<u64>,
     },
+    /// Something does not work for now. It is tried again, and nothing is lost.
+    Trouble(String),
     /// Something is wrong, and named. The outcome is `degraded`.
     Alarm(String),
 }
@@ -298,7 +300,8 @@ impl Archiver<'_> {
             if !passes || self.options.once || !connected {
                 return Err(failure);
             }
-            self.alarm(format!("{}: trying again", described(&failure)));
+            let trouble = format!("{}; trying again", described(&failure));
+            (self.say)(Said::Trouble(trouble));
             if self.sequence > before {
                 pause = PAUSE_MIN;
             }
@@ -318,12 +321,14 @@ impl Archiver<'_> {
     /// Not connected: a stream that nobody reads would keep the server from purging its log.
     fn wait_for_room(&mut self) {
         let status = self.spool.status();
-        self.alarm(format!(
+        (self.say)(Said::Trouble(format!(
             "the spool is full ({} pieces, {} bytes): the server's log is not read until pieces are stored{}",
             status.waiting,
             status.bytes,
-            status.failing.map_or_else(String::new, |reason| format!("; {reason}")),
-        ));
+            status
+                .failing
+                .map_or_else(String::new, |reason| format!("; {reason}")),
+        )));
         while self.progress.check().is_ok()
             && !self.spool.has_room(self.options.spool_bytes_max / 2)
         {
