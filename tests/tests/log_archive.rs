@@ -1,0 +1,361 @@
+//! The log archive: what is missing is never hidden, what is damaged is refused by name, and nobody waits for it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+use serde_json::Value;
+use support::{Ran, Sandbox, begin, kill};
+
+const TABLE: &str = "
+CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE = InnoDB;
+INSERT INTO app.t (v) VALUES ('one'), ('two');
+";
+
+fn archive(sandbox: &Sandbox, server: &impl Database, more: &[&str]) -> Ran {
+    let url = server.root_url();
+    let args = ["archive", "db", "--url", url.as_str(), "--once"];
+    sandbox.run(args.iter().chain(more))
+}
+
+/// Words that are in the log's statements or values, one transaction each.
+fn logged(sandbox: &Sandbox, more: &[&str]) -> Vec<Value> {
+    let args = ["--json", "log", "db"];
+    let ran = sandbox.recover(args.iter().chain(more)).exits(0);
+    let lines = ran.stdout.lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["gtid"].is_string()).collect()
+}
+
+fn shown(sandbox: &Sandbox) -> Value {
+    sandbox.run(["--json", "show", "db"]).exits(0).json()
+}
+
+fn pieces(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let mut pieces = sandbox.objects("logs");
+    pieces.sort();
+    pieces
+}
+
+fn restore(sandbox: &Sandbox, target: &impl Database, more: &[&str]) -> Ran {
+    let url = target.root_url();
+    let args = ["restore", "db", "--to", url.as_str()];
+    sandbox.recover(args.iter().chain(more))
+}
+
+/// A server with a snapshot and some log.
+fn begun(server: &impl Database) -> Sandbox {
+    let sandbox = Sandbox::new();
+    server.execute(TABLE);
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute("INSERT INTO app.t (v) VALUES ('three')");
+    archive(&sandbox, server, &[]).exits(0);
+    sandbox
+}
+
+#[test]
+fn a_reset_is_a_gap_that_the_next_snapshot_closes() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    server.execute("INSERT INTO app.t (v) VALUES ('never archived'); RESET BINARY LOGS AND GTIDS; INSERT INTO app.t (v) VALUES ('after')");
+    archive(&sandbox, &server, &[])
+        .exits(3)
+        .says("gap:")
+        .says("take a snapshot");
+    let gaps = shown(&sandbox)["gaps"].as_array().unwrap().len();
+    assert_eq!(gaps, 1);
+    let target = Mysql::start();
+    let ran = restore(&sandbox, &target, &["--until", "latest"]);
+    ran.exits(5)
+        .says("take one")
+        .says("every moment can be restored of");
+    // The next run knows of it already, and goes on.
+    archive(&sandbox, &server, &[]).exits(0);
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute("INSERT INTO app.t (v) VALUES ('again')");
+    archive(&sandbox, &server, &[]).exits(0);
+    assert_eq!(shown(&sandbox)["restorable"].as_array().unwrap().len(), 2);
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    let last = "SELECT v FROM app.t ORDER BY id DESC LIMIT 1";
+    assert_eq!(target.value(last), "again");
+}
+
+fn purged(server: &impl Database) {
+    let sandbox = begun(server);
+    server.execute("INSERT INTO app.t (v) VALUES ('lost'); FLUSH BINARY LOGS");
+    let files = server.query("SHOW BINARY LOGS");
+    let newest = files.last().unwrap()[0].clone().unwrap();
+    server.execute(&format!("PURGE BINARY LOGS TO '{newest}'"));
+    archive(&sandbox, server, &[]).exits(3).says("purged");
+    let text = shown(&sandbox)["gaps"].to_string();
+    assert!(text.contains("purged"), "{text}");
+}
+
+#[test]
+fn a_purged_log_is_a_gap_on_mysql() {
+    purged(&Mysql::start());
+}
+
+#[test]
+fn a_purged_log_is_a_gap_on_mariadb() {
+    purged(&Mariadb::start());
+}
+
+#[test]
+fn without_numbers_files_are_followed_and_another_server_is_a_gap() {
+    let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let server = Mysql::start_with(&options);
+    let sandbox = begun(&server);
+    server.execute("FLUSH BINARY LOGS; INSERT INTO app.t (v) VALUES ('four')");
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    assert_eq!(
+        target.value("SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t"),
+        "one,two,three,four"
+    );
+    let other = Mysql::start_with(&options);
+    archive(&sandbox, &other, &[])
+        .exits(3)
+        .says("another server");
+}
+
+#[test]
+fn a_server_without_a_log_is_refused_with_the_way_out() {
+    let server = Mariadb::start_with(&["--skip-log-bin"]);
+    let sandbox = Sandbox::new();
+    archive(&sandbox, &server, &[])
+        .exits(6)
+        .says("keeps no binary log")
+        .says("log_bin");
+    assert!(pieces(&sandbox).is_empty());
+}
+
+#[test]
+fn statements_instead_of_rows_are_an_alarm() {
+    let server = Mysql::start_with(&["--binlog-format=STATEMENT"]);
+    let sandbox = Sandbox::new();
+    server.execute(TABLE);
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute("INSERT INTO app.t (v) VALUES ('three')");
+    archive(&sandbox, &server, &[])
+        .exits(3)
+        .says("binlog_format is STATEMENT")
+        .says("changed by statements");
+}
+
+#[test]
+fn transactions_are_found_by_table_and_time() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    server.execute(
+        "CREATE TABLE app.orders (id INT PRIMARY KEY); INSERT INTO app.orders VALUES (1), (2), (3);
+         UPDATE app.t SET v = 'x' WHERE id < 3; DELETE FROM app.orders WHERE id = 2; DROP TABLE app.orders;",
+    );
+    archive(&sandbox, &server, &[]).exits(0);
+    let orders = logged(&sandbox, &["--table", "app.orders"]);
+    let kinds: Vec<&str> = orders
+        .iter()
+        .map(|line| line["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["CREATE TABLE", "rows", "rows", "DROP TABLE"]);
+    assert_eq!(orders[1]["changes"]["app.orders"]["inserted"], 3);
+    assert_eq!(orders[2]["changes"]["app.orders"]["deleted"], 1);
+    let all = logged(&sandbox, &[]);
+    let time = all[2]["committed"].as_str().unwrap();
+    let one = logged(&sandbox, &["--from", time, "--to", time]);
+    assert_eq!(one, [all[2].clone()]);
+    assert_eq!(
+        logged(&sandbox, &["--from", "2099-01-01 00:00"]),
+        Vec::<Value>::new()
+    );
+    sandbox
+        .recover(["log", "db", "--from", "yesterday"])
+        .exits(2)
+        .says("write it as");
+    sandbox.run(["log", "db"]).exits(6).says("identity");
+    sandbox
+        .recover(["log", "nothing"])
+        .exits(5)
+        .says("no log of nothing");
+}
+
+#[test]
+fn a_lost_piece_is_named_and_moments_before_it_come_back() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    for word in ["four", "five"] {
+        server.execute(&format!("INSERT INTO app.t (v) VALUES ('{word}')"));
+        archive(&sandbox, &server, &[]).exits(0);
+    }
+    let first = logged(&sandbox, &[])[0]["committed"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    fs::remove_file(&pieces(&sandbox)[1]).unwrap();
+    sandbox
+        .run(["verify"])
+        .exits(4)
+        .says("piece 2")
+        .says("missing");
+    let target = Mysql::start();
+    let ran = restore(&sandbox, &target, &["--until", "latest"]);
+    ran.exits(5).says("every moment can be restored of");
+    restore(&sandbox, &target, &["--point-in-time", &first]).exits(0);
+    assert_eq!(
+        target.value("SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t"),
+        "one,two,three"
+    );
+}
+
+#[test]
+fn a_changed_piece_is_refused_by_name() {
+    let server = Mariadb::start();
+    let sandbox = begun(&server);
+    let piece = pieces(&sandbox).remove(0);
+    let mut bytes = fs::read(&piece).unwrap();
+    bytes[300] ^= 1;
+    fs::write(&piece, bytes).unwrap();
+    sandbox
+        .recover(["verify", "--read-data"])
+        .exits(4)
+        .says("its bytes do not have its name");
+    let target = Mariadb::start();
+    restore(&sandbox, &target, &["--until", "latest"])
+        .exits(4)
+        .says("its bytes do not have its name");
+}
+
+#[test]
+fn a_snapshot_proves_the_log_between_it_and_the_one_before() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    server.execute("INSERT INTO app.t (v) SELECT v FROM app.t; UPDATE app.t SET v = 'z' WHERE id = 2; CREATE TABLE app.u AS SELECT * FROM app.t");
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute("DELETE FROM app.t");
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    let ran = restore(&sandbox, &target, &["--until", "db@latest"]).exits(0);
+    assert!(
+        ran.stdout.contains("was compared with snapshot"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(target.value("SELECT COUNT(*) FROM app.t"), "6");
+}
+
+#[test]
+fn transactions_keep_their_numbers_when_that_is_asked_for() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    for n in 0..20 {
+        server.execute(&format!("INSERT INTO app.t (v) VALUES ('{n}')"));
+    }
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest", "--keep-gtids"]).exits(0);
+    let executed = "SELECT @@GLOBAL.gtid_executed";
+    assert_eq!(target.value(executed), server.value(executed));
+    let sum = "CHECKSUM TABLE app.t";
+    assert_eq!(target.query(sum), server.query(sum));
+    // What has a history of its own would mix the two.
+    let used = Mysql::start();
+    used.execute("CREATE DATABASE x; DROP DATABASE x");
+    restore(&sandbox, &used, &["--until", "latest", "--keep-gtids"])
+        .exits(6)
+        .says("transactions of its own");
+}
+
+#[test]
+fn while_the_repository_is_away_pieces_wait_on_the_disk() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let (there, away) = (sandbox.path("repository"), sandbox.path("away"));
+    let url = server.root_url();
+    let args = [
+        "archive",
+        "db",
+        "--url",
+        url.as_str(),
+        "--flush",
+        "1s",
+        "--spool",
+        "spool",
+    ];
+    let mut archiver = begin(sandbox.command(), args);
+    let dump =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    while server.value(dump) == "0" {}
+    fs::rename(&there, &away).unwrap();
+    fs::write(&there, "").unwrap();
+    server.execute("INSERT INTO app.t (v) VALUES ('while it is away')");
+    let spooled = || {
+        let entries = fs::read_dir(sandbox.path("spool"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("0000"))
+            .count()
+    };
+    while spooled() == 0 {}
+    // Even when everything dies, it is there, and the next run stores it: the server need not have it any more.
+    kill(&mut archiver);
+    fs::remove_file(&there).unwrap();
+    fs::rename(&away, &there).unwrap();
+    let before = pieces(&sandbox).len();
+    archive(&sandbox, &server, &["--spool", "spool"]).exits(0);
+    assert!(pieces(&sandbox).len() > before && spooled() == 0);
+    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+}
+
+#[test]
+fn a_source_has_one_archiver() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let url = server.root_url();
+    let args = ["archive", "db", "--url", url.as_str(), "--spool", "spool"];
+    let mut archiver = begin(sandbox.command(), args);
+    let dump =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    while server.value(dump) == "0" {}
+    archive(&sandbox, &server, &["--spool", "spool"])
+        .exits(6)
+        .says("is being archived already");
+    kill(&mut archiver);
+}
+
+#[test]
+fn a_decrypted_piece_is_a_file_for_the_vendors_program() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let piece = pieces(&sandbox).remove(0);
+    let script = format!(
+        "set -euo pipefail; piece={}; size=$(stat -c %s \"$piece\"); length=$((16#$(tail -c 8 \"$piece\")))
+         tail -c $((length + 16)) \"$piece\" | head -c \"$length\" | tail -n +2 | age -d -i {id} | zstd -dc | jq -r .source >&2
+         head -c $((size - length - 16)) \"$piece\" | age -d -i {id} | zstd -dc",
+        piece.display(),
+        id = sandbox.path("id1").display(),
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "db");
+    let file = sandbox.path("piece.binlog");
+    fs::write(&file, &output.stdout).unwrap();
+    let read = Command::new("mariadb-binlog")
+        .arg("--base64-output=decode-rows")
+        .arg("-vv")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert!(
+        output.stdout.starts_with(b"\xfebin") && text.contains("`app`.`t`"),
+        "{text}"
+    );
+}
