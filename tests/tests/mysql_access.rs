@@ -71,95 +71,94 @@ const ADMIN: &str = "GRANT SHOW_ROUTINE, BACKUP_ADMIN ON *.* TO";
 const APP: &str = "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON app.* TO";
 const STATUS: &str = "GRANT SELECT ON performance_schema.log_status TO";
 
+const CASES_OF_MYSQL: [Case; 11] = [
+    Case {
+        grants: &[MYSQL, ADMIN],
+        args: &[],
+        exit: 0,
+        says: &[],
+        consistency: "log-status",
+    },
+    Case {
+        grants: &[MYSQL],
+        args: &[],
+        exit: 0,
+        says: &[],
+        consistency: "gtid",
+    },
+    Case {
+        grants: &["GRANT SELECT ON *.* TO"],
+        args: &[],
+        exit: 6,
+        says: &["SHOW VIEW", "view_of_t", "docs/mysql.md"],
+        consistency: "",
+    },
+    Case {
+        grants: &["GRANT SELECT, SHOW VIEW ON *.* TO"],
+        args: &[],
+        exit: 3,
+        says: &[
+            "triggers of database `app` may be missing: the account has no TRIGGER right",
+            "events of database `other` may be missing: the account has no EVENT right",
+        ],
+        consistency: "gtid",
+    },
+    Case {
+        grants: &[APP, "GRANT BACKUP_ADMIN ON *.* TO", STATUS],
+        args: &["--no-users", "--database", "app"],
+        exit: 3,
+        says: &["routines of database `app` may be missing: the account has no SHOW_ROUTINE right"],
+        consistency: "log-status",
+    },
+    Case {
+        grants: &[APP, ADMIN, STATUS],
+        args: &["--no-users", "--database", "app"],
+        exit: 0,
+        says: &[],
+        consistency: "log-status",
+    },
+    Case {
+        grants: &[APP, ADMIN],
+        args: &["--database", "app"],
+        exit: 3,
+        says: &["users and roles are not included", "--no-users"],
+        consistency: "gtid",
+    },
+    Case {
+        grants: &[APP, ADMIN],
+        args: &["--no-users"],
+        exit: 3,
+        says: &["databases may be missing", "--database"],
+        consistency: "gtid",
+    },
+    Case {
+        grants: &[APP, ADMIN, "GRANT SHOW DATABASES ON *.* TO"],
+        args: &["--no-users"],
+        exit: 6,
+        says: &["to database 'other'"],
+        consistency: "",
+    },
+    Case {
+        grants: &[APP, ADMIN],
+        args: &["--no-users", "--database", "app", "--database", "other"],
+        exit: 3,
+        says: &["no database matches `other`"],
+        consistency: "gtid",
+    },
+    Case {
+        grants: &[MYSQL, ADMIN, "REVOKE SELECT ON other.* FROM"],
+        args: &["--no-users"],
+        exit: 6,
+        says: &["SELECT command denied", "table 't'"],
+        consistency: "",
+    },
+];
+
 #[test]
 fn what_a_mysql_account_may_not_see_is_named() {
     let server = Mysql::start_with(&["--partial-revokes=ON"]);
     server.execute(OBJECTS);
-    let cases = [
-        Case {
-            grants: &[MYSQL, ADMIN],
-            args: &[],
-            exit: 0,
-            says: &[],
-            consistency: "log-status",
-        },
-        Case {
-            grants: &[MYSQL],
-            args: &[],
-            exit: 0,
-            says: &[],
-            consistency: "gtid",
-        },
-        Case {
-            grants: &["GRANT SELECT ON *.* TO"],
-            args: &[],
-            exit: 6,
-            says: &["SHOW VIEW", "view_of_t", "docs/mysql.md"],
-            consistency: "",
-        },
-        Case {
-            grants: &["GRANT SELECT, SHOW VIEW ON *.* TO"],
-            args: &[],
-            exit: 3,
-            says: &[
-                "triggers of database `app` may be missing: the account has no TRIGGER right",
-                "events of database `other` may be missing: the account has no EVENT right",
-            ],
-            consistency: "gtid",
-        },
-        Case {
-            grants: &[APP, "GRANT BACKUP_ADMIN ON *.* TO", STATUS],
-            args: &["--no-users", "--database", "app"],
-            exit: 3,
-            says: &[
-                "routines of database `app` may be missing: the account has no SHOW_ROUTINE right",
-            ],
-            consistency: "log-status",
-        },
-        Case {
-            grants: &[APP, ADMIN, STATUS],
-            args: &["--no-users", "--database", "app"],
-            exit: 0,
-            says: &[],
-            consistency: "log-status",
-        },
-        Case {
-            grants: &[APP, ADMIN],
-            args: &["--database", "app"],
-            exit: 3,
-            says: &["users and roles are not included", "--no-users"],
-            consistency: "gtid",
-        },
-        Case {
-            grants: &[APP, ADMIN],
-            args: &["--no-users"],
-            exit: 3,
-            says: &["databases may be missing", "--database"],
-            consistency: "gtid",
-        },
-        Case {
-            grants: &[APP, ADMIN, "GRANT SHOW DATABASES ON *.* TO"],
-            args: &["--no-users"],
-            exit: 6,
-            says: &["to database 'other'"],
-            consistency: "",
-        },
-        Case {
-            grants: &[APP, ADMIN],
-            args: &["--no-users", "--database", "app", "--database", "other"],
-            exit: 3,
-            says: &["no database matches `other`"],
-            consistency: "gtid",
-        },
-        Case {
-            grants: &[MYSQL, ADMIN, "REVOKE SELECT ON other.* FROM"],
-            args: &["--no-users"],
-            exit: 6,
-            says: &["SELECT command denied", "table 't'"],
-            consistency: "",
-        },
-    ];
-    cases.iter().for_each(|case| case.check(&server));
+    CASES_OF_MYSQL.iter().for_each(|case| case.check(&server));
     server.execute("CREATE USER two@'%' IDENTIFIED BY 'old'; ALTER USER two@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD;");
     Case {
         grants: &[MYSQL, ADMIN],

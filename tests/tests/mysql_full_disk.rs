@@ -1,6 +1,8 @@
 //! Disks without room, of the repository and of a target: named, nothing half done is taken for done, and it goes on
 //! once there is room.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};

@@ -166,3 +166,16 @@ fn a_target_that_somebody_backs_up_is_named() {
     holder.release();
     sandbox.bring_back(&server.root_url(), &[]).exits(0);
 }
+
+#[test]
+fn a_second_restore_leaves_the_record_of_the_first_alone() {
+    let (source, target) = (Mariadb::start(), Mariadb::start());
+    let sandbox = stored(&source);
+    let (child, holder) = begun(&sandbox, &target, &[]);
+    let ran = sandbox.bring_back(&target.root_url(), &["--overwrite"]);
+    holder.release();
+    ran.exits(6)
+        .says("another restore into this server is under way");
+    end(child).exits(0);
+    assert_eq!(sums_of_large(&source), sums_of_large(&target));
+}

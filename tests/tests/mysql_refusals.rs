@@ -5,7 +5,7 @@
 mod support;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
-use support::{Ran, Sandbox};
+use support::Sandbox;
 
 /// A database with one of each kind that a right can hide.
 const APP: &str = "
