@@ -164,7 +164,9 @@ fn work(mut target: Target, jobs: &Receiver<Job>, shared: &Shared) {
     for job in jobs {
         if let Err(error) = job(&mut target) {
             shared.fail(error);
-            return;
+            break;
         }
     }
+    // Whoever waits for an answer learns that there will be none.
+    jobs.iter().for_each(drop);
 }
