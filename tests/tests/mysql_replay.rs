@@ -48,7 +48,7 @@ CREATE TABLE parts (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VA
 INSERT INTO parts VALUES (1), (11), (12); ALTER TABLE parts DROP PARTITION p0; ALTER TABLE parts TRUNCATE PARTITION p1; INSERT INTO parts VALUES (13);
 CREATE VIEW v AS SELECT id, a FROM one; ALTER VIEW v AS SELECT id, b FROM one;
 SET NAMES latin1; CREATE TABLE l (c VARCHAR(10) CHARACTER SET latin1 DEFAULT '\u{e9}'); INSERT INTO l () VALUES (); SET NAMES utf8mb4;
-CREATE TABLE `t\u{e4}ble` (`c\u{f6}l` INT, s VARCHAR(10) DEFAULT '\u{1f600}'); INSERT INTO `t\u{e4}ble` (`c\u{f6}l`) VALUES (1);
+CREATE TABLE `t\u{e4}ble` (`c\u{f6}l` INT, s VARCHAR(10) CHARACTER SET utf8mb4 DEFAULT '\u{1f600}'); INSERT INTO `t\u{e4}ble` (`c\u{f6}l`) VALUES (1);
 DELIMITER //
 CREATE PROCEDURE fill(n INT) BEGIN DECLARE i INT DEFAULT 0; WHILE i < n DO INSERT INTO nokey VALUES (i, 'filled'); SET i = i + 1; END WHILE; END//
 CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN 2 * n//
@@ -153,7 +153,7 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
         .unwrap();
     assert_eq!(report.warnings.len(), 1);
     assert!(
-        report.warnings[0].contains("left") || report.warnings[0].contains("6c656674"),
+        report.warnings[0].contains("X'6c656674',X'',1"),
         "{report:?}"
     );
     target.execute("XA COMMIT 'left';");
@@ -173,7 +173,11 @@ fn every_kind_of_transaction_of_mariadb_comes_back() {
         let two_phases = TWO_PHASES.replace("'a', 'b', 7", "'a', 'b'");
         for part in [
             ROWS,
-            &DEFINITIONS.replace("= 'changed'", "= PASSWORD('changed')"),
+            &DEFINITIONS
+                .replace("= 'changed'", "= PASSWORD('changed')")
+                // Only its administrator, whoever made it, may grant a role.
+                .replace("ROLE reader", "ROLE reader WITH ADMIN root@'127.0.0.1'")
+                .replace("GRANT reader TO 'joe'@'%';", ""),
             &two_phases,
             STATEMENTS,
             own,
