@@ -30,7 +30,14 @@ const ARROWS: [(&str, &[&str]); 6] = [
             "reprise-snapshotters",
         ],
     ),
-    ("reprise-tests", &["reprise-repository"]),
+    (
+        "reprise-tests",
+        &[
+            "reprise-repository",
+            "reprise-restore",
+            "reprise-snapshotters",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

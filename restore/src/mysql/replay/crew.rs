@@ -1,5 +1,6 @@
 //! The sessions that apply, each in a thread of its own, while others are read.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -51,6 +52,8 @@ impl Shared {
 pub(super) struct Crew {
     main: Sender<Job>,
     others: Option<Sender<Job>>,
+    /// Whether the first one may have something to do.
+    busy: Cell<bool>,
     shared: Arc<Shared>,
 }
 
@@ -77,6 +80,7 @@ impl Crew {
         Self {
             main: sender,
             others: several,
+            busy: Cell::new(false),
             shared,
         }
     }
@@ -92,6 +96,7 @@ impl Crew {
         job: impl FnOnce(&mut Target) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         self.landed(None)?;
+        self.busy.set(true);
         self.main.send(Box::new(job)).map_err(|_| self.failure())
     }
 
@@ -102,12 +107,12 @@ impl Crew {
     ) -> Result<T> {
         let (sender, receiver) = bounded(1);
         self.give(move |target| {
-            let answer = job(target)?;
             // Whoever asked waits for it.
-            let _ = sender.send(answer);
+            let _ = sender.send(job(target));
             Ok(())
         })?;
-        receiver.recv().map_err(|_| self.failure())
+        self.busy.set(false);
+        receiver.recv().map_err(|_| self.failure())?
     }
 
     /// Has a transaction applied as soon as all up to the place `after` are.
@@ -120,6 +125,9 @@ impl Crew {
         let Some(others) = &self.others else {
             return self.give(job);
         };
+        if self.busy.get() {
+            self.ask(|_| Ok(()))?;
+        }
         self.landed(Some(after))?;
         self.shared.state().flying.insert(place);
         let shared = Arc::clone(&self.shared);
@@ -164,7 +172,9 @@ fn work(mut target: Target, jobs: &Receiver<Job>, shared: &Shared) {
     for job in jobs {
         if let Err(error) = job(&mut target) {
             shared.fail(error);
-            return;
+            break;
         }
     }
+    // Whoever waits for an answer learns that there will be none.
+    jobs.iter().for_each(drop);
 }

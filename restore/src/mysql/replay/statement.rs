@@ -63,6 +63,25 @@ impl Statement {
         })
     }
 
+    /// Its text as it is to be run. Some statements make whoever runs them the owner of something; where the log
+    /// says who that was, the text is told so.
+    pub(super) fn runnable(&self) -> Vec<u8> {
+        let text = self.text.trim_ascii_start();
+        if let Some((user, host)) = &self.settings.invoker {
+            // A role has no host.
+            let owner = match host.is_empty() {
+                true => in_backticks(user),
+                false => [in_backticks(user), b"@".to_vec(), in_backticks(host)].concat(),
+            };
+            if self.begins(&["ALTER", "EVENT"])
+                && let Some(rest) = text.get("ALTER".len()..)
+            {
+                return [b"ALTER DEFINER=", owner.as_slice(), rest].concat();
+            }
+        }
+        self.text.to_vec()
+    }
+
     /// Whether it commits by itself, and with it whatever is open.
     pub(super) fn is_definition(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];
@@ -152,6 +171,9 @@ pub(super) fn assignments(
     if let Some(encrypted @ 0..=1) = settings.table_encryption {
         set.push(("default_table_encryption", encrypted.to_string()));
     }
+    if let Some(triggers @ 0..=1) = settings.cascade_triggers {
+        set.push(("enable_cascade_triggers", triggers.to_string()));
+    }
     if let Some(pairs) = &settings.collations {
         let mut text = Vec::new();
         for (_, collation) in pairs {
@@ -216,14 +238,8 @@ pub(super) fn variable(
             format!("@@session.rand_seed1={one},@@session.rand_seed2={two}")
         }
         Variable::User { name, value } => {
-            let mut sql = b"@`".to_vec();
-            for byte in name {
-                sql.push(*byte);
-                if *byte == b'`' {
-                    sql.push(b'`');
-                }
-            }
-            sql.extend_from_slice(b"`:=");
+            let mut sql = [b"@".to_vec(), in_backticks(name)].concat();
+            sql.extend_from_slice(b":=");
             sql.extend_from_slice(user_value(value, collations)?.as_bytes());
             return Ok(sql);
         }
@@ -250,6 +266,19 @@ fn user_value(
     })
 }
 
+/// A name in backticks, those in it doubled.
+fn in_backticks(name: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'`'];
+    for byte in name {
+        quoted.push(*byte);
+        if *byte == b'`' {
+            quoted.push(b'`');
+        }
+    }
+    quoted.push(b'`');
+    quoted
+}
+
 /// Bytes as digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -273,6 +302,7 @@ mod tests {
             "DROP TEMPORARY TABLE"
         );
         assert_eq!(words("`x`"), "");
+        assert_eq!(words("a b c d e"), "a b c");
     }
 
     #[test]

@@ -40,8 +40,11 @@ const IF_KNOWN: [&str; 14] = [
     "SET SESSION wait_timeout = 86400",
     "SET SESSION net_read_timeout = 86400",
     "SET SESSION net_write_timeout = 86400",
-    "SET SESSION gtid_next = 'AUTOMATIC'",
+    UNNUMBERED,
 ];
+
+/// Where transactions have numbers, the server waits for one after another was used.
+const UNNUMBERED: &str = "SET SESSION gtid_next = 'AUTOMATIC'";
 
 /// So much of a packet is not for rows, in bytes.
 const PACKET_REST: usize = 16 << 10;
@@ -263,6 +266,8 @@ impl Target {
         let failed = |error| Error::database("list prepared transactions", error);
         // Whoever prepared them must have gone for others to see them.
         self.prepared.clear();
+        let unnumbered = set_if_known(&mut self.session, UNNUMBERED);
+        unnumbered.map_err(failed)?;
         let rows = self.session.rows("XA RECOVER CONVERT XID");
         let rows = match rows {
             Ok(rows) => rows,
@@ -271,7 +276,7 @@ impl Target {
         let warn = |row: &Cells| {
             format!(
                 "transaction {} is prepared and neither committed nor rolled back: decide with XA COMMIT or XA ROLLBACK",
-                row.string(3)
+                xid_of(row)
             )
         };
         Ok(rows.iter().map(warn).collect())
@@ -427,7 +432,9 @@ impl Target {
             Err(_) => self.session.rows("XA RECOVER")?,
         };
         let wanted = about.xid.as_deref().unwrap_or_default();
-        Ok(rows.iter().any(|row| is_xid(row, wanted)))
+        Ok(rows
+            .iter()
+            .any(|row| xid_of(row).eq_ignore_ascii_case(wanted)))
     }
 
     fn begin_two_phases(&mut self, about: &About, xid: &str) -> Result<()> {
@@ -514,7 +521,7 @@ impl Target {
                     .unwrap_or_default();
                 other.plain(format!("{prefix}{text}"))
             }
-            None => match self.plain(&statement.text) {
+            None => match self.plain(statement.runnable()) {
                 // Not known: it was ended, and only the note of it is missing.
                 Err(error) if error.code() == Some(1397) && self.was_interrupted() => Ok(()),
                 result => result,
@@ -655,10 +662,10 @@ impl Target {
         if self.format == *format || format.is_empty() {
             return Ok(());
         }
-        let told = self.session.execute(binlog("", format)).and_then(|_| {
-            // Where transactions have numbers, the server now waits for one.
-            set_if_known(&mut self.session, "SET SESSION gtid_next = 'AUTOMATIC'")
-        });
+        // Where transactions have numbers, the server waits for one, before as after.
+        let told = set_if_known(&mut self.session, UNNUMBERED)
+            .and_then(|_| self.session.execute(binlog("", format)))
+            .and_then(|_| set_if_known(&mut self.session, UNNUMBERED));
         told.map_err(|error| Error::database("tell the server the format of the log", error))?;
         self.format = format.clone();
         Ok(())
@@ -827,19 +834,14 @@ fn shown(text: &[u8]) -> String {
     format!("`{}{more}`", &whole[..end])
 }
 
-/// Whether a row of `XA RECOVER` is of a name as statements want it.
-fn is_xid(row: &Cells, wanted: &str) -> bool {
+/// The name in a row of `XA RECOVER`, as statements want it.
+fn xid_of(row: &Cells) -> String {
     let data = row.bytes(3).unwrap_or_default();
     let data = match data.strip_prefix(b"0x") {
         Some(digits) => String::from_utf8_lossy(digits).to_lowercase(),
         None => statement::hex(data),
     };
-    let Some(global) = row.number::<usize>(1) else {
-        return false;
-    };
-    let Some((global, branch)) = data.split_at_checked(global * 2) else {
-        return false;
-    };
-    let format = row.string(0);
-    wanted.eq_ignore_ascii_case(&format!("X'{global}',X'{branch}',{format}"))
+    let global = row.number::<usize>(1).unwrap_or_default() * 2;
+    let (global, branch) = data.split_at_checked(global).unwrap_or((&data, ""));
+    format!("X'{global}',X'{branch}',{}", row.string(0))
 }

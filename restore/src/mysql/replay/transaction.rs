@@ -2,7 +2,7 @@
 
 use reprise_snapshotters::mysql::binlog::{
     Event, Gtid, Payload, Prepared, Query, TransactionStart, Variable, begun_in_two_phases,
-    has_rows, kind, plain_statement,
+    has_rows, kind, plain_rows, plain_statement,
 };
 
 use super::course::Verdict;
@@ -160,7 +160,10 @@ impl Transaction {
                 let payload = Payload::open(&event, checked).map_err(log_error)?;
                 return Ok(Taken::Payload(payload));
             }
-            rows if has_rows(rows) => self.rows_event(&event, limit, most)?,
+            rows if has_rows(rows) => {
+                let plain = plain_rows(&event).map_err(log_error)?;
+                self.rows_event(plain.as_ref().unwrap_or(&event), limit, most)?;
+            }
             kind::ROWS_QUERY | kind::MARIADB_ANNOTATE_ROWS => {}
             _ if event.header().is_ignorable() => {}
             kind => return Err(self.refused(unknown(kind))),

@@ -22,7 +22,7 @@ pub use control::{Format, Gtid, TransactionStart};
 pub use event::{Event, EventError, Events, HEADER_BYTES, Header, MAGIC, checksum_of, kind};
 pub use gtid::{GtidSet, MariadbPosition, Source};
 pub use images::Columns;
-pub use payload::{Payload, plain_statement};
+pub use payload::{Payload, plain_rows, plain_statement};
 pub use query::Query;
 pub use rows::{MappedTable, end_statement, ends_statement, has_rows};
 pub use settings::{Phase, Settings, option};

@@ -140,6 +140,46 @@ pub fn plain_statement(event: &Event) -> Result<Event, EventError> {
     rebuilt(event.header(), kind::QUERY, &body, event.is_checked())
 }
 
+/// The rows that MariaDB compressed, as an event like any other; `None` when it is another one. The server itself takes
+/// them so from its own log alone.
+///
+/// # Errors
+/// When the event is damaged.
+pub fn plain_rows(event: &Event) -> Result<Option<Event>, EventError> {
+    let kind = match event.kind() {
+        kind::MARIADB_WRITE_ROWS_COMPRESSED_V1 => kind::WRITE_ROWS_V1,
+        kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1 => kind::UPDATE_ROWS_V1,
+        kind::MARIADB_DELETE_ROWS_COMPRESSED_V1 => kind::DELETE_ROWS_V1,
+        kind::MARIADB_WRITE_ROWS_COMPRESSED => kind::WRITE_ROWS,
+        kind::MARIADB_UPDATE_ROWS_COMPRESSED => kind::UPDATE_ROWS,
+        kind::MARIADB_DELETE_ROWS_COMPRESSED => kind::DELETE_ROWS,
+        _ => return Ok(None),
+    };
+    let wrong = |reason| EventError::content(event.kind(), reason);
+    let begin = rows_begin(event.body(), kind).ok_or_else(|| wrong("it is too short"))?;
+    let (before, compressed) = event.body().split_at(begin);
+    let rows = inflated(compressed).ok_or_else(|| wrong("its rows are damaged"))?;
+    let body = [before, &rows].concat();
+    rebuilt(event.header(), kind, &body, event.is_checked()).map(Some)
+}
+
+/// Where the rows begin: behind the table's number, marks, what the newer form has besides, and which columns there
+/// are, before and after a change.
+fn rows_begin(body: &[u8], kind: u8) -> Option<usize> {
+    let mut cursor = Cursor::new(body);
+    cursor.take(8)?;
+    if kind >= kind::WRITE_ROWS {
+        let more = usize::from(cursor.u16()?).checked_sub(2)?;
+        cursor.take(more)?;
+    }
+    let columns = usize::try_from(cursor.packed()?).ok()?.div_ceil(8);
+    cursor.take(columns)?;
+    if matches!(kind, kind::UPDATE_ROWS | kind::UPDATE_ROWS_V1) {
+        cursor.take(columns)?;
+    }
+    Some(body.len() - cursor.rest().len())
+}
+
 /// Where the text begins.
 fn statement_begin(body: &[u8]) -> Option<usize> {
     let mut cursor = Cursor::new(body);
@@ -225,15 +265,39 @@ mod tests {
         assert!(Payload::open(&shorter, true).is_err());
     }
 
-    #[test]
-    fn a_compressed_statement_becomes_a_statement() {
-        let text = b"INSERT INTO t VALUES (1), (2), (3), (4)";
+    fn deflated(text: &[u8]) -> Vec<u8> {
         let mut packer =
             flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         packer.write_all(text).unwrap();
+        packer.finish().unwrap()
+    }
+
+    #[test]
+    fn compressed_rows_become_rows() {
+        let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, 9, 0xff, 1, 0xff, 1];
+        let begin = body.len();
+        body.extend([0x81, 4]);
+        body.extend(deflated(b"rows"));
+        let event = made(7, kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1, &body, true);
+        let plain = plain_rows(&event).unwrap().unwrap();
+        assert_eq!(plain.kind(), kind::UPDATE_ROWS_V1);
+        assert_eq!(plain.body(), [&body[..begin], b"rows"].concat());
+        assert!(plain_rows(&plain).unwrap().is_none());
+        let cut = made(
+            7,
+            kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1,
+            &body[..20],
+            true,
+        );
+        assert!(plain_rows(&cut).is_err());
+    }
+
+    #[test]
+    fn a_compressed_statement_becomes_a_statement() {
+        let text = b"INSERT INTO t VALUES (1), (2), (3), (4)";
         let mut body = vec![5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'a', 0];
         body.extend([0x81, u8::try_from(text.len()).unwrap()]);
-        body.extend(packer.finish().unwrap());
+        body.extend(deflated(text));
         let event = made(7, kind::MARIADB_QUERY_COMPRESSED, &body, true);
         let plain = plain_statement(&event).unwrap();
         let query = Query::of(&plain).unwrap();

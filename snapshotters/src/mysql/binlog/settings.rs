@@ -58,6 +58,10 @@ pub struct Settings {
     pub require_primary_key: Option<u8>,
     /// `default_table_encryption`.
     pub table_encryption: Option<u8>,
+    /// `enable_cascade_triggers`.
+    pub cascade_triggers: Option<u8>,
+    /// Whose statement it is: user and host, in UTF-8.
+    pub invoker: Option<(Vec<u8>, Vec<u8>)>,
     /// `character_set_collations`: character sets and collations by number (MariaDB).
     pub collations: Option<Vec<(u16, u16)>>,
     /// Which part of an `ALTER TABLE` it is (MariaDB).
@@ -82,7 +86,7 @@ impl Settings {
 
     fn variable(&mut self, number: u8, cursor: &mut Cursor<'_>) -> Result<Option<()>, String> {
         match number {
-            0..=20 => Ok(self.common(number, cursor)),
+            0..=21 => Ok(self.common(number, cursor)),
             128..=131 => Ok(self.mariadb(number, cursor)),
             // Room that was not needed.
             255 => Ok(cursor.take(cursor.rest().len()).map(drop)),
@@ -109,18 +113,15 @@ impl Settings {
             // Tables of an update, a transaction's number: of no use outside of that server.
             9 | 17 => drop(cursor.u64()?),
             10 => drop(cursor.u32()?),
-            // Whose it is: the text says it too where that matters.
-            11 => {
-                text(cursor)?;
-                text(cursor)?;
-            }
+            11 => self.invoker = Some((text(cursor)?.to_vec(), text(cursor)?.to_vec())),
             12 => databases(cursor)?,
             13 => self.microseconds = u32::try_from(cursor.number(3)?).ok()?,
             14 | 15 => drop(cursor.take(7)?),
             16 => self.explicit_timestamp = Some(cursor.u8()?),
             18 => self.utf8mb4_collation = Some(cursor.u16()?),
             19 => self.require_primary_key = Some(cursor.u8()?),
-            _ => self.table_encryption = Some(cursor.u8()?),
+            20 => self.table_encryption = Some(cursor.u8()?),
+            _ => self.cascade_triggers = Some(cursor.u8()?),
         }
         Some(())
     }
@@ -197,6 +198,7 @@ mod tests {
         bytes.extend([
             12, 2, b'a', 0, b'b', 0, 13, 1, 2, 0, 16, 1, 18, 255, 0, 19, 0, 20, 1,
         ]);
+        bytes.extend([21, 1, 11, 3, b'j', b'o', b'e', 1, b'%']);
         let settings = Settings::parse(&bytes).unwrap();
         assert_eq!(settings.options, Some(option::NO_FOREIGN_KEY_CHECKS));
         assert_eq!(settings.time_zone.as_deref(), Some(&b"UTC"[..]));
@@ -207,6 +209,8 @@ mod tests {
         assert_eq!(settings.microseconds, 0x201);
         assert_eq!(settings.utf8mb4_collation, Some(255));
         assert_eq!(settings.table_encryption, Some(1));
+        assert_eq!(settings.cascade_triggers, Some(1));
+        assert_eq!(settings.invoker, Some((b"joe".to_vec(), b"%".to_vec())));
     }
 
     #[test]

@@ -1,0 +1,119 @@
+//! Binary logs of servers, and replaying them.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use reprise_repository::Progress;
+use reprise_restore::Error;
+use reprise_restore::mysql::replay::{Coverage, Mode, Replay, ReplayReport, Stop, replay};
+use reprise_snapshotters::mysql::Address;
+use reprise_snapshotters::mysql::binlog::{Event, Events, Gtid};
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+
+/// A server whose log can be read.
+pub(crate) trait Logging: Database {
+    fn file(&self, name: &str) -> Vec<u8>;
+
+    /// All files of its log.
+    fn files(&self) -> Vec<Vec<u8>> {
+        self.execute("FLUSH BINARY LOGS;");
+        let names = self.query("SHOW BINARY LOGS;");
+        let names = names.iter().map(|row| row[0].clone().unwrap());
+        names.map(|name| self.file(&name)).collect()
+    }
+}
+
+impl Logging for Mysql {
+    fn file(&self, name: &str) -> Vec<u8> {
+        let path = format!("/var/lib/mysql/{name}");
+        let mut cat = Command::new("docker");
+        let output = cat.args(["exec", self.container(), "cat", &path]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{cat:?}");
+        output.stdout
+    }
+}
+
+impl Logging for Mariadb {
+    fn file(&self, name: &str) -> Vec<u8> {
+        let folder = self.value("SELECT @@datadir;");
+        std::fs::read(format!("{folder}/{name}")).unwrap()
+    }
+}
+
+pub(crate) type Read<'a> = dyn Iterator<Item = Result<Event, Error>> + 'a;
+
+/// The events of files, one after the other.
+pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
+    Box::new(files.iter().flat_map(|file| {
+        let mut events = Events::new(file.as_slice(), false);
+        std::iter::from_fn(move || events.next_event().unwrap().map(Ok))
+    }))
+}
+
+/// How to replay.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    pub(crate) mode: Mode,
+    pub(crate) after: Coverage,
+    pub(crate) stop: Stop,
+    pub(crate) skip: Vec<Gtid>,
+    pub(crate) connections: usize,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Merged,
+            after: Coverage::Exact,
+            stop: Stop::End,
+            skip: Vec::new(),
+            connections: 4,
+            progress: Arc::default(),
+        }
+    }
+}
+
+impl How {
+    pub(crate) fn until(stop: Stop) -> Self {
+        Self {
+            stop,
+            ..Self::default()
+        }
+    }
+
+    /// Replays events into a server.
+    pub(crate) fn run(
+        &self,
+        target: &impl Database,
+        events: &mut Read<'_>,
+    ) -> Result<ReplayReport, Error> {
+        let address = Address::parse(&target.root_url()).unwrap();
+        replay(
+            events,
+            &Replay {
+                address: &address,
+                run: "test",
+                mode: self.mode,
+                after: self.after.clone(),
+                stop: self.stop.clone(),
+                skip: &self.skip,
+                connections: self.connections,
+                write_binlog: false,
+                progress: &self.progress,
+            },
+        )
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        text += &format!(": {inner}");
+        cause = inner;
+    }
+    text
+}
