@@ -108,3 +108,8 @@ pub(super) fn announce(pending: &Pending) -> String {
         hex(&pending)
     )
 }
+
+/// The statement that notes that nothing is about to be done.
+pub(super) fn withdraw() -> String {
+    format!("UPDATE {DATABASE}.replay SET pending = '' WHERE id = 1")
+}

@@ -492,7 +492,10 @@ impl Target {
                 // Where a table and its rows are made at once, the rows are there too.
                 self.done_before = !self.setup.mariadb;
             }
-            (Err(error), _) => return Err(self.failed(&shown, error)),
+            (Err(error), _) => {
+                self.withdraw(&error);
+                return Err(self.failed(&shown, error));
+            }
             (Ok(()), expected) => {
                 let reason =
                     format!("it should end with error {expected}, as it did at the source");
@@ -500,6 +503,16 @@ impl Target {
             }
         }
         self.begin_again(statement)
+    }
+
+    /// A definition that the server refused did not take effect: the note of it must not say that it may have.
+    fn withdraw(&mut self, error: &DatabaseError) {
+        if self.setup.keeps_numbers() || !matches!(error, DatabaseError::Server { .. }) {
+            return;
+        }
+        if let Err(error) = self.plain(record::withdraw()) {
+            tracing::warn!(%error, "the note of a refused statement stays");
+        }
     }
 
     /// A transaction in two phases that this one prepared can be ended by its own session alone.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::mysql::binlog::{
     Boundary, Columns, Cursor, Ended, Event, EventError, Format, MappedTable, Payload, Place,
-    Query, has_rows, kind, plain_statement,
+    Query, has_rows, kind, plain_rows, plain_statement,
 };
 
 /// No more of a statement is listed, in characters.
@@ -166,7 +166,10 @@ impl<I: Iterator<Item = Result<Event>>> Transactions<I> {
             // One byte tells a length that nobody needs.
             kind::ROWS_QUERY => self.remember(event.body().get(1..).unwrap_or_default()),
             kind::MARIADB_ANNOTATE_ROWS => self.remember(event.body()),
-            kind if has_rows(kind) => self.count(event),
+            kind if has_rows(kind) => match plain_rows(event).map_err(damaged)? {
+                Some(plain) => self.count(&plain),
+                None => self.count(event),
+            },
             _ => {}
         }
         Ok(())
@@ -206,14 +209,8 @@ impl<I: Iterator<Item = Result<Event>>> Transactions<I> {
             .unwrap_or(1);
         let counts = self.current.rows.entry(name.clone()).or_default();
         match event.kind() {
-            kind::WRITE_ROWS
-            | kind::WRITE_ROWS_V1
-            | kind::MARIADB_WRITE_ROWS_COMPRESSED
-            | kind::MARIADB_WRITE_ROWS_COMPRESSED_V1 => counts.inserted += rows,
-            kind::DELETE_ROWS
-            | kind::DELETE_ROWS_V1
-            | kind::MARIADB_DELETE_ROWS_COMPRESSED
-            | kind::MARIADB_DELETE_ROWS_COMPRESSED_V1 => counts.deleted += rows,
+            kind::WRITE_ROWS | kind::WRITE_ROWS_V1 => counts.inserted += rows,
+            kind::DELETE_ROWS | kind::DELETE_ROWS_V1 => counts.deleted += rows,
             _ => counts.updated += rows,
         }
     }
