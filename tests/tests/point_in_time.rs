@@ -347,15 +347,19 @@ fn before_definitions(
     random: &mut Random,
 ) {
     let (first, last) = story.span();
-    let definitions: Vec<(&Logged, Moment)> = log
+    let mut definitions: Vec<&Logged> = log
         .iter()
-        .filter(|at| (first..last).contains(&at.committed))
-        .filter_map(|at| Some((at, story.account.before(&at.statement)?)))
+        .filter(|at| (first..last).contains(&at.committed) && !at.statement.is_empty())
         .collect();
-    for _ in 0..moments().div_ceil(6) {
-        let chosen = usize::try_from(random.below(definitions.len() as u64)).unwrap();
-        let (at, moment) = &definitions[chosen];
-        story.judged(target, &["--before-gtid", &at.gtid], moment);
+    let mut left = moments().div_ceil(6);
+    while left > 0 {
+        let chosen = random.below(definitions.len() as u64);
+        let at = definitions.swap_remove(usize::try_from(chosen).unwrap());
+        // Some stand more than once in the account: which of them is meant is not known.
+        if let Some(moment) = story.account.before(&at.statement) {
+            story.judged(target, &["--before-gtid", &at.gtid], &moment);
+            left -= 1;
+        }
     }
 }
 
