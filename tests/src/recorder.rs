@@ -99,6 +99,7 @@ pub struct Recorder {
     shared: Arc<Shared>,
     flavour: Flavour,
     options: Options,
+    client: Client,
 }
 
 /// What the writers share with whoever started them.
@@ -142,6 +143,7 @@ impl Recorder {
         Self {
             threads: threads.collect(),
             shared,
+            client: Client::of(&server.client()),
             flavour,
             options,
         }
@@ -168,7 +170,9 @@ impl Recorder {
         let begin = Instant::now();
         while self.count() < goal {
             self.demand();
-            assert!(begin.elapsed() < PATIENCE, "{} steps", self.count());
+            if begin.elapsed() > PATIENCE {
+                panic!("only {} steps: {}", self.count(), self.client.state());
+            }
             thread::sleep(Duration::from_millis(5));
         }
     }

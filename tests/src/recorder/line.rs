@@ -60,6 +60,15 @@ impl Client {
         }
     }
 
+    /// What the server is busy with, for whoever wonders why nothing moves.
+    pub(super) fn state(&self) -> String {
+        let questions = "SHOW FULL PROCESSLIST; XA RECOVER; SHOW ENGINE INNODB STATUS;";
+        match self.spawn().ask(questions) {
+            Ok(lines) => lines.join("\n").replace("\\n", "\n"),
+            Err(trouble) => format!("{trouble:?}"),
+        }
+    }
+
     fn spawn(&self) -> Line {
         let mut command = Command::new(&self.program);
         command
