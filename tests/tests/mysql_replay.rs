@@ -1,7 +1,11 @@
 //! The log of a server, replayed into an empty one, makes the same server: every kind of transaction, exactly once,
 //! up to where it is to stop.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/logs.rs"]
 mod logs;
@@ -383,4 +387,25 @@ fn interrupted(source: &impl Logging, target: &impl Database) {
     assert!(attempts > 10);
     assert_eq!(report.applied, commits(&files).len() as u64);
     same(source, target);
+}
+
+#[test]
+fn rows_without_transactions_are_never_applied_twice() {
+    let source = Mysql::start();
+    source.execute("CREATE DATABASE app; CREATE TABLE app.s (id INT) ENGINE = MyISAM; INSERT INTO app.s VALUES (1);");
+    let files = source.files();
+    let target = Mysql::start();
+    // The server refuses the rows, so that the note of them stays.
+    target.execute("CREATE DATABASE app; CREATE TABLE app.s (id TINYTEXT) ENGINE = MyISAM;");
+    let uuid = source.value("SELECT @@server_uuid;");
+    let after = Coverage::Mysql(format!("{uuid}:1-2").parse().unwrap());
+    let how = How {
+        after,
+        ..How::default()
+    };
+    let error = how.run(&target, &mut *events(&files)).unwrap_err();
+    assert!(chain(&error).contains("app.s"), "{}", chain(&error));
+    let error = how.run(&target, &mut *events(&files)).unwrap_err();
+    assert!(error.to_string().contains(&format!("{uuid}:3")), "{error}");
+    assert!(error.hint().contains("--overwrite"), "{}", error.hint());
 }

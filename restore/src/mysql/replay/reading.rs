@@ -6,11 +6,11 @@ use std::sync::Arc;
 use reprise_snapshotters::mysql::Bytes;
 use reprise_snapshotters::mysql::binlog::{Boundary, Ended, Event, Gtid, MappedTable, Place, kind};
 
-use super::batch::Batch;
+use super::batch::{Batch, Run};
 use super::course::{Course, Verdict};
 use super::crew::Crew;
 use super::interrupted::Pending;
-use super::target::{About, Alone, Ending, Setup};
+use super::target::{About, Alone, Ending, Setup, Target};
 use super::transaction::{Step, Taken, Transaction, unknown};
 use super::{log_error, named};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub(super) struct Reading<'a, 'b> {
     checked: bool,
     current: Option<Transaction>,
     batch: Batch,
+    run: Run,
     /// Whether tables take part in transactions.
     engines: HashMap<MappedTable, bool>,
     stopped: Option<Ended>,
@@ -62,6 +63,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             checked: false,
             current: None,
             batch: Batch::default(),
+            run: Run::default(),
             engines: HashMap::new(),
             stopped: None,
         }
@@ -338,6 +340,15 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     /// Has the transactions applied that were put together.
     fn flush(&mut self) -> Result<()> {
+        if !self.run.is_empty() {
+            let run = std::mem::take(&mut self.run);
+            let (first, after) = run.places();
+            let job = move |target: &mut Target| target.numbered(&run);
+            match self.crew.is_parallel() {
+                true => self.crew.fly(first, after, job)?,
+                false => self.crew.give(job)?,
+            }
+        }
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -350,14 +361,12 @@ impl<'a, 'b> Reading<'a, 'b> {
     fn fly(&mut self, mut transaction: Transaction, ended: &Ended) -> Result<()> {
         let rows = transaction.rows.take().unwrap_or_default();
         let about = self.about(&transaction);
-        let start = transaction.start.as_ref();
-        let (place, after) = start.map_or((0, 0), |start| (start.place, start.last_committed));
-        self.course.apply(ended, transaction.events);
-        let job = move |target: &mut super::target::Target| target.numbered(&about, &rows);
-        match self.crew.is_parallel() {
-            true => self.crew.fly(place, after, job),
-            false => self.crew.give(job),
+        if !self.run.takes(rows.len()) {
+            self.flush()?;
         }
+        self.run.add(about, rows);
+        self.course.apply(ended, transaction.events);
+        Ok(())
     }
 
     fn step_by_step(&mut self, mut transaction: Transaction, ended: &Ended) -> Result<()> {

@@ -11,7 +11,7 @@ use reprise_snapshotters::mysql::binlog::{
 };
 use reprise_snapshotters::mysql::{Address, Bytes, Cells, DatabaseError, Session, set_if_known};
 
-use super::batch::Batch;
+use super::batch::{Batch, Run};
 use super::course::Noted;
 use super::interrupted::{self, Pending, What};
 use super::statement::{self, Statement};
@@ -339,33 +339,71 @@ impl Target {
         )
     }
 
-    /// Applies a transaction of rows under its number, again if it lost against another one.
-    pub(super) fn numbered(&mut self, about: &About, rows: &[u8]) -> Result<()> {
-        self.know(&about.format)?;
-        let begin = format!("{}BEGIN", self.identity(about));
+    /// Applies transactions of rows, each under its number. The commit of one and the rows of the next are one packet.
+    pub(super) fn numbered(&mut self, run: &Run) -> Result<()> {
+        let mut before = "";
+        for (n, (about, rows)) in run.members.iter().enumerate() {
+            self.know(&about.format)?;
+            let begin = format!("{before}{}BEGIN", self.identity(about));
+            let applied = match rows.is_empty() {
+                true => self.session.execute(begin),
+                false => self.session.execute(binlog(&format!("{begin};"), rows)),
+            };
+            if let Err(error) = applied {
+                return self.one_by_one(run, n, error);
+            }
+            before = "COMMIT;";
+        }
+        if let Err(error) = self.session.execute("COMMIT") {
+            return self.one_by_one(run, run.members.len(), error);
+        }
+        Progress::add(&self.setup.progress.items, run.members.len() as u64);
+        Ok(())
+    }
+
+    /// Goes on where a packet failed, with the transaction that it was to commit. If that was done, the server passes
+    /// over it because of its number. MariaDB does not, but there nothing else is under way that could be in the way.
+    fn one_by_one(&mut self, run: &Run, failed: usize, error: DatabaseError) -> Result<()> {
+        if error.code().is_none() || self.setup.mariadb {
+            let member = run.members.get(failed).or(run.members.last());
+            return match member {
+                Some((about, rows)) => {
+                    Err(self.wrong(about, &tables_in(rows, &about.format), error))
+                }
+                None => Ok(()),
+            };
+        }
+        for (about, rows) in run.members.iter().skip(failed.saturating_sub(1)) {
+            self.again(about, rows)?;
+        }
+        Progress::add(&self.setup.progress.items, run.members.len() as u64);
+        Ok(())
+    }
+
+    /// Applies a transaction of rows under its number, once more if it lost against another one.
+    fn again(&mut self, about: &About, rows: &[u8]) -> Result<()> {
+        let begin = format!("{}BEGIN;", self.identity(about));
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let applied = match rows.is_empty() {
-                true => self.session.execute(&begin),
-                false => self.session.execute(binlog(&format!("{begin};"), rows)),
+            let rolled_back = self.plain("ROLLBACK");
+            rolled_back.map_err(|error| self.wrong(about, "", error))?;
+            let sql = match rows.is_empty() {
+                true => begin.trim_end_matches(';').as_bytes().to_vec(),
+                false => binlog(&begin, rows),
             };
+            let applied = self.session.execute(sql);
             match applied.and_then(|_| self.session.execute("COMMIT")) {
-                Ok(_) => break,
+                Ok(_) => return Ok(()),
                 Err(DatabaseError::Server {
                     code: 1205 | 1213, ..
-                }) if attempts < ATTEMPTS_MAX => {
-                    let rolled_back = self.plain("ROLLBACK");
-                    rolled_back.map_err(|error| self.wrong(about, "", error))?;
-                }
+                }) if attempts < ATTEMPTS_MAX => {}
                 Err(error) => {
                     let tables = tables_in(rows, &about.format);
                     return Err(self.wrong(about, &tables, error));
                 }
             }
         }
-        Progress::add(&self.setup.progress.items, 1);
-        Ok(())
     }
 
     /// Begins a transaction that is applied step by step.
@@ -689,7 +727,6 @@ impl Target {
         if !self.setup.keeps_numbers() {
             return String::new();
         }
-        let mut sql = String::new();
         if let Gtid::Mariadb {
             domain,
             server,
@@ -700,26 +737,24 @@ impl Target {
                 "SET @@session.gtid_domain_id={domain},@@session.server_id={server},@@session.gtid_seq_no={sequence};"
             );
         }
+        let mut set = String::new();
         if let Some(start) = &about.start {
-            let mut set = Vec::new();
             if let Some(time) = start.originally_committed {
-                set.push(format!("@@session.original_commit_timestamp={time}"));
+                set.push_str(&format!("@@session.original_commit_timestamp={time},"));
             }
             if let (Some(original), Some(immediate)) =
                 (start.original_version, start.immediate_version)
             {
-                set.push(format!("@@session.original_server_version={original}"));
-                set.push(format!("@@session.immediate_server_version={immediate}"));
-            }
-            if !set.is_empty() {
-                sql = format!("SET {};", set.join(","));
+                set.push_str(&format!(
+                    "@@session.original_server_version={original},@@session.immediate_server_version={immediate},"
+                ));
             }
         }
         let number = match &about.gtid {
             Gtid::Anonymous => "ANONYMOUS".to_owned(),
             gtid => gtid.to_string(),
         };
-        format!("{sql}SET @@session.gtid_next='{number}';")
+        format!("SET {set}@@session.gtid_next='{number}';")
     }
 
     /// Gives the session the settings of a statement, those that it does not have.
