@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 const LOAD_SPEED: u64 = 20 << 20;
 const REPLAY_SPEED: u64 = 8 << 20;
 
+/// So much the clocks of the server and of the host that took the snapshot may differ, in microseconds.
+const CLOCKS_DIFFER: u64 = 5_000_000;
+
 /// How a restored server is brought to a moment.
 #[derive(Debug, Clone)]
 pub struct PointInTime {
@@ -182,6 +185,7 @@ impl Forward<'_> {
             run: &self.name(),
             mode,
             after,
+            accounts_until: archive::micros(self.way.snapshot.root.finished) + CLOCKS_DIFFER,
             stop: self.stop()?,
             skip: &self.wanted.skip,
             connections: options.connections,

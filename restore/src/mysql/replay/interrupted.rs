@@ -67,6 +67,15 @@ const UNKNOWN: [u16; 15] = [
     1008, 1051, 1305, 1360, 1539, 1091, 1396, 1477, 4091, 4092, 1141, 1147, 1269, 1403, 3523,
 ];
 
+/// Says that an account is there or is not: exists or not, unknown user, no such grant, unknown role, user that does
+/// not exist for a grant.
+const ACCOUNTS: [u16; 8] = [1396, 1133, 1410, 1141, 1147, 1269, 3523, 1959];
+
+/// Whether an error is about which accounts and rights there are.
+pub(super) fn is_about_accounts(error: &DatabaseError) -> bool {
+    error.code().is_some_and(|code| ACCOUNTS.contains(&code))
+}
+
 /// Whether an error means that a statement has taken effect already.
 pub(super) fn took_effect(statement: &Statement, error: &DatabaseError) -> bool {
     let Some(code) = error.code() else {

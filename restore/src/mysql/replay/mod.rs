@@ -45,6 +45,9 @@ pub struct Replay<'a> {
     pub mode: Mode,
     /// The transactions that the server has.
     pub after: Coverage,
+    /// Until when, in microseconds since 1970, accounts may be as the snapshot has them already: they are read after
+    /// the moment of its rows.
+    pub accounts_until: u64,
     /// Where it ends.
     pub stop: Stop,
     /// Transactions that are left out.

@@ -82,6 +82,20 @@ impl Statement {
         self.text.to_vec()
     }
 
+    /// Whether it is about users, roles or their rights.
+    pub(super) fn is_about_accounts(&self) -> bool {
+        let objects = ["USER", "ROLE"];
+        let verbs = ["CREATE", "ALTER", "DROP", "RENAME"];
+        let pairs = verbs
+            .iter()
+            .any(|verb| objects.iter().any(|object| self.begins(&[verb, object])));
+        pairs
+            || self.begins(&["GRANT"])
+            || self.begins(&["REVOKE"])
+            || self.begins(&["SET", "PASSWORD"])
+            || self.begins(&["SET", "DEFAULT", "ROLE"])
+    }
+
     /// Whether it commits by itself, and with it whatever is open.
     pub(super) fn is_definition(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];

@@ -61,6 +61,7 @@ pub(super) struct Setup {
     address: Address,
     progress: Arc<Progress>,
     pub(super) mariadb: bool,
+    accounts_until: u64,
     mode: Mode,
     write_binlog: bool,
     /// Character set and name of each collation.
@@ -97,6 +98,7 @@ impl Setup {
             address: replay.address.clone(),
             progress: Arc::clone(replay.progress),
             mariadb,
+            accounts_until: replay.accounts_until,
             mode: replay.mode,
             write_binlog: replay.write_binlog,
             collations,
@@ -530,6 +532,7 @@ impl Target {
                 // Where a table and its rows are made at once, the rows are there too.
                 self.done_before = !self.setup.mariadb;
             }
+            (Err(error), _) if self.accounts_may_be_ahead(statement, &error) => {}
             (Err(error), _) => {
                 self.withdraw(&error);
                 return Err(self.failed(&shown, error));
@@ -541,6 +544,15 @@ impl Target {
             }
         }
         self.begin_again(statement)
+    }
+
+    /// Whether a statement about accounts fails because the snapshot, which reads them after the moment of its rows,
+    /// has what it does already, or what was done later.
+    fn accounts_may_be_ahead(&self, statement: &Statement, error: &DatabaseError) -> bool {
+        let committed = self.about.as_ref().and_then(|about| about.committed);
+        committed.is_some_and(|time| time <= self.setup.accounts_until)
+            && statement.is_about_accounts()
+            && interrupted::is_about_accounts(error)
     }
 
     /// A definition that the server refused did not take effect: the note of it must not say that it may have.
