@@ -3,7 +3,9 @@
 use reprise_repository::{RawText, Repository, Warning};
 use reprise_snapshotters::mysql::Session;
 use reprise_snapshotters::mysql::archive::{self, LogEvents, LogPlace};
-use reprise_snapshotters::mysql::binlog::{Cursor, Ended, Event, Gtid, kind};
+use reprise_snapshotters::mysql::binlog::{
+    Boundary, Cursor, Ended, Event, Gtid, GtidSet, Prepared, Query, kind,
+};
 use serde::Serialize;
 
 use super::moments::{Moment, Way, time_of};
@@ -171,7 +173,8 @@ impl Forward<'_> {
         done: &Done,
         progress: &std::sync::Arc<reprise_repository::Progress>,
     ) -> Result<ReplayReport> {
-        let after = coverage(&self.way.place);
+        let also = self.prepared()?;
+        let after = coverage(&self.way.place, &also);
         let mode = match self.wanted.keep_numbers {
             true => Mode::Gtid,
             false => Mode::Merged,
@@ -185,6 +188,7 @@ impl Forward<'_> {
             run: &self.name(),
             mode,
             after,
+            also: &also,
             accounts_until: archive::micros(self.way.snapshot.root.finished) + CLOCKS_DIFFER,
             stop: self.stop()?,
             skip: &self.wanted.skip,
@@ -198,6 +202,46 @@ impl Forward<'_> {
         let events = way.stretch.events(self.repository, way.skip, end);
         let mut events = Following::new(events, &way.place, self.first_place());
         replay::replay(&mut events, &replay)
+    }
+
+    /// The transactions that the snapshot covers and that were prepared, but not committed, at its moment.
+    fn prepared(&self) -> Result<Vec<Gtid>> {
+        let damaged = |source| reprise_snapshotters::Error::LogEvents { source };
+        let (mut boundary, mut prepared) = (Boundary::default(), Vec::new());
+        let way = self.way;
+        for event in way
+            .stretch
+            .events(self.repository, way.skip, way.skip + way.pieces)
+        {
+            let event = event?;
+            boundary.pass(&event).map_err(damaged)?;
+            let Some(gtid) = boundary.start().map(|start| start.gtid.clone()) else {
+                continue;
+            };
+            if !way.place.coverage.has(&gtid) {
+                break;
+            }
+            match event.kind() {
+                kind::XA_PREPARE => {
+                    let ended = Prepared::of(&event).map_err(damaged)?;
+                    if !ended.one_phase {
+                        prepared.push((ended.xid.to_string(), gtid));
+                    }
+                }
+                kind::QUERY => {
+                    let query = Query::of(&event).map_err(damaged)?;
+                    let text = String::from_utf8_lossy(query.text).into_owned();
+                    let ended = ["XA COMMIT ", "XA ROLLBACK "]
+                        .iter()
+                        .find_map(|words| text.trim().strip_prefix(words));
+                    prepared.retain(|(xid, _)| {
+                        !ended.is_some_and(|ended| ended.starts_with(xid.as_str()))
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(prepared.into_iter().map(|(_, gtid)| gtid).collect())
     }
 
     /// The place before the first event that is read.
@@ -266,9 +310,14 @@ fn note(control: &mut Session, step: &str) -> Result<()> {
         .map_err(|error| Error::database("note what is done at the target", error))
 }
 
-fn coverage(place: &LogPlace) -> Coverage {
+/// What the snapshot holds. Of what was only prepared it does not hold the rows.
+fn coverage(place: &LogPlace, prepared: &[Gtid]) -> Coverage {
     match &place.coverage {
-        archive::Coverage::Mysql(set) => Coverage::Mysql(set.clone()),
+        archive::Coverage::Mysql(set) => {
+            let mut without = GtidSet::default();
+            prepared.iter().for_each(|gtid| without.insert_gtid(gtid));
+            Coverage::Mysql(set.without(&without))
+        }
         archive::Coverage::Mariadb(position) => Coverage::Mariadb(position.clone()),
         archive::Coverage::Unnumbered => Coverage::Exact,
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_repository::{Repository, Snapshot, SourceKind};
 use reprise_snapshotters::mysql::archive::{
-    Coverage, LogPlace, StoredLog, Stretch, micros, place_of,
+    Coverage, LogPlace, StoredLog, Stretch, micros, place_of, start_of,
 };
 use reprise_snapshotters::mysql::binlog::{Boundary, Gtid, Place};
 
@@ -194,7 +194,10 @@ impl Archive {
             let stretches = stretches.clone().into_iter().rev();
             stretches.filter_map(move |stretch| {
                 let place = place.clone()?;
-                let skip = stretch.continues(&place, uuid_of(snapshot))?;
+                let uuid = uuid_of(snapshot);
+                let at = stretch.continues(&place, uuid)?;
+                let start = start_of(snapshot).and_then(|start| stretch.continues(&start, uuid));
+                let skip = start.unwrap_or(at).min(at);
                 let pieces = stretch.pieces().len() - skip;
                 Some(Way::new(snapshot, place, stretch, skip, pieces))
             })

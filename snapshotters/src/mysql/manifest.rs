@@ -109,6 +109,24 @@ pub struct Moment {
     pub exact: bool,
     /// How many connections read.
     pub connections: usize,
+    /// A place in the log, shortly before, at which no transaction was prepared and not committed: rows of one that
+    /// was prepared since then and committed after the moment are in the log behind it.
+    #[serde(default)]
+    pub log_from: Option<LogFrom>,
+    /// How many transactions were prepared and not committed all the time before the moment, if that is known.
+    #[serde(default)]
+    pub undecided: Option<u64>,
+}
+
+/// A place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFrom {
+    /// The transactions before it (MySQL: a set; MariaDB: a position).
+    pub gtid: Option<String>,
+    /// The binary log's file.
+    pub file: Option<String>,
+    /// The position in it, in bytes.
+    pub position: Option<u64>,
 }
 
 /// An object that one statement makes.

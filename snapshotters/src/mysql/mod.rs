@@ -42,8 +42,8 @@ pub use address::{Address, Password, Tls};
 pub use error::{DatabaseError, code};
 pub use filter::{Filter, SYSTEM_DATABASES};
 pub use manifest::{
-    Account, Code, Column, Consistency, Database, Definition, Flavour, Form, MANIFEST, Manifest,
-    Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
+    Account, Code, Column, Consistency, Database, Definition, Flavour, Form, LogFrom, MANIFEST,
+    Manifest, Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
 };
 pub use rights::Rights;
 pub use server::{Server, pin, set_if_known};
@@ -326,6 +326,11 @@ fn manifest(
 ) -> Described {
     let mut warnings: Vec<String> = schema.warnings;
     warnings.extend(accounts.warnings);
+    if let Some(undecided @ 1..) = moment.undecided {
+        warnings.push(format!(
+            "{undecided} transactions are prepared and neither committed nor rolled back: their rows are not included (see XA RECOVER)"
+        ));
+    }
     let mut databases = schema.databases;
     for (plan, found) in schema.plans.iter().zip(found) {
         let database = &mut databases[plan.database];
@@ -512,6 +517,7 @@ fn facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
         ("gtid".to_owned(), json!(moment.gtid)),
         ("binary_log_file".to_owned(), json!(moment.file)),
         ("binary_log_position".to_owned(), json!(moment.position)),
+        ("log_from".to_owned(), json!(moment.log_from)),
         ("objects".to_owned(), json!(manifest.counts())),
         ("rows".to_owned(), json!(manifest.rows())),
     ])

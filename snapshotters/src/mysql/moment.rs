@@ -4,10 +4,12 @@
 //! What proves that nothing was is tried from the best proof to the last resort, by asking and never by
 //! version. A position in the binary log alone is no proof: it moves before rows become visible.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::error::{DatabaseError, code};
-use super::manifest::{Consistency, Flavour, Moment};
+use super::manifest::{Consistency, Flavour, LogFrom, Moment};
 use super::server::Server;
 use super::session::Session;
 
@@ -19,6 +21,10 @@ const LOCK_ATTEMPTS_MAX: usize = 3;
 
 /// While a lock is waited for, whoever writes waits too.
 const LOCK_WAIT_SECONDS: u32 = 3;
+
+/// How often it is looked for a place where no transaction is between its two phases, and how long in between.
+const TWO_PHASES_ATTEMPTS_MAX: usize = 100;
+const TWO_PHASES_PAUSE: Duration = Duration::from_millis(10);
 
 const OPEN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
@@ -47,6 +53,7 @@ pub(super) fn open(
     for reader in readers.iter_mut() {
         reader.execute(isolation)?;
     }
+    let (log_from, undecided) = two_phases(control, server)?;
     let time = server_time(control)?;
     let found = match server.facts.flavour {
         Flavour::Mariadb if server.logs() => by_snapshot_position(control, readers)?,
@@ -76,7 +83,41 @@ pub(super) fn open(
         position: mark.position,
         exact,
         connections: readers.len(),
+        log_from,
+        undecided,
     })
+}
+
+/// A place in the log before which no transaction is prepared and not committed; or how many are all the time. Their
+/// rows are in the log before their commit, and in no snapshot between the two.
+fn two_phases(
+    control: &mut Session,
+    server: &Server,
+) -> Result<(Option<LogFrom>, Option<u64>), DatabaseError> {
+    if !server.logs() {
+        return Ok((None, None));
+    }
+    let mut undecided = 0;
+    for _ in 0..TWO_PHASES_ATTEMPTS_MAX {
+        // The place first: what is prepared behind it is found when it is read from there.
+        let mark = coordinates(control, server)?;
+        undecided = match control.rows("XA RECOVER") {
+            Ok(rows) => rows.len() as u64,
+            // Who may not ask does not know.
+            Err(DatabaseError::Server { .. }) => return Ok((None, None)),
+            Err(error) => return Err(error),
+        };
+        if undecided == 0 {
+            let from = LogFrom {
+                gtid: mark.gtid,
+                file: mark.file,
+                position: mark.position,
+            };
+            return Ok((Some(from), Some(0)));
+        }
+        std::thread::sleep(TWO_PHASES_PAUSE);
+    }
+    Ok((None, Some(undecided)))
 }
 
 /// What keeps definitions as they are while rows are read.

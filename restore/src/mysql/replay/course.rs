@@ -40,6 +40,7 @@ pub(super) struct Course<'a> {
     stop: &'a Stop,
     skip: &'a [Gtid],
     after: &'a Coverage,
+    also: &'a [Gtid],
     /// Of MariaDB, what the server had to begin with.
     base: MariadbPosition,
     pub(super) now: Noted,
@@ -56,6 +57,7 @@ impl<'a> Course<'a> {
             stop: &replay.stop,
             skip: replay.skip,
             after: &replay.after,
+            also: replay.also,
             base: MariadbPosition::default(),
             now: Noted::default(),
             earlier: 0,
@@ -158,7 +160,7 @@ impl<'a> Course<'a> {
     /// Whether the server had a transaction of MariaDB to begin with. What came since counts by its order alone:
     /// numbers need not grow.
     fn covered(&self, gtid: &Gtid) -> bool {
-        self.base.has(gtid)
+        self.base.has(gtid) && !self.also.contains(gtid)
     }
 
     fn has(&self, gtid: &Gtid) -> bool {

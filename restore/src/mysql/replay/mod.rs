@@ -45,6 +45,8 @@ pub struct Replay<'a> {
     pub mode: Mode,
     /// The transactions that the server has.
     pub after: Coverage,
+    /// Of those, transactions that are applied all the same: they were prepared, and their rows are not there.
+    pub also: &'a [Gtid],
     /// Until when, in microseconds since 1970, accounts may be as the snapshot has them already: they are read after
     /// the moment of its rows.
     pub accounts_until: u64,

@@ -25,7 +25,7 @@ use reprise_repository::{NewLog, ObjectId, Progress, Repository};
 
 pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
 pub use listing::{Listed, Rows, Transactions};
-pub use origin::place_of;
+pub use origin::{place_of, start_of};
 pub use stored::{Break, LogEvents, StoredLog, StoredPiece, Stretch};
 
 use super::address::Address;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use reprise_repository::Snapshot;
+use serde_json::Value;
 
 use super::facts::{Coverage, Gap, LogPlace, file_number};
 use crate::mysql::binlog::{GtidSet, MariadbPosition};
@@ -193,7 +194,7 @@ impl Source {
     /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
     pub(super) fn first(&self, snapshot: Option<&Snapshot>) -> LogPlace {
         let reached = snapshot.and_then(|snapshot| {
-            let place = place_of(snapshot)?;
+            let place = start_of(snapshot).or_else(|| place_of(snapshot))?;
             let uuid = snapshot
                 .root
                 .facts
@@ -205,20 +206,42 @@ impl Source {
     }
 }
 
+/// From where on a snapshot's log is to be kept: so early that transactions in two phases, of which the moment is in
+/// the middle, are in it as a whole.
+#[must_use]
+pub fn start_of(snapshot: &Snapshot) -> Option<LogPlace> {
+    let from = snapshot.root.facts.get("log_from");
+    let fact = |name: &str| from.and_then(|from| from.get(name)).cloned();
+    place(snapshot, fact("gtid"), fact("file"), fact("position"))
+}
+
 /// The moment of a snapshot as a place in the server's history; `None` when the snapshot does not tell.
 #[must_use]
 pub fn place_of(snapshot: &Snapshot) -> Option<LogPlace> {
-    let facts = &snapshot.root.facts;
-    let fact = |name: &str| facts.get(name).and_then(|value| value.as_str());
-    let coverage = match (fact("gtid"), fact("flavour")) {
+    let fact = |name: &str| snapshot.root.facts.get(name).cloned();
+    place(
+        snapshot,
+        fact("gtid"),
+        fact("binary_log_file"),
+        fact("binary_log_position"),
+    )
+}
+
+fn place(
+    snapshot: &Snapshot,
+    gtid: Option<Value>,
+    file: Option<Value>,
+    position: Option<Value>,
+) -> Option<LogPlace> {
+    let flavour = snapshot.root.facts.get("flavour");
+    let text = |value: &Option<Value>| value.as_ref()?.as_str().map(str::to_owned);
+    let coverage = match (text(&gtid), flavour.and_then(Value::as_str)) {
         (Some(gtid), Some("mariadb")) => Coverage::Mariadb(gtid.parse().ok()?),
         (Some(gtid), _) => Coverage::Mysql(gtid.parse().ok()?),
         (None, _) => Coverage::Unnumbered,
     };
-    let file = fact("binary_log_file").map(str::to_owned);
-    let position = facts
-        .get("binary_log_position")
-        .and_then(serde_json::Value::as_u64);
+    let file = text(&file);
+    let position = position.as_ref().and_then(Value::as_u64);
     if coverage == Coverage::Unnumbered && (file.is_none() || position.is_none()) {
         return None;
     }
