@@ -86,6 +86,14 @@ impl<'a> Archiver<'a> {
     }
 }
 
+impl Drop for Archiver<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
 /// A source with its archive, and the account of what was written.
 struct Story<D> {
     source: D,
@@ -231,7 +239,10 @@ fn shown(time: u64) -> String {
 }
 
 fn snapshot(sandbox: &Sandbox, source: &impl Database) {
-    sandbox.store(&source.root_url(), &[]).exits(0);
+    let ran = sandbox.store(&source.root_url(), &[]);
+    // Large rows come and go, which may look like a loss.
+    let shrunk = ran.stderr.contains("bytes fell");
+    ran.exits(if shrunk { 3 } else { 0 });
 }
 
 fn trouble(
