@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use logs::{How, Logging, chain, events};
 use reprise_repository::Progress;
-use reprise_restore::mysql::replay::{Coverage, Mode, Stop};
+use reprise_restore::mysql::replay::{Coverage, Mode, Stop, begin_history};
 use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet};
+use reprise_snapshotters::mysql::{Address, Session};
 use reprise_tests::servers::{Database, Mariadb, Mysql, describe, differences};
 
 /// Tables of every relation, and writes of every form, in the log as rows.
@@ -408,4 +409,30 @@ fn rows_without_transactions_are_never_applied_twice() {
     let error = how.run(&target, &mut *events(&files)).unwrap_err();
     assert!(error.to_string().contains(&format!("{uuid}:3")), "{error}");
     assert!(error.hint().contains("--overwrite"), "{}", error.hint());
+}
+
+#[test]
+fn a_fresh_server_goes_on_with_the_history_of_the_source() {
+    let source = Mysql::start();
+    singles(&source, 5);
+    let target = Mysql::start();
+    target.execute("SET sql_log_bin = 0; CREATE DATABASE app; CREATE TABLE app.s (id INT PRIMARY KEY, n INT) ENGINE = InnoDB;");
+    let uuid = source.value("SELECT @@server_uuid;");
+    let history = Coverage::Mysql(format!("{uuid}:1-2").parse().unwrap());
+    let address = Address::parse(&target.root_url()).unwrap();
+    let mut session = Session::open(&address, &Arc::default()).unwrap();
+    begin_history(&mut session, &history, false).unwrap();
+    let how = How {
+        mode: Mode::Gtid,
+        ..How::default()
+    };
+    let report = how.run(&target, &mut *events(&source.files())).unwrap();
+    assert_eq!(report.applied, 5);
+    let executed = "SELECT @@global.gtid_executed;";
+    assert_eq!(target.value(executed), source.value(executed));
+    same(&source, &target);
+    let error = begin_history(&mut session, &history, false).unwrap_err();
+    assert!(error.to_string().contains(&uuid), "{error}");
+    begin_history(&mut session, &history, true).unwrap();
+    assert_eq!(target.value(executed), format!("{uuid}:1-2"));
 }
