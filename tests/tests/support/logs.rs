@@ -97,6 +97,8 @@ impl How {
                 run: "test",
                 mode: self.mode,
                 after: self.after.clone(),
+                also: &[],
+                accounts_until: 0,
                 stop: self.stop.clone(),
                 skip: &self.skip,
                 connections: self.connections,
