@@ -171,6 +171,7 @@ impl Forward<'_> {
         control: &mut Session,
         options: &MysqlRestore,
         done: &Done,
+        accounts: &[String],
         progress: &std::sync::Arc<reprise_repository::Progress>,
     ) -> Result<ReplayReport> {
         let also = self.prepared()?;
@@ -190,6 +191,7 @@ impl Forward<'_> {
             after,
             also: &also,
             accounts_until: archive::micros(self.way.snapshot.root.finished) + CLOCKS_DIFFER,
+            accounts,
             stop: self.stop()?,
             skip: &self.wanted.skip,
             connections: options.connections,

@@ -472,7 +472,15 @@ impl Run<'_> {
             return Ok(report);
         }
         Forward::note_snapshot(control)?;
-        let replayed = forward.run(control, self.options, done, self.progress)?;
+        let accounts: Vec<String> = self
+            .opened
+            .manifest
+            .accounts
+            .iter()
+            .flatten()
+            .map(|account| account.user.clone())
+            .collect();
+        let replayed = forward.run(control, self.options, done, &accounts, self.progress)?;
         let (mut told, warnings) = forward.report(&replayed);
         report.warnings.extend(warnings);
         if let Moment::Snapshot(later) = &forward.wanted.moment

@@ -229,7 +229,7 @@ pub fn read_back(
 
 /// Whether an error means that something is not what it was a moment ago.
 fn vanished(error: &DatabaseError) -> bool {
-    // Besides: unknown column, view, routine, trigger, event, database, key.
+    // Besides: unknown column, view, routine, trigger, event, database, key; a definition that is being changed.
     matches!(
         error.code(),
         Some(
@@ -242,6 +242,7 @@ fn vanished(error: &DatabaseError) -> bool {
                 | 1356
                 | 1360
                 | 1539
+                | 1684
                 | code::NO_DATABASE
                 | 4177
         )

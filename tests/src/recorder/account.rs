@@ -153,25 +153,23 @@ impl Account {
         Ok(prefix)
     }
 
-    /// The moment before the step that is this statement, if there is one such step and it defines something.
+    /// The statements that define something and were sent once, each with the moment before it.
     #[must_use]
-    pub fn before(&self, statement: &str) -> Option<Moment> {
-        let mut found = None;
+    pub fn definitions(&self) -> BTreeMap<String, Moment> {
+        let mut found: BTreeMap<String, Vec<Moment>> = BTreeMap::new();
         for (writer, steps) in (0..).zip(&self.steps) {
             let mut script = self.script(writer);
             for _ in steps {
                 let step = script.next();
-                if !matches!(step.outcome, Outcome::Definition(_)) || step.commit != statement {
-                    continue;
+                if matches!(step.outcome, Outcome::Definition(_)) {
+                    let number = step.number;
+                    let before = Moment::Before { writer, number };
+                    found.entry(step.commit).or_default().push(before);
                 }
-                if found.is_some() {
-                    return None;
-                }
-                let number = step.number;
-                found = Some(Moment::Before { writer, number });
             }
         }
-        found
+        let once = found.into_iter().filter(|(_, all)| all.len() == 1);
+        once.map(|(statement, all)| (statement, all[0])).collect()
     }
 
     fn script(&self, writer: u64) -> Script {

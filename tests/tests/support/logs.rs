@@ -99,6 +99,7 @@ impl How {
                 after: self.after.clone(),
                 also: &[],
                 accounts_until: 0,
+                accounts: &[],
                 stop: self.stop.clone(),
                 skip: &self.skip,
                 connections: self.connections,

@@ -50,6 +50,8 @@ pub struct Replay<'a> {
     /// Until when, in microseconds since 1970, accounts may be as the snapshot has them already: they are read after
     /// the moment of its rows.
     pub accounts_until: u64,
+    /// The names of the accounts that the snapshot has.
+    pub accounts: &'a [String],
     /// Where it ends.
     pub stop: Stop,
     /// Transactions that are left out.

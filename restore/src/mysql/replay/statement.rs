@@ -96,6 +96,17 @@ impl Statement {
             || self.begins(&["SET", "DEFAULT", "ROLE"])
     }
 
+    /// Whether one of these names stands in it as a whole word.
+    pub(super) fn names_one_of(&self, names: &[String]) -> bool {
+        let text = String::from_utf8_lossy(&self.text);
+        let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+        names.iter().filter(|name| !name.is_empty()).any(|name| {
+            text.match_indices(name.as_str()).any(|(at, _)| {
+                !text[..at].ends_with(inside) && !text[at + name.len()..].starts_with(inside)
+            })
+        })
+    }
+
     /// Whether it commits by itself, and with it whatever is open.
     pub(super) fn is_definition(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];

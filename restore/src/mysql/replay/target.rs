@@ -62,6 +62,7 @@ pub(super) struct Setup {
     progress: Arc<Progress>,
     pub(super) mariadb: bool,
     accounts_until: u64,
+    accounts: Vec<String>,
     mode: Mode,
     write_binlog: bool,
     /// Character set and name of each collation.
@@ -99,6 +100,7 @@ impl Setup {
             progress: Arc::clone(replay.progress),
             mariadb,
             accounts_until: replay.accounts_until,
+            accounts: replay.accounts.to_vec(),
             mode: replay.mode,
             write_binlog: replay.write_binlog,
             collations,
@@ -550,7 +552,10 @@ impl Target {
     /// has what it does already, or what was done later.
     fn accounts_may_be_ahead(&self, statement: &Statement, error: &DatabaseError) -> bool {
         let committed = self.about.as_ref().and_then(|about| about.committed);
+        // What is made and is there already must be what the snapshot brought, not the target's own.
+        let known = !statement.begins(&["CREATE"]) || statement.names_one_of(&self.setup.accounts);
         committed.is_some_and(|time| time <= self.setup.accounts_until)
+            && known
             && statement.is_about_accounts()
             && interrupted::is_about_accounts(error)
     }
