@@ -285,14 +285,14 @@ impl Repository {
     ///
     /// # Errors
     /// When the storage does not answer. What is wrong with a single piece is in its place.
-    pub fn log_records(&self, keys: &[LogKey]) -> Result<Vec<Result<Option<LogRecord>>>> {
+    pub fn log_records(&self, keys: &[LogKey]) -> Result<Vec<Result<LogRecord>>> {
         let readers = self.inner.backend.abilities().parallel_reads;
         let records = in_parallel(readers, keys, |key| self.log_record(key));
         records
             .into_iter()
             .map(|record| match record {
                 Err(error) if error.class() == ErrorClass::Failed => Err(error),
-                record => Ok(record.map(Some)),
+                record => Ok(record),
             })
             .collect()
     }

@@ -53,8 +53,8 @@ impl LogsVerified {
     }
 
     /// From the newest piece back, each says which one is before it.
-    fn line(&mut self, keys: &[LogKey], records: &[Result<Option<LogRecord>>]) {
-        let mut known: BTreeMap<(u64, ObjectId), &Result<Option<LogRecord>>> = keys
+    fn line(&mut self, keys: &[LogKey], records: &[Result<LogRecord>]) {
+        let mut known: BTreeMap<(u64, ObjectId), &Result<LogRecord>> = keys
             .iter()
             .zip(records)
             .map(|(key, record)| ((key.sequence, key.id), record))
@@ -66,7 +66,7 @@ impl LogsVerified {
         let mut wanted = Some((newest.sequence, newest.id));
         while let Some((sequence, id)) = wanted {
             wanted = match known.remove(&(sequence, id)) {
-                Some(Ok(Some(record))) => {
+                Some(Ok(record)) => {
                     let before = record.previous;
                     if before.is_none() && sequence != 1 {
                         self.found(
@@ -80,7 +80,7 @@ impl LogsVerified {
                     self.found(name(sequence, &id), error.to_string());
                     known.keys().next_back().copied()
                 }
-                _ => {
+                None => {
                     self.found(name(sequence, &id), "it is missing".to_owned());
                     let earlier = known.range(..(sequence, id)).next_back();
                     earlier.map(|(place, _)| *place)

@@ -4,7 +4,7 @@ use reprise_repository::{RawText, Repository, Warning};
 use reprise_snapshotters::mysql::Session;
 use reprise_snapshotters::mysql::archive::{self, LogEvents, LogPlace};
 use reprise_snapshotters::mysql::binlog::{
-    Boundary, Cursor, Ended, Event, Gtid, GtidSet, Prepared, Query, kind,
+    Boundary, Ended, Event, FilePosition, Gtid, GtidSet, Prepared, Query, kind,
 };
 use serde::Serialize;
 
@@ -339,8 +339,8 @@ fn coverage(place: &LogPlace, prepared: &[Gtid]) -> Coverage {
 struct Following<'a> {
     events: LogEvents<'a>,
     /// Where the snapshot is; `None` when it is passed, or numbers tell.
-    wanted: Option<LogPlace>,
-    at: LogPlace,
+    wanted: Option<FilePosition>,
+    at: FilePosition,
 }
 
 impl<'a> Following<'a> {
@@ -348,31 +348,34 @@ impl<'a> Following<'a> {
         let unnumbered = wanted.coverage == archive::Coverage::Unnumbered;
         Self {
             events,
-            wanted: unnumbered.then(|| wanted.clone()),
-            at: first.unwrap_or(wanted).clone(),
+            wanted: unnumbered.then(|| wanted.in_files()),
+            at: first.unwrap_or(wanted).in_files(),
         }
     }
 
+    /// What is wrong at the end of the log, told once.
+    fn end(&mut self) -> Option<Error> {
+        let wanted = self.wanted.take()?;
+        (wanted.is_before(&self.at) != Some(true)).then(|| Error::ReplayStop {
+            reason: "the archived log does not come to the place of the snapshot: a change of files is not in it".to_owned(),
+        })
+    }
+
     /// Whether an event is after the place; moves past it.
-    fn is_after(&mut self, event: &Event) -> bool {
+    fn is_after(&mut self, event: &Event) -> Result<bool> {
         let Some(wanted) = &self.wanted else {
-            return true;
+            return Ok(true);
         };
         if event.kind() == kind::FORMAT {
-            return true;
+            return Ok(true);
         }
         let reached = wanted.is_before(&self.at) == Some(true);
-        if event.kind() == kind::ROTATE {
-            let mut cursor = Cursor::new(event.body());
-            self.at.position = cursor.u64().unwrap_or_default();
-            self.at.file = Some(String::from_utf8_lossy(cursor.rest()).into_owned());
-        } else if event.header().next != 0 {
-            self.at.position = u64::from(event.header().next);
-        }
+        let passed = self.at.pass(event);
+        passed.map_err(|source| reprise_snapshotters::Error::LogEvents { source })?;
         if reached {
             self.wanted = None;
         }
-        reached
+        Ok(reached)
     }
 }
 
@@ -381,10 +384,15 @@ impl Iterator for Following<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.events.next()? {
-                Ok(event) if !self.is_after(&event) => {}
-                Ok(event) => return Some(Ok(event)),
-                Err(error) => return Some(Err(error.into())),
+            let event = match self.events.next() {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Some(Err(error.into())),
+                None => return self.end().map(Err),
+            };
+            match self.is_after(&event) {
+                Ok(false) => {}
+                Ok(true) => return Some(Ok(event)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use reprise_repository::LogRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::mysql::binlog::{Ended, Gtid, GtidSet, MariadbPosition};
+use crate::mysql::binlog::{Ended, FilePosition, Gtid, GtidSet, MariadbPosition};
 use crate::mysql::manifest::Flavour;
 
 /// Which transactions are before a place in a history.
@@ -75,12 +75,13 @@ pub struct LogPlace {
 }
 
 impl LogPlace {
-    /// Whether this place is at or before another one of the same server's files.
+    /// Where it is in the server's files.
     #[must_use]
-    pub fn is_before(&self, other: &Self) -> Option<bool> {
-        let (mine, theirs) = (self.file.as_deref()?, other.file.as_deref()?);
-        let place = |file: &str, position: u64| Some((file_number(file)?, position));
-        Some(place(mine, self.position)? <= place(theirs, other.position)?)
+    pub fn in_files(&self) -> FilePosition {
+        FilePosition {
+            file: self.file.clone(),
+            position: self.position,
+        }
     }
 }
 
@@ -91,12 +92,6 @@ impl fmt::Display for LogPlace {
             (coverage, _) => coverage.fmt(f),
         }
     }
-}
-
-/// The number at the end of a log file's name.
-#[must_use]
-pub(super) fn file_number(file: &str) -> Option<u64> {
-    file.rsplit_once('.')?.1.parse().ok()
 }
 
 /// Why nothing connects a piece with the one before it.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::piece::Piece;
 use crate::mysql::binlog::{
-    Boundary, Cursor, Event, Format, HEADER_BYTES, Header, Place, Query, kind,
+    Boundary, Event, FilePosition, Format, HEADER_BYTES, Header, Place, Query, kind,
 };
 use crate::mysql::error::DatabaseError;
 
@@ -16,8 +16,7 @@ const EVENT: u8 = 0;
 pub(super) struct Intake {
     boundary: Boundary,
     checked: bool,
-    file: Option<String>,
-    position: u64,
+    place: FilePosition,
     long: Option<Long>,
 }
 
@@ -51,10 +50,9 @@ fn wrong(error: impl std::fmt::Display) -> DatabaseError {
 
 impl Intake {
     /// Begins at a place.
-    pub(super) fn at(file: Option<&str>, position: u64) -> Self {
+    pub(super) fn at(place: FilePosition) -> Self {
         Self {
-            file: file.map(str::to_owned),
-            position,
+            place,
             ..Self::default()
         }
     }
@@ -130,30 +128,11 @@ impl Intake {
 
     /// Moves past an event whose bytes are kept.
     fn pass(&mut self, event: &Event, piece: &mut Piece) -> Result<(), DatabaseError> {
-        self.move_on(event)?;
+        self.place.pass(event).map_err(wrong)?;
         let place = self.boundary.pass(event).map_err(wrong)?;
         if matches!(place, Place::End | Place::Outside) && !self.boundary.is_open() {
             let ended = self.boundary.take_ended();
-            piece.complete(self.file.as_deref(), self.position, ended);
-        }
-        Ok(())
-    }
-
-    fn move_on(&mut self, event: &Event) -> Result<(), DatabaseError> {
-        let next = u64::from(event.header().next);
-        if event.kind() == kind::ROTATE {
-            let mut cursor = Cursor::new(event.body());
-            self.position = cursor
-                .u64()
-                .ok_or_else(|| wrong("a change of files is too short"))?;
-            self.file = Some(String::from_utf8_lossy(cursor.rest()).into_owned());
-        } else if next != 0 {
-            // Headers have the lower 32 bits only.
-            let before = self.position;
-            self.position = (before & !u64::from(u32::MAX)) | next;
-            if self.position < before && before - self.position > 1 << 31 {
-                self.position += 1 << 32;
-            }
+            piece.complete(&self.place, ended);
         }
         Ok(())
     }

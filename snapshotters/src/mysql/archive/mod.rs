@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use reprise_repository::{NewLog, ObjectId, Progress, Repository};
+use reprise_repository::{LogKey, NewLog, ObjectId, Progress, Repository};
 
 pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
 pub use listing::{Listed, Rows, Transactions};
@@ -29,6 +29,7 @@ pub use origin::{place_of, start_of};
 pub use stored::{Break, LogEvents, StoredLog, StoredPiece, Stretch};
 
 use super::address::Address;
+use super::binlog;
 use super::error::DatabaseError;
 use super::session::Session;
 use super::wire::{Arrived, Wire, is_end, is_refusal, refusal};
@@ -133,7 +134,7 @@ pub fn archive(
 ) -> Result<ArchiveReport> {
     repository.require_writer()?;
     let spool = open_spool(options)?;
-    let stored = StoredLog::read(repository, &source.name)?;
+    let newest = stored::newest(repository, &source.name)?;
     let mut archiver = Archiver {
         repository,
         source,
@@ -142,9 +143,9 @@ pub fn archive(
         say,
         spool: &spool,
         replica: replica(repository, &source.name),
-        end: stored.pieces().last().map(End::of),
-        sequence: stored.last_sequence(),
-        previous: stored.last_id(),
+        end: newest.readable.map(|piece| End::of(piece.facts)),
+        sequence: newest.key.as_ref().map_or(0, |key| key.sequence),
+        previous: newest.key.map(|key| key.id),
         report: ArchiveReport::default(),
     };
     archiver.adopt()?;
@@ -185,17 +186,11 @@ fn replica(repository: &Repository, source: &str) -> Replica {
     let hash = blake3::hash(name.as_bytes());
     let bytes = hash.as_bytes();
     let id = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) | 1 << 31;
-    let hex = hex::encode(&bytes[4..20]);
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&bytes[4..20]);
     Replica {
         id,
-        uuid: parts.join("-"),
+        uuid: binlog::Source::new(uuid, None).to_string(),
     }
 }
 
@@ -208,11 +203,11 @@ struct End {
 }
 
 impl End {
-    fn of(piece: &StoredPiece) -> Self {
+    fn of(facts: PieceFacts) -> Self {
         Self {
-            place: piece.facts.to.clone(),
-            uuid: piece.facts.server_uuid.clone(),
-            chain: piece.facts.chain,
+            place: facts.to,
+            uuid: facts.server_uuid,
+            chain: facts.chain,
         }
     }
 }
@@ -263,17 +258,8 @@ impl Archiver<'_> {
                         && record.previous == self.previous =>
                 {
                     let facts = PieceFacts::of(&record).map_err(|reason| internal(&reason))?;
-                    self.report.transactions += facts.transactions;
-                    self.report.log_bytes += record.plain;
-                    self.report.until = self.report.until.max(facts.until);
                     self.spool.queue(sequence, path, sealed.key().size);
-                    self.sequence = sequence;
-                    self.previous = Some(id);
-                    self.end = Some(End {
-                        place: facts.to,
-                        uuid: facts.server_uuid,
-                        chain: facts.chain,
-                    });
+                    self.took(sealed.key(), facts, record.plain);
                 }
                 // It is stored already, or follows nothing that is: the server is asked for it again.
                 _ => std::fs::remove_file(&path).map_err(failed)?,
@@ -397,7 +383,7 @@ impl Archiver<'_> {
         )
         .map_err(&failed)?;
         *connected = true;
-        let mut intake = Intake::at(from.file.as_deref(), from.position);
+        let mut intake = Intake::at(from.in_files());
         let over = self.follow(&mut wire, &server, &mut intake, &mut piece);
         drop(wire);
         if intake.is_open() {
@@ -493,16 +479,7 @@ impl Archiver<'_> {
         self.spool
             .push(&sealed)
             .map_err(|error| wrong(&format!("{}: {error}", self.spool.folder().display())))?;
-        self.sequence += 1;
-        self.previous = Some(sealed.key().id);
-        self.report.transactions += facts.transactions;
-        self.report.log_bytes += bytes.len() as u64;
-        self.report.until = self.report.until.max(facts.until);
-        self.end = Some(End {
-            place: facts.to,
-            uuid: facts.server_uuid,
-            chain: facts.chain,
-        });
+        self.took(sealed.key(), facts, bytes.len() as u64);
         let status = self.spool.status();
         (self.say)(Said::Stored {
             pieces: status.stored,
@@ -510,6 +487,16 @@ impl Archiver<'_> {
             until: self.report.until,
         });
         Ok(())
+    }
+
+    /// A piece is in the spool: what follows goes on behind it.
+    fn took(&mut self, key: &LogKey, facts: PieceFacts, plain: u64) {
+        self.sequence = key.sequence;
+        self.previous = Some(key.id);
+        self.report.transactions += facts.transactions;
+        self.report.log_bytes += plain;
+        self.report.until = self.report.until.max(facts.until);
+        self.end = Some(End::of(facts));
     }
 
     fn finish(&mut self) -> Result<ArchiveReport> {

@@ -4,8 +4,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
-use super::facts::{Coverage, Gap, LogPlace, file_number};
-use crate::mysql::binlog::{GtidSet, MariadbPosition};
+use super::facts::{Coverage, Gap, LogPlace};
+use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
 use crate::mysql::session::Session;

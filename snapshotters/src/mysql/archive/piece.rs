@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::facts::{Coverage, Gap, LogPlace, PieceFacts};
 use super::origin::Source;
-use crate::mysql::binlog::{Ended, Gtid, MAGIC};
+use crate::mysql::binlog::{Ended, FilePosition, Gtid, MAGIC};
 
 /// A piece has at most so many bytes, whatever an event or a transaction has. Below the repository's limit.
 pub(super) const BYTES_MAX: usize = 16 << 20;
@@ -25,6 +25,8 @@ pub(super) struct Piece {
     preamble: usize,
     facts: PieceFacts,
     format: Vec<u8>,
+    /// The time of the commit before, which may be in the piece before.
+    clock: Option<u64>,
     /// When its first event came.
     begun: Option<Instant>,
 }
@@ -57,6 +59,7 @@ impl Piece {
             preamble: 0,
             facts,
             format: Vec::new(),
+            clock: None,
             begun: None,
         }
     }
@@ -116,10 +119,10 @@ impl Piece {
     }
 
     /// Everything until here is complete, at a place in the log; with a transaction that has just ended.
-    pub(super) fn complete(&mut self, file: Option<&str>, position: u64, ended: Option<Ended>) {
+    pub(super) fn complete(&mut self, place: &FilePosition, ended: Option<Ended>) {
         self.complete = self.bytes.len();
-        self.facts.to.file = file.map(str::to_owned);
-        self.facts.to.position = position;
+        self.facts.to.file.clone_from(&place.file);
+        self.facts.to.position = place.position;
         let Some(ended) = ended else {
             return;
         };
@@ -136,7 +139,7 @@ impl Piece {
 
     /// Notes what a restore may stumble over.
     fn judge(&mut self, ended: &Ended) {
-        let before = self.facts.last.as_ref().map(|last| last.committed);
+        let before = self.clock.replace(ended.committed);
         if let Some(before) = before
             && ended.committed + CLOCK_STEP < before
         {
@@ -176,6 +179,7 @@ impl Piece {
             next.describe(&self.format);
         }
         next.format.clone_from(&self.format);
+        next.clock = self.clock;
         let mut done = std::mem::replace(self, next);
         done.facts.open = open as u64;
         if done.is_empty() {

@@ -1,8 +1,9 @@
 //! Reading an archive: which stretches of log are unbroken, and the events in them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
-use reprise_repository::{LogKey, LogRecord, ObjectId, Repository};
+use reprise_repository::{ErrorClass, LogKey, LogRecord, ObjectId, Repository};
 
 use super::facts::{Coverage, LogPlace, PieceFacts};
 use crate::error::{Error, Result};
@@ -35,7 +36,6 @@ pub struct Break {
 pub struct StoredLog {
     pieces: Vec<StoredPiece>,
     breaks: Vec<Break>,
-    last: Option<(u64, ObjectId)>,
 }
 
 /// Pieces that follow each other without a gap.
@@ -51,25 +51,20 @@ impl StoredLog {
     /// When they cannot be listed, or the storage does not answer.
     pub fn read(repository: &Repository, source: &str) -> Result<Self> {
         let keys = repository.logs(source)?;
-        let mut records = repository.log_records(&keys)?;
-        let last = keys.last().map(|key| (key.sequence, key.id));
-        let mut log = Self {
-            last,
-            ..Self::default()
-        };
+        let records = repository.log_records(&keys)?;
+        let places: Vec<(u64, ObjectId)> = keys.iter().map(|key| (key.sequence, key.id)).collect();
+        let mut known: BTreeMap<_, _> = places.iter().zip(keys.into_iter().zip(records)).collect();
+        let mut log = Self::default();
         // From the newest back: each says which one is before it. Others of the same place were never relied on.
-        let mut wanted = last;
+        let mut wanted = places.last().copied();
         let mut line: Vec<std::result::Result<StoredPiece, Break>> = Vec::new();
         while let Some((sequence, id)) = wanted {
-            let found = keys
-                .iter()
-                .position(|key| key.sequence == sequence && key.id == id);
-            let piece = match found.map(|n| (n, std::mem::replace(&mut records[n], Ok(None)))) {
-                Some((n, Ok(Some(record)))) => understood(keys[n].clone(), record),
+            let piece = match known.remove(&(sequence, id)) {
+                Some((key, Ok(record))) => understood(key, record),
                 Some((_, Err(error))) => {
                     Err(damaged(sequence, format!("piece {sequence}: {error}")))
                 }
-                _ => Err(damaged(
+                None => Err(damaged(
                     sequence,
                     format!("piece {sequence} ({id}) is missing"),
                 )),
@@ -80,11 +75,10 @@ impl StoredLog {
                     .previous
                     .map(|id| (sequence.saturating_sub(1), id)),
                 // What is before it is known by its place only.
-                Err(_) => keys
-                    .iter()
-                    .rev()
-                    .find(|key| key.sequence < sequence)
-                    .map(|key| (key.sequence, key.id)),
+                Err(_) => {
+                    let earlier = places.partition_point(|(place, _)| *place < sequence);
+                    earlier.checked_sub(1).map(|n| places[n])
+                }
             };
             line.push(piece);
         }
@@ -148,18 +142,6 @@ impl StoredLog {
         &self.breaks
     }
 
-    /// The place of the newest piece; 0: there is none.
-    #[must_use]
-    pub fn last_sequence(&self) -> u64 {
-        self.last.map_or(0, |(sequence, _)| sequence)
-    }
-
-    /// The newest piece.
-    #[must_use]
-    pub fn last_id(&self) -> Option<ObjectId> {
-        self.last.map(|(_, id)| id)
-    }
-
     /// The unbroken stretches, oldest first.
     #[must_use]
     pub fn stretches(&self) -> Vec<Stretch<'_>> {
@@ -182,6 +164,35 @@ impl StoredLog {
         }
         stretches
     }
+}
+
+/// Where a log ends.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    /// The newest piece, readable or not.
+    pub(super) key: Option<LogKey>,
+    /// The newest one that is readable.
+    pub(super) readable: Option<StoredPiece>,
+}
+
+/// Finds where a log ends. No more pieces are read than must be.
+pub(super) fn newest(repository: &Repository, source: &str) -> Result<Newest> {
+    let mut keys = repository.logs(source)?;
+    let mut newest = Newest {
+        key: keys.last().cloned(),
+        readable: None,
+    };
+    while let Some(key) = keys.pop() {
+        match repository.log_record(&key) {
+            Ok(record) => newest.readable = understood(key, record).ok(),
+            Err(error) if error.class() == ErrorClass::Failed => return Err(error.into()),
+            Err(error) => tracing::warn!(%key, %error, "a piece of the log cannot be read"),
+        }
+        if newest.readable.is_some() {
+            break;
+        }
+    }
+    Ok(newest)
 }
 
 fn understood(key: LogKey, record: LogRecord) -> std::result::Result<StoredPiece, Break> {
@@ -239,7 +250,7 @@ impl<'a> Stretch<'a> {
         let is_before = |earlier: &LogPlace, later: &LogPlace| match &earlier.coverage {
             Coverage::Unnumbered => {
                 let same = uuid == first.facts.server_uuid.as_deref();
-                same && earlier.is_before(later) == Some(true)
+                same && earlier.in_files().is_before(&later.in_files()) == Some(true)
             }
             coverage => coverage.is_within(&later.coverage) == Some(true),
         };

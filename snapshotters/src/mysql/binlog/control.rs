@@ -131,8 +131,6 @@ pub struct TransactionStart {
     pub has_statements: bool,
     /// MariaDB: it is a single statement without begin and commit.
     pub standalone: bool,
-    /// MariaDB: it is definitions.
-    pub is_ddl: bool,
 }
 
 impl TransactionStart {
@@ -248,7 +246,6 @@ fn tagged(mut cursor: Cursor<'_>) -> Option<TransactionStart> {
 
 fn mariadb(mut cursor: Cursor<'_>, server: u32) -> Option<TransactionStart> {
     const STANDALONE: u8 = 1;
-    const DDL: u8 = 32;
     let sequence = cursor.u64()?;
     let domain = cursor.u32()?;
     let flags = cursor.u8()?;
@@ -259,7 +256,6 @@ fn mariadb(mut cursor: Cursor<'_>, server: u32) -> Option<TransactionStart> {
     };
     Some(TransactionStart {
         standalone: flags & STANDALONE != 0,
-        is_ddl: flags & DDL != 0,
         ..blank(gtid)
     })
 }
@@ -275,7 +271,6 @@ fn blank(gtid: Gtid) -> TransactionStart {
         place: 0,
         has_statements: false,
         standalone: false,
-        is_ddl: false,
     }
 }
 

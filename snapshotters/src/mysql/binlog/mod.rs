@@ -10,6 +10,7 @@ mod event;
 mod gtid;
 mod images;
 mod payload;
+mod position;
 mod query;
 mod rows;
 mod settings;
@@ -23,6 +24,7 @@ pub use event::{Event, EventError, Events, HEADER_BYTES, Header, MAGIC, checksum
 pub use gtid::{GtidSet, MariadbPosition, Source};
 pub use images::Columns;
 pub use payload::{Payload, plain_rows, plain_statement};
+pub use position::{FilePosition, file_number};
 pub use query::Query;
 pub use rows::{MappedTable, end_statement, ends_statement, has_rows};
 pub use settings::{Phase, Settings, option};
