@@ -47,6 +47,15 @@ pub(crate) struct Global {
     /// A file with an identity that reads contents (age or SSH private key). May be repeated.
     #[arg(long, global = true, env = "REPRISE_IDENTITY", value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
+    /// The file of a keeper's key, which forgets snapshots and changes keys. Without it: this host's own key.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_KEEPER",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub(crate) keeper: Option<PathBuf>,
     /// The policy file, or a folder of them.
     #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
     pub(crate) policies: Option<PathBuf>,
@@ -124,10 +133,19 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Bring the snapshots to another destination.
     Copy(CopyArgs),
+    /// List, add and remove recovery recipients, hosts and keepers.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Forget what the policies no longer keep. Nothing is deleted yet.
+    Forget(ForgetArgs),
+    /// Take back that snapshots are forgotten.
+    Unforget(UnforgetArgs),
     /// Keep a MySQL or MariaDB server's log, so that any moment comes back.
     Archive(ArchiveArgs),
     /// List the transactions of an archived log.
     Log(LogArgs),
+    /// Delete what no snapshot needs any more: condemn it first, sweep it later.
+    Prune(PruneArgs),
     /// Rehearse a restore and give a verdict.
     Drill(DrillArgs),
     /// Work with policy files.
@@ -143,8 +161,13 @@ The recovery identities read everything; keep them off this host, in two places.
 writer identity and a signing key under $XDG_CONFIG_HOME/reprise (or REPRISE_CONFIG_DIR): with these it can
 add snapshots and list them, but not read what it stored.
 
+Who may forget snapshots is the keeper. Without --keeper that is the host too: whoever breaks into it can then
+forget everything, and after the next sweep it is gone. With --keeper FILE the keeper's key is made in FILE (or
+used, if the file exists): move it to where `reprise forget` shall run.
+
 Examples:
   reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
+  reprise -r /srv/backup init --recipient age1… --recipient age1… --keeper keeper.txt
   reprise -r /srv/backup init --recipient age1… --recipient 'ssh-ed25519 AAAA…'")]
 pub(crate) struct InitArgs {
     /// The public half of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
@@ -285,10 +308,38 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+What forgotten snapshots alone needed is condemned by one run and deleted by a later one, when the grace period and
+every run that began before are over; until then `reprise unforget` brings it back. No recovery identity is needed.
+It may run on another machine than the host's, with credentials that may delete. It is safe beside other runs, and
+goes on where an earlier one was interrupted.
+
+Examples:
+  reprise -r s3://backup/prod prune --dry-run
+  reprise -r s3://backup/prod prune --max-repack 10GiB")]
+pub(crate) struct PruneArgs {
+    /// Only say what would be done, and what it would win.
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// How long what is condemned stays before it is deleted.
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) grace: String,
+    /// Copy at most this much out of packs of which little is needed, for instance 10GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_repack: Option<String>,
+    /// Copy out of packs of which less than this is needed.
+    #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) repack_below: u8,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SnapshotsArgs {
     /// Only of this source.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
+    /// Forgotten ones too, as long as they are not swept.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -437,11 +488,25 @@ Examples:
   reprise verify
   reprise --identity recovery-1.txt verify --read-data        everything is read, decrypted and hashed
   reprise --identity recovery-1.txt verify --read-data 10%    a tenth, another one each day
-  reprise --identity recovery-1.txt verify jenkins@latest --read-data")]
+  reprise --identity recovery-1.txt verify jenkins@latest --read-data
+  reprise --identity recovery-1.txt verify --read-data --repair             what could be mended
+  reprise --identity recovery-1.txt verify --read-data --repair --from s3://bucket/copy --yes")]
 pub(crate) struct VerifyArgs {
     /// Read, decrypt and hash stored data: all of it, or a share that rotates by the day.
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "100%")]
     pub(crate) read_data: Option<String>,
+    /// Say how what is wrong can be mended; with --yes, do it. What cannot be mended goes into quarantine.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Take good bytes from this copy of the repository.
+    #[arg(long, value_name = "URL", requires = "repair")]
+    pub(crate) from: Option<String>,
+    /// Delete a damaged object, once good bytes of it are at hand, and store it anew under its name.
+    #[arg(long, requires = "from")]
+    pub(crate) replace: bool,
+    /// Do what --repair says.
+    #[arg(long, requires = "repair")]
+    pub(crate) yes: bool,
     /// Only these snapshots and what they need.
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
@@ -459,6 +524,103 @@ pub(crate) struct CopyArgs {
     /// Where to: an empty destination or an earlier copy. Otherwise: the `copies:` of the policy.
     #[arg(long, value_name = "URL")]
     pub(crate) to: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// List all keys: who reads, who writes, who keeps, and what was changed when.
+    List,
+    /// Print this host's public keys, for `key add --host`. A host without keys gets them now.
+    Show,
+    /// Add a recovery recipient, a host or a keeper. Needs the key of a keeper.
+    Add(KeyAddArgs),
+    /// Take a key away, for good. Needs the key of a keeper. Without --yes: only say what that means.
+    Remove(KeyRemoveArgs),
+    /// Hand secrets and catalog anew to the hosts and recovery identities there are. Needs the key of a keeper.
+    Rotate(KeyRotateArgs),
+    /// Print a page for the safe: what it takes to get everything back.
+    Sheet,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --reencrypt every pack with contents that are not encrypted to just the present recovery recipients is read and
+stored anew. That takes the identities that read what is stored, and one that reads what is stored from now on, as
+everything is read once more before it may replace what was there. `prune` deletes the old packs. A run that was
+interrupted is gone on with by the next.
+
+Examples:
+  reprise key rotate
+  reprise --identity old.txt --identity new.txt key rotate --reencrypt          the plan
+  reprise --identity old.txt --identity new.txt key rotate --reencrypt --yes")]
+pub(crate) struct KeyRotateArgs {
+    /// Encrypt contents anew that removed recovery identities read, or added ones do not. Without --yes: the plan.
+    #[arg(long)]
+    pub(crate) reencrypt: bool,
+    /// Do what --reencrypt says.
+    #[arg(long, requires = "reencrypt")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything is encrypted when it is stored, so a new recovery identity reads what is stored from now on. A new host
+can use what is there at once: the catalog is handed to it.
+
+Examples:
+  reprise key add --recipient age1… --reason 'second safe'
+  reprise key show > web2.keys                  on the new host
+  reprise key add --host web2.keys --name web2  with the key of a keeper
+  reprise key add --keeper-key 3b6a27bc… --name safe")]
+pub(crate) struct KeyAddArgs {
+    #[command(flatten)]
+    pub(crate) what: KeyChoice,
+    /// What to call the host or the keeper.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Why. Everybody can read it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+/// One key.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct KeyChoice {
+    /// The public half of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recipient: Option<String>,
+    /// A host: the file or the line that `key show` printed there. To remove one also its name or signer.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// The public key of a keeper; to remove one also its name.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) keeper_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A removed key never comes back. Of a removed host counts what is stored now; what it adds later is refused by name.
+
+Examples:
+  reprise key remove --host web2 --reason decommissioned
+  reprise key remove --host web2 --received-until 2026-11-20T00:00:00Z --yes   nothing that came later counts
+  reprise key remove --recipient age1… --yes")]
+pub(crate) struct KeyRemoveArgs {
+    #[command(flatten)]
+    pub(crate) what: KeyChoice,
+    /// Of what the host or keeper signed, count only what the storage received until then (RFC 3339).
+    #[arg(long, value_name = "TIME", conflicts_with = "recipient")]
+    pub(crate) received_until: Option<chrono::DateTime<chrono::Utc>>,
+    /// Do not count this object, although it is there now. May be repeated.
+    #[arg(long, value_name = "ID", conflicts_with = "recipient")]
+    pub(crate) except: Vec<String>,
+    /// Why. Everybody can read it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -532,8 +694,95 @@ pub(crate) struct DrillArgs {
 pub(crate) enum PolicyCommand {
     /// Check policy files. No secret and no repository is needed.
     Check(PolicyCheckArgs),
+    /// Show what policies would keep and forget now. Nothing is changed, and no keeper's key is needed.
+    Preview(PreviewArgs),
     /// Print the JSON Schema of policy files, for editors.
     Schema,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Made for a change of a policy that is looked at before it is merged: exit code 3 when it would forget more than
+--max-forget. With --against only what the other version would keep counts.
+
+Examples:
+  reprise policy preview --policies policy.yaml --max-forget 10
+  git show main:policy.yaml > old.yaml; reprise policy preview --policies policy.yaml --against old.yaml --json")]
+pub(crate) struct PreviewArgs {
+    /// Which: POLICY or POLICY/SOURCE; nothing: all.
+    #[arg(value_name = "POLICY[/SOURCE]")]
+    pub(crate) names: Vec<String>,
+    /// Another version of the policy, to compare with. Only its rules count: repositories are those of --policies.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limits: ForgetLimits,
+    #[command(flatten)]
+    pub(crate) deciding: Deciding,
+}
+
+/// How much may be forgotten.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetLimits {
+    /// At most so many snapshots, and no log: `forget` refuses more, `policy preview` exits with 3.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_forget: Option<usize>,
+    /// At most so much of a source's log, as 36h or 2d, although --max-forget is given.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) max_forget_log: Option<String>,
+}
+
+/// How retention decides.
+#[derive(Debug, Args)]
+pub(crate) struct Deciding {
+    /// Let a burst of snapshots push older ones out.
+    #[arg(long)]
+    pub(crate) accept_flood: bool,
+    /// Believe the times that snapshots tell, not when the storage received them. For a copy made by someone trusted.
+    #[arg(long)]
+    pub(crate) trust_times: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With policies: what their rules do not keep. Without: the snapshots that are named. Each is shown with the rule that
+keeps it or the reason why it goes. Forgotten snapshots can be brought back with `reprise unforget` until a sweep
+deletes them. Sources that no policy names are left alone. It needs the keeper's key; --dry-run does not.
+
+Examples:
+  reprise forget --policies /etc/reprise --dry-run
+  reprise forget --policies /etc/reprise prod/jenkins --keeper keeper.txt
+  reprise -r /srv/backup forget 3f9a1c22")]
+pub(crate) struct ForgetArgs {
+    /// Which sources, as POLICY or POLICY/SOURCE (nothing: all), or which snapshots, by the beginning of their ids.
+    #[arg(value_name = "SOURCE|SNAPSHOT")]
+    pub(crate) names: Vec<String>,
+    /// Only say what would be forgotten.
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Let a source be left without any snapshot.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
+    /// Forget snapshots that are named even if they are held.
+    #[arg(long)]
+    pub(crate) release_holds: bool,
+    /// Forget snapshots that are named by their whole ids even if they cannot be read: nobody knows what they hold.
+    #[arg(long)]
+    pub(crate) unreadable: bool,
+    #[command(flatten)]
+    pub(crate) limits: ForgetLimits,
+    #[command(flatten)]
+    pub(crate) deciding: Deciding,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnforgetArgs {
+    /// The beginnings of their ids; `reprise snapshots --all` lists them.
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "log")]
+    pub(crate) snapshots: Vec<String>,
+    /// Take back that the beginning of this source's log is forgotten.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) log: Vec<String>,
 }
 
 #[derive(Debug, Args)]

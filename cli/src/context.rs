@@ -1,12 +1,14 @@
 //! What commands need from their surroundings: where keys, cache and repository are, and the time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
 use reprise_repository::backend::{Backend, Location};
-use reprise_repository::{HostFolder, OpenOptions, Repository, SignerId};
+use reprise_repository::{
+    HostFolder, Keeper, OpenOptions, Repository, SignerId, Snapshot, holds_identity,
+};
 
 use crate::args::Global;
 use crate::destination::{self, Wishes};
@@ -97,9 +99,16 @@ impl Context {
         signers: &[SignerId],
     ) -> Result<Repository, Failure> {
         let files = self.global.identity.iter().chain(identities);
+        let mut identity_files: Vec<PathBuf> = files.cloned().collect();
+        // With the keeper's file alone another machine can do what the keeper does.
+        if let Some(keeper) = &self.global.keeper
+            && holds_identity(keeper)?
+        {
+            identity_files.push(keeper.clone());
+        }
         let options = OpenOptions {
             host: self.host.clone(),
-            identity_files: files.cloned().collect(),
+            identity_files,
             cache: self.cache.clone(),
             pinned_signers: signers.to_vec(),
         };
@@ -114,6 +123,11 @@ impl Context {
                 "give --policies PATH or set REPRISE_POLICIES",
             )
         })?;
+        self.policies_at(path)
+    }
+
+    /// The policies in a file or folder.
+    pub(crate) fn policies_at(&self, path: &Path) -> Result<PolicySet, Failure> {
         if !path.exists() {
             let message = format!("policy {} does not exist", path.display());
             return Err(Failure::new(Exit::NotFound, message, ""));
@@ -125,6 +139,41 @@ impl Context {
             }
         }
         Ok(set)
+    }
+
+    /// Finds a snapshot, and tells when it is a forgotten one.
+    pub(crate) fn snapshot(
+        &self,
+        repository: &Repository,
+        name: &str,
+    ) -> Result<Snapshot, Failure> {
+        let snapshot = repository.find_snapshot(name)?;
+        if snapshot.forgotten {
+            let id = snapshot.id.short();
+            self.note(&format!(
+                "note: snapshot {id} is forgotten and goes with the next sweep; `reprise unforget {id}` keeps it"
+            ));
+        }
+        Ok(snapshot)
+    }
+
+    /// Who asks, for the record.
+    pub(crate) fn person(&self) -> String {
+        let named = ["SUDO_USER", "USER", "LOGNAME"];
+        let user = named
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+        let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+        format!("{user}@{}", self.host_name)
+    }
+
+    /// The keeper's key.
+    pub(crate) fn keeper(
+        &self,
+        repository: &Repository,
+        action: &'static str,
+    ) -> Result<Keeper, Failure> {
+        Ok(repository.keeper(self.global.keeper.as_deref(), action)?)
     }
 
     /// Tells a person something beside the result.

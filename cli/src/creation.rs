@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use reprise_repository::backend::Backend;
 use reprise_repository::{
-    Config, InitOptions, Layout, Recipients, Repository, exists, generate_identity,
-    write_new_secret,
+    Config, InitOptions, Layout, Recipients, Repository, canonical_recipient, exists,
+    generate_identity, write_new_secret,
 };
 
 use crate::context::{Context, now};
@@ -63,7 +63,8 @@ pub(crate) fn create(
         .cloned()
         .chain(generated)
         .collect();
-    let mut distinct = recipients.clone();
+    let canonical = recipients.iter().map(|text| canonical_recipient(text));
+    let mut distinct: Vec<String> = canonical.collect();
     distinct.sort();
     distinct.dedup();
     if distinct.len() != recipients.len() {
@@ -77,6 +78,7 @@ pub(crate) fn create(
         host_name: context.host_name.clone(),
         now: now(),
         layout: Layout::default(),
+        keeper: context.global.keeper.clone(),
     };
     let config = Repository::init(backend, &context.host, &options)?;
     Ok(Created { config, identities })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reprise_policies::{parse_duration, parse_rate};
 use reprise_repository::backend::{
     Backend, BackendError, BackendResult, Immutable, Location, Probed, RemoteOptions,
 };
@@ -14,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, now};
 use crate::failure::{Exit, Failure};
-use crate::progress;
+use crate::quantities::duration;
+use crate::{progress, quantities};
 
 /// How a policy wants a destination to be treated.
 #[derive(Debug, Clone, Default)]
@@ -105,19 +105,14 @@ fn options(
     probed: Option<Probed>,
 ) -> Result<RemoteOptions, Failure> {
     let global = &context.global;
-    let rate = |given: &Option<String>, option: &str| match given {
-        None => Ok(None),
-        Some(text) => parse_rate(text).map(Some).map_err(|error| {
-            let message = format!("`{text}` is not a rate for {option}: {error}");
-            Failure::usage(message, "write bytes per second as 500KiB or 10MiB")
-        }),
+    let rate = |given: &Option<String>, option: &str| {
+        let rate = given.as_ref().map(|text| quantities::rate(text, option));
+        rate.transpose()
     };
-    let time = |given: &Option<String>, option: &str| match given {
-        None => Ok(None),
-        Some(text) => parse_duration(text).map(Some).map_err(|error| {
-            let message = format!("`{text}` is not a time for {option}: {error}");
-            Failure::usage(message, "write it as 30s or 15m")
-        }),
+    let time = |given: &Option<String>, option: &str| {
+        let way_out = "write it as 30s or 15m";
+        let time = given.as_ref().map(|text| duration(text, option, way_out));
+        time.transpose()
     };
     let default = RemoteOptions::default();
     Ok(RemoteOptions {

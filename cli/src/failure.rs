@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use reprise_repository::backend::BackendError;
-use reprise_repository::{ErrorClass, Outcome};
+use reprise_repository::{ErrorClass, Outcome, chain};
 use serde_json::json;
 
 use crate::output;
@@ -129,17 +129,6 @@ impl Failure {
         }
         text
     }
-}
-
-/// An error with all its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The repository's own words are enough: what wraps them adds nothing for a reader.

@@ -6,10 +6,14 @@ mod context;
 mod creation;
 mod destination;
 mod failure;
+mod forget_limits;
 mod moment;
 mod mysql;
 mod output;
+mod policy_version;
 mod progress;
+mod quantities;
+mod retention;
 mod rights;
 mod sources;
 
@@ -18,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, PolicyCommand};
+use args::{Cli, Command, KeyCommand, PolicyCommand};
 use context::Context;
 use failure::{Exit, Failure};
 
@@ -48,10 +52,23 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Restore(args) => commands::restore::run(context, &args),
         Command::Verify(args) => commands::verify::run(context, &args),
         Command::Copy(args) => commands::copy::run(context, &args),
+        Command::Key(KeyCommand::List) => commands::key::list(context),
+        Command::Key(KeyCommand::Show) => commands::key::show(context),
+        Command::Key(KeyCommand::Add(args)) => commands::key_change::add(context, &args),
+        Command::Key(KeyCommand::Remove(args)) => commands::key_change::remove(context, &args),
+        Command::Key(KeyCommand::Rotate(args)) if args.reencrypt => {
+            commands::reencrypt::run(context, &args)
+        }
+        Command::Key(KeyCommand::Rotate(_)) => commands::key_change::rotate(context),
+        Command::Key(KeyCommand::Sheet) => commands::key_sheet::run(context),
         Command::Archive(args) => commands::archive::run(context, &args),
         Command::Log(args) => commands::log::run(context, &args),
+        Command::Forget(args) => commands::forget::run(context, &args),
+        Command::Prune(args) => commands::prune::run(context, &args),
+        Command::Unforget(args) => commands::unforget::run(context, &args),
         Command::Drill(args) => commands::drill::run(context, &args),
         Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
+        Command::Policy(PolicyCommand::Preview(args)) => commands::preview::run(context, &args),
         Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),
         Command::Completions(args) => commands::completions::run(&args),
     }

@@ -45,17 +45,6 @@ pub(crate) fn time(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A moment that was counted in microseconds since 1970.
-pub(crate) fn moment(micros: u64) -> String {
-    i64::try_from(micros)
-        .ok()
-        .and_then(DateTime::from_timestamp_micros)
-        .map_or_else(
-            || format!("{micros} µs after 1970"),
-            |time| time.to_rfc3339_opts(SecondsFormat::Micros, true),
-        )
-}
-
 /// Seconds for people: `0.4 s`, `3 min 12 s`, `26 h 5 min`.
 pub(crate) fn seconds(seconds: f64) -> String {
     #[expect(

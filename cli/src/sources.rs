@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use reprise_policies::{
     IdentityRef, LockMode as PolicyLockMode, MysqlSource as PolicyServer, Policy,
-    ProcessEnvironment, Repository as PolicyRepository, Source, SourceKind,
+    ProcessEnvironment, Repository as PolicyRepository, ScratchServer, SecretRef, Source,
+    SourceKind,
 };
-use reprise_repository::backend::{Immutable, Location, LockMode};
+use reprise_repository::backend::{Backend, Immutable, Location, LockMode};
 use reprise_repository::{Committed, Repository, SignerId, exists};
 use reprise_snapshotters::command::CommandSource;
 use reprise_snapshotters::mysql::{Address, MysqlSource, Password};
@@ -155,11 +156,7 @@ pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
 /// The address of a policy's server. Its secrets are resolved.
 pub(crate) fn mysql_address(server: &PolicyServer) -> Result<Address, Failure> {
     let usage = |reason: String| Failure::usage(reason, "");
-    let mut address = Address::parse(&server.url).map_err(usage)?;
-    if let Some(secret) = &server.password {
-        let password = secret.resolve(&ProcessEnvironment)?;
-        address.password = Some(Password::new(password.expose()));
-    }
+    let mut address = with_secret(&server.url, server.password.as_ref())?;
     if let Some(mode) = server.tls {
         address.tls = Some(mode.as_str().parse().map_err(usage)?);
     }
@@ -168,6 +165,26 @@ pub(crate) fn mysql_address(server: &PolicyServer) -> Result<Address, Failure> {
         address = address.or_option_file(file).map_err(usage)?;
     }
     Ok(crate::mysql::with_password(address))
+}
+
+/// The address of the server into which a drill restores.
+pub(crate) fn scratch_address(server: &ScratchServer) -> Result<Address, Failure> {
+    let mut address = with_secret(&server.url, server.password.as_ref())?;
+    if let Some(file) = &server.defaults_file {
+        address = address
+            .or_option_file(file)
+            .map_err(|reason| Failure::usage(reason, ""))?;
+    }
+    Ok(crate::mysql::with_password(address))
+}
+
+fn with_secret(url: &str, secret: Option<&SecretRef>) -> Result<Address, Failure> {
+    let mut address = Address::parse(url).map_err(|reason| Failure::usage(reason, ""))?;
+    if let Some(secret) = secret {
+        let password = secret.resolve(&ProcessEnvironment)?;
+        address.password = Some(Password::new(password.expose()));
+    }
+    Ok(address)
 }
 
 fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
@@ -233,6 +250,27 @@ pub(crate) fn wishes_of(repository: &PolicyRepository) -> Wishes {
     }
 }
 
+/// How a policy describes a repository.
+pub(crate) fn described<'a>(
+    policy: &'a Policy,
+    repository: &str,
+) -> Result<&'a PolicyRepository, Failure> {
+    policy.repositories.get(repository).ok_or_else(|| {
+        let name = &policy.name;
+        let message = format!("repository `{repository}` is not described in policy {name}");
+        Failure::usage(message, "")
+    })
+}
+
+/// Opens a repository of a policy as it is, to read from it.
+pub(crate) fn open_existing(
+    context: &Context,
+    repository: &PolicyRepository,
+) -> Result<Repository, Failure> {
+    let backend = destination::reading(context, &location_of(repository)?, &wishes_of(repository))?;
+    opened(context, repository, backend, &[])
+}
+
 /// Opens a repository of a policy, and makes it first if the policy says so.
 pub(crate) fn open_repository(
     context: &Context,
@@ -261,6 +299,16 @@ pub(crate) fn open_repository(
             ));
         }
     }
+    opened(context, repository, backend, identities)
+}
+
+/// Opens a repository, which must be as the policy describes it.
+fn opened(
+    context: &Context,
+    repository: &PolicyRepository,
+    backend: Arc<dyn Backend>,
+    identities: &[PathBuf],
+) -> Result<Repository, Failure> {
     let signers: Vec<SignerId> = repository
         .signers
         .iter()

@@ -254,7 +254,8 @@ fn json_pointer(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> 
     None
 }
 
-fn scalar(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Json> {
+/// A single value with its type.
+pub(crate) fn scalar(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Json> {
     let Value::Scalar { text, plain } = &field.node.value else {
         decoder.error(
             field,

@@ -7,6 +7,7 @@ use crate::decoder::{Decoder, Field, Fields};
 use crate::names::listed;
 use crate::policy::Known;
 use crate::repository::identity;
+use crate::scratch::{self, Query, ScratchServer};
 use crate::secret::IdentityRef;
 use crate::table_drill::{BUDGET, DRILL};
 
@@ -24,7 +25,11 @@ pub struct Drill {
     pub snapshot_first: bool,
     /// The identity for reading: the drill's own, or else the repository's.
     pub identity: Option<IdentityRef>,
-    /// What must be true of the restored data.
+    /// Where a database server is restored; `None`: its files are.
+    pub server: Option<ScratchServer>,
+    /// What must be true of the restored databases.
+    pub queries: Vec<Query>,
+    /// What must be true of the restored files.
     pub checks: Vec<Check>,
     /// What the restore may cost.
     pub budget: Budget,
@@ -59,9 +64,16 @@ pub(crate) fn decode(
     let identity = fields
         .get("identity")
         .and_then(|field| identity(decoder, &field));
+    let server = fields
+        .get("server")
+        .and_then(|field| scratch::server(decoder, field));
+    let queries = decoder.list(fields.get("queries"), |decoder, item| {
+        scratch::query(decoder, item.clone())
+    });
     let checks = decoder.list(fields.get("checks"), |decoder, item| {
         check::decode(decoder, item.clone())
     });
+    fit(decoder, &fields, source.as_deref(), known);
     let budget = fields
         .get("budget")
         .and_then(|field| budget(decoder, field))
@@ -73,9 +85,30 @@ pub(crate) fn decode(
         repository,
         snapshot_first,
         identity,
+        server,
+        queries,
         checks,
         budget,
     })
+}
+
+/// Files and servers are checked in different ways.
+fn fit(decoder: &mut Decoder<'_>, fields: &Fields<'_>, source: Option<&str>, known: &Known) {
+    let server = fields.get("server");
+    if let (Some(server), Some(source)) = (&server, source)
+        && known.no_servers.iter().any(|name| name == source)
+    {
+        let message = format!("`{source}` is no database server");
+        decoder.error_at_key(server, message, Some("leave out `server`".to_owned()));
+    }
+    if let (Some(checks), Some(_)) = (fields.get("checks"), &server) {
+        let help = "use `queries`, or leave out `server`".to_owned();
+        decoder.error_at_key(&checks, "a server has no files to check", Some(help));
+    }
+    if let (Some(queries), None) = (fields.get("queries"), &server) {
+        let help = "say with `server` where to restore to, or use `checks`".to_owned();
+        decoder.error_at_key(&queries, "queries need a server", Some(help));
+    }
 }
 
 fn repository(

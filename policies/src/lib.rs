@@ -29,6 +29,7 @@ mod report;
 mod repository;
 mod retention;
 mod schema;
+mod scratch;
 mod secret;
 mod select;
 mod set;
@@ -50,8 +51,12 @@ pub use location::{LocationError, RepositoryUrl};
 pub use mysql::{LogArchive, MysqlSource, TlsMode};
 pub use policy::Policy;
 pub use repository::{Creation, LockMode, Repository, SignerKey};
-pub use retention::Retention;
+pub use retention::{
+    Candidate, Decision, HOLD_TAG, Hold, Keeps, Options as RetentionOptions, Pause, Retention,
+    Verdict, decide, leaves_nothing,
+};
 pub use schema::schema;
+pub use scratch::{Expected, LogReplay, Query, ScratchServer};
 pub use secret::{
     Environment, IdentityRef, ProcessEnvironment, SecretError, SecretRef, SecretString,
 };

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use crate::document::{Mark, Node};
+use crate::names::quoted;
 use crate::policy::Policy;
 use crate::report::{Report, Severity};
+use crate::retention::{HOLD_TAG, Hold};
 use crate::secret::IdentityRef;
 
 /// Looks at a policy that was decoded. `root` is its tree, for the places.
@@ -23,6 +25,7 @@ pub(crate) fn lint(policy: &Policy, root: &Node, report: &mut Report) {
     lint.failure_domains();
     lint.drills();
     lint.unused_retention();
+    lint.holds();
 }
 
 pub(crate) struct Lint<'a> {
@@ -147,13 +150,13 @@ impl Lint<'_> {
 
     fn drills(&mut self) {
         for (name, drill) in &self.policy.drills {
-            if drill.checks.is_empty() {
+            if drill.checks.is_empty() && drill.queries.is_empty() {
                 let message =
                     format!("the drill `{name}` restores but checks nothing about the data");
                 self.warn(
                     &["drills", name],
                     message,
-                    "add `checks:` that would fail if the data were wrong",
+                    "add `checks:` or `queries:` that would fail if the data were wrong",
                 );
             }
             if drill.identity.is_none() {
@@ -162,6 +165,21 @@ impl Lint<'_> {
                     &["drills", name],
                     message,
                     "add `identity:` here or at the repository, or give it with `--identity`",
+                );
+            }
+        }
+    }
+
+    fn holds(&mut self) {
+        for (name, source) in &self.policy.sources {
+            let hold = source.tags.get(HOLD_TAG);
+            let hold = hold.map(|text| Hold::parse(text, self.policy.time_zone));
+            if let Some(Hold::Unclear(text)) = hold {
+                let message = format!("{} says nothing clear, so it holds for ever", quoted(&text));
+                self.warn(
+                    &["sources", name, "tags", HOLD_TAG],
+                    message,
+                    "write `forever`, or the last day as in `until 2027-01-01`",
                 );
             }
         }

@@ -159,7 +159,8 @@ fn flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool
         .unwrap_or(default)
 }
 
-fn password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
+/// A reference to a secret, never the secret itself.
+pub(crate) fn password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
     let is_named = |text: &str| matches!(written(text), Written::Env(_) | Written::File(_));
     if !field.node.text().is_some_and(is_named) {
         // Whatever else it is, neither the message nor the excerpt may show it.

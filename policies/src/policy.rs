@@ -14,7 +14,7 @@ use crate::names::{did_you_mean, is_name, quoted};
 use crate::report::{Report, Severity};
 use crate::repository::{self, Repository};
 use crate::retention::{self, Retention};
-use crate::source::{self, Source};
+use crate::source::{self, Source, SourceKind};
 use crate::table::POLICY;
 use crate::{lint, paths};
 
@@ -53,6 +53,8 @@ pub(crate) struct Known {
     pub(crate) retention: Vec<String>,
     sources: Vec<String>,
     pub(crate) source_repositories: BTreeMap<String, Vec<String>>,
+    /// The sources that are not database servers.
+    pub(crate) no_servers: Vec<String>,
 }
 
 impl Known {
@@ -62,6 +64,7 @@ impl Known {
             retention: keys(root, "retention"),
             sources: keys(root, "sources"),
             source_repositories: BTreeMap::new(),
+            no_servers: Vec::new(),
         }
     }
 
@@ -160,6 +163,11 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Po
     known.source_repositories = sources
         .iter()
         .map(|(name, source)| (name.clone(), source.repositories.clone()))
+        .collect();
+    known.no_servers = sources
+        .values()
+        .filter(|source| !matches!(source.kind, SourceKind::Mysql(_)))
+        .map(|source| source.name.clone())
         .collect();
     let mut drills = section(decoder, fields.get("drills"), |decoder, name, field| {
         drill::decode(decoder, name, field, &known)

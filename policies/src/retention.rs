@@ -1,4 +1,13 @@
-//! Retention: the rules that say which snapshots are kept. Applying them is not done here.
+//! Retention: the rules that say which snapshots are kept, and the decision that follows from them.
+//!
+//! The decision is a pure function: whoever asks brings the snapshots and the time, and acts on the answer.
+
+mod calendar;
+mod candidate;
+mod decision;
+mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -6,6 +15,9 @@ use std::time::Duration;
 use crate::decoder::{Decoder, Field};
 use crate::document::Value;
 use crate::table::RETENTION;
+
+pub use candidate::{Candidate, HOLD_TAG, Hold, leaves_nothing};
+pub use decision::{Decision, Keeps, Options, Pause, Verdict, decide};
 
 /// Rules for how long snapshots are kept. A snapshot is kept when any rule keeps it. At least one rule is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,6 +5,9 @@ use crate::table::{Key, Object, Shape, key, object};
 /// The kinds of entry that a check can ask for.
 pub(crate) const KINDS: &[&str] = &["file", "directory", "symlink"];
 
+/// The words for what of the log is replayed in a drill.
+pub(crate) const REPLAYS: &[&str] = &["none", "latest", "proof"];
+
 /// `drills.NAME`
 pub(crate) static DRILL: Object = object(
     "a drill",
@@ -32,9 +35,19 @@ pub(crate) static DRILL: Object = object(
         )
         .example("\"file:keys/recovery-1.txt\""),
         key(
+            "server",
+            Shape::Object(&SERVER),
+            "The empty server into which a database server is restored, and from which everything is removed afterwards. Without it its files are restored and compared.",
+        ),
+        key(
+            "queries",
+            Shape::List(&Shape::Object(&QUERY)),
+            "What must be true of the restored databases.",
+        ),
+        key(
             "checks",
             Shape::List(&Shape::Object(&CHECK)),
-            "What must be true of the restored data.",
+            "What must be true of the restored files.",
         ),
         key(
             "budget",
@@ -43,6 +56,59 @@ pub(crate) static DRILL: Object = object(
         ),
     ],
 );
+
+/// `drills.NAME.server`
+pub(crate) static SERVER: Object = object(
+    "`server`",
+    &[
+        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/`, without a password: a server that exists for drills alone. One with databases of its own is refused.")
+            .required()
+            .example("\"mysql://root@127.0.0.1:3399/\""),
+        key("password", Shape::Reference, "`${env:NAME}`, or `file:PATH` for a file that holds the password alone.")
+            .example("\"${env:SCRATCH_PASSWORD}\""),
+        key("defaults_file", Shape::Path, "An option file of MySQL, relative to this file.")
+            .example("\"/root/scratch.cnf\""),
+        key("replay", Shape::Word(REPLAYS), "What of the log is replayed: `none`, `latest` (all that is archived), or `proof`: from the snapshot before to exactly the newest one, with which every table is then compared. Default: none.")
+            .example("\"proof\""),
+    ],
+);
+
+/// `drills.NAME.queries[]`
+pub(crate) static QUERY: Object = Object {
+    title: "a query",
+    keys: QUERY_KEYS,
+    exactly_one_of: &["query", "newest"],
+    at_least_one_of: &[],
+    refused: &[],
+};
+
+static QUERY_KEYS: &[Key] = &[
+    key(
+        "query",
+        Shape::Text,
+        "A statement that gives one value. `equals` or `at_least` says what it must be.",
+    )
+    .example("\"SELECT COUNT(*) FROM shop.orders\""),
+    key("equals", Shape::Scalar, "What the value must be.").example("3"),
+    key(
+        "at_least",
+        Shape::Count,
+        "How large the number must be, at least.",
+    )
+    .example("1000"),
+    key(
+        "newest",
+        Shape::Text,
+        "A statement that gives the time (UTC) of the newest row. Its age is reported.",
+    )
+    .example("\"SELECT MAX(created) FROM shop.orders\""),
+    key(
+        "within",
+        Shape::Duration,
+        "How old the newest row may be when the drill begins.",
+    )
+    .example("\"15m\""),
+];
 
 /// `drills.NAME.checks[]`
 pub(crate) static CHECK: Object = Object {

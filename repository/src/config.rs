@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::crypt::Recipients;
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, RepositoryId};
-use crate::sign::{KnownSigner, Role, SignerId};
+use crate::sign::KnownSigner;
+use crate::trust::Trust;
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u64 = 1;
@@ -64,7 +64,7 @@ impl Default for Layout {
 }
 
 /// Public keys that contents are encrypted to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientTexts {
     /// The recovery identities' public halves: they read everything.
     pub data: Vec<String>,
@@ -185,65 +185,9 @@ impl Config {
         Ok(bytes)
     }
 
-    /// Recipients of file contents and names.
-    ///
-    /// # Errors
-    /// [`Error::Recipient`] when one cannot be used.
-    pub fn data_recipients(&self) -> Result<Recipients> {
-        Recipients::parse(&self.recipients.data)
-    }
-
-    /// Recipients of the catalog.
-    ///
-    /// # Errors
-    /// [`Error::Recipient`] when one cannot be used.
-    pub fn catalog_recipients(&self) -> Result<Recipients> {
-        let all: Vec<_> = self
-            .recipients
-            .data
-            .iter()
-            .chain(&self.recipients.writers)
-            .cloned()
-            .collect();
-        Recipients::parse(&all)
-    }
-
-    /// A signer's name for people, or its key.
-    #[must_use]
-    pub fn trust_name(&self, signer: &SignerId) -> String {
-        let known = self.signers.iter().find(|known| known.key == *signer);
-        known.map_or_else(|| signer.to_string(), |known| known.name.clone())
-    }
-
-    /// Whom to believe.
+    /// Whom to believe at first: records under `keys/` change it.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        Trust {
-            repository: self.repository.clone(),
-            signers: self.signers.clone(),
-        }
-    }
-}
-
-/// The signers of a repository and what each may do.
-#[derive(Debug, Clone)]
-pub struct Trust {
-    repository: RepositoryId,
-    signers: Vec<KnownSigner>,
-}
-
-impl Trust {
-    /// Whether a signer is known and has a role.
-    #[must_use]
-    pub fn allows(&self, signer: &SignerId, role: Role) -> bool {
-        self.signers
-            .iter()
-            .any(|known| known.key == *signer && known.roles.contains(&role))
-    }
-
-    /// The repository that signatures are bound to.
-    #[must_use]
-    pub fn repository(&self) -> &str {
-        self.repository.as_str()
+        Trust::new(self.repository.clone(), self.signers.clone())
     }
 }

@@ -4,24 +4,36 @@
 //! needed, nothing is encrypted again, and the copy is a whole repository. The order is that of commits:
 //! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
 
+mod arrival;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
 use crate::backend::{Backend, BackendError, ObjectKey};
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
-use crate::id::{ChunkId, ObjectId};
+use crate::id::ObjectId;
 use crate::index::fragment_key;
-use crate::pack::pack_key;
+use crate::keys::keys_key;
+use crate::leases::Lease;
+use crate::names::id_in;
+use crate::pack::{PackRecord, pack_key};
 use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
-use crate::reader::ContentReader;
-use crate::repository::{Repository, config_key, keys_key};
+use crate::records::is_gone;
+use crate::replaced::{self, Replaced, replaced_key};
+use crate::repository::{Repository, config_key};
 use crate::snapshot::{Snapshot, snapshot_key};
 use crate::stored::{put_verified, read_again};
+use crate::tombstones::tombstone_key;
+
+use arrival::{Arrived, is_damage};
 
 /// Packs in flight; each is in memory meanwhile.
 const PACKS_MAX: usize = 3;
+
+/// How often a copy begins anew because the source's index changed under it.
+const PASSES_MAX: usize = 5;
 
 /// What a copy did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -32,6 +44,8 @@ pub struct CopyReport {
     pub snapshots: u64,
     /// Snapshots that were there already.
     pub snapshots_present: u64,
+    /// Tombstones that are new at the destination.
+    pub tombstones: u64,
     /// Packs that were sent.
     pub packs: u64,
     /// Packs that an interrupted copy had sent, verified now.
@@ -45,7 +59,8 @@ pub struct CopyReport {
 }
 
 impl Repository {
-    /// Brings everything to another destination, which is empty or an earlier copy.
+    /// Brings everything to another destination, which is empty or an earlier copy. Forgotten snapshots are left
+    /// out; that they are forgotten is told there too.
     ///
     /// # Errors
     /// [`Error::OtherRepository`] when something else is there, or what either backend says. A damaged
@@ -63,9 +78,19 @@ impl Repository {
             copy.not_copied(key.as_str(), error)?;
         }
         copy.begin()?;
-        copy.packs_and_fragments()?;
-        copy.roots(&roots)?;
-        copy.logs()?;
+        // Whoever may not sign copies without a lease: then a prune there does not wait, and the end finds it out.
+        let lease = match self.require_writer() {
+            Ok(host) => {
+                let name = self.signer_name(&host.signer.id());
+                Some(Lease::take(&self.inner, target, &name, "copy")?)
+            }
+            Err(_) => None,
+        };
+        let copied = copy.everything(&roots, lease.as_ref());
+        if let Some(lease) = lease.filter(|_| copied.is_ok()) {
+            lease.end(target);
+        }
+        copied?;
         Ok(copy.report)
     }
 }
@@ -117,7 +142,7 @@ impl Copy<'_> {
             Err(source) => Err(self.failed(source)),
         });
         match present {
-            Ok(true) => return Ok(()),
+            Ok(true) => return self.keys(),
             Ok(false) => {}
             Err(Error::Damaged { .. }) => {
                 return Err(Error::OtherRepository {
@@ -126,12 +151,47 @@ impl Copy<'_> {
             }
             Err(error) => return Err(error),
         }
-        let keys = keys_key(&inner.config.keys);
-        let secrets = inner.get_named(&keys)?;
-        put_verified(self.target, &keys, &[secrets.into()], &inner.config.keys)?;
+        self.keys()?;
         let id = ObjectId::of(&config);
         put_verified(self.target, &config_key(), &[config.into()], &id)?;
         self.report.made = true;
+        Ok(())
+    }
+
+    fn everything(&mut self, roots: &[Snapshot], lease: Option<&Lease>) -> Result<()> {
+        for _ in 0..PASSES_MAX {
+            let (failed, before) = (self.report.not_copied.len(), self.fragments()?);
+            self.packs_and_fragments(lease)?;
+            // A prune of the source may have moved what was to be copied: then its index is another one.
+            let same = self.report.not_copied.len() == failed || self.fragments()? == before;
+            if same && !self.was_late(lease)? {
+                break;
+            }
+            self.report.not_copied.truncate(failed);
+            self.bad_packs.clear();
+        }
+        self.tombstones()?;
+        self.replaced()?;
+        if let Some(lease) = lease {
+            lease.renew_if_due(self.target)?;
+        }
+        let (there, new) = self.roots(roots)?;
+        self.everything_stays(&there, &new, lease)?;
+        self.logs()
+    }
+
+    fn fragments(&self) -> Result<BTreeSet<ObjectId>> {
+        self.repository.inner.fragment_ids()
+    }
+
+    /// Secrets and changes of keys that count; forgeries stay where they are.
+    fn keys(&mut self) -> Result<()> {
+        let there = self.listed("keys")?;
+        for id in self.repository.inner.key_objects() {
+            if !there.contains(&id) {
+                self.object(&keys_key(&id), &id)?;
+            }
+        }
         Ok(())
     }
 
@@ -140,45 +200,75 @@ impl Copy<'_> {
         Ok(listed
             .map_err(|source| self.failed(source))?
             .iter()
-            .filter_map(|info| info.key.name().parse().ok())
+            .filter_map(|info| id_in(&info.key))
             .collect())
     }
 
-    fn packs_and_fragments(&mut self) -> Result<()> {
+    fn packs_and_fragments(&mut self, lease: Option<&Lease>) -> Result<()> {
         let inner = &self.repository.inner;
         let there = self.listed("index")?;
+        // Later than the index: what a fragment describes is there before it.
+        let stored = self.listed("packs")?;
+        let lacking = self.lacking(&there, &stored)?;
         let mut fragments = Vec::new();
-        for id in inner.fragment_ids()?.difference(&there) {
+        let mut fragments_here = inner.fragment_ids()?;
+        // What they said is said by others.
+        let quarantined = inner.quarantine()?.fragments();
+        fragments_here.retain(|id| !quarantined.contains(id));
+        let is_there = |id: &ObjectId| there.contains(id) && !lacking.contains(id);
+        for id in fragments_here.iter().filter(|id| !is_there(id)) {
             match inner.read_fragment(id) {
                 Ok(packs) => fragments.push((*id, packs)),
+                Err(error) if is_gone(&error) => self.report.not_copied.push(ObjectFailure {
+                    object: format!("index/{id}"),
+                    reason: "a prune removed it meanwhile".to_owned(),
+                }),
                 Err(error) => self.not_copied(&format!("index/{id}"), error)?,
             }
         }
         let packs: BTreeMap<ObjectId, u64> = fragments
             .iter()
-            .flat_map(|(_, packs)| packs)
-            .map(|pack| (pack.pack, pack.size))
+            .flat_map(|(id, packs)| packs.iter().map(|pack| (*id, pack)))
+            .filter(|(id, pack)| !there.contains(id) || !stored.contains(&pack.pack))
+            .map(|(_, pack)| (pack.pack, pack.size))
             .collect();
-        self.packs(&packs)?;
+        self.packs(&packs, lease)?;
+        let mut rest = Vec::new();
         for (id, packs) in fragments {
             // An index must not promise what is not there.
             if packs
                 .iter()
                 .all(|pack| !self.bad_packs.contains(&pack.pack))
             {
-                self.object(&fragment_key(&id), &id)?;
+                if !there.contains(&id) {
+                    self.object(&fragment_key(&id), &id)?;
+                }
             } else {
                 let reason = "a pack that it describes could not be copied".to_owned();
                 self.report.not_copied.push(ObjectFailure {
                     object: format!("index/{id}"),
                     reason,
                 });
+                rest.extend(packs);
             }
         }
-        Ok(())
+        rest.retain(|pack| !self.bad_packs.contains(&pack.pack));
+        self.describe(rest)
     }
 
-    fn packs(&mut self, packs: &BTreeMap<ObjectId, u64>) -> Result<()> {
+    /// Describes packs whose own fragment cannot come, as it tells of others as well. Who may not sign leaves them
+    /// out, and what needs them.
+    fn describe(&self, mut packs: Vec<PackRecord>) -> Result<()> {
+        if packs.is_empty() || self.repository.require_writer().is_err() {
+            return Ok(());
+        }
+        let others = self.others()?;
+        let known: HashSet<ObjectId> = others.packs().map(|(id, _)| id).collect();
+        packs.retain(|pack| !known.contains(&pack.pack));
+        self.repository.inner.put_fragments_at(self.target, packs)
+    }
+
+    fn packs(&mut self, packs: &BTreeMap<ObjectId, u64>, lease: Option<&Lease>) -> Result<()> {
         let total = packs.values().sum();
         let progress = self.progress;
         let relaxed = std::sync::atomic::Ordering::Relaxed;
@@ -187,7 +277,11 @@ impl Copy<'_> {
         let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
         let threads = self.target.abilities().parallel_puts.clamp(1, PACKS_MAX);
         let results = try_in_parallel(threads, &packs, |(id, size)| {
-            let sent = progress.check().and_then(|()| self.pack(id, *size));
+            let renewed = progress.check().and_then(|()| match lease {
+                Some(lease) => lease.renew_if_due(self.target),
+                None => Ok(()),
+            });
+            let sent = renewed.and_then(|()| self.pack(id, *size));
             Progress::add(&progress.items, 1);
             Progress::add(&progress.bytes, *size);
             match sent {
@@ -264,7 +358,12 @@ impl Copy<'_> {
         put_verified(self.target, key, &[bytes.into()], id)
     }
 
-    fn roots(&mut self, roots: &[Snapshot]) -> Result<()> {
+    /// Returns those that are there now, and which of them are new.
+    fn roots<'s>(
+        &mut self,
+        roots: &'s [Snapshot],
+    ) -> Result<(Vec<&'s Snapshot>, BTreeSet<ObjectId>)> {
+        let (mut arrived_roots, mut new) = (Vec::new(), BTreeSet::new());
         let there = self.listed("snapshots")?;
         // Only where something is missing must each snapshot be looked at.
         let arrived = if self.report.not_copied.is_empty() {
@@ -276,9 +375,16 @@ impl Copy<'_> {
             self.progress.check()?;
             let is_whole = || arrived.as_ref().map_or(Ok(true), |known| known.holds(root));
             if there.contains(&root.id) {
+                arrived_roots.push(root);
                 self.report.snapshots_present += 1;
             } else if is_whole()? {
-                self.object(&snapshot_key(&root.id), &root.id)?;
+                match self.object(&snapshot_key(&root.id), &root.id) {
+                    // It was forgotten and swept meanwhile.
+                    Err(Error::Missing { .. }) => continue,
+                    stored => stored?,
+                }
+                arrived_roots.push(root);
+                new.insert(root.id);
                 self.report.snapshots += 1;
             } else {
                 self.report.not_copied.push(ObjectFailure {
@@ -287,6 +393,31 @@ impl Copy<'_> {
                 });
             }
         }
+        Ok((arrived_roots, new))
+    }
+
+    /// What takes others back comes first: an interrupted copy has forgotten too little, and not too much.
+    fn tombstones(&mut self) -> Result<()> {
+        let there = self.listed("tombstones")?;
+        let known = self.repository.tombstones()?;
+        let mut missing: Vec<_> = known.valid().iter().collect();
+        missing.retain(|tombstone| !there.contains(&tombstone.id));
+        missing.sort_by_key(|tombstone| tombstone.record.revoke.is_empty());
+        for tombstone in missing {
+            self.object(&tombstone_key(&tombstone.id), &tombstone.id)?;
+            self.report.tombstones += 1;
+        }
+        Ok(())
+    }
+
+    /// Which packs were encrypted anew, so that a prune there deletes what they were before.
+    fn replaced(&mut self) -> Result<()> {
+        let inner = &self.repository.inner;
+        let there = self.listed(replaced::FOLDER)?;
+        let known = Replaced::read(inner, inner.backend.as_ref())?.records;
+        for id in known.iter().filter(|id| !there.contains(*id)) {
+            self.object(&replaced_key(id), id)?;
+        }
         Ok(())
     }
 
@@ -294,10 +425,12 @@ impl Copy<'_> {
     fn logs(&mut self) -> Result<()> {
         let there = self.target.list("logs").map_err(|e| self.failed(e))?;
         let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
+        let tombstones = self.repository.tombstones()?;
         for folder in self.repository.log_folders()? {
+            let first = self.repository.log_begins(&folder, &tombstones);
             for piece in self.repository.logs_in(&folder)? {
                 self.progress.check()?;
-                if there.contains(&piece.object()) {
+                if piece.sequence < first || there.contains(&piece.object()) {
                     continue;
                 }
                 match self.repository.log_bytes(&piece) {
@@ -314,10 +447,9 @@ impl Copy<'_> {
 
     /// What the copy's own index promises.
     fn arrived(&self) -> Result<Arrived> {
-        let inner = &self.repository.inner;
         let mut packs = HashSet::new();
         for id in self.listed("index")? {
-            match inner.read_fragment(&id) {
+            match self.fragment_there(&id) {
                 Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
                 Err(error) if is_damage(&error) => {}
                 Err(error) => return Err(error),
@@ -328,55 +460,4 @@ impl Copy<'_> {
             reader: self.repository.content_reader()?,
         })
     }
-}
-
-/// What has arrived at the destination, and a reader of the source to compare it with.
-struct Arrived {
-    packs: HashSet<ObjectId>,
-    reader: ContentReader,
-}
-
-impl Arrived {
-    /// Whether everything that a snapshot needs has arrived. What cannot be found out for damage has not.
-    fn holds(&self, snapshot: &Snapshot) -> Result<bool> {
-        match self.all_chunks_of(snapshot) {
-            Err(error) if is_damage(&error) => Ok(false),
-            result => result,
-        }
-    }
-
-    fn all_chunks_of(&self, snapshot: &Snapshot) -> Result<bool> {
-        let root = &snapshot.root;
-        for record in [&root.entries, &root.references, &root.details] {
-            for id in &record.chunks {
-                if !self.has_chunk(id)? {
-                    return Ok(false);
-                }
-            }
-        }
-        let mut references = self.reader.snapshot(snapshot).references();
-        while let Some(id) = references.next_id()? {
-            if !self.has_chunk(&id)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn has_chunk(&self, id: &ChunkId) -> Result<bool> {
-        let places = self.reader.locations(id, &"the snapshot")?;
-        Ok(places.iter().any(|place| self.packs.contains(&place.pack)))
-    }
-}
-
-/// Whether an error is about what is stored; an object that is gone is as good as damaged.
-fn is_damage(error: &Error) -> bool {
-    let gone = matches!(
-        error,
-        Error::Backend {
-            source: BackendError::NotFound { .. },
-            ..
-        }
-    );
-    gone || error.class() == ErrorClass::Damaged
 }

@@ -2,6 +2,8 @@
 //!
 //! Two classes of recipients see two classes of things: see [`Class`].
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -11,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use age::cli_common::{StdinGuard, read_identities, read_recipients};
-use age_core::format::{FileKey, Stanza};
+use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza};
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::id::ObjectId;
 
 /// Who may read something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +73,15 @@ impl Recipients {
         &self.texts
     }
 
+    /// What tells this set of recipients from any other.
+    pub(crate) fn set_id(&self) -> ObjectId {
+        let texts = self.texts.iter();
+        let mut texts: Vec<String> = texts.map(|text| canonical_recipient(text)).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        ObjectId::of(texts.join("\n").as_bytes())
+    }
+
     /// Encrypts bytes into one complete age file with a file key of its own.
     ///
     /// # Errors
@@ -96,11 +108,55 @@ impl Recipients {
     }
 }
 
+/// What all secret keys of age contain, those of plugins too.
+const SECRET_MARK: &str = "SECRET-KEY-";
+
+/// What the signing keys of hosts and keepers begin with.
+pub(crate) const SIGNING_MARK: &str = "REPRISE-SIGNING-KEY-";
+
+/// What all private keys of SSH contain.
+const PRIVATE_MARK: &str = "PRIVATE KEY";
+
+/// A text as it may be shown, also when it is a secret key by mistake.
+#[must_use]
+pub fn mask_secret(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    let marks = [SECRET_MARK, PRIVATE_MARK, SIGNING_MARK, "AGE-PLUGIN-"];
+    match marks.iter().any(|mark| upper.contains(mark)) {
+        true => "(a secret key)".to_owned(),
+        false => text.to_owned(),
+    }
+}
+
+/// A recipient as the key that it is: an SSH key without its comment, any other in lower case. Two texts are the same
+/// recipient when these are equal.
+#[must_use]
+pub fn canonical_recipient(text: &str) -> String {
+    let mut words = text.split_whitespace();
+    match (words.next().unwrap_or_default(), words.next()) {
+        (sort, Some(key)) if sort.starts_with("ssh-") => format!("{sort} {key}"),
+        _ => text.trim().to_ascii_lowercase(),
+    }
+}
+
+/// Whether one of some recipients is this one.
+#[must_use]
+pub fn has_recipient<'a>(recipients: impl IntoIterator<Item = &'a String>, wanted: &str) -> bool {
+    let wanted = canonical_recipient(wanted);
+    let mut recipients = recipients.into_iter();
+    recipients.any(|recipient| canonical_recipient(recipient) == wanted)
+}
+
 fn parse_recipient(text: &str) -> Result<Vec<Box<dyn age::Recipient + Send>>> {
     let fail = |reason: String| Error::Recipient {
-        recipient: text.to_owned(),
+        recipient: mask_secret(text),
         reason,
     };
+    if text.to_ascii_uppercase().contains(SECRET_MARK) {
+        return Err(fail(
+            "it is a secret key, and its public half is wanted".to_owned(),
+        ));
+    }
     if text.trim() != text || text.contains(['\n', '\r', '\0']) {
         return Err(fail(
             "it has white space around it or control characters in it".to_owned(),
@@ -147,6 +203,38 @@ struct Question {
     answer: Sender<Option<std::result::Result<FileKey, age::DecryptError>>>,
 }
 
+/// Keys of single age files, by the hash of the file.
+pub(crate) type FileKeys = HashMap<ObjectId, [u8; FILE_KEY_BYTES]>;
+
+/// The key of one age file, in the place of an identity.
+struct Handed([u8; FILE_KEY_BYTES]);
+
+impl age::Identity for Handed {
+    fn unwrap_stanza(&self, _: &Stanza) -> Option<std::result::Result<FileKey, age::DecryptError>> {
+        Some(Ok(FileKey::new(Box::new(self.0))))
+    }
+}
+
+/// Remembers the key that the identities found.
+struct Remembering<'a> {
+    identities: &'a Identities,
+    found: Cell<Option<[u8; FILE_KEY_BYTES]>>,
+}
+
+impl age::Identity for Remembering<'_> {
+    fn unwrap_stanza(
+        &self,
+        stanza: &Stanza,
+    ) -> Option<std::result::Result<FileKey, age::DecryptError>> {
+        use age::secrecy::ExposeSecret;
+        let answer = self.identities.unwrap_stanza(stanza);
+        if let Some(Ok(key)) = &answer {
+            self.found.set(Some(*key.expose_secret()));
+        }
+        answer
+    }
+}
+
 /// Identities that several threads can decrypt with.
 ///
 /// The age crate's identities cannot be shared between threads (some ask for a passphrase or talk to a
@@ -155,6 +243,7 @@ struct Question {
 pub struct Identities {
     files: Arc<Vec<PathBuf>>,
     questions: Sender<Question>,
+    handed: Arc<FileKeys>,
 }
 
 impl fmt::Debug for Identities {
@@ -193,6 +282,7 @@ impl Identities {
             Ok(Ok(())) => Ok(Self {
                 files: Arc::new(files.to_vec()),
                 questions,
+                handed: Arc::default(),
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Identity {
@@ -204,6 +294,40 @@ impl Identities {
                 reason: "reading it stopped unexpectedly".to_owned(),
             }),
         }
+    }
+
+    /// The same identities, which also open these age files.
+    pub(crate) fn with_file_keys(self, handed: FileKeys) -> Self {
+        Self {
+            handed: Arc::new(handed),
+            ..self
+        }
+    }
+
+    /// The key of an age file with a hash that begins like this, if one of the identities opens it or it was handed
+    /// over to them.
+    pub(crate) fn file_key(
+        &self,
+        hash: &ObjectId,
+        beginning: &[u8],
+    ) -> Option<[u8; FILE_KEY_BYTES]> {
+        self.own_file_key(beginning).or_else(|| {
+            let key = *self.handed.get(hash)?;
+            let decryptor = age::Decryptor::new_buffered(beginning).ok()?;
+            let handed = Handed(key);
+            let opened = decryptor.decrypt(std::iter::once(&handed as &dyn age::Identity));
+            opened.ok().map(|_| key)
+        })
+    }
+
+    fn own_file_key(&self, beginning: &[u8]) -> Option<[u8; FILE_KEY_BYTES]> {
+        let remembering = Remembering {
+            identities: self,
+            found: Cell::new(None),
+        };
+        let decryptor = age::Decryptor::new_buffered(beginning).ok()?;
+        let opened = decryptor.decrypt(std::iter::once(&remembering as &dyn age::Identity));
+        opened.ok().and_then(|_| remembering.found.get())
     }
 
     /// Decrypts one complete age file. `object` names it in errors; `size_max` bounds the plain size.
@@ -222,9 +346,17 @@ impl Identities {
             object: object.to_string(),
             reason: one_line(&reason),
         };
-        let decryptor =
-            age::Decryptor::new_buffered(encrypted).map_err(|error| damaged(error.to_string()))?;
-        let reader = match decryptor.decrypt(std::iter::once(self as &dyn age::Identity)) {
+        let open = |identity: &dyn age::Identity| {
+            age::Decryptor::new_buffered(encrypted)?.decrypt(std::iter::once(identity))
+        };
+        let mut opened = open(self);
+        if let Err(age::DecryptError::NoMatchingKeys) = opened
+            && !self.handed.is_empty()
+            && let Some(key) = self.handed.get(&ObjectId::of(encrypted))
+        {
+            opened = open(&Handed(*key));
+        }
+        let reader = match opened {
             Ok(reader) => reader,
             Err(age::DecryptError::NoMatchingKeys) => {
                 return Err(Error::NoMatchingIdentity {
@@ -354,6 +486,49 @@ mod tests {
     }
 
     #[test]
+    fn comments_and_case_make_no_other_recipient() {
+        let same = |a: &str, b: &str| canonical_recipient(a) == canonical_recipient(b);
+        assert!(same("ssh-ed25519 AAAA", "ssh-ed25519 AAAA ada@host"));
+        assert!(same("ssh-ed25519 AAAA a b", "ssh-ed25519  AAAA"));
+        assert!(same("age1abc", "AGE1ABC"));
+        assert!(!same("ssh-ed25519 AAAA", "ssh-ed25519 aaaa"));
+        assert!(!same("ssh-ed25519 AAAA", "ssh-rsa AAAA"));
+        assert!(!same("age1abc", "age1abd"));
+        let (one, two) = (
+            generate_identity("now").recipient,
+            generate_identity("now").recipient,
+        );
+        let set = |texts: &[String]| Recipients::parse(texts).unwrap().set_id();
+        let again = [two.clone(), one.to_uppercase()];
+        assert_eq!(set(&[one, two]), set(&again));
+    }
+
+    #[test]
+    fn a_key_that_was_handed_over_opens_its_file_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&folder, "1");
+        let (stranger, _) = identity_in(&folder, "2");
+        let recipients = Recipients::parse(&[recipient]).unwrap();
+        let (one, two) = (
+            recipients.encrypt(b"one").unwrap(),
+            recipients.encrypt(b"two").unwrap(),
+        );
+        let identities = Identities::read(&[file]).unwrap();
+        let stranger = Identities::read(&[stranger]).unwrap();
+        assert!(stranger.own_file_key(&one).is_none());
+        let key = identities.own_file_key(&one[..one.len() - 5]).unwrap();
+        let handed = FileKeys::from([(ObjectId::of(&one), key), (ObjectId::of(&two), key)]);
+        let stranger = stranger.with_file_keys(handed);
+        assert_eq!(stranger.decrypt(&one, &"x", &[], 10).unwrap(), b"one");
+        assert!(stranger.decrypt(&two, &"x", &[], 10).is_err());
+        // So it can be handed on, by the hash of the file; a wrong one is not.
+        let beginning = &one[..one.len() - 5];
+        assert_eq!(stranger.file_key(&ObjectId::of(&one), beginning), Some(key));
+        assert_eq!(stranger.file_key(&ObjectId::of(beginning), beginning), None);
+        assert_eq!(stranger.file_key(&ObjectId::of(&two), &two), None);
+    }
+
+    #[test]
     fn an_ssh_key_is_an_identity() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id");
@@ -411,5 +586,24 @@ mod tests {
         }
         let error = Identities::read(&["/does/not/exist".into()]).unwrap_err();
         assert!(error.to_string().contains("/does/not/exist"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_key_given_for_a_public_one_is_never_shown() {
+        let secret = crate::crypt::generate_identity("now").file_text;
+        let line = secret.lines().find(|line| line.contains(SECRET_MARK));
+        let line = line.unwrap();
+        for text in [line.to_owned(), line.to_ascii_lowercase()] {
+            let error = Recipients::parse(std::slice::from_ref(&text))
+                .err()
+                .unwrap();
+            let said = format!("{error} {error:?} {}", error.hint());
+            assert!(!said.contains(&text[20..]), "{said}");
+        }
+        assert_eq!(
+            mask_secret(&format!("# {SIGNING_MARK}00ff")),
+            "(a secret key)"
+        );
+        assert_eq!(mask_secret("age1x"), "age1x");
     }
 }

@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Trust;
 use crate::crypt::{Identities, Recipients};
 use crate::error::{Error, Result};
 use crate::sign::{HostSigner, Role, SignerId, signature_is_good};
+use crate::trust::Trust;
 
 /// The format of envelopes this program writes and reads.
 pub(crate) const ENVELOPE_FORMAT: u64 = 1;
@@ -27,6 +27,18 @@ pub(crate) enum RecordKind {
     Pack,
     /// What a piece of a log holds.
     Log,
+    /// A change of keys. Its body is not encrypted: see [`seal_plain`].
+    Keys,
+    /// Which snapshots are forgotten.
+    Tombstone,
+    /// A run that lives.
+    Lease,
+    /// What a collection of garbage is about to delete.
+    Sweep,
+    /// What is damaged.
+    Quarantine,
+    /// Which packs were encrypted anew.
+    Replaced,
 }
 
 impl RecordKind {
@@ -36,28 +48,38 @@ impl RecordKind {
             Self::Index => "index",
             Self::Pack => "pack",
             Self::Log => "log",
+            Self::Keys => "keys",
+            Self::Tombstone => "tombstone",
+            Self::Lease => "lease",
+            Self::Sweep => "sweep",
+            Self::Quarantine => "quarantine",
+            Self::Replaced => "replaced",
+        }
+    }
+
+    /// Whose signature counts: any of these roles.
+    fn roles(self) -> &'static [Role] {
+        match self {
+            Self::Snapshot | Self::Index | Self::Pack | Self::Log => &[Role::Writer],
+            Self::Keys | Self::Tombstone | Self::Quarantine | Self::Replaced => &[Role::Keeper],
+            Self::Lease | Self::Sweep => &[Role::Writer, Role::Keeper],
         }
     }
 }
 
+/// What every version's header says, in a kind that only that version may know.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct AnyHeader {
     reprise: u64,
-    kind: RecordKind,
+    kind: String,
     signer: SignerId,
     signature: String,
 }
 
-#[derive(Deserialize)]
-struct HeaderVersion {
-    reprise: u64,
-}
-
-/// The bytes that are signed for a record.
-fn signed_message(kind: RecordKind, repository: &str, body: &[u8]) -> String {
+/// The bytes that are signed for a record, in every version.
+fn signed_message(version: u64, kind: &str, repository: &str, body: &[u8]) -> String {
     format!(
-        "reprise {ENVELOPE_FORMAT} {} {repository} {}",
-        kind.name(),
+        "reprise {version} {kind} {repository} {}",
         blake3::hash(body)
     )
 }
@@ -77,16 +99,51 @@ pub(crate) fn seal(
         |error: &dyn std::fmt::Display| Error::Internal(format!("sealing a record: {error}"));
     let compressed = zstd::bulk::compress(content, 3).map_err(|e| internal(&e))?;
     let body = recipients.encrypt(&compressed)?;
-    let signature = signer.sign(signed_message(kind, repository, &body).as_bytes());
-    let header = Header {
-        reprise: ENVELOPE_FORMAT,
-        kind,
+    signed(kind, &body, signer, repository).map_err(|e| internal(&e))
+}
+
+/// Compresses and signs a record that everybody may read, as one must before anything can be decrypted.
+///
+/// # Errors
+/// When compressing fails.
+pub(crate) fn seal_plain(
+    kind: RecordKind,
+    content: &[u8],
+    signer: &HostSigner,
+    repository: &str,
+) -> Result<Vec<u8>> {
+    zstd::bulk::compress(content, 3)
+        .and_then(|body| signed(kind, &body, signer, repository).map_err(Into::into))
+        .map_err(|error| Error::Internal(format!("sealing a record: {error}")))
+}
+
+fn signed(
+    kind: RecordKind,
+    body: &[u8],
+    signer: &HostSigner,
+    repository: &str,
+) -> serde_json::Result<Vec<u8>> {
+    signed_as(ENVELOPE_FORMAT, kind.name(), body, signer, repository)
+}
+
+/// A record of a version.
+pub(crate) fn signed_as(
+    version: u64,
+    kind: &str,
+    body: &[u8],
+    signer: &HostSigner,
+    repository: &str,
+) -> serde_json::Result<Vec<u8>> {
+    let message = signed_message(version, kind, repository, body);
+    let header = AnyHeader {
+        reprise: version,
+        kind: kind.to_owned(),
         signer: signer.id(),
-        signature: hex::encode(signature),
+        signature: hex::encode(signer.sign(message.as_bytes())),
     };
-    let mut sealed = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
+    let mut sealed = serde_json::to_vec(&header)?;
     sealed.push(b'\n');
-    sealed.extend_from_slice(&body);
+    sealed.extend_from_slice(body);
     Ok(sealed)
 }
 
@@ -95,20 +152,50 @@ pub(crate) fn seal(
 pub(crate) struct Verified<'a> {
     /// Who signed it.
     pub signer: SignerId,
+    version: u64,
     body: &'a [u8],
 }
 
 /// Checks who signed a record. No identity is needed.
 ///
 /// # Errors
-/// [`Error::Damaged`] for anything that no known writer has signed as this kind for this repository,
-/// [`Error::UnsupportedFormat`] for a newer format.
+/// [`Error::Damaged`] for anything that no known signer with the right role has signed as this kind for this
+/// repository, [`Error::UnsupportedFormat`] for a newer format that such a signer has signed.
 pub(crate) fn verify<'a>(
     kind: RecordKind,
     sealed: &'a [u8],
     object: &dyn std::fmt::Display,
     trust: &Trust,
 ) -> Result<Verified<'a>> {
+    let claimed = parse(kind, sealed, object)?;
+    trust
+        .accepts(&claimed.signer, kind.roles(), &object.to_string())
+        .map_err(|reason| Error::damaged(&object, reason))?;
+    let verified = claimed.prove(object, trust.repository())?;
+    verified.known(object)
+}
+
+/// A record that names its signer; nothing is proven.
+#[derive(Debug)]
+pub(crate) struct Claimed<'a> {
+    /// Who is said to have signed it.
+    pub signer: SignerId,
+    version: u64,
+    kind: String,
+    signature: [u8; 64],
+    body: &'a [u8],
+}
+
+/// Takes a record apart.
+///
+/// # Errors
+/// [`Error::Damaged`] when it is none of this kind. A newer version's is taken apart as well: only its signature
+/// tells whether it is one, as anybody can write a number.
+pub(crate) fn parse<'a>(
+    kind: RecordKind,
+    sealed: &'a [u8],
+    object: &dyn std::fmt::Display,
+) -> Result<Claimed<'a>> {
     let damaged = |reason: &str| Error::Damaged {
         object: object.to_string(),
         reason: reason.to_owned(),
@@ -119,41 +206,65 @@ pub(crate) fn verify<'a>(
         .position(|b| *b == b'\n')
         .ok_or_else(|| damaged("it does not begin with a header line"))?;
     let (line, body) = (&sealed[..line_end], &sealed[line_end + 1..]);
-    let version: HeaderVersion =
+    let header: AnyHeader =
         serde_json::from_slice(line).map_err(|_| damaged("its header line cannot be read"))?;
-    if version.reprise > ENVELOPE_FORMAT {
-        return Err(Error::UnsupportedFormat {
-            object: object.to_string(),
-            found: version.reprise,
-            known: ENVELOPE_FORMAT,
-        });
-    }
-    let header: Header =
-        serde_json::from_slice(line).map_err(|_| damaged("its header line cannot be read"))?;
-    if header.kind != kind {
+    if header.reprise <= ENVELOPE_FORMAT && header.kind != kind.name() {
         return Err(damaged("it is a record of another kind"));
-    }
-    if !trust.allows(&header.signer, Role::Writer) {
-        return Err(damaged(&format!(
-            "its signer {} is not known to this repository",
-            header.signer
-        )));
     }
     let mut signature = [0; 64];
     hex::decode_to_slice(&header.signature, &mut signature)
         .map_err(|_| damaged("its signature is not 128 hexadecimal digits"))?;
-    let message = signed_message(kind, trust.repository(), body);
-    if signature_is_good(&header.signer, message.as_bytes(), &signature) {
-        Ok(Verified {
-            signer: header.signer,
-            body,
-        })
-    } else {
-        Err(damaged("its signature is wrong: it was altered or forged"))
+    Ok(Claimed {
+        signer: header.signer,
+        version: header.reprise,
+        kind: header.kind,
+        signature,
+        body,
+    })
+}
+
+impl<'a> Claimed<'a> {
+    /// Checks that it was signed by whom it names, whoever that is.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub(crate) fn prove(
+        self,
+        object: &dyn std::fmt::Display,
+        repository: &str,
+    ) -> Result<Verified<'a>> {
+        let message = signed_message(self.version, &self.kind, repository, self.body);
+        if signature_is_good(&self.signer, message.as_bytes(), &self.signature) {
+            Ok(Verified {
+                signer: self.signer,
+                version: self.version,
+                body: self.body,
+            })
+        } else {
+            Err(Error::damaged(
+                &object,
+                "its signature is wrong: it was altered or forged",
+            ))
+        }
     }
 }
 
 impl Verified<'_> {
+    /// Itself, if this program knows its format.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedFormat`] for a newer one.
+    pub(crate) fn known(self, object: &dyn std::fmt::Display) -> Result<Self> {
+        if self.version > ENVELOPE_FORMAT {
+            return Err(Error::UnsupportedFormat {
+                object: object.to_string(),
+                found: self.version,
+                known: ENVELOPE_FORMAT,
+            });
+        }
+        Ok(self)
+    }
+
     /// Decrypts and decompresses the content.
     ///
     /// # Errors
@@ -170,6 +281,18 @@ impl Verified<'_> {
             object: object.to_string(),
             reason,
         })
+    }
+
+    /// Decompresses the content of a record that everybody may read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is larger than `size_max` or not whole.
+    pub(crate) fn open_plain(
+        &self,
+        object: &dyn std::fmt::Display,
+        size_max: usize,
+    ) -> Result<Vec<u8>> {
+        decompress(self.body, size_max).map_err(|reason| Error::damaged(&object, reason))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::backend::BackendError;
+use crate::id::ObjectId;
 
 /// The result of repository operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -90,6 +91,17 @@ pub enum Error {
         /// Recipients of which any one would do.
         recipients: Vec<String>,
     },
+    /// What a repository stores is there, and what describes the repository is not.
+    #[error(
+        "{location} has objects of a repository under {folder}/, but {} is gone",
+        crate::config::CONFIG_KEY
+    )]
+    NoDescription {
+        /// Where.
+        location: String,
+        /// Where in it.
+        folder: &'static str,
+    },
     /// An identity file cannot be used.
     #[error("identity file {path} cannot be used: {reason}")]
     Identity {
@@ -106,6 +118,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A collection of garbage is deleting what a run relies on.
+    #[error("{object} is being deleted by a prune, and this run relies on it")]
+    Swept {
+        /// What goes.
+        object: String,
+        /// The root that was stored all the same and cannot be relied on, if there is one.
+        root: Option<String>,
+    },
     /// A file of this host's own keys cannot be used.
     #[error("{} cannot be used: {reason}", path.display())]
     HostKeys {
@@ -121,6 +141,42 @@ pub enum Error {
         signer: String,
         /// Where the repository is.
         location: String,
+    },
+    /// Only a keeper may do this.
+    #[error("{location}: only a keeper may {action}, and {who} is none")]
+    NotKeeper {
+        /// Where the repository is.
+        location: String,
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// Whose key was given.
+        who: String,
+    },
+    /// A change of keys cannot be made.
+    #[error("the keys stay as they are: {reason}")]
+    KeyChange {
+        /// Why.
+        reason: String,
+    },
+    /// A snapshot is not in the state that was expected.
+    #[error("snapshot {snapshot} {problem}")]
+    SnapshotState {
+        /// Which.
+        snapshot: ObjectId,
+        /// What about it.
+        problem: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A log is not in the state that was expected.
+    #[error("the beginning of the log of {source_name} {problem}")]
+    LogState {
+        /// Of which source.
+        source_name: String,
+        /// What about it.
+        problem: &'static str,
+        /// What to do.
+        hint: &'static str,
     },
     /// A copy was to be made where another repository is.
     #[error("{location} holds another repository and cannot become a copy of this one")]
@@ -199,6 +255,7 @@ impl Error {
         match self {
             Self::Backend { source, .. } => class_of(source),
             Self::UnsupportedFormat { .. }
+            | Self::Swept { .. }
             | Self::Local { .. }
             | Self::Internal(_)
             | Self::Interrupted
@@ -206,10 +263,15 @@ impl Error {
             Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Damaged,
             Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorClass::NotFound,
             Self::RepositoryExists { .. }
+            | Self::NoDescription { .. }
             | Self::NoMatchingIdentity { .. }
             | Self::Identity { .. }
             | Self::HostKeys { .. }
             | Self::UnknownHost { .. }
+            | Self::NotKeeper { .. }
+            | Self::KeyChange { .. }
+            | Self::SnapshotState { .. }
+            | Self::LogState { .. }
             | Self::OtherRepository { .. }
             | Self::PinMismatch { .. } => ErrorClass::Refused,
             Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location { .. } => {
@@ -224,14 +286,25 @@ impl Error {
         match self {
             Self::Backend { source, .. } => source.hint().to_owned(),
             Self::NoRepository { .. } => {
-                "check -r/--repository, or make one with `reprise init`".to_owned()
+                "check -r/--repository, or make one with `reprise init`; one that lost its reprise.json is brought back \
+                 with `reprise -r COPY copy --to`"
+                    .to_owned()
             }
             Self::RepositoryExists { .. } => {
                 "use it as it is, or choose an empty location for a new one".to_owned()
             }
+            Self::NoDescription { location, .. } => format!(
+                "`reprise -r COPY copy --to {location}` brings it back from a copy; a new repository needs an empty place"
+            ),
             Self::UnsupportedFormat { .. } => {
                 "it is not damaged: use a newer version of reprise".to_owned()
             }
+            Self::Swept { root: None, .. } => {
+                "run it again: what goes is stored anew; this run stood still for longer than its lease".to_owned()
+            }
+            Self::Swept { root: Some(root), .. } => format!(
+                "run it again, and forget {root}: it may lack what was deleted meanwhile"
+            ),
             Self::Damaged { .. } | Self::Missing { .. } => {
                 "run `reprise verify --read-data` to see what else is hurt, and restore from another copy"
                     .to_owned()
@@ -250,9 +323,15 @@ impl Error {
                 "this folder holds the host's own keys; REPRISE_CONFIG_DIR chooses another".to_owned()
             }
             Self::UnknownHost { .. } => {
-                "take snapshots on the host that made the repository, or make a repository for this host"
+                "print this host's public keys with `reprise key show`, and let a keeper add them with\n`reprise key add --host`"
                     .to_owned()
             }
+            Self::NotKeeper { .. } => {
+                "give the keeper's key with --keeper FILE (or REPRISE_KEEPER): `reprise init --keeper FILE` made it"
+                    .to_owned()
+            }
+            Self::KeyChange { .. } => "`reprise key list` shows the keys there are".to_owned(),
+            Self::SnapshotState { hint, .. } | Self::LogState { hint, .. } => (*hint).to_owned(),
             Self::PinMismatch { pin_file, .. } => format!(
                 "if you replaced the repository yourself, remove {}; otherwise someone else did",
                 pin_file.display()
@@ -268,6 +347,19 @@ impl Error {
             }
         }
     }
+}
+
+/// An error with all its causes, for people.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }
 
 fn class_of(error: &BackendError) -> ErrorClass {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypt::generate_identity;
+use crate::crypt::{SIGNING_MARK, generate_identity};
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, RepositoryId};
-use crate::sign::HostSigner;
+use crate::sign::{HostSigner, SignerId};
 
 const IDENTITY_FILE: &str = "writer-identity.txt";
 const SIGNER_FILE: &str = "signing-key.txt";
@@ -32,6 +32,15 @@ pub struct HostKeys {
     pub recipient: String,
     /// The signing key.
     pub signer: HostSigner,
+}
+
+/// The public halves of a keeper's keys.
+#[derive(Debug, Clone)]
+pub struct KeeperKeys {
+    /// The age recipient by which the keeper reads the catalog, if the file has such an identity.
+    pub recipient: Option<String>,
+    /// The signing key.
+    pub signer: SignerId,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,14 +102,9 @@ impl HostFolder {
         if let Some(keys) = self.keys()? {
             return Ok(keys);
         }
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
-        let signer = HostSigner::from_secret(&secret);
-        let signer_text = format!(
-            "# created: {now}\n# public key: {}\nREPRISE-SIGNING-KEY-{}\n",
-            signer.id(),
-            hex::encode(secret)
-        );
+        let (public, secret) = new_signer()?;
+        let signer_text =
+            format!("# created: {now}\n# public key: {public}\n{SIGNING_MARK}{secret}\n");
         write_new_secret(&self.path.join(SIGNER_FILE), &signer_text)?;
         write_new_secret(
             &self.path.join(IDENTITY_FILE),
@@ -206,6 +210,41 @@ fn read_secret(path: &Path) -> Result<Option<String>> {
         .map_err(|error| unusable(path, &error.to_string()))
 }
 
+/// The signing key in a file that only its owner can read.
+pub(crate) fn read_signer(path: &Path) -> Result<HostSigner> {
+    let text = read_secret(path)?.ok_or_else(|| unusable(path, "it does not exist"))?;
+    parse_signer(&text).ok_or_else(|| unusable(path, "there is no signing key in it"))
+}
+
+/// A new signing key: its public half, and its secret digits.
+fn new_signer() -> Result<(SignerId, String)> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+    Ok((HostSigner::from_secret(&secret).id(), hex::encode(secret)))
+}
+
+/// The keeper's keys in a file that only its owner can read, made now if there is no such file: a signing key, and an
+/// age identity that reads the catalog. To age the file is an identity file, so the signing key is in a comment.
+pub(crate) fn keeper_keys_or_new(file: &Path, now: &str) -> Result<KeeperKeys> {
+    if file.symlink_metadata().is_err() {
+        let (public, secret) = new_signer()?;
+        let identity = generate_identity(now).file_text;
+        let text = format!("{identity}# signer: {public}\n# {SIGNING_MARK}{secret}\n");
+        write_new_secret(file, &text)?;
+    }
+    let signer = read_signer(file)?.id();
+    let recipient = read_secret(file)?.as_deref().and_then(public_key);
+    Ok(KeeperKeys { recipient, signer })
+}
+
+/// Whether a file with secrets holds an age identity, beside whatever else. One that does not exist holds none.
+///
+/// # Errors
+/// [`Error::HostKeys`] when it cannot be read, or others than its owner can read it.
+pub fn holds_identity(file: &Path) -> Result<bool> {
+    Ok(read_secret(file)?.as_deref().and_then(public_key).is_some())
+}
+
 fn public_key(identity: &str) -> Option<String> {
     let secret = identity
         .lines()
@@ -217,7 +256,8 @@ fn public_key(identity: &str) -> Option<String> {
 fn parse_signer(text: &str) -> Option<HostSigner> {
     let digits = text
         .lines()
-        .find_map(|line| line.strip_prefix("REPRISE-SIGNING-KEY-"))?;
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .find_map(|line| line.strip_prefix(SIGNING_MARK))?;
     let mut secret = [0; 32];
     hex::decode_to_slice(digits.trim(), &mut secret).ok()?;
     Some(HostSigner::from_secret(&secret))

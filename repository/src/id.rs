@@ -44,12 +44,7 @@ macro_rules! hash_id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                let mut bytes = [0; ID_BYTES];
-                let canonical = !text.bytes().any(|b| b.is_ascii_uppercase());
-                match hex::decode_to_slice(text, &mut bytes) {
-                    Ok(()) if canonical => Ok(Self(bytes)),
-                    _ => Err(ParseIdError),
-                }
+                decode(text.as_bytes()).map(Self).ok_or(ParseIdError)
             }
         }
 
@@ -64,11 +59,48 @@ macro_rules! hash_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Text).map(Self)
             }
         }
     };
+}
+
+/// Takes the text of an id where it stands: an index has millions of them.
+struct Text;
+
+impl serde::de::Visitor<'_> for Text {
+    type Value = [u8; ID_BYTES];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hexadecimal digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        decode(text.as_bytes()).ok_or_else(|| E::custom(ParseIdError))
+    }
+}
+
+fn decode(text: &[u8]) -> Option<[u8; ID_BYTES]> {
+    let (pairs, rest) = text.as_chunks::<2>();
+    let mut bytes = [0; ID_BYTES];
+    if pairs.len() != ID_BYTES || !rest.is_empty() || !are_digits(text) {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high) << 4 | digit(*low);
+    }
+    Some(bytes)
+}
+
+/// Whether these are lower-case hexadecimal digits. Looks at all of them, which is faster than to stop.
+pub(crate) fn are_digits(text: &[u8]) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() | (b'a'..=b'f').contains(&b);
+    text.iter().fold(true, |good, b| good & is_digit(*b))
+}
+
+/// The value of a digit: its last four bits, and nine more for a letter.
+pub(crate) const fn digit(b: u8) -> u8 {
+    (b & 15) + 9 * (b >> 6)
 }
 
 hash_id! {

@@ -1,6 +1,6 @@
 //! Locks against deletion: what is still needed must stay locked, however long ago it was stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +11,8 @@ use crate::error::{Error, ObjectFailure, Result};
 use crate::pack::pack_key;
 use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
-use crate::repository::{Repository, config_key, keys_key};
+use crate::repository::{Repository, config_key};
+use crate::snapshot::snapshot_key;
 
 /// When each object's lock ends, as far as it is known here.
 type Known = BTreeMap<String, DateTime<Utc>>;
@@ -124,10 +125,14 @@ impl Repository {
 
     /// Everything that must stay, in order.
     fn needed_objects(&self) -> Result<Vec<ObjectKey>> {
-        let mut keys = vec![config_key(), keys_key(&self.inner.config.keys)];
-        for folder in ["index", "snapshots"] {
+        let mut keys = vec![config_key()];
+        for folder in ["index", "keys", "snapshots"] {
             keys.extend(self.inner.list(folder)?.into_iter().map(|info| info.key));
         }
+        // What is forgotten is to go once its lock has ended.
+        let forgotten = self.tombstones()?.forgotten();
+        let gone: HashSet<_> = forgotten.iter().map(snapshot_key).collect();
+        keys.retain(|key| !gone.contains(key));
         let (index, unreadable) = self.inner.indexed()?;
         if let Some((id, error)) = unreadable.into_iter().next() {
             return Err(Error::Damaged {

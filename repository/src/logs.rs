@@ -12,9 +12,13 @@ use crate::backend::ObjectKey;
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::ObjectId;
+use crate::log_cache::LogCache;
+use crate::log_line::{Link, ReadPiece, line};
+use crate::names::{is_piece, piece_in};
 use crate::parallel::in_parallel;
 use crate::repository::Repository;
 use crate::stored::{put_verified, read_again};
+use crate::tombstones::Tombstones;
 use crate::trailer::{TRAILER_BYTES, described_length, trailer};
 
 /// No piece has more plain bytes.
@@ -73,7 +77,7 @@ pub struct LogRecord {
 }
 
 /// Where a stored piece is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 pub struct LogKey {
     /// Its place, as its name says.
     pub sequence: u64,
@@ -81,10 +85,46 @@ pub struct LogKey {
     pub id: ObjectId,
     /// Its stored bytes.
     pub size: u64,
+    /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
+    pub received: Option<DateTime<Utc>>,
     folder: String,
 }
 
+impl PartialEq for LogKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for LogKey {}
+
+impl PartialOrd for LogKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LogKey {
+    /// By place; it does not matter when it was received.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let parts = |key: &Self| (key.sequence, key.id, key.size);
+        let folders = || self.folder.cmp(&other.folder);
+        parts(self).cmp(&parts(other)).then_with(folders)
+    }
+}
+
 impl LogKey {
+    #[cfg(test)]
+    pub(crate) fn for_test(sequence: u64, id: ObjectId, received: Option<DateTime<Utc>>) -> Self {
+        Self {
+            sequence,
+            id,
+            size: 1000,
+            received,
+            folder: "logs/test".to_owned(),
+        }
+    }
+
     pub(crate) fn object(&self) -> ObjectKey {
         object_key(&self.folder, self.sequence, &self.id)
     }
@@ -98,6 +138,40 @@ impl std::fmt::Display for LogKey {
 
 fn object_key(folder: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
     ObjectKey::trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
+}
+
+#[cfg(test)]
+impl LogRecord {
+    pub(crate) fn for_test(sequence: u64, previous: Option<ObjectId>) -> Self {
+        Self {
+            source: "db".to_owned(),
+            sequence,
+            previous,
+            written: DateTime::UNIX_EPOCH,
+            program: "a test".to_owned(),
+            plain: sequence,
+            length: sequence,
+            hash: ObjectId::of(b"content"),
+            facts: serde_json::json!({ "n": sequence }),
+        }
+    }
+}
+
+/// A source's log, as far as it is kept.
+#[derive(Debug)]
+pub struct KnownLog {
+    /// The place of the first piece that is kept: what is before it may be gone. 1 if nothing is forgotten.
+    pub first: u64,
+    /// The pieces, by place.
+    pub pieces: Vec<ReadPiece>,
+}
+
+impl KnownLog {
+    /// In which order they belong together.
+    #[must_use]
+    pub fn line(&self) -> Vec<Link> {
+        line(&self.pieces, self.first)
+    }
 }
 
 /// A piece that is ready to be stored.
@@ -171,6 +245,7 @@ impl Repository {
                 sequence,
                 id: ObjectId::of(&bytes),
                 size: bytes.len() as u64,
+                received: None,
                 folder: self.log_folder(source),
             },
             bytes,
@@ -202,7 +277,10 @@ impl Repository {
     /// When they cannot be listed.
     pub(crate) fn log_folders(&self) -> Result<Vec<String>> {
         let listed = self.inner.list("logs")?;
-        let folder = |key: &ObjectKey| Some(key.as_str().rsplit_once('/')?.0.to_owned());
+        let folder = |key: &ObjectKey| {
+            let (folder, _) = key.as_str().rsplit_once('/').filter(|_| is_piece(key))?;
+            Some(folder.to_owned())
+        };
         let mut folders: Vec<String> = listed.iter().filter_map(|info| folder(&info.key)).collect();
         folders.sort();
         folders.dedup();
@@ -213,11 +291,12 @@ impl Repository {
         let listed = self.inner.list(folder)?.into_iter();
         let mut keys: Vec<LogKey> = listed
             .filter_map(|info| {
-                let (sequence, id) = info.key.name().split_once('.')?;
+                let (sequence, id) = piece_in(folder, &info.key)?;
                 Some(LogKey {
-                    sequence: sequence.parse().ok()?,
-                    id: id.parse().ok()?,
+                    sequence,
+                    id,
                     size: info.size_bytes,
+                    received: info.received,
                     folder: folder.to_owned(),
                 })
             })
@@ -281,7 +360,60 @@ impl Repository {
         Ok((record, begin))
     }
 
-    /// What many pieces say of themselves, in the same order.
+    /// All pieces of a source's log that are not forgotten, and what they say of themselves: as the cache knows it, or
+    /// as it is stored.
+    ///
+    /// # Errors
+    /// As for [`Self::log_records`].
+    pub fn known_log(&self, source: &str) -> Result<KnownLog> {
+        let first = self.tombstones()?.log_begins(source);
+        let cache = LogCache::new(self.cache(), &self.log_name(source));
+        let mut cached = cache.read();
+        let kept = self.logs(source)?.into_iter();
+        let kept = kept.filter(|key| key.sequence >= first);
+        let known = kept.map(|key| {
+            let record = cached.take(&key);
+            (key, record)
+        });
+        let (old, new): (Vec<_>, Vec<_>) = known.partition(|(_, record)| record.is_some());
+        let new: Vec<LogKey> = new.into_iter().map(|(key, _)| key).collect();
+        let read = self.log_records(&new)?;
+        let new: Vec<(LogKey, Result<LogRecord>)> = new.into_iter().zip(read).collect();
+        let old = old
+            .into_iter()
+            .filter_map(|(key, record)| Some((key, record?)));
+        let old: Vec<(LogKey, LogRecord)> = old.collect();
+        cache.keep(&cached, &old, &new);
+        let old = old.into_iter().map(|(key, record)| (key, Ok(record)));
+        let mut pieces: Vec<_> = old.chain(new).collect();
+        pieces.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(KnownLog { first, pieces })
+    }
+
+    /// The same of the log in a folder, as it is stored.
+    pub(crate) fn stored_log(&self, folder: &str, tombstones: &Tombstones) -> Result<KnownLog> {
+        let first = self.log_begins(folder, tombstones);
+        let mut keys = self.logs_in(folder)?;
+        keys.retain(|key| key.sequence >= first);
+        let records = self.log_records(&keys)?;
+        Ok(KnownLog {
+            first,
+            pieces: keys.into_iter().zip(records).collect(),
+        })
+    }
+
+    /// The place of the first piece that is kept of the log in a folder.
+    pub(crate) fn log_begins(&self, folder: &str, tombstones: &Tombstones) -> u64 {
+        let of_folder = tombstones
+            .logs()
+            .filter(|(source, _)| self.log_folder(source) == folder);
+        of_folder
+            .map(|(source, _)| tombstones.log_begins(source))
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// What many pieces say of themselves, in the same order, as it is stored.
     ///
     /// # Errors
     /// When the storage does not answer. What is wrong with a single piece is in its place.

@@ -1,10 +1,11 @@
 //! Verification of logs: every piece is there, signed, in its place, and follows the one before it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::ObjectId;
-use crate::logs::{LogKey, LogRecord};
+use crate::log_line::Link;
+use crate::logs::{KnownLog, LogKey};
 use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -29,14 +30,15 @@ pub(crate) fn verify(
     progress: &Progress,
 ) -> Result<LogsVerified> {
     let mut verified = LogsVerified::default();
+    let tombstones = repository.tombstones()?;
     for folder in repository.log_folders()? {
         progress.check()?;
-        let keys = repository.logs_in(&folder)?;
-        let records = repository.log_records(&keys)?;
-        verified.pieces += keys.len() as u64;
-        verified.line(&keys, &records);
+        let log = repository.stored_log(&folder, &tombstones)?;
+        verified.pieces += log.pieces.len() as u64;
+        verified.line(&log);
         if let Some(share) = share {
-            let chosen: Vec<&LogKey> = keys.iter().filter(|key| share.includes(&key.id)).collect();
+            let keys = log.pieces.iter().map(|(key, _)| key);
+            let chosen: Vec<&LogKey> = keys.filter(|key| share.includes(&key.id)).collect();
             verified.contents(repository, &chosen, progress)?;
         }
     }
@@ -52,47 +54,33 @@ impl LogsVerified {
         });
     }
 
-    /// From the newest piece back, each says which one is before it.
-    fn line(&mut self, keys: &[LogKey], records: &[Result<LogRecord>]) {
-        let mut known: BTreeMap<(u64, ObjectId), &Result<LogRecord>> = keys
-            .iter()
-            .zip(records)
-            .map(|(key, record)| ((key.sequence, key.id), record))
-            .collect();
-        let Some(newest) = keys.last() else {
+    /// Which pieces belong together, and what is wrong with that.
+    fn line(&mut self, log: &KnownLog) {
+        let Some((newest, _)) = log.pieces.last() else {
             return;
         };
         let name = |sequence: u64, id: &ObjectId| format!("piece {sequence} ({id}) of {newest}");
-        let mut wanted = Some((newest.sequence, newest.id));
-        while let Some((sequence, id)) = wanted {
-            wanted = match known.remove(&(sequence, id)) {
-                Some(Ok(record)) => {
-                    let before = record.previous;
-                    if before.is_none() && sequence != 1 {
-                        self.found(
-                            name(sequence, &id),
-                            "it says that none is before it".to_owned(),
-                        );
-                    }
-                    before.map(|id| (sequence.saturating_sub(1), id))
-                }
-                Some(Err(error)) => {
-                    self.found(name(sequence, &id), error.to_string());
-                    known.keys().next_back().copied()
-                }
-                None => {
+        let mut beside: BTreeSet<usize> = (0..log.pieces.len()).collect();
+        for link in log.line().into_iter().rev() {
+            match link {
+                Link::Piece(index) => drop(beside.remove(&index)),
+                Link::Missing { sequence, id } => {
                     self.found(name(sequence, &id), "it is missing".to_owned());
-                    let earlier = known.range(..(sequence, id)).next_back();
-                    earlier.map(|(place, _)| *place)
                 }
-            };
+                Link::Headless { sequence } => self.found(
+                    format!("piece {sequence} of {newest}"),
+                    "it says that none is before it".to_owned(),
+                ),
+            }
         }
-        for ((sequence, id), record) in known {
+        for (index, (key, record)) in log.pieces.iter().enumerate() {
             match record {
-                Err(error) => self.found(name(sequence, &id), error.to_string()),
-                Ok(_) => self.notes.push(format!(
-                    "piece {sequence} ({id}) of a log is not in line with the others, and not used"
+                Err(error) => self.found(name(key.sequence, &key.id), error.to_string()),
+                Ok(_) if beside.contains(&index) => self.notes.push(format!(
+                    "piece {} ({}) of a log is not in line with the others, and not used",
+                    key.sequence, key.id
                 )),
+                Ok(_) => {}
             }
         }
     }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendError, ObjectKey};
-use crate::config::Trust;
 use crate::crypt::{Identities, Recipients};
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, Result};
@@ -12,6 +11,7 @@ use crate::id::ObjectId;
 use crate::segment::{SealedSegment, SegmentRecord};
 use crate::sign::HostSigner;
 use crate::trailer::{TRAILER_BYTES, described_length, trailer};
+use crate::trust::Trust;
 
 /// No directory is larger, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
 pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
@@ -100,6 +100,7 @@ impl PackBuilder {
             stored,
             plain_length,
             chunks,
+            recipients,
         } = segment;
         let length = u32::try_from(stored.len())
             .map_err(|_| Error::Internal("a segment of more than 4 GiB".to_owned()))?;
@@ -110,6 +111,7 @@ impl PackBuilder {
             plain: plain_length,
             hash: ObjectId::of(&stored),
             chunks,
+            recipients,
         });
         self.size += u64::from(length);
         self.parts.push(stored.into());
@@ -175,21 +177,26 @@ impl DirectoryReader<'_> {
             source,
         };
         let size = self.backend.size(&key).map_err(failed)?;
-        if size < TRAILER_BYTES {
-            return Err(Error::damaged(&key, "it is shorter than a trailer"));
-        }
-        let trailer = self
-            .backend
-            .get(&key, Some(size - TRAILER_BYTES..size))
-            .map_err(failed)?;
-        let length = described_length(&trailer, size, DIRECTORY_BYTES_MAX as u64)
-            .map_err(|reason| Error::damaged(&key, reason))?;
-        let end = size - TRAILER_BYTES;
-        let sealed = self
-            .backend
-            .get(&key, Some(end - length..end))
-            .map_err(failed)?;
+        let sealed = self.sealed(id, size)?;
         self.parse(id, size, &sealed)
+    }
+
+    /// The sealed directory of a stored pack of a size.
+    pub(crate) fn sealed(&self, id: &ObjectId, size: u64) -> Result<Vec<u8>> {
+        let key = pack_key(id);
+        let get = |range| {
+            let read = self.backend.get(&key, Some(range));
+            read.map_err(|source| Error::Backend {
+                location: self.backend.location(),
+                source,
+            })
+        };
+        let end = size
+            .checked_sub(TRAILER_BYTES)
+            .ok_or_else(|| Error::damaged(&key, "it is shorter than a trailer"))?;
+        let length = described_length(&get(end..size)?, size, DIRECTORY_BYTES_MAX as u64)
+            .map_err(|reason| Error::damaged(&key, reason))?;
+        get(end - length..end)
     }
 
     /// Reads the directory of a pack whose bytes are all here.

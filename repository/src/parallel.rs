@@ -1,7 +1,7 @@
 //! Doing the same with many items on several threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 /// Does something with each item on several threads; the results are in order.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
@@ -52,6 +52,40 @@ pub(crate) fn try_in_parallel<T: Sync, R: Send, E: Send>(
     results.into_iter().flatten().collect()
 }
 
+/// Makes something of each item on several threads while this one takes what is made, in any order. At most
+/// `ahead` results wait. After a failure of either no other item is begun, and that failure is the result.
+pub(crate) fn try_take_in_parallel<T: Sync, R: Send, E: Send>(
+    threads: usize,
+    ahead: usize,
+    items: &[T],
+    make: impl Fn(&T) -> Result<R, E> + Sync,
+    mut take: impl FnMut(&T, R) -> Result<(), E>,
+) -> Result<(), E> {
+    if threads <= 1 || items.len() <= 1 {
+        return items.iter().try_for_each(|item| take(item, make(item)?));
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(ahead);
+        for _ in 0..threads.min(items.len()) {
+            let (sender, make, next) = (sender.clone(), &make, &next);
+            scope.spawn(move || {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody takes any more after a failure.
+                    if sender.send((item, make(item))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        // Dropped at the first failure: whoever still makes something cannot hand it over, and ends.
+        receiver
+            .into_iter()
+            .try_for_each(|(item, made)| take(item, made?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +99,45 @@ mod tests {
             assert_eq!(doubled.len(), items.len());
         }
     }
+
+    #[test]
+    fn what_is_made_is_taken_once() {
+        let items: Vec<usize> = (0..1000).collect();
+        for threads in [0, 1, 7] {
+            let mut taken = Vec::new();
+            let all = try_take_in_parallel(
+                threads,
+                2,
+                &items,
+                |n| Ok::<_, ()>(n * 2),
+                |n, doubled| {
+                    assert_eq!(doubled, n * 2);
+                    taken.push(*n);
+                    Ok(())
+                },
+            );
+            taken.sort_unstable();
+            assert_eq!((all, &taken), (Ok(()), &items));
+        }
+    }
+
+    #[test]
+    fn whoever_fails_ends_the_making_and_the_taking() {
+        let items: Vec<usize> = (0..1000).collect();
+        for (threads, maker, taker) in [(1, 5, 1000), (7, 5, 1000), (1, 1000, 5), (7, 1000, 5)] {
+            let fails = |n: usize, at: usize| if n == at { Err("five") } else { Ok(n) };
+            let begun = AtomicUsize::new(0);
+            let make = |n: &usize| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                fails(*n, maker)
+            };
+            let take = |n: &usize, _| fails(*n, taker).map(drop);
+            let result = try_take_in_parallel(threads, 2, &items, make, take);
+            assert_eq!(result, Err("five"));
+            assert!(begun.into_inner() < items.len());
+        }
+    }
+
     #[test]
     fn after_a_failure_nothing_is_begun() {
         let items: Vec<usize> = (0..1000).collect();

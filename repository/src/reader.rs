@@ -1,8 +1,8 @@
 //! Reading: chunks, streams and the entries of a snapshot. Everything is checked on the way.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::crypt::Class;
 use crate::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryKind, path_order};
@@ -41,18 +41,29 @@ impl Location {
     }
 }
 
-/// Fetches chunks by id. May be shared by threads.
-#[derive(Debug)]
+/// Fetches chunks by id. May be shared by threads; clones share everything.
+#[derive(Debug, Clone)]
 pub struct ContentReader {
     inner: Arc<Inner>,
     repository: Repository,
-    index: RwLock<(Index, Adopted)>,
+    index: Arc<RwLock<(Index, Adopted)>>,
+    /// What was missing when the index had been read again.
+    missing: Arc<Mutex<HashSet<String>>>,
+    /// Segments that were read to find out which of several places of a chunk tells the truth.
+    probed: Arc<Mutex<VecDeque<Probed>>>,
 }
+
+/// A segment's plain bytes; `None` where it cannot be read.
+type Probed = (SegmentKey, Option<Arc<Vec<u8>>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Adopted {
+    /// Packs that are not indexed were not looked for.
     NotYet,
+    /// They were.
     Done,
+    /// The index must stay as it is.
+    Fixed,
 }
 
 impl Repository {
@@ -62,11 +73,22 @@ impl Repository {
     /// When the index cannot be listed.
     pub fn content_reader(&self) -> Result<ContentReader> {
         let index = self.index_for_reading()?;
-        Ok(ContentReader {
+        Ok(self.reader_over(index, Adopted::NotYet))
+    }
+
+    /// A reader over an index that has everything and does not change.
+    pub(crate) fn fixed_reader(&self, index: Index) -> ContentReader {
+        self.reader_over(index, Adopted::Fixed)
+    }
+
+    fn reader_over(&self, index: Index, adopted: Adopted) -> ContentReader {
+        ContentReader {
             inner: Arc::clone(&self.inner),
             repository: self.clone(),
-            index: RwLock::new((index, Adopted::NotYet)),
-        })
+            index: Arc::new(RwLock::new((index, adopted))),
+            missing: Arc::default(),
+            probed: Arc::default(),
+        }
     }
 }
 
@@ -77,10 +99,39 @@ impl ContentReader {
     /// # Errors
     /// [`Error::Missing`] names the chunk and who needs it.
     pub fn locate(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<Location> {
-        self.locations(id, needed_by)?
-            .first()
-            .copied()
-            .ok_or_else(|| missing(id, needed_by))
+        let found = self.locations(id, needed_by)?;
+        let first = found.first().ok_or_else(|| missing(id, needed_by))?;
+        // Where a chunk lies in a file follows from lengths: one that is a lie would put others in wrong places.
+        if found.iter().all(|other| other.length == first.length) {
+            return Ok(*first);
+        }
+        Ok(*found
+            .iter()
+            .find(|place| self.holds(place, id))
+            .unwrap_or(first))
+    }
+
+    /// Whether a chunk is where it is said to be, as far as it can be read here.
+    fn holds(&self, place: &Location, id: &ChunkId) -> bool {
+        let segment = self.probe(place);
+        segment.is_some_and(|segment| {
+            self.chunk_of(&segment, place, id, place.segment.class)
+                .is_ok()
+        })
+    }
+
+    fn probe(&self, place: &Location) -> Option<Arc<Vec<u8>>> {
+        let key = place.segment_key();
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, segment)) = probed.iter().find(|(known, _)| *known == key) {
+            return segment.clone();
+        }
+        let segment = self.read_segment(place).ok().map(Arc::new);
+        probed.push_back((key, segment.clone()));
+        if probed.len() > SEGMENTS_KEPT {
+            probed.pop_front();
+        }
+        segment
     }
 
     pub(crate) fn locations(
@@ -92,7 +143,7 @@ impl ContentReader {
             let guard = self.index.read().unwrap_or_else(PoisonError::into_inner);
             (guard.0.locations(id)?, guard.1)
         };
-        if !found.is_empty() || adopted == Adopted::Done {
+        if !found.is_empty() || adopted != Adopted::NotYet {
             return if found.is_empty() {
                 Err(missing(id, needed_by))
             } else {
@@ -125,6 +176,43 @@ impl ContentReader {
     /// # Errors
     /// As for [`Self::read_segment`].
     pub fn read_chunk(
+        &self,
+        id: &ChunkId,
+        class: Class,
+        needed_by: &dyn std::fmt::Display,
+    ) -> Result<Vec<u8>> {
+        match self.read_known_chunk(id, class, needed_by) {
+            // A sweep may have moved it since the index was read.
+            Err(Error::Missing { object, .. }) if self.read_index_again(&object)? => {
+                self.read_known_chunk(id, class, needed_by)
+            }
+            read => read,
+        }
+    }
+
+    /// Reads the index as it is now because of an object; `false` where it must stay, or when that was done for
+    /// this object before.
+    fn read_index_again(&self, object: &str) -> Result<bool> {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !missing.insert(object.to_owned()) {
+            return Ok(false);
+        }
+        drop(missing);
+        let index = self.repository.index_for_reading()?;
+        let mut guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if guard.1 == Adopted::Fixed {
+            return Ok(false);
+        }
+        *guard = (index, Adopted::NotYet);
+        Ok(true)
+    }
+
+    /// Works with the index.
+    pub(crate) fn with_index<T>(&self, work: impl FnOnce(&Index) -> T) -> T {
+        work(&self.index.read().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn read_known_chunk(
         &self,
         id: &ChunkId,
         class: Class,
@@ -249,6 +337,7 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
         plain: at.plain,
         hash: at.hash,
         chunks: Vec::new(),
+        recipients: None,
     };
     let recipients = match at.class {
         Class::Data => inner.data_recipients.texts(),
@@ -262,6 +351,36 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
         &inner.identities,
         recipients,
     )
+}
+
+/// The plain bytes of a segment that is described whole, every chunk proven by its id.
+///
+/// # Errors
+/// [`Error::Damaged`], or [`Error::NoMatchingIdentity`].
+pub(crate) fn prove_segment(
+    inner: &Inner,
+    object: &str,
+    record: &SegmentRecord,
+    stored: &[u8],
+) -> Result<Vec<u8>> {
+    let recipients = match record.class {
+        Class::Data => inner.data_recipients.texts(),
+        Class::Catalog => inner.catalog_recipients.texts(),
+    };
+    segment::check_stored(record, stored, object)?;
+    let plain = segment::open(record, stored, object, &inner.identities, recipients)?;
+    let mut rest = plain.as_slice();
+    for chunk in &record.chunks {
+        let (bytes, after) = rest.split_at(chunk.1 as usize);
+        rest = after;
+        if inner.secrets.chunk_id(record.class, bytes) != chunk.0 {
+            return Err(Error::Damaged {
+                object: object.to_owned(),
+                reason: format!("chunk {} does not have the bytes of its id", chunk.0),
+            });
+        }
+    }
+    Ok(plain)
 }
 
 /// A stream's chunks, one after the other.
@@ -282,30 +401,28 @@ impl Stream<'_> {
         };
         let location = self.reader.locate(&id, &self.name)?;
         let key = location.segment_key();
-        if let Some((_, segment)) = self.kept.iter().find(|(kept, _)| *kept == key) {
-            return self
-                .reader
-                .chunk_of(segment, &location, &id, self.class)
-                .map(|c| Some(c.to_vec()));
-        }
-        match self.reader.read_segment(&location) {
-            Ok(segment) => {
-                let chunk = self
-                    .reader
-                    .chunk_of(&segment, &location, &id, self.class)?
-                    .to_vec();
-                self.kept.push_back((key, segment));
-                if self.kept.len() > SEGMENTS_KEPT {
-                    self.kept.pop_front();
-                }
-                Ok(Some(chunk))
+        if !self.kept.iter().any(|(kept, _)| *kept == key) {
+            match self.reader.read_segment(&location) {
+                Ok(segment) => self.kept.push_back((key, segment)),
+                // Another copy may be whole.
+                Err(Error::Damaged { .. } | Error::Missing { .. }) => {}
+                Err(error) => return Err(error),
             }
-            // Another copy may be whole.
-            Err(Error::Damaged { .. } | Error::Missing { .. }) => self
+            if self.kept.len() > SEGMENTS_KEPT {
+                self.kept.pop_front();
+            }
+        }
+        let kept = self.kept.iter().find(|(kept, _)| *kept == key);
+        let chunk = kept.and_then(|(_, segment)| {
+            let chunk = self.reader.chunk_of(segment, &location, &id, self.class);
+            chunk.ok().map(<[u8]>::to_vec)
+        });
+        match chunk {
+            Some(chunk) => Ok(Some(chunk)),
+            None => self
                 .reader
                 .read_chunk(&id, self.class, &self.name)
                 .map(Some),
-            Err(error) => Err(error),
         }
     }
 }

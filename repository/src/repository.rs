@@ -1,6 +1,6 @@
 //! A repository: making one, opening one, and finding its snapshots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,26 +10,37 @@ use crate::backend::{
     AzureBackend, Backend, BackendError, LocalBackend, Location, ObjectInfo, ObjectKey,
     RemoteOptions, S3Backend, Traffic,
 };
-use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts, Trust};
-use crate::crypt::{Identities, Recipients};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts};
+use crate::crypt::{Identities, Recipients, has_recipient};
+use crate::descriptions::Descriptions;
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
-use crate::host::{HostFolder, HostKeys};
+use crate::host::{HostFolder, HostKeys, KeeperKeys, keeper_keys_or_new};
 use crate::id::{ObjectId, RepositoryId};
-use crate::index::{Index, IndexCache, Unreadable, fragment_key, parse_fragment};
+use crate::index::{
+    FRAGMENT_CHUNKS_MAX, Index, IndexCache, Unreadable, fragment_key, parse_fragment,
+    write_fragment,
+};
+use crate::keyring::Keyring;
+use crate::keys::{put_secrets, read_handed, read_keyring, read_secrets};
+use crate::names::id_in;
 use crate::pack::{DIRECTORY_BYTES_MAX, DirectoryReader, PackRecord, pack_key};
 use crate::parallel::in_parallel;
-use crate::roots::RootCache;
+use crate::records::is_gone;
+use crate::replaced::Replaced;
+use crate::roots::RecordCache;
 use crate::secrets::Secrets;
-use crate::sign::{KnownSigner, Role, SignerId};
+use crate::sign::{HostSigner, KnownSigner, Role, SignerId};
 use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
-use crate::stored::{put_verified, read_again};
+use crate::stored::{get_named, put_verified, read_again};
+use crate::trust::Trust;
 
 /// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
 
-/// The encrypted secrets are a few hundred bytes.
-const SECRETS_BYTES_MAX: usize = 64 << 10;
+/// So often the description is read until two readings agree.
+const AGREEMENTS_MAX: usize = 5;
 
 /// What `init` needs to know.
 #[derive(Debug)]
@@ -42,6 +53,8 @@ pub struct InitOptions {
     pub now: DateTime<Utc>,
     /// How it is cut and packed.
     pub layout: Layout,
+    /// The file of the keeper's keys, made if it does not exist. `None`: the host is the keeper as well.
+    pub keeper: Option<PathBuf>,
 }
 
 /// How to open a repository.
@@ -72,12 +85,14 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) config_hash: ObjectId,
     pub(crate) trust: Trust,
+    pub(crate) keyring: Keyring,
     pub(crate) secrets: Secrets,
     pub(crate) identities: Identities,
     pub(crate) data_recipients: Recipients,
     pub(crate) catalog_recipients: Recipients,
     pub(crate) host: Option<HostKeys>,
     pub(crate) cache: Option<PathBuf>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// The backend of a location. `options` are for destinations over a network.
@@ -130,10 +145,6 @@ pub(crate) fn config_key() -> ObjectKey {
     ObjectKey::trusted(CONFIG_KEY.to_owned())
 }
 
-pub(crate) fn keys_key(id: &ObjectId) -> ObjectKey {
-    ObjectKey::trusted(format!("keys/{id}"))
-}
-
 impl Repository {
     /// Makes a repository: secrets first, `reprise.json` last, so that a half-made one does not exist.
     ///
@@ -150,12 +161,18 @@ impl Repository {
                 location: location.clone(),
             });
         }
+        for folder in ["snapshots", "index"] {
+            if !backend.list(folder).map_err(failed)?.is_empty() {
+                return Err(Error::NoDescription { location, folder });
+            }
+        }
         let keys = host.keys_or_new(&options.now.to_rfc3339())?;
-        let signer = KnownSigner {
-            key: keys.signer.id(),
-            roles: vec![Role::Writer, Role::Keeper],
-            name: options.host_name.clone(),
-        };
+        let keeper = options.keeper.as_ref();
+        let keeper = keeper
+            .map(|file| keeper_beside(&keys, file, options))
+            .transpose()?;
+        let mut writers = vec![keys.recipient.clone()];
+        writers.extend(keeper.as_ref().and_then(|keeper| keeper.recipient.clone()));
         let mut config = Config {
             format: FORMAT,
             repository: RepositoryId::random()
@@ -164,22 +181,14 @@ impl Repository {
             layout: options.layout.clone(),
             recipients: RecipientTexts {
                 data: options.recipients.clone(),
-                writers: vec![keys.recipient],
+                writers,
             },
-            signers: vec![signer],
+            signers: first_signers(&keys, keeper.as_ref(), options),
             keys: ObjectId::of(b""),
         };
-        config.data_recipients()?;
-        let secrets = config
-            .catalog_recipients()?
-            .encrypt(&Secrets::random()?.to_json()?)?;
-        config.keys = ObjectId::of(&secrets);
-        put_verified(
-            backend,
-            &keys_key(&config.keys),
-            &[secrets.into()],
-            &config.keys,
-        )?;
+        let first = Keyring::new(&config, Vec::new());
+        first.data_recipients()?;
+        config.keys = put_secrets(backend, &Secrets::random()?, &first.catalog_recipients()?)?;
         let bytes = config.to_bytes()?;
         match backend.put(&config_key(), &[bytes.clone().into()]) {
             Err(BackendError::AlreadyExists { .. }) => {
@@ -208,8 +217,20 @@ impl Repository {
     /// [`Error::NoRepository`], [`Error::PinMismatch`], [`Error::NoMatchingIdentity`],
     /// [`Error::UnsupportedFormat`], [`Error::Damaged`], or what the backend says.
     pub fn open(backend: Arc<dyn Backend>, options: &OpenOptions) -> Result<Self> {
+        Self::open_with_clock(backend, options, Arc::new(SystemClock))
+    }
+
+    /// As [`Self::open`], with a clock other than this machine's.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_with_clock(
+        backend: Arc<dyn Backend>,
+        options: &OpenOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let location = backend.location();
-        let (config, hash) = read_again(backend.as_ref(), || read_config(backend.as_ref()))?;
+        let (config, hash) = read_config_surely(backend.as_ref())?;
         options
             .host
             .check_pin(&location, &config.repository, hash)?;
@@ -218,19 +239,25 @@ impl Repository {
         let mut files = options.identity_files.clone();
         files.extend(host.iter().map(|keys| keys.identity_file.clone()));
         let identities = Identities::read(&files)?;
-        let catalog_recipients = config.catalog_recipients()?;
-        let recipients = catalog_recipients.texts();
-        let secrets = read_again(backend.as_ref(), || {
-            read_secrets(backend.as_ref(), &config, &identities, recipients)
-        })?;
         let cache = options
             .cache
             .as_ref()
             .map(|cache| cache.join(cache_name(&config, &location)));
+        let records = RecordCache::new(cache.as_deref(), "keys");
+        let (keyring, unusable) = read_keyring(backend.as_ref(), &config, &records)?;
+        for (key, reason) in unusable {
+            tracing::warn!(%key, %reason, "an object under keys/ counts for nothing");
+        }
+        let catalog_recipients = keyring.catalog_recipients()?;
+        let recipients = catalog_recipients.texts();
+        let (secrets, opened) = read_secrets(backend.as_ref(), &keyring, &identities, recipients)?;
+        let handed = read_handed(backend.as_ref(), &keyring, &identities, &records, &opened)?;
+        let identities = identities.with_file_keys(handed);
         Ok(Self {
             inner: Arc::new(Inner {
-                trust: config.trust(),
-                data_recipients: config.data_recipients()?,
+                trust: keyring.trust().clone(),
+                data_recipients: keyring.data_recipients()?,
+                keyring,
                 backend,
                 config,
                 config_hash: hash,
@@ -239,6 +266,7 @@ impl Repository {
                 catalog_recipients,
                 host,
                 cache,
+                clock,
             }),
         })
     }
@@ -247,6 +275,12 @@ impl Repository {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The hash of the bytes of `reprise.json`.
+    #[must_use]
+    pub fn config_hash(&self) -> ObjectId {
+        self.inner.config_hash
     }
 
     /// What was sent and received so far.
@@ -273,18 +307,48 @@ impl Repository {
         &self.inner.secrets
     }
 
-    /// Fails early when no given identity reads contents.
+    /// Fails early when no given identity reads contents, of now or from before recipients were changed.
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`].
     pub fn require_data_identity(&self) -> Result<()> {
         let inner = &self.inner;
-        let probe = inner.data_recipients.encrypt(b"probe")?;
-        let recipients = inner.data_recipients.texts();
-        inner
-            .identities
-            .decrypt(&probe, &"the contents of this repository", recipients, 64)
-            .map(drop)
+        let (object, mut recipients) = match self.require_present_identity() {
+            Err(Error::NoMatchingIdentity { object, recipients }) => (object, recipients),
+            done => return done,
+        };
+        let added = inner.keyring.applied().iter();
+        let added = added.flat_map(|applied| &applied.record.add.recipients.data);
+        for recipient in inner.config.recipients.data.iter().chain(added) {
+            if has_recipient(&recipients, recipient) {
+                continue;
+            }
+            // One that cannot be used here, as its plugin is missing, is no way in.
+            let earlier = Recipients::parse(std::slice::from_ref(recipient));
+            if earlier
+                .and_then(|earlier| self.require_identity_of(&earlier))
+                .is_ok()
+            {
+                return Ok(());
+            }
+            recipients.push(recipient.clone());
+        }
+        Err(Error::NoMatchingIdentity { object, recipients })
+    }
+
+    /// Fails early when no given identity reads contents that are stored now.
+    ///
+    /// # Errors
+    /// [`Error::NoMatchingIdentity`].
+    pub(crate) fn require_present_identity(&self) -> Result<()> {
+        self.require_identity_of(&self.inner.data_recipients)
+    }
+
+    fn require_identity_of(&self, recipients: &Recipients) -> Result<()> {
+        let probe = recipients.encrypt(b"probe")?;
+        let (what, texts) = (&"the contents of this repository", recipients.texts());
+        let found = self.inner.identities.decrypt(&probe, what, texts, 64);
+        found.map(drop)
     }
 
     /// All snapshots, oldest data first. A root that cannot be read is an error here: see
@@ -305,33 +369,43 @@ impl Repository {
     /// # Errors
     /// When roots cannot be listed at all.
     pub fn snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
-        let cached = !self.inner.backend.abilities().cheap_listing;
-        self.roots(&RootCache::new(
-            self.inner.cache.as_deref().filter(|_| cached),
-        ))
+        let (mut snapshots, errors) = self.all_snapshots_lossy()?;
+        snapshots.retain(|snapshot| !snapshot.forgotten);
+        Ok((snapshots, errors))
+    }
+
+    /// As [`Self::snapshots_lossy`], with the forgotten ones that are not swept yet.
+    ///
+    /// # Errors
+    /// When roots or tombstones cannot be listed at all.
+    pub fn all_snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        self.roots(&self.inner.record_cache("snapshots"))
     }
 
     /// As [`Self::snapshots_lossy`], but every root is read from the storage, whatever the cache holds.
     pub(crate) fn snapshots_anew(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
-        self.roots(&RootCache::new(None))
+        self.roots(&RecordCache::new(None, "snapshots"))
     }
 
-    fn roots(&self, cache: &RootCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+    /// Roots before tombstones: what is forgotten meanwhile may still appear here, but nothing that was brought
+    /// back meanwhile is taken for forgotten.
+    fn roots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
-        let keys: Vec<_> = self
-            .inner
-            .list("snapshots")?
-            .into_iter()
-            .map(|info| info.key)
-            .collect();
-        cache.forget_others(&keys);
+        let listed = self.inner.list("snapshots")?;
+        cache.forget_others(listed.iter().map(|info| &info.key));
         let readers = self.inner.backend.abilities().parallel_reads;
-        let roots = in_parallel(readers, &keys, |key| self.inner.read_root(key, cache));
-        for (key, root) in keys.into_iter().zip(roots) {
+        let roots = in_parallel(readers, &listed, |info| self.inner.read_root(info, cache));
+        for (info, root) in listed.into_iter().zip(roots) {
             match root {
                 Ok(snapshot) => snapshots.push(snapshot),
-                Err(error) => errors.push((key, error)),
+                // Listed and gone: it was swept meanwhile.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => errors.push((info.key, error)),
             }
+        }
+        let tombstones = self.tombstones()?;
+        for snapshot in &mut snapshots {
+            snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
         snapshots.sort_by_key(|snapshot| (snapshot.root.data_time, snapshot.id));
         Ok((snapshots, errors))
@@ -339,17 +413,20 @@ impl Repository {
 
     /// Finds a snapshot by a prefix of its id, `SOURCE@latest`, or a source's name (its newest snapshot).
     ///
+    /// A forgotten snapshot is only found by its id.
+    ///
     /// A root that cannot be read is skipped with a warning: the others must still be restorable.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`].
     pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
-        let (snapshots, errors) = self.snapshots_lossy()?;
+        let (snapshots, errors) = self.all_snapshots_lossy()?;
         for (key, error) in &errors {
             tracing::warn!(%key, %error, "a snapshot cannot be read and is left out");
         }
         let source = name.strip_suffix("@latest").unwrap_or(name);
-        if let Some(newest) = snapshots.iter().rev().find(|s| s.root.source == source) {
+        let kept = |s: &&Snapshot| !s.forgotten && s.root.source == source;
+        if let Some(newest) = snapshots.iter().rev().find(kept) {
             return Ok(newest.clone());
         }
         let with_prefix = |s: &&Snapshot| name.len() >= 4 && s.id.to_string().starts_with(name);
@@ -388,10 +465,15 @@ impl Repository {
     /// The index as the fragments tell it. Where one cannot be read, the directories of the packs that it
     /// described stand in, so that a damaged index never keeps data from coming back.
     pub(crate) fn index_for_reading(&self) -> Result<Index> {
-        let (mut index, unreadable) = self.inner.indexed()?;
+        let quarantine = self.inner.quarantine()?;
+        let (mut index, unreadable) = self.inner.indexed_without(&quarantine.fragments())?;
         if !unreadable.is_empty() {
             self.adopt_unindexed(&mut index)?;
         }
+        // What was encrypted anew is what the present identities open.
+        let mut last = quarantine.packs();
+        last.extend(Replaced::read(&self.inner, self.inner.backend.as_ref())?.packs());
+        index.prefer_others(last);
         Ok(index)
     }
 
@@ -399,37 +481,77 @@ impl Repository {
     /// a lost fragment described. They are in the returned index too, ready to be used.
     ///
     /// `noted` are packs that runs which died have noted; they are looked for where nothing is listed.
+    /// Nor are `unusable` packs looked at: a sweep is about to delete them.
     pub(crate) fn index_for_writing(
         &self,
         noted: &BTreeSet<ObjectId>,
+        unusable: &HashSet<ObjectId>,
     ) -> Result<(Index, Vec<PackRecord>)> {
-        let (mut index, unreadable) = self.inner.indexed()?;
+        let quarantine = self.inner.quarantine()?;
+        // What is damaged must be stored again.
+        let unusable = &unusable.union(&quarantine.packs()).copied().collect();
+        let (mut index, unreadable) = self.inner.indexed_without(&quarantine.fragments())?;
+        index.exclude(unusable);
+        let noted = &noted
+            .iter()
+            .filter(|id| !unusable.contains(*id))
+            .copied()
+            .collect();
         if unreadable.is_empty() && !self.inner.backend.abilities().cheap_listing {
             let adopted = self.inner.noted_packs(&index, noted)?;
             index.add_packs(&adopted)?;
             return Ok((index, adopted));
         }
-        let adopted = self.adopt_unindexed(&mut index)?;
+        let mut adopted = self.inner.unindexed(&index)?;
+        adopted.retain(|record| !unusable.contains(&record.pack));
+        index.add_packs(&adopted)?;
         Ok((index, adopted))
     }
 
     /// Adds packs that are stored but not indexed to an index.
     pub(crate) fn adopt_unindexed(&self, index: &mut Index) -> Result<Vec<PackRecord>> {
-        let mut adopted = Vec::new();
-        let listed = self.inner.list("packs")?;
-        for (key, record) in self.inner.unindexed_packs(index, listed) {
-            match record {
-                Ok(record) => adopted.push(record),
-                Err(error) => tracing::warn!(%key, %error, "a pack cannot be used"),
-            }
-        }
+        let adopted = self.inner.unindexed(index)?;
         index.add_packs(&adopted)?;
         Ok(adopted)
     }
 }
 
+/// The keys of a keeper that is not the host.
+fn keeper_beside(host: &HostKeys, file: &Path, options: &InitOptions) -> Result<KeeperKeys> {
+    let keeper = keeper_keys_or_new(file, &options.now.to_rfc3339())?;
+    if keeper.signer == host.signer.id() {
+        return Err(Error::HostKeys {
+            path: file.to_owned(),
+            reason: "it is this host's own key; a keeper of its own needs another file".to_owned(),
+        });
+    }
+    Ok(keeper)
+}
+
+/// Whom a new repository believes, and in what.
+fn first_signers(
+    host: &HostKeys,
+    keeper: Option<&KeeperKeys>,
+    options: &InitOptions,
+) -> Vec<KnownSigner> {
+    let signer = |key, roles: &[Role], name: &str| KnownSigner {
+        key,
+        roles: roles.to_vec(),
+        name: name.to_owned(),
+    };
+    let (id, name) = (host.signer.id(), &options.host_name);
+    match keeper {
+        None => vec![signer(id, &[Role::Writer, Role::Keeper], name)],
+        Some(keeper) => vec![
+            signer(id, &[Role::Writer], name),
+            signer(keeper.signer, &[Role::Keeper], "keeper"),
+        ],
+    }
+}
+
 fn known_sources(snapshots: &[Snapshot]) -> String {
-    let sources: BTreeSet<_> = snapshots.iter().map(|s| s.root.source.as_str()).collect();
+    let kept = snapshots.iter().filter(|s| !s.forgotten);
+    let sources: BTreeSet<_> = kept.map(|s| s.root.source.as_str()).collect();
     if sources.is_empty() {
         return "the repository holds no snapshot yet".to_owned();
     }
@@ -444,6 +566,25 @@ fn known_sources(snapshots: &[Snapshot]) -> String {
 fn cache_name(config: &Config, location: &str) -> String {
     let place = ObjectId::of(location.as_bytes()).to_string();
     format!("{}-{}", config.repository.as_str(), &place[..8])
+}
+
+/// Reads the description. No name tells its hash, so where bytes may be changed on the way, two readings must agree:
+/// one that was garbled must neither be pinned nor pass for a forgery.
+fn read_config_surely(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+    let read = || read_again(backend, || read_config(backend));
+    let mut last = read()?;
+    if !backend.abilities().reads_may_be_garbled {
+        return Ok(last);
+    }
+    for _ in 0..AGREEMENTS_MAX {
+        let next = read()?;
+        if next.1 == last.1 {
+            return Ok(next);
+        }
+        last = next;
+    }
+    let reason = "it reads differently each time: check the network";
+    Err(Error::damaged(&config_key(), reason))
 }
 
 fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) -> Result<()> {
@@ -469,35 +610,6 @@ fn read_config(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
         Err(BackendError::NotFound { .. }) => Err(Error::NoRepository { location }),
         Err(source) => Err(Error::Backend { location, source }),
     }
-}
-
-fn read_secrets(
-    backend: &dyn Backend,
-    config: &Config,
-    identities: &Identities,
-    recipients: &[String],
-) -> Result<Secrets> {
-    let key = keys_key(&config.keys);
-    let bytes = match backend.get(&key, None) {
-        Ok(bytes) => bytes,
-        Err(BackendError::NotFound { .. }) => {
-            return Err(Error::Missing {
-                object: key.to_string(),
-                needed_by: CONFIG_KEY.to_owned(),
-            });
-        }
-        Err(source) => {
-            return Err(Error::Backend {
-                location: backend.location(),
-                source,
-            });
-        }
-    };
-    if ObjectId::of(&bytes) != config.keys {
-        return Err(Error::damaged(&key, "its bytes do not have its name"));
-    }
-    let json = identities.decrypt(&bytes, &key, recipients, SECRETS_BYTES_MAX)?;
-    Secrets::from_json(&json).map_err(|reason| Error::damaged(&key, reason))
 }
 
 impl Inner {
@@ -534,34 +646,41 @@ impl Inner {
 
     /// Reads an object whose name is the hash of its bytes.
     pub(crate) fn get_named(&self, key: &ObjectKey) -> Result<Vec<u8>> {
-        read_again(self.backend.as_ref(), || {
-            let bytes = self
-                .backend
-                .get(key, None)
-                .map_err(|source| self.failed(source))?;
-            if key.name() == ObjectId::of(&bytes).to_string() {
-                Ok(bytes)
-            } else {
-                Err(Error::damaged(key, "its bytes do not have its name"))
-            }
+        get_named(self.backend.as_ref(), key)
+    }
+
+    /// The cache of the records in a folder, where asking the storage is dear.
+    pub(crate) fn record_cache(&self, folder: &str) -> RecordCache {
+        let cached = !self.backend.abilities().cheap_listing;
+        RecordCache::new(self.cache.as_deref().filter(|_| cached), folder)
+    }
+
+    pub(crate) fn read_root(&self, info: &ObjectInfo, roots: &RecordCache) -> Result<Snapshot> {
+        self.read_cached(&info.key, roots, |id, bytes| {
+            self.parse_root(info, id, bytes)
         })
     }
 
-    pub(crate) fn read_root(&self, key: &ObjectKey, roots: &RootCache) -> Result<Snapshot> {
-        let id: ObjectId = key
-            .name()
-            .parse()
-            .map_err(|_| Error::damaged(key, "its name is not an identifier"))?;
-        if let Some(bytes) = roots.get(&id) {
-            return self.parse_root(key, id, &bytes);
+    /// Reads a record, from the cache if it is there; one that can be read is kept there.
+    pub(crate) fn read_cached<T>(
+        &self,
+        key: &ObjectKey,
+        cache: &RecordCache,
+        parse: impl Fn(ObjectId, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let id = id_in(key)
+            .ok_or_else(|| Error::damaged(key, "its name is not that of an object here"))?;
+        if let Some(bytes) = cache.get(&id) {
+            return parse(id, &bytes);
         }
         let bytes = self.get_named(key)?;
-        let snapshot = self.parse_root(key, id, &bytes)?;
-        roots.keep(&id, &bytes);
-        Ok(snapshot)
+        let record = parse(id, &bytes)?;
+        cache.keep(&id, &bytes);
+        Ok(record)
     }
 
-    fn parse_root(&self, key: &ObjectKey, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
+    fn parse_root(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
+        let key = &info.key;
         let verified = envelope::verify(RecordKind::Snapshot, bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
@@ -571,6 +690,8 @@ impl Inner {
             id,
             signer: verified.signer,
             root,
+            received: info.received,
+            forgotten: false,
         })
     }
 
@@ -594,14 +715,74 @@ impl Inner {
         Ok(id)
     }
 
+    /// This host's signing key.
+    pub(crate) fn signer(&self) -> Result<&HostSigner> {
+        let host = self.host.as_ref();
+        host.map(|host| &host.signer)
+            .ok_or_else(|| Error::Internal("this host has no signing key".to_owned()))
+    }
+
+    /// Stores a fragment of the index.
+    pub(crate) fn put_fragment(&self, packs: &[PackRecord]) -> Result<ObjectId> {
+        self.put_fragment_at(self.backend.as_ref(), packs)
+    }
+
+    /// Stores packs' descriptions in fragments here, or at a copy of this repository.
+    pub(crate) fn put_fragments_at(
+        &self,
+        backend: &dyn Backend,
+        packs: Vec<PackRecord>,
+    ) -> Result<()> {
+        let (mut part, mut chunks) = (Vec::new(), 0);
+        for pack in packs {
+            chunks += pack.chunk_count();
+            part.push(pack);
+            if chunks >= FRAGMENT_CHUNKS_MAX {
+                self.put_fragment_at(backend, &std::mem::take(&mut part))?;
+                chunks = 0;
+            }
+        }
+        if !part.is_empty() {
+            self.put_fragment_at(backend, &part)?;
+        }
+        Ok(())
+    }
+
+    fn put_fragment_at(&self, backend: &dyn Backend, packs: &[PackRecord]) -> Result<ObjectId> {
+        let sealed = envelope::seal(
+            RecordKind::Index,
+            &write_fragment(packs)?,
+            &self.catalog_recipients,
+            self.signer()?,
+            self.trust.repository(),
+        )?;
+        let id = ObjectId::of(&sealed);
+        put_verified(backend, &fragment_key(&id), &[sealed.into()], &id)?;
+        Ok(id)
+    }
+
     /// The index of all readable fragments, and the unreadable ones.
     pub(crate) fn indexed(&self) -> Result<(Index, Unreadable)> {
-        let (index, unreadable) =
-            self.indexed_of(&self.fragment_ids()?, |id| Ok(self.read_fragment(id)))?;
+        self.indexed_without(&self.quarantine()?.fragments())
+    }
+
+    /// The index of all readable fragments but some.
+    pub(crate) fn indexed_without(
+        &self,
+        left_out: &HashSet<ObjectId>,
+    ) -> Result<(Index, Unreadable)> {
+        let mut fragments = self.fragment_ids()?;
+        fragments.retain(|id| !left_out.contains(id));
+        let (index, unreadable) = self.indexed_of(&fragments, |id| Ok(self.read_fragment(id)))?;
         for (fragment, error) in &unreadable {
             tracing::warn!(%fragment, %error, "an index fragment cannot be read");
         }
         Ok((index, unreadable))
+    }
+
+    /// Fragments that a signer added after it was revoked must not come out of a cache.
+    fn index_cache(&self) -> IndexCache {
+        IndexCache::new(self.cache.as_deref(), self.trust.revocations_hash())
     }
 
     fn indexed_of(
@@ -609,30 +790,45 @@ impl Inner {
         fragments: &BTreeSet<ObjectId>,
         read: impl FnMut(&ObjectId) -> Result<Result<Vec<PackRecord>>>,
     ) -> Result<(Index, Unreadable)> {
-        let cache = IndexCache::new(self.cache.as_deref());
+        let cache = self.index_cache();
         let (tables, unreadable) = cache.load(fragments, read)?;
         Ok((Index::new(tables), unreadable))
     }
 
-    /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds.
-    pub(crate) fn indexed_anew(&self) -> Result<(Index, Unreadable)> {
-        let cached = IndexCache::new(self.cache.as_deref()).fragments();
+    /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds. `left_out`
+    /// are not read. Also tells what each fragment says.
+    pub(crate) fn indexed_anew(
+        &self,
+        left_out: &HashSet<ObjectId>,
+    ) -> Result<(Index, Unreadable, Descriptions)> {
+        let cached = self.index_cache().fragments();
         let (mut readable, mut unreadable) = (self.fragment_ids()?, Unreadable::new());
+        readable.retain(|id| !left_out.contains(id));
+        let mut said = Descriptions::default();
         // What is not cached is read for the index.
         for id in readable.intersection(&cached) {
-            if let Err(error) = self.read_or_stop(id)? {
-                unreadable.push((*id, error));
+            match self.read_or_stop(id)? {
+                Ok(packs) => said.add(id, &packs),
+                Err(error) => unreadable.push((*id, error)),
             }
         }
         readable.retain(|id| unreadable.iter().all(|(bad, _)| bad != id));
-        let (index, more) = self.indexed_of(&readable, |id| self.read_or_stop(id))?;
+        let (index, more) = self.indexed_of(&readable, |id| {
+            let read = self.read_or_stop(id)?;
+            if let Ok(packs) = &read {
+                said.add(id, packs);
+            }
+            Ok(read)
+        })?;
         unreadable.extend(more);
-        Ok((index, unreadable))
+        Ok((index, unreadable, said))
     }
 
     /// A fragment, or what is wrong with it. Where the storage does not answer, nothing is known of either.
     fn read_or_stop(&self, id: &ObjectId) -> Result<Result<Vec<PackRecord>>> {
         match self.read_fragment(id) {
+            // Its packs tell what is in them, whatever a newer version's fragment says.
+            Err(error @ Error::UnsupportedFormat { .. }) => Ok(Err(error)),
             Err(error) if error.class() == ErrorClass::Failed => Err(error),
             read => Ok(read),
         }
@@ -643,14 +839,19 @@ impl Inner {
         Ok(self
             .list("index")?
             .iter()
-            .filter_map(|info| info.key.name().parse().ok())
+            .filter_map(|info| id_in(&info.key))
             .collect())
     }
 
     pub(crate) fn read_fragment(&self, id: &ObjectId) -> Result<Vec<PackRecord>> {
+        let bytes = self.get_named(&fragment_key(id))?;
+        self.open_fragment(id, &bytes)
+    }
+
+    /// What a fragment says whose bytes are known to have its name.
+    pub(crate) fn open_fragment(&self, id: &ObjectId, bytes: &[u8]) -> Result<Vec<PackRecord>> {
         let key = fragment_key(id);
-        let bytes = self.get_named(&key)?;
-        let verified = envelope::verify(RecordKind::Index, &bytes, &key, &self.trust)?;
+        let verified = envelope::verify(RecordKind::Index, bytes, &key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let content = verified.open(&self.identities, &key, recipients, DIRECTORY_BYTES_MAX)?;
         parse_fragment(&content, self.config.segment_plain_max())
@@ -689,6 +890,19 @@ impl Inner {
         Ok(found)
     }
 
+    /// Packs that are stored and whole but not indexed.
+    fn unindexed(&self, index: &Index) -> Result<Vec<PackRecord>> {
+        let mut found = Vec::new();
+        let listed = self.list("packs")?;
+        for (key, record) in self.unindexed_packs(index, listed) {
+            match record {
+                Ok(record) => found.push(record),
+                Err(error) => tracing::warn!(%key, %error, "a pack cannot be used"),
+            }
+        }
+        Ok(found)
+    }
+
     /// Of the listed packs those that the index does not know, with whatever is wrong with them.
     pub(crate) fn unindexed_packs(
         &self,
@@ -699,13 +913,13 @@ impl Inner {
         let reader = self.directory_reader();
         let mut found = Vec::new();
         for info in listed {
-            match info.key.name().parse::<ObjectId>() {
-                Ok(id) if known.contains(&id) => {}
-                Ok(id) if pack_key(&id) == info.key => {
+            match id_in(&info.key) {
+                Some(id) if known.contains(&id) => {}
+                Some(id) => {
                     let record = read_again(self.backend.as_ref(), || reader.read(&id));
                     found.push((info.key, record));
                 }
-                _ => {
+                None => {
                     let error = Error::damaged(&info.key, "its name is not that of a pack");
                     found.push((info.key, Err(error)));
                 }

@@ -1,6 +1,7 @@
-//! The local cache of snapshot roots: each is a request on its own where the storage is far away.
+//! The local cache of small records (snapshot roots, tombstones): each is a request on its own where the storage
+//! is far away.
 //!
-//! Roots are kept as they are stored, so they are checked like stored ones; the cache may vanish at any time.
+//! They are kept as they are stored, so they are checked like stored ones; the cache may vanish at any time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,26 +10,27 @@ use std::path::{Path, PathBuf};
 use crate::backend::ObjectKey;
 use crate::id::ObjectId;
 
-/// Roots in a folder, or none at all.
+/// Records in a folder, or none at all.
 #[derive(Debug)]
-pub(crate) struct RootCache {
+pub(crate) struct RecordCache {
     folder: Option<PathBuf>,
 }
 
-impl RootCache {
-    pub(crate) fn new(cache: Option<&Path>) -> Self {
+impl RecordCache {
+    /// For the objects of one folder of the repository.
+    pub(crate) fn new(cache: Option<&Path>, folder: &str) -> Self {
         Self {
-            folder: cache.map(|cache| cache.join("snapshots")),
+            folder: cache.map(|cache| cache.join(folder)),
         }
     }
 
-    /// A root's bytes, if they are here and have its name.
+    /// A record's bytes, if they are here and have its name.
     pub(crate) fn get(&self, id: &ObjectId) -> Option<Vec<u8>> {
         let bytes = fs::read(self.folder.as_ref()?.join(id.to_string())).ok()?;
         (ObjectId::of(&bytes) == *id).then_some(bytes)
     }
 
-    /// Keeps a root that was fetched, in place of whatever is here; when that fails, it only costs time.
+    /// Keeps a record that was fetched, in place of whatever is here; when that fails, it only costs time.
     pub(crate) fn keep(&self, id: &ObjectId, bytes: &[u8]) {
         let Some(folder) = &self.folder else { return };
         let path = folder.join(id.to_string());
@@ -38,21 +40,21 @@ impl RootCache {
             fs::rename(&unfinished, &path)
         });
         if let Err(error) = kept {
-            tracing::debug!(%error, "a snapshot root is not cached");
+            tracing::debug!(%error, "a record is not cached");
         }
     }
 
-    /// Removes roots that are no longer stored.
-    pub(crate) fn forget_others(&self, stored: &[ObjectKey]) {
+    /// Removes records that are no longer stored.
+    pub(crate) fn forget_others<'k>(&self, stored: impl Iterator<Item = &'k ObjectKey>) {
         let Some(folder) = &self.folder else { return };
-        let names: HashSet<&str> = stored.iter().map(ObjectKey::name).collect();
+        let names: HashSet<&str> = stored.map(ObjectKey::name).collect();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let known = entry
                 .file_name()
                 .to_str()
                 .is_some_and(|name| names.contains(name));
             if !known && let Err(error) = fs::remove_file(entry.path()) {
-                tracing::debug!(%error, "a cached snapshot root stays");
+                tracing::debug!(%error, "a cached record stays");
             }
         }
     }
@@ -63,15 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_roots_come_out_of_the_cache() {
+    fn only_whole_records_come_out_of_the_cache() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = RootCache::new(Some(folder.path()));
+        let cache = RecordCache::new(Some(folder.path()), "snapshots");
         let (id, other) = (ObjectId::of(b"root"), ObjectId::of(b"other"));
         cache.keep(&id, b"root");
         cache.keep(&other, b"other");
         assert_eq!(cache.get(&id).as_deref(), Some(b"root".as_slice()));
         let key = ObjectKey::new(format!("snapshots/{id}")).unwrap();
-        cache.forget_others(&[key]);
+        cache.forget_others([key].iter());
         assert_eq!(cache.get(&other), None);
         fs::write(
             folder.path().join("snapshots").join(id.to_string()),
@@ -81,6 +83,6 @@ mod tests {
         assert_eq!(cache.get(&id), None);
         cache.keep(&id, b"root");
         assert_eq!(cache.get(&id).as_deref(), Some(b"root".as_slice()));
-        assert_eq!(RootCache::new(None).get(&id), None);
+        assert_eq!(RecordCache::new(None, "snapshots").get(&id), None);
     }
 }

@@ -50,6 +50,9 @@ pub(crate) struct SegmentRecord {
     pub hash: ObjectId,
     /// Its chunks in order: id and plain bytes of each.
     pub chunks: Vec<ChunkInSegment>,
+    /// The set of recipients that it is encrypted to: see [`Recipients::set_id`]. An age file does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<ObjectId>,
 }
 
 impl SegmentRecord {
@@ -86,12 +89,15 @@ pub(crate) struct SealedSegment {
     pub(crate) stored: Vec<u8>,
     pub(crate) plain_length: u32,
     pub(crate) chunks: Vec<ChunkInSegment>,
+    /// The set of recipients that it is encrypted to, where that is known.
+    pub(crate) recipients: Option<ObjectId>,
 }
 
 /// Collects chunks and seals them into a segment.
 pub(crate) struct SegmentBuilder {
     class: Class,
     recipients: Recipients,
+    set: ObjectId,
     plain: Vec<u8>,
     chunks: Vec<ChunkInSegment>,
     compressors: Compressors,
@@ -103,6 +109,7 @@ impl SegmentBuilder {
     pub(crate) fn new(class: Class, recipients: Recipients) -> Result<Self> {
         Ok(Self {
             class,
+            set: recipients.set_id(),
             recipients,
             plain: Vec::new(),
             chunks: Vec::new(),
@@ -172,6 +179,7 @@ impl SegmentBuilder {
             stored,
             plain_length,
             chunks: std::mem::take(&mut self.chunks),
+            recipients: Some(self.set),
         })
     }
 }

@@ -19,6 +19,17 @@ pub enum Role {
     Keeper,
 }
 
+impl Role {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "writer",
+            Self::Keeper => "keeper",
+        }
+    }
+}
+
 /// A public signing key: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -75,6 +86,7 @@ pub struct KnownSigner {
 }
 
 /// This host's signing key. Secret.
+#[derive(Clone)]
 pub struct HostSigner {
     key: SigningKey,
 }
@@ -104,6 +116,14 @@ impl HostSigner {
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
+    }
+}
+
+impl SignerId {
+    /// Whether anything can be signed by it: most texts of the right length are no key.
+    #[must_use]
+    pub(crate) fn is_a_key(&self) -> bool {
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
     }
 }
 

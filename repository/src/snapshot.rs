@@ -200,6 +200,10 @@ pub struct Snapshot {
     pub signer: SignerId,
     /// What it says.
     pub root: SnapshotRoot,
+    /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
+    pub received: Option<DateTime<Utc>>,
+    /// Whether a keeper has forgotten it: it goes with the next sweep.
+    pub forgotten: bool,
 }
 
 /// The key of a snapshot.

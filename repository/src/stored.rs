@@ -62,6 +62,23 @@ fn compare(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectId) -> 
     }
 }
 
+/// Reads a whole object whose name is its hash.
+///
+/// # Errors
+/// [`Error::Backend`], or [`Error::Damaged`] when its bytes do not have its name.
+pub(crate) fn get_named(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec<u8>> {
+    read_again(backend, || {
+        let bytes = backend
+            .get(key, None)
+            .map_err(|source| failed(backend, source))?;
+        if key.name() == ObjectId::of(&bytes).to_string() {
+            Ok(bytes)
+        } else {
+            Err(Error::damaged(key, "its bytes do not have its name"))
+        }
+    })
+}
+
 /// Reads, and reads again what is damaged where the way may have damaged it.
 pub(crate) fn read_again<T>(
     backend: &dyn Backend,

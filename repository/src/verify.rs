@@ -5,23 +5,32 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::crypt::Class;
+use crate::backend::ObjectKey;
+use crate::descriptions::Descriptions;
+use crate::envelope::RecordKind;
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::{ChunkId, ObjectId};
-use crate::index::Index;
+use crate::index::{Index, fragment_key};
+use crate::leases;
 use crate::logs_verify;
+use crate::names::{id_in, is_piece};
 use crate::pack::{PackRecord, pack_key};
 use crate::parallel::try_in_parallel;
 use crate::progress::Progress;
-use crate::reader::ContentReader;
+use crate::quarantine::{self, Quarantine};
+use crate::reader::{ContentReader, prove_segment};
+use crate::replaced;
 use crate::repository::{Inner, Repository};
-use crate::segment::{self, SegmentRecord};
 use crate::snapshot::{Snapshot, StreamRecord, snapshot_key};
 use crate::stored::read_again;
+use crate::sweeps::{self, Sweeps};
 use crate::text::RawText;
 
 /// At most this many hurt paths are listed for each snapshot; the rest is counted.
 const PATHS_LISTED_MAX: usize = 1000;
+
+/// Where a snapshot has lost more chunks, all of it may be lost.
+const LOST_MAX: usize = 10_000;
 
 /// Packs are read whole, so each thread holds one.
 const READERS_MAX: usize = 3;
@@ -113,6 +122,17 @@ pub struct Finding {
     pub hurts: Vec<Hurt>,
 }
 
+impl Finding {
+    /// Whether nothing that can be restored needs the object: content that other packs hold, or an index fragment,
+    /// which packs can replace. Of other objects nobody can tell what was in them.
+    pub(crate) fn can_be_spared(&self) -> bool {
+        let mut replaceable = ["packs/", "index/"].iter();
+        let key = ObjectKey::new(self.object.as_str());
+        let is_own = key.is_some_and(|key| id_in(&key).is_some());
+        is_own && replaceable.any(|folder| self.object.starts_with(folder)) && self.hurts.is_empty()
+    }
+}
+
 /// What a finding hurts of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hurt {
@@ -161,18 +181,52 @@ impl Repository {
         if let Depth::ReadData(_) = options.depth {
             self.require_data_identity()?;
         }
+        Ok(self.examine(options, None, progress)?.report)
+    }
+
+    /// As [`Self::verify`], with more of what was found. `damaged` are packs that are known to be so; without
+    /// them, what is in quarantine is believed where it is not read.
+    pub(crate) fn examine(
+        &self,
+        options: &VerifyOptions,
+        damaged: Option<&BTreeMap<ObjectId, String>>,
+        progress: &Progress,
+    ) -> Result<Examined> {
         let mut verifier = Verifier::new(self)?;
+        let known = match (damaged, options.depth) {
+            (Some(damaged), _) => damaged.clone(),
+            (None, Depth::ReadData(Share::All)) => BTreeMap::new(),
+            (None, _) => verifier.quarantine.damaged_packs(),
+        };
+        let damaged = &known;
         let snapshots = verifier.roots(&options.snapshots)?;
-        let needed = verifier.structure(&snapshots, progress)?;
+        let needed = verifier.structure(&snapshots, damaged, progress)?;
         if let Depth::ReadData(share) = options.depth {
             let only = (!options.snapshots.is_empty()).then_some(&needed);
             verifier.read_data(share, only, progress)?;
         }
+        verifier.drop_wrong_fragments(&needed)?;
         if options.snapshots.is_empty() {
             verifier.logs(options.depth, progress)?;
+            verifier.foreign_names()?;
         }
-        verifier.report(&snapshots)
+        verifier.examined(&snapshots)
     }
+}
+
+/// What an examination found.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    /// What people are told.
+    pub(crate) report: Report,
+    /// Packs that are good and in no fragment.
+    pub(crate) unindexed: Vec<PackRecord>,
+    /// Snapshots that lack something or cannot be read, with the chunks: none, where they cannot be told.
+    pub(crate) lost: BTreeMap<ObjectId, Vec<ChunkId>>,
+    /// Chunks that are needed and in no pack.
+    pub(crate) absent: Vec<ChunkId>,
+    /// What is wrong, known by the quarantine, and hurts nothing.
+    pub(crate) quiet: Vec<Finding>,
 }
 
 struct Verifier<'a> {
@@ -185,13 +239,29 @@ struct Verifier<'a> {
     bad_chunks: HashMap<ChunkId, usize>,
     /// Stored packs with their sizes.
     stored: BTreeMap<ObjectId, u64>,
+    /// Packs that no fragment describes.
+    unindexed: Vec<PackRecord>,
+    said: Descriptions,
+    /// Fragments that say something else of a pack than the pack does.
+    wrong_fragments: HashSet<ObjectId>,
+    quarantine: Quarantine,
 }
 
 impl<'a> Verifier<'a> {
     fn new(repository: &'a Repository) -> Result<Self> {
         let inner = &repository.inner;
-        let mut report = Report::default();
-        let (mut index, unreadable) = inner.indexed_anew()?;
+        let mut report = Report {
+            findings: repository.verify_keys()?,
+            ..Report::default()
+        };
+        let quarantine = inner.quarantine()?;
+        let (mut index, unreadable, said) = inner.indexed_anew(&quarantine.fragments())?;
+        if !quarantine.is_empty() {
+            report.notes.push(format!(
+                "{} objects are in quarantine; `verify --repair` tells what still hurts",
+                quarantine.objects().len()
+            ));
+        }
         for (fragment, error) in &unreadable {
             report
                 .findings
@@ -200,7 +270,7 @@ impl<'a> Verifier<'a> {
         let listed = inner.list("packs")?;
         let mut stored = BTreeMap::new();
         for info in &listed {
-            if let Ok(id) = info.key.name().parse() {
+            if let Some(id) = id_in(&info.key) {
                 stored.insert(id, info.size_bytes);
             }
         }
@@ -211,13 +281,22 @@ impl<'a> Verifier<'a> {
                 Err(error) => report.findings.push(finding(key.as_str(), &error)),
             }
         }
-        if !adopted.is_empty() {
+        let condemned = Sweeps::read_lossy(inner)?.unusable();
+        let doomed = adopted.iter().filter(|pack| condemned.contains(&pack.pack));
+        let doomed = doomed.count();
+        if doomed > 0 {
+            report.notes.push(format!(
+                "{doomed} packs are not in the index and wait for `reprise prune` to delete them"
+            ));
+        }
+        if adopted.len() > doomed {
             report.notes.push(format!(
                 "{} packs are not in the index (an interrupted run, or a lost index fragment); the next snapshot indexes them",
-                adopted.len()
+                adopted.len() - doomed
             ));
         }
         index.add_packs(&adopted)?;
+        adopted.retain(|pack| !condemned.contains(&pack.pack));
         let reader = repository.content_reader()?;
         Ok(Self {
             repository,
@@ -227,6 +306,10 @@ impl<'a> Verifier<'a> {
             report,
             bad_chunks: HashMap::new(),
             stored,
+            unindexed: adopted,
+            said,
+            wrong_fragments: HashSet::new(),
+            quarantine,
         })
     }
 
@@ -243,6 +326,22 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
+    /// Names that no object of this repository has. In other folders whoever reads them says so.
+    fn foreign_names(&mut self) -> Result<()> {
+        let index = self.inner.list("index")?.into_iter();
+        let index = index.filter(|info| id_in(&info.key).is_none());
+        let logs = self.inner.list("logs")?.into_iter();
+        let logs = logs.filter(|info| !is_piece(&info.key));
+        for info in index.chain(logs) {
+            let reason = "its name is not that of an object here: it counts for nothing";
+            let error = Error::damaged(&info.key, reason);
+            self.report
+                .findings
+                .push(finding(info.key.as_str(), &error));
+        }
+        Ok(())
+    }
+
     /// The snapshots to check; unreadable roots are findings.
     fn roots(&mut self, chosen: &[Snapshot]) -> Result<Vec<Snapshot>> {
         if !chosen.is_empty() {
@@ -252,16 +351,46 @@ impl<'a> Verifier<'a> {
         for (key, error) in errors {
             self.report.findings.push(finding(key.as_str(), &error));
         }
+        for refused in self.repository.tombstones()?.refused() {
+            let finding = finding(refused.object.as_str(), &refused.error);
+            self.report.findings.push(finding);
+        }
+        self.marks_of_runs()?;
         Ok(snapshots)
+    }
+
+    /// Leases and sweeps that count for nothing: someone damaged or forged them.
+    fn marks_of_runs(&mut self) -> Result<()> {
+        let backend = self.inner.backend.as_ref();
+        for (kind, folder) in [
+            (RecordKind::Lease, leases::FOLDER),
+            (RecordKind::Sweep, sweeps::FOLDER),
+            (RecordKind::Quarantine, quarantine::FOLDER),
+            (RecordKind::Replaced, replaced::FOLDER),
+        ] {
+            let records = self
+                .inner
+                .records::<serde::de::IgnoredAny>(backend, kind, folder)?;
+            let refused = records.refused.iter();
+            let findings = refused.map(|(info, error)| finding(info.key.as_str(), error));
+            self.report.findings.extend(findings);
+        }
+        Ok(())
     }
 
     /// Checks that every chunk of the snapshots is indexed and its pack is there; returns those chunks.
     fn structure(
         &mut self,
         snapshots: &[Snapshot],
+        damaged: &BTreeMap<ObjectId, String>,
         progress: &Progress,
     ) -> Result<HashSet<ChunkId>> {
-        self.pack_sizes();
+        self.pack_sizes()?;
+        for (id, reason) in damaged {
+            if self.stored.contains_key(id) {
+                self.bad_pack(id, reason.clone());
+            }
+        }
         let mut needed = HashSet::new();
         for snapshot in snapshots {
             progress.check()?;
@@ -279,8 +408,15 @@ impl<'a> Verifier<'a> {
             }
             self.report.snapshots += 1;
         }
-        for id in &needed {
-            if self.index.length_of(id)?.is_none() {
+        self.absent_chunks(&needed)?;
+        self.report.chunks = needed.len() as u64;
+        Ok(needed)
+    }
+
+    /// Chunks that are in no pack.
+    fn absent_chunks(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
+        for id in needed {
+            if !self.bad_chunks.contains_key(id) && self.index.length_of(id)?.is_none() {
                 let number = self.report.findings.len();
                 self.report.findings.push(Finding {
                     object: format!("chunk {id}"),
@@ -290,8 +426,36 @@ impl<'a> Verifier<'a> {
                 self.bad_chunks.insert(*id, number);
             }
         }
-        self.report.chunks = needed.len() as u64;
-        Ok(needed)
+        Ok(())
+    }
+
+    /// Compares what fragments say of a pack with what it says itself.
+    fn compare(&mut self, pack: &PackRecord) {
+        for fragment in self.said.wrong(pack) {
+            if self.wrong_fragments.insert(fragment) {
+                self.report.findings.push(Finding {
+                    object: fragment_key(&fragment).to_string(),
+                    reason: format!(
+                        "it says something else of {} than the pack itself: it is forged, or its writer was broken",
+                        pack_key(&pack.pack)
+                    ),
+                    hurts: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// What wrong fragments say must hide nothing that is missing.
+    fn drop_wrong_fragments(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
+        if self.wrong_fragments.is_empty() {
+            return Ok(());
+        }
+        let left_out = self.quarantine.fragments();
+        let left_out: HashSet<_> = left_out.union(&self.wrong_fragments).copied().collect();
+        let (mut index, _) = self.inner.indexed_without(&left_out)?;
+        self.unindexed = self.repository.adopt_unindexed(&mut index)?;
+        self.index = index;
+        self.absent_chunks(needed)
     }
 
     fn references(&self, snapshot: &Snapshot, needed: &mut HashSet<ChunkId>) -> Result<()> {
@@ -311,17 +475,45 @@ impl<'a> Verifier<'a> {
     }
 
     /// Every indexed pack must be stored with the indexed size.
-    fn pack_sizes(&mut self) {
+    fn pack_sizes(&mut self) -> Result<()> {
         let indexed: BTreeMap<ObjectId, u64> = self.index.packs().collect();
         self.report.packs = indexed.len() as u64;
+        let mut missing = Vec::new();
         for (id, size) in indexed {
-            let reason = match self.stored.get(&id) {
-                Some(stored) if *stored == size => continue,
-                Some(stored) => format!("it has {stored} bytes instead of {size}"),
-                None => "it is missing".to_owned(),
-            };
-            self.bad_pack(&id, reason);
+            match self.stored.get(&id) {
+                Some(stored) if *stored == size && !self.said.disagree(&id) => {}
+                Some(stored) => self.doubtful_pack(&id, *stored, size)?,
+                None => missing.push(id),
+            }
         }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // What a sweep has removed meanwhile, it has removed from the index before.
+        let (index, _) = self.inner.indexed()?;
+        let described: HashSet<ObjectId> = index.packs().map(|(id, _)| id).collect();
+        for id in missing {
+            if described.contains(&id) {
+                self.bad_pack(&id, "it is missing".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// A pack of which the index and the storage, or two fragments, say different things.
+    fn doubtful_pack(&mut self, id: &ObjectId, stored: u64, indexed: u64) -> Result<()> {
+        let read = read_again(self.inner.backend.as_ref(), || {
+            self.inner.directory_reader().read(id)
+        });
+        match read {
+            Ok(record) => self.compare(&record),
+            Err(error) if error.class() == ErrorClass::Failed => return Err(error),
+            Err(_) if stored != indexed => {
+                self.bad_pack(id, format!("it has {stored} bytes instead of {indexed}"));
+            }
+            Err(error) => self.bad_pack(id, reason_of(&error)),
+        }
+        Ok(())
     }
 
     /// Records a damaged pack. Which of its chunks have no other copy is found when the report is made.
@@ -375,8 +567,9 @@ impl<'a> Verifier<'a> {
             .bytes_total
             .store(packs.iter().map(|(_, size)| size).sum(), Ordering::Relaxed);
         for (id, result) in read_packs(self.inner, &packs, progress)? {
-            if let Err(reason) = result {
-                self.bad_pack(&id, reason);
+            match result {
+                Ok(record) => self.compare(&record),
+                Err(reason) => self.bad_pack(&id, reason),
             }
         }
         self.report.packs_read = Progress::get(&progress.items);
@@ -385,7 +578,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Says for each finding which snapshots and paths it hurts.
-    fn report(mut self, snapshots: &[Snapshot]) -> Result<Report> {
+    fn examined(mut self, snapshots: &[Snapshot]) -> Result<Examined> {
         let bad_packs: HashMap<String, usize> = self
             .report
             .findings
@@ -393,11 +586,22 @@ impl<'a> Verifier<'a> {
             .enumerate()
             .map(|(number, finding)| (finding.object.clone(), number))
             .collect();
+        let mut lost = BTreeMap::new();
+        let absent = self.bad_chunks.keys().copied().collect();
         if self.report.findings.is_empty() {
-            return Ok(self.report);
+            return Ok(Examined {
+                report: self.report,
+                unindexed: self.unindexed,
+                lost,
+                absent,
+                quiet: Vec::new(),
+            });
         }
         for snapshot in snapshots {
             let hurts = self.hurts_of(snapshot, &bad_packs)?;
+            if !hurts.is_empty() {
+                lost.insert(snapshot.id, self.lost_by(snapshot, &bad_packs)?);
+            }
             for (number, hurt) in hurts {
                 let listed = &mut self.report.findings[number].hurts;
                 if !listed
@@ -408,7 +612,62 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        Ok(self.report)
+        // A root that cannot be read is nobody's list of chunks: all of that snapshot is lost.
+        for finding in &self.report.findings {
+            if let Some(id) = finding
+                .object
+                .strip_prefix("snapshots/")
+                .and_then(|id| id.parse().ok())
+            {
+                lost.entry(id).or_default();
+            }
+        }
+        // What is in quarantine and hurts nothing any more is told as a number.
+        let (quiet, findings) = self.report.findings.into_iter().partition(|finding| {
+            finding.can_be_spared() && self.quarantine.objects().contains_key(&finding.object)
+        });
+        self.report.findings = findings;
+        Ok(Examined {
+            report: self.report,
+            unindexed: self.unindexed,
+            lost,
+            absent,
+            quiet,
+        })
+    }
+
+    /// The chunks that a snapshot needs and that have no good copy.
+    fn lost_by(
+        &self,
+        snapshot: &Snapshot,
+        bad_packs: &HashMap<String, usize>,
+    ) -> Result<Vec<ChunkId>> {
+        let root = &snapshot.root;
+        let streams = [&root.entries, &root.references, &root.details];
+        let mut lost = BTreeSet::new();
+        for id in streams.iter().flat_map(|stream| &stream.chunks) {
+            if self.trouble_of(id, bad_packs)?.is_some() {
+                lost.insert(*id);
+            }
+        }
+        let mut references = self.reader.snapshot(snapshot).references();
+        loop {
+            match references.next_id() {
+                Ok(Some(id)) if self.trouble_of(&id, bad_packs)?.is_some() => {
+                    lost.insert(id);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if error.class() == ErrorClass::Failed => return Err(error),
+                // What cannot be read is lost itself, and in the list by now.
+                Err(_) => break,
+            }
+            if lost.len() > LOST_MAX {
+                // A list that is not whole would end the mark too early.
+                return Ok(Vec::new());
+            }
+        }
+        Ok(lost.into_iter().collect())
     }
 
     /// The finding that a chunk suffers from, unless it has a good copy.
@@ -540,7 +799,7 @@ fn add_path(hurt: &mut Hurt, path: &RawText) {
     }
 }
 
-type PackResult = (ObjectId, std::result::Result<(), String>);
+type PackResult = (ObjectId, std::result::Result<PackRecord, String>);
 
 /// Reads packs in parallel; each result says what is wrong with a pack.
 fn read_packs(
@@ -550,13 +809,14 @@ fn read_packs(
 ) -> Result<Vec<PackResult>> {
     let readers = std::thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
-        .min(READERS_MAX);
+        .min(READERS_MAX)
+        .min(inner.backend.abilities().parallel_reads);
     try_in_parallel(readers, packs, |(id, size)| {
         let read = progress
             .check()
-            .and_then(|()| read_again(inner.backend.as_ref(), || read_pack(inner, id, *size)));
+            .and_then(|()| read_again(inner.backend.as_ref(), || read_pack(inner, id)));
         let result = match read {
-            Ok(()) => Ok(()),
+            Ok(record) => Ok(record),
             Err(error) if error.class() == ErrorClass::Damaged => Err(reason_of(&error)),
             Err(error) => return Err(error),
         };
@@ -573,8 +833,8 @@ fn reason_of(error: &Error) -> String {
     }
 }
 
-/// Reads one pack whole: its name, its directory against the index, every segment, every chunk.
-fn read_pack(inner: &Inner, id: &ObjectId, size: u64) -> Result<()> {
+/// Reads one pack whole: its name, its directory, every segment, every chunk.
+fn read_pack(inner: &Inner, id: &ObjectId) -> Result<PackRecord> {
     let key = pack_key(id);
     let bytes = match inner.get_named(&key) {
         Err(Error::Backend { source, .. }) if is_unreadable(&source) => {
@@ -583,14 +843,11 @@ fn read_pack(inner: &Inner, id: &ObjectId, size: u64) -> Result<()> {
         bytes => bytes?,
     };
     let record: PackRecord = inner.directory_reader().read_whole(id, &bytes)?;
-    if record.size != size {
-        return Err(Error::damaged(&key, "the index has another size for it"));
-    }
     for segment in &record.segments {
         let stored = &bytes[segment.offset as usize..][..segment.length as usize];
-        read_segment(inner, &key.to_string(), segment, stored)?;
+        prove_segment(inner, &key.to_string(), segment, stored)?;
     }
-    Ok(())
+    Ok(record)
 }
 
 /// A read error of one object is damage to that object, not to the verification.
@@ -599,27 +856,6 @@ fn is_unreadable(error: &crate::backend::BackendError) -> bool {
         error,
         crate::backend::BackendError::Io { .. } | crate::backend::BackendError::NotFound { .. }
     )
-}
-
-fn read_segment(inner: &Inner, object: &str, record: &SegmentRecord, stored: &[u8]) -> Result<()> {
-    let recipients = match record.class {
-        Class::Data => inner.data_recipients.texts(),
-        Class::Catalog => inner.catalog_recipients.texts(),
-    };
-    segment::check_stored(record, stored, object)?;
-    let plain = segment::open(record, stored, object, &inner.identities, recipients)?;
-    let mut rest = plain.as_slice();
-    for chunk in &record.chunks {
-        let (bytes, after) = rest.split_at(chunk.1 as usize);
-        rest = after;
-        if inner.secrets.chunk_id(record.class, bytes) != chunk.0 {
-            return Err(Error::Damaged {
-                object: object.to_owned(),
-                reason: format!("chunk {} does not have the bytes of its id", chunk.0),
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

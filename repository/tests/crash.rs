@@ -102,6 +102,7 @@ fn a_crash_during_init_leaves_no_half_made_repository() {
         host_name: "host".to_owned(),
         now: support::now(),
         layout: Layout::default(),
+        keeper: None,
     };
     for operation in 0..6 {
         let storage = MemoryBackend::new();

@@ -7,7 +7,8 @@ mod support;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::{
-    Depth, Error, ErrorClass, LogKey, NewLog, ObjectId, Progress, Repository, Share, VerifyOptions,
+    Depth, Error, ErrorClass, Link, LogKey, NewLog, ObjectId, Progress, Repository, Share,
+    VerifyOptions,
 };
 use support::{World, noise, now};
 
@@ -189,4 +190,26 @@ fn a_copy_has_the_logs_and_sends_them_once() {
     let keys = copied.logs("db").unwrap();
     assert_eq!(copied.log_content(&keys[4]).unwrap().1, content(5));
     assert_eq!(repository.copy_to(&copy, &progress).unwrap().log_pieces, 0);
+}
+
+#[test]
+fn a_forged_end_of_a_log_hides_nothing_and_is_named() {
+    let world = World::new();
+    let repository = world.repository();
+    let keys = archive(&repository, "db");
+    let forged = new_piece("db", 1 << 50, None);
+    let forged = repository.seal_log(&forged, b"nothing").unwrap();
+    repository.store_log(&forged).unwrap();
+    let known = repository.known_log("db").unwrap();
+    let line = known.line();
+    let place = |link: &Link| match link {
+        Link::Piece(index) => Some(known.pieces[*index].0.clone()),
+        _ => None,
+    };
+    let pieces: Vec<LogKey> = line.iter().filter_map(place).collect();
+    assert_eq!(pieces[..keys.len()], keys);
+    assert!(line.contains(&Link::Headless { sequence: 1 << 50 }));
+    let found = findings(&repository);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("none is before it"), "{found:?}");
 }

@@ -9,6 +9,7 @@
 mod support;
 
 use reprise_repository::backend::{Backend, ObjectKey};
+use reprise_repository::testing::Thief;
 use reprise_repository::{
     Error, ErrorClass, HostFolder, InitOptions, Layout, ObjectId, OpenOptions, Repository,
 };
@@ -99,6 +100,7 @@ fn a_root_signed_for_another_repository_is_refused() {
         host_name: "host".to_owned(),
         now: now(),
         layout: Layout::default(),
+        keeper: None,
     };
     let storage = reprise_repository::backend::memory::MemoryBackend::new();
     Repository::init(&storage, &a.host, &options).unwrap();
@@ -117,20 +119,24 @@ fn a_root_signed_for_another_repository_is_refused() {
 }
 
 #[test]
-fn a_newer_record_is_unsupported_and_not_damaged() {
+fn a_newer_record_is_unsupported_if_a_known_signer_says_so_and_otherwise_damaged() {
     let (a, _) = worlds();
-    let key = transplant(&a, &a, |bytes| {
+    let forged = transplant(&a, &a, |bytes| {
         let text = String::from_utf8_lossy(&bytes[..14])
             .replace(":1", ":2")
             .into_bytes();
         [text, bytes[14..].to_vec()].concat()
     });
+    let signed = Thief::new(a.repository()).newer("snapshots").unwrap();
     let (_, errors) = a.repository().snapshots_lossy().unwrap();
-    let (_, error) = errors.into_iter().find(|(bad, _)| *bad == key).unwrap();
+    let error_of = |key| errors.iter().find(|(bad, _)| *bad == key).unwrap();
+    let (_, error) = error_of(signed);
     assert!(
         matches!(error, Error::UnsupportedFormat { found: 2, .. }),
         "{error:?}"
     );
+    let (_, error) = error_of(forged);
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
 }
 
 #[test]

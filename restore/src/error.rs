@@ -109,6 +109,21 @@ pub enum Error {
         /// Whether it was this very one.
         resumable: bool,
     },
+    /// A server that is to be used for drills has something of its own.
+    #[error(
+        "{server} has databases of its own ({found}), and a drill removes everything from its server"
+    )]
+    ScratchInUse {
+        /// The server, without a password.
+        server: String,
+        /// One of them.
+        found: String,
+    },
+    /// The target was started anew while its commits were not waited for.
+    #[error(
+        "the target was started anew while it did not flush every commit: what the interrupted restore wrote is not certain"
+    )]
+    RestoreUncertain,
     /// `--resume` was asked for where no such restore was interrupted.
     #[error("no restore of this snapshot with this choice was interrupted here")]
     NoRestoreToResume,
@@ -234,6 +249,8 @@ impl Error {
             | Self::RestoreRuns
             | Self::RestoreInterrupted { .. }
             | Self::NoRestoreToResume
+            | Self::RestoreUncertain
+            | Self::ScratchInUse { .. }
             | Self::WillNotFit { .. } => ErrorClass::Refused,
             Self::TargetNotAFolder { .. } | Self::NotAServer { .. } => ErrorClass::Usage,
             Self::NoSpace { .. } | Self::Target { .. } | Self::LoadWarning { .. } => {
@@ -290,6 +307,8 @@ impl Error {
                 "it was of another snapshot or choice: finish that one, or begin again with --overwrite".to_owned()
             }
             Self::NoRestoreToResume => "leave out --resume".to_owned(),
+            Self::ScratchInUse { .. } => "give the drill a server that exists for drills alone".to_owned(),
+            Self::RestoreUncertain => "begin again with --overwrite".to_owned(),
             Self::WillNotFit { .. } => {
                 "nothing was written; restore to a server like the snapshot's, or only databases that fit".to_owned()
             }

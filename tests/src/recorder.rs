@@ -180,7 +180,8 @@ impl Recorder {
     /// Kills the server as a failing machine would, and starts it again; the writers go on by themselves.
     ///
     /// MariaDB's log may lack what its tables have, or the reverse, if it dies within an `XA COMMIT` or a statement
-    /// about users, so that there such steps are waited for.
+    /// about users, and it may lose a table if it dies while a column is added or dropped in an instant ("unrecognizable
+    /// instant ALTER metadata", MDEV-29010), so that there such steps are waited for.
     ///
     /// # Panics
     /// When the server does not come back.

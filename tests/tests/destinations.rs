@@ -10,7 +10,7 @@ use std::process::Command;
 use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
-use support::{Sandbox, make_tree, noise};
+use support::{Sandbox, locked_policy, make_tree, noise};
 
 fn conforms(server: &impl Storage, bucket: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_conform"))
@@ -126,11 +126,22 @@ fn neither_a_snapshot_nor_a_restore_lists_the_bucket() {
         .filter(|line| line.contains("list-type"))
         .collect();
     assert!(!listings.is_empty());
-    let allowed = ["prefix=prefix%2Fsnapshots%2F", "prefix=prefix%2Findex%2F"];
+    // Small folders; what must not be listed is the packs.
+    let allowed = [
+        "snapshots",
+        "tombstones",
+        "index",
+        "keys",
+        "quarantine",
+        "leases",
+        "sweeps",
+        "replaced",
+    ];
     for listing in listings {
-        let fine = allowed.iter().any(|prefix| listing.contains(prefix))
-            || listing.contains("prefix=prefix/snapshots/")
-            || listing.contains("prefix=prefix/index/");
+        let fine = allowed.iter().any(|folder| {
+            listing.contains(&format!("prefix=prefix%2F{folder}%2F"))
+                || listing.contains(&format!("prefix=prefix/{folder}/"))
+        });
         assert!(fine, "{listing}");
     }
 }
@@ -185,23 +196,6 @@ fn a_copy_is_never_mixed_with_another_repository() {
         .exits(6)
         .says("another repository");
     two.run(["verify"]).exits(0);
-}
-
-/// A policy that demands locks of a repository at a URL.
-fn locked_policy(sandbox: &Sandbox, url: &str, days: u32) {
-    let recipients: Vec<String> = (1..3)
-        .map(|n| {
-            let text = std::fs::read_to_string(sandbox.path(&format!("id{n}"))).unwrap();
-            let line = text.lines().find_map(|l| l.strip_prefix("# public key: "));
-            line.unwrap().to_owned()
-        })
-        .collect();
-    let policy = format!(
-        "version: 1\nname: p\nrepositories:\n  main: {{url: '{url}', immutable_days: {days}, recipients: [{}]}}\n\
-        sources:\n  tree: {{volume: {{path: tree}}, repositories: [main]}}\n",
-        recipients.join(", ")
-    );
-    std::fs::write(sandbox.path("p.yaml"), policy).unwrap();
 }
 
 #[test]

@@ -5,12 +5,13 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::{Ran, Sandbox, begin, kill};
+use support::{Ran, Sandbox, begin, begin_heard, interrupt, kill, wait_for};
 
 const TABLE: &str = "
 CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE = InnoDB;
@@ -274,6 +275,86 @@ fn transactions_keep_their_numbers_when_that_is_asked_for() {
         .says("transactions of its own");
 }
 
+/// How many transactions are replayed while a restore is stopped.
+const MANY: usize = 20_000;
+
+/// A restore that was killed while it applied transactions under their numbers.
+fn killed_in_a_replay(server: &Mysql, target: &Mysql) -> Sandbox {
+    let sandbox = begun(server);
+    server.execute("SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+    server.execute(&"INSERT INTO app.t (v) VALUES ('many');\n".repeat(MANY));
+    archive(&sandbox, server, &[]).exits(0);
+    let to = target.root_url();
+    let mut restore = begin(
+        sandbox.recovering(),
+        [
+            "restore",
+            "db",
+            "--to",
+            &to,
+            "--until",
+            "latest",
+            "--keep-gtids",
+        ],
+    );
+    let replays = "SELECT @@GLOBAL.sync_binlog = 0 AND (SELECT COUNT(*) FROM app.t) > 10";
+    let replays = || {
+        target
+            .try_query(replays)
+            .is_ok_and(|rows| rows[0][0].as_deref() == Some("1"))
+    };
+    assert!(
+        wait_for(&mut restore, replays),
+        "it ended before it could be stopped"
+    );
+    kill(&mut restore);
+    sandbox
+}
+
+fn same_and_durable(server: &Mysql, target: &Mysql) {
+    for asked in ["SELECT @@GLOBAL.gtid_executed", "CHECKSUM TABLE app.t"] {
+        assert_eq!(target.query(asked), server.query(asked));
+    }
+    let settings = "SELECT CONCAT(@@GLOBAL.sync_binlog, @@GLOBAL.innodb_flush_log_at_trx_commit)";
+    assert_eq!(target.value(settings), "11");
+}
+
+#[test]
+fn commits_that_are_not_waited_for_are_on_the_disk_in_the_end() {
+    let (server, target) = (Mysql::start(), Mysql::start());
+    let sandbox = killed_in_a_replay(&server, &target);
+    restore(
+        &sandbox,
+        &target,
+        &["--until", "latest", "--keep-gtids", "--resume"],
+    )
+    .exits(0);
+    same_and_durable(&server, &target);
+}
+
+#[test]
+fn a_target_that_died_while_commits_were_not_waited_for_is_begun_again() {
+    let (server, mut target) = (Mysql::start(), Mysql::start());
+    let sandbox = killed_in_a_replay(&server, &target);
+    target.kill_server();
+    target.restart();
+    let arguments = ["--until", "latest", "--keep-gtids"];
+    // It stays refused, also after the settings were put back.
+    for _ in 0..2 {
+        restore(&sandbox, &target, &[&arguments[..], &["--resume"]].concat())
+            .exits(6)
+            .says("was started anew")
+            .says("--overwrite");
+    }
+    restore(
+        &sandbox,
+        &target,
+        &[&arguments[..], &["--overwrite"]].concat(),
+    )
+    .exits(0);
+    same_and_durable(&server, &target);
+}
+
 #[test]
 fn while_the_repository_is_away_pieces_wait_on_the_disk() {
     let server = Mysql::start();
@@ -388,4 +469,92 @@ fn what_the_target_refuses_is_named_and_goes_on_once_it_may() {
         target.value("SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t"),
         "one,two,three,four"
     );
+}
+
+#[test]
+fn a_replica_takes_over_without_a_gap() {
+    let (first, second) = (Mysql::start(), Mysql::start());
+    let sandbox = begun(&first);
+    // What follows it has its transactions under their numbers.
+    let arguments = ["--until", "latest", "--keep-gtids"];
+    restore(&sandbox, &second, &arguments).exits(0);
+    second.execute("INSERT INTO app.t (v) VALUES ('on the second')");
+    archive(&sandbox, &second, &[]).exits(0);
+    // The first one, which fell behind, comes back as a replica would, and takes over again.
+    let target = Mysql::start();
+    restore(&sandbox, &target, &arguments).exits(0);
+    target.execute("INSERT INTO app.t (v) VALUES ('on the third')");
+    archive(&sandbox, &target, &[]).exits(0);
+    let shown = shown(&sandbox);
+    assert_eq!(shown["restorable"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shown["gaps"].as_array().unwrap().len(), 0, "{shown}");
+    let last = Mysql::start();
+    restore(&sandbox, &last, &["--until", "latest"]).exits(0);
+    assert_eq!(
+        last.value("SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t"),
+        "one,two,three,on the second,on the third"
+    );
+}
+
+#[test]
+fn a_log_comes_over_an_encrypted_connection_with_a_checked_certificate() {
+    let server = Mysql::start_with(&["--require-secure-transport=ON"]);
+    let sandbox = begun(&server);
+    let authority = sandbox.path("ca.pem");
+    let folder = server.value("SELECT @@datadir");
+    let mut copy = Command::new("docker");
+    copy.arg("cp")
+        .arg(format!("{}:{folder}ca.pem", server.container()));
+    assert!(copy.arg(&authority).output().unwrap().status.success());
+    let archive = |more: &str| {
+        let url = format!("{}?{more}", server.root_url());
+        sandbox.run(["archive", "db", "--url", &url, "--once"])
+    };
+    let checked = format!("tls=verify-ca&tls-ca={}", authority.display());
+    server.execute("INSERT INTO app.t (v) VALUES ('four')");
+    archive(&checked).exits(0);
+    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    archive("tls=verify-ca").exits(1).says("certificate");
+    archive("tls=off").exits(1);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left_and_found_again() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let url = server.root_url();
+    let args = [
+        "--json",
+        "archive",
+        "db",
+        "--url",
+        url.as_str(),
+        "--flush",
+        "1s",
+    ];
+    let mut archiver = begin_heard(sandbox.command(), args);
+    let dump =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+    while server.value(dump) == "0" {}
+    let docker = |verb| {
+        Command::new("docker")
+            .args([verb, server.container()])
+            .output()
+            .unwrap()
+    };
+    assert!(docker("pause").status.success());
+    let mut said = BufReader::new(archiver.stdout.take().unwrap()).lines();
+    let mut hear = |event: &str, word: &str| {
+        said.by_ref().map(Result::unwrap).any(|line| {
+            let told: Value = serde_json::from_str(&line).unwrap();
+            told["event"] == event && line.contains(word)
+        })
+    };
+    assert!(hear("trouble", "silent for too long"));
+    assert!(docker("unpause").status.success());
+    server.execute("INSERT INTO app.t (v) VALUES ('after the silence')");
+    assert!(hear("archived", "\"transactions\":1"));
+    interrupt(&archiver);
+    assert_eq!(archiver.wait().unwrap().code(), Some(0));
+    assert_eq!(logged(&sandbox, &[]).len(), 2);
 }

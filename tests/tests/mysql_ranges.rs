@@ -179,6 +179,7 @@ fn a_second_snapshot_stores_what_changed() {
         "INSERT INTO large.dense VALUES (-5, 'start'), (9001, 'middle'), (20001, 'another'), (99999, 'end');
          INSERT INTO large.texts VALUES ('', 'start'), ('key 009001', 'middle'), ('key 020001', 'x'), ('z', 'end');",
     );
+    // Eight rows, each in a chunk of its own or two, of 4 MiB at most; where chunks end is random.
     let few = added(&sandbox, &url);
-    assert!(few < all / 5, "{few} of {all}");
+    assert!(few < all / 3, "{few} of {all}");
 }

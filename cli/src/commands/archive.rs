@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reprise_policies::{Policy, Source, SourceKind, parse_duration, parse_size};
+use reprise_policies::{Policy, Source, SourceKind};
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
-    ArchiveOptions, ArchiveReport, ArchiveSource, Said, archive,
+    ArchiveOptions, ArchiveReport, ArchiveSource, Said, archive, shown_time,
 };
 use serde_json::json;
 
@@ -14,6 +14,7 @@ use crate::args::ArchiveArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::progress::Shown;
+use crate::quantities::{duration, size};
 use crate::{mysql, output, sources};
 
 /// What was received is stored after this time at the latest, unless told otherwise.
@@ -109,13 +110,12 @@ fn repository_of(
 }
 
 fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<ArchiveOptions, Failure> {
-    let wrong = |option: &str, reason: String| Failure::usage(format!("--{option}: {reason}"), "");
     let flush = match &args.flush {
-        Some(text) => Some(parse_duration(text).map_err(|e| wrong("flush", e.to_string()))?),
+        Some(text) => Some(duration(text, "--flush", "write it as 5s or 1m")?),
         None => work.flush,
     };
     let size = match &args.spool_max {
-        Some(text) => Some(parse_size(text).map_err(|e| wrong("spool-max", e.to_string()))?),
+        Some(text) => Some(size(text, "--spool-max", "write it as 500MiB or 10GiB")?),
         None => work.spool_bytes_max,
     };
     let spool = args.spool.clone().or_else(|| work.spool.clone());
@@ -172,7 +172,7 @@ fn tell(context: &Context, source: &str, said: &Said) {
                     "source": source,
                     "pieces": pieces,
                     "transactions": transactions,
-                    "until": until.map(output::moment),
+                    "until": until.map(shown_time),
                 }));
             }
         }
@@ -180,7 +180,7 @@ fn tell(context: &Context, source: &str, said: &Said) {
 }
 
 fn print(context: &Context, work: &Work, report: &ArchiveReport) {
-    let until = report.until.map(output::moment);
+    let until = report.until.map(shown_time);
     if context.global.json {
         output::json_line(&json!({
             "event": "archive",

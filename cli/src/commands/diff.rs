@@ -15,8 +15,8 @@ type WithChunks = (Entry, Vec<ChunkId>);
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     let repository = context.open()?;
     let (a, b) = (
-        repository.find_snapshot(&args.a)?,
-        repository.find_snapshot(&args.b)?,
+        context.snapshot(&repository, &args.a)?,
+        context.snapshot(&repository, &args.b)?,
     );
     repository.require_data_identity()?;
     let reader = repository.content_reader()?;

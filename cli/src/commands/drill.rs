@@ -112,6 +112,14 @@ fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport
         .into_iter()
         .collect();
     let repository = sources::open_repository(context, described, &identity)?;
+    if let Some(server) = &drill.server {
+        let address = sources::scratch_address(server)?;
+        repository.require_data_identity()?;
+        let shown = Shown::start(context, &drill.name);
+        let place = (&address, server.replay);
+        let report = drill::run_in_server(&repository, drill, place, now, &shown.progress)?;
+        return Ok((report, exit));
+    }
     let snapshot = repository.find_snapshot(&format!("{}@latest", drill.source))?;
     let shown = Shown::start(context, &drill.name);
     let report = drill::run(&repository, &snapshot, drill, now, &shown.progress)?;
@@ -130,9 +138,8 @@ fn print(context: &Context, report: &DrillReport) {
         output::time(&report.data_time)
     ));
     output::line(&format!(
-        "  restored {} entries, {} in {}; recovery time {}, data loss {}",
-        report.counts.entries,
-        output::bytes(report.counts.bytes),
+        "  restored {} in {}; recovery time {}, data loss {}",
+        restored(report),
         output::seconds(report.restore_seconds),
         output::seconds(report.recovery_seconds),
         output::seconds(report.data_loss_seconds)
@@ -140,6 +147,25 @@ fn print(context: &Context, report: &DrillReport) {
     for check in &report.checks {
         let mark = if check.passed { "pass" } else { "FAIL" };
         output::line(&format!("  {mark}  {}: {}", check.name, check.detail));
+    }
+}
+
+fn restored(report: &DrillReport) -> String {
+    let Some(server) = &report.server else {
+        let counts = &report.counts;
+        return format!(
+            "{} entries, {}",
+            counts.entries,
+            output::bytes(counts.bytes)
+        );
+    };
+    let mut text = format!("{} tables, {} rows", server.tables, server.rows);
+    if server.transactions > 0 {
+        text.push_str(&format!(", {} transactions", server.transactions));
+    }
+    match server.newest_row_age_seconds {
+        Some(age) => format!("{text} (newest row {} old)", output::seconds(age)),
+        None => text,
     }
 }
 

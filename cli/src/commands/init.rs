@@ -1,5 +1,6 @@
 //! `reprise init`: making a repository.
 
+use reprise_repository::Role;
 use serde_json::json;
 
 use crate::args::InitArgs;
@@ -9,6 +10,13 @@ use crate::destination::{self, Wishes};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::rights;
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Writer => "writer",
+        Role::Keeper => "keeper",
+    }
+}
 
 pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     if let Some(kind) = args.print_policy {
@@ -38,6 +46,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
             "writers": config.recipients.writers,
             "signers": config.signers,
             "generated_identities": files,
+            "keeper": context.global.keeper,
             "destination": probed,
         }));
         return Ok(Exit::Ok);
@@ -57,10 +66,18 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         output::line(&format!("  {recipient}{file}"));
     }
     for signer in &config.signers {
-        output::line(&format!(
-            "signer {} ({}, writer and keeper)",
-            signer.key, signer.name
-        ));
+        let roles: Vec<_> = signer.roles.iter().map(|role| word(*role)).collect();
+        let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
+        output::line(&format!("signer {key} ({name}, {roles})"));
+    }
+    match &context.global.keeper {
+        Some(file) => output::line(&format!(
+            "Who may forget snapshots is the keeper, whose key is in {}: move it to where `reprise forget` shall run.",
+            file.display()
+        )),
+        None => output::line(
+            "This host is writer and keeper: whoever breaks into it can forget snapshots. `init --keeper FILE` keeps that\nright elsewhere.",
+        ),
     }
     if location.folder().is_none() {
         output::line(&destination::line(&probed));

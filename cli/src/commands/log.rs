@@ -1,7 +1,9 @@
 //! `reprise log`: the transactions of an archived log.
 
 use reprise_repository::Repository;
-use reprise_snapshotters::mysql::archive::{Break, Listed, StoredLog, Stretch, Transactions};
+use reprise_snapshotters::mysql::archive::{
+    Break, Listed, StoredLog, Stretch, Transactions, shown_time,
+};
 use serde_json::json;
 
 use crate::args::LogArgs;
@@ -125,7 +127,7 @@ fn print(context: &Context, listed: &Listed) {
     if context.global.json {
         output::json_line(&json!({
             "gtid": ended.gtid.to_string(),
-            "committed": output::moment(ended.committed),
+            "committed": shown_time(ended.committed),
             "kind": listed.kind(),
             "rows": rows,
             "tables": listed.rows.keys().collect::<Vec<_>>(),
@@ -159,7 +161,7 @@ fn print(context: &Context, listed: &Listed) {
     );
     output::line(&format!(
         "{}  {}  {}",
-        output::moment(ended.committed),
+        shown_time(ended.committed),
         ended.gtid,
         parts.join("; ")
     ));

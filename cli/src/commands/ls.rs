@@ -13,7 +13,7 @@ use crate::output;
 
 pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
     let repository = context.open()?;
-    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    let snapshot = context.snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let wanted: Vec<_> = args
         .path

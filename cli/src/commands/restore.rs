@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
     }
     refuse_server_options(&args.server)?;
     let repository = context.open()?;
-    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    let snapshot = context.snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let options = RestoreOptions {
         target: args.to.clone(),

@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
         return to_moment(context, args, &options, wanted);
     }
     let repository = context.open()?;
-    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    let snapshot = context.snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let timer = Instant::now();
     let shown = Shown::start(context, "restore");
@@ -128,6 +128,7 @@ fn to_moment(
             .map(|text| gtid(text))
             .collect::<Result<_, _>>()?,
         keep_numbers: args.server.keep_gtids,
+        leave_accounts: false,
     };
     let archive = Archive::read(&repository, name)?;
     if archive.snapshots().is_empty() {

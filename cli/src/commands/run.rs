@@ -59,15 +59,7 @@ fn one(
     source: &Source,
     repository: &str,
 ) -> Result<Exit, Failure> {
-    let described = policy.repositories.get(repository).ok_or_else(|| {
-        Failure::usage(
-            format!(
-                "repository `{repository}` is not described in policy {}",
-                policy.name
-            ),
-            "",
-        )
-    })?;
+    let described = sources::described(policy, repository)?;
     let repository = sources::open_repository(context, described, &[])?;
     let job = sources::job_of(policy, source)?;
     let taken = sources::take(context, &repository, sources::name_of(source), job)?;

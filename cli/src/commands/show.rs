@@ -1,6 +1,6 @@
 //! `reprise show`: everything known of one snapshot.
 
-use reprise_repository::{Details, Error, Repository, Snapshot, SourceKind};
+use reprise_repository::{Details, Error, Repository, Snapshot, SourceKind, Tombstone};
 use reprise_restore::mysql::moments::Archive;
 use serde_json::json;
 
@@ -13,8 +13,13 @@ use super::snapshots::as_json;
 
 pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     let repository = context.open()?;
-    let snapshot = repository.find_snapshot(&args.snapshot)?;
+    let snapshot = context.snapshot(&repository, &args.snapshot)?;
     let details = details(&repository, &snapshot)?;
+    let tombstones = match snapshot.forgotten {
+        true => repository.tombstones()?.of(&snapshot.id).cloned().collect(),
+        false => Vec::new(),
+    };
+    let hurt = repository.degraded_snapshots()?.contains(&snapshot.id);
     // What is told of a source's name is told of the source: its log too.
     let archive = match snapshot.root.source == args.snapshot {
         true if snapshot.root.kind == SourceKind::Mysql => {
@@ -24,7 +29,9 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     };
     if context.global.json {
         let mut shown = as_json(&repository, &snapshot);
+        shown["tombstones"] = json!(tombstones.iter().map(tombstone_json).collect::<Vec<_>>());
         shown["details"] = json!(details);
+        shown["hurt"] = json!(hurt);
         if let Some(archive) = &archive {
             shown["restorable"] = json!(archive.spans());
             shown["gaps"] = json!(gaps(archive));
@@ -32,9 +39,37 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         output::json_line(&shown);
     } else {
         print(&repository, &snapshot, details.as_ref());
+        if hurt {
+            output::line("hurt: some of it has no good copy; `reprise verify --repair` tells more");
+        }
+        print_tombstones(&tombstones);
         archive.iter().for_each(print_archive);
     }
     Ok(Exit::Ok)
+}
+
+fn tombstone_json(tombstone: &Tombstone) -> serde_json::Value {
+    let record = &tombstone.record;
+    json!({
+        "tombstone": tombstone.id,
+        "at": record.at,
+        "by": record.by,
+        "reason": record.reason,
+        "policy": record.policy,
+    })
+}
+
+/// Who has forgotten it, when and why.
+fn print_tombstones(tombstones: &[Tombstone]) {
+    let row = |tombstone: &Tombstone| {
+        let record = &tombstone.record;
+        let (at, by) = (output::time(&record.at), &record.by);
+        vec![
+            "forgotten".to_owned(),
+            format!("{at} by {by}: {}", record.reason),
+        ]
+    };
+    output::table(&tombstones.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Where the log breaks off, in words.
@@ -104,12 +139,17 @@ fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>
 /// What every identity may see.
 fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let (root, counts) = (&snapshot.root, &snapshot.root.counts);
-    let signer = repository.config().trust_name(&snapshot.signer);
+    let received = snapshot
+        .received
+        .as_ref()
+        .map_or_else(|| "unknown".to_owned(), output::time);
+    let signer = repository.signer_name(&snapshot.signer);
     let mut rows = vec![
         ("snapshot", snapshot.id.to_string()),
         ("source", format!("{} ({})", root.source, root.kind)),
         ("outcome", root.outcome.to_string()),
         ("data time", output::time(&root.data_time)),
+        ("received", received),
         (
             "taken",
             format!(

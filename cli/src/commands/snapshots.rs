@@ -1,16 +1,22 @@
 //! `reprise snapshots`: the list. No recovery identity is needed.
 
-use reprise_repository::Snapshot;
+use std::collections::BTreeSet;
+
+use reprise_repository::{ObjectId, Snapshot, chain};
 use serde_json::json;
 
 use crate::args::SnapshotsArgs;
 use crate::context::Context;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failure> {
     let repository = context.open()?;
-    let (mut snapshots, errors) = repository.snapshots_lossy()?;
+    let (mut snapshots, errors) = if args.all {
+        repository.all_snapshots_lossy()?
+    } else {
+        repository.snapshots_lossy()?
+    };
     if let Some(source) = &args.source {
         snapshots.retain(|snapshot| snapshot.root.source == *source);
         if snapshots.is_empty() && errors.is_empty() {
@@ -18,18 +24,21 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
             repository.find_snapshot(source)?;
         }
     }
+    let degraded = repository.degraded_snapshots()?;
     if context.global.json {
-        let listed: Vec<_> = snapshots
-            .iter()
-            .map(|snapshot| as_json(&repository, snapshot))
-            .collect();
+        let one = |snapshot: &Snapshot| {
+            let mut listed = as_json(&repository, snapshot);
+            listed["hurt"] = json!(degraded.contains(&snapshot.id));
+            listed
+        };
+        let listed: Vec<_> = snapshots.iter().map(one).collect();
         let unreadable: Vec<_> = errors
             .iter()
             .map(|(key, error)| json!({"object": key.as_str(), "reason": chain(error)}))
             .collect();
         output::json_line(&json!({"snapshots": listed, "unreadable": unreadable}));
     } else {
-        print(&snapshots);
+        print(&snapshots, &degraded);
     }
     for (key, error) in &errors {
         output::error(&format!("error: {key} cannot be read: {}", chain(error)));
@@ -47,7 +56,7 @@ pub(crate) fn as_json(
     snapshot: &Snapshot,
 ) -> serde_json::Value {
     let root = &snapshot.root;
-    let signer = repository.config().trust_name(&snapshot.signer);
+    let signer = repository.signer_name(&snapshot.signer);
     json!({
         "snapshot": snapshot.id,
         "source": root.source,
@@ -65,10 +74,22 @@ pub(crate) fn as_json(
         "facts": root.facts,
         "program": root.program,
         "signer": signer,
+        "received": snapshot.received,
+        "forgotten": snapshot.forgotten,
     })
 }
 
-fn print(snapshots: &[Snapshot]) {
+fn outcome(snapshot: &Snapshot, hurt: bool) -> String {
+    let forgotten = if snapshot.forgotten {
+        ", forgotten"
+    } else {
+        ""
+    };
+    let hurt = if hurt { ", hurt" } else { "" };
+    format!("{}{forgotten}{hurt}", snapshot.root.outcome)
+}
+
+fn print(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
     let titles = [
         "ID",
         "SOURCE",
@@ -96,7 +117,7 @@ fn print(snapshots: &[Snapshot]) {
             root.counts.entries.to_string(),
             output::bytes(root.counts.bytes),
             output::bytes(root.added.stored_bytes),
-            root.outcome.to_string(),
+            outcome(snapshot, degraded.contains(&snapshot.id)),
             tags.join(" "),
         ]);
     }

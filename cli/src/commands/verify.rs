@@ -16,12 +16,15 @@ const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let depth = depth(args)?;
+    if args.repair {
+        return super::repair::run(context, args, depth);
+    }
     let repository = context.open()?;
     // Only now: where no repository is, nothing is tried.
     let probed = destination::probe_if_allowed(context, &context.location()?, &Wishes::default())?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
-        snapshots.push(repository.find_snapshot(name)?);
+        snapshots.push(context.snapshot(&repository, name)?);
     }
     let shown = Shown::start(context, "verify");
     let report = repository.verify(&VerifyOptions { depth, snapshots }, &shown.progress)?;
@@ -113,7 +116,7 @@ fn print(context: &Context, report: &Report, depth: Depth) {
     ));
 }
 
-fn print_finding(finding: &Finding) {
+pub(super) fn print_finding(finding: &Finding) {
     output::error(&format!("damaged: {}: {}", finding.object, finding.reason));
     for hurt in &finding.hurts {
         let what = if hurt.whole {

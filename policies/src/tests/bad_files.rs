@@ -310,6 +310,58 @@ fn drills_refer_to_what_exists() {
 }
 
 #[test]
+fn a_server_is_drilled_with_queries_and_files_with_checks() {
+    let server = "server: {url: 'mysql://s/'}";
+    let of = |source: &str, more: &str| format!("drills: {{d: {{source: {source}, {more}}}}}\n");
+    let on_server = |query: &str| of("db", &format!("{server}, queries: [{query}]"));
+    const DATABASE: &str = "  db: {mysql: {url: 'mysql://h/'}}\n";
+    for (text, expected) in [
+        (of("etc", server), "`etc` is no database server"),
+        (
+            of(
+                "db",
+                &format!("{server}, checks: [{{path: a, exists: true}}]"),
+            ),
+            "a server has no files to check",
+        ),
+        (
+            of("db", "queries: [{query: SELECT 1, equals: 1}]"),
+            "queries need a server",
+        ),
+        (
+            of("db", "server: {url: 'mysql://s/', replay: prof}"),
+            "`prof` is none of `none`, `latest` and `proof`",
+        ),
+        (
+            of("db", "server: {url: 'mysql://s/', password: hunter2}"),
+            "a password is a secret",
+        ),
+        (
+            on_server("{query: SELECT 1}"),
+            "`query` needs either `equals` or `at_least` beside it",
+        ),
+        (
+            on_server("{query: SELECT 1, equals: 1, within: 1h}"),
+            "this goes with `newest`",
+        ),
+        (
+            on_server("{newest: SELECT 1, at_least: 1}"),
+            "this goes with `query`",
+        ),
+        (
+            on_server("{query: SELECT 1, newest: SELECT 1, equals: 1}"),
+            "a query needs exactly one of",
+        ),
+    ] {
+        let found = errors(&format!("{BASE}{DATABASE}{text}"));
+        assert!(
+            found.iter().any(|error| error.contains(expected)),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn checks_are_checked() {
     let check_of = |check: &str| {
         errors(&format!(

@@ -42,6 +42,11 @@ fn full() -> Value {
                 {"path": "a", "exists": true, "kind": "file", "contains": "x", "matches": "x", "count_at_least": 1,
                     "mode": "0600", "size_at_least": 1, "sha256": "ab".repeat(32), "json_pointer": "/a", "equals": 1},
             ],
+        }, "s": {
+            "source": "m", "identity": "file:k",
+            "server": {"url": "mysql://s/", "password": "${env:P}", "defaults_file": "my.cnf", "replay": "proof"},
+            "queries": [{"query": "SELECT 1", "equals": 1}, {"query": "SELECT 2", "at_least": 1},
+                {"newest": "SELECT 3", "within": "1h"}],
         }},
     })
 }
@@ -105,10 +110,11 @@ fn every_key_of_the_table_is_accepted_and_really_read() {
         let mut broken = full.clone();
         // No key takes a list of lists, so a key that is read must complain.
         *broken.pointer_mut(pointer).unwrap() = json!([[{"junk": 1}]]);
-        let path = pointer
-            .trim_start_matches('/')
-            .replace("/0/", "[0].")
-            .replace('/', ".");
+        let mut path = pointer.trim_start_matches('/').to_owned();
+        for index in 0..3 {
+            path = path.replace(&format!("/{index}/"), &format!("[{index}]."));
+        }
+        let path = path.replace('/', ".");
         let errors = parse(&broken.to_string()).expect_err(pointer);
         assert!(
             errors.iter().any(|error| error.path.starts_with(&path)),

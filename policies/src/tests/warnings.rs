@@ -67,6 +67,22 @@ drills:
 }
 
 #[test]
+fn a_hold_that_says_nothing_clear_is_named() {
+    let text = "\
+version: 1
+repositories:
+  main: {url: ./repo}
+sources:
+  a: {tfstate: {path: x}, tags: {hold: a while}}
+  b: {tfstate: {path: y}, tags: {hold: until 2027-01-01}}
+";
+    let set = parse(text).unwrap();
+    let found: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
+    let holds = found.iter().filter(|text| text.contains("holds for ever"));
+    assert_eq!(holds.count(), 1, "{found:?}");
+}
+
+#[test]
 fn keys_that_do_nothing_where_they_stand_are_named() {
     for (repository, expected) in [
         (

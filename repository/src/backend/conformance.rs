@@ -14,7 +14,7 @@ pub type Factory<'a> = &'a dyn Fn() -> (Box<dyn Backend>, Box<dyn Any>);
 /// # Panics
 /// When the backend breaks its contract.
 pub fn check(factory: Factory<'_>) {
-    let checks: [fn(&dyn Backend); 12] = [
+    let checks: [fn(&dyn Backend); 13] = [
         what_is_put_comes_back,
         parts_are_joined,
         an_empty_object_is_an_object,
@@ -23,6 +23,7 @@ pub fn check(factory: Factory<'_>) {
         the_same_bytes_may_be_put_again,
         other_bytes_are_refused_where_promised,
         listings_are_complete_and_local,
+        listings_tell_when_objects_were_received,
         concurrent_puts_of_one_key_leave_one_whole_object,
         an_object_of_many_parts_is_whole,
         what_is_deleted_is_gone,
@@ -149,6 +150,25 @@ fn listings_are_complete_and_local(backend: &dyn Backend) {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+/// A clock of the destination is its own: only the order and about the day can be compared.
+fn listings_tell_when_objects_were_received(backend: &dyn Backend) {
+    let received = |name: &str| {
+        let listing = must(backend.list("index"), "list");
+        let found = listing.into_iter().find(|info| info.key == key(name));
+        found.and_then(|info| info.received)
+    };
+    must(put(backend, "index/first", &[b"first"]), "put");
+    let first = received("index/first");
+    let age = first.map(|time| (chrono::Utc::now() - time).num_hours().abs());
+    assert!(age.is_some_and(|hours| hours < 24), "{first:?}");
+    must(put(backend, "index/second", &[b"second"]), "put");
+    assert!(received("index/second") >= first, "{first:?}");
+    if backend.abilities().refuses_overwrite {
+        must(put(backend, "index/first", &[b"first"]), "put again");
+        assert_eq!(received("index/first"), first);
+    }
 }
 
 fn concurrent_puts_of_one_key_leave_one_whole_object(backend: &dyn Backend) {

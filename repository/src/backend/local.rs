@@ -193,7 +193,12 @@ impl Backend for LocalBackend {
             };
             for entry in entries {
                 let entry = entry.map_err(fail)?;
-                let meta = entry.metadata().map_err(fail)?;
+                let meta = match entry.metadata() {
+                    Ok(meta) => meta,
+                    // Deleted since its name was read.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(fail(error)),
+                };
                 let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
                 // Foreign files (lost+found, editor backups) have names that no key can have.
                 let Some(key) = ObjectKey::new(name) else {
@@ -205,6 +210,7 @@ impl Backend for LocalBackend {
                     found.push(ObjectInfo {
                         key,
                         size_bytes: meta.len(),
+                        received: meta.modified().ok().map(Into::into),
                     });
                 }
             }

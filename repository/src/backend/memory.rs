@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
 
@@ -12,6 +13,15 @@ use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectK
 #[derive(Debug, Clone, Default)]
 pub struct MemoryBackend {
     objects: Arc<Mutex<BTreeMap<ObjectKey, Vec<u8>>>>,
+    clock: Arc<Mutex<Clock>>,
+}
+
+/// When objects were received, and the time that the storage shows.
+#[derive(Debug, Clone, Default)]
+struct Clock {
+    /// `None`: this machine's.
+    now: Option<DateTime<Utc>>,
+    received: BTreeMap<ObjectKey, DateTime<Utc>>,
 }
 
 impl MemoryBackend {
@@ -31,7 +41,17 @@ impl MemoryBackend {
     pub fn fork(&self) -> Self {
         Self {
             objects: Arc::new(Mutex::new(self.tamper(|objects| objects.clone()))),
+            clock: Arc::new(Mutex::new(self.clock(|clock| clock.clone()))),
         }
+    }
+
+    /// Sets the storage's clock. It stands still until it is set again.
+    pub fn set_clock(&self, now: DateTime<Utc>) {
+        self.clock(|clock| clock.now = Some(now));
+    }
+
+    fn clock<T>(&self, use_it: impl FnOnce(&mut Clock) -> T) -> T {
+        use_it(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -59,6 +79,10 @@ impl Backend for MemoryBackend {
             }),
             None => {
                 objects.insert(key.clone(), bytes);
+                self.clock(|clock| {
+                    let now = clock.now.unwrap_or_else(Utc::now);
+                    clock.received.insert(key.clone(), now)
+                });
                 Ok(Stored::Unchecked)
             }
         })
@@ -94,6 +118,7 @@ impl Backend for MemoryBackend {
 
     fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{folder}/");
+        let received = self.clock(|clock| clock.received.clone());
         self.tamper(|objects| {
             let inside = objects
                 .iter()
@@ -101,6 +126,7 @@ impl Backend for MemoryBackend {
             let info = |(key, bytes): (&ObjectKey, &Vec<u8>)| ObjectInfo {
                 key: key.clone(),
                 size_bytes: bytes.len() as u64,
+                received: received.get(key).copied(),
             };
             Ok(inside.map(info).collect())
         })
@@ -108,6 +134,7 @@ impl Backend for MemoryBackend {
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
         self.tamper(|objects| objects.remove(key));
+        self.clock(|clock| clock.received.remove(key));
         Ok(())
     }
 }

@@ -22,7 +22,9 @@ mod remote;
 pub use local::LocalBackend;
 pub use location::{Location, mask_password};
 pub use probe::{Found, Probed};
-pub use remote::{AzureBackend, Immutable, LockMode, RemoteOptions, S3Backend, Traffic};
+pub use remote::{
+    AzureBackend, AzureEndpoint, Immutable, LockMode, RemoteOptions, S3Backend, Traffic,
+};
 
 /// The name of an object inside a repository: `/`-separated, of `[a-z0-9.]` only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,10 @@ pub struct ObjectInfo {
     pub key: ObjectKey,
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// When the storage received it, by the storage's own clock; `None` where it does not tell.
+    ///
+    /// Whoever stores an object cannot choose this time, unlike any time inside the object.
+    pub received: Option<DateTime<Utc>>,
 }
 
 /// What a backend can do, as data. Callers ask here and never for a backend's kind.
@@ -332,6 +338,7 @@ pub type BackendResult<T> = std::result::Result<T, BackendError>;
 /// - Putting the same bytes under an existing key is `Ok` and changes nothing. Other bytes under an existing
 ///   key are [`BackendError::AlreadyExists`] where [`Abilities::refuses_overwrite`] says so.
 /// - After `put` returned, `get`, `size` and `list` of every client see the object.
+/// - Putting the same bytes again does not make an object younger where overwriting is refused.
 /// - All methods may be called from several threads at once.
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Where this is, for people: a URL or path without secrets.

@@ -13,6 +13,12 @@ use crate::pack::PackRecord;
 /// With more tables than this, the smallest are merged: each look-up asks every table.
 const TABLES_MAX: usize = 6;
 
+/// New fragments are written as one table when they have this many chunks, some 50 bytes each in memory.
+const NEW_CHUNKS_MAX: u64 = 1_000_000;
+
+/// Where tables are as long as no signer was revoked.
+const STATE_ZERO: &str = "0";
+
 /// Fragments that cannot be read, with the reason.
 pub(crate) type Unreadable = Vec<(ObjectId, Error)>;
 
@@ -23,10 +29,16 @@ pub(crate) struct IndexCache {
 }
 
 impl IndexCache {
-    /// A cache in a folder, or none at all.
-    pub(crate) fn new(folder: Option<&Path>) -> Self {
+    /// A cache in a folder, or none at all. `state`: of what decides which fragments count; those of another state
+    /// are dropped.
+    pub(crate) fn new(folder: Option<&Path>, state: Option<ObjectId>) -> Self {
+        let folder = folder.map(|folder| folder.join("index"));
+        let name = state.map_or_else(|| STATE_ZERO.to_owned(), |state| state.to_string());
+        if let Some(folder) = &folder {
+            remove_others(folder, &name);
+        }
         Self {
-            folder: folder.map(|folder| folder.join("index")),
+            folder: folder.map(|folder| folder.join(name)),
         }
     }
 
@@ -63,19 +75,38 @@ impl IndexCache {
                 remove(&path);
             }
         }
+        let mut new = Vec::new();
         for fragment in missing {
             match read(&fragment)? {
-                Ok(packs) => {
-                    let table = Table::in_memory(&[fragment], &packs)?;
-                    tables.push(self.store(&[&table]).unwrap_or((None, table)));
-                }
+                Ok(packs) => new.push(Table::in_memory(&[fragment], &packs)?),
                 Err(error) => unreadable.push((fragment, error)),
             }
+            if new.iter().map(Table::chunk_count).sum::<u64>() >= NEW_CHUNKS_MAX {
+                tables.extend(self.store_new(&mut new));
+                tables = self.merge_smallest(tables);
+            }
         }
-        Ok((self.merge_smallest(tables), unreadable))
+        tables.extend(self.store_new(&mut new));
+        let tables = self.merge_smallest(tables).into_iter();
+        Ok((tables.map(|(_, table)| table).collect(), unreadable))
     }
 
-    fn merge_smallest(&self, mut tables: Vec<(Option<PathBuf>, Table)>) -> Vec<Table> {
+    /// Writes new tables as one. Without a cache they stay in memory as they are.
+    fn store_new(&self, new: &mut Vec<Table>) -> Vec<(Option<PathBuf>, Table)> {
+        let new = std::mem::take(new);
+        if new.is_empty() {
+            return Vec::new();
+        }
+        match self.store(&new.iter().collect::<Vec<_>>()) {
+            Some(merged) => vec![merged],
+            None => new.into_iter().map(|table| (None, table)).collect(),
+        }
+    }
+
+    fn merge_smallest(
+        &self,
+        mut tables: Vec<(Option<PathBuf>, Table)>,
+    ) -> Vec<(Option<PathBuf>, Table)> {
         if tables.len() > TABLES_MAX {
             tables.sort_by_key(|(_, table)| table.chunk_count());
             let merged_count = tables.len() - TABLES_MAX / 2;
@@ -90,7 +121,7 @@ impl IndexCache {
                 tables.push(merged);
             }
         }
-        tables.into_iter().map(|(_, table)| table).collect()
+        tables
     }
 
     fn cached(&self) -> Vec<(PathBuf, Table)> {
@@ -142,6 +173,20 @@ impl IndexCache {
     }
 }
 
+/// Removes everything but one folder.
+fn remove_others(folder: &Path, name: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name() != name && path.is_dir() {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::debug!(path = %path.display(), %error, "an old index cache stays");
+            }
+        } else if entry.file_name() != name {
+            remove(&path);
+        }
+    }
+}
+
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::debug!(path = %path.display(), %error, "a cache file stays");
@@ -178,21 +223,25 @@ mod tests {
     #[test]
     fn a_fragment_is_read_once_and_a_vanished_one_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = IndexCache::new(Some(folder.path()));
+        let cache = IndexCache::new(Some(folder.path()), None);
         assert_eq!(load(&cache, &ids(0..20)), (20, ids(0..20)));
         assert_eq!(load(&cache, &ids(0..20)), (0, ids(0..20)));
         assert_eq!(load(&cache, &ids(0..21)), (1, ids(0..21)));
         let (_, known) = load(&cache, &ids(5..21));
         assert_eq!(known, ids(5..21));
+        let revoked = IndexCache::new(Some(folder.path()), Some(ObjectId::of(b"revoked")));
+        assert_eq!(load(&revoked, &ids(5..21)), (16, ids(5..21)));
+        let cache = IndexCache::new(Some(folder.path()), None);
+        assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));
         fs::remove_dir_all(folder.path().join("index")).unwrap();
         assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));
     }
 
     #[test]
     fn a_cache_that_cannot_be_written_costs_only_time() {
-        let cache = IndexCache::new(Some(Path::new("/proc/nowhere")));
+        let cache = IndexCache::new(Some(Path::new("/proc/nowhere")), None);
         assert_eq!(load(&cache, &ids(0..3)), (3, ids(0..3)));
-        let cache = IndexCache::new(None);
+        let cache = IndexCache::new(None, None);
         assert_eq!(load(&cache, &ids(0..3)), (3, ids(0..3)));
     }
 }

@@ -59,6 +59,7 @@ mod tests {
             plain: 15,
             hash,
             chunks,
+            recipients: None,
         };
         PackRecord {
             pack: ObjectId::of(b"p"),

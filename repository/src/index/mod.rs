@@ -4,6 +4,8 @@ mod cache;
 mod fragment;
 mod table;
 
+use std::collections::HashSet;
+
 use crate::crypt::Class;
 use crate::error::Result;
 use crate::id::{ChunkId, ObjectId};
@@ -11,7 +13,7 @@ use crate::pack::PackRecord;
 
 pub(crate) use cache::{IndexCache, Unreadable};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};
-pub(crate) use table::Table;
+pub(crate) use table::{Beginnings, PackContents, Table, leading};
 
 /// Where a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +47,16 @@ pub struct SegmentLocation {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     tables: Vec<Table>,
+    /// Packs that are asked last.
+    doubtful: HashSet<ObjectId>,
 }
 
 impl Index {
     pub(crate) fn new(tables: Vec<Table>) -> Self {
-        Self { tables }
+        Self {
+            tables,
+            doubtful: HashSet::new(),
+        }
     }
 
     /// Adds packs in memory.
@@ -78,12 +85,36 @@ impl Index {
                 found.push(table.location(&record)?);
             }
         }
+        if !self.doubtful.is_empty() {
+            found.sort_by_key(|location| self.doubtful.contains(&location.pack));
+        }
         Ok(found)
     }
 
     /// All indexed packs with their sizes; a pack that several fragments describe appears several times.
     pub(crate) fn packs(&self) -> impl Iterator<Item = (ObjectId, u64)> {
         self.tables.iter().flat_map(Table::packs)
+    }
+
+    /// The packs that may be used.
+    pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
+        self.tables.iter().flat_map(Table::usable_packs)
+    }
+
+    /// Names packs that are asked only where no other has a chunk.
+    pub(crate) fn prefer_others(&mut self, packs: HashSet<ObjectId>) {
+        self.doubtful = packs;
+    }
+
+    /// Leaves packs out, as if they were not there.
+    pub(crate) fn exclude(&mut self, packs: &HashSet<ObjectId>) {
+        for table in &mut self.tables {
+            table.exclude(packs);
+        }
+    }
+
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
     }
 
     /// Stored bytes of all packs.

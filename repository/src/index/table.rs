@@ -5,8 +5,11 @@
 //! a magic, six counts, the fragments covered, packs, segments, the fan-out, chunk records, a BLAKE3 hash
 //! of all before it. All numbers are little-endian.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkId, ID_BYTES, ObjectId};
 use crate::pack::PackRecord;
 
-const MAGIC: &[u8; 8] = b"rpindex2";
+const MAGIC: &[u8; 8] = b"rpindex3";
 const HEADER_BYTES: usize = 8 + 5 * 8;
-const PACK_BYTES: usize = ID_BYTES + 8;
+const PACK_BYTES: usize = ID_BYTES + 8 + 4;
 const SEGMENT_BYTES: usize = 4 + 1 + 8 + 4 + 4 + ID_BYTES;
 const RECORD_BYTES: usize = ID_BYTES + 12;
 
@@ -66,10 +69,23 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
         .unwrap_or([0; N])
 }
 
+/// A segment, by the number of its pack.
 #[derive(Debug, Clone, Copy)]
-struct Segment {
+pub(crate) struct Segment {
     pack: u32,
-    location: SegmentLocation,
+    pub(crate) location: SegmentLocation,
+}
+
+/// What a table knows of a pack.
+#[derive(Debug)]
+pub(crate) struct PackContents<'a> {
+    pub(crate) pack: ObjectId,
+    pub(crate) size: u64,
+    /// The fragment that describes it, if any does.
+    pub(crate) fragment: Option<ObjectId>,
+    /// The number of its first segment, as records name it.
+    pub(crate) first_segment: usize,
+    pub(crate) segments: &'a [Segment],
 }
 
 #[derive(Debug)]
@@ -82,15 +98,46 @@ enum Records {
     },
 }
 
+/// The number of a fragment that is none: the pack was found without one.
+const NO_FRAGMENT: u32 = u32::MAX;
+
+/// A pack as a table knows it.
+#[derive(Debug, Clone, Copy)]
+struct Pack {
+    id: ObjectId,
+    size: u64,
+    /// Which of the table's fragments describes it.
+    fragment: u32,
+}
+
+/// The beginnings of all ids of a table, in memory: four bytes a record, for marking millions of ids without
+/// reading the file for each.
+#[derive(Debug)]
+pub(crate) struct Beginnings(Vec<u32>);
+
+impl Beginnings {
+    /// What follows the bits that name the bucket.
+    fn of(bits: u32, leading: u64) -> u32 {
+        ((leading << bits) >> 32) as u32
+    }
+}
+
+/// The leading bits of an id: tables are sorted by them, and may be asked for all ids that begin with them.
+pub(crate) fn leading(id: &ChunkId) -> u64 {
+    u64::from_be_bytes(array(id.as_bytes(), 0))
+}
+
 /// An immutable sorted table.
 #[derive(Debug)]
 pub(crate) struct Table {
     fragments: Vec<ObjectId>,
-    packs: Vec<(ObjectId, u64)>,
+    packs: Vec<Pack>,
     segments: Vec<Segment>,
     fan_out: FanOut,
     records: Records,
     record_count: u64,
+    /// By number, the packs that are not to be used; empty when all are.
+    excluded: Vec<bool>,
 }
 
 /// For each leading-bits value of an id, the number of records before it.
@@ -105,17 +152,12 @@ impl FanOut {
         (records / RECORDS_PER_BUCKET).max(1).ilog2().min(24)
     }
 
-    fn bucket(bits: u32, id: &ChunkId) -> usize {
-        let leading = u32::from_be_bytes(array(id.as_bytes(), 0));
-        if bits == 0 {
-            0
-        } else {
-            (leading >> (32 - bits)) as usize
-        }
+    fn bucket(bits: u32, leading: u64) -> usize {
+        leading.checked_shr(64 - bits).unwrap_or(0) as usize
     }
 
-    fn range(&self, id: &ChunkId) -> (u64, u64) {
-        let bucket = Self::bucket(self.bits, id);
+    fn range(&self, leading: u64) -> (u64, u64) {
+        let bucket = Self::bucket(self.bits, leading);
         let at = |n: usize| self.starts.get(n).copied().unwrap_or(0);
         (at(bucket), at(bucket + 1))
     }
@@ -133,7 +175,7 @@ impl Table {
         let mut counts = vec![0; (1 << bits) + 1];
         let mut bytes = Vec::with_capacity(records.len() * RECORD_BYTES);
         for record in &records {
-            counts[FanOut::bucket(bits, &record.id) + 1] += 1;
+            counts[FanOut::bucket(bits, leading(&record.id)) + 1] += 1;
             bytes.extend_from_slice(&record.encode());
         }
         Ok(Self {
@@ -146,6 +188,7 @@ impl Table {
             },
             records: Records::Memory(bytes),
             record_count: records.len() as u64,
+            excluded: Vec::new(),
         })
     }
 
@@ -159,12 +202,93 @@ impl Table {
     }
 
     pub(crate) fn packs(&self) -> impl Iterator<Item = (ObjectId, u64)> {
-        self.packs.iter().copied()
+        self.packs.iter().map(|pack| (pack.id, pack.size))
+    }
+
+    /// The packs that may be used.
+    pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
+        let usable = |(n, pack): (usize, &Pack)| (!self.is_excluded(n)).then_some(pack.id);
+        self.packs.iter().enumerate().filter_map(usable)
+    }
+
+    /// The packs with their segments, in order, and the fragment that describes each.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = PackContents<'_>> {
+        let mut segments = self.segments.as_slice();
+        let mut first = 0;
+        self.packs.iter().enumerate().map(move |(n, pack)| {
+            // Segments stand in the order of their packs.
+            let count = segments.partition_point(|segment| segment.pack as usize <= n);
+            let (own, rest) = segments.split_at(count);
+            segments = rest;
+            first += count;
+            PackContents {
+                pack: pack.id,
+                size: pack.size,
+                fragment: self.fragments.get(pack.fragment as usize).copied(),
+                first_segment: first - count,
+                segments: own,
+            }
+        })
+    }
+
+    /// How many segments there are.
+    pub(crate) fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Leaves packs out of what [`Self::find`] finds.
+    pub(crate) fn exclude(&mut self, packs: &HashSet<ObjectId>) {
+        if self.packs.iter().any(|pack| packs.contains(&pack.id)) {
+            let excluded = self.packs.iter().map(|pack| packs.contains(&pack.id));
+            self.excluded = excluded.collect();
+        }
+    }
+
+    fn is_excluded(&self, pack: usize) -> bool {
+        self.excluded.get(pack).copied().unwrap_or(false)
+    }
+
+    fn is_usable(&self, record: &Record) -> bool {
+        let segment = self.segments.get(record.segment as usize);
+        !segment.is_some_and(|segment| self.is_excluded(segment.pack as usize))
     }
 
     /// All records of a chunk.
     pub(crate) fn find(&self, id: &ChunkId) -> Result<Vec<Record>> {
-        let (start, end) = self.fan_out.range(id);
+        let mut found = self.find_all(id)?;
+        if !self.excluded.is_empty() {
+            found.retain(|record| self.is_usable(record));
+        }
+        Ok(found)
+    }
+
+    /// Reads the beginnings of all ids.
+    pub(crate) fn beginnings(&self) -> Result<Beginnings> {
+        let bits = self.fan_out.bits;
+        let mut beginnings = Vec::with_capacity(usize::try_from(self.record_count).unwrap_or(0));
+        for record in self.records() {
+            let record = record.map_err(|e| Error::Internal(format!("the index cache: {e}")))?;
+            beginnings.push(Beginnings::of(bits, leading(&record.id)));
+        }
+        Ok(Beginnings(beginnings))
+    }
+
+    /// Which of all records, counted in order, may be those of a chunk whose id begins like this: all of its own,
+    /// and rarely another that begins alike.
+    pub(crate) fn numbers_like(&self, leading: u64, Beginnings(all): &Beginnings) -> Range<u64> {
+        let (start, end) = self.fan_out.range(leading);
+        let wanted = Beginnings::of(self.fan_out.bits, leading);
+        let bucket = all.get(start as usize..end as usize).unwrap_or(&[]);
+        // All are looked at: where one could stop cannot be foretold, which costs more than to go on.
+        let before = bucket.iter().map(|begins| u32::from(*begins < wanted));
+        let same = bucket.iter().map(|begins| u32::from(*begins == wanted));
+        let first = start + u64::from(before.sum::<u32>());
+        first..first + u64::from(same.sum::<u32>())
+    }
+
+    /// Looks among the records where a chunk's would be.
+    fn find_all(&self, id: &ChunkId) -> Result<Vec<Record>> {
+        let (start, end) = self.fan_out.range(leading(id));
         if start >= end {
             return Ok(Vec::new());
         }
@@ -175,6 +299,11 @@ impl Table {
             }
             Records::File { .. } => Ok(find_in(&self.read_records(start, end)?, id)),
         }
+    }
+
+    /// All records in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = std::io::Result<Record>> {
+        Cursor::new(self)
     }
 
     fn read_records(&self, start: u64, end: u64) -> Result<Vec<u8>> {
@@ -207,9 +336,9 @@ impl Table {
             .segments
             .get(record.segment as usize)
             .ok_or_else(broken)?;
-        let (pack, _) = self.packs.get(segment.pack as usize).ok_or_else(broken)?;
+        let pack = self.packs.get(segment.pack as usize).ok_or_else(broken)?;
         Ok(Location {
-            pack: *pack,
+            pack: pack.id,
             segment: segment.location,
             offset: record.offset,
             length: record.length,
@@ -228,20 +357,23 @@ impl Table {
         let mut counts = vec![0; (1 << bits) + 1];
         for table in tables {
             for record in Cursor::new(table) {
-                counts[FanOut::bucket(bits, &record?.id) + 1] += 1;
+                counts[FanOut::bucket(bits, leading(&record?.id)) + 1] += 1;
             }
         }
         let mut out = HashingWriter::create(path)?;
         head.write(&mut out, bits, &running_sum(counts), record_count)?;
-        let mut cursors: Vec<_> = tables
-            .iter()
-            .map(|table| Cursor::new(table).peekable())
-            .collect();
-        while let Some(table) = smallest(&mut cursors)? {
-            if let Some(record) = cursors[table].next() {
-                let mut record = record?;
-                record.segment += segment_shift[table];
-                out.put(&record.encode())?;
+        let mut cursors: Vec<_> = tables.iter().map(|table| Cursor::new(table)).collect();
+        let mut next = BinaryHeap::with_capacity(cursors.len());
+        for (n, cursor) in cursors.iter_mut().enumerate() {
+            if let Some(record) = cursor.next() {
+                next.push(Reverse((record?, n)));
+            }
+        }
+        while let Some(Reverse((mut record, n))) = next.pop() {
+            record.segment += segment_shift[n];
+            out.put(&record.encode())?;
+            if let Some(record) = cursors[n].next() {
+                next.push(Reverse((record?, n)));
             }
         }
         out.finish()
@@ -304,6 +436,7 @@ impl Table {
             fan_out: FanOut { bits, starts },
             records,
             record_count,
+            excluded: Vec::new(),
         })
     }
 }
@@ -326,21 +459,6 @@ fn find_in(records: &[u8], id: &ChunkId) -> Vec<Record> {
         .take_while(|record| record[..ID_BYTES] == id.as_bytes()[..])
         .map(|record| Record::decode(record))
         .collect()
-}
-
-/// Which cursor stands at the smallest record.
-fn smallest(cursors: &mut [std::iter::Peekable<Cursor<'_>>]) -> std::io::Result<Option<usize>> {
-    let mut best: Option<(Record, usize)> = None;
-    for (n, cursor) in cursors.iter_mut().enumerate() {
-        match cursor.peek() {
-            Some(Ok(record)) if best.is_none_or(|(smallest, _)| record.id < smallest.id) => {
-                best = Some((*record, n));
-            }
-            Some(Ok(_)) | None => {}
-            Some(Err(error)) => return Err(std::io::Error::new(error.kind(), error.to_string())),
-        }
-    }
-    Ok(best.map(|(_, n)| n))
 }
 
 /// Walks a table's records in order, a block at a time.
@@ -388,7 +506,7 @@ impl Iterator for Cursor<'_> {
 /// Everything of a table but its records.
 struct Head {
     fragments: Vec<ObjectId>,
-    packs: Vec<(ObjectId, u64)>,
+    packs: Vec<Pack>,
     segments: Vec<Segment>,
 }
 
@@ -404,7 +522,16 @@ impl Head {
     fn add_pack(&mut self, pack: &PackRecord, records: &mut Vec<Record>) -> Result<()> {
         let too_many = |_| Error::Internal("more than 4 billion packs or segments".to_owned());
         let pack_number = u32::try_from(self.packs.len()).map_err(too_many)?;
-        self.packs.push((pack.pack, pack.size));
+        // A table in memory is made of one fragment, or of packs that none describes.
+        self.packs.push(Pack {
+            id: pack.pack,
+            size: pack.size,
+            fragment: if self.fragments.is_empty() {
+                NO_FRAGMENT
+            } else {
+                0
+            },
+        });
         for segment in &pack.segments {
             let number = u32::try_from(self.segments.len()).map_err(too_many)?;
             let location = SegmentLocation {
@@ -436,8 +563,15 @@ impl Head {
     fn absorb(&mut self, table: &Table) -> std::io::Result<u32> {
         let pack_shift = u32::try_from(self.packs.len()).map_err(std::io::Error::other)?;
         let segment_shift = u32::try_from(self.segments.len()).map_err(std::io::Error::other)?;
+        let fragment_shift = u32::try_from(self.fragments.len()).map_err(std::io::Error::other)?;
         self.fragments.extend_from_slice(&table.fragments);
-        self.packs.extend_from_slice(&table.packs);
+        self.packs.extend(table.packs.iter().map(|pack| Pack {
+            fragment: match pack.fragment {
+                NO_FRAGMENT => NO_FRAGMENT,
+                fragment => fragment + fragment_shift,
+            },
+            ..*pack
+        }));
         let moved = |segment: &Segment| Segment {
             pack: segment.pack + pack_shift,
             ..*segment
@@ -467,9 +601,10 @@ impl Head {
         for fragment in &self.fragments {
             out.put(fragment.as_bytes())?;
         }
-        for (pack, size) in &self.packs {
-            out.put(pack.as_bytes())?;
-            out.put(&size.to_le_bytes())?;
+        for pack in &self.packs {
+            out.put(pack.id.as_bytes())?;
+            out.put(&pack.size.to_le_bytes())?;
+            out.put(&pack.fragment.to_le_bytes())?;
         }
         for Segment { pack, location } in &self.segments {
             out.put(&pack.to_le_bytes())?;
@@ -522,7 +657,11 @@ impl Head {
                 .collect(),
             packs: bytes[fragments_end..packs_end]
                 .chunks_exact(PACK_BYTES)
-                .map(|part| (object(part, 0), u64::from_le_bytes(array(part, ID_BYTES))))
+                .map(|part| Pack {
+                    id: object(part, 0),
+                    size: u64::from_le_bytes(array(part, ID_BYTES)),
+                    fragment: u32::from_le_bytes(array(part, ID_BYTES + 8)),
+                })
                 .collect(),
             segments: bytes[packs_end..segments_end]
                 .chunks_exact(SEGMENT_BYTES)
@@ -536,28 +675,43 @@ impl Head {
     }
 }
 
+/// Writes and hashes in blocks: records are small, and each call costs.
 struct HashingWriter {
-    file: BufWriter<File>,
+    file: File,
     hasher: blake3::Hasher,
+    block: Vec<u8>,
 }
+
+const WRITTEN_BYTES: usize = 1 << 17;
 
 impl HashingWriter {
     fn create(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
-            file: BufWriter::with_capacity(1 << 17, File::create_new(path)?),
+            file: File::create_new(path)?,
             hasher: blake3::Hasher::new(),
+            block: Vec::with_capacity(WRITTEN_BYTES),
         })
     }
 
     fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hasher.update(bytes);
-        self.file.write_all(bytes)
+        self.block.extend_from_slice(bytes);
+        if self.block.len() >= WRITTEN_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.hasher.update(&self.block);
+        self.file.write_all(&self.block)?;
+        self.block.clear();
+        Ok(())
     }
 
     fn finish(mut self) -> std::io::Result<()> {
+        self.flush()?;
         let hash = self.hasher.finalize();
-        self.file.write_all(hash.as_bytes())?;
-        self.file.flush()
+        self.file.write_all(hash.as_bytes())
     }
 }
 
@@ -608,6 +762,7 @@ mod tests {
             plain,
             hash,
             chunks,
+            recipients: None,
         };
         PackRecord {
             pack: hash,
@@ -649,6 +804,15 @@ mod tests {
             Table::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
             let merged = [Table::open(&path).unwrap()];
             prop_assert_eq!(merged[0].fragments().len(), packs.len());
+            for table in tables.iter().chain(&merged) {
+                let beginnings = table.beginnings().unwrap();
+                for n in 0..400 {
+                    let numbers = table.numbers_like(leading(&chunk(n)), &beginnings);
+                    let all: Vec<_> = table.records().map(Result::unwrap).collect();
+                    let own = &all[numbers.start as usize..numbers.end as usize];
+                    prop_assert_eq!(own, table.find(&chunk(n)).unwrap());
+                }
+            }
             for n in 0..400 {
                 let mut expected = model.remove(&n).unwrap_or_default();
                 expected.sort();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::error::Result;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, ObjectId};
 use crate::index::Index;
 use crate::pack::PackRecord;
 
@@ -31,6 +31,12 @@ impl Known {
     /// Stored bytes of all packs when the run began.
     pub(super) fn stored_bytes_before(&self) -> u64 {
         self.stored_bytes_before
+    }
+
+    /// Finds a pack that this run may rely on and of which something is true.
+    pub(super) fn relies_on_any(&self, is: impl Fn(&ObjectId) -> bool) -> Option<ObjectId> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.usable_packs().find(is)
     }
 
     pub(super) fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {

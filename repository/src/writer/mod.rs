@@ -11,6 +11,7 @@
 //! stages is short and holds pieces of at most a few MiB.
 
 mod collector;
+mod commit;
 mod journal;
 mod known;
 mod packer;
@@ -33,12 +34,14 @@ use crate::entry::{Entry, FileTime};
 use crate::error::{Error, Result};
 use crate::host::HostKeys;
 use crate::id::{ChunkId, ObjectId};
+use crate::leases::KeptLease;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::segment::SealedSegment;
 use crate::snapshot::{
     Added, Counts, Details, Outcome, Snapshot, SnapshotRoot, SourceKind, StreamRecord, Warning,
 };
+use crate::sweeps::Sweeps;
 use crate::text::RawText;
 
 use collector::{Collected, Collector};
@@ -235,6 +238,7 @@ pub struct SnapshotWriter {
     threads: Vec<JoinHandle<()>>,
     collector: Option<JoinHandle<Option<Collected>>>,
     uploads: Option<JoinHandle<()>>,
+    lease: Option<KeptLease>,
 }
 
 impl std::fmt::Debug for SnapshotWriter {
@@ -260,7 +264,10 @@ impl Repository {
         let keeps_journal = !self.inner.backend.abilities().cheap_listing;
         let cache = self.cache().filter(|_| keeps_journal);
         let (noted, journals) = journal::left_behind(cache);
-        let (index, adopted) = self.index_for_writing(&noted)?;
+        // The lease first: a sweep that begins after it waits for this run, one before it is seen here.
+        let lease = KeptLease::take(&self.inner, &options.host, "snapshot")?;
+        let unusable = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.unusable();
+        let (index, adopted) = self.index_for_writing(&noted, &unusable)?;
         let journal = Journal::begin(cache);
         if let Some(journal) = &journal {
             adopted.iter().for_each(|record| journal.note(&record.pack));
@@ -272,7 +279,7 @@ impl Repository {
             journal,
             progress,
         ));
-        SnapshotWriter::start(self.clone(), options, shared, adopted, observer)
+        SnapshotWriter::start(self.clone(), options, shared, adopted, observer, lease)
     }
 
     /// Fails when this host may not add to the repository.
@@ -302,6 +309,7 @@ impl SnapshotWriter {
         shared: Arc<Shared>,
         adopted: Vec<crate::pack::PackRecord>,
         observer: Option<Box<dyn EntryObserver>>,
+        lease: KeptLease,
     ) -> Result<Self> {
         let (jobs, job_queue) = crossbeam_channel::bounded(JOBS_WAITING_MAX);
         let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
@@ -340,6 +348,7 @@ impl SnapshotWriter {
             threads,
             collector: Some(collector),
             uploads: Some(uploads),
+            lease: Some(lease),
         })
     }
 
@@ -478,20 +487,36 @@ impl SnapshotWriter {
             details: details_record,
         };
         let root = self.root(finished);
-        let host = self.repository.require_writer()?;
-        let id = self.repository.inner.write_root(&root, host)?;
+        let id = self.commit(&root)?;
         if let Some(observer) = streams.observer {
             observer.committed();
         }
         let snapshot = Snapshot {
             id,
-            signer: host.signer.id(),
+            signer: self.repository.require_writer()?.signer.id(),
             root,
+            received: None,
+            forgotten: false,
         };
         Ok(Committed {
             snapshot,
             warnings: details.warnings,
         })
+    }
+
+    /// Stores the root, and makes sure before and after it that nothing it relies on is being deleted.
+    fn commit(&mut self, root: &SnapshotRoot) -> Result<ObjectId> {
+        let host = self.repository.require_writer()?;
+        let inner = &self.repository.inner;
+        let known = &self.shared.known;
+        let held = || Error::Internal("a snapshot without a lease".to_owned());
+        commit::before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
+        // From here on the root may arrive even if nobody hears of it: then nobody says that the run is over.
+        let lease = self.lease.take().ok_or_else(held)?;
+        let id = inner.write_root(root, host)?;
+        commit::after_root(inner, known, lease.lease(), &id)?;
+        lease.end();
+        Ok(id)
     }
 
     fn join_stages(&mut self) -> Result<()> {
@@ -523,7 +548,7 @@ impl SnapshotWriter {
             added: finished.added,
             parent: options.parent,
             tags: options.tags,
-            program: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
+            program: crate::PROGRAM.to_owned(),
             facts: finished.facts,
             entries: finished.entries,
             references: finished.references,
@@ -558,6 +583,9 @@ impl Drop for SnapshotWriter {
         }
         if let Some(collector) = self.collector.take() {
             drop(collector.join());
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.end();
         }
     }
 }

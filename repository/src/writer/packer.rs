@@ -50,9 +50,7 @@ fn pack(
 
 fn send(shared: &Shared, builder: PackBuilder, packs: &Sender<FinishedPack>) -> Result<()> {
     let repository = &shared.repository;
-    let signer = repository.host.as_ref().map(|host| &host.signer);
-    let signer =
-        signer.ok_or_else(|| Error::Internal("this host has no signing key".to_owned()))?;
+    let signer = repository.signer()?;
     let pack = builder.finish(
         &repository.catalog_recipients,
         signer,

@@ -6,10 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::Receiver;
 
 use super::shared::Shared;
-use crate::envelope::{self, RecordKind};
-use crate::error::{Error, Result};
-use crate::id::ObjectId;
-use crate::index::{FRAGMENT_CHUNKS_MAX, fragment_key, write_fragment};
+use crate::error::Result;
+use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::pack::{FinishedPack, PackRecord, pack_key};
 use crate::progress::Progress;
 use crate::stored::put_verified;
@@ -94,24 +92,7 @@ fn add(shared: &Shared, unwritten: &Mutex<Unwritten>, record: PackRecord) -> Res
 }
 
 fn index(shared: &Shared, unwritten: &mut Unwritten) -> Result<()> {
-    let repository = &shared.repository;
-    let signer = repository.host.as_ref().map(|host| &host.signer);
-    let signer =
-        signer.ok_or_else(|| Error::Internal("this host has no signing key".to_owned()))?;
-    let sealed = envelope::seal(
-        RecordKind::Index,
-        &write_fragment(&unwritten.packs)?,
-        &repository.catalog_recipients,
-        signer,
-        repository.trust.repository(),
-    )?;
-    let id = ObjectId::of(&sealed);
-    put_verified(
-        repository.backend.as_ref(),
-        &fragment_key(&id),
-        &[sealed.into()],
-        &id,
-    )?;
+    shared.repository.put_fragment(&unwritten.packs)?;
     shared.known.settle(&unwritten.packs)?;
     *unwritten = Unwritten::default();
     Ok(())

@@ -6,6 +6,10 @@
     reason = "each test program uses a part of this"
 )]
 
+pub(crate) mod garbage;
+pub(crate) mod keys;
+pub(crate) mod locked;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,9 +18,9 @@ use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 pub(crate) use reprise_repository::testing::noise;
 use reprise_repository::{
-    ChunkSizes, Class, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item, Layout,
-    Loaded, OpenOptions, Progress, RawText, Repository, SnapshotOptions, SourceKind, Summary,
-    generate_identity,
+    ChunkSizes, Class, Clock, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item,
+    Layout, Loaded, OpenOptions, Progress, RawText, Repository, Snapshot, SnapshotOptions,
+    SourceKind, Summary, generate_identity,
 };
 use tempfile::TempDir;
 
@@ -28,6 +32,8 @@ pub(crate) struct World {
     pub(crate) storage: MemoryBackend,
     pub(crate) host: HostFolder,
     pub(crate) identity: std::path::PathBuf,
+    /// Recovery identities that came later.
+    pub(crate) later: Vec<std::path::PathBuf>,
     _folder: TempDir,
 }
 
@@ -69,19 +75,26 @@ impl World {
             host_name: "host".to_owned(),
             now: now(),
             layout: layout(),
+            keeper: None,
         };
         Repository::init(&storage, &host, &options).unwrap();
         Self {
             storage,
             host,
-            identity: file.clone(),
+            identity: file,
+            later: Vec::new(),
             _folder: folder,
         }
     }
 
-    /// Opens with the host's keys and the recovery identity.
+    fn identities(&self) -> Vec<std::path::PathBuf> {
+        let all = std::iter::once(&self.identity).chain(&self.later);
+        all.cloned().collect()
+    }
+
+    /// Opens with the host's keys and all recovery identities.
     pub(crate) fn open(&self, backend: impl Backend + 'static) -> Result<Repository, Error> {
-        self.open_with(backend, vec![self.identity.clone()])
+        self.open_with(backend, self.identities())
     }
 
     /// Opens with chosen identities.
@@ -97,6 +110,35 @@ impl World {
             pinned_signers: Vec::new(),
         };
         Repository::open(Arc::new(backend), &options)
+    }
+
+    /// Opens at a time of its own, with the recovery identities or without.
+    pub(crate) fn open_at(
+        &self,
+        backend: impl Backend + 'static,
+        clock: Arc<dyn Clock>,
+        recovery: bool,
+    ) -> Repository {
+        self.try_open_at(backend, clock, recovery).unwrap()
+    }
+
+    /// As [`Self::open_at`], which may fail.
+    pub(crate) fn try_open_at(
+        &self,
+        backend: impl Backend + 'static,
+        clock: Arc<dyn Clock>,
+        recovery: bool,
+    ) -> Result<Repository, Error> {
+        let options = OpenOptions {
+            host: self.host.clone(),
+            identity_files: match recovery {
+                true => self.identities(),
+                false => Vec::new(),
+            },
+            cache: None,
+            pinned_signers: Vec::new(),
+        };
+        Repository::open_with_clock(Arc::new(backend), &options, clock)
     }
 
     pub(crate) fn repository(&self) -> Repository {
@@ -135,6 +177,24 @@ pub(crate) fn options(source: &str) -> SnapshotOptions {
     }
 }
 
+/// A small file for a writer.
+pub(crate) fn file(name: &str, content: Vec<u8>) -> Item {
+    let mut entry = Entry::new(RawText::from(name), EntryKind::File);
+    entry.size = content.len() as u64;
+    let load = move |buffer: &mut Vec<u8>| {
+        buffer.extend_from_slice(&content);
+        Loaded {
+            entry: Some(entry),
+            stamp: None,
+            warning: None,
+        }
+    };
+    Item::Read {
+        size_hint: 1,
+        load: Box::new(load),
+    }
+}
+
 /// Takes a snapshot of a tree.
 pub(crate) fn snapshot(
     repository: &Repository,
@@ -149,19 +209,7 @@ pub(crate) fn snapshot(
         let mut entry = Entry::new(RawText::from(name.as_str()), EntryKind::File);
         entry.size = content.len() as u64;
         if content.len() <= whole {
-            let content = content.clone();
-            let load = move |buffer: &mut Vec<u8>| {
-                buffer.extend_from_slice(&content);
-                Loaded {
-                    entry: Some(entry),
-                    stamp: None,
-                    warning: None,
-                }
-            };
-            writer.add(Item::Read {
-                size_hint: 1,
-                load: Box::new(load),
-            })?;
+            writer.add(file(name, content.clone()))?;
         } else {
             writer
                 .add_stream(&mut chunker, &mut content.as_slice())?
@@ -186,9 +234,13 @@ pub(crate) fn snapshot(
 
 /// Reads the newest snapshot of a source back.
 pub(crate) fn read_back(repository: &Repository, source: &str) -> Result<Tree, Error> {
-    let snapshot = repository.find_snapshot(source)?;
+    read_back_one(repository, &repository.find_snapshot(source)?)
+}
+
+/// Reads a snapshot back.
+pub(crate) fn read_back_one(repository: &Repository, snapshot: &Snapshot) -> Result<Tree, Error> {
     let reader = repository.content_reader()?;
-    let mut entries = reader.snapshot(&snapshot).entries();
+    let mut entries = reader.snapshot(snapshot).entries();
     let mut tree = Tree::new();
     while let Some((entry, chunks)) = entries.next_entry()? {
         let mut content = Vec::new();

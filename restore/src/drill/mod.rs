@@ -2,6 +2,7 @@
 
 mod checks;
 mod junit;
+mod server;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Existing, RestoreOptions, RestoreReport};
 
 pub use junit::{Broken, junit};
+pub use server::{RestoredServer, run_in_server};
 
 /// Differences listed in a report; the rest is counted.
 const DIFFERENCES_SHOWN_MAX: usize = 20;
@@ -56,6 +58,8 @@ pub struct DrillReport {
     pub recovery_seconds: f64,
     /// Seconds between the data and the drill's start: what would have been lost.
     pub data_loss_seconds: f64,
+    /// What was brought back into a server, if it was.
+    pub server: Option<RestoredServer>,
     /// Everything that was checked, in order.
     pub checks: Vec<CheckResult>,
 }
@@ -100,8 +104,41 @@ pub fn run(
             checks::evaluate(check, &target)
         }));
     }
-    let recovery = timer.elapsed();
-    let data_loss = (started - snapshot.root.data_time)
+    folder.close().map_err(|source| Error::Target {
+        action: "remove",
+        path: target.display().to_string(),
+        source,
+    })?;
+    let ended = Ended {
+        data_time: snapshot.root.data_time,
+        started,
+        restore_seconds,
+        timer,
+        counts: restored.counts,
+        server: None,
+    };
+    Ok(report(drill, snapshot, ended, checks))
+}
+
+/// How a drill went.
+struct Ended {
+    data_time: DateTime<Utc>,
+    started: DateTime<Utc>,
+    restore_seconds: f64,
+    timer: Instant,
+    counts: Counts,
+    server: Option<RestoredServer>,
+}
+
+/// The report of a drill whose last check was just made, with those of its budget.
+fn report(
+    drill: &Drill,
+    snapshot: &Snapshot,
+    ended: Ended,
+    mut checks: Vec<CheckResult>,
+) -> DrillReport {
+    let recovery = ended.timer.elapsed();
+    let data_loss = (ended.started - ended.data_time)
         .to_std()
         .unwrap_or(Duration::ZERO);
     checks.extend(budget_check(
@@ -110,25 +147,34 @@ pub fn run(
         recovery,
     ));
     checks.extend(budget_check("data loss", drill.budget.data_loss, data_loss));
-    folder.close().map_err(|source| Error::Target {
-        action: "remove",
-        path: target.display().to_string(),
-        source,
-    })?;
     let passed = checks.iter().all(|check| check.passed);
-    Ok(DrillReport {
+    DrillReport {
         drill: drill.name.clone(),
         source: snapshot.root.source.clone(),
         snapshot: snapshot.id.to_string(),
-        data_time: snapshot.root.data_time,
-        started,
+        data_time: ended.data_time,
+        started: ended.started,
         verdict: if passed { Outcome::Ok } else { Outcome::Failed },
-        counts: restored.counts,
-        restore_seconds,
+        counts: ended.counts,
+        restore_seconds: ended.restore_seconds,
         recovery_seconds: recovery.as_secs_f64(),
         data_loss_seconds: data_loss.as_secs_f64(),
+        server: ended.server,
         checks,
-    })
+    }
+}
+
+/// Some of many things, and how many more there are.
+fn listed<T: ToString>(things: impl ExactSizeIterator<Item = T>) -> String {
+    let more = things.len().saturating_sub(DIFFERENCES_SHOWN_MAX);
+    let shown: Vec<String> = things
+        .take(DIFFERENCES_SHOWN_MAX)
+        .map(|thing| thing.to_string())
+        .collect();
+    match more {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
+    }
 }
 
 fn timed(name: &str, check: impl FnOnce() -> std::result::Result<String, String>) -> CheckResult {
@@ -144,30 +190,13 @@ fn timed(name: &str, check: impl FnOnce() -> std::result::Result<String, String>
     }
 }
 
-fn and_more(count: usize) -> String {
-    if count == 0 {
-        String::new()
-    } else {
-        format!("; and {count} more")
-    }
-}
-
 fn restored_check(restored: &RestoreReport) -> CheckResult {
-    timed("restored without loss", || {
-        let shown: Vec<_> = restored
-            .warnings
-            .iter()
-            .take(DIFFERENCES_SHOWN_MAX)
-            .map(ToString::to_string)
-            .collect();
-        let more = restored.warnings.len() - shown.len();
-        match restored.outcome {
-            Outcome::Ok => Ok(format!(
-                "{} entries, {} bytes",
-                restored.counts.entries, restored.counts.bytes
-            )),
-            _ => Err(format!("{}{}", shown.join("; "), and_more(more))),
-        }
+    timed("restored without loss", || match restored.outcome {
+        Outcome::Ok => Ok(format!(
+            "{} entries, {} bytes",
+            restored.counts.entries, restored.counts.bytes
+        )),
+        _ => Err(listed(restored.warnings.iter())),
     })
 }
 
@@ -180,12 +209,6 @@ fn compared(
 ) -> Result<CheckResult> {
     let timer = Instant::now();
     let comparison = files::compare(repository, snapshot, target, &[], progress)?;
-    let shown: Vec<_> = comparison
-        .differences
-        .iter()
-        .take(DIFFERENCES_SHOWN_MAX)
-        .map(|difference| format!("{} {}", difference.path, difference.what))
-        .collect();
     let passed = comparison.differences.is_empty();
     let detail = if passed {
         format!(
@@ -193,11 +216,8 @@ fn compared(
             comparison.entries, comparison.bytes, comparison.files
         )
     } else {
-        format!(
-            "{}{}",
-            shown.join("; "),
-            and_more(comparison.differences.len() - shown.len())
-        )
+        let differences = comparison.differences.iter();
+        listed(differences.map(|difference| format!("{} {}", difference.path, difference.what)))
     };
     Ok(CheckResult {
         name: "equal to the snapshot".to_owned(),

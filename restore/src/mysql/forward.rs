@@ -2,13 +2,13 @@
 
 use reprise_repository::{RawText, Repository, Warning};
 use reprise_snapshotters::mysql::Session;
-use reprise_snapshotters::mysql::archive::{self, LogEvents, LogPlace};
+use reprise_snapshotters::mysql::archive::{self, LogEvents, LogPlace, shown_time};
 use reprise_snapshotters::mysql::binlog::{
     Boundary, Ended, Event, FilePosition, Gtid, GtidSet, Prepared, Query, kind,
 };
 use serde::Serialize;
 
-use super::moments::{Moment, Way, time_of};
+use super::moments::{Moment, Way};
 use super::options::MysqlRestore;
 use super::progress::{self, Done};
 use super::replay::{self, Coverage, Mode, Replay, ReplayReport, Stop};
@@ -30,6 +30,8 @@ pub struct PointInTime {
     pub skip: Vec<Gtid>,
     /// Every transaction keeps its number, in the target's own log, for replicas to follow.
     pub keep_numbers: bool,
+    /// The log's changes of accounts are left out.
+    pub leave_accounts: bool,
 }
 
 /// What is going to be replayed.
@@ -81,13 +83,9 @@ impl Named {
     fn of(ended: &Ended) -> Self {
         Self {
             gtid: ended.gtid.to_string(),
-            committed: shown(ended.committed),
+            committed: shown_time(ended.committed),
         }
     }
-}
-
-fn shown(micros: u64) -> String {
-    time_of(micros).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 /// A way, and what is wanted at its end.
@@ -108,13 +106,13 @@ impl Forward<'_> {
     /// The moment, in words.
     fn moment(&self) -> String {
         match &self.wanted.moment {
-            Moment::Time(time) => shown(*time),
+            Moment::Time(time) => shown_time(*time),
             Moment::Before(gtid) => format!("before {gtid}"),
             Moment::Latest => "the end of the archived log".to_owned(),
             Moment::Snapshot(snapshot) => format!(
                 "snapshot {} ({})",
                 snapshot.id.short(),
-                shown(archive::micros(snapshot.root.data_time))
+                shown_time(archive::micros(snapshot.root.data_time))
             ),
         }
     }
@@ -136,11 +134,14 @@ impl Forward<'_> {
         let end = way.stretch.until();
         let lost = match (&self.wanted.moment, end) {
             (Moment::Latest, Some(end)) => {
-                format!("what was committed after {} is not archived", shown(end))
+                format!(
+                    "what was committed after {} is not archived",
+                    shown_time(end)
+                )
             }
             (_, Some(end)) => format!(
                 "what was committed after that moment, of which the log until {} is archived, stays out",
-                shown(end)
+                shown_time(end)
             ),
             (_, None) => "what was committed after that moment stays out".to_owned(),
         };
@@ -192,6 +193,7 @@ impl Forward<'_> {
             also: &also,
             accounts_until: archive::micros(self.way.snapshot.root.finished) + CLOCKS_DIFFER,
             accounts,
+            leave_accounts: self.wanted.leave_accounts,
             stop: self.stop()?,
             skip: &self.wanted.skip,
             connections: options.connections,
@@ -260,8 +262,8 @@ impl Forward<'_> {
             Moment::Snapshot(snapshot) => {
                 let place = archive::place_of(snapshot).map(|place| place.coverage);
                 match place {
-                    Some(archive::Coverage::Mysql(set)) => Stop::Set(set),
-                    Some(archive::Coverage::Mariadb(position)) => Stop::Position(position),
+                    Some(Coverage::Mysql(set)) => Stop::Set(set),
+                    Some(Coverage::Mariadb(position)) => Stop::Position(position),
                     _ => {
                         return Err(Error::ReplayStop {
                             reason: format!(
@@ -287,13 +289,12 @@ impl Forward<'_> {
             warn(format!(
                 "transaction {} stays out, as it is behind the stop in the log, although it was committed at {}: clocks were set back",
                 ended.gtid,
-                shown(ended.committed)
+                shown_time(ended.committed)
             ))
         }));
         let executed = match &report.executed {
-            Coverage::Mysql(set) => Some(set.to_string()),
-            Coverage::Mariadb(position) => Some(position.to_string()),
-            Coverage::Exact => None,
+            Coverage::Unnumbered => None,
+            numbered => Some(numbered.to_string()),
         };
         let told = ForwardReport {
             moment: self.moment(),
@@ -308,13 +309,15 @@ impl Forward<'_> {
     }
 }
 
-/// Whether a transaction behind the stop is so much earlier that somebody would miss it. MariaDB tells the seconds at
-/// which commits began, and those of neighbours may be in any order.
+/// Whether a transaction behind the stop is so much earlier that a clock must have been set back. MariaDB tells when
+/// commits began: one that waited, for a large one before it, say, is rightly behind those that began after it.
 fn matters(late: &Ended, report: &ReplayReport) -> bool {
-    const SECOND: u64 = 1_000_000;
+    const COMMITS_TAKE: u64 = 60_000_000;
     let stop = report.stopped_before.as_ref();
-    let whole_seconds = matches!(late.gtid, Gtid::Mariadb { .. });
-    !whole_seconds || stop.is_none_or(|stop| late.committed + SECOND < stop.committed)
+    let begins = matches!(late.gtid, Gtid::Mariadb { .. });
+    // What a server writes while it starts may have no time at all.
+    late.committed > 0
+        && (!begins || stop.is_none_or(|stop| late.committed + COMMITS_TAKE < stop.committed))
 }
 
 fn note(control: &mut Session, step: &str) -> Result<()> {
@@ -325,13 +328,12 @@ fn note(control: &mut Session, step: &str) -> Result<()> {
 /// What the snapshot holds. Of what was only prepared it does not hold the rows.
 fn coverage(place: &LogPlace, prepared: &[Gtid]) -> Coverage {
     match &place.coverage {
-        archive::Coverage::Mysql(set) => {
+        Coverage::Mysql(set) => {
             let mut without = GtidSet::default();
             prepared.iter().for_each(|gtid| without.insert_gtid(gtid));
             Coverage::Mysql(set.without(&without))
         }
-        archive::Coverage::Mariadb(position) => Coverage::Mariadb(position.clone()),
-        archive::Coverage::Unnumbered => Coverage::Exact,
+        other => other.clone(),
     }
 }
 
@@ -345,7 +347,7 @@ struct Following<'a> {
 
 impl<'a> Following<'a> {
     fn new(events: LogEvents<'a>, wanted: &LogPlace, first: Option<&LogPlace>) -> Self {
-        let unnumbered = wanted.coverage == archive::Coverage::Unnumbered;
+        let unnumbered = wanted.coverage == Coverage::Unnumbered;
         Self {
             events,
             wanted: unnumbered.then(|| wanted.in_files()),

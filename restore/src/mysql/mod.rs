@@ -17,8 +17,11 @@ mod preflight;
 mod progress;
 mod renaming;
 pub mod replay;
+pub(crate) mod scratch;
 mod selection;
+mod settings;
 mod verify;
+mod xa;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use objects::Maker;
 use preflight::Target;
 use progress::Done;
 use selection::Selected;
+use settings::Settings;
 
 pub use forward::{ForwardPlan, ForwardReport, Named, PointInTime};
 pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
@@ -210,7 +214,7 @@ fn restore_with(
     let done = progress::begin(&mut control, &name, options.resume)?;
     let mut settings = Settings::left_by(&done);
     let changed = settings.change(&mut control, &target, options, forward.is_some());
-    let result = changed.and_then(|()| run.all(&mut control, &done, forward));
+    let result = changed.and_then(|()| run.all(&mut control, &done, forward, &mut settings));
     let back = settings.restore(options);
     let mut report = result.map_err(Error::unfinished)?;
     back.map_err(Error::unfinished)?;
@@ -316,111 +320,6 @@ fn connect(options: &MysqlRestore, progress: &Arc<Progress>) -> Result<Session> 
     open().map_err(|error| Error::database(format!("connect to {}", options.address), error))
 }
 
-/// Settings of the whole server that are changed for the time of a restore.
-#[derive(Debug, Default)]
-struct Settings {
-    /// The statements that put them back.
-    back: Vec<String>,
-}
-
-/// What a restore that dies notes of the settings that it has changed.
-const BACK: &str = "put back: ";
-
-impl Settings {
-    /// What a restore that was interrupted has changed, and could not put back.
-    fn left_by(done: &Done) -> Self {
-        let left = done.after(BACK).map(str::to_owned);
-        Self {
-            back: left.collect(),
-        }
-    }
-
-    fn change(
-        &mut self,
-        control: &mut Session,
-        target: &Target,
-        options: &MysqlRestore,
-        goes_forward: bool,
-    ) -> Result<()> {
-        if goes_forward {
-            self.hold_events(control)?;
-        }
-        if !target.local_infile {
-            let doing = "let the target take rows (local_infile is OFF)";
-            let (on, off) = (
-                "SET GLOBAL local_infile = ON",
-                "SET GLOBAL local_infile = OFF",
-            );
-            self.set(control, doing, on, off)?;
-        }
-        if target.distrusts {
-            let doing = "let the target take triggers and functions";
-            let (on, off) = (
-                "SET GLOBAL log_bin_trust_function_creators = ON",
-                "SET GLOBAL log_bin_trust_function_creators = OFF",
-            );
-            self.set(control, doing, on, off)?;
-        }
-        if options.without_redo_log {
-            let (off, on) = (
-                "ALTER INSTANCE DISABLE INNODB REDO_LOG",
-                "ALTER INSTANCE ENABLE INNODB REDO_LOG",
-            );
-            self.set(control, "do without the redo log", off, on)?;
-        }
-        Ok(())
-    }
-
-    /// Events that act by themselves must not, before everything is there.
-    fn hold_events(&mut self, control: &mut Session) -> Result<()> {
-        let doing = "hold the target's events";
-        let state = control
-            .row("SELECT @@GLOBAL.event_scheduler")
-            .map_err(|error| Error::database(doing, error))?;
-        if state.text(0) != Some("ON") {
-            return Ok(());
-        }
-        let (off, on) = (
-            "SET GLOBAL event_scheduler = OFF",
-            "SET GLOBAL event_scheduler = ON",
-        );
-        self.set(control, doing, off, on)
-    }
-
-    fn set(
-        &mut self,
-        control: &mut Session,
-        doing: &'static str,
-        statement: &str,
-        back: &'static str,
-    ) -> Result<()> {
-        let failed = |error| Error::database(doing, error);
-        // Noted first: whoever goes on after this program died must know.
-        progress::note(control, &format!("{BACK}{back}")).map_err(failed)?;
-        control.execute(statement).map_err(failed)?;
-        if !self.back.iter().any(|known| known == back) {
-            self.back.push(back.to_owned());
-        }
-        Ok(())
-    }
-
-    /// On a connection of its own: the one that changed them may be gone.
-    fn restore(&self, options: &MysqlRestore) -> Result<()> {
-        if self.back.is_empty() {
-            return Ok(());
-        }
-        // What was interrupted must be put back all the same.
-        let calm = Arc::new(Progress::default());
-        let mut control = connect(options, &calm)?;
-        for statement in self.back.iter().rev() {
-            control
-                .execute(statement)
-                .map_err(|error| Error::database("put a setting of the target back", error))?;
-        }
-        Ok(())
-    }
-}
-
 /// What tells this restore from another: the snapshot, and what of it goes where.
 fn run_name(snapshot: &Snapshot, selected: &[Selected]) -> String {
     let mut names = String::new();
@@ -438,11 +337,7 @@ fn run_name(snapshot: &Snapshot, selected: &[Selected]) -> String {
 
 /// The first half of a hash, in hexadecimal digits.
 fn short_hash(text: &str) -> String {
-    let hash = sha2::Sha256::digest(text);
-    hash.iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&sha2::Sha256::digest(text)[..8])
 }
 
 struct Run<'a> {
@@ -460,6 +355,7 @@ impl Run<'_> {
         control: &mut Session,
         done: &Done,
         forward: Option<&Forward<'_>>,
+        settings: &mut Settings,
     ) -> Result<MysqlReport> {
         let Some(forward) = forward else {
             return self.perform(control, done);
@@ -472,6 +368,9 @@ impl Run<'_> {
             return Ok(report);
         }
         Forward::note_snapshot(control)?;
+        if forward.wanted.keep_numbers {
+            settings.flush_lazily(control, done, self.selected)?;
+        }
         let accounts: Vec<String> = self
             .opened
             .manifest
@@ -523,7 +422,12 @@ impl Run<'_> {
             ..*self
         };
         let fillings = run.fillings()?;
-        run.compare(control, &fillings)
+        let mut differences = run.compare(control, &fillings)?;
+        let whole = selected.iter().filter(|chosen| chosen.whole);
+        for chosen in whole.filter(|_| self.options.verify != VerifyLevel::None) {
+            differences.extend(verify::extra(control, chosen)?);
+        }
+        Ok(differences)
     }
 
     fn perform(&self, control: &mut Session, done: &Done) -> Result<MysqlReport> {

@@ -1,11 +1,13 @@
 //! To which moments a server can be brought back, and from which snapshot with which stretch of log.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use reprise_repository::{Repository, Snapshot, SourceKind};
+use chrono::{DateTime, TimeDelta, Utc};
+use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 use reprise_snapshotters::mysql::archive::{
-    Coverage, LogPlace, StoredLog, Stretch, micros, place_of, start_of,
+    Coverage, LogPlace, StoredLog, StoredPiece, Stretch, micros, place_of, shown_time, start_of,
+    time_of,
 };
 use reprise_snapshotters::mysql::binlog::{Boundary, Gtid, Place};
 
@@ -49,16 +51,7 @@ impl fmt::Display for Span {
 }
 
 fn shown(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
-}
-
-/// Microseconds since 1970 as a time.
-#[must_use]
-pub fn time_of(micros: u64) -> DateTime<Utc> {
-    i64::try_from(micros)
-        .ok()
-        .and_then(DateTime::from_timestamp_micros)
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    shown_time(micros(*time))
 }
 
 /// What is stored of a source: snapshots, oldest first, and log.
@@ -119,6 +112,44 @@ impl Archive {
     #[must_use]
     pub fn log(&self) -> &StoredLog {
         &self.log
+    }
+
+    /// Of the snapshots from which a stretch of log goes on that reaches past a moment, the number of the stretch.
+    #[must_use]
+    pub fn stretches_since(&self, begin: DateTime<Utc>) -> HashMap<ObjectId, u32> {
+        let reaching = self.log.stretches().into_iter();
+        let reaching = reaching.filter(|s| s.until().is_none_or(|until| time_of(until) > begin));
+        let mut found = HashMap::new();
+        for (number, stretch) in (0..).zip(reaching) {
+            for snapshot in &self.snapshots {
+                let place = place_of(snapshot);
+                let goes_on = place
+                    .is_some_and(|place| stretch.continues(&place, uuid_of(snapshot)).is_some());
+                if goes_on {
+                    found.insert(snapshot.id, number);
+                }
+            }
+        }
+        found
+    }
+
+    /// The place of the first piece of log that is needed for every moment since `begin`, if the log reaches past it.
+    /// `bases` are the snapshots from which those moments are restored.
+    ///
+    /// What the storage received since a day before is needed in any case: whoever may add pieces could make others
+    /// look useless, but cannot make them older.
+    #[must_use]
+    pub fn first_needed(&self, begin: DateTime<Utc>, bases: &BTreeSet<ObjectId>) -> Option<u64> {
+        let reaches = |s: &Stretch<'_>| s.until().is_none_or(|until| time_of(until) > begin);
+        let stretch = self.log.stretches().into_iter().find(reaches)?;
+        let held = self.snapshots.iter().filter(|one| bases.contains(&one.id));
+        let needs = held.filter_map(|one| first_of(one, &stretch));
+        let (index, since) = needs.min().unwrap_or((0, begin));
+        let needed = stretch.pieces().get(index)?.key.sequence;
+        let since = since.min(begin) - TimeDelta::days(1);
+        let recent = |piece: &&StoredPiece| piece.key.received.is_none_or(|time| time >= since);
+        let recent = self.log.pieces().iter().find(recent);
+        Some(recent.map_or(needed, |piece| piece.key.sequence.min(needed)))
     }
 
     /// The spans in which every moment can be restored, oldest first. Never wider than they are.
@@ -194,10 +225,7 @@ impl Archive {
             let stretches = stretches.clone().into_iter().rev();
             stretches.filter_map(move |stretch| {
                 let place = place.clone()?;
-                let uuid = uuid_of(snapshot);
-                let at = stretch.continues(&place, uuid)?;
-                let start = start_of(snapshot).and_then(|start| stretch.continues(&start, uuid));
-                let skip = start.unwrap_or(at).min(at);
+                let skip = skipped(snapshot, &place, &stretch)?;
                 let pieces = stretch.pieces().len() - skip;
                 Some(Way::new(snapshot, place, stretch, skip, pieces))
             })
@@ -205,7 +233,7 @@ impl Archive {
     }
 
     fn way_to_time(&self, repository: &Repository, time: u64) -> Result<Way<'_>> {
-        let wanted = shown(&time_of(time));
+        let wanted = shown_time(time);
         let mut why = match self.snapshots.first() {
             None => "there is no snapshot".to_owned(),
             Some(first) if micros(first.root.data_time) > time => {
@@ -217,9 +245,10 @@ impl Archive {
             if micros(way.snapshot.root.data_time) > time {
                 continue;
             }
-            let until = way.stretch.until().unwrap_or_default();
+            let snapshot = micros(way.snapshot.root.data_time);
+            let until = way.stretch.until().unwrap_or(snapshot);
             if until < time {
-                let end = shown(&time_of(until));
+                let end = shown_time(until);
                 why = match self.break_after(&way.stretch) {
                     Some(reason) => format!("the log breaks off at {end}: {reason}"),
                     None => format!("the log is archived until {end} so far"),
@@ -355,6 +384,20 @@ impl<'a> Way<'a> {
         }
         Ok(false)
     }
+}
+
+/// How many pieces of a stretch a snapshot does not need; `None` when the stretch does not continue it.
+fn skipped(snapshot: &Snapshot, place: &LogPlace, stretch: &Stretch<'_>) -> Option<usize> {
+    let uuid = uuid_of(snapshot);
+    let at = stretch.continues(place, uuid)?;
+    let start = start_of(snapshot).and_then(|start| stretch.continues(&start, uuid));
+    Some(start.unwrap_or(at).min(at))
+}
+
+/// The same, with the moment of the snapshot.
+fn first_of(snapshot: &Snapshot, stretch: &Stretch<'_>) -> Option<(usize, DateTime<Utc>)> {
+    let skipped = skipped(snapshot, &place_of(snapshot)?, stretch)?;
+    Some((skipped, snapshot.root.data_time))
 }
 
 fn uuid_of(snapshot: &Snapshot) -> Option<&str> {

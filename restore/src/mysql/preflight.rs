@@ -10,7 +10,7 @@ use reprise_snapshotters::mysql::{
 use super::ddl::{TokenKind, Tokens};
 use super::options::{MysqlPlan, MysqlRestore, PlannedTable};
 use super::selection::Selected;
-use super::{progress, renaming};
+use super::{progress, renaming, scratch};
 use crate::error::{Error, Result};
 
 /// What is known of the target.
@@ -254,7 +254,11 @@ impl Target {
     ) -> Result<()> {
         let failed = |error| Error::database("list what the target has", error);
         let mut full = Vec::new();
-        let system = list(SYSTEM_DATABASES.into_iter().chain([progress::DATABASE]));
+        let system = list(
+            SYSTEM_DATABASES
+                .into_iter()
+                .chain([progress::DATABASE, scratch::DATABASE]),
+        );
         let rows = control
             .rows(format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \

@@ -15,6 +15,8 @@ pub(super) const DATABASE: &str = "reprise_restore";
 #[derive(Debug, Default)]
 pub(super) struct Done {
     steps: BTreeSet<String>,
+    /// The statements that put back the settings of the target that an earlier attempt changed.
+    pub(super) to_put_back: Vec<String>,
     /// Whether an earlier attempt may have done more than it could note.
     pub(super) resumed: bool,
 }
@@ -23,13 +25,6 @@ impl Done {
     /// Whether a step is done.
     pub(super) fn has(&self, step: &str) -> bool {
         self.steps.contains(step)
-    }
-
-    /// What follows these words in steps that begin with them.
-    pub(super) fn after(&self, words: &'static str) -> impl Iterator<Item = &str> {
-        self.steps
-            .iter()
-            .filter_map(move |step| step.strip_prefix(words))
     }
 }
 
@@ -81,6 +76,9 @@ fn create(control: &mut Session, run: &str) -> Result<(), DatabaseError> {
         "CREATE TABLE IF NOT EXISTS {DATABASE}.steps (step VARBINARY(767) PRIMARY KEY) ENGINE = InnoDB"
     ))?;
     control.execute(format!(
+        "CREATE TABLE IF NOT EXISTS {DATABASE}.settings (back VARBINARY(767) PRIMARY KEY) ENGINE = InnoDB"
+    ))?;
+    control.execute(format!(
         "CREATE TABLE {DATABASE}.run (run VARCHAR(255) PRIMARY KEY) ENGINE = InnoDB"
     ))?;
     control.execute(format!("INSERT INTO {DATABASE}.run VALUES ({})", text(run)))?;
@@ -102,9 +100,11 @@ fn earlier(control: &mut Session) -> Result<Option<String>, DatabaseError> {
 }
 
 fn steps(control: &mut Session) -> Result<Done, DatabaseError> {
-    let rows = control.rows(format!("SELECT step FROM {DATABASE}.steps"))?;
+    let steps = control.rows(format!("SELECT step FROM {DATABASE}.steps"))?;
+    let settings = control.rows(format!("SELECT back FROM {DATABASE}.settings"))?;
     Ok(Done {
-        steps: rows.iter().map(|row| row.string(0)).collect(),
+        steps: steps.iter().map(|row| row.string(0)).collect(),
+        to_put_back: settings.iter().map(|row| row.string(0)).collect(),
         resumed: true,
     })
 }
@@ -116,6 +116,23 @@ pub(super) fn note(session: &mut Session, step: &str) -> Result<(), DatabaseErro
             "INSERT IGNORE INTO {DATABASE}.steps VALUES ({})",
             text(step)
         ))
+        .map(drop)
+}
+
+/// Notes how a setting of the target, which is about to be changed, is put back.
+pub(super) fn will_put_back(session: &mut Session, statement: &str) -> Result<(), DatabaseError> {
+    session
+        .execute(format!(
+            "INSERT IGNORE INTO {DATABASE}.settings VALUES ({})",
+            text(statement)
+        ))
+        .map(drop)
+}
+
+/// Notes that every setting is as it was. An account that restores need not have the right to delete rows.
+pub(super) fn has_put_back(session: &mut Session) -> Result<(), DatabaseError> {
+    session
+        .execute(format!("TRUNCATE TABLE {DATABASE}.settings"))
         .map(drop)
 }
 

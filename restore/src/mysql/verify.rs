@@ -8,6 +8,7 @@ use reprise_snapshotters::mysql::{Address, Filter, ReadBack, Session, read_back}
 
 use super::load::Filling;
 use super::options::VerifyLevel;
+use super::selection::Selected;
 use crate::error::{Error, Result};
 
 /// What differs, in sentences.
@@ -31,6 +32,27 @@ pub(super) fn compare(
                 .collect())
         }
     }
+}
+
+/// Tables of a database that the snapshot does not have.
+pub(super) fn extra(control: &mut Session, chosen: &Selected) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT TABLE_NAME FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = {} AND TABLE_TYPE NOT IN ('VIEW', 'SEQUENCE')",
+        text(&chosen.target)
+    );
+    let rows = control
+        .rows(sql)
+        .map_err(|error| Error::database("list what the target has", error))?;
+    let names = rows.iter().map(|row| row.string(0));
+    let tables = &chosen.database.tables;
+    Ok(names
+        .filter(|name| !tables.iter().any(|table| table.name == *name))
+        .map(|name| {
+            let name = qualified(&chosen.target, &name);
+            format!("table {name} is not in the snapshot")
+        })
+        .collect())
 }
 
 fn counts(control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {

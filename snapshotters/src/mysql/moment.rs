@@ -416,7 +416,7 @@ fn log_position(session: &mut Session) -> Result<Option<(String, u64)>, Database
     Ok(None)
 }
 
-fn server_time(session: &mut Session) -> Result<DateTime<Utc>, DatabaseError> {
+pub(super) fn server_time(session: &mut Session) -> Result<DateTime<Utc>, DatabaseError> {
     let text = session.row("SELECT UTC_TIMESTAMP(6)")?.string(0);
     NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
         .map(|time| time.and_utc())

@@ -86,6 +86,15 @@ pub fn load(file: &str, database: &str, table: &Table) -> String {
     )
 }
 
+/// Whether a text has a name that is not a part of a longer one.
+#[must_use]
+pub fn has_word(text: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +104,12 @@ mod tests {
         assert_eq!(qualified("a`b", "c"), "`a``b`.`c`");
         assert_eq!(text("it's \\ 'q'"), "'it''s \\\\ ''q'''");
         assert_eq!(list(["a", "b'"]), "('a', 'b''')");
+    }
+
+    #[test]
+    fn a_name_is_found_as_a_whole_only() {
+        assert!(has_word("DROP TABLE `orders` /* x */", "orders"));
+        assert!(has_word("drop table shop.orders", "shop"));
+        assert!(!has_word("DROP TABLE orders_old, my_orders", "orders"));
     }
 }

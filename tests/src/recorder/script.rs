@@ -42,7 +42,7 @@ pub(super) struct Step {
     /// Statements that do nothing to any table.
     pub(super) after: &'static str,
     pub(super) outcome: Outcome,
-    /// Whether a server that dies meanwhile may have it in its log only, or in its tables only.
+    /// Whether a server that dies meanwhile may have it in its log only, or in its tables only, or lose the table.
     pub(super) fragile: bool,
 }
 

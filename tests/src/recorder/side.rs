@@ -26,7 +26,7 @@ pub(super) struct Definition {
     pub(super) sql: String,
     /// What gives a number other than 0 once it is done.
     pub(super) done: String,
-    /// Whether MariaDB may do it and not write it down, if it dies meanwhile.
+    /// Whether MariaDB may do it and not write it down, or lose the table, if it dies meanwhile.
     pub(super) fragile: bool,
 }
 
@@ -219,7 +219,7 @@ impl Books {
         }
         let done = columns_are(&side.database, &name, side.columns.len());
         self.sides.insert(name, side);
-        Some(Definition::new("add column", sql, done))
+        Some(Definition::new("add column", sql, done).fragile())
     }
 
     fn drop_column(&mut self, random: &mut Random) -> Option<Definition> {
@@ -234,7 +234,7 @@ impl Books {
         let sql = format!("ALTER TABLE {}.{name} DROP COLUMN {column}", side.database);
         let done = columns_are(&side.database, &name, side.columns.len());
         self.sides.insert(name, side);
-        Some(Definition::new("drop column", sql, done))
+        Some(Definition::new("drop column", sql, done).fragile())
     }
 
     fn rename(&mut self, random: &mut Random) -> Option<Definition> {

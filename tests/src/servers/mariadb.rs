@@ -120,6 +120,8 @@ fn server(folder: &Path, port: u16, options: &[String]) -> Command {
         .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
         .args(["--log-bin=binlog", "--server-id=2", "--binlog-format=ROW"])
         .args(["--local-infile=ON", "--innodb-buffer-pool-size=64M"])
+        // What is written in the background may reach a file after the server was killed and another one was started.
+        .arg("--innodb-use-native-aio=OFF")
         .args(SIZES)
         .args(PLUGINS)
         .args(options);

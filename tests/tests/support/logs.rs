@@ -66,7 +66,7 @@ impl Default for How {
     fn default() -> Self {
         Self {
             mode: Mode::Merged,
-            after: Coverage::Exact,
+            after: Coverage::Unnumbered,
             stop: Stop::End,
             skip: Vec::new(),
             connections: 4,
@@ -100,6 +100,7 @@ impl How {
                 also: &[],
                 accounts_until: 0,
                 accounts: &[],
+                leave_accounts: false,
                 stop: self.stop.clone(),
                 skip: &self.skip,
                 connections: self.connections,

@@ -9,6 +9,7 @@
 
 pub(crate) mod databases;
 pub(crate) mod mysql;
+pub(crate) mod past;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,11 @@ impl Sandbox {
         self.envs = envs;
     }
 
+    /// The further variables.
+    pub(crate) fn envs(&self) -> Vec<(String, String)> {
+        self.envs.clone()
+    }
+
     /// A host with a repository and two recovery identities.
     pub(crate) fn new() -> Self {
         let sandbox = Self::bare();
@@ -202,6 +208,23 @@ impl Sandbox {
         ];
         self.recover(args).exits(0);
         target
+    }
+
+    /// The binary on another host, with keys of its own.
+    pub(crate) fn elsewhere(&self) -> Command {
+        let mut command = self.command();
+        command
+            .env("REPRISE_CONFIG_DIR", self.path("second"))
+            .env("REPRISE_CACHE_DIR", self.path("second-cache"));
+        command
+    }
+
+    /// Adds the other host to the repository, as `web2`. Its public keys are in `web2.keys` then.
+    pub(crate) fn add_elsewhere(&self) {
+        let public = ran(self.elsewhere().args(["key", "show"])).exits(0).stdout;
+        std::fs::write(self.path("web2.keys"), public).unwrap();
+        let args = ["key", "add", "--host", "web2.keys", "--name", "web2"];
+        self.run(args).exits(0);
     }
 
     /// The stored objects of a folder of the repository.
@@ -350,4 +373,21 @@ pub(crate) fn make_tree(folder: &Path, large_bytes: usize) {
 pub(crate) fn sh(program: &str, args: &[&OsStr]) {
     let status = Command::new(program).args(args).status().unwrap();
     assert!(status.success(), "{program} {args:?}");
+}
+
+/// A policy that demands locks of a repository at a URL.
+pub(crate) fn locked_policy(sandbox: &Sandbox, url: &str, days: u32) {
+    let recipients: Vec<String> = (1..3)
+        .map(|n| {
+            let text = std::fs::read_to_string(sandbox.path(&format!("id{n}"))).unwrap();
+            let line = text.lines().find_map(|l| l.strip_prefix("# public key: "));
+            line.unwrap().to_owned()
+        })
+        .collect();
+    let policy = format!(
+        "version: 1\nname: p\nrepositories:\n  main: {{url: '{url}', immutable_days: {days}, recipients: [{}]}}\n\
+        sources:\n  tree: {{volume: {{path: tree}}, repositories: [main]}}\n",
+        recipients.join(", ")
+    );
+    std::fs::write(sandbox.path("p.yaml"), policy).unwrap();
 }

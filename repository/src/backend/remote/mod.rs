@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::probe::{Found, Probed};
 use super::{Abilities, BackendError, BackendResult, ObjectInfo, ObjectKey};
 
-pub use azure::AzureBackend;
+pub use azure::{AzureBackend, AzureEndpoint};
 pub use http::Traffic;
 pub use s3::S3Backend;
 
@@ -166,12 +166,17 @@ fn listed(
     prefix: &str,
     name: Option<&str>,
     size_bytes: Option<u64>,
+    received: Option<DateTime<Utc>>,
 ) -> Result<Option<ObjectInfo>, weather::Trouble> {
     let (Some(name), Some(size_bytes)) = (name, size_bytes) else {
         return Err(garbled("an object in the listing has no name or no size"));
     };
     let key = below(prefix, name).and_then(ObjectKey::new);
-    Ok(key.map(|key| ObjectInfo { key, size_bytes }))
+    Ok(key.map(|key| ObjectInfo {
+        key,
+        size_bytes,
+        received,
+    }))
 }
 
 /// Whether an object whose lock is shown is really locked: then the lock is the reason not to delete it.

@@ -85,7 +85,7 @@ impl<'a> Course<'a> {
                     }
                 }
             }
-            Coverage::Exact => {}
+            Coverage::Unnumbered => {}
         }
     }
 
@@ -252,7 +252,7 @@ impl<'a> Course<'a> {
         let executed = match (mysql, mariadb) {
             (true, _) => Coverage::Mysql(set),
             (false, true) => Coverage::Mariadb(position),
-            (false, false) => Coverage::Exact,
+            (false, false) => Coverage::Unnumbered,
         };
         ReplayReport {
             applied: self.now.applied,

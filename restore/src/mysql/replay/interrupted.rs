@@ -16,7 +16,7 @@ use reprise_snapshotters::mysql::sql::qualified;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::statement::{Statement, hex};
+use super::statement::Statement;
 use super::target::Target;
 use crate::error::{Error, Result};
 
@@ -122,8 +122,8 @@ fn digest(target: &mut Target, database: &str, table: &str) -> Result<String, Da
     let pattern = format!("{name}#%");
     let sql = format!(
         "SELECT TABLE_ID FROM information_schema.{view} WHERE NAME = X'{}' OR NAME LIKE X'{}' ORDER BY NAME",
-        hex(name.as_bytes()),
-        hex(pattern.replace('_', "\\_").as_bytes())
+        hex::encode(name.as_bytes()),
+        hex::encode(pattern.replace('_', "\\_").as_bytes())
     );
     match target.plain_rows(sql) {
         Ok(rows) => rows
@@ -132,7 +132,7 @@ fn digest(target: &mut Target, database: &str, table: &str) -> Result<String, Da
         Err(DatabaseError::Server { .. }) => {}
         Err(error) => return Err(error),
     }
-    Ok(hex(&sha2::Sha256::digest(&text)))
+    Ok(hex::encode(sha2::Sha256::digest(&text)))
 }
 
 /// The tables that a statement changes, as far as that is to be known from its text.

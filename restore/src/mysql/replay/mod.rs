@@ -33,6 +33,8 @@ use reading::Reading;
 use target::{Setup, Target};
 
 pub use purged::begin_history;
+pub use reprise_snapshotters::mysql::archive::Coverage;
+use reprise_snapshotters::mysql::archive::shown_time;
 
 /// What is replayed, and how.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Replay<'a> {
     pub accounts_until: u64,
     /// The names of the accounts that the snapshot has.
     pub accounts: &'a [String],
+    /// Whether the log's changes of accounts are left out.
+    pub leave_accounts: bool,
     /// Where it ends.
     pub stop: Stop,
     /// Transactions that are left out.
@@ -71,17 +75,6 @@ pub enum Mode {
     Merged,
     /// Each keeps its number, in the server's own log.
     Gtid,
-}
-
-/// A set of transactions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Coverage {
-    /// By the numbers of MySQL.
-    Mysql(GtidSet),
-    /// By the position in the history of MariaDB.
-    Mariadb(MariadbPosition),
-    /// None of those that come.
-    Exact,
 }
 
 /// Where a replay ends.
@@ -165,16 +158,10 @@ fn named(gtid: &Gtid, committed: Option<u64>) -> String {
         Gtid::Anonymous => "a transaction without a number".to_owned(),
         gtid => gtid.to_string(),
     };
-    match committed.and_then(shown_time) {
-        Some(time) => format!("{number} (committed {time})"),
+    match committed {
+        Some(time) => format!("{number} (committed {})", shown_time(time)),
         None => number,
     }
-}
-
-fn shown_time(microseconds: u64) -> Option<String> {
-    let microseconds = i64::try_from(microseconds).ok()?;
-    let time = chrono::DateTime::from_timestamp_micros(microseconds)?;
-    Some(time.format("%Y-%m-%d %H:%M:%S%.6f UTC").to_string())
 }
 
 fn log_error(error: reprise_snapshotters::mysql::binlog::EventError) -> Error {

@@ -21,7 +21,7 @@ pub fn begin_history(session: &mut Session, history: &Coverage, reset: bool) -> 
             "SELECT @@global.gtid_binlog_pos",
             format!("SET GLOBAL gtid_slave_pos = '{position}'"),
         ),
-        Coverage::Exact => return Ok(()),
+        Coverage::Unnumbered => return Ok(()),
     };
     let executed = session.row(own).map_err(failed)?.string(0);
     if !executed.is_empty() {

@@ -134,14 +134,14 @@ impl<'a, 'b> Reading<'a, 'b> {
                 self.abandon()?;
                 let start = self.boundary.start().cloned();
                 if let Some(start) = start {
-                    let verdict = self.verdict(&start.gtid, start.committed)?;
+                    let verdict = self.verdict(&start.gtid, start.committed, &event)?;
                     self.current = Some(Transaction::new(Some((&start, &event)), verdict));
                     return Ok(flow_of(verdict));
                 }
             }
             (Place::Inside | Place::End, _) => {
                 if self.current.is_none() {
-                    let verdict = self.verdict(&Gtid::Anonymous, None)?;
+                    let verdict = self.verdict(&Gtid::Anonymous, None, &event)?;
                     self.current = Some(Transaction::new(None, verdict));
                     if verdict == Verdict::Stop {
                         return Ok(Flow::Stop);
@@ -156,12 +156,13 @@ impl<'a, 'b> Reading<'a, 'b> {
         Ok(Flow::On)
     }
 
-    fn verdict(&mut self, gtid: &Gtid, committed: Option<u64>) -> Result<Verdict> {
+    fn verdict(&mut self, gtid: &Gtid, committed: Option<u64>, first: &Event) -> Result<Verdict> {
         let verdict = self.course.verdict(gtid, committed)?;
         if verdict == Verdict::Stop {
             self.stopped = Some(Ended {
                 gtid: gtid.clone(),
-                committed: committed.unwrap_or_default(),
+                // Where the beginning does not tell it, the second in which it was begun is close.
+                committed: committed.unwrap_or(u64::from(first.header().timestamp) * 1_000_000),
             });
         }
         Ok(verdict)

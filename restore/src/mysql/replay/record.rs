@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::course::{Course, Noted};
 use super::interrupted::Pending;
-use super::statement::hex;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::mysql::progress::DATABASE;
@@ -42,7 +41,7 @@ pub(super) fn begin(
     let Some(row) = rows.first() else {
         let insert = format!(
             "INSERT INTO {DATABASE}.replay VALUES (1, X'{}', '', '', 0, 0, 0, '', '')",
-            hex(run.as_bytes())
+            hex::encode(run.as_bytes())
         );
         target.plain(insert).map_err(failed)?;
         target.plain(update(&course.now, None)).map_err(failed)?;
@@ -90,13 +89,13 @@ pub(super) fn update(noted: &Noted, pending: Option<&Pending>) -> String {
     format!(
         "UPDATE {DATABASE}.replay SET gtids = X'{}', position = X'{}', applied = {}, events = {}, \
          passed = {}, last = X'{}', pending = X'{}' WHERE id = 1",
-        hex(noted.set.to_string().as_bytes()),
-        hex(noted.position.to_string().as_bytes()),
+        hex::encode(noted.set.to_string().as_bytes()),
+        hex::encode(noted.position.to_string().as_bytes()),
         noted.applied,
         noted.events,
         noted.passed,
-        hex(&last),
-        hex(&pending.unwrap_or_default()),
+        hex::encode(last),
+        hex::encode(pending.unwrap_or_default()),
     )
 }
 
@@ -105,7 +104,7 @@ pub(super) fn announce(pending: &Pending) -> String {
     let pending = serde_json::to_vec(pending).unwrap_or_default();
     format!(
         "UPDATE {DATABASE}.replay SET pending = X'{}' WHERE id = 1",
-        hex(&pending)
+        hex::encode(pending)
     )
 }
 

@@ -1,12 +1,12 @@
 //! Statements of a log, and the settings under which they run again.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use reprise_snapshotters::mysql::Bytes;
 use reprise_snapshotters::mysql::binlog::{
     Event, Phase, Query, Settings, UserValue, Variable, option,
 };
+use reprise_snapshotters::mysql::sql::has_word;
 
 /// A statement.
 #[derive(Debug, Clone)]
@@ -99,12 +99,8 @@ impl Statement {
     /// Whether one of these names stands in it as a whole word.
     pub(super) fn names_one_of(&self, names: &[String]) -> bool {
         let text = String::from_utf8_lossy(&self.text);
-        let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-        names.iter().filter(|name| !name.is_empty()).any(|name| {
-            text.match_indices(name.as_str()).any(|(at, _)| {
-                !text[..at].ends_with(inside) && !text[at + name.len()..].starts_with(inside)
-            })
-        })
+        let mut names = names.iter().filter(|name| !name.is_empty());
+        names.any(|name| has_word(&text, name))
     }
 
     /// Whether it commits by itself, and with it whatever is open.
@@ -282,7 +278,7 @@ fn user_value(
             let (charset, collation) = collations
                 .get(collation)
                 .ok_or_else(|| format!("collation {collation} is not known at the target"))?;
-            format!("_{charset} X'{}' COLLATE {collation}", hex(bytes))
+            format!("_{charset} X'{}' COLLATE {collation}", hex::encode(bytes))
         }
         UserValue::Real(number) => format!("{number:e}"),
         UserValue::Signed(number) => number.to_string(),
@@ -302,16 +298,6 @@ fn in_backticks(name: &[u8]) -> Vec<u8> {
     }
     quoted.push(b'`');
     quoted
-}
-
-/// Bytes as digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::interrupted::{self, Pending, What};
 use super::statement::{self, Statement};
 use super::{Coverage, Mode, Replay, named, record};
 use crate::error::{Error, Result};
+use crate::mysql::xa;
 
 /// What every session of a replay needs.
 const NEEDED: [&str; 3] = [
@@ -63,6 +64,7 @@ pub(super) struct Setup {
     pub(super) mariadb: bool,
     accounts_until: u64,
     accounts: Vec<String>,
+    leave_accounts: bool,
     mode: Mode,
     write_binlog: bool,
     /// Character set and name of each collation.
@@ -101,6 +103,7 @@ impl Setup {
             mariadb,
             accounts_until: replay.accounts_until,
             accounts: replay.accounts.to_vec(),
+            leave_accounts: replay.leave_accounts,
             mode: replay.mode,
             write_binlog: replay.write_binlog,
             collations,
@@ -132,7 +135,10 @@ fn collations(
     let older = "SELECT id, character_set_name, collation_name FROM information_schema.collations";
     let mut rows = Vec::new();
     if mariadb {
-        rows = session.rows(newer).unwrap_or_default();
+        rows = match session.rows(newer) {
+            Err(DatabaseError::Server { .. }) => Vec::new(),
+            rows => rows?,
+        };
     }
     if rows.is_empty() {
         rows = session.rows(older)?;
@@ -272,18 +278,13 @@ impl Target {
         self.prepared.clear();
         let unnumbered = set_if_known(&mut self.session, UNNUMBERED);
         unnumbered.map_err(failed)?;
-        let rows = self.session.rows("XA RECOVER CONVERT XID");
-        let rows = match rows {
-            Ok(rows) => rows,
-            Err(_) => self.session.rows("XA RECOVER").map_err(failed)?,
-        };
-        let warn = |row: &Cells| {
+        let xids = xa::prepared(&mut self.session).map_err(failed)?;
+        let warn = |xid| {
             format!(
-                "transaction {} is prepared and neither committed nor rolled back: decide with XA COMMIT or XA ROLLBACK",
-                xid_of(row)
+                "transaction {xid} is prepared and neither committed nor rolled back: decide with XA COMMIT or XA ROLLBACK"
             )
         };
-        Ok(rows.iter().map(warn).collect())
+        Ok(xids.into_iter().map(warn).collect())
     }
 
     /// Whether a table takes part in transactions. One that is not known will be missed when rows come.
@@ -292,8 +293,8 @@ impl Target {
             "SELECT e.transactions FROM information_schema.tables t JOIN information_schema.engines e \
              ON e.engine = t.engine WHERE t.table_schema = CONVERT(X'{}' USING utf8mb4) \
              AND t.table_name = CONVERT(X'{}' USING utf8mb4)",
-            statement::hex(&table.database),
-            statement::hex(&table.name)
+            hex::encode(&table.database),
+            hex::encode(&table.name)
         );
         let rows = self
             .session
@@ -469,14 +470,9 @@ impl Target {
     }
 
     fn is_prepared(&mut self, about: &About) -> Result<bool, DatabaseError> {
-        let rows = match self.session.rows("XA RECOVER CONVERT XID") {
-            Ok(rows) => rows,
-            Err(_) => self.session.rows("XA RECOVER")?,
-        };
         let wanted = about.xid.as_deref().unwrap_or_default();
-        Ok(rows
-            .iter()
-            .any(|row| xid_of(row).eq_ignore_ascii_case(wanted)))
+        let known = xa::prepared(&mut self.session)?;
+        Ok(known.iter().any(|xid| xid.eq_ignore_ascii_case(wanted)))
     }
 
     fn begin_two_phases(&mut self, about: &About, xid: &str) -> Result<()> {
@@ -513,7 +509,8 @@ impl Target {
 
     /// A statement of the transaction that was begun.
     pub(super) fn statement(&mut self, statement: &Statement) -> Result<()> {
-        if self.done_before || statement.is_nothing_yet() {
+        let left_out = self.setup.leave_accounts && statement.is_about_accounts();
+        if self.done_before || left_out || statement.is_nothing_yet() {
             return Ok(());
         }
         if let Some(other) = &mut self.two_phase {
@@ -897,16 +894,4 @@ fn shown(text: &[u8]) -> String {
     let end = whole.floor_char_boundary(LENGTH);
     let more = if end < whole.len() { "…" } else { "" };
     format!("`{}{more}`", &whole[..end])
-}
-
-/// The name in a row of `XA RECOVER`, as statements want it.
-fn xid_of(row: &Cells) -> String {
-    let data = row.bytes(3).unwrap_or_default();
-    let data = match data.strip_prefix(b"0x") {
-        Some(digits) => String::from_utf8_lossy(digits).to_lowercase(),
-        None => statement::hex(data),
-    };
-    let global = row.number::<usize>(1).unwrap_or_default() * 2;
-    let (global, branch) = data.split_at_checked(global).unwrap_or((&data, ""));
-    format!("X'{global}',X'{branch}',{}", row.string(0))
 }

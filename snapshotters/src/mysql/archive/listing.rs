@@ -9,6 +9,7 @@ use crate::mysql::binlog::{
     Boundary, Columns, Cursor, Ended, Event, EventError, Format, MappedTable, Payload, Place,
     Query, has_rows, kind, plain_rows, plain_statement,
 };
+use crate::mysql::sql::has_word;
 
 /// No more of a statement is listed, in characters.
 const STATEMENT_CHARACTERS_MAX: usize = 1000;
@@ -62,14 +63,6 @@ impl Listed {
             _ => "rows".to_owned(),
         }
     }
-}
-
-/// Whether a text has a name that is not a part of a longer one.
-fn has_word(text: &str, word: &str) -> bool {
-    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    text.match_indices(word).any(|(at, _)| {
-        !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside)
-    })
 }
 
 /// Lists the transactions of events, in order.
@@ -237,17 +230,5 @@ impl<I: Iterator<Item = Result<Event>>> Iterator for Transactions<I> {
                 return Some(Err(error));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_found_as_a_whole_only() {
-        assert!(has_word("DROP TABLE `orders` /* x */", "orders"));
-        assert!(has_word("drop table shop.orders", "shop"));
-        assert!(!has_word("DROP TABLE orders_old, my_orders", "orders"));
     }
 }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_repository::{LogKey, NewLog, ObjectId, Progress, Repository};
 
 pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
@@ -525,6 +525,21 @@ fn caught_up(server: &Source) -> u64 {
 #[must_use]
 pub fn micros(time: DateTime<Utc>) -> u64 {
     u64::try_from(time.timestamp_micros()).unwrap_or_default()
+}
+
+/// Microseconds since 1970 as a time.
+#[must_use]
+pub fn time_of(micros: u64) -> DateTime<Utc> {
+    i64::try_from(micros)
+        .ok()
+        .and_then(DateTime::from_timestamp_micros)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Microseconds since 1970, for people.
+#[must_use]
+pub fn shown_time(micros: u64) -> String {
+    time_of(micros).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// Whether waiting may help.

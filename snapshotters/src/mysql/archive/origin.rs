@@ -1,6 +1,6 @@
 //! Where the stream of a server's log is to begin, and whether that is where the archive ends.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::facts::{Coverage, Gap, LogPlace};
 use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
+use crate::mysql::moment::server_time;
 use crate::mysql::session::Session;
 use crate::mysql::sql::text;
 
@@ -48,7 +49,7 @@ impl From<DatabaseError> for Unfit {
 
 impl Source {
     pub(super) fn ask(session: &mut Session) -> Result<Self, Unfit> {
-        let row = session.row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image, UTC_TIMESTAMP(6)")?;
+        let row = session.row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image")?;
         if row.text(1) != Some("1") {
             return Err(Unfit::Off);
         }
@@ -69,7 +70,7 @@ impl Source {
                 row.string(4)
             ));
         }
-        let clock = NaiveDateTime::parse_from_str(&row.string(5), "%Y-%m-%d %H:%M:%S%.f");
+        let ahead = server_time(session)? - Utc::now();
         Ok(Self {
             flavour: if is_mariadb {
                 Flavour::Mariadb
@@ -82,10 +83,7 @@ impl Source {
             floor,
             now,
             files,
-            ahead: clock.map_or_else(
-                |_| chrono::TimeDelta::zero(),
-                |clock| clock.and_utc() - Utc::now(),
-            ),
+            ahead,
             notes,
         })
     }
@@ -254,9 +252,14 @@ fn place(
 
 fn files(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
     let rows = session.rows("SHOW BINARY LOGS")?;
-    let file =
-        |row: &crate::mysql::session::Cells| (row.string(0), row.number(1).unwrap_or_default());
-    Ok(rows.iter().map(file).collect())
+    rows.iter()
+        .map(|row| {
+            let size = row.number(1).ok_or_else(|| {
+                DatabaseError::Unexpected(format!("{} has no size", row.string(0)))
+            })?;
+            Ok((row.string(0), size))
+        })
+        .collect()
 }
 
 /// Its number, the transactions that are purged, and all.

@@ -268,16 +268,7 @@ fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), S
     if !named.ends_with(&sealed.key().id.to_string()) {
         return Err(format!("{} has changed on the disk", piece.path.display()));
     }
-    repository.store_log(&sealed).map_err(|error| chain(&error))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
+    repository
+        .store_log(&sealed)
+        .map_err(|error| reprise_repository::chain(&error))
 }

@@ -1,9 +1,8 @@
 //! Reading an archive: which stretches of log are unbroken, and the events in them.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
-use reprise_repository::{ErrorClass, LogKey, LogRecord, ObjectId, Repository};
+use reprise_repository::{ErrorClass, Link, LogKey, LogRecord, ReadPiece, Repository};
 
 use super::facts::{Coverage, LogPlace, PieceFacts};
 use crate::error::{Error, Result};
@@ -50,41 +49,32 @@ impl StoredLog {
     /// # Errors
     /// When they cannot be listed, or the storage does not answer.
     pub fn read(repository: &Repository, source: &str) -> Result<Self> {
-        let keys = repository.logs(source)?;
-        let records = repository.log_records(&keys)?;
-        let places: Vec<(u64, ObjectId)> = keys.iter().map(|key| (key.sequence, key.id)).collect();
-        let mut known: BTreeMap<_, _> = places.iter().zip(keys.into_iter().zip(records)).collect();
+        let known = repository.known_log(source)?;
+        let links = known.line();
+        let mut pieces: Vec<Option<ReadPiece>> = known.pieces.into_iter().map(Some).collect();
         let mut log = Self::default();
-        // From the newest back: each says which one is before it. Others of the same place were never relied on.
-        let mut wanted = places.last().copied();
-        let mut line: Vec<std::result::Result<StoredPiece, Break>> = Vec::new();
-        while let Some((sequence, id)) = wanted {
-            let piece = match known.remove(&(sequence, id)) {
-                Some((key, Ok(record))) => understood(key, record),
-                Some((_, Err(error))) => {
-                    Err(damaged(sequence, format!("piece {sequence}: {error}")))
+        for link in links {
+            match link {
+                Link::Piece(index) => match pieces[index].take() {
+                    Some((key, Ok(record))) => log.add(understood(key, record)),
+                    Some((key, Err(error))) => {
+                        let sequence = key.sequence;
+                        log.add(Err(damaged(
+                            sequence + 1,
+                            format!("piece {sequence}: {error}"),
+                        )));
+                    }
+                    None => {}
+                },
+                Link::Missing { sequence, id } => {
+                    let reason = format!("piece {sequence} ({id}) is missing");
+                    log.add(Err(damaged(sequence + 1, reason)));
                 }
-                None => Err(damaged(
-                    sequence,
-                    format!("piece {sequence} ({id}) is missing"),
-                )),
-            };
-            wanted = match &piece {
-                Ok(piece) => piece
-                    .record
-                    .previous
-                    .map(|id| (sequence.saturating_sub(1), id)),
-                // What is before it is known by its place only.
-                Err(_) => {
-                    let earlier = places.partition_point(|(place, _)| *place < sequence);
-                    earlier.checked_sub(1).map(|n| places[n])
+                Link::Headless { sequence } => {
+                    let reason = format!("piece {sequence} says that none is before it");
+                    log.add(Err(damaged(sequence, reason)));
                 }
-            };
-            line.push(piece);
-        }
-        line.reverse();
-        for item in line {
-            log.add(item);
+            }
         }
         Ok(log)
     }
@@ -93,10 +83,7 @@ impl StoredLog {
         let piece = match item {
             Ok(piece) => piece,
             Err(found) => {
-                self.breaks.push(Break {
-                    before: found.before + 1,
-                    ..found
-                });
+                self.breaks.push(found);
                 return;
             }
         };
@@ -114,10 +101,6 @@ impl StoredLog {
                     true,
                 ))
             }
-            (None, None) if sequence > 1 && piece.facts.chain != sequence => Some((
-                format!("the pieces before piece {sequence} are missing"),
-                true,
-            )),
             _ => None,
         };
         if let Some((reason, damage)) = reason {
@@ -200,7 +183,7 @@ fn understood(key: LogKey, record: LogRecord) -> std::result::Result<StoredPiece
     match PieceFacts::of(&record) {
         Ok(facts) => Ok(StoredPiece { key, record, facts }),
         Err(reason) => Err(damaged(
-            sequence,
+            sequence + 1,
             format!("piece {sequence} cannot be understood: {reason}"),
         )),
     }

@@ -108,7 +108,7 @@ impl Login<'_> {
             AuthPlugin::MysqlNativePassword
             | AuthPlugin::CachingSha2Password
             | AuthPlugin::Ed25519 => {}
-            AuthPlugin::MysqlClearPassword if wire.link.is_safe() => {}
+            // Whoever answers may ask for the password itself: nobody gets it so, as with the driver.
             other => {
                 return Err(DatabaseError::Login {
                     address: wire.shown.clone(),

@@ -58,7 +58,19 @@ struct Settings {
     account: Option<String>,
     key: Option<String>,
     sas: Option<String>,
-    endpoint: Option<String>,
+    endpoint: AzureEndpoint,
+}
+
+/// Where requests for an account go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AzureEndpoint {
+    /// To the public cloud.
+    #[default]
+    Public,
+    /// To the emulator on this host, with its well-known account.
+    Emulator,
+    /// To this URL.
+    At(String),
 }
 
 fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings> {
@@ -67,7 +79,8 @@ fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings>
             account: None,
             key: variable("AZURE_STORAGE_KEY"),
             sas: variable("AZURE_STORAGE_SAS_TOKEN"),
-            endpoint: variable("AZURE_STORAGE_SERVICE_ENDPOINT"),
+            endpoint: variable("AZURE_STORAGE_SERVICE_ENDPOINT")
+                .map_or(AzureEndpoint::Public, AzureEndpoint::At),
         });
     };
     let mut pairs = pairs(&text)?;
@@ -79,7 +92,7 @@ fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings>
             account: Some(EMULATOR_ACCOUNT.to_owned()),
             key: Some(EMULATOR_KEY.to_owned()),
             sas: None,
-            endpoint: Some(EMULATOR_ENDPOINT.to_owned()),
+            endpoint: AzureEndpoint::Emulator,
         });
     }
     let scheme = pairs.remove("defaultendpointsprotocol");
@@ -94,8 +107,13 @@ fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings>
         account: pairs.remove("accountname"),
         key: pairs.remove("accountkey"),
         sas: pairs.remove("sharedaccesssignature"),
-        endpoint,
+        endpoint: endpoint.map_or(AzureEndpoint::Public, AzureEndpoint::At),
     })
+}
+
+/// Where the variables lead.
+pub(super) fn endpoint(account: &str, variable: Environment<'_>) -> BackendResult<AzureEndpoint> {
+    Ok(settings(account, variable)?.endpoint)
 }
 
 /// Finds out how to reach a container.
@@ -111,9 +129,11 @@ pub(super) fn find(
             "the repository is in the account {account}, but the connection string is for {other}"
         )));
     }
-    let endpoint = settings
-        .endpoint
-        .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"));
+    let endpoint = match settings.endpoint {
+        AzureEndpoint::Public => format!("https://{account}.blob.core.windows.net"),
+        AzureEndpoint::Emulator => EMULATOR_ENDPOINT.to_owned(),
+        AzureEndpoint::At(url) => url,
+    };
     let mut container_url = Url::parse(&endpoint)
         .map_err(|error| wrong(format!("the address {endpoint} cannot be used: {error}")))?;
     if let Ok(mut segments) = container_url.path_segments_mut() {

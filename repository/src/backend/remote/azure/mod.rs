@@ -32,6 +32,7 @@ use crate::backend::{
     Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
 };
 use account::Account;
+pub use account::AzureEndpoint;
 
 /// A container, or a prefix in it.
 #[derive(Debug)]
@@ -71,6 +72,17 @@ impl AzureBackend {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::find(account, container, &http, &variable)?;
         Self::with(found, http, account, container, prefix, options)
+    }
+
+    /// Where the usual variables lead, without anything that is secret; `variable` reads one of them.
+    ///
+    /// # Errors
+    /// [`BackendError::Setup`] when they cannot be used.
+    pub fn endpoint(
+        account: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> BackendResult<AzureEndpoint> {
+        account::endpoint(account, variable)
     }
 
     fn with(
@@ -133,8 +145,13 @@ impl AzureBackend {
     async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{}/", super::joined(&self.prefix, folder));
         self.all_pages("list", folder, &prefix, None, |item| {
-            let size = item.properties.and_then(|found| found.content_length);
-            super::listed(&self.prefix, item.name.as_deref(), size)
+            // The last modification is that of tags and tiers too, which the host may change.
+            let (size, created) = item.properties.map_or((None, None), |found| {
+                let created = found.creation_time.or(found.last_modified);
+                (found.content_length, created)
+            });
+            let received = created.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
+            super::listed(&self.prefix, item.name.as_deref(), size, received)
         })
         .await
     }

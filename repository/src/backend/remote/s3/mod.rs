@@ -163,7 +163,11 @@ impl S3Backend {
         let mut found = Vec::new();
         for object in page.contents() {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
-            found.extend(super::listed(&self.prefix, object.key(), size)?);
+            let received = object.last_modified();
+            let received =
+                received.and_then(|t| DateTime::from_timestamp(t.secs(), t.subsec_nanos()));
+            let info = super::listed(&self.prefix, object.key(), size, received)?;
+            found.extend(info);
         }
         let next = page.next_continuation_token.clone();
         Ok((found, next_page(page.is_truncated(), next)?))

@@ -1,0 +1,348 @@
+//! `reprise forget`: tombstones for what policies no longer keep, or for named snapshots. Nothing is deleted.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use reprise_policies::{HOLD_TAG, Hold, PolicySet, Tz, leaves_nothing};
+use reprise_repository::{
+    Error, ObjectId, PolicyVersion, Repository, Snapshot, UnreadableRoot, Why, chain,
+};
+use serde_json::{Value, json};
+
+use crate::args::ForgetArgs;
+use crate::context::{Context, now};
+use crate::failure::{Exit, Failure};
+use crate::forget_limits::Limits;
+use crate::output;
+use crate::policy_version;
+use crate::retention::{self, LogPlan, RepositoryPlan, SourcePlan, Wanted};
+
+pub(crate) fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
+    if names_snapshots(context, args) {
+        return named(context, args);
+    }
+    let policies = context.policies()?;
+    let wanted = wanted(args);
+    let chosen = policies.select(&args.names)?;
+    let plans = retention::plan(context, &chosen, &policies.select(&[])?, wanted)?;
+    let mut shown = retention::as_json(&plans);
+    shown["dry_run"] = json!(args.dry_run);
+    if !context.global.json {
+        retention::print(context, &plans);
+    }
+    let exit = retention::warn(&plans);
+    refuse_too_much(args, &plans)?;
+    if args.dry_run {
+        if context.global.json {
+            output::json_line(&shown);
+        }
+        return Ok(exit);
+    }
+    let written = write(context, &plans, wanted.now)?;
+    if context.global.json {
+        shown["tombstones"] = json!(written);
+        output::json_line(&shown);
+    }
+    Ok(exit)
+}
+
+fn wanted(args: &ForgetArgs) -> Wanted {
+    Wanted {
+        now: now(),
+        accept_flood: args.deciding.accept_flood,
+        trust_times: args.deciding.trust_times,
+    }
+}
+
+/// Without policies only snapshots can be meant; with them, what looks like an id and is no source's name.
+fn names_snapshots(context: &Context, args: &ForgetArgs) -> bool {
+    let id = |name: &String| {
+        (8..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let Some(path) = &context.global.policies else {
+        return !args.names.is_empty();
+    };
+    let meant = || PolicySet::load(path).is_ok_and(|set| set.select(&args.names).is_ok());
+    !args.names.is_empty() && args.names.iter().all(id) && !meant()
+}
+
+/// All plans are made and found good before anything is written.
+fn refuse_too_much(args: &ForgetArgs, plans: &[RepositoryPlan<'_>]) -> Result<(), Failure> {
+    let sources = || plans.iter().flat_map(|plan| &plan.sources);
+    let empty = sources().find(|source| source.decision.empties());
+    if let Some(source) = empty.filter(|_| !args.allow_empty) {
+        return Err(nothing_good(&source.name()));
+    }
+    let going = sources().map(|source| source.going().len()).sum();
+    refuse_many(
+        going,
+        sources().filter_map(|source| source.log.as_ref()),
+        args,
+    )
+}
+
+fn nothing_good(source: &str) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format!(
+            "{source} would be left without any snapshot that is good and arrived in time; nothing was forgotten"
+        ),
+        "change its retention, for instance with `keep_at_least`, or say --allow-empty",
+    )
+}
+
+fn refuse_many<'a>(
+    count: usize,
+    logs: impl Iterator<Item = &'a LogPlan>,
+    args: &ForgetArgs,
+) -> Result<(), Failure> {
+    match Limits::of(&args.limits)?.exceeded(count, logs) {
+        Some(exceeded) => Err(Failure::new(
+            Exit::Refused,
+            format!("{exceeded}; nothing was"),
+            "look at it with --dry-run, and allow more if that is right",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn write(
+    context: &Context,
+    plans: &[RepositoryPlan<'_>],
+    now: DateTime<Utc>,
+) -> Result<Vec<Value>, Failure> {
+    let mut written = Vec::new();
+    for plan in plans {
+        for source in &plan.sources {
+            let going = source.going();
+            if going.is_empty() && source.log.is_none() {
+                continue;
+            }
+            let keeper = context.keeper(&plan.repository, "forget snapshots")?;
+            let why = why_of(context, source, now);
+            let mut ids = Vec::new();
+            if !going.is_empty() {
+                ids = plan.repository.forget(&keeper, &going, &why)?;
+                report(context, &source.name(), going.len());
+            }
+            if let Some(log) = &source.log {
+                let repository = &plan.repository;
+                let name = &source.source.name;
+                ids.extend(repository.forget_log(&keeper, name, log.before, &why)?);
+            }
+            written.push(json!({
+                "source": source.source.name,
+                "repository": plan.repository.location(),
+                "tombstones": ids,
+            }));
+        }
+    }
+    Ok(written)
+}
+
+fn why_of(context: &Context, source: &SourcePlan<'_>, now: DateTime<Utc>) -> Why {
+    let version = policy_version::of(&source.policy.path);
+    let reason = format!(
+        "retention of {} by {}",
+        source.name(),
+        policy_version::words(&version)
+    );
+    why(context, reason, Some(version), now)
+}
+
+/// Who does it, when and why.
+pub(super) fn why(
+    context: &Context,
+    reason: String,
+    policy: Option<PolicyVersion>,
+    at: DateTime<Utc>,
+) -> Why {
+    Why {
+        at,
+        by: context.person(),
+        reason,
+        policy,
+        program: format!("reprise {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+fn report(context: &Context, name: &str, count: usize) {
+    if !context.global.json && !context.global.quiet {
+        output::line(&format!(
+            "forgot {count} snapshots of {name}; `reprise unforget` brings them back until the next sweep"
+        ));
+    }
+}
+
+/// Snapshots that are named one by one.
+fn named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
+    let repository = context.open()?;
+    let (all, errors) = repository.all_snapshots_lossy()?;
+    for (key, error) in &errors {
+        output::error(&format!("error: {key} cannot be read: {error}"));
+    }
+    let mut chosen: Vec<&Snapshot> = Vec::new();
+    let mut ids = BTreeSet::new();
+    for name in &args.names {
+        match unreadable(&errors, name) {
+            Some((id, error)) => {
+                refuse_unread(args, &id, error)?;
+                ids.insert(id);
+            }
+            None => chosen.push(by_id(&all, name)?),
+        }
+    }
+    refuse_held(args, &chosen)?;
+    refuse_last(args, &repository, &all, &chosen)?;
+    let others = errors.iter().any(|(key, _)| {
+        !ids.iter()
+            .any(|id| key.as_str() == format!("snapshots/{id}"))
+    });
+    ids.extend(chosen.iter().filter(|one| !one.forgotten).map(|one| one.id));
+    let ids: Vec<ObjectId> = ids.into_iter().collect();
+    refuse_many(ids.len(), std::iter::empty(), args)?;
+    let mut written = Vec::new();
+    if !args.dry_run && !ids.is_empty() {
+        let keeper = context.keeper(&repository, "forget snapshots")?;
+        let why = why(context, "named by id".to_owned(), None, now());
+        written = repository.forget(&keeper, &ids, &why)?;
+    }
+    tell(context, args, &repository, &ids, &written);
+    Ok(if others { Exit::Damaged } else { Exit::Ok })
+}
+
+/// A root that cannot be read, by its whole id, and why: of such a one nothing but its id is known.
+pub(super) fn unreadable<'a>(
+    errors: &'a [UnreadableRoot],
+    name: &str,
+) -> Option<(ObjectId, &'a Error)> {
+    let id: ObjectId = name.parse().ok()?;
+    // Anybody can store something whose name only ends like that of a snapshot.
+    let own = format!("snapshots/{id}");
+    let (_, error) = errors.iter().find(|(key, _)| key.as_str() == own)?;
+    Some((id, error))
+}
+
+/// Refuses a root that cannot be read, unless someone takes the blame. One that the storage does not give out now may
+/// be a good one.
+fn refuse_unread(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), Failure> {
+    let message = format!(
+        "snapshot {} cannot be read ({}), so that nobody knows whether it is held or the last of its source; nothing \
+         was forgotten",
+        id.short(),
+        chain(error)
+    );
+    let passing = matches!(
+        error,
+        Error::Backend { .. } | Error::Local { .. } | Error::Internal(_) | Error::Interrupted
+    );
+    let hint = match (passing, args.unreadable) {
+        (false, true) => return Ok(()),
+        (false, false) => {
+            "`reprise verify --repair --from COPY --replace` may mend it; to forget it all the same, say --unreadable"
+        }
+        (true, _) => "its storage has failed, and it may be good: try again",
+    };
+    Err(Failure::new(Exit::Refused, message, hint))
+}
+
+fn tell(
+    context: &Context,
+    args: &ForgetArgs,
+    repository: &Repository,
+    ids: &[ObjectId],
+    written: &[ObjectId],
+) {
+    if context.global.json {
+        output::json_line(&json!({
+            "dry_run": args.dry_run,
+            "repository": repository.location(),
+            "forgotten": ids,
+            "tombstones": written,
+        }));
+    } else if !context.global.quiet {
+        for id in ids {
+            let word = if args.dry_run {
+                "would forget"
+            } else {
+                "forgot"
+            };
+            output::line(&format!("{word} snapshot {}", id.short()));
+        }
+        if ids.is_empty() {
+            output::line("forgotten already");
+        }
+    }
+}
+
+/// A snapshot by the beginning of its id, and by nothing else: a source's name must not mean its newest one here.
+pub(super) fn by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snapshot, Failure> {
+    let matches = |one: &&Snapshot| name.len() >= 4 && one.id.to_string().starts_with(name);
+    let found: Vec<&Snapshot> = all.iter().filter(matches).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Failure::new(
+            Exit::NotFound,
+            format!("no snapshot that can be read has an id that begins with `{name}`"),
+            "four characters of an id are enough; `reprise snapshots --all` lists ids; one that cannot be read is named \
+             by its whole id, sources with --policies",
+        )),
+        several => Err(reprise_repository::Error::AmbiguousSnapshot {
+            name: name.to_owned(),
+            count: several.len(),
+        }
+        .into()),
+    }
+}
+
+fn refuse_held(args: &ForgetArgs, chosen: &[&Snapshot]) -> Result<(), Failure> {
+    for one in chosen.iter().filter(|_| !args.release_holds) {
+        // Where no policy is asked, a day ends when it ends everywhere.
+        let hold = one
+            .root
+            .tags
+            .get(HOLD_TAG)
+            .map(|text| Hold::parse(text, Tz::Etc__GMTPlus12));
+        if let Some(hold) = hold.filter(|hold| hold.holds(now())) {
+            let message = format!(
+                "snapshot {} is {hold}; nothing was forgotten",
+                one.id.short()
+            );
+            let hint = "leave it out, or say --release-holds";
+            return Err(Failure::new(Exit::Refused, message, hint));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to take from a source the last one that is worth as much as the best that it has.
+fn refuse_last(
+    args: &ForgetArgs,
+    repository: &Repository,
+    all: &[Snapshot],
+    chosen: &[&Snapshot],
+) -> Result<(), Failure> {
+    if args.allow_empty {
+        return Ok(());
+    }
+    let wanted = wanted(args);
+    let hurt = repository.degraded_snapshots()?;
+    let goes = |one: &Snapshot| chosen.iter().any(|gone| gone.id == one.id);
+    let sources: BTreeSet<&str> = chosen
+        .iter()
+        .filter(|one| !one.forgotten)
+        .map(|one| one.root.source.as_str())
+        .collect();
+    for source in sources {
+        let there = all
+            .iter()
+            .filter(|one| !one.forgotten && one.root.source == source);
+        let there = there.map(|one| (retention::candidate_of(one, &hurt, wanted), !goes(one)));
+        let there: Vec<_> = there.collect();
+        let there: Vec<_> = there.iter().map(|(one, stays)| (one, *stays)).collect();
+        if leaves_nothing(&there) {
+            return Err(nothing_good(source));
+        }
+    }
+    Ok(())
+}

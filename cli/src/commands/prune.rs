@@ -1,0 +1,202 @@
+//! `reprise prune`: deletes what no kept snapshot needs, in two phases.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use reprise_repository::{PruneOptions, PrunePlan, PruneReport, Repository};
+use serde_json::json;
+
+use crate::args::PruneArgs;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::progress::Shown;
+use crate::quantities::{duration, size};
+use crate::sources;
+
+/// No grace period is longer.
+const GRACE_MAX: TimeDelta = TimeDelta::days(3650);
+
+pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
+    let options = options(context, args)?;
+    if context.global.repository.is_some() || context.global.policies.is_none() {
+        let repository = if args.dry_run {
+            context.open()?
+        } else {
+            context.open_to_write()?
+        };
+        return one(context, &repository, &options);
+    }
+    let policies = context.policies()?;
+    let (mut seen, mut exit) = (BTreeSet::new(), None);
+    for (policy, source) in policies.select(&[])? {
+        for name in &source.repositories {
+            let described = sources::described(policy, name)?;
+            if !seen.insert(sources::location_of(described)?.to_string()) {
+                continue;
+            }
+            let repository = sources::open_existing(context, described)?;
+            let one = one(context, &repository, &options).unwrap_or_else(|failure| {
+                failure.report(context.global.json);
+                failure.exit
+            });
+            if one == Exit::Interrupted {
+                return Ok(one);
+            }
+            exit = Some(exit.map_or(one, |exit: Exit| exit.and(one)));
+        }
+    }
+    Ok(exit.unwrap_or(Exit::Ok))
+}
+
+fn options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure> {
+    let grace = duration(&args.grace, "--grace", "write it as 12h or 7d")?;
+    let grace = TimeDelta::from_std(grace).ok();
+    let grace = grace.filter(|grace| *grace <= GRACE_MAX).ok_or_else(|| {
+        let message = format!("--grace {} is too long", args.grace);
+        Failure::usage(message, "give at most ten years")
+    })?;
+    let max_repack = args.max_repack.as_ref().map(|text| {
+        let way_out = "write it as 500MiB or 10GiB; 0B copies nothing";
+        size(text, "--max-repack", way_out)
+    });
+    Ok(PruneOptions {
+        dry_run: args.dry_run,
+        grace,
+        max_repack: max_repack.transpose()?,
+        repack_below: args.repack_below,
+        host: context.host_name.clone(),
+    })
+}
+
+fn one(
+    context: &Context,
+    repository: &Repository,
+    options: &PruneOptions,
+) -> Result<Exit, Failure> {
+    let shown = Shown::start(context, "prune");
+    let mut plan = PrunePlan::default();
+    let report = repository.prune(options, &shown.progress, |planned| {
+        if !context.global.json && !context.global.quiet {
+            print_plan(repository, planned);
+        }
+        plan = planned.clone();
+    })?;
+    drop(shown);
+    for finding in plan.findings.iter().chain(&report.findings) {
+        output::error(&format!("finding: {}: {}", finding.object, finding.reason));
+    }
+    if context.global.json {
+        output::json_line(&json!({
+            "event": "prune",
+            "repository": repository.location(),
+            "dry_run": options.dry_run,
+            "plan": plan,
+            "report": (!options.dry_run).then_some(&report),
+        }));
+    } else if !options.dry_run && !context.global.quiet {
+        print_report(&report);
+    }
+    let clean = plan.findings.is_empty() && report.findings.is_empty();
+    Ok(if clean { Exit::Ok } else { Exit::Degraded })
+}
+
+fn print_plan(repository: &Repository, plan: &PrunePlan) {
+    output::line(&format!(
+        "{}: {} snapshots are kept, of {} packs ({}), {} index fragments",
+        repository.location(),
+        plan.snapshots,
+        plan.packs,
+        output::bytes(plan.stored_bytes),
+        plan.fragments,
+    ));
+    output::line(&format!(
+        "  condemn: {} forgotten snapshots, {} packs that nothing needs ({}), {} index fragments to be merged",
+        plan.forgotten,
+        plan.dead_packs,
+        output::bytes(plan.dead_bytes),
+        plan.fragments_replaced,
+    ));
+    if plan.replaced_packs > 0 {
+        output::line(&format!(
+            "    {} of these packs were encrypted anew, and others hold what is needed of them",
+            plan.replaced_packs
+        ));
+    }
+    if plan.repacked_packs > 0 {
+        output::line(&format!(
+            "  copy: {} of {} packs ({}) of which little is needed",
+            output::bytes(plan.copied_bytes),
+            plan.repacked_packs,
+            output::bytes(plan.repacked_bytes),
+        ));
+    }
+    output::line(&format!(
+        "  delete: {} snapshots and {} packs that were condemned before ({})",
+        plan.swept_snapshots,
+        plan.swept_packs,
+        output::bytes(plan.swept_bytes),
+    ));
+    output::line(&format!(
+        "  won: {} now, {} after the grace period; {} stay unused in packs that are needed",
+        output::bytes(plan.swept_bytes),
+        output::bytes(plan.later_bytes),
+        output::bytes(plan.unused_bytes),
+    ));
+    if plan.log_pieces + plan.log_bytes_later > 0 {
+        output::line(&format!(
+            "  logs: {} pieces that were forgotten before are deleted ({}), {} after the grace period",
+            plan.log_pieces,
+            output::bytes(plan.log_bytes),
+            output::bytes(plan.log_bytes_later),
+        ));
+    }
+    if plan.young_packs > 0 {
+        output::line(&format!(
+            "  left alone: {} packs that may belong to a run that is not over",
+            plan.young_packs
+        ));
+    }
+    for waiting in &plan.waiting {
+        output::line(&format!(
+            "  waits: {} packs ({}) of {} for {}, until {} at the latest",
+            waiting.packs,
+            output::bytes(waiting.bytes),
+            waiting.sweep,
+            waiting.reason,
+            output::time(&waiting.until),
+        ));
+    }
+}
+
+fn print_report(report: &PruneReport) {
+    if report.rescued > 0 {
+        output::line(&format!(
+            "kept: {} condemned packs are needed after all",
+            report.rescued
+        ));
+    }
+    if !report.locked.is_empty() {
+        output::line(&format!(
+            "locked: {} objects may not be deleted yet; a later run deletes them",
+            report.locked.len()
+        ));
+    }
+    if report.log_pieces > 0 {
+        output::line(&format!(
+            "deleted: {} pieces of logs ({})",
+            report.log_pieces,
+            output::bytes(report.log_bytes)
+        ));
+    }
+    output::line(&format!(
+        "deleted: {} snapshots, {} index fragments, {} packs ({}); new: {} packs ({}), {} index fragments",
+        report.snapshots,
+        report.fragments,
+        report.packs,
+        output::bytes(report.bytes),
+        report.new_packs,
+        output::bytes(report.new_bytes),
+        report.new_fragments,
+    ));
+}

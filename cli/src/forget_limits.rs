@@ -1,0 +1,56 @@
+//! How much may be forgotten at once, for `forget` and `policy preview`.
+
+use chrono::TimeDelta;
+
+use crate::args::ForgetLimits;
+use crate::failure::Failure;
+use crate::quantities::duration;
+use crate::retention::LogPlan;
+
+/// What may go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    snapshots: Option<usize>,
+    /// Of each log; `None`: nothing, where anything is limited.
+    log: Option<TimeDelta>,
+}
+
+impl Limits {
+    /// Reads the options.
+    pub(crate) fn of(args: &ForgetLimits) -> Result<Self, Failure> {
+        let log = args.max_forget_log.as_ref().map(|text| {
+            let span = duration(text, "--max-forget-log", "write it as 36h or 2d")?;
+            Ok::<_, Failure>(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
+        });
+        Ok(Self {
+            snapshots: args.max_forget,
+            log: log.transpose()?,
+        })
+    }
+
+    /// What would go beyond them, in words.
+    pub(crate) fn exceeded<'a>(
+        &self,
+        snapshots: usize,
+        mut logs: impl Iterator<Item = &'a LogPlan>,
+    ) -> Option<String> {
+        if let Some(max) = self.snapshots.filter(|max| snapshots > *max) {
+            return Some(format!(
+                "{snapshots} snapshots would be forgotten, more than --max-forget {max}"
+            ));
+        }
+        if self.snapshots.is_none() && self.log.is_none() {
+            return None;
+        }
+        let allowed = |log: &LogPlan| {
+            let length = log.seconds.map(TimeDelta::seconds);
+            self.log
+                .is_some_and(|max| length.is_some_and(|length| length <= max))
+        };
+        let log = logs.find(|log| !allowed(log))?;
+        Some(match self.log {
+            Some(_) => format!("{log} would be forgotten, more than --max-forget-log"),
+            None => format!("{log} would be forgotten, which --max-forget-log does not allow"),
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! At which Git commit a policy file is. Without Git, or outside of a work tree, there is none, and that is no error.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use reprise_repository::PolicyVersion;
+
+/// The version of a policy file, for the record.
+pub(crate) fn of(file: &Path) -> PolicyVersion {
+    let commit = git(file, &["log", "-1", "--format=%H", "--"]);
+    let commit = commit.filter(|commit| !commit.is_empty());
+    let changed = commit.is_some()
+        && git(file, &["status", "--porcelain", "--"]).is_none_or(|changes| !changes.is_empty());
+    PolicyVersion {
+        file: file.display().to_string(),
+        commit,
+        changed,
+    }
+}
+
+/// What Git says about a file; `None` when it says nothing.
+fn git(file: &Path, args: &[&str]) -> Option<String> {
+    let (folder, name) = (file.parent()?, file.file_name()?);
+    let mut command = Command::new("git");
+    command
+        .arg("-C")
+        .arg(folder)
+        .args(args)
+        .arg(name)
+        // It is only asked, and must write nothing, not even what it has learnt.
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let output = command.output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// The version in words, for people.
+pub(crate) fn words(version: &PolicyVersion) -> String {
+    match (&version.commit, version.changed) {
+        (None, _) => version.file.clone(),
+        (Some(commit), false) => format!("{} at commit {commit}", version.file),
+        (Some(commit), true) => format!("{}, changed since commit {commit}", version.file),
+    }
+}

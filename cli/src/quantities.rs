@@ -1,0 +1,34 @@
+//! Times, sizes and rates that options give.
+
+use std::time::Duration;
+
+use reprise_policies::{parse_duration, parse_rate, parse_size};
+
+use crate::failure::Failure;
+
+/// Reads a time; `way_out` says how to write one.
+pub(crate) fn duration(text: &str, option: &str, way_out: &str) -> Result<Duration, Failure> {
+    parse_duration(text).map_err(|error| wrong(text, "time", option, &error, way_out))
+}
+
+/// Reads a size, in bytes; `way_out` says how to write one.
+pub(crate) fn size(text: &str, option: &str, way_out: &str) -> Result<u64, Failure> {
+    parse_size(text).map_err(|error| wrong(text, "size", option, &error, way_out))
+}
+
+/// Reads a rate, in bytes a second.
+pub(crate) fn rate(text: &str, option: &str) -> Result<u64, Failure> {
+    let way_out = "write bytes per second as 500KiB or 10MiB";
+    parse_rate(text).map_err(|error| wrong(text, "rate", option, &error, way_out))
+}
+
+fn wrong(
+    text: &str,
+    quantity: &str,
+    option: &str,
+    error: &dyn std::fmt::Display,
+    way_out: &str,
+) -> Failure {
+    let message = format!("`{text}` is not a {quantity} for {option}: {error}");
+    Failure::usage(message, way_out)
+}

@@ -1,0 +1,541 @@
+//! From policies to what would be kept and forgotten in their repositories. Nothing is changed here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reprise_policies::{
+    Candidate, Decision, HOLD_TAG, Hold, Keeps, Pause, Policy, Retention, RetentionOptions, Source,
+    Tz, Verdict, decide,
+};
+use reprise_repository::{ObjectId, Outcome, Repository, Snapshot, chain};
+use reprise_restore::mysql::moments::Archive;
+use reprise_snapshotters::mysql::archive::{StoredPiece, time_of};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::sources;
+
+/// How to decide.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) accept_flood: bool,
+    /// Believe the times that snapshots tell, and not when the storage received them.
+    pub(crate) trust_times: bool,
+}
+
+/// What becomes of a source in a repository.
+#[derive(Debug)]
+pub(crate) struct SourcePlan<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) source: &'a Source,
+    /// Its snapshots, forgotten ones left out.
+    pub(crate) snapshots: HashMap<ObjectId, Snapshot>,
+    /// Those of which a keeper has recorded that they lack something.
+    hurt: BTreeSet<ObjectId>,
+    pub(crate) decision: Decision<ObjectId>,
+    candidates: Vec<Candidate<ObjectId>>,
+    archive: Option<Archive>,
+    /// What goes of its log.
+    pub(crate) log: Option<LogPlan>,
+    /// What of its log is no longer needed, and would go if the source were not paused.
+    pub(crate) log_without_pause: Option<LogPlan>,
+}
+
+/// The beginning of a log that goes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct LogPlan {
+    /// The place of the first piece that is kept.
+    pub(crate) before: u64,
+    /// How many pieces go.
+    pub(crate) pieces: usize,
+    /// Their stored bytes.
+    pub(crate) bytes: u64,
+    /// The time that they cover, if that is known.
+    pub(crate) seconds: Option<i64>,
+}
+
+impl LogPlan {
+    /// Of a log the pieces from one place until before another; `None`: there are none.
+    fn between(archive: &Archive, from: u64, before: u64) -> Option<Self> {
+        let pieces = archive.log().pieces().iter();
+        let going = pieces.filter(|piece| (from..before).contains(&piece.key.sequence));
+        let going: Vec<&StoredPiece> = going.collect();
+        (!going.is_empty()).then(|| Self {
+            before,
+            pieces: going.len(),
+            bytes: going.iter().map(|piece| piece.key.size).sum(),
+            seconds: covered(&going).map(|span| span.num_seconds()),
+        })
+    }
+}
+
+/// The time that pieces of log cover: as their server says or as the storage does, whichever is longer.
+fn covered(pieces: &[&StoredPiece]) -> Option<TimeDelta> {
+    let span = |times: Vec<DateTime<Utc>>| Some(*times.iter().max()? - *times.iter().min()?);
+    let received = pieces.iter().filter_map(|piece| piece.key.received);
+    let told = pieces.iter().flat_map(|piece| {
+        let (first, last) = piece.facts.times.unzip();
+        [first, last, piece.facts.until]
+    });
+    let told = told.flatten().map(time_of);
+    span(received.collect()).max(span(told.collect()))
+}
+
+impl fmt::Display for LogPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} pieces of log ({}",
+            self.pieces,
+            output::bytes(self.bytes)
+        )?;
+        match self.seconds {
+            Some(seconds) => write!(f, ", {} minutes)", seconds / 60),
+            None => f.write_str(", of unknown times)"),
+        }
+    }
+}
+
+/// What becomes of the snapshots in a repository.
+#[derive(Debug)]
+pub(crate) struct RepositoryPlan<'a> {
+    pub(crate) repository: Repository,
+    pub(crate) sources: Vec<SourcePlan<'a>>,
+    /// Sources that no policy names, with their number of snapshots: nothing of them goes.
+    pub(crate) unnamed: BTreeMap<String, usize>,
+    /// Roots that cannot be read, and why.
+    pub(crate) unreadable: Vec<(String, String)>,
+}
+
+/// Plans for sources of policies, repository by repository.
+pub(crate) fn plan<'a>(
+    context: &Context,
+    chosen: &[(&'a Policy, &'a Source)],
+    named: &[(&'a Policy, &'a Source)],
+    wanted: Wanted,
+) -> Result<Vec<RepositoryPlan<'a>>, Failure> {
+    let mut places: BTreeMap<String, Vec<(&Policy, &Source, &str)>> = BTreeMap::new();
+    for (policy, source) in named {
+        for name in &source.repositories {
+            let described = sources::described(policy, name)?;
+            let place = sources::location_of(described)?.to_string();
+            places
+                .entry(place)
+                .or_default()
+                .push((policy, source, name));
+        }
+    }
+    let is_chosen = |source: &Source| chosen.iter().any(|(_, one)| std::ptr::eq(*one, source));
+    let mut plans = Vec::new();
+    for (place, all) in places {
+        refuse_contradictions(&place, &all)?;
+        let mut here = all
+            .iter()
+            .filter(|(_, source, _)| is_chosen(source))
+            .peekable();
+        let Some((policy, _, name)) = here.peek() else {
+            continue;
+        };
+        let described = sources::described(policy, name)?;
+        let repository = sources::open_existing(context, described)?;
+        let names: Vec<&str> = all
+            .iter()
+            .map(|(_, source, _)| source.name.as_str())
+            .collect();
+        let here: Vec<_> = here.map(|(policy, source, _)| (*policy, *source)).collect();
+        plans.push(repository_plan(repository, &here, &names, wanted)?);
+    }
+    Ok(plans)
+}
+
+/// Snapshots of one name are one series, so two policies must not say different things about it.
+fn refuse_contradictions(place: &str, all: &[(&Policy, &Source, &str)]) -> Result<(), Failure> {
+    let mut seen: BTreeMap<&str, (&Policy, &Source)> = BTreeMap::new();
+    for (policy, source, _) in all {
+        let (first, known) = *seen.entry(&source.name).or_insert((*policy, *source));
+        if known.retention != source.retention || first.time_zone != policy.time_zone {
+            let message = format!(
+                "policies {} and {} say different things about what is kept of {} in {place}",
+                first.name, policy.name, source.name
+            );
+            let hint = "give the sources different names, or the same retention and time zone";
+            return Err(Failure::usage(message, hint));
+        }
+    }
+    Ok(())
+}
+
+fn repository_plan<'a>(
+    repository: Repository,
+    chosen: &[(&'a Policy, &'a Source)],
+    names: &[&str],
+    wanted: Wanted,
+) -> Result<RepositoryPlan<'a>, Failure> {
+    let (snapshots, errors) = repository.snapshots_lossy()?;
+    let hurt = repository.degraded_snapshots()?;
+    let mut series: BTreeMap<String, Vec<Snapshot>> = BTreeMap::new();
+    for snapshot in snapshots {
+        let name = snapshot.root.source.clone();
+        series.entry(name).or_default().push(snapshot);
+    }
+    let unnamed = series
+        .iter()
+        .filter(|(name, _)| !names.contains(&name.as_str()))
+        .map(|(name, snapshots)| (name.clone(), snapshots.len()))
+        .collect();
+    let mut plans = Vec::new();
+    for (policy, source) in chosen {
+        // A source that two policies name is decided once.
+        if let Some(snapshots) = series.remove(&source.name) {
+            let series = Series {
+                snapshots,
+                hurt: &hurt,
+            };
+            plans.push(source_plan(&repository, policy, source, series, wanted)?);
+        }
+    }
+    if !errors.is_empty() {
+        // What cannot be read may be what the beginning of a log is replayed onto.
+        for plan in &mut plans {
+            plan.log = None;
+        }
+    }
+    let unreadable = errors.iter();
+    let unreadable = unreadable.map(|(key, error)| (key.to_string(), chain(error)));
+    let unreadable = unreadable.collect();
+    Ok(RepositoryPlan {
+        repository,
+        sources: plans,
+        unnamed,
+        unreadable,
+    })
+}
+
+/// The snapshots of a source, and which of the repository's are hurt.
+struct Series<'a> {
+    snapshots: Vec<Snapshot>,
+    hurt: &'a BTreeSet<ObjectId>,
+}
+
+fn source_plan<'a>(
+    repository: &Repository,
+    policy: &'a Policy,
+    source: &'a Source,
+    series: Series<'_>,
+    wanted: Wanted,
+) -> Result<SourcePlan<'a>, Failure> {
+    let Series { snapshots, hurt } = series;
+    let archive = begin(source, wanted.now).map(|_| Archive::read(repository, &source.name));
+    let archive = archive.transpose()?;
+    let candidates = snapshots
+        .iter()
+        .map(|snapshot| candidate(snapshot, hurt, policy.time_zone, wanted))
+        .collect();
+    let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
+    let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
+    let judged = judge(candidates, archive.as_ref(), policy, source, wanted);
+    Ok(SourcePlan {
+        policy,
+        source,
+        hurt: ids.intersection(hurt).copied().collect(),
+        snapshots,
+        candidates: judged.candidates,
+        archive,
+        log: judged.log.filter(|_| judged.decision.trouble.is_none()),
+        log_without_pause: judged.log,
+        decision: judged.decision,
+    })
+}
+
+/// What rules say about a source.
+struct Judged {
+    candidates: Vec<Candidate<ObjectId>>,
+    decision: Decision<ObjectId>,
+    /// What of the log is no longer needed.
+    log: Option<LogPlan>,
+}
+
+/// Which stretches of log matter depends on the span of the rules, so each version of them sees its own.
+fn judge(
+    mut candidates: Vec<Candidate<ObjectId>>,
+    archive: Option<&Archive>,
+    policy: &Policy,
+    source: &Source,
+    wanted: Wanted,
+) -> Judged {
+    let logged = begin(source, wanted.now).zip(archive);
+    let stretches = logged.map(|(begin, archive)| archive.stretches_since(begin));
+    let stretches = stretches.unwrap_or_default();
+    for one in &mut candidates {
+        one.log = stretches.get(&one.id).copied();
+    }
+    let rules = source.retention.as_ref();
+    let decision = decision(&candidates, rules, policy.time_zone, wanted);
+    let log = logged.and_then(|(begin, archive)| log_plan(&decision, archive, begin));
+    Judged {
+        candidates,
+        decision,
+        log,
+    }
+}
+
+/// The beginning of the span in which any moment must come back.
+fn begin(source: &Source, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let span = source.retention.as_ref()?.point_in_time?;
+    let span = TimeDelta::from_std(span).ok();
+    let begin = span.and_then(|span| now.checked_sub_signed(span));
+    Some(begin.unwrap_or(DateTime::<Utc>::MIN_UTC))
+}
+
+/// What of a log is no longer needed.
+fn log_plan(
+    decision: &Decision<ObjectId>,
+    archive: &Archive,
+    begin: DateTime<Utc>,
+) -> Option<LogPlan> {
+    let is_base = |verdict: &Verdict| matches!(verdict, Verdict::Kept { by } if by.contains(&Keeps::PointInTime));
+    let bases = decision.verdicts.iter();
+    let bases = bases.filter(|(_, verdict)| is_base(verdict));
+    let bases = bases.map(|(id, _)| *id).collect();
+    let before = archive.first_needed(begin, &bases)?;
+    LogPlan::between(archive, 0, before)
+}
+
+/// Without rules nothing ever goes.
+fn decision(
+    candidates: &[Candidate<ObjectId>],
+    rules: Option<&Retention>,
+    zone: Tz,
+    wanted: Wanted,
+) -> Decision<ObjectId> {
+    let options = RetentionOptions::accepting_floods(wanted.accept_flood);
+    match rules {
+        Some(rules) => decide(candidates, rules, wanted.now, zone, options),
+        None => Decision::keeping(candidates),
+    }
+}
+
+/// A snapshot as retention sees it, its log and its hold left out.
+pub(crate) fn candidate_of(
+    snapshot: &Snapshot,
+    hurt: &BTreeSet<ObjectId>,
+    wanted: Wanted,
+) -> Candidate<ObjectId> {
+    let root = &snapshot.root;
+    Candidate {
+        id: snapshot.id,
+        data_time: root.data_time,
+        received: snapshot.received.filter(|_| !wanted.trust_times),
+        good: root.outcome == Outcome::Ok && !hurt.contains(&snapshot.id),
+        hold: None,
+        log: None,
+    }
+}
+
+fn candidate(
+    snapshot: &Snapshot,
+    hurt: &BTreeSet<ObjectId>,
+    zone: Tz,
+    wanted: Wanted,
+) -> Candidate<ObjectId> {
+    let root = &snapshot.root;
+    Candidate {
+        hold: root.tags.get(HOLD_TAG).map(|text| Hold::parse(text, zone)),
+        ..candidate_of(snapshot, hurt, wanted)
+    }
+}
+
+impl SourcePlan<'_> {
+    /// What goes, newest first.
+    pub(crate) fn going(&self) -> Vec<ObjectId> {
+        self.decision.going().copied().collect()
+    }
+
+    /// Why nothing goes, if a snapshot or something of the log would.
+    fn pause(&self) -> Option<&Pause> {
+        let trouble = &self.decision.trouble;
+        let log = trouble
+            .as_ref()
+            .filter(|_| self.log_without_pause.is_some());
+        self.decision.pause.as_ref().or(log)
+    }
+
+    /// What goes when the source is no longer paused.
+    pub(crate) fn going_without_pause(&self) -> BTreeSet<ObjectId> {
+        self.decision.going_without_pause().copied().collect()
+    }
+
+    /// What goes by other rules about the same snapshots when the source is not paused, and what of the log goes by
+    /// these rules and not by the others.
+    pub(crate) fn compared_with(
+        &self,
+        repository: &Repository,
+        (policy, source): (&Policy, &Source),
+        wanted: Wanted,
+    ) -> Result<(BTreeSet<ObjectId>, Option<LogPlan>), Failure> {
+        let demanded = begin(source, wanted.now).filter(|_| self.archive.is_none());
+        let read = demanded.map(|_| Archive::read(repository, &self.source.name));
+        let read = read.transpose()?;
+        let archive = self.archive.as_ref().or(read.as_ref());
+        let judged = judge(self.candidates.clone(), archive, policy, source, wanted);
+        let from = judged.log.map_or(0, |log| log.before);
+        let going = judged.decision.going_without_pause().copied().collect();
+        Ok((going, self.log_lost(from)))
+    }
+
+    /// What of the log goes when the source is not paused, from a place on.
+    pub(crate) fn log_lost(&self, from: u64) -> Option<LogPlan> {
+        let log = self.log_without_pause?;
+        LogPlan::between(self.archive.as_ref()?, from, log.before)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.policy.name, self.source.name)
+    }
+
+    /// What becomes of each of its snapshots. Kept ones are left out where they are many.
+    pub(crate) fn print(&self, location: &str, verbose: bool) {
+        let going = self.decision.going().count();
+        let kept = self.decision.verdicts.len() - going;
+        output::line(&format!(
+            "{} in {location}: {kept} kept, {going} forgotten",
+            self.name()
+        ));
+        let mut rows = Vec::new();
+        for (id, verdict) in &self.decision.verdicts {
+            let Some(snapshot) = self.snapshots.get(id) else {
+                continue;
+            };
+            let (word, why) = verdict_words(verdict);
+            if verbose || !verdict.is_kept() || kept <= SHOWN_MAX {
+                let time = output::time(&snapshot.root.data_time);
+                let hurt = if self.hurt.contains(id) { ", hurt" } else { "" };
+                let outcome = format!("{}{hurt}", snapshot.root.outcome);
+                rows.push(vec![
+                    format!("  {}", id.short()),
+                    time,
+                    outcome,
+                    word.to_owned(),
+                    why,
+                ]);
+            }
+        }
+        output::table(&rows);
+        if let Some(log) = &self.log {
+            output::line(&format!(
+                "  {log} forgotten, as no moment that is kept needs them"
+            ));
+        }
+        if let Some(pause) = self.pause() {
+            output::line(&format!("  nothing of {} goes now: {pause}", self.name()));
+        }
+    }
+
+    /// As scripts see it.
+    pub(crate) fn as_json(&self, location: &str) -> Value {
+        let listed = self.decision.verdicts.iter().filter_map(|(id, verdict)| {
+            let snapshot = self.snapshots.get(id)?;
+            let (word, _) = verdict_words(verdict);
+            Some(json!({
+                "snapshot": id,
+                "data_time": snapshot.root.data_time,
+                "received": snapshot.received,
+                "outcome": snapshot.root.outcome,
+                "hurt": self.hurt.contains(id),
+                "verdict": word,
+                "reasons": reasons(verdict),
+            }))
+        });
+        let listed: Vec<_> = listed.collect();
+        let going = self.decision.going().count();
+        json!({
+            "policy": self.policy.name,
+            "source": self.source.name,
+            "repository": location,
+            "snapshots": listed,
+            "kept": listed.len() - going,
+            "forgotten": going,
+            "log": self.log,
+            "forgotten_without_pause": self.going_without_pause().len(),
+            "log_without_pause": self.log_without_pause,
+            "pause": self.pause().map(ToString::to_string),
+        })
+    }
+}
+
+/// Up to so many kept snapshots of a source are always shown.
+const SHOWN_MAX: usize = 100;
+
+fn verdict_words(verdict: &Verdict) -> (&'static str, String) {
+    let word = if verdict.is_kept() { "keep" } else { "forget" };
+    (word, reasons(verdict).join(", "))
+}
+
+fn reasons(verdict: &Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Kept { by } => by.iter().map(ToString::to_string).collect(),
+        Verdict::Goes { reason } => vec![reason.clone()],
+    }
+}
+
+/// Prints plans, and what belongs to a whole repository.
+pub(crate) fn print(context: &Context, plans: &[RepositoryPlan<'_>]) {
+    for plan in plans {
+        let location = plan.repository.location();
+        for source in &plan.sources {
+            source.print(&location, context.global.verbose > 0);
+        }
+        for (name, count) in &plan.unnamed {
+            output::line(&format!(
+                "{name} in {location}: {count} kept, as no policy names this source"
+            ));
+        }
+    }
+}
+
+/// Plans as scripts see them: the sources, and those that no policy names.
+pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
+    let (mut sources, mut unnamed, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    for plan in plans {
+        let location = plan.repository.location();
+        sources.extend(plan.sources.iter().map(|source| source.as_json(&location)));
+        for (name, count) in &plan.unnamed {
+            unnamed.push(json!({"repository": location, "source": name, "snapshots": count}));
+        }
+        for (object, reason) in &plan.unreadable {
+            unreadable.push(json!({"repository": location, "object": object, "reason": reason}));
+        }
+    }
+    json!({"sources": sources, "unnamed": unnamed, "unreadable": unreadable})
+}
+
+/// Says what a person must know whatever is printed, and what follows from it for the exit code.
+pub(crate) fn warn(plans: &[RepositoryPlan<'_>]) -> Exit {
+    let mut exit = Exit::Ok;
+    for plan in plans {
+        for (object, reason) in &plan.unreadable {
+            output::error(&format!("error: {object} cannot be read: {reason}"));
+            exit = exit.and(Exit::Damaged);
+        }
+        for source in &plan.sources {
+            if let Some(pause) = source.pause() {
+                output::note(&format!(
+                    "warning: nothing of {} goes: {pause}",
+                    source.name()
+                ));
+                exit = exit.and(Exit::Degraded);
+            }
+            for one in &source.candidates {
+                if let Some(hold @ Hold::Unclear(_)) = &one.hold {
+                    output::note(&format!("warning: snapshot {} is {hold}", one.id.short()));
+                }
+            }
+        }
+    }
+    exit
+}

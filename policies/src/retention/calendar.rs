@@ -1,0 +1,111 @@
+//! Hours, days, weeks, months and years of a time zone, which snapshots are sorted into.
+
+use std::num::NonZeroU32;
+
+use chrono::{DateTime, Datelike, Offset, TimeDelta, Timelike, Utc};
+use chrono_tz::Tz;
+
+use super::Retention;
+
+/// A rule that keeps one snapshot of each of some pieces of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+/// A piece of the calendar. Only for comparison within one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Bucket([i32; 3]);
+
+impl Unit {
+    pub(super) const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+
+    /// How the rule is called in a policy.
+    pub(super) fn rule(self) -> &'static str {
+        match self {
+            Self::Hour => "hourly",
+            Self::Day => "daily",
+            Self::Week => "weekly",
+            Self::Month => "monthly",
+            Self::Year => "yearly",
+        }
+    }
+
+    /// How many of these a policy wants to keep.
+    pub(super) fn wanted(self, rules: &Retention) -> Option<NonZeroU32> {
+        match self {
+            Self::Hour => rules.hourly,
+            Self::Day => rules.daily,
+            Self::Week => rules.weekly,
+            Self::Month => rules.monthly,
+            Self::Year => rules.yearly,
+        }
+    }
+
+    /// The piece that a moment is in.
+    pub(super) fn bucket(self, time: DateTime<Utc>, zone: Tz) -> Bucket {
+        let local = time.with_timezone(&zone);
+        let day = local.num_days_from_ce();
+        Bucket(match self {
+            // The hour that clocks show twice when summer ends is two hours.
+            Self::Hour => {
+                let hour = i32::try_from(local.hour()).unwrap_or_default();
+                [day, hour, local.offset().fix().local_minus_utc()]
+            }
+            Self::Day => [day, 0, 0],
+            Self::Week => {
+                let week = local.iso_week();
+                [
+                    week.year(),
+                    i32::try_from(week.week()).unwrap_or_default(),
+                    0,
+                ]
+            }
+            Self::Month => [
+                local.year(),
+                i32::try_from(local.month()).unwrap_or_default(),
+                0,
+            ],
+            Self::Year => [local.year(), 0, 0],
+        })
+    }
+
+    /// The piece that a moment is in, for people.
+    pub(super) fn name(self, time: DateTime<Utc>, zone: Tz) -> String {
+        let local = time.with_timezone(&zone);
+        match self {
+            Self::Hour => local.format("%F %H:00 %Z").to_string(),
+            Self::Day => local.format("%F").to_string(),
+            Self::Week => local.format("%G-W%V").to_string(),
+            Self::Month => local.format("%Y-%m").to_string(),
+            Self::Year => local.format("%Y").to_string(),
+        }
+    }
+
+    /// About how long it is.
+    pub(super) fn length(self) -> TimeDelta {
+        match self {
+            Self::Hour => TimeDelta::hours(1),
+            Self::Day => TimeDelta::days(1),
+            Self::Week => TimeDelta::days(7),
+            Self::Month => TimeDelta::days(31),
+            Self::Year => TimeDelta::days(366),
+        }
+    }
+
+    /// The shortest unit that a policy keeps.
+    pub(super) fn shortest(rules: &Retention) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|unit| unit.wanted(rules).is_some())
+    }
+}
+
+/// A moment for people.
+pub(super) fn shown(time: DateTime<Utc>, zone: Tz) -> String {
+    time.with_timezone(&zone).format("%F %H:%M").to_string()
+}

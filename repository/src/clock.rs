@@ -1,0 +1,36 @@
+//! Time: asked for here by whatever must agree with others on how long something lasts.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+/// Tells the time. Tests have clocks of their own.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The time of day, which someone may set.
+    fn wall(&self) -> DateTime<Utc>;
+
+    /// Time since some moment, which nobody can set; it may stand still while the machine sleeps.
+    fn monotonic(&self) -> Duration;
+
+    /// Whether time passes by itself, so that a thread can wait for it.
+    fn passes(&self) -> bool {
+        true
+    }
+}
+
+/// This machine's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}

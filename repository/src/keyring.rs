@@ -1,0 +1,512 @@
+//! The keys of a repository: those of `reprise.json`, changed by signed records under `keys/`.
+//!
+//! A record adds keys or takes some away; nothing is ever rewritten. Records are applied in the order in which the
+//! storage received them. One whose signer is not a keeper (yet) waits for those that may make it one; what is
+//! still waiting at the end counts for nothing.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, RecipientTexts};
+use crate::crypt::{Recipients, has_recipient};
+use crate::error::Result;
+use crate::id::ObjectId;
+use crate::sign::{KnownSigner, Role, SignerId};
+use crate::trust::Trust;
+
+/// A change of keys, as a record under `keys/` holds it. Everybody can read it: only public halves are in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// What is added.
+    #[serde(default)]
+    pub add: AddedKeys,
+    /// What no longer counts.
+    #[serde(default)]
+    pub revoke: RevokedKeys,
+    /// When it was made, by the clock of who made it.
+    pub at: DateTime<Utc>,
+    /// Who made it, as user@host.
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// What made it, with version.
+    pub program: String,
+}
+
+impl KeyRecord {
+    /// How many of the stored objects count although their signer is revoked; `None` where none is.
+    #[must_use]
+    pub fn accepted(&self) -> Option<usize> {
+        let signer = self.revoke.signers.first()?;
+        Some(signer.accepts.len())
+    }
+}
+
+/// Keys that a record adds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddedKeys {
+    /// Signers with their roles.
+    pub signers: Vec<KnownSigner>,
+    /// Recipients.
+    pub recipients: RecipientTexts,
+    /// Objects under `keys/` that hold the repository's secrets, encrypted to further recipients.
+    pub secrets: Vec<ObjectId>,
+    /// Objects under `keys/` that let further hosts read the catalog as it was.
+    pub catalogs: Vec<ObjectId>,
+}
+
+/// Keys that a record takes away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RevokedKeys {
+    /// Signers, with what still counts of what they signed.
+    pub signers: Vec<RevokedSigner>,
+    /// Recipients that nothing new is encrypted to.
+    pub recipients: RecipientTexts,
+}
+
+/// A signer that loses roles for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedSigner {
+    /// Its public key.
+    pub key: SignerId,
+    /// The roles that it loses.
+    pub roles: Vec<Role>,
+    /// Keys of the objects that were there, and count although it signed them.
+    pub accepts: Vec<String>,
+}
+
+/// A record under `keys/` whose signature is good; whether its signer may is another question.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredKeyRecord {
+    pub(crate) id: ObjectId,
+    pub(crate) signer: SignerId,
+    /// When the storage received it.
+    pub(crate) received: Option<DateTime<Utc>>,
+    pub(crate) record: KeyRecord,
+}
+
+/// A change of keys that counts.
+#[derive(Debug, Clone, Serialize)]
+pub struct AppliedKeyRecord {
+    /// The name of the record under `keys/`.
+    pub id: ObjectId,
+    /// The keeper who signed it.
+    pub signer: SignerId,
+    /// What it changes.
+    pub record: KeyRecord,
+}
+
+/// The keys that count.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    first: RecipientTexts,
+    first_signers: Vec<KnownSigner>,
+    trust: Trust,
+    recipients: RecipientTexts,
+    secrets: Vec<ObjectId>,
+    catalogs: Vec<ObjectId>,
+    applied: Vec<AppliedKeyRecord>,
+    refused: Vec<(ObjectId, String)>,
+}
+
+impl Keyring {
+    /// The keys that follow from `reprise.json` and some records.
+    pub(crate) fn new(config: &Config, mut records: Vec<StoredKeyRecord>) -> Self {
+        let mut ring = Self {
+            first: config.recipients.clone(),
+            first_signers: config.signers.clone(),
+            trust: config.trust(),
+            recipients: config.recipients.clone(),
+            secrets: vec![config.keys],
+            catalogs: Vec::new(),
+            applied: Vec::new(),
+            refused: Vec::new(),
+        };
+        records.sort_by_key(|record| (record.received, record.id));
+        loop {
+            let before = records.len();
+            records = ring.apply_all(records);
+            if records.len() == before {
+                break;
+            }
+        }
+        let waiting = records.iter().map(|record| {
+            let refusal = ring.refusal(record).unwrap_or_default();
+            (record.id, refusal)
+        });
+        ring.refused = waiting.collect();
+        ring
+    }
+
+    /// Applies what counts now; gives the others back.
+    fn apply_all(&mut self, records: Vec<StoredKeyRecord>) -> Vec<StoredKeyRecord> {
+        let mut waiting = Vec::new();
+        for record in records {
+            match self.refusal(&record) {
+                Some(_) => waiting.push(record),
+                None => self.apply(record),
+            }
+        }
+        waiting
+    }
+
+    /// Why a record does not count as things are.
+    fn refusal(&self, stored: &StoredKeyRecord) -> Option<String> {
+        let object = format!("keys/{}", stored.id);
+        if let Err(reason) = self.trust.accepts(&stored.signer, &[Role::Keeper], &object) {
+            return Some(reason);
+        }
+        let mut after = self.clone();
+        after.apply(stored.clone());
+        after.flaw().map(|flaw| format!("it would leave {flaw}"))
+    }
+
+    /// What a repository with these keys would lack.
+    fn flaw(&self) -> Option<&'static str> {
+        if self.recipients.data.is_empty() {
+            return Some("no recovery recipient: nobody could read what is stored from then on");
+        }
+        let signers = self.trust.signers();
+        let keeps = signers.iter().any(|s| s.roles.contains(&Role::Keeper));
+        (!keeps).then_some("no keeper: nobody could change keys or forget snapshots")
+    }
+
+    fn apply(&mut self, stored: StoredKeyRecord) {
+        let KeyRecord { add, revoke, .. } = &stored.record;
+        for signer in &add.signers {
+            self.trust.add(signer);
+        }
+        for revoked in &revoke.signers {
+            self.trust
+                .revoke(revoked.key, &revoked.roles, &revoked.accepts);
+        }
+        self.secrets.extend(&add.secrets);
+        self.catalogs.extend(&add.catalogs);
+        self.applied.push(AppliedKeyRecord {
+            id: stored.id,
+            signer: stored.signer,
+            record: stored.record,
+        });
+        self.recipients = RecipientTexts {
+            data: self.present(|texts| &texts.data),
+            writers: self.present(|texts| &texts.writers),
+        };
+    }
+
+    /// Recipients of one sort: all that were ever added, without those revoked. A revoked one never comes back.
+    fn present(&self, sort: impl Fn(&RecipientTexts) -> &Vec<String>) -> Vec<String> {
+        let records = || self.applied.iter().map(|applied| &applied.record);
+        let mut present: Vec<String> = Vec::new();
+        let added = records().flat_map(|record| sort(&record.add.recipients));
+        for recipient in sort(&self.first).iter().chain(added) {
+            let revoked =
+                |record: &KeyRecord| has_recipient(sort(&record.revoke.recipients), recipient);
+            if !has_recipient(&present, recipient) && !records().any(revoked) {
+                present.push(recipient.clone());
+            }
+        }
+        present
+    }
+
+    /// Recovery recipients that were taken away: their identities read what was stored before, until it is encrypted anew.
+    #[must_use]
+    pub fn removed_recipients(&self) -> Vec<String> {
+        let added = self.applied.iter();
+        let added = added.flat_map(|applied| &applied.record.add.recipients.data);
+        let mut removed: Vec<String> = Vec::new();
+        for recipient in self.first.data.iter().chain(added) {
+            let here = has_recipient(&self.recipients.data, recipient);
+            if !here && !has_recipient(&removed, recipient) {
+                removed.push(recipient.clone());
+            }
+        }
+        removed
+    }
+
+    /// Whether a recipient was taken away.
+    #[must_use]
+    pub fn is_revoked_recipient(&self, recipient: &str) -> bool {
+        self.applied.iter().any(|applied| {
+            let revoked = &applied.record.revoke.recipients;
+            has_recipient(revoked.data.iter().chain(&revoked.writers), recipient)
+        })
+    }
+
+    /// Whom to believe.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Whom new objects are encrypted to.
+    #[must_use]
+    pub fn recipients(&self) -> &RecipientTexts {
+        &self.recipients
+    }
+
+    /// Recipients of the catalog with the signers that they were added with: those of hosts come first, then those of
+    /// keepers that are no hosts.
+    #[must_use]
+    pub fn holders(&self) -> Vec<(KnownSigner, String)> {
+        let first = (&self.first_signers, &self.first.writers);
+        let added = self.applied.iter().map(|applied| {
+            let add = &applied.record.add;
+            (&add.signers, &add.recipients.writers)
+        });
+        let mut holders = Vec::new();
+        for (signers, recipients) in std::iter::once(first).chain(added) {
+            let (hosts, others): (Vec<_>, Vec<_>) = signers
+                .iter()
+                .cloned()
+                .partition(|signer| signer.roles.contains(&Role::Writer));
+            let signers = hosts.into_iter().chain(others);
+            holders.extend(signers.zip(recipients.iter().cloned()));
+        }
+        holders
+    }
+
+    /// The signer with a role that a recipient of the catalog belongs to.
+    #[must_use]
+    pub fn holder_of(&self, recipient: &str) -> Option<KnownSigner> {
+        let holders = self.holders().into_iter();
+        let mut held = holders.filter(|(_, theirs)| has_recipient([theirs], recipient));
+        held.find_map(|(holder, _)| {
+            let mut present = self.trust.signers().into_iter();
+            present.find(|signer| signer.key == holder.key && !signer.roles.is_empty())
+        })
+    }
+
+    /// Recipients of the catalog that signers leave behind who lose their last roles by this.
+    pub(crate) fn left_behind(&self, revoked: &[(SignerId, Vec<Role>)]) -> Vec<String> {
+        let mut after = self.clone();
+        for (key, roles) in revoked {
+            after.trust.revoke(*key, roles, &[]);
+        }
+        let of_revoked = |key: &SignerId| revoked.iter().any(|(theirs, _)| theirs == key);
+        let mut left: Vec<String> = Vec::new();
+        for (holder, recipient) in self.holders() {
+            if of_revoked(&holder.key)
+                && has_recipient(&self.recipients.writers, &recipient)
+                && after.holder_of(&recipient).is_none()
+                && !has_recipient(&left, &recipient)
+            {
+                left.push(recipient);
+            }
+        }
+        left
+    }
+
+    /// The changes that count, in order.
+    #[must_use]
+    pub fn applied(&self) -> &[AppliedKeyRecord] {
+        &self.applied
+    }
+
+    /// Records that count for nothing, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[(ObjectId, String)] {
+        &self.refused
+    }
+
+    pub(crate) fn secrets(&self) -> &[ObjectId] {
+        &self.secrets
+    }
+
+    pub(crate) fn catalogs(&self) -> &[ObjectId] {
+        &self.catalogs
+    }
+
+    /// Recipients of file contents and names.
+    pub(crate) fn data_recipients(&self) -> Result<Recipients> {
+        Recipients::parse(&self.recipients.data)
+    }
+
+    /// Recipients of the catalog.
+    pub(crate) fn catalog_recipients(&self) -> Result<Recipients> {
+        let RecipientTexts { data, writers } = &self.recipients;
+        let all: Vec<_> = data.iter().chain(writers).cloned().collect();
+        Recipients::parse(&all)
+    }
+
+    /// The keys after one more record, or why it would not count.
+    pub(crate) fn with(&self, record: StoredKeyRecord) -> Result<Self, String> {
+        if let Some(reason) = self.refusal(&record) {
+            return Err(reason);
+        }
+        let mut after = self.clone();
+        after.apply(record);
+        Ok(after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FORMAT, Layout};
+    use crate::id::RepositoryId;
+
+    fn signer(n: u8) -> SignerId {
+        hex::encode([n; 32]).parse().unwrap()
+    }
+
+    fn known(n: u8, roles: &[Role]) -> KnownSigner {
+        KnownSigner {
+            key: signer(n),
+            roles: roles.to_vec(),
+            name: format!("s{n}"),
+        }
+    }
+
+    fn config() -> Config {
+        Config {
+            format: FORMAT,
+            repository: RepositoryId::try_from("0".repeat(32)).unwrap(),
+            created: DateTime::UNIX_EPOCH,
+            layout: Layout::default(),
+            recipients: RecipientTexts {
+                data: vec!["d1".to_owned()],
+                writers: vec!["w1".to_owned()],
+            },
+            signers: vec![known(1, &[Role::Writer, Role::Keeper])],
+            keys: ObjectId::of(b"secrets"),
+        }
+    }
+
+    fn record(by: u8, second: i64, change: impl FnOnce(&mut KeyRecord)) -> StoredKeyRecord {
+        let mut record = KeyRecord {
+            add: AddedKeys::default(),
+            revoke: RevokedKeys::default(),
+            at: DateTime::UNIX_EPOCH,
+            by: "test".to_owned(),
+            reason: String::new(),
+            program: String::new(),
+        };
+        change(&mut record);
+        StoredKeyRecord {
+            id: ObjectId::of(format!("{by} {second}").as_bytes()),
+            signer: signer(by),
+            received: DateTime::from_timestamp(second, 0),
+            record,
+        }
+    }
+
+    fn keeper(n: u8) -> impl FnOnce(&mut KeyRecord) {
+        move |record| record.add.signers.push(known(n, &[Role::Keeper]))
+    }
+
+    fn revokes(n: u8, accepts: Vec<ObjectId>) -> impl FnOnce(&mut KeyRecord) {
+        let accepts = accepts.iter().map(|id| format!("keys/{id}")).collect();
+        move |record| {
+            record.revoke.signers.push(RevokedSigner {
+                key: signer(n),
+                roles: vec![Role::Keeper],
+                accepts,
+            });
+        }
+    }
+
+    fn is_keeper(ring: &Keyring, n: u8) -> bool {
+        ring.trust().allows(&signer(n), Role::Keeper)
+    }
+
+    #[test]
+    fn a_keeper_may_make_keepers_in_any_order_of_arrival() {
+        // All in the same second, so that the order follows from ids, which mean nothing.
+        let records = vec![
+            record(3, 5, keeper(4)),
+            record(2, 5, keeper(3)),
+            record(1, 5, keeper(2)),
+        ];
+        let ring = Keyring::new(&config(), records);
+        assert!((1..=4).all(|n| is_keeper(&ring, n)));
+        assert_eq!(ring.refused(), []);
+    }
+
+    #[test]
+    fn what_no_keeper_signed_counts_for_nothing() {
+        let writer = record(1, 1, |record| {
+            record.add.signers.push(known(2, &[Role::Writer]))
+        });
+        let forged = record(2, 2, keeper(2));
+        let ring = Keyring::new(&config(), vec![forged.clone(), writer]);
+        assert!(!is_keeper(&ring, 2));
+        assert_eq!(ring.refused().len(), 1);
+        assert_eq!(ring.refused()[0].0, forged.id);
+        assert!(
+            ring.refused()[0].1.contains("it is no keeper"),
+            "{:?}",
+            ring.refused()
+        );
+    }
+
+    #[test]
+    fn of_two_keepers_that_revoke_each_other_the_first_to_arrive_stays() {
+        let added = record(1, 1, keeper(2));
+        let records = |first: u8, second: u8| {
+            vec![
+                added.clone(),
+                record(first, 2, revokes(second, vec![added.id])),
+                record(second, 3, revokes(first, vec![added.id])),
+            ]
+        };
+        for (first, second) in [(1, 2), (2, 1)] {
+            let ring = Keyring::new(&config(), records(first, second));
+            assert!(
+                is_keeper(&ring, first) && !is_keeper(&ring, second),
+                "{first}"
+            );
+            assert_eq!(ring.refused().len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_keeper_signed_before_it_was_revoked_stays() {
+        let (second, third) = (record(1, 1, keeper(2)), record(2, 2, keeper(3)));
+        let after = record(2, 4, keeper(4));
+        let revocation = record(1, 3, revokes(2, vec![second.id, third.id]));
+        let mut records = vec![second, third, revocation, after.clone()];
+        let ring = Keyring::new(&config(), records.clone());
+        assert!(is_keeper(&ring, 3) && !is_keeper(&ring, 2) && !is_keeper(&ring, 4));
+        assert_eq!(ring.refused()[0].0, after.id);
+        // A copy whose storage received everything in one second says the same, by what the revocation lists.
+        for record in &mut records {
+            record.received = None;
+        }
+        for n in 0..records.len() {
+            records.rotate_left(n);
+            let ring = Keyring::new(&config(), records.clone());
+            assert!(is_keeper(&ring, 3), "{n}");
+        }
+    }
+
+    #[test]
+    fn neither_the_last_keeper_nor_the_last_recovery_recipient_can_be_taken_away() {
+        let nobody = record(1, 1, revokes(1, Vec::new()));
+        let unreadable = record(1, 2, |record| {
+            record.revoke.recipients.data.push("d1".to_owned())
+        });
+        let ring = Keyring::new(&config(), vec![nobody, unreadable]);
+        assert_eq!(ring.refused().len(), 2, "{:?}", ring.refused());
+        assert!(is_keeper(&ring, 1));
+        assert_eq!(ring.recipients().data, ["d1"]);
+    }
+
+    #[test]
+    fn a_revoked_recipient_never_comes_back() {
+        let adds = |second, text: &'static str| {
+            record(1, second, move |record| {
+                record.add.recipients.data.push(text.to_owned())
+            })
+        };
+        let removes = record(1, 2, |record| {
+            record.revoke.recipients.data.push("d1".to_owned())
+        });
+        let ring = Keyring::new(&config(), vec![adds(1, "d2"), removes, adds(3, "d1")]);
+        assert_eq!(ring.recipients().data, ["d2"]);
+        assert_eq!(ring.removed_recipients(), ["d1"]);
+        assert!(ring.is_revoked_recipient("d1"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Which names objects have. Whoever may add objects can give them any other name: that counts for nothing.
+
+use crate::backend::ObjectKey;
+use crate::id::{ObjectId, are_digits};
+use crate::pack::pack_key;
+
+/// The id in a key, if the key is the very one that an object with this id has in its folder. Pieces of logs have
+/// names of another kind.
+pub(crate) fn id_in(key: &ObjectKey) -> Option<ObjectId> {
+    let id = key.name().parse().ok()?;
+    let (folder, rest) = key.as_str().split_once('/')?;
+    let is_its_own = match folder {
+        "packs" => *key == pack_key(&id),
+        _ => rest == key.name(),
+    };
+    is_its_own.then_some(id)
+}
+
+/// Number and id of a piece of a log, if the key is the very one that it has in this folder.
+pub(crate) fn piece_in(folder: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
+    let (number, id) = key.name().split_once('.')?;
+    let (number, id) = (number.parse().ok()?, id.parse().ok()?);
+    let own = format!("{folder}/{number:016}.{id}");
+    (own == key.as_str()).then_some((number, id))
+}
+
+/// As [`id_in`], of pieces of logs as well.
+pub(crate) fn object_in(key: &ObjectKey) -> Option<ObjectId> {
+    let (folder, _) = key.as_str().rsplit_once('/')?;
+    match is_piece(key) {
+        true => piece_in(folder, key).map(|(_, id)| id),
+        false => id_in(key),
+    }
+}
+
+/// Whether this is the key of a piece of a log, `logs/<32 hex>/<16 digits>.<id>`.
+pub(crate) fn is_piece(key: &ObjectKey) -> bool {
+    let Some((folder, _)) = key.as_str().rsplit_once('/') else {
+        return false;
+    };
+    let log = folder.strip_prefix("logs/").unwrap_or_default();
+    log.len() == 32 && are_digits(log.as_bytes()) && piece_in(folder, key).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_objects_own_key_has_its_id() {
+        let id = ObjectId::of(b"x");
+        let key = |text: String| ObjectKey::new(text).unwrap();
+        assert_eq!(id_in(&pack_key(&id)), Some(id));
+        assert_eq!(id_in(&key(format!("index/{id}"))), Some(id));
+        for foreign in [
+            format!("packs/{id}"),
+            format!("packs/zz/{id}"),
+            format!("index/zz/{id}"),
+            format!("snapshots/a/b/{id}"),
+            "index/foo".to_owned(),
+            id.to_string(),
+        ] {
+            assert_eq!(id_in(&key(foreign.clone())), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn only_a_piece_in_its_own_folder_is_one() {
+        let id = ObjectId::of(b"x");
+        let key = |text: String| ObjectKey::new(text).unwrap();
+        let own = key(format!("logs/f/0000000000000007.{id}"));
+        assert_eq!(piece_in("logs/f", &own), Some((7, id)));
+        assert_eq!(piece_in("logs/g", &own), None);
+        let log = "0".repeat(32);
+        let own = key(format!("logs/{log}/0000000000000007.{id}"));
+        assert!(is_piece(&own) && object_in(&own) == Some(id));
+        assert_eq!(object_in(&pack_key(&id)), Some(id));
+        for foreign in [
+            format!("logs/x/0000000000000007.{id}"),
+            format!("logs/{log}/x/0000000000000007.{id}"),
+            format!("snapshots/{log}/0000000000000007.{id}"),
+        ] {
+            assert!(!is_piece(&key(foreign)));
+        }
+        for foreign in [
+            format!("logs/f/7.{id}"),
+            format!("logs/f/zz/0000000000000007.{id}"),
+        ] {
+            assert_eq!(piece_in("logs/f", &key(foreign)), None);
+        }
+    }
+}

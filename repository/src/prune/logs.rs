@@ -1,0 +1,130 @@
+//! Pieces of logs that a keeper has forgotten long enough ago. Nothing refers to them but each other, so nothing is
+//! marked: those that go are told by tombstones alone, and go from the oldest on.
+//!
+//! What goes is announced, and then tombstones are read once more: whoever takes one back looks for announcements
+//! afterwards. So either it is seen here that it was taken back, or there that it may be too late.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::sweep::Watch;
+use super::view::tombstones_for_deleting;
+use super::{Job, PrunePlan, PruneReport};
+use crate::backend::BackendError;
+use crate::error::{ObjectFailure, Result};
+use crate::logs::LogKey;
+use crate::repository::Repository;
+use crate::sweeps::{self, State, SweepRecord};
+use crate::tombstones::{ForgottenLog, Tombstones};
+
+/// What goes of each log.
+#[derive(Debug)]
+pub(super) struct DueLogs {
+    /// By source, with the place of the first piece that stays.
+    logs: Vec<(ForgottenLog, Vec<LogKey>)>,
+    /// By which the grace period is measured.
+    now: DateTime<Utc>,
+}
+
+impl DueLogs {
+    /// Finds what was forgotten before the grace period began; tells the plan of the rest too.
+    pub(super) fn find(
+        repository: &Repository,
+        grace: TimeDelta,
+        now: DateTime<Utc>,
+        plan: &mut PrunePlan,
+    ) -> Result<Self> {
+        let tombstones = repository.tombstones()?;
+        let mut due = Self {
+            logs: Vec::new(),
+            now,
+        };
+        for (source, _) in tombstones.logs() {
+            let first = tombstones.log_begins(source);
+            let over = over(&tombstones, source, grace, now);
+            let keys = repository.logs(source)?.into_iter();
+            let forgotten = keys.filter(|key| key.sequence < first);
+            let (going, waiting): (Vec<_>, Vec<_>) = forgotten.partition(|key| key.sequence < over);
+            plan.log_pieces += going.len() as u64;
+            plan.log_bytes += going.iter().map(|key| key.size).sum::<u64>();
+            plan.log_bytes_later += waiting.iter().map(|key| key.size).sum::<u64>();
+            if !going.is_empty() {
+                let log = ForgottenLog {
+                    source: source.to_owned(),
+                    before: over,
+                };
+                due.logs.push((log, going));
+            }
+        }
+        Ok(due)
+    }
+
+    /// Deletes them. What is locked keeps the younger pieces of its log from going.
+    pub(super) fn delete(&self, job: &Job<'_>, report: &mut PruneReport) -> Result<()> {
+        if self.logs.is_empty() {
+            return Ok(());
+        }
+        self.announce(job)?;
+        let clock = job.repository.inner.clock.as_ref();
+        for (log, keys) in &self.logs {
+            let watch = Watch::start(clock);
+            let tombstones = tombstones_for_deleting(job.repository)?;
+            let over = over(&tombstones, &log.source, job.options.grace, self.now);
+            for key in keys.iter().filter(|key| key.sequence < over) {
+                job.progress.check()?;
+                watch.check(clock)?;
+                if !delete_one(job, key, report)? {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what goes, before anybody is asked for the last time whether it may.
+    fn announce(&self, job: &Job<'_>) -> Result<()> {
+        let inner = &job.repository.inner;
+        let record = SweepRecord {
+            state: State::Final,
+            at: inner.clock.wall(),
+            by: job.options.host.clone(),
+            packs: Vec::new(),
+            fragments: Vec::new(),
+            roots: Vec::new(),
+            logs: self.logs.iter().map(|(log, _)| log.clone()).collect(),
+            of: None,
+            program: crate::PROGRAM.to_owned(),
+        };
+        sweeps::put(inner, &record).map(drop)
+    }
+}
+
+/// `false`: it is locked.
+fn delete_one(job: &Job<'_>, key: &LogKey, report: &mut PruneReport) -> Result<bool> {
+    let inner = &job.repository.inner;
+    match inner.backend.delete(&key.object()) {
+        Ok(()) => {
+            report.log_pieces += 1;
+            report.log_bytes += key.size;
+            Ok(true)
+        }
+        Err(error @ BackendError::Locked { .. }) => {
+            report.locked.push(ObjectFailure {
+                object: key.to_string(),
+                reason: error.to_string(),
+            });
+            Ok(false)
+        }
+        Err(error) => Err(inner.failed(error)),
+    }
+}
+
+/// The place of the first piece that is kept, as tombstones say that were there before the grace period began.
+fn over(tombstones: &Tombstones, source: &str, grace: TimeDelta, now: DateTime<Utc>) -> u64 {
+    let named = tombstones.logs().filter(|(name, _)| *name == source);
+    let old = named
+        .flat_map(|(_, by)| by)
+        .filter(|tombstone| tombstone.since() + grace <= now);
+    let logs = old.flat_map(|tombstone| &tombstone.record.logs);
+    let places = logs.filter(|log| log.source == source);
+    places.map(|log| log.before).max().unwrap_or(1)
+}

@@ -1,0 +1,225 @@
+//! Collecting garbage: what no kept snapshot needs is named first, and deleted later.
+//!
+//! ```text
+//! mark ──► plan ──► condemn: copy what is needed of mostly dead packs, describe what stays, put `condemned`
+//!                      │  grace period, and every run that began before
+//!                      ▼
+//!                   sweep: put `final`, mark anew, delete roots, index fragments, packs; put `done`
+//! ```
+//!
+//! Nothing that a writer has signed makes this delete what was kept before: a pack goes only when nothing in its
+//! own directory is needed, or when every needed segment of it is in another pack byte for byte. That another
+//! pack claims to hold the same chunks is not enough, as nobody here can read them.
+
+mod census;
+mod condemn;
+mod logs;
+mod mark;
+mod plan;
+mod recent;
+mod records;
+mod references;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::error::{ObjectFailure, Result};
+use crate::leases::Lease;
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+use census::Census;
+use logs::DueLogs;
+use mark::Marks;
+use plan::Decision;
+use view::View;
+
+/// How to collect garbage.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// How long what is condemned stays.
+    pub grace: TimeDelta,
+    /// At most this many bytes are copied out of mostly dead packs.
+    pub max_repack: Option<u64>,
+    /// Packs are copied when less than this share of their bytes is needed, in percent.
+    pub repack_below: u8,
+    /// This host's name.
+    pub host: String,
+}
+
+/// What will be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PrunePlan {
+    /// Snapshots that are kept.
+    pub snapshots: u64,
+    /// Forgotten snapshots that are condemned now.
+    pub forgotten: u64,
+    /// Packs of the repository.
+    pub packs: u64,
+    /// Their bytes.
+    pub stored_bytes: u64,
+    /// Packs of which nothing is needed, condemned now.
+    pub dead_packs: u64,
+    /// Their bytes.
+    pub dead_bytes: u64,
+    /// Those of them that were encrypted anew, as a keeper says: others hold what is needed of them.
+    pub replaced_packs: u64,
+    /// Packs of which so little is needed that it is copied, condemned now.
+    pub repacked_packs: u64,
+    /// Their bytes.
+    pub repacked_bytes: u64,
+    /// Bytes of their segments that are copied, whole, into new packs.
+    pub copied_bytes: u64,
+    /// Bytes in other packs of which nothing is needed, but too little to copy the rest.
+    pub unused_bytes: u64,
+    /// Fragments of the index.
+    pub fragments: u64,
+    /// Those that are replaced by others.
+    pub fragments_replaced: u64,
+    /// Forgotten snapshots that were condemned before and are deleted now.
+    pub swept_snapshots: u64,
+    /// Packs that were condemned before and are deleted now.
+    pub swept_packs: u64,
+    /// Their bytes: what is won now.
+    pub swept_bytes: u64,
+    /// Bytes that what is condemned now wins once it is swept; the new packs' directories not counted.
+    pub later_bytes: u64,
+    /// Packs that nothing needs and that may belong to a run that is not over.
+    pub young_packs: u64,
+    /// Pieces of logs that were forgotten before the grace period began and are deleted now.
+    pub log_pieces: u64,
+    /// Their bytes: won now.
+    pub log_bytes: u64,
+    /// Bytes of pieces of logs that are forgotten and still wait.
+    pub log_bytes_later: u64,
+    /// What waits, and for what.
+    pub waiting: Vec<Waiting>,
+    /// What is wrong or counts for nothing. None of it is deleted.
+    pub findings: Vec<ObjectFailure>,
+}
+
+/// Condemned objects that cannot be deleted yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The sweep.
+    pub sweep: String,
+    /// Its packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For what, in words.
+    pub reason: String,
+    /// Until when at the latest.
+    pub until: DateTime<Utc>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PruneReport {
+    /// The sweep record that condemns, if anything is condemned.
+    pub condemned: Option<String>,
+    /// New packs.
+    pub new_packs: u64,
+    /// Their bytes.
+    pub new_bytes: u64,
+    /// New index fragments.
+    pub new_fragments: u64,
+    /// Snapshots deleted.
+    pub snapshots: u64,
+    /// Index fragments deleted.
+    pub fragments: u64,
+    /// Packs deleted.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that were condemned and are needed after all.
+    pub rescued: u64,
+    /// Pieces of logs deleted.
+    pub log_pieces: u64,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// Objects that are locked: a later run deletes them.
+    pub locked: Vec<ObjectFailure>,
+    /// What was found to be wrong on the way.
+    pub findings: Vec<ObjectFailure>,
+}
+
+/// What all parts of a prune need.
+struct Job<'a> {
+    repository: &'a Repository,
+    options: &'a PruneOptions,
+    progress: &'a Progress,
+}
+
+impl Repository {
+    /// Collects garbage. `show` gets the plan before anything is done.
+    ///
+    /// # Errors
+    /// When a root cannot be read, so that nobody knows what it needs; [`crate::Error::UnknownHost`] when this
+    /// machine may not add to the repository; or what the backend says. What was not finished, the next run goes
+    /// on with.
+    pub fn prune(
+        &self,
+        options: &PruneOptions,
+        progress: &Progress,
+        show: impl FnOnce(&PrunePlan),
+    ) -> Result<PruneReport> {
+        let lease = if options.dry_run {
+            None
+        } else {
+            self.require_writer()?;
+            let backend = self.inner.backend.as_ref();
+            let lease = Lease::take(&self.inner, backend, &options.host, view::COMMAND)?;
+            Some(lease)
+        };
+        let done = self.prune_under(lease.as_ref(), options, progress, show);
+        if let Some(lease) = lease {
+            lease.end(self.inner.backend.as_ref());
+        }
+        done
+    }
+
+    fn prune_under(
+        &self,
+        lease: Option<&Lease>,
+        options: &PruneOptions,
+        progress: &Progress,
+        show: impl FnOnce(&PrunePlan),
+    ) -> Result<PruneReport> {
+        let (view, index) = View::take(self, lease)?;
+        let mut marks = Marks::new(self.fixed_reader(index))?;
+        let early = view.early(options.grace);
+        let kept = view.roots.snapshots.iter();
+        let kept = kept.filter(|s| !s.forgotten || early.contains(&s.id));
+        marks.add(&kept.collect::<Vec<_>>(), None, progress)?;
+        let superseded = view::condemned_fragments(&view.sweeps);
+        let mut census = Census::take(&marks, &view.packs, &superseded)?;
+        let mut decision = Decision::take(&view, &marks, &mut census, options);
+        drop(census);
+        let now = view.leases.now;
+        let logs = DueLogs::find(self, options.grace, now, &mut decision.plan)?;
+        show(&decision.plan);
+        let mut report = PruneReport::default();
+        let Some(lease) = lease else {
+            return Ok(report);
+        };
+        let job = Job {
+            repository: self,
+            options,
+            progress,
+        };
+        if !decision.is_held {
+            condemn::condemn(&job, &view, &marks, &decision, &mut report)?;
+            sweep::sweep(&job, lease, &mut marks, &mut report)?;
+        }
+        logs.delete(&job, &mut report)?;
+        records::forget_old(self, &view)?;
+        Ok(report)
+    }
+}

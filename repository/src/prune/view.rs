@@ -1,0 +1,357 @@
+//! What a prune sees before it decides: roots, tombstones, index, packs, sweeps and leases, in an order in which
+//! nothing can be missed.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::backend::ObjectKey;
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::id::ObjectId;
+use crate::index::{Index, fragment_key};
+use crate::leases::{Lease, Leases, LivingRun};
+use crate::names::id_in;
+use crate::pack::PackRecord;
+use crate::records::is_gone;
+use crate::replaced::Replaced;
+use crate::repository::Repository;
+use crate::sign::Role;
+use crate::snapshot::Snapshot;
+use crate::sweeps::{CLOCKS_DIFFER, OpenSweep, Sweeps};
+use crate::tombstones::Tombstones;
+
+/// What runs of a prune are called; another prune does not wait for them, as each marks anew before it deletes.
+pub(super) const COMMAND: &str = "prune";
+
+/// An object as a listing shows it, without its key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) size: u64,
+    pub(super) received: Option<DateTime<Utc>>,
+}
+
+/// Roots and what is said of them.
+#[derive(Debug)]
+pub(super) struct Roots {
+    /// All readable ones, forgotten ones marked as such.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// Ids of forgotten roots that cannot be read.
+    pub(super) unreadable: Vec<ObjectId>,
+    /// Since when each forgotten root is forgotten.
+    since: HashMap<ObjectId, DateTime<Utc>>,
+    /// What counts for nothing, and why.
+    pub(super) findings: Vec<ObjectFailure>,
+}
+
+impl Roots {
+    /// Lists roots, then tombstones.
+    ///
+    /// # Errors
+    /// When a root that is not forgotten cannot be read, or a tombstone that may take others back: nobody knows
+    /// then what is needed.
+    pub(super) fn read(repository: &Repository) -> Result<Self> {
+        let (snapshots, errors) = repository.all_snapshots_lossy()?;
+        let tombstones = tombstones_for_deleting(repository)?;
+        let findings = tombstones.refused().iter().map(|refused| ObjectFailure {
+            object: refused.object.to_string(),
+            reason: format!("it counts for nothing: {}", refused.error),
+        });
+        let mut findings: Vec<_> = findings.collect();
+        let mut unreadable = Vec::new();
+        for (key, error) in errors {
+            match id_in(&key) {
+                Some(id) if tombstones.is_forgotten(&id) => unreadable.push(id),
+                Some(_) if counts_for_nothing(repository, RecordKind::Snapshot, &key)? => findings
+                    .push(ObjectFailure {
+                        object: key.to_string(),
+                        reason: format!("it is no snapshot and is left alone: {error}"),
+                    }),
+                Some(_) => return Err(error),
+                None => findings.push(ObjectFailure {
+                    object: key.to_string(),
+                    reason: "its name is not that of a snapshot; it is left alone".to_owned(),
+                }),
+            }
+        }
+        let mut roots = Self {
+            snapshots,
+            unreadable,
+            since: HashMap::new(),
+            findings,
+        };
+        let since = roots.forgotten().into_iter();
+        let since = since.filter_map(|id| Some((id, tombstones.forgotten_since(&id)?)));
+        roots.since = since.collect();
+        Ok(roots)
+    }
+
+    /// Since when a root is forgotten. What was brought back and forgotten again was forgotten then.
+    pub(super) fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
+        self.since.get(id).copied()
+    }
+
+    /// Whether a root may be deleted once a sweep has named it for long enough: it may have been named before it was
+    /// forgotten, by whoever has a writer's key, or before it was brought back for a while.
+    pub(super) fn may_go(&self, id: &ObjectId, grace: TimeDelta, now: DateTime<Utc>) -> bool {
+        let since = self.since.get(id);
+        since.is_some_and(|since| grace <= TimeDelta::zero() || *since + grace <= now)
+    }
+
+    /// Ids of all forgotten roots that are still there.
+    pub(super) fn forgotten(&self) -> HashSet<ObjectId> {
+        let forgotten = self.snapshots.iter().filter(|snapshot| snapshot.forgotten);
+        let ids = forgotten.map(|snapshot| snapshot.id);
+        ids.chain(self.unreadable.iter().copied()).collect()
+    }
+}
+
+/// Whether what stands where such a record stands and cannot be read never was one that counts: it is as it was stored,
+/// and nobody has signed it, or a writer who was revoked before. Anybody who may add objects can make such things.
+///
+/// What a signer has signed who is not known here may count all the same: of the record that makes the signer known
+/// nobody can tell here whether it was lost.
+fn counts_for_nothing(repository: &Repository, kind: RecordKind, key: &ObjectKey) -> Result<bool> {
+    let inner = &repository.inner;
+    let bytes = match inner.get_named(key) {
+        Ok(bytes) => bytes,
+        Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let claimed = match envelope::parse(kind, &bytes, key) {
+        Ok(claimed) => claimed,
+        Err(error) => return Ok(error.class() == ErrorClass::Damaged),
+    };
+    let Ok(proven) = claimed.prove(key, inner.trust.repository()) else {
+        return Ok(true);
+    };
+    let is_revoked = inner.trust.is_revoked(&proven.signer, Role::Writer);
+    Ok(is_revoked && envelope::verify(kind, &bytes, key, &inner.trust).is_err())
+}
+
+/// All tombstones.
+///
+/// # Errors
+/// When there is one that may take others back: nobody knows then what is forgotten.
+pub(super) fn tombstones_for_deleting(repository: &Repository) -> Result<Tombstones> {
+    let tombstones = repository.tombstones()?;
+    let mut refused = tombstones.refused().iter();
+    match refused.find(|refused| refused.may_revoke) {
+        None => Ok(tombstones),
+        Some(refused) => Err(again(&refused.object, &refused.error)),
+    }
+}
+
+/// The same error once more: it stays where it was found.
+fn again(object: &impl std::fmt::Display, error: &Error) -> Error {
+    match error {
+        Error::UnsupportedFormat {
+            object,
+            found,
+            known,
+        } => Error::UnsupportedFormat {
+            object: object.clone(),
+            found: *found,
+            known: *known,
+        },
+        error => Error::damaged(
+            object,
+            format!(
+                "{error}; it may keep something from being forgotten: bring it back from another copy \
+                 (`reprise verify --repair --from`), or delete it by hand if no keeper has stored it"
+            ),
+        ),
+    }
+}
+
+/// Fragments that some sweep has replaced already.
+pub(super) fn condemned_fragments(sweeps: &Sweeps) -> HashSet<ObjectId> {
+    let open = sweeps.open();
+    let condemned = open
+        .iter()
+        .flat_map(|sweep| &sweep.condemned.record.fragments);
+    let mut fragments: HashSet<ObjectId> = condemned.copied().collect();
+    fragments.extend(sweeps.going_fragments());
+    fragments
+}
+
+/// What is wrong with fragments of the index that cannot be read here.
+#[derive(Debug, Default)]
+pub(super) struct UnreadFragments {
+    pub(super) findings: Vec<ObjectFailure>,
+    /// The first one that stays and that others may have read, so that they rely on packs that it tells of.
+    pub(super) holds: Option<ObjectKey>,
+}
+
+impl UnreadFragments {
+    /// # Errors
+    /// When one is of a newer version, or the storage does not give it out.
+    pub(super) fn judge(
+        repository: &Repository,
+        unreadable: Vec<(ObjectId, Error)>,
+        sweeps: &Sweeps,
+    ) -> Result<Self> {
+        let superseded = condemned_fragments(sweeps);
+        let mut judged = Self::default();
+        for (id, error) in unreadable {
+            let key = fragment_key(&id);
+            if is_gone(&error) {
+                continue;
+            }
+            if error.class() == ErrorClass::Failed {
+                return Err(error);
+            }
+            let mut finding = failure(key.as_str(), &error);
+            let kind = RecordKind::Index;
+            if !superseded.contains(&id) && !counts_for_nothing(repository, kind, &key)? {
+                finding.reason += "; nothing is deleted while nobody can tell what it promises to others: \
+                                   `reprise verify --repair` puts it aside";
+                judged.holds.get_or_insert(key);
+            }
+            judged.findings.push(finding);
+        }
+        Ok(judged)
+    }
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) sweeps: Sweeps,
+    pub(super) leases: Leases,
+    pub(super) roots: Roots,
+    pub(super) packs: HashMap<ObjectId, Stored>,
+    pub(super) fragments: HashMap<ObjectId, Stored>,
+    /// Packs that no fragment describes; they are in the index all the same.
+    pub(super) unindexed: Vec<PackRecord>,
+    pub(super) replaced: Replaced,
+    /// Packs in quarantine.
+    pub(super) damaged: HashSet<ObjectId>,
+    /// Whether an index fragment may promise to others what nobody here can know.
+    pub(super) is_held: bool,
+    pub(super) findings: Vec<ObjectFailure>,
+}
+
+impl View {
+    /// Looks at everything, roots before the index before packs.
+    pub(super) fn take(repository: &Repository, own: Option<&Lease>) -> Result<(Self, Index)> {
+        let inner = &repository.inner;
+        let leases = Leases::read(inner, own)?;
+        let sweeps = Sweeps::read(inner, inner.backend.as_ref())?;
+        let replaced = Replaced::read(inner, inner.backend.as_ref())?;
+        let roots = Roots::read(repository)?;
+        let fragments = stored(inner.list("index")?);
+        let (mut index, unreadable) = inner.indexed()?;
+        let unread = UnreadFragments::judge(repository, unreadable, &sweeps)?;
+        let mut findings = unread.findings;
+        let listed = inner.list("packs")?;
+        let packs = stored(listed.clone());
+        let mut unindexed = Vec::new();
+        for (key, record) in inner.unindexed_packs(&index, listed) {
+            match record {
+                Ok(record) => unindexed.push(record),
+                Err(Error::UnsupportedFormat {
+                    object,
+                    found,
+                    known,
+                }) => {
+                    return Err(Error::UnsupportedFormat {
+                        object,
+                        found,
+                        known,
+                    });
+                }
+                Err(error) => findings.push(failure(key.as_str(), &error)),
+            }
+        }
+        index.add_packs(&unindexed)?;
+        let refused = sweeps.records().refused.iter();
+        for (info, error) in refused.chain(&replaced.refused) {
+            findings.push(failure(info.key.as_str(), error));
+        }
+        findings.extend(roots.findings.iter().cloned());
+        let view = Self {
+            sweeps,
+            leases,
+            roots,
+            packs,
+            fragments,
+            unindexed,
+            replaced,
+            damaged: inner.quarantine()?.packs(),
+            is_held: unread.holds.is_some(),
+            findings,
+        };
+        Ok((view, index))
+    }
+
+    /// Roots that a sweep names and that were forgotten too short a while ago to go with it.
+    pub(super) fn early_of(&self, sweep: &OpenSweep, grace: TimeDelta) -> Vec<ObjectId> {
+        let named = sweep.condemned.record.roots.iter().copied();
+        named
+            .filter(|id| self.roots.forgotten_since(id).is_some())
+            .filter(|id| !self.roots.may_go(id, grace, self.leases.now))
+            .collect()
+    }
+
+    /// The same of all sweeps that are carried out now: what these roots need is needed.
+    pub(super) fn early(&self, grace: TimeDelta) -> HashSet<ObjectId> {
+        let mut due = self.sweeps.open();
+        due.retain(|sweep| obstacle(&self.leases, sweep, grace).is_none());
+        due.iter()
+            .flat_map(|sweep| self.early_of(sweep, grace))
+            .collect()
+    }
+}
+
+/// Runs that add to the repository now.
+fn writers(leases: &Leases) -> impl Iterator<Item = &LivingRun> {
+    leases.living.iter().filter(|run| run.command != COMMAND)
+}
+
+/// Whether an object may belong to a run that is not over: nothing refers to it yet.
+pub(super) fn is_young(leases: &Leases, received: Option<DateTime<Utc>>) -> bool {
+    writers(leases).any(|run| match (run.since, received) {
+        (Some(since), Some(received)) => received + CLOCKS_DIFFER >= since,
+        _ => true,
+    })
+}
+
+/// What must be over before a sweep may be carried out: in words, and until when it lasts at the latest.
+pub(super) fn obstacle(
+    leases: &Leases,
+    sweep: &OpenSweep,
+    grace: TimeDelta,
+) -> Option<(String, DateTime<Utc>)> {
+    let received = sweep.condemned.received;
+    let before = writers(leases).find(|run| match (run.since, received) {
+        (Some(since), Some(received)) => since <= received + CLOCKS_DIFFER,
+        _ => true,
+    });
+    if let Some(run) = before {
+        let reason = format!("a {} on {} is not over", run.command, run.host);
+        return Some((reason, run.until));
+    }
+    let ends = received.unwrap_or(sweep.condemned.record.at) + grace;
+    (ends > leases.now).then(|| ("the grace period".to_owned(), ends))
+}
+
+/// What a listing shows, by id; other names are foreign and left alone.
+fn stored(listed: Vec<crate::backend::ObjectInfo>) -> HashMap<ObjectId, Stored> {
+    let own = |info: crate::backend::ObjectInfo| {
+        let id = id_in(&info.key)?;
+        let stored = Stored {
+            size: info.size_bytes,
+            received: info.received,
+        };
+        Some((id, stored))
+    };
+    listed.into_iter().filter_map(own).collect()
+}
+
+pub(super) fn failure(object: &str, error: &Error) -> ObjectFailure {
+    ObjectFailure {
+        object: object.to_owned(),
+        reason: error.to_string(),
+    }
+}

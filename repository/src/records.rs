@@ -1,0 +1,159 @@
+//! Signed records that only say something: leases and sweeps. Each is one JSON object of the catalog class.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use chrono::{DateTime, Utc};
+
+use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+use crate::names::id_in;
+use crate::parallel::in_parallel;
+use crate::repository::Inner;
+use crate::stored::{get_named, put_verified};
+
+/// No such record is larger, in bytes: a sweep of several hundred thousand packs.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Folders of whole records that belong to the catalog. Pieces of logs are left out: there are too many.
+pub(crate) const CATALOG_FOLDERS: [(&str, RecordKind); 7] = [
+    ("snapshots", RecordKind::Snapshot),
+    ("tombstones", RecordKind::Tombstone),
+    ("index", RecordKind::Index),
+    ("quarantine", RecordKind::Quarantine),
+    ("replaced", RecordKind::Replaced),
+    ("leases", RecordKind::Lease),
+    ("sweeps", RecordKind::Sweep),
+];
+
+/// A record as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Found<T> {
+    pub(crate) id: ObjectId,
+    pub(crate) key: ObjectKey,
+    /// When the storage received it.
+    pub(crate) received: Option<DateTime<Utc>>,
+    pub(crate) record: T,
+}
+
+/// All records of a kind that count, and the objects that count for nothing.
+#[derive(Debug)]
+pub(crate) struct Records<T> {
+    pub(crate) found: Vec<Found<T>>,
+    pub(crate) refused: Vec<(ObjectInfo, Error)>,
+}
+
+impl<T> Records<T> {
+    /// What another version wrote is an error: nobody here knows what it means.
+    pub(crate) fn known(self) -> Result<Self> {
+        self.without(|error| matches!(error, Error::UnsupportedFormat { .. }))
+    }
+
+    /// As [`Self::known`], and what somebody wrote for others is an error as well.
+    pub(crate) fn open(self) -> Result<Self> {
+        self.known()?
+            .without(|error| matches!(error, Error::NoMatchingIdentity { .. }))
+    }
+
+    fn without(mut self, fatal: impl Fn(&Error) -> bool) -> Result<Self> {
+        match self.refused.iter().position(|(_, error)| fatal(error)) {
+            None => Ok(self),
+            Some(n) => Err(self.refused.swap_remove(n).1),
+        }
+    }
+}
+
+/// Whether an object was listed and is gone: it was swept meanwhile.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Backend {
+            source: BackendError::NotFound { .. },
+            ..
+        }
+    )
+}
+
+impl Inner {
+    /// Stores a record at a destination of this repository's objects.
+    pub(crate) fn put_record<T: Serialize>(
+        &self,
+        backend: &dyn Backend,
+        kind: RecordKind,
+        folder: &str,
+        record: &T,
+    ) -> Result<ObjectId> {
+        let signer = self.signer()?;
+        let json = serde_json::to_vec(record)
+            .map_err(|e| Error::Internal(format!("writing a record for {folder}: {e}")))?;
+        let sealed = envelope::seal(
+            kind,
+            &json,
+            &self.catalog_recipients,
+            signer,
+            self.trust.repository(),
+        )?;
+        let id = ObjectId::of(&sealed);
+        let key = ObjectKey::trusted(format!("{folder}/{id}"));
+        put_verified(backend, &key, &[sealed.into()], &id)?;
+        Ok(id)
+    }
+
+    /// Reads all records of a kind. What is damaged, signed by nobody who may, newer than this program, or encrypted
+    /// to others is refused.
+    pub(crate) fn records<T: DeserializeOwned + Send>(
+        &self,
+        backend: &dyn Backend,
+        kind: RecordKind,
+        folder: &str,
+    ) -> Result<Records<T>> {
+        let failed = |source| Error::Backend {
+            location: backend.location(),
+            source,
+        };
+        let listed = backend.list(folder).map_err(failed)?;
+        let readers = backend.abilities().parallel_reads;
+        let read = in_parallel(readers, &listed, |info| {
+            self.record(backend, kind, &info.key)
+        });
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
+        for (info, read) in listed.into_iter().zip(read) {
+            match read {
+                Ok((id, record)) => found.push(Found {
+                    id,
+                    key: info.key,
+                    received: info.received,
+                    record,
+                }),
+                Err(error) if is_gone(&error) => {}
+                Err(
+                    error @ (Error::Damaged { .. }
+                    | Error::UnsupportedFormat { .. }
+                    | Error::NoMatchingIdentity { .. }),
+                ) => refused.push((info, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|found| (found.received, found.id));
+        Ok(Records { found, refused })
+    }
+
+    fn record<T: DeserializeOwned>(
+        &self,
+        backend: &dyn Backend,
+        kind: RecordKind,
+        key: &ObjectKey,
+    ) -> Result<(ObjectId, T)> {
+        let id = id_in(key)
+            .ok_or_else(|| Error::damaged(key, "its name is not that of an object here"))?;
+        let bytes = get_named(backend, key)?;
+        let verified = envelope::verify(kind, &bytes, key, &self.trust)?;
+        let recipients = self.catalog_recipients.texts();
+        let json = verified.open(&self.identities, key, recipients, RECORD_BYTES_MAX)?;
+        let record = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+        Ok((id, record))
+    }
+}

@@ -1,0 +1,461 @@
+//! Repair: what verification found is mended from what is there, and from another copy of the repository.
+//!
+//! Nothing is deleted, but with `replace` a damaged object whose good bytes are at hand. What cannot be mended goes
+//! into quarantine: readers prefer other copies, and the next snapshot that has the same content stores it again.
+
+mod absent;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::backend::{BackendError, ObjectKey};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, Result};
+use crate::id::ObjectId;
+use crate::names::{id_in, is_piece};
+use crate::pack::{PackBuilder, PackRecord, pack_key};
+use crate::progress::Progress;
+use crate::quarantine::{HurtSnapshot, QuarantineRecord, Quarantined};
+use crate::repository::Repository;
+use crate::segment::{self, SealedSegment};
+use crate::stored::put_verified;
+use crate::tombstones::Keeper;
+use crate::verify::{Depth, Examined, Report, Share, VerifyOptions};
+
+/// How to repair.
+#[derive(Debug)]
+pub struct RepairOptions<'a> {
+    /// How much is read to find what is wrong.
+    pub verify: VerifyOptions,
+    /// Another copy of the same repository, for good bytes.
+    pub from: Option<&'a Repository>,
+    /// Whether a damaged object is deleted and stored anew under its name, once good bytes of it are at hand.
+    pub replace: bool,
+    /// Whether anything is changed; otherwise it is only said.
+    pub act: bool,
+    /// Who does it, as user@host.
+    pub by: String,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// Something that was mended, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repaired {
+    /// The object.
+    pub object: String,
+    /// How.
+    pub how: String,
+}
+
+/// What a repair did, or would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct RepairReport {
+    /// What verification found before.
+    pub found: Report,
+    /// Whether anything was changed.
+    pub acted: bool,
+    /// What was mended.
+    pub repaired: Vec<Repaired>,
+    /// Everything in quarantine afterwards.
+    pub quarantined: Vec<Quarantined>,
+    /// The new record of the quarantine, if one was needed.
+    pub record: Option<ObjectId>,
+    /// Snapshots that lack something afterwards.
+    pub degraded: Vec<ObjectId>,
+    /// Whether something must go into quarantine, which nobody here may say: only a keeper.
+    pub needs_keeper: bool,
+    /// What is still wrong after it, but for objects in quarantine that nothing needs.
+    pub unmended: Vec<String>,
+}
+
+impl RepairReport {
+    /// Whether the quarantine changes, which takes a keeper.
+    #[must_use]
+    pub fn changes_quarantine(&self, before: &crate::quarantine::Quarantine) -> bool {
+        let after = self.quarantined.iter().map(|q| &q.object);
+        !after.eq(before.objects().keys()) || !self.degraded.iter().eq(before.hurts().keys())
+    }
+}
+
+impl Repository {
+    /// Repairs what verification finds. `keeper` signs what goes into quarantine.
+    ///
+    /// # Errors
+    /// [`Error::OtherRepository`] when `from` is another one, or what either backend says.
+    pub fn repair(
+        &self,
+        options: &RepairOptions<'_>,
+        keeper: Option<&Keeper>,
+        progress: &Progress,
+    ) -> Result<RepairReport> {
+        if let Some(from) = options.from
+            && from.config().repository != self.config().repository
+        {
+            return Err(Error::OtherRepository {
+                location: from.location(),
+            });
+        }
+        if options.act {
+            self.require_writer()?;
+        }
+        let examined = self.examine(&options.verify, None, progress)?;
+        let mut repair = Repair {
+            repository: self,
+            options,
+            repaired: Vec::new(),
+            damaged: BTreeMap::new(),
+            unindexed: examined.unindexed.clone(),
+        };
+        repair.mend(&examined, progress)?;
+        repair.index()?;
+        repair.bring_absent(examined.absent.clone(), progress)?;
+        repair.close(examined, keeper, progress)
+    }
+}
+
+struct Repair<'a> {
+    repository: &'a Repository,
+    options: &'a RepairOptions<'a>,
+    repaired: Vec<Repaired>,
+    /// What stays damaged.
+    damaged: BTreeMap<String, String>,
+    /// Packs that need a fragment.
+    unindexed: Vec<PackRecord>,
+}
+
+/// Good bytes for a damaged object.
+struct Good {
+    key: ObjectKey,
+    id: ObjectId,
+    bytes: Vec<u8>,
+    /// Whether something else stands under its name.
+    present: bool,
+}
+
+impl Repair<'_> {
+    fn mend(&mut self, examined: &Examined, progress: &Progress) -> Result<()> {
+        // What hurts nothing is only worth replacing.
+        let mut replaced = examined.quiet.as_slice();
+        if !self.options.replace {
+            for finding in std::mem::take(&mut replaced) {
+                self.stays(&finding.object, &finding.reason);
+            }
+        }
+        let found = examined.report.findings.iter();
+        let found: BTreeMap<&str, &str> = found
+            .chain(replaced)
+            .map(|finding| (finding.object.as_str(), finding.reason.as_str()))
+            .collect();
+        for (object, reason) in found {
+            progress.check()?;
+            let Some(key) = object_key(object) else {
+                continue;
+            };
+            let mended = match self.good_bytes(&key)? {
+                Some(good) => self.put_back(good)?,
+                None => false,
+            };
+            if !mended {
+                self.stays(key.as_str(), reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was relied on and stays damaged goes into quarantine.
+    fn stays(&mut self, object: &str, reason: &str) {
+        let mut relied_on = ["packs/", "index/", "snapshots/", "logs/"].iter();
+        let key = ObjectKey::new(object);
+        let is_own = key.is_some_and(|key| id_in(&key).is_some() || is_piece(&key));
+        if is_own && relied_on.any(|folder| object.starts_with(folder)) {
+            self.damaged.insert(object.to_owned(), reason.to_owned());
+        }
+    }
+
+    /// The bytes of a damaged or missing object from the other copy, if it has good ones.
+    fn good_bytes(&self, key: &ObjectKey) -> Result<Option<Good>> {
+        let Some(from) = self.options.from else {
+            return Ok(None);
+        };
+        let Some(id) = id_of(key) else {
+            return Ok(None);
+        };
+        let backend = self.repository.inner.backend.as_ref();
+        let present = match backend.get(key, None) {
+            // It has the bytes that it always had, so every copy of it is as bad.
+            Ok(bytes) if ObjectId::of(&bytes) == id => return Ok(None),
+            Ok(_) => true,
+            Err(BackendError::NotFound { .. }) => false,
+            Err(BackendError::Io { .. }) => true,
+            Err(source) => return Err(self.repository.inner.failed(source)),
+        };
+        let bytes = match from.inner.backend.get(key, None) {
+            Ok(bytes) if ObjectId::of(&bytes) == id => bytes,
+            Ok(_) | Err(BackendError::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(from.inner.failed(source)),
+        };
+        let good = Good {
+            key: key.clone(),
+            id,
+            bytes,
+            present,
+        };
+        Ok(self.is_believed(&good)?.then_some(good))
+    }
+
+    /// Whether bytes that have the right name are also signed by whom they must be.
+    fn is_believed(&self, good: &Good) -> Result<bool> {
+        let inner = &self.repository.inner;
+        let kind = match good.key.as_str().split('/').next() {
+            Some("packs") => {
+                return believed(inner.directory_reader().read_whole(&good.id, &good.bytes));
+            }
+            Some("snapshots") => RecordKind::Snapshot,
+            Some("index") => RecordKind::Index,
+            Some("tombstones") => RecordKind::Tombstone,
+            // A piece of a log is in a chain of hashes; a record of keys is judged with all others.
+            _ => return Ok(true),
+        };
+        believed(envelope::verify(kind, &good.bytes, &good.key, &inner.trust))
+    }
+
+    /// Where good bytes come from.
+    fn source(&self) -> String {
+        let from = self.options.from.map(Repository::location);
+        from.unwrap_or_default()
+    }
+
+    /// Stores good bytes; whether that was possible.
+    fn put_back(&mut self, good: Good) -> Result<bool> {
+        let object = good.key.to_string();
+        let from = self.source();
+        let backend = self.repository.inner.backend.as_ref();
+        let how = if !good.present {
+            if self.options.act {
+                put_verified(backend, &good.key, &[good.bytes.into()], &good.id)?;
+            }
+            format!("taken from {from}")
+        } else if self.options.replace {
+            if self.options.act {
+                let deleted = backend.delete(&good.key);
+                deleted.map_err(|source| self.repository.inner.failed(source))?;
+                put_verified(backend, &good.key, &[good.bytes.into()], &good.id)?;
+            }
+            format!("taken from {from}, in place of the damaged object")
+        } else if object.starts_with("packs/") {
+            let renamed = self.repack(&good)?;
+            self.damaged
+                .insert(object.clone(), "other bytes are under its name".to_owned());
+            format!("taken from {from} under a new name, {renamed}")
+        } else {
+            return Ok(false);
+        };
+        self.repaired.push(Repaired { object, how });
+        Ok(true)
+    }
+
+    /// Stores the segments of a pack in another one: its own name is taken by damaged bytes.
+    fn repack(&mut self, good: &Good) -> Result<String> {
+        let inner = &self.repository.inner;
+        let record = inner.directory_reader().read_whole(&good.id, &good.bytes)?;
+        if !self.options.act {
+            return Ok("as its own one is taken".to_owned());
+        }
+        let mut builder = PackBuilder::default();
+        for part in &record.segments {
+            let stored = &good.bytes[part.offset as usize..][..part.length as usize];
+            segment::check_stored(part, stored, good.key.as_str())?;
+            builder.push(SealedSegment {
+                class: part.class,
+                stored: stored.to_vec(),
+                plain_length: part.plain,
+                chunks: part.chunks.clone(),
+                recipients: part.recipients,
+            })?;
+        }
+        let pack = builder.finish(
+            &inner.catalog_recipients,
+            inner.signer()?,
+            inner.trust.repository(),
+        )?;
+        let key = pack_key(&pack.record.pack);
+        put_verified(inner.backend.as_ref(), &key, &pack.parts, &pack.record.pack)?;
+        self.unindexed.push(pack.record);
+        Ok(key.to_string())
+    }
+
+    /// Writes fragments for packs that none describes.
+    fn index(&mut self) -> Result<()> {
+        let packs = std::mem::take(&mut self.unindexed);
+        let described = packs.iter().map(|pack| Repaired {
+            object: pack_key(&pack.pack).to_string(),
+            how: "described by a new index fragment".to_owned(),
+        });
+        self.repaired.extend(described);
+        if !self.options.act {
+            return Ok(());
+        }
+        let inner = &self.repository.inner;
+        inner.put_fragments_at(inner.backend.as_ref(), packs)
+    }
+
+    /// Finds out what still hurts, and puts it on record.
+    fn close(
+        mut self,
+        examined: Examined,
+        keeper: Option<&Keeper>,
+        progress: &Progress,
+    ) -> Result<RepairReport> {
+        let before = self.repository.quarantine()?;
+        self.keep_unproven(&before);
+        let packs = self.damaged.iter().filter_map(|(object, reason)| {
+            let key = object_key(object).filter(|key| key.as_str().starts_with("packs/"))?;
+            Some((id_of(&key)?, reason.clone()))
+        });
+        let after = match self.options.act {
+            true => Some(self.examine_again(&packs.collect(), progress)?),
+            false => None,
+        };
+        let unmended = after.as_ref().map(|after| self.unmended(&examined, after));
+        let mut lost = after.map_or(examined.lost, |after| after.lost);
+        if !self.options.verify.snapshots.is_empty() {
+            // Nobody has looked at the others.
+            for (snapshot, chunks) in before.hurts() {
+                let looked_at = self.options.verify.snapshots.iter();
+                if !looked_at.map(|s| s.id).any(|id| id == *snapshot) {
+                    lost.insert(*snapshot, chunks.clone());
+                }
+            }
+        }
+        let mut report = RepairReport {
+            found: examined.report,
+            acted: self.options.act,
+            repaired: self.repaired,
+            quarantined: self
+                .damaged
+                .into_iter()
+                .map(|(object, reason)| Quarantined { object, reason })
+                .collect(),
+            record: None,
+            needs_keeper: false,
+            degraded: lost.keys().copied().collect(),
+            unmended: unmended.unwrap_or_default(),
+        };
+        let changes = report.changes_quarantine(&before);
+        report.needs_keeper = changes && keeper.is_none();
+        let (true, true, Some(keeper)) = (self.options.act, changes, keeper) else {
+            return Ok(report);
+        };
+        let hurts = lost
+            .into_iter()
+            .map(|(snapshot, lost)| HurtSnapshot { snapshot, lost });
+        let record = QuarantineRecord {
+            objects: report.quarantined.clone(),
+            hurts: hurts.collect(),
+            replaces: before.records(),
+            at: self.options.now,
+            by: self.options.by.clone(),
+            program: crate::PROGRAM.to_owned(),
+        };
+        report.record = Some(self.repository.put_quarantine(keeper, &record)?);
+        Ok(report)
+    }
+
+    /// What there is now, where only these packs are damaged: data is not read a second time.
+    fn examine_again(
+        &self,
+        damaged: &BTreeMap<ObjectId, String>,
+        progress: &Progress,
+    ) -> Result<Examined> {
+        let structure = VerifyOptions {
+            depth: Depth::Structure,
+            snapshots: self.options.verify.snapshots.clone(),
+        };
+        self.repository.examine(&structure, Some(damaged), progress)
+    }
+
+    /// What is found after everything was done. Pieces of logs are not read a second time.
+    fn unmended(&self, before: &Examined, after: &Examined) -> Vec<String> {
+        let mended: BTreeSet<&str> = self.repaired.iter().map(|r| r.object.as_str()).collect();
+        let is_log =
+            |object: &str| object_key(object).is_some_and(|key| key.as_str().starts_with("logs/"));
+        let is_mended =
+            |object: &str| object_key(object).is_some_and(|key| mended.contains(key.as_str()));
+        let logs = before.report.findings.iter();
+        let logs = logs.filter(|found| is_log(&found.object) && !is_mended(&found.object));
+        let found = after
+            .report
+            .findings
+            .iter()
+            .filter(|found| !found.can_be_spared());
+        let all: BTreeSet<String> = found
+            .chain(logs)
+            .map(|found| found.object.clone())
+            .collect();
+        all.into_iter().collect()
+    }
+
+    /// What was in quarantine stays there, unless it was read now and found good, or replaced, or is gone.
+    fn keep_unproven(&mut self, before: &crate::quarantine::Quarantine) {
+        let everything = self.options.verify.snapshots.is_empty()
+            && self.options.verify.depth == Depth::ReadData(Share::All);
+        let replaced: BTreeSet<&str> = self.repaired.iter().map(|r| r.object.as_str()).collect();
+        for (object, reason) in before.objects() {
+            let read = everything && !object.starts_with("index/");
+            if !read && !replaced.contains(object.as_str()) {
+                self.damaged
+                    .entry(object.clone())
+                    .or_insert_with(|| reason.clone());
+            }
+        }
+    }
+}
+
+fn believed<T>(read: Result<T>) -> Result<bool> {
+    match read {
+        Ok(_) => Ok(true),
+        Err(error) if error.class() == ErrorClass::Failed => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The key that a finding is about; pieces of logs are named by their place.
+fn object_key(object: &str) -> Option<ObjectKey> {
+    let Some(rest) = object.strip_prefix("piece ") else {
+        return ObjectKey::new(object).filter(|key| key.as_str().contains('/'));
+    };
+    let (number, rest) = rest.split_once(" (")?;
+    let (id, newest) = rest.split_once(") of ")?;
+    let (folder, _) = newest.rsplit_once('/')?;
+    ObjectKey::new(format!("{folder}/{:016}.{id}", number.parse::<u64>().ok()?))
+}
+
+/// The id at the end of a key.
+fn id_of(key: &ObjectKey) -> Option<ObjectId> {
+    key.name().rsplit('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_tell_their_objects() {
+        let id = ObjectId::of(b"x");
+        let key = object_key(&format!("packs/aa/{id}")).unwrap();
+        assert_eq!(id_of(&key), Some(id));
+        let piece = format!(
+            "piece 3 ({id}) of logs/ab/0000000000000007.{}",
+            ObjectId::of(b"y")
+        );
+        let key = object_key(&piece).unwrap();
+        assert_eq!(key.as_str(), format!("logs/ab/0000000000000003.{id}"));
+        assert_eq!(id_of(&key), Some(id));
+        for other in ["chunk 00", "reprise.json", "the references of snapshot 1"] {
+            assert!(object_key(other).is_none(), "{other}");
+        }
+    }
+}

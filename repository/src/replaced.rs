@@ -1,0 +1,146 @@
+//! Packs that were encrypted anew: which other pack has everything that they have.
+//!
+//! Whoever collects garbage cannot read contents, and believes no pack that claims to hold the chunks of another.
+//! Here a keeper says so, who had a recovery identity at hand and compared every chunk with its id.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Backend, ObjectInfo, ObjectKey};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+use crate::records::Records;
+use crate::repository::Inner;
+use crate::stored::put_verified;
+use crate::tombstones::Keeper;
+
+/// Where the records are.
+pub(crate) const FOLDER: &str = "replaced";
+
+/// The key of a record.
+pub(crate) fn replaced_key(id: &ObjectId) -> ObjectKey {
+    ObjectKey::trusted(format!("{FOLDER}/{id}"))
+}
+
+/// A pack, and another one that holds all its chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replacement {
+    pub(crate) pack: ObjectId,
+    pub(crate) by: ObjectId,
+}
+
+/// A record as it is stored (catalog class).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplacedRecord {
+    pub(crate) packs: Vec<Replacement>,
+    /// When, by the clock of whoever made it.
+    pub(crate) at: DateTime<Utc>,
+    /// Who, as user@host.
+    pub(crate) by: String,
+    /// What made it, with version.
+    pub(crate) program: String,
+}
+
+/// Stores a record.
+pub(crate) fn put(inner: &Inner, keeper: &Keeper, record: &ReplacedRecord) -> Result<ObjectId> {
+    let json = serde_json::to_vec(record)
+        .map_err(|e| Error::Internal(format!("writing a record of replaced packs: {e}")))?;
+    let sealed = envelope::seal(
+        RecordKind::Replaced,
+        &json,
+        &inner.catalog_recipients,
+        keeper.signer(),
+        inner.trust.repository(),
+    )?;
+    let id = ObjectId::of(&sealed);
+    let backend = inner.backend.as_ref();
+    put_verified(backend, &replaced_key(&id), &[sealed.into()], &id)?;
+    Ok(id)
+}
+
+/// All that keepers say of replaced packs.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
+    by: HashMap<ObjectId, Vec<ObjectId>>,
+    /// The records that count.
+    pub(crate) records: Vec<ObjectId>,
+    /// What counts for nothing.
+    pub(crate) refused: Vec<(ObjectInfo, Error)>,
+}
+
+impl Replaced {
+    /// Reads all records. One that cannot be understood keeps packs from going, and nothing else.
+    pub(crate) fn read(inner: &Inner, backend: &dyn Backend) -> Result<Self> {
+        let records: Records<ReplacedRecord> =
+            inner.records(backend, RecordKind::Replaced, FOLDER)?;
+        for (info, error) in &records.refused {
+            tracing::warn!(object = %info.key, %error, "a record of replaced packs counts for nothing");
+        }
+        let mut replaced = Self {
+            refused: records.refused,
+            ..Self::default()
+        };
+        for found in records.found {
+            replaced.records.push(found.id);
+            replaced.add(&found.record.packs);
+        }
+        Ok(replaced)
+    }
+
+    fn add(&mut self, packs: &[Replacement]) {
+        for Replacement { pack, by } in packs {
+            self.by.entry(*pack).or_default().push(*by);
+        }
+    }
+
+    /// The packs that were replaced.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = ObjectId> {
+        self.by.keys().copied()
+    }
+
+    /// Packs that hold everything that a pack holds: what replaced it, and what replaced that.
+    pub(crate) fn by(&self, pack: &ObjectId) -> Vec<ObjectId> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::from([*pack]));
+        let mut next = vec![*pack];
+        while let Some(id) = next.pop() {
+            for by in self.by.get(&id).into_iter().flatten() {
+                if seen.insert(*by) {
+                    found.push(*by);
+                    next.push(*by);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a pack is named as one that replaces another.
+    pub(crate) fn replaces_any(&self, id: &ObjectId) -> bool {
+        self.by.values().flatten().any(|by| by == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_replaced_a_replacement_replaces_the_first_too() {
+        let id = |n: u8| ObjectId::of(&[n]);
+        let replacement = |pack, by| Replacement {
+            pack: id(pack),
+            by: id(by),
+        };
+        let mut replaced = Replaced::default();
+        replaced.add(&[replacement(1, 2), replacement(2, 3)]);
+        assert_eq!(replaced.by(&id(1)), [id(2), id(3)]);
+        assert_eq!(replaced.by(&id(2)), [id(3)]);
+        assert_eq!(replaced.by(&id(3)), []);
+        assert!(replaced.replaces_any(&id(3)) && !replaced.replaces_any(&id(1)));
+        // Nothing replaces itself, whatever is said.
+        replaced.add(&[replacement(3, 1)]);
+        assert_eq!(replaced.by(&id(1)), [id(2), id(3)]);
+    }
+}

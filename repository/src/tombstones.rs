@@ -1,0 +1,612 @@
+//! Tombstones: what a keeper says is forgotten. They are added, never changed; a later one takes one back.
+//!
+//! A snapshot is forgotten when a tombstone names it that no tombstone revokes. It is a matter of sets: no time
+//! decides, and nothing that only a writer has signed counts. What is forgotten goes with a later sweep.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{BackendError, ObjectInfo, ObjectKey};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, Result};
+use crate::host::read_signer;
+use crate::id::ObjectId;
+use crate::names::id_in;
+use crate::parallel::in_parallel;
+use crate::records::is_gone;
+use crate::repository::{Inner, Repository};
+use crate::sign::{HostSigner, Role, SignerId};
+use crate::snapshot::snapshot_key;
+use crate::stored::put_verified;
+use crate::sweeps::Sweeps;
+
+/// Where they are.
+const FOLDER: &str = "tombstones";
+
+/// No tombstone is larger, in bytes.
+const TOMBSTONE_BYTES_MAX: usize = 16 << 20;
+
+/// More rounds than others who bring back snapshots at the same time can cause.
+const ROUNDS_MAX: usize = 10;
+
+/// What is wrong with what was to be brought back while a prune deleted it, and the ways out.
+const LATE: &str = "was about to be swept when it was brought back";
+const SWEPT_MEANWHILE: &str = "was swept while it was brought back";
+const VERIFY: &str = "once that prune is over, `reprise verify` tells whether it was in time";
+const ELSEWHERE: &str = "look for it in another copy of the repository";
+
+/// More ids than this go into several tombstones.
+const IDS_MAX: usize = 50_000;
+
+/// The policy file that decided, as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVersion {
+    /// Its name.
+    pub file: String,
+    /// The Git commit that it was at, if it is in a work tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Whether it was changed since that commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
+}
+
+/// Who forgets or brings back, when and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// When, by the clock of whoever does it.
+    pub at: DateTime<Utc>,
+    /// Who, as `user@host`.
+    pub by: String,
+    /// In words.
+    pub reason: String,
+    /// By which policy, if any.
+    pub policy: Option<PolicyVersion>,
+    /// What wrote it, with version.
+    pub program: String,
+}
+
+/// The beginning of a log that is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenLog {
+    /// The source.
+    pub source: String,
+    /// The place of the first piece that is kept.
+    pub before: u64,
+}
+
+/// What a tombstone says, as it is stored (catalog class).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TombstoneRecord {
+    /// Snapshots that are forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forget: Vec<ObjectId>,
+    /// Logs whose beginnings are forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<ForgottenLog>,
+    /// Tombstones that no longer count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoke: Vec<ObjectId>,
+    /// When, by the clock of whoever wrote it.
+    pub at: DateTime<Utc>,
+    /// Who, as `user@host`.
+    pub by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// By which policy, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyVersion>,
+    /// What wrote it, with version.
+    pub program: String,
+}
+
+/// A tombstone that counts.
+#[derive(Debug, Clone)]
+pub struct Tombstone {
+    /// Its id.
+    pub id: ObjectId,
+    /// The keeper.
+    pub signer: SignerId,
+    /// When the storage received it.
+    pub received: Option<DateTime<Utc>>,
+    /// What it says.
+    pub record: TombstoneRecord,
+}
+
+impl Tombstone {
+    /// Since when it says what it says: by the storage's clock where there is one.
+    pub(crate) fn since(&self) -> DateTime<Utc> {
+        self.received.unwrap_or(self.record.at)
+    }
+}
+
+/// An object that stands where tombstones stand and counts for nothing.
+#[derive(Debug)]
+pub struct RefusedTombstone {
+    /// Its key.
+    pub object: ObjectKey,
+    /// What is wrong with it.
+    pub error: Error,
+    /// Whether it may have been a true one once, or is one for a newer version or other identities: then nobody knows
+    /// whether it took another one back, and nothing should be deleted for good. What was never signed by a keeper is none.
+    pub may_revoke: bool,
+}
+
+/// All tombstones of a repository.
+#[derive(Debug, Default)]
+pub struct Tombstones {
+    valid: Vec<Tombstone>,
+    refused: Vec<RefusedTombstone>,
+    forgotten: HashMap<ObjectId, Vec<usize>>,
+    /// The place of the first piece that is kept of each log, and the tombstones that say so.
+    logs: HashMap<String, (u64, Vec<usize>)>,
+}
+
+impl Tombstones {
+    fn new(valid: Vec<Tombstone>, refused: Vec<RefusedTombstone>) -> Self {
+        let revoked: BTreeSet<ObjectId> = valid
+            .iter()
+            .flat_map(|tombstone| tombstone.record.revoke.iter().copied())
+            .collect();
+        let mut forgotten: HashMap<ObjectId, Vec<usize>> = HashMap::new();
+        let mut logs: HashMap<String, (u64, Vec<usize>)> = HashMap::new();
+        for (n, tombstone) in valid.iter().enumerate() {
+            if revoked.contains(&tombstone.id) {
+                continue;
+            }
+            for id in &tombstone.record.forget {
+                forgotten.entry(*id).or_default().push(n);
+            }
+            for log in &tombstone.record.logs {
+                let (before, by) = logs.entry(log.source.clone()).or_default();
+                *before = log.before.max(*before);
+                by.push(n);
+            }
+        }
+        Self {
+            valid,
+            refused,
+            forgotten,
+            logs,
+        }
+    }
+
+    /// All that a keeper has signed, those that were taken back among them, oldest first.
+    #[must_use]
+    pub fn valid(&self) -> &[Tombstone] {
+        &self.valid
+    }
+
+    /// What counts for nothing, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[RefusedTombstone] {
+        &self.refused
+    }
+
+    /// Whether a snapshot is forgotten.
+    #[must_use]
+    pub fn is_forgotten(&self, id: &ObjectId) -> bool {
+        self.forgotten.contains_key(id)
+    }
+
+    /// All snapshots that are forgotten, those that are swept already among them.
+    #[must_use]
+    pub fn forgotten(&self) -> BTreeSet<ObjectId> {
+        self.forgotten.keys().copied().collect()
+    }
+
+    /// The place of the first piece of a source's log that is kept; 1 if nothing of it is forgotten.
+    #[must_use]
+    pub fn log_begins(&self, source: &str) -> u64 {
+        self.logs
+            .get(source)
+            .map_or(1, |(before, _)| *before)
+            .max(1)
+    }
+
+    /// The sources whose logs are forgotten up to a place, with the tombstones that say so.
+    pub fn logs(&self) -> impl Iterator<Item = (&str, Vec<&Tombstone>)> {
+        self.logs.iter().map(|(source, (_, by))| {
+            let by = by.iter().filter_map(|n| self.valid.get(*n));
+            (source.as_str(), by.collect())
+        })
+    }
+
+    /// Since when a snapshot is forgotten without a break, by the storage's clock; `None` when it is not.
+    #[must_use]
+    pub fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
+        self.of(id).map(Tombstone::since).min()
+    }
+
+    /// Tombstones that more than one takes back.
+    fn revoked_twice(&self) -> BTreeSet<ObjectId> {
+        let mut seen = BTreeSet::new();
+        let revoked = self.valid.iter().flat_map(|t| &t.record.revoke);
+        revoked.filter(|id| !seen.insert(**id)).copied().collect()
+    }
+
+    /// The tombstones that make a snapshot forgotten.
+    pub fn of(&self, id: &ObjectId) -> impl Iterator<Item = &Tombstone> {
+        let found = self.forgotten.get(id).into_iter().flatten();
+        found.filter_map(|n| self.valid.get(*n))
+    }
+}
+
+/// A keeper's key that the repository knows.
+#[derive(Debug)]
+pub struct Keeper {
+    signer: HostSigner,
+}
+
+impl Keeper {
+    /// The signing key.
+    #[must_use]
+    pub fn signer(&self) -> &HostSigner {
+        &self.signer
+    }
+}
+
+/// The key of a tombstone.
+#[must_use]
+pub(crate) fn tombstone_key(id: &ObjectId) -> ObjectKey {
+    ObjectKey::trusted(format!("{FOLDER}/{id}"))
+}
+
+impl Repository {
+    /// The keeper's key: that in a file, or this host's own if the host is a keeper. `action` says as a verb what
+    /// it is wanted for.
+    ///
+    /// # Errors
+    /// [`Error::NotKeeper`] when the key has no such role here, [`Error::HostKeys`] when it cannot be read.
+    pub fn keeper(&self, file: Option<&Path>, action: &'static str) -> Result<Keeper> {
+        let not_keeper = |who: String| Error::NotKeeper {
+            location: self.location(),
+            action,
+            who,
+        };
+        let signer = match (file, &self.inner.host) {
+            (Some(file), _) => read_signer(file)?,
+            (None, Some(host)) => host.signer.clone(),
+            (None, None) => return Err(not_keeper("this machine, which has no key,".to_owned())),
+        };
+        let keeper = Keeper { signer };
+        let id = keeper.signer().id();
+        if self.inner.trust.allows(&id, Role::Keeper) {
+            return Ok(keeper);
+        }
+        Err(not_keeper(file.map_or_else(
+            || format!("this host ({id})"),
+            |file| format!("{} ({id})", file.display()),
+        )))
+    }
+
+    /// All tombstones. Those that nobody with the right has signed are in [`Tombstones::refused`].
+    ///
+    /// # Errors
+    /// When they cannot be listed, or the storage does not give one: without it nobody knows what is forgotten.
+    pub fn tombstones(&self) -> Result<Tombstones> {
+        let listed = self.inner.list(FOLDER)?;
+        let cache = self.inner.record_cache(FOLDER);
+        cache.forget_others(listed.iter().map(|info| &info.key));
+        let readers = self.inner.backend.abilities().parallel_reads;
+        let read = in_parallel(readers, &listed, |info| {
+            self.inner.read_cached(&info.key, &cache, |id, bytes| {
+                self.inner.parse_tombstone(info, id, bytes)
+            })
+        });
+        let (mut valid, mut refused) = (Vec::new(), Vec::new());
+        for (info, read) in listed.into_iter().zip(read) {
+            match read {
+                Ok(tombstone) => valid.push(tombstone),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => refused.push(self.inner.refused(info.key, error)?),
+            }
+        }
+        valid.sort_by_key(|tombstone| (tombstone.record.at, tombstone.id));
+        Ok(Tombstones::new(valid, refused))
+    }
+
+    /// Writes tombstones for snapshots. Nothing is deleted. What is forgotten already is not named again.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn forget(&self, keeper: &Keeper, ids: &[ObjectId], why: &Why) -> Result<Vec<ObjectId>> {
+        let known = self.tombstones()?;
+        let new: BTreeSet<_> = ids.iter().filter(|id| !known.is_forgotten(id)).collect();
+        let new: Vec<ObjectId> = new.into_iter().copied().collect();
+        let parts = new.chunks(IDS_MAX);
+        parts
+            .map(|forget| {
+                let mut record = TombstoneRecord::because(why);
+                record.forget = forget.to_vec();
+                self.inner.write_tombstone(&record, keeper)
+            })
+            .collect()
+    }
+
+    /// Writes a tombstone for the beginning of a source's log: everything before the piece at this place. Nothing is
+    /// deleted. `None`: as much is forgotten already.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn forget_log(
+        &self,
+        keeper: &Keeper,
+        source: &str,
+        before: u64,
+        why: &Why,
+    ) -> Result<Option<ObjectId>> {
+        if self.tombstones()?.log_begins(source) >= before {
+            return Ok(None);
+        }
+        let mut record = TombstoneRecord::because(why);
+        record.logs.push(ForgottenLog {
+            source: source.to_owned(),
+            before,
+        });
+        self.inner.write_tombstone(&record, keeper).map(Some)
+    }
+
+    /// Takes back that the beginning of a source's log is forgotten, as far as it is still there.
+    ///
+    /// # Errors
+    /// [`Error::LogState`] when nothing of it is forgotten, what was is swept, or a prune may delete it all the same; or
+    /// what the backend says.
+    pub fn unforget_log(&self, keeper: &Keeper, source: &str, why: &Why) -> Result<Vec<ObjectId>> {
+        let known = self.tombstones()?;
+        let problem = |problem, hint| Error::LogState {
+            source_name: source.to_owned(),
+            problem,
+            hint,
+        };
+        let named = known.logs().find(|(name, _)| *name == source);
+        let Some((_, mut tombstones)) = named else {
+            return Err(problem(
+                "is not forgotten",
+                "`reprise show SOURCE` tells which moments come back",
+            ));
+        };
+        let before = |tombstone: &Tombstone| {
+            let logs = tombstone.record.logs.iter();
+            let places = logs.filter(|log| log.source == source);
+            places.map(|log| log.before).max().unwrap_or(1)
+        };
+        tombstones.sort_by_key(|tombstone| std::cmp::Reverse(before(tombstone)));
+        let places = |repository: &Self| {
+            let keys = repository.logs(source)?.into_iter();
+            Ok::<BTreeSet<u64>, Error>(keys.map(|key| key.sequence).collect())
+        };
+        let there = places(self)?;
+        let mut back = Vec::new();
+        for (n, tombstone) in tombstones.iter().enumerate() {
+            let begin = tombstones.get(n + 1).map_or(1, |older| before(older));
+            if !(begin..before(tombstone)).all(|place| there.contains(&place)) {
+                break;
+            }
+            back.push(*tombstone);
+        }
+        let end = back.first().map_or(1, |newest| before(newest));
+        let begin = tombstones.get(back.len()).map_or(1, |older| before(older));
+        if back.is_empty() {
+            return Err(problem("was swept and cannot be brought back", ELSEWHERE));
+        }
+        let written = self.revoke(keeper, &back, why, |record| {
+            record.logs.retain(|log| log.source != source);
+        })?;
+        // Whoever deletes says so before it reads tombstones for the last time.
+        let sweeps = Sweeps::read(&self.inner, self.inner.backend.as_ref())?;
+        let there = places(self)?;
+        if !(begin..end).all(|place| there.contains(&place)) {
+            return Err(problem(SWEPT_MEANWHILE, ELSEWHERE));
+        }
+        if sweeps.log_goes_before(source) > begin {
+            return Err(problem(LATE, VERIFY));
+        }
+        Ok(written)
+    }
+
+    /// Takes back that snapshots are forgotten. What else the same tombstones forget stays forgotten.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotState`] when one is not forgotten, or was swept, and then nothing is changed for it; or when
+    /// a sweep may delete it all the same.
+    pub fn unforget(&self, keeper: &Keeper, ids: &[ObjectId], why: &Why) -> Result<Vec<ObjectId>> {
+        let known = self.tombstones()?;
+        for id in ids {
+            self.can_come_back(&known, id)?;
+        }
+        let mut written = Vec::new();
+        let mut known = known;
+        // Who takes back another snapshot of the same tombstone at the same time may have said again what goes.
+        for _ in 0..ROUNDS_MAX {
+            let revoke: BTreeMap<ObjectId, &Tombstone> = ids
+                .iter()
+                .flat_map(|id| known.of(id))
+                .map(|tombstone| (tombstone.id, tombstone))
+                .collect();
+            if revoke.is_empty() {
+                break;
+            }
+            let revoke: Vec<&Tombstone> = revoke.into_values().collect();
+            written.extend(self.revoke(keeper, &revoke, why, |record| {
+                record.forget.retain(|id| !ids.contains(id));
+            })?);
+            known = self.tombstones()?;
+        }
+        if let Some(id) = ids.iter().find(|id| known.is_forgotten(id)) {
+            return Err(Error::SnapshotState {
+                snapshot: *id,
+                problem: "is forgotten again and again by others",
+                hint: "see `reprise snapshots --all`, and try it once more",
+            });
+        }
+        // Whoever deletes says so before it lists what was taken back for the last time.
+        let going = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.going_roots();
+        let problem = |id: &ObjectId, problem, hint| Error::SnapshotState {
+            snapshot: *id,
+            problem,
+            hint,
+        };
+        // A prune that began and ended meanwhile may have told so much that nothing seems to go now.
+        for id in ids {
+            if !self.has_root(id)? {
+                return Err(problem(id, SWEPT_MEANWHILE, ELSEWHERE));
+            }
+        }
+        match ids.iter().find(|id| going.contains(id)) {
+            None => Ok(written),
+            Some(id) => Err(problem(id, LATE, VERIFY)),
+        }
+    }
+
+    fn has_root(&self, id: &ObjectId) -> Result<bool> {
+        match self.inner.backend.size(&snapshot_key(id)) {
+            Ok(_) => Ok(true),
+            Err(BackendError::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.inner.failed(source)),
+        }
+    }
+
+    /// Revokes tombstones, and says again what is left of them.
+    fn revoke(
+        &self,
+        keeper: &Keeper,
+        tombstones: &[&Tombstone],
+        why: &Why,
+        reduce: impl Fn(&mut TombstoneRecord),
+    ) -> Result<Vec<ObjectId>> {
+        // Revoked first: whoever is interrupted here has kept too much, and not too little.
+        let written = self.write_revocation(keeper, tombstones, why)?;
+        let mut written = vec![written];
+        // What another one has revoked too is not said again: neither may forget what the other brings back.
+        let shared = self.tombstones()?.revoked_twice();
+        let mut rest = Vec::new();
+        for tombstone in tombstones.iter().filter(|t| !shared.contains(&t.id)) {
+            let mut record = tombstone.record.clone();
+            reduce(&mut record);
+            if !(record.forget.is_empty() && record.logs.is_empty()) {
+                rest.push((tombstone.id, self.inner.write_tombstone(&record, keeper)?));
+            }
+        }
+        written.extend(rest.iter().map(|(_, id)| *id));
+        let now = self.tombstones()?;
+        let shared = now.revoked_twice();
+        rest.retain(|(old, _)| shared.contains(old));
+        let taken_back = rest.iter().map(|(_, id)| id);
+        let taken_back: Vec<_> = taken_back
+            .filter_map(|id| now.valid.iter().find(|t| t.id == *id))
+            .collect();
+        if !taken_back.is_empty() {
+            written.push(self.write_revocation(keeper, &taken_back, why)?);
+        }
+        Ok(written)
+    }
+
+    fn write_revocation(
+        &self,
+        keeper: &Keeper,
+        tombstones: &[&Tombstone],
+        why: &Why,
+    ) -> Result<ObjectId> {
+        let mut revoking = TombstoneRecord::because(why);
+        revoking.revoke = tombstones.iter().map(|tombstone| tombstone.id).collect();
+        self.inner.write_tombstone(&revoking, keeper)
+    }
+
+    fn can_come_back(&self, known: &Tombstones, id: &ObjectId) -> Result<()> {
+        let problem = |problem, hint| Error::SnapshotState {
+            snapshot: *id,
+            problem,
+            hint,
+        };
+        if !known.is_forgotten(id) {
+            return Err(problem("is not forgotten", "there is nothing to take back"));
+        }
+        if self.has_root(id)? {
+            return Ok(());
+        }
+        Err(problem("was swept and cannot be brought back", ELSEWHERE))
+    }
+}
+
+impl TombstoneRecord {
+    /// One that names nothing yet.
+    fn because(why: &Why) -> Self {
+        Self {
+            forget: Vec::new(),
+            logs: Vec::new(),
+            revoke: Vec::new(),
+            at: why.at,
+            by: why.by.clone(),
+            reason: why.reason.clone(),
+            policy: why.policy.clone(),
+            program: why.program.clone(),
+        }
+    }
+}
+
+impl Inner {
+    fn write_tombstone(&self, record: &TombstoneRecord, keeper: &Keeper) -> Result<ObjectId> {
+        let json = serde_json::to_vec(record)
+            .map_err(|e| Error::Internal(format!("writing a tombstone: {e}")))?;
+        let sealed = envelope::seal(
+            RecordKind::Tombstone,
+            &json,
+            &self.catalog_recipients,
+            keeper.signer(),
+            self.trust.repository(),
+        )?;
+        let id = ObjectId::of(&sealed);
+        let backend = self.backend.as_ref();
+        put_verified(backend, &tombstone_key(&id), &[sealed.into()], &id)?;
+        Ok(id)
+    }
+
+    fn parse_tombstone(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Tombstone> {
+        let key = &info.key;
+        let verified = envelope::verify(RecordKind::Tombstone, bytes, key, &self.trust)?;
+        let recipients = self.catalog_recipients.texts();
+        let json = verified.open(&self.identities, key, recipients, TOMBSTONE_BYTES_MAX)?;
+        let record = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+        Ok(Tombstone {
+            id,
+            signer: verified.signer,
+            received: info.received,
+            record,
+        })
+    }
+
+    /// An object that does not count. Where the storage did not answer, nothing is known of it.
+    fn refused(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
+        let closed = matches!(
+            error,
+            Error::UnsupportedFormat { .. } | Error::NoMatchingIdentity { .. }
+        );
+        if !closed && error.class() != ErrorClass::Damaged {
+            return Err(error);
+        }
+        // What has its name and no signature was never a tombstone; anyone who may add objects can make one.
+        // What does not have its name was altered after it was stored.
+        // Under another folder's name a true one counts for nothing either.
+        let may_revoke = id_in(&object).is_some()
+            && (closed
+                || match self.get_named(&object) {
+                    Ok(bytes) => {
+                        envelope::verify(RecordKind::Tombstone, &bytes, &object, &self.trust)
+                            .is_ok()
+                    }
+                    Err(Error::Damaged { .. }) => true,
+                    Err(error) => return Err(error),
+                });
+        tracing::warn!(%object, %error, "a tombstone counts for nothing");
+        Ok(RefusedTombstone {
+            object,
+            error,
+            may_revoke,
+        })
+    }
+}

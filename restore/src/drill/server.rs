@@ -1,0 +1,308 @@
+//! A drill in a server that exists for drills alone: the databases are brought back, compared and asked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use reprise_policies::{Drill, Expected, LogReplay, Query};
+use reprise_repository::{Outcome, Progress, Repository, Snapshot};
+use reprise_snapshotters::mysql::archive::time_of;
+use reprise_snapshotters::mysql::{Address, CONNECTIONS_DEFAULT};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{CheckResult, DrillReport, Ended, listed, report, timed};
+use crate::error::{Error, Result};
+use crate::mysql::moments::{Archive, Moment};
+use crate::mysql::scratch::Scratch;
+use crate::mysql::{self, MysqlReport, MysqlRestore, PointInTime, VerifyLevel};
+
+/// What was brought back into a server.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoredServer {
+    /// Where, without a password.
+    pub server: String,
+    /// Tables of the snapshot.
+    pub tables: usize,
+    /// Their rows.
+    pub rows: u64,
+    /// Transactions of the log that were replayed.
+    pub transactions: u64,
+    /// The snapshot with which everything was compared after the log was replayed.
+    pub compared_with: Option<String>,
+    /// How old the newest row was when the drill began, in seconds, as the first query for it says.
+    pub newest_row_age_seconds: Option<f64>,
+}
+
+/// Runs a drill on a database server's snapshots and log. What it brought into the scratch server is removed again
+/// whatever happens; if this program dies, by the next drill.
+///
+/// # Errors
+/// When the drill cannot be carried out. That the data is wrong is a verdict, not an error.
+pub fn run_in_server(
+    repository: &Repository,
+    drill: &Drill,
+    (address, replay): (&Address, LogReplay),
+    clock: fn() -> DateTime<Utc>,
+    progress: &Arc<Progress>,
+) -> Result<DrillReport> {
+    let (started, timer) = (clock(), Instant::now());
+    let archive = Archive::read(repository, &drill.source)?;
+    let mut scratch = Scratch::take(address, progress)?;
+    let result = Rehearsal {
+        repository,
+        archive: &archive,
+        drill,
+        options: options(address),
+        replay,
+        progress,
+    }
+    .run(&mut scratch, started, timer);
+    let cleaned = scratch.clean();
+    let report = result?;
+    cleaned.map(|()| report)
+}
+
+fn options(address: &Address) -> MysqlRestore {
+    MysqlRestore {
+        address: address.clone(),
+        databases: Vec::new(),
+        tables: Vec::new(),
+        connections: CONNECTIONS_DEFAULT,
+        verify: VerifyLevel::Checksums,
+        resume: false,
+        overwrite: false,
+        users: None,
+        write_binlog: false,
+        definer: None,
+        without_redo_log: false,
+    }
+}
+
+struct Rehearsal<'a> {
+    repository: &'a Repository,
+    archive: &'a Archive,
+    drill: &'a Drill,
+    options: MysqlRestore,
+    replay: LogReplay,
+    progress: &'a Arc<Progress>,
+}
+
+impl Rehearsal<'_> {
+    fn run(
+        &self,
+        scratch: &mut Scratch,
+        started: DateTime<Utc>,
+        timer: Instant,
+    ) -> Result<DrillReport> {
+        let (snapshot, data_time, restored) = self.restore()?;
+        let restore_seconds = timer.elapsed().as_secs_f64();
+        let mut checks = vec![without_loss(&restored), equal(&restored)];
+        let mut newest = None;
+        for query in &self.drill.queries {
+            checks.push(timed(&describe(query), || {
+                ask(scratch, query, started, &mut newest)
+            }));
+        }
+        let forward = restored.forward.as_ref();
+        let server = RestoredServer {
+            server: self.options.address.to_string(),
+            tables: restored.tables,
+            rows: restored.rows,
+            transactions: forward.map_or(0, |forward| forward.transactions),
+            compared_with: forward.and_then(|forward| forward.compared_with.clone()),
+            newest_row_age_seconds: newest,
+        };
+        Ok(report(
+            self.drill,
+            &snapshot,
+            Ended {
+                data_time,
+                started,
+                restore_seconds,
+                timer,
+                counts: snapshot.root.counts,
+                server: Some(server),
+            },
+            checks,
+        ))
+    }
+
+    /// Brings it back. Also the moment that its data then stands for.
+    fn restore(&self) -> Result<(Snapshot, DateTime<Utc>, MysqlReport)> {
+        let newest = self.archive.snapshots().last();
+        let newest = newest.ok_or_else(|| reprise_repository::Error::NoSnapshot {
+            name: self.drill.source.clone(),
+            hint: "take one first".to_owned(),
+        })?;
+        let (moment, data_time) = match self.replay {
+            LogReplay::None => {
+                let restored = mysql::restore(
+                    self.repository,
+                    newest,
+                    &self.options,
+                    &mut |_| {},
+                    self.progress,
+                )?;
+                return Ok((newest.clone(), newest.root.data_time, restored));
+            }
+            LogReplay::Latest => (Moment::Latest, self.archived_until(newest)),
+            LogReplay::Proof => (
+                Moment::Snapshot(Box::new(newest.clone())),
+                newest.root.data_time,
+            ),
+        };
+        let wanted = PointInTime {
+            moment,
+            skip: Vec::new(),
+            keep_numbers: false,
+            // The scratch server's own must stay as they are.
+            leave_accounts: true,
+        };
+        let (snapshot, restored) = mysql::restore_moment(
+            self.repository,
+            self.archive,
+            &wanted,
+            &self.options,
+            &mut |_, _| {},
+            self.progress,
+        )?;
+        Ok((snapshot, data_time, restored))
+    }
+
+    fn archived_until(&self, newest: &Snapshot) -> DateTime<Utc> {
+        let stretches = self.archive.log().stretches();
+        let until = stretches.last().and_then(|stretch| stretch.until());
+        until.map_or(newest.root.data_time, time_of)
+    }
+}
+
+fn without_loss(restored: &MysqlReport) -> CheckResult {
+    timed("restored without loss", || match restored.outcome {
+        Outcome::Ok => Ok(format!(
+            "{} tables with {} rows{}",
+            restored.tables,
+            restored.rows,
+            match &restored.forward {
+                Some(forward) => format!(
+                    "; {} transactions replayed, to {}",
+                    forward.transactions, forward.moment
+                ),
+                None => String::new(),
+            }
+        )),
+        _ => Err(listed(restored.warnings.iter())),
+    })
+}
+
+fn equal(restored: &MysqlReport) -> CheckResult {
+    let compared = restored
+        .forward
+        .as_ref()
+        .and_then(|forward| forward.compared_with.as_ref());
+    let name = match compared {
+        Some(_) => "equal to the later snapshot",
+        None => "equal to the snapshot",
+    };
+    timed(name, || match (restored.differences.is_empty(), compared) {
+        (true, Some(snapshot)) => Ok(format!(
+            "after the replay every row of every table is that of snapshot {snapshot}"
+        )),
+        (true, None) => Ok("every row read back is equal to the snapshot's".to_owned()),
+        (false, _) => Err(listed(restored.differences.iter())),
+    })
+}
+
+fn describe(query: &Query) -> String {
+    match &query.expected {
+        Expected::Equals(value) => format!("{} is {value}", query.sql),
+        Expected::AtLeast(least) => format!("{} is at least {least}", query.sql),
+        Expected::Newest(Some(within)) => {
+            format!("{} is within {} s", query.sql, within.as_secs())
+        }
+        Expected::Newest(None) => format!("{} has a newest row", query.sql),
+    }
+}
+
+fn ask(
+    scratch: &mut Scratch,
+    query: &Query,
+    started: DateTime<Utc>,
+    newest: &mut Option<f64>,
+) -> std::result::Result<String, String> {
+    let value = scratch
+        .value(&query.sql)
+        .map_err(|error| Error::database("ask", error))
+        .map_err(|error| reprise_repository::chain(&error))?;
+    let shown = value.clone().unwrap_or_else(|| "NULL".to_owned());
+    match &query.expected {
+        Expected::Equals(expected) if is(value.as_deref(), expected) => Ok(shown),
+        Expected::AtLeast(least) => match shown.parse::<f64>() {
+            Ok(number) if number >= f64::from(*least) => Ok(shown),
+            Ok(_) => Err(format!("it is only {shown}")),
+            Err(_) => Err(format!("it is {shown}, which is no number")),
+        },
+        Expected::Newest(within) => {
+            let time =
+                time_in(&shown).ok_or_else(|| format!("it gives {shown}, which is no time"))?;
+            let age = started - time;
+            #[expect(clippy::cast_precision_loss, reason = "seconds, for people")]
+            let seconds = age.num_milliseconds() as f64 / 1000.0;
+            newest.get_or_insert(seconds);
+            let told = format!("the newest row is of {shown} UTC, {seconds:.0} s before the drill");
+            match within {
+                Some(within) if age.to_std().is_ok_and(|age| age > *within) => Err(told),
+                _ => Ok(told),
+            }
+        }
+        Expected::Equals(_) => Err(format!("it is {shown}")),
+    }
+}
+
+/// Whether what the server gives, as text, is this value.
+fn is(value: Option<&str>, expected: &Json) -> bool {
+    match (value, expected) {
+        (None, Json::Null) => true,
+        (None, _) | (_, Json::Null) => false,
+        (Some(value), Json::Bool(expected)) => value == if *expected { "1" } else { "0" },
+        (Some(value), Json::String(expected)) => value == expected,
+        (Some(value), Json::Number(expected)) => {
+            value == expected.to_string() || value.parse::<f64>().ok() == expected.as_f64()
+        }
+        (Some(_), Json::Array(_) | Json::Object(_)) => false,
+    }
+}
+
+/// A time as servers write it, in UTC.
+fn time_in(text: &str) -> Option<DateTime<Utc>> {
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
+    let parsed = formats
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    parsed.map(|time| time.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_by_what_they_mean() {
+        assert!(is(Some("3"), &Json::from(3)));
+        assert!(is(Some("3.50"), &Json::from(3.5)));
+        assert!(is(Some("1"), &Json::Bool(true)));
+        assert!(is(Some("a"), &Json::from("a")));
+        assert!(is(None, &Json::Null));
+        assert!(!is(None, &Json::from(0)));
+        assert!(!is(Some("NULL"), &Json::Null));
+        assert!(!is(Some("x"), &Json::from(3)));
+    }
+
+    #[test]
+    fn times_of_servers_are_understood() {
+        let wanted: DateTime<Utc> = "2026-11-21T14:03:07.25Z".parse().unwrap();
+        assert_eq!(time_in("2026-11-21 14:03:07.25"), Some(wanted));
+        assert_eq!(time_in("NULL"), None);
+        assert_eq!(time_in("12"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Deletes an object, with settings from the environment, as someone would who has stolen them: `erase URL KEY`.
+//! Ends with 1 and what the storage says when it may not.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a helper of tests says what is wrong"
+)]
+
+use std::process::ExitCode;
+
+use reprise_repository::backend::{Backend, Location, ObjectKey, RemoteOptions};
+use reprise_repository::backend_at;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let location = Location::parse(&arguments[0]).unwrap();
+    let backend = backend_at(&location, &RemoteOptions::default()).unwrap();
+    match backend.delete(&ObjectKey::new(arguments[1].as_str()).unwrap()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Recovery recipients, hosts and keepers come and go by the command line, and each change says what it means.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::process::Command;
+
+use reprise_tests::servers::{Azurite, Garage, Storage};
+use support::{Ran, Sandbox, make_tree, ran, sh};
+
+fn snapshot_by(command: &mut Command, sandbox: &Sandbox, source: &str) -> Ran {
+    let tree = sandbox.path("tree");
+    ran(command
+        .args(["snapshot", "volume"])
+        .arg(tree)
+        .args(["--source", source]))
+}
+
+/// A sandbox with a snapshot, and a second host that was added to it.
+fn two_hosts() -> Sandbox {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 100_000);
+    sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second")
+        .exits(6)
+        .says("none of the given identities");
+    sandbox.add_elsewhere();
+    sandbox
+}
+
+#[test]
+fn a_host_is_added_works_and_is_removed() {
+    let sandbox = two_hosts();
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    sandbox.restore("second", "restored");
+    let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    let names: Vec<&str> = listed["signers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|signer| signer["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"web2"), "{listed}");
+    // It is no keeper.
+    ran(sandbox
+        .elsewhere()
+        .args(["key", "remove", "--host", "web2", "--yes"]))
+    .exits(6)
+    .says("only a keeper may change keys");
+    let plan = sandbox.run(["key", "remove", "--host", "web2"]).exits(6);
+    assert!(plan.stdout.contains("revoke host web2"), "{}", plan.stdout);
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    sandbox
+        .run([
+            "key", "remove", "--host", "web2", "--yes", "--reason", "gone",
+        ])
+        .exits(0);
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second")
+        .exits(6)
+        .says("is not known to repository");
+    sandbox.restore("second", "restored-again");
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    sandbox
+        .run(["key", "add", "--host", "web2.keys"])
+        .exits(6)
+        .says("never comes back");
+    let listed = sandbox.run(["key", "list"]).exits(0).stdout;
+    assert!(
+        listed.contains("(gone)") && listed.contains("signer: revoked"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn a_recovery_recipient_comes_and_goes_and_the_last_stays() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 100_000);
+    sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
+    sh("age-keygen", &["-o".as_ref(), sandbox.path("id3").as_ref()]);
+    let public = std::fs::read_to_string(sandbox.path("id3")).unwrap();
+    let public = public
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "))
+        .unwrap();
+    let added = sandbox.run(["key", "add", "--recipient", public]).exits(0);
+    assert!(
+        added.stdout.contains("It does not read:"),
+        "{}",
+        added.stdout
+    );
+    for needed in ["the 1 snapshots", "pieces of logs"] {
+        assert!(added.stdout.contains(needed), "{}", added.stdout);
+    }
+    sandbox
+        .run(["key", "add", "--recipient", public])
+        .exits(6)
+        .says("is a recipient already");
+    sandbox
+        .run(["key", "add", "--recipient", "rubbish"])
+        .exits(2)
+        .says("cannot be used");
+    make_tree(&sandbox.path("other"), 50_000);
+    std::fs::write(sandbox.path("other/own"), support::noise(70_000, 99)).unwrap();
+    sandbox.snapshot(&sandbox.path("other"), "other").exits(0);
+    let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    let mut readers = listed["recipients"].as_array().unwrap().iter();
+    let hosts = readers.find(|recipient| recipient["class"] == "catalog");
+    let hosts = hosts.unwrap()["key"].as_str().unwrap().to_owned();
+    sandbox
+        .run(["key", "remove", "--recipient", &hosts, "--yes"])
+        .exits(6)
+        .says("belongs to");
+    let all: Vec<String> = listed["recipients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|recipient| recipient["class"] == "data")
+        .map(|recipient| recipient["key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(all.len(), 3);
+    for recipient in &all[1..] {
+        sandbox
+            .run(["key", "remove", "--recipient", recipient, "--yes"])
+            .exits(0);
+    }
+    sandbox
+        .run(["key", "remove", "--recipient", &all[0], "--yes"])
+        .exits(6)
+        .says("no recovery recipient");
+    sandbox
+        .run(["key", "remove", "--recipient", "age1unknown", "--yes"])
+        .exits(5)
+        .says("key list");
+    let sheet = sandbox.run(["key", "sheet"]).exits(0).stdout;
+    let (_, removed) = sheet.split_once("Removed:").unwrap();
+    assert!(all[1..].iter().all(|key| removed.contains(key)), "{sheet}");
+    // The first recovery identity still reads everything.
+    sandbox.restore("first", "restored");
+    sandbox.restore("other", "restored-other");
+}
+
+fn what_is_encrypted_anew_is_closed_to_who_was_removed(sandbox: &Sandbox) {
+    make_tree(&sandbox.path("tree"), 300_000);
+    sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
+    let before = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    sh("age-keygen", &["-o".as_ref(), sandbox.path("id3").as_ref()]);
+    let text = std::fs::read_to_string(sandbox.path("id3")).unwrap();
+    let public = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "))
+        .unwrap();
+    sandbox.run(["key", "add", "--recipient", public]).exits(0);
+    for recipient in before["recipients"].as_array().unwrap() {
+        if recipient["class"] == "data" {
+            let key = recipient["key"].as_str().unwrap();
+            sandbox
+                .run(["key", "remove", "--recipient", key, "--yes"])
+                .exits(0);
+        }
+    }
+    // A host can plan it, and cannot do it; nor can the old identity without the new one.
+    let plan = sandbox.run(["key", "rotate", "--reencrypt"]).exits(6);
+    assert!(plan.stdout.contains(public), "{}", plan.stdout);
+    let all = ["key", "rotate", "--reencrypt", "--yes"];
+    sandbox
+        .run(all)
+        .exits(6)
+        .says("none of the given identities");
+    sandbox
+        .recover(all)
+        .exits(6)
+        .says("none of the given identities");
+    let both = |args: &[&str]| {
+        let mut command = sandbox.command();
+        for id in ["id1", "id3"] {
+            command.arg("--identity").arg(sandbox.path(id));
+        }
+        ran(command.args(args))
+    };
+    let done = both(&["--json", "key", "rotate", "--reencrypt", "--yes"])
+        .exits(0)
+        .json();
+    assert_eq!(done["event"], "reencrypt");
+    assert!(done["report"]["packs"].as_u64().unwrap() > 0, "{done}");
+    for _ in 0..2 {
+        sandbox.run(["prune", "--grace", "0s"]).exits(0);
+    }
+    let plan = both(&["--json", "key", "rotate", "--reencrypt"])
+        .exits(0)
+        .json();
+    let left = (&plan["plan"]["packs"], &plan["plan"]["replaced_packs"]);
+    assert_eq!(left, (&0.into(), &0.into()), "{plan}");
+    let target = sandbox.path("refused");
+    let restore = |id: &str, target: &std::path::Path| {
+        let mut command = sandbox.command();
+        command.arg("--identity").arg(sandbox.path(id));
+        let args = ["restore", "first", "--verify", "--to"];
+        ran(command.args(args).arg(target))
+    };
+    restore("id1", &target).exits(6);
+    restore("id3", &sandbox.path("restored")).exits(0);
+    let compare = [sandbox.path("tree"), sandbox.path("restored")];
+    sh(
+        "diff",
+        &["-r".as_ref(), compare[0].as_ref(), compare[1].as_ref()],
+    );
+}
+
+#[test]
+fn what_is_encrypted_anew_on_a_disk_is_closed_to_who_was_removed() {
+    what_is_encrypted_anew_is_closed_to_who_was_removed(&Sandbox::new());
+}
+
+#[test]
+fn what_is_encrypted_anew_on_garage_is_closed_to_who_was_removed() {
+    let server = Garage::start();
+    server.new_bucket("bucket");
+    let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
+    sandbox.init().exits(0);
+    what_is_encrypted_anew_is_closed_to_who_was_removed(&sandbox);
+}
+
+#[test]
+fn what_is_encrypted_anew_on_azurite_is_closed_to_who_was_removed() {
+    let server = Azurite::start();
+    server.new_bucket("container");
+    let sandbox = Sandbox::at(&server.url("container", "here"), server.envs());
+    sandbox.init().exits(0);
+    what_is_encrypted_anew_is_closed_to_who_was_removed(&sandbox);
+}
+
+/// The snapshots that count.
+fn listed(sandbox: &Sandbox) -> Vec<String> {
+    let listed = sandbox.run(["--json", "snapshots"]).stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let snapshots = listed["snapshots"].as_array().unwrap().iter();
+    snapshots
+        .map(|one| one["snapshot"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_removed_host_stored_before_a_moment_counts_and_nothing_later() {
+    let sandbox = two_hosts();
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    let good = listed(&sandbox);
+    std::fs::write(sandbox.path("tree/new"), support::noise(50_000, 7)).unwrap();
+    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    let all = listed(&sandbox);
+    let late = all.iter().find(|id| !good.contains(id)).unwrap();
+    // When the storage received it, as the disk tells.
+    let now = std::time::SystemTime::now();
+    let hours = |count: u64| now + std::time::Duration::from_secs(count * 3600);
+    let stored = sandbox.path("repository/snapshots").join(late);
+    let file = std::fs::File::options().write(true).open(stored).unwrap();
+    file.set_modified(hours(2)).unwrap();
+    let until = chrono::DateTime::<chrono::Utc>::from(hours(1)).to_rfc3339();
+    let remove = [
+        "key",
+        "remove",
+        "--host",
+        "web2",
+        "--yes",
+        "--received-until",
+    ];
+    // What would be lost is named before anything is changed.
+    let plan = [
+        "key",
+        "remove",
+        "--host",
+        "web2",
+        "--received-until",
+        &until,
+    ];
+    let plan = sandbox.run(plan).exits(6);
+    let lost = plan.stdout.lines().find(|line| line.contains("LOST"));
+    assert!(lost.unwrap().contains(&late[..8]), "{}", plan.stdout);
+    let plan = plan.says("nothing was changed");
+    assert!(good.iter().all(|id| !plan.stdout.contains(&id[..8])));
+    sandbox.run([&remove[..], &[&until]].concat()).exits(0);
+    assert_eq!(listed(&sandbox), good);
+    sandbox
+        .recover(["verify", "--read-data"])
+        .exits(4)
+        .says(late);
+    sandbox.restore("second", "restored");
+}
+
+#[test]
+fn what_a_new_host_cannot_get_is_said_and_a_later_rotation_makes_up_for_it() {
+    let sandbox = two_hosts();
+    // What is damaged cannot be handed over.
+    let root = sandbox.objects("snapshots").remove(0);
+    let whole = std::fs::read(&root).unwrap();
+    std::fs::remove_file(&root).unwrap();
+    std::fs::write(&root, &whole[1..]).unwrap();
+    sandbox
+        .run(["key", "rotate"])
+        .exits(3)
+        .says("1 objects of the catalog could not be handed over");
+    std::fs::remove_file(&root).unwrap();
+    std::fs::write(&root, &whole).unwrap();
+    sandbox.run(["key", "rotate"]).exits(0);
+}
+
+#[test]
+fn a_keeper_goes_with_the_recipient_in_its_file() {
+    let sandbox = Sandbox::new();
+    let at = sandbox.path("kept");
+    let keeper = |args: &[&str]| {
+        let mut command = sandbox.command();
+        command.env("REPRISE_REPOSITORY", &at);
+        ran(command.args(["--keeper", "keeper.txt"]).args(args))
+    };
+    let init = [
+        "init",
+        "--generate-identity",
+        "one",
+        "--generate-identity",
+        "two",
+    ];
+    keeper(&init).exits(0);
+    let readers = || {
+        let listed = keeper(&["--json", "key", "list"]).exits(0).json();
+        let all = listed["recipients"].as_array().unwrap().clone();
+        let all = all.into_iter().filter(|one| one["class"] == "catalog");
+        all.count()
+    };
+    assert_eq!(readers(), 2);
+    let signer = ran(sandbox.elsewhere().args(["--json", "key", "show"])).exits(0);
+    let signer = signer.json()["signer"].as_str().unwrap().to_owned();
+    keeper(&["key", "add", "--keeper-key", &signer, "--name", "safe"]).exits(0);
+    keeper(&["key", "remove", "--keeper-key", "keeper", "--yes"]).exits(0);
+    assert_eq!(readers(), 1);
+}
+
+#[test]
+fn the_page_for_the_safe_has_what_it_takes() {
+    let sandbox = two_hosts();
+    let sheet = sandbox.run(["key", "sheet"]).exits(0).stdout;
+    let config = std::fs::read(sandbox.path("repository/reprise.json")).unwrap();
+    let hash = reprise_repository::ObjectId::of(&config).to_string();
+    for needed in [
+        hash.as_str(),
+        "web2",
+        "restore SOURCE --to",
+        "age -d -i FILE",
+        "not encrypted: tail -n +2 OBJECT | zstd -d",
+        sandbox.path("repository").to_str().unwrap(),
+    ] {
+        assert!(sheet.contains(needed), "{needed} is not in: {sheet}");
+    }
+    let longest = sheet.lines().map(str::len).max().unwrap();
+    assert!(
+        sheet.lines().count() < 60 && longest < 140,
+        "{longest}: {sheet}"
+    );
+}
