@@ -6,12 +6,13 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::{Ran, Sandbox, begin, begin_heard, interrupt, kill, wait_for};
+use support::{Ran, Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
 
 const TABLE: &str = "
 CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE = InnoDB;
@@ -557,4 +558,28 @@ fn a_server_that_falls_silent_is_left_and_found_again() {
     interrupt(&archiver);
     assert_eq!(archiver.wait().unwrap().code(), Some(0));
     assert_eq!(logged(&sandbox, &[]).len(), 2);
+}
+
+/// An archiver that has just connected to what never answers is told to stop.
+fn stopped_while_it_waits_for_an_answer(more: &[&str]) -> Ran {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mysql://root@{}", silent.local_addr().unwrap());
+    let args = ["archive", "db", "--url", url.as_str()];
+    let sandbox = Sandbox::new();
+    let archiver = begin_heard(sandbox.command(), args.iter().chain(more));
+    let connection = silent.accept().unwrap();
+    interrupt(&archiver);
+    let ran = end(archiver);
+    drop(connection);
+    ran
+}
+
+#[test]
+fn told_to_stop_while_a_server_is_silent_it_ends_well() {
+    stopped_while_it_waits_for_an_answer(&[]).exits(0);
+}
+
+#[test]
+fn what_was_to_store_everything_and_is_told_to_stop_says_so() {
+    stopped_while_it_waits_for_an_answer(&["--once"]).exits(130);
 }

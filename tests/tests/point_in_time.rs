@@ -14,6 +14,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::io::Read;
 use std::process::Child;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use chrono::{DateTime, SecondsFormat};
 use reprise_tests::recorder::{Account, Flavour, Moment, Options, Random, Recorder, now, wipe};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::{Ran, Sandbox, begin, kill};
+use support::{Ran, Sandbox, begin_heard, kill};
 
 /// Rounds of trouble while the recorder writes.
 const ROUNDS: u64 = 5;
@@ -60,7 +61,7 @@ impl<'a> Archiver<'a> {
     }
 
     fn run(sandbox: &Sandbox, url: &str) -> Child {
-        begin(
+        begin_heard(
             sandbox.command(),
             ["archive", "db", "--url", url, "--flush", "1s"],
         )
@@ -82,7 +83,11 @@ impl<'a> Archiver<'a> {
     fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        let code = self.child.wait().unwrap().code();
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(code, Some(0), "{said}");
     }
 }
 

@@ -36,6 +36,8 @@ struct Work {
 }
 
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure> {
+    // Before anything is opened: from here on, being told to stop is a good end.
+    let shown = Shown::start(context, &args.source);
     let work = match &args.url {
         Some(url) => Work {
             repository: context.open_to_write()?,
@@ -50,7 +52,6 @@ pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure
         None => by_policy(context, &args.source)?,
     };
     let options = options(context, args, &work)?;
-    let shown = Shown::start(context, &work.source.name);
     let mut say = |said: Said| tell(context, &work.source.name, &said);
     let report = archive(
         &work.repository,

@@ -81,7 +81,11 @@ impl Session {
             .build()
             .map_err(|error| failed(error.to_string()))?;
         let place = container::resolved(address).map_err(failed)?;
-        let conn = connect(&runtime, &place, &shown)?;
+        let unless_stopped = stopped(progress);
+        let connected = connect(&place, &shown);
+        let conn = runtime
+            .block_on(first(connected, unless_stopped))
+            .ok_or(DatabaseError::Interrupted)??;
         Ok(Self {
             id: conn.id(),
             conn: Some(conn),
@@ -205,13 +209,9 @@ impl Session {
             });
         };
         let progress = &self.progress;
-        let finished = self.runtime.block_on(async {
-            let stopped = pin!(stopped(progress));
-            match select(pin!(work(&mut conn)), stopped).await {
-                Either::Left((result, _)) => Some(result),
-                Either::Right(_) => None,
-            }
-        });
+        let finished = self
+            .runtime
+            .block_on(async { first(work(&mut conn), stopped(progress)).await });
         match finished {
             Some(Ok(value)) => {
                 self.conn = Some(conn);
@@ -237,9 +237,10 @@ impl Session {
         let Ok(place) = container::resolved(&self.address) else {
             return;
         };
-        let killed = connect(&self.runtime, &place, &self.shown).and_then(|mut conn| {
-            self.runtime
-                .block_on(conn.query_drop(format!("KILL {}", self.id)))
+        let killed = self.runtime.block_on(async {
+            let mut conn = connect(&place, &self.shown).await?;
+            conn.query_drop(format!("KILL {}", self.id))
+                .await
                 .map_err(|error| DatabaseError::from_driver(error, &self.shown))
         });
         if let Err(error) = killed {
@@ -318,24 +319,29 @@ fn packets(data: std::io::Result<Bytes>) -> impl Iterator<Item = std::io::Result
     parts.chain(failed)
 }
 
+/// What `work` gives, unless `end` comes first.
+async fn first<T>(work: impl Future<Output = T>, end: impl Future) -> Option<T> {
+    match select(pin!(work), pin!(end)).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
+    }
+}
+
 async fn stopped(progress: &Progress) {
     while progress.check().is_ok() {
         tokio::time::sleep(STOP_CHECK).await;
     }
 }
 
-fn connect(runtime: &Runtime, address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
-    let attempt = |tls| {
-        let opts = options(address, tls);
-        runtime.block_on(within(CONNECT_TIMEOUT, Conn::new(opts)))
-    };
+async fn connect(address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
+    let attempt = |tls| within(CONNECT_TIMEOUT, Conn::new(options(address, tls)));
     let tls = address.tls.unwrap_or_default();
     let encrypted = tls != Tls::Off && address.socket.is_none();
-    let result = match attempt(encrypted.then_some(tls)) {
+    let result = match attempt(encrypted.then_some(tls)).await {
         Some(Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)))
             if tls == Tls::Preferred =>
         {
-            attempt(None)
+            attempt(None).await
         }
         result => result,
     };

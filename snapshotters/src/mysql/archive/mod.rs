@@ -274,11 +274,13 @@ impl Archiver<'_> {
         while self.progress.check().is_ok() {
             let before = self.sequence;
             let failure = match self.stream(&mut connected) {
-                Ok(Over::CaughtUp | Over::Stopped) => return Ok(()),
+                Ok(Over::CaughtUp) => return Ok(()),
+                Ok(Over::Stopped) => break,
                 Ok(Over::Full) => {
                     self.wait_for_room();
                     continue;
                 }
+                Err(Error::Repository(reprise_repository::Error::Interrupted)) => break,
                 Err(failure) => failure,
             };
             let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
@@ -294,7 +296,11 @@ impl Archiver<'_> {
             self.pause(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        Ok(())
+        // Without an end of its own, being told to stop is how it ends.
+        match self.options.once {
+            true => Err(reprise_repository::Error::Interrupted.into()),
+            false => Ok(()),
+        }
     }
 
     fn pause(&self, time: Duration) {
