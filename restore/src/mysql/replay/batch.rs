@@ -53,6 +53,10 @@ impl Batch {
 const RUN_MAX: usize = 32;
 const RUN_BYTES_MAX: usize = 1 << 20;
 
+/// Where other sessions wait for what this one does, so many: the more, the longer they wait (`tests/bench/log`: 2 to
+/// 4 were the fastest of 1 to 32).
+const RUN_BESIDE_MAX: usize = 4;
+
 /// Transactions that one session applies one after the other, each under its number.
 #[derive(Debug, Default)]
 pub(super) struct Run {
@@ -61,10 +65,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Whether rows of this length still go in.
-    pub(super) fn takes(&self, length: usize) -> bool {
+    /// Whether rows of this length still go in. `beside`: others are applied at the same time.
+    pub(super) fn takes(&self, length: usize, beside: bool) -> bool {
+        let most = if beside { RUN_BESIDE_MAX } else { RUN_MAX };
         self.members.is_empty()
-            || (self.members.len() < RUN_MAX && self.bytes + length <= RUN_BYTES_MAX)
+            || (self.members.len() < most && self.bytes + length <= RUN_BYTES_MAX)
     }
 
     /// Adds a transaction.
@@ -77,20 +82,9 @@ impl Run {
         self.members.is_empty()
     }
 
-    /// Its first place in the order of commits, and the last one that must be there before. What its
-    /// members need of each other comes by their order.
-    pub(super) fn places(&self) -> (u64, u64) {
-        let starts = || {
-            self.members
-                .iter()
-                .filter_map(|(about, _)| about.start.as_ref())
-        };
-        let first = starts().map(|start| start.place).min().unwrap_or(0);
-        let before = starts().map(|start| start.last_committed);
-        let after = before.map(|place| match place < first {
-            true => place,
-            false => first.saturating_sub(1),
-        });
-        (first, after.max().unwrap_or(0))
+    /// The places of its members in the order of commits; `None` when one does not know its own.
+    pub(super) fn places(&self) -> Option<Vec<u64>> {
+        let places = self.members.iter().map(|(about, _)| about.place());
+        places.map(|place| (place > 0).then_some(place)).collect()
     }
 }

@@ -1,51 +1,18 @@
 //! The sessions that apply, each in a thread of its own, while others are read.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::order::Order;
 use super::target::Target;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 type Job = Box<dyn FnOnce(&mut Target) -> Result<()> + Send>;
 
 /// Jobs that wait for each thread: what is read ahead lies in memory.
 const AHEAD: usize = 1;
-
-#[derive(Debug, Default)]
-struct State {
-    failed: bool,
-    error: Option<Error>,
-    /// The places, in the order of commits, of transactions that are being applied.
-    flying: BTreeSet<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fail(&self, error: Error) {
-        let mut state = self.state();
-        state.failed = true;
-        state.error.get_or_insert(error);
-        self.changed.notify_all();
-    }
-
-    fn land(&self, place: u64) {
-        self.state().flying.remove(&place);
-        self.changed.notify_all();
-    }
-}
 
 /// One session for everything that has its order, and more for transactions that do not depend on each other.
 #[derive(Debug)]
@@ -54,7 +21,7 @@ pub(super) struct Crew {
     others: Option<Sender<Job>>,
     /// Whether the first one may have something to do.
     busy: Cell<bool>,
-    shared: Arc<Shared>,
+    order: Order,
 }
 
 impl Crew {
@@ -63,14 +30,15 @@ impl Crew {
         main: Target,
         others: Vec<Target>,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
+        let order = Order::default();
         let start = |target: Target, jobs: Receiver<Job>| {
-            let shared = Arc::clone(&shared);
-            scope.spawn(move || work(target, &jobs, &shared));
+            let order = order.clone();
+            scope.spawn(move || work(target, &jobs, &order));
         };
         let (sender, receiver) = bounded(AHEAD);
         start(main, receiver);
         let several = (!others.is_empty()).then(|| {
+            // Taken in their order: whatever one waits for is under way.
             let (sender, receiver) = bounded(others.len());
             for target in others {
                 start(target, receiver.clone());
@@ -81,7 +49,7 @@ impl Crew {
             main: sender,
             others: several,
             busy: Cell::new(false),
-            shared,
+            order,
         }
     }
 
@@ -95,9 +63,11 @@ impl Crew {
         &self,
         job: impl FnOnce(&mut Target) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.landed(None)?;
+        self.order.wait_for_all()?;
         self.busy.set(true);
-        self.main.send(Box::new(job)).map_err(|_| self.failure())
+        self.main
+            .send(Box::new(job))
+            .map_err(|_| self.order.failure())
     }
 
     /// The same, and waits for what it gives.
@@ -112,14 +82,19 @@ impl Crew {
             Ok(())
         })?;
         self.busy.set(false);
-        receiver.recv().map_err(|_| self.failure())?
+        receiver.recv().map_err(|_| self.order.failure())?
     }
 
-    /// Has a transaction applied as soon as all up to the place `after` are.
+    /// What the jobs that are given must keep to.
+    pub(super) fn order(&self) -> Order {
+        self.order.clone()
+    }
+
+    /// Has transactions applied beside others. Their places are in order, behind those that were given before; the
+    /// job waits for what they depend on, and lands each.
     pub(super) fn fly(
         &self,
-        place: u64,
-        after: u64,
+        places: impl IntoIterator<Item = u64>,
         job: impl FnOnce(&mut Target) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let Some(others) = &self.others else {
@@ -128,50 +103,15 @@ impl Crew {
         if self.busy.get() {
             self.ask(|_| Ok(()))?;
         }
-        self.landed(Some(after))?;
-        self.shared.state().flying.insert(place);
-        let shared = Arc::clone(&self.shared);
-        let job = move |target: &mut Target| {
-            job(target)?;
-            shared.land(place);
-            Ok(())
-        };
-        others.send(Box::new(job)).map_err(|_| self.failure())
-    }
-
-    /// Waits until everything up to a place, or everything, is applied.
-    fn landed(&self, up_to: Option<u64>) -> Result<()> {
-        let mut state = self.shared.state();
-        loop {
-            if state.failed {
-                drop(state);
-                return Err(self.failure());
-            }
-            match (state.flying.first(), up_to) {
-                (Some(first), Some(up_to)) if *first <= up_to => {}
-                (Some(_), None) => {}
-                _ => return Ok(()),
-            }
-            state = self
-                .shared
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn failure(&self) -> Error {
-        let error = self.shared.state().error.take();
-        error.unwrap_or_else(|| {
-            reprise_repository::Error::Internal("a session has ended".to_owned()).into()
-        })
+        self.order.fly(places)?;
+        others.send(Box::new(job)).map_err(|_| self.order.failure())
     }
 }
 
-fn work(mut target: Target, jobs: &Receiver<Job>, shared: &Shared) {
+fn work(mut target: Target, jobs: &Receiver<Job>, order: &Order) {
     for job in jobs {
         if let Err(error) = job(&mut target) {
-            shared.fail(error);
+            order.fail(error);
             break;
         }
     }

@@ -12,6 +12,7 @@ mod batch;
 mod course;
 mod crew;
 mod interrupted;
+mod order;
 mod purged;
 mod reading;
 mod record;

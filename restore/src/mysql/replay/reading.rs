@@ -343,11 +343,11 @@ impl<'a, 'b> Reading<'a, 'b> {
     fn flush(&mut self) -> Result<()> {
         if !self.run.is_empty() {
             let run = std::mem::take(&mut self.run);
-            let (first, after) = run.places();
-            let job = move |target: &mut Target| target.numbered(&run);
-            match self.crew.is_parallel() {
-                true => self.crew.fly(first, after, job)?,
-                false => self.crew.give(job)?,
+            let (places, order) = (run.places(), self.crew.order());
+            let job = move |target: &mut Target| target.numbered(&run, &order);
+            match places {
+                Some(places) => self.crew.fly(places, job)?,
+                None => self.crew.give(job)?,
             }
         }
         if self.batch.is_empty() {
@@ -362,7 +362,7 @@ impl<'a, 'b> Reading<'a, 'b> {
     fn fly(&mut self, mut transaction: Transaction, ended: &Ended) -> Result<()> {
         let rows = transaction.rows.take().unwrap_or_default();
         let about = self.about(&transaction);
-        if !self.run.takes(rows.len()) {
+        if !self.run.takes(rows.len(), self.crew.is_parallel()) {
             self.flush()?;
         }
         self.run.add(about, rows);

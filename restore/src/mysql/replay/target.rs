@@ -14,6 +14,7 @@ use reprise_snapshotters::mysql::{Address, Bytes, Cells, DatabaseError, Session,
 use super::batch::{Batch, Run};
 use super::course::Noted;
 use super::interrupted::{self, Pending, What};
+use super::order::Order;
 use super::statement::{self, Statement};
 use super::{Coverage, Mode, Replay, named, record};
 use crate::error::{Error, Result};
@@ -166,6 +167,18 @@ pub(super) struct About {
     pub(super) xid: Option<String>,
     /// What an interrupted attempt noted of it.
     pub(super) pending: Option<Pending>,
+}
+
+impl About {
+    /// Its place in the order of commits; 0 when the log does not tell.
+    pub(super) fn place(&self) -> u64 {
+        self.start.as_ref().map_or(0, |start| start.place)
+    }
+
+    /// The place up to which everything must be there before it.
+    pub(super) fn after(&self) -> u64 {
+        self.start.as_ref().map_or(0, |start| start.last_committed)
+    }
 }
 
 /// Why something cannot share a transaction with the record.
@@ -344,31 +357,49 @@ impl Target {
         )
     }
 
-    /// Applies transactions of rows, each under its number. The commit of one and the rows of the next are one packet.
-    pub(super) fn numbered(&mut self, run: &Run) -> Result<()> {
-        let mut before = "";
+    /// Applies transactions of rows, each under its number and when those that it depends on are there. The commit of
+    /// one and the rows of the next are one packet, unless the next has to wait.
+    pub(super) fn numbered(&mut self, run: &Run, order: &Order) -> Result<()> {
+        let mut open = None;
         for (n, (about, rows)) in run.members.iter().enumerate() {
             self.know(&about.format)?;
-            let begin = format!("{before}{}BEGIN", self.identity(about));
+            if let Some(before) = open.take_if(|open| !order.allows(about.after(), *open)) {
+                if let Err(error) = self.session.execute("COMMIT") {
+                    return self.one_by_one(run, order, n, error);
+                }
+                order.land(before);
+            }
+            order.wait(about.after(), open.unwrap_or(about.place()))?;
+            let commit = if open.is_some() { "COMMIT;" } else { "" };
+            let begin = format!("{commit}{}BEGIN", self.identity(about));
             let applied = match rows.is_empty() {
                 true => self.session.execute(begin),
                 false => self.session.execute(binlog(&format!("{begin};"), rows)),
             };
             if let Err(error) = applied {
-                return self.one_by_one(run, n, error);
+                return self.one_by_one(run, order, n, error);
             }
-            before = "COMMIT;";
+            if let Some(before) = open.replace(about.place()) {
+                order.land(before);
+            }
         }
         if let Err(error) = self.session.execute("COMMIT") {
-            return self.one_by_one(run, run.members.len(), error);
+            return self.one_by_one(run, order, run.members.len(), error);
         }
+        open.into_iter().for_each(|last| order.land(last));
         Progress::add(&self.setup.progress.items, run.members.len() as u64);
         Ok(())
     }
 
     /// Goes on where a packet failed, with the transaction that it was to commit. If that was done, the server passes
     /// over it because of its number. MariaDB does not, but there nothing else is under way that could be in the way.
-    fn one_by_one(&mut self, run: &Run, failed: usize, error: DatabaseError) -> Result<()> {
+    fn one_by_one(
+        &mut self,
+        run: &Run,
+        order: &Order,
+        failed: usize,
+        error: DatabaseError,
+    ) -> Result<()> {
         if error.code().is_none() || self.setup.mariadb {
             let member = run.members.get(failed).or(run.members.last());
             return match member {
@@ -379,7 +410,9 @@ impl Target {
             };
         }
         for (about, rows) in run.members.iter().skip(failed.saturating_sub(1)) {
+            order.wait(about.after(), about.place())?;
             self.again(about, rows)?;
+            order.land(about.place());
         }
         Progress::add(&self.setup.progress.items, run.members.len() as u64);
         Ok(())
