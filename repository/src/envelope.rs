@@ -2,6 +2,8 @@
 //!
 //! `head -n 1` shows the header, `tail -n +2 | age -d | zstd -d` the content.
 
+use std::io::Read;
+
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::{Identities, Recipients};
@@ -14,6 +16,9 @@ pub(crate) const ENVELOPE_FORMAT: u64 = 1;
 
 /// No header line is longer; a real one has about 300 bytes.
 const HEADER_BYTES_MAX: usize = 1024;
+
+/// How many bytes are compared at a time.
+const COMPARED_BYTES: usize = 64 << 10;
 
 /// What an envelope holds. The kind is signed, so a record cannot stand in for one of another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,21 +301,71 @@ impl Verified<'_> {
     }
 }
 
-/// Decompresses one zstd frame whose header states its size, which may be at most `size_max`.
-pub(crate) fn decompress(compressed: &[u8], size_max: usize) -> Result<Vec<u8>, String> {
+/// The size that the header of a zstd frame states, which may be at most `size_max`.
+fn size_in(compressed: &[u8], size_max: usize) -> Result<usize, String> {
     let size = zstd::zstd_safe::get_frame_content_size(compressed)
         .map_err(|_| "it is not a zstd frame".to_owned())?
         .ok_or("its zstd frame does not state its size")?;
     let size = usize::try_from(size).map_err(|e| e.to_string())?;
-    if size > size_max {
-        return Err(format!(
+    match size > size_max {
+        true => Err(format!(
             "it claims to decompress to {size} bytes, more than the allowed {size_max}"
-        ));
+        )),
+        false => Ok(size),
     }
+}
+
+/// Whether [`decompress`] would give these bytes, without having them twice in memory.
+pub(crate) fn decompresses_to(
+    compressed: &[u8],
+    size_max: usize,
+    plain: &[u8],
+) -> Result<bool, String> {
+    if size_in(compressed, size_max)? != plain.len() {
+        return Ok(false);
+    }
+    let failed = |error: std::io::Error| error.to_string();
+    let mut decoder = zstd::Decoder::with_buffer(compressed).map_err(failed)?;
+    let (mut rest, mut buffer) = (plain, [0; COMPARED_BYTES]);
+    loop {
+        let read = decoder.read(&mut buffer).map_err(failed)?;
+        match (read, rest.split_at_checked(read)) {
+            (0, _) => return Ok(rest.is_empty()),
+            (_, Some((same, later))) if same == &buffer[..read] => rest = later,
+            _ => return Ok(false),
+        }
+    }
+}
+
+/// Decompresses one zstd frame whose header states its size, which may be at most `size_max`.
+pub(crate) fn decompress(compressed: &[u8], size_max: usize) -> Result<Vec<u8>, String> {
+    let size = size_in(compressed, size_max)?;
     let plain = zstd::bulk::decompress(compressed, size).map_err(|e| e.to_string())?;
     if plain.len() == size {
         Ok(plain)
     } else {
         Err("it decompresses to fewer bytes than stated".to_owned())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decompresses_to_other_bytes_is_told_apart() {
+        let plain: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let frame = zstd::bulk::compress(&plain, 3).unwrap();
+        let size_max = plain.len();
+        assert!(decompresses_to(&frame, size_max, &plain).unwrap());
+        for place in [0, COMPARED_BYTES, plain.len() - 1] {
+            let mut other = plain.clone();
+            other[place] ^= 1;
+            assert!(!decompresses_to(&frame, size_max, &other).unwrap());
+        }
+        assert!(!decompresses_to(&frame, size_max, &plain[1..]).unwrap());
+        decompresses_to(&frame, size_max - 1, &plain).unwrap_err();
+        decompresses_to(&frame[..frame.len() - 1], size_max, &plain).unwrap_err();
     }
 }

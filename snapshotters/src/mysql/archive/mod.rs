@@ -486,6 +486,7 @@ impl Archiver<'_> {
             .push(&sealed)
             .map_err(|error| wrong(&format!("{}: {error}", self.spool.folder().display())))?;
         self.took(sealed.key(), facts, bytes.len() as u64);
+        piece.reuse(bytes);
         let status = self.spool.status();
         (self.say)(Said::Stored {
             pieces: status.stored,

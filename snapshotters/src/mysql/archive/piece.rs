@@ -188,6 +188,15 @@ impl Piece {
         (done.bytes, done.facts)
     }
 
+    /// Takes the room of a finished piece's bytes: growing anew each time would scatter the memory.
+    pub(super) fn reuse(&mut self, mut room: Vec<u8>) {
+        if room.capacity() > self.bytes.capacity() {
+            room.clear();
+            room.extend_from_slice(&self.bytes);
+            self.bytes = room;
+        }
+    }
+
     /// Forgets what belongs to a transaction that was cut off.
     pub(super) fn forget_open(&mut self) {
         self.bytes.truncate(self.complete);
