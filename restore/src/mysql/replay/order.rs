@@ -109,7 +109,6 @@ fn ended() -> Error {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::sync::mpsc::channel;
     use std::thread;
