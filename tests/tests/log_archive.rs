@@ -5,10 +5,10 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command};
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
@@ -519,24 +519,49 @@ fn a_log_comes_over_an_encrypted_connection_with_a_checked_certificate() {
     archive("tls=off").exits(1);
 }
 
+/// An archiver that follows a server, and says what happens.
+struct Follower {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Follower {
+    fn start(sandbox: &Sandbox, server: &impl Database) -> Self {
+        let url = server.root_url();
+        let args = ["--json", "archive", "db", "--url", url.as_str()];
+        let mut child = begin_heard(sandbox.command(), args.iter().chain(&["--flush", "1s"]));
+        while Self::dumps(server).is_empty() {}
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, said }
+    }
+
+    /// The server's numbers of the threads that send it the log.
+    fn dumps(server: &impl Database) -> Vec<String> {
+        let dumps =
+            "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+        let rows = server.query(dumps).into_iter();
+        rows.map(|row| row[0].clone().unwrap()).collect()
+    }
+
+    /// Waits for an event with a word in it; `false` when it has ended without.
+    fn hears(&mut self, event: &str, word: &str) -> bool {
+        self.said.by_ref().map(Result::unwrap).any(|line| {
+            let told: Value = serde_json::from_str(&line).unwrap();
+            told["event"] == event && line.contains(word)
+        })
+    }
+
+    fn stop(mut self) {
+        interrupt(&self.child);
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_server_that_falls_silent_is_left_and_found_again() {
     let server = Mysql::start();
     let sandbox = begun(&server);
-    let url = server.root_url();
-    let args = [
-        "--json",
-        "archive",
-        "db",
-        "--url",
-        url.as_str(),
-        "--flush",
-        "1s",
-    ];
-    let mut archiver = begin_heard(sandbox.command(), args);
-    let dump =
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-    while server.value(dump) == "0" {}
+    let mut archiver = Follower::start(&sandbox, &server);
     let docker = |verb| {
         Command::new("docker")
             .args([verb, server.container()])
@@ -544,20 +569,54 @@ fn a_server_that_falls_silent_is_left_and_found_again() {
             .unwrap()
     };
     assert!(docker("pause").status.success());
-    let mut said = BufReader::new(archiver.stdout.take().unwrap()).lines();
-    let mut hear = |event: &str, word: &str| {
-        said.by_ref().map(Result::unwrap).any(|line| {
-            let told: Value = serde_json::from_str(&line).unwrap();
-            told["event"] == event && line.contains(word)
-        })
-    };
-    assert!(hear("trouble", "silent for too long"));
+    assert!(archiver.hears("trouble", "silent for too long"));
     assert!(docker("unpause").status.success());
     server.execute("INSERT INTO app.t (v) VALUES ('after the silence')");
-    assert!(hear("archived", "\"transactions\":1"));
-    interrupt(&archiver);
-    assert_eq!(archiver.wait().unwrap().code(), Some(0));
+    assert!(archiver.hears("archived", "\"transactions\":1"));
+    archiver.stop();
     assert_eq!(logged(&sandbox, &[]).len(), 2);
+}
+
+/// A server that is told to end a stream ends it as one of which everything was sent.
+fn a_stream_that_is_ended_is_begun_again(server: &impl Database) {
+    let sandbox = begun(server);
+    let mut archiver = Follower::start(&sandbox, server);
+    for id in Follower::dumps(server) {
+        server.execute(&format!("KILL QUERY {id}"));
+    }
+    assert!(archiver.hears("trouble", "trying again"));
+    server.execute("INSERT INTO app.t (v) VALUES ('afterwards')");
+    assert!(archiver.hears("archived", "\"transactions\":1"));
+    archiver.stop();
+    assert_eq!(logged(&sandbox, &[]).len(), 2);
+}
+
+#[test]
+fn a_stream_that_mysql_ends_is_begun_again() {
+    a_stream_that_is_ended_is_begun_again(&Mysql::start());
+}
+
+#[test]
+fn a_stream_that_mariadb_ends_is_begun_again() {
+    a_stream_that_is_ended_is_begun_again(&Mariadb::start());
+}
+
+/// Where transactions have places in the order of commits, these begin anew with each file; of files that were begun in
+/// the same second the formats are equal.
+#[test]
+fn transactions_wait_for_those_of_the_file_before() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let file = format!(
+        "{}FLUSH BINARY LOGS;",
+        "UPDATE app.t SET id = id + 1 ORDER BY id DESC;".repeat(50)
+    );
+    server.execute(&file.repeat(20));
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest", "--keep-gtids"]).exits(0);
+    let sum = "CHECKSUM TABLE app.t";
+    assert_eq!(target.query(sum), server.query(sum));
 }
 
 /// An archiver that has just connected to what never answers is told to stop.

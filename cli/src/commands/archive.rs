@@ -38,6 +38,13 @@ struct Work {
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure> {
     // Before anything is opened: from here on, being told to stop is a good end.
     let shown = Shown::start(context, &args.source);
+    match keep(context, args, shown) {
+        Err(failure) if failure.exit == Exit::Interrupted && !args.once => Ok(Exit::Ok),
+        result => result,
+    }
+}
+
+fn keep(context: &Context, args: &ArchiveArgs, shown: Shown) -> Result<Exit, Failure> {
     let work = match &args.url {
         Some(url) => Work {
             repository: context.open_to_write()?,

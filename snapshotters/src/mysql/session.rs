@@ -237,14 +237,15 @@ impl Session {
         let Ok(place) = container::resolved(&self.address) else {
             return;
         };
-        let killed = self.runtime.block_on(async {
+        let kill = async {
             let mut conn = connect(&place, &self.shown).await?;
             conn.query_drop(format!("KILL {}", self.id))
                 .await
                 .map_err(|error| DatabaseError::from_driver(error, &self.shown))
-        });
-        if let Err(error) = killed {
-            tracing::debug!(%error, "the statement may go on at the server for a while");
+        };
+        let killed = self.runtime.block_on(within(CONNECT_TIMEOUT, kill));
+        if !matches!(killed, Some(Ok(()))) {
+            tracing::debug!(?killed, "the statement may go on at the server for a while");
         }
     }
 }

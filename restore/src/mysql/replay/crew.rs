@@ -109,6 +109,7 @@ impl Crew {
 }
 
 fn work(mut target: Target, jobs: &Receiver<Job>, order: &Order) {
+    let _present = order.presence();
     for job in jobs {
         if let Err(error) = job(&mut target) {
             order.fail(error);

@@ -90,6 +90,11 @@ impl Order {
         }
     }
 
+    /// As long as a session has it: if its thread panics, nobody waits for what it was doing.
+    pub(super) fn presence(&self) -> Presence<'_> {
+        Presence(self)
+    }
+
     /// A session cannot go on: nobody waits any more.
     pub(super) fn fail(&self, error: Error) {
         let mut state = self.state();
@@ -101,6 +106,18 @@ impl Order {
     /// Why a session could not go on, told once.
     pub(super) fn failure(&self) -> Error {
         self.state().error.take().unwrap_or_else(ended)
+    }
+}
+
+/// That a session is there.
+#[derive(Debug)]
+pub(super) struct Presence<'a>(&'a Order);
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(ended());
+        }
     }
 }
 
@@ -154,6 +171,19 @@ mod tests {
         thread.join().unwrap().unwrap();
         order.land(40);
         order.wait_for_all().unwrap();
+    }
+
+    #[test]
+    fn nobody_waits_for_a_session_that_panicked() {
+        let order = Order::default();
+        order.fly([1]).unwrap();
+        let session = order.clone();
+        let thread = thread::spawn(move || {
+            let _present = session.presence();
+            std::panic::resume_unwind(Box::new("gone"));
+        });
+        thread.join().unwrap_err();
+        order.wait_for_all().unwrap_err();
     }
 
     #[test]

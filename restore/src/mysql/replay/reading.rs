@@ -41,6 +41,8 @@ pub(super) struct Reading<'a, 'b> {
     current: Option<Transaction>,
     batch: Batch,
     run: Run,
+    /// The place, in the order of commits, of the newest transaction that was to be applied beside others.
+    last_place: u64,
     /// Whether tables take part in transactions.
     engines: HashMap<MappedTable, bool>,
     stopped: Option<Ended>,
@@ -64,6 +66,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             current: None,
             batch: Batch::default(),
             run: Run::default(),
+            last_place: 0,
             engines: HashMap::new(),
             stopped: None,
         }
@@ -83,8 +86,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             }
         }
         self.abandon()?;
-        self.flush()?;
-        self.crew.ask(|_| Ok(()))?;
+        self.wait_for_all()?;
         match flow {
             Flow::On => self.course.end(),
             Flow::Stop => Ok(()),
@@ -129,6 +131,8 @@ impl<'a, 'b> Reading<'a, 'b> {
         let place = self.boundary.pass(&event).map_err(log_error)?;
         match (place, event.kind()) {
             (Place::Outside, kind::FORMAT) => self.format(&event)?,
+            // The next file may have the very same format, and then does not come with it.
+            (Place::Outside, kind::ROTATE | kind::STOP) => self.wait_for_all()?,
             (Place::Outside, number) => outside(&event, number, self.boundary.is_open())?,
             (Place::Start, _) => {
                 self.abandon()?;
@@ -158,6 +162,13 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     fn verdict(&mut self, gtid: &Gtid, committed: Option<u64>, first: &Event) -> Result<Verdict> {
         let verdict = self.course.verdict(gtid, committed)?;
+        let applied = matches!(verdict, Verdict::Apply | Verdict::Ask);
+        if applied && self.setup.keeps_numbers() && *gtid == Gtid::Anonymous {
+            return Err(Error::ReplayRefused {
+                transaction: named(gtid, committed),
+                reason: "there is no number to keep; restore without --keep-gtids".to_owned(),
+            });
+        }
         if verdict == Verdict::Stop {
             self.stopped = Some(Ended {
                 gtid: gtid.clone(),
@@ -170,12 +181,17 @@ impl<'a, 'b> Reading<'a, 'b> {
 
     fn format(&mut self, event: &Event) -> Result<()> {
         self.abandon()?;
-        self.flush()?;
-        // Places in the order of commits begin anew with a file.
-        self.crew.ask(|_| Ok(()))?;
+        self.wait_for_all()?;
         self.format = event.bytes().clone();
         self.checked = event.is_checked();
         Ok(())
+    }
+
+    /// Places in the order of commits begin anew with a file: nothing of the one before may still be under way.
+    fn wait_for_all(&mut self) -> Result<()> {
+        self.last_place = 0;
+        self.flush()?;
+        self.crew.ask(|_| Ok(()))
     }
 
     /// Forgets a transaction that was not committed.
@@ -362,7 +378,13 @@ impl<'a, 'b> Reading<'a, 'b> {
     fn fly(&mut self, mut transaction: Transaction, ended: &Ended) -> Result<()> {
         let rows = transaction.rows.take().unwrap_or_default();
         let about = self.about(&transaction);
-        if !self.run.takes(rows.len(), self.crew.is_parallel()) {
+        let place = about.place();
+        if place <= self.last_place {
+            self.wait_for_all()?;
+        }
+        self.last_place = place;
+        let beside = self.crew.is_parallel() && place > 0;
+        if !self.run.takes(rows.len(), beside) {
             self.flush()?;
         }
         self.run.add(about, rows);

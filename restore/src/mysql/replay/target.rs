@@ -365,7 +365,7 @@ impl Target {
             self.know(&about.format)?;
             if let Some(before) = open.take_if(|open| !order.allows(about.after(), *open)) {
                 if let Err(error) = self.session.execute("COMMIT") {
-                    return self.one_by_one(run, order, n, error);
+                    return self.one_by_one(run, order, (n - 1, n - 1), error);
                 }
                 order.land(before);
             }
@@ -377,39 +377,36 @@ impl Target {
                 false => self.session.execute(binlog(&format!("{begin};"), rows)),
             };
             if let Err(error) = applied {
-                return self.one_by_one(run, order, n, error);
+                let first = n - usize::from(open.is_some());
+                return self.one_by_one(run, order, (first, n), error);
             }
             if let Some(before) = open.replace(about.place()) {
                 order.land(before);
             }
         }
         if let Err(error) = self.session.execute("COMMIT") {
-            return self.one_by_one(run, order, run.members.len(), error);
+            let last = run.members.len().saturating_sub(1);
+            return self.one_by_one(run, order, (last, last), error);
         }
         open.into_iter().for_each(|last| order.land(last));
         Progress::add(&self.setup.progress.items, run.members.len() as u64);
         Ok(())
     }
 
-    /// Goes on where a packet failed, with the transaction that it was to commit. If that was done, the server passes
-    /// over it because of its number. MariaDB does not, but there nothing else is under way that could be in the way.
+    /// Goes on where a packet failed, with the first transaction that it was to commit. If that was done, the server
+    /// passes over it because of its number. MariaDB does not, but there nothing else is under way that could be in the way.
     fn one_by_one(
         &mut self,
         run: &Run,
         order: &Order,
-        failed: usize,
+        (first, refused): (usize, usize),
         error: DatabaseError,
     ) -> Result<()> {
         if error.code().is_none() || self.setup.mariadb {
-            let member = run.members.get(failed).or(run.members.last());
-            return match member {
-                Some((about, rows)) => {
-                    Err(self.wrong(about, &tables_in(rows, &about.format), error))
-                }
-                None => Ok(()),
-            };
+            let (about, rows) = &run.members[refused];
+            return Err(self.wrong(about, &tables_in(rows, &about.format), error));
         }
-        for (about, rows) in run.members.iter().skip(failed.saturating_sub(1)) {
+        for (about, rows) in run.members.iter().skip(first) {
             order.wait(about.after(), about.place())?;
             self.again(about, rows)?;
             order.land(about.place());

@@ -156,11 +156,16 @@ pub fn archive(
         spool.close(if result.is_ok() { now + GRACE } else { now });
         let joined = storing.join();
         let report = archiver.finish();
-        result?;
+        let over = result?;
         if joined.is_err() {
             return Err(internal("storing pieces ended by itself"));
         }
-        report
+        let report = report?;
+        match over {
+            // Without an end of its own, being told to stop is how it ends.
+            Over::Stopped if options.once => Err(reprise_repository::Error::Interrupted.into()),
+            _ => Ok(report),
+        }
     })
 }
 
@@ -268,21 +273,25 @@ impl Archiver<'_> {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<Over> {
         let mut pause = PAUSE_MIN;
         let mut connected = false;
         while self.progress.check().is_ok() {
             let before = self.sequence;
             let failure = match self.stream(&mut connected) {
-                Ok(Over::CaughtUp) => return Ok(()),
-                Ok(Over::Stopped) => break,
                 Ok(Over::Full) => {
                     self.wait_for_room();
                     continue;
                 }
-                Err(Error::Repository(reprise_repository::Error::Interrupted)) => break,
+                Ok(over) => return Ok(over),
                 Err(failure) => failure,
             };
+            if self.progress.check().is_err() {
+                return match is_of_the_connection(&failure) {
+                    true => Ok(Over::Stopped),
+                    false => Err(failure),
+                };
+            }
             let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
             // Who never got in will not get in by waiting.
             if !passes || self.options.once || !connected {
@@ -296,11 +305,7 @@ impl Archiver<'_> {
             self.pause(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
-        // Without an end of its own, being told to stop is how it ends.
-        match self.options.once {
-            true => Err(reprise_repository::Error::Interrupted.into()),
-            false => Ok(()),
-        }
+        Ok(Over::Stopped)
     }
 
     fn pause(&self, time: Duration) {
@@ -436,13 +441,16 @@ impl Archiver<'_> {
                     return Err(refusal(bytes));
                 }
                 Arrived::Packet { bytes, .. } if !intake.expects_more() && is_end(bytes) => {
-                    return Ok(Over::CaughtUp);
+                    return self.ended(server, piece);
                 }
                 Arrived::Packet { bytes, more } => {
                     heard = Instant::now();
                     let mut full = |piece: &mut Piece| self.hand_on(piece, server);
                     let taken = intake.take(bytes, more, piece, &mut full)?;
-                    if taken == Taken::Heartbeat && !intake.is_open() {
+                    if taken == Taken::Heartbeat
+                        && !intake.is_open()
+                        && server.is_reached(piece.reached())
+                    {
                         piece.until(caught_up(server));
                         if marked.elapsed() >= self.options.idle && piece.is_empty() {
                             self.hand_on(piece, server)?;
@@ -458,6 +466,17 @@ impl Archiver<'_> {
                 self.hand_on(piece, server)?;
                 marked = Instant::now();
             }
+        }
+    }
+
+    /// The server has ended the stream: as it was asked to after everything, or because it was told to.
+    fn ended(&self, server: &Source, piece: &Piece) -> Result<Over, DatabaseError> {
+        match self.options.once && server.is_reached(piece.reached()) {
+            true => Ok(Over::CaughtUp),
+            false => Err(DatabaseError::Connection {
+                address: self.source.address.to_string(),
+                reason: "the server has ended the stream of its log".to_owned(),
+            }),
         }
     }
 
@@ -547,6 +566,18 @@ pub fn time_of(micros: u64) -> DateTime<Utc> {
 #[must_use]
 pub fn shown_time(micros: u64) -> String {
     time_of(micros).to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Whether nothing went wrong but the connection, which was not needed any more.
+fn is_of_the_connection(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Repository(reprise_repository::Error::Interrupted)
+            | Error::Database {
+                source: DatabaseError::Connection { .. },
+                ..
+            }
+    )
 }
 
 /// Whether waiting may help.

@@ -15,6 +15,9 @@ use crate::mysql::sql::text;
 /// Positions before this are inside of the mark with which a file begins.
 pub(super) const FILE_START: u64 = 4;
 
+/// By so much an encrypted file of a log is longer than its positions say.
+const ENCRYPTION_HEADER_BYTES: u64 = 512;
+
 /// A server, as far as its log matters.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -109,6 +112,21 @@ impl Source {
             coverage: self.now.clone(),
             file: last.map(|(file, _)| file.clone()),
             position: last.map_or(FILE_START, |(_, size)| *size),
+        }
+    }
+
+    /// Whether a place is behind everything that the server had when it was asked. Neither a heartbeat nor the end of a
+    /// stream says so: the server sends both while it looks for where to begin, or when it is told to end the stream.
+    pub(super) fn is_reached(&self, place: &LogPlace) -> bool {
+        match (self.now.is_within(&place.coverage), self.files.last()) {
+            (Some(within), _) => within,
+            (None, Some((newest, size))) => {
+                let number = place.file.as_deref().and_then(file_number);
+                let newest = file_number(newest);
+                number > newest
+                    || number == newest && place.position + ENCRYPTION_HEADER_BYTES >= *size
+            }
+            (None, None) => false,
         }
     }
 
@@ -295,4 +313,65 @@ fn mariadb(session: &mut Session, files: &[(String, u64)]) -> Result<History, Da
     let floor = session.row(format!("SELECT BINLOG_GTID_POS({first}, {FILE_START})"))?;
     let now = session.row("SELECT @@GLOBAL.gtid_binlog_pos")?;
     Ok((None, position(&floor.string(0))?, position(&now.string(0))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(now: Coverage) -> Source {
+        Source {
+            flavour: Flavour::Mysql,
+            version: "9.7.0".to_owned(),
+            uuid: None,
+            id: 1,
+            floor: now.clone(),
+            now,
+            files: vec![
+                ("binlog.000009".to_owned(), 5000),
+                ("binlog.000010".to_owned(), 2000),
+            ],
+            ahead: chrono::TimeDelta::zero(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn place(coverage: Coverage, file: &str, position: u64) -> LogPlace {
+        LogPlace {
+            coverage,
+            file: Some(file.to_owned()),
+            position,
+        }
+    }
+
+    #[test]
+    fn a_place_is_reached_with_the_last_transaction_and_not_before() {
+        let set = |last| {
+            let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
+            Coverage::Mysql(text.parse().unwrap())
+        };
+        let source = source(set(100));
+        assert!(!source.is_reached(&place(set(99), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(100), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(101), "binlog.000011", 400)));
+    }
+
+    #[test]
+    fn a_position_of_mariadb_is_reached_in_every_domain() {
+        let position = |text: &str| Coverage::Mariadb(text.parse().unwrap());
+        let source = source(position("0-1-100,1-1-7"));
+        assert!(!source.is_reached(&place(position("0-1-100"), "binlog.000010", 2000)));
+        assert!(!source.is_reached(&place(position("0-1-200,1-1-6"), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(position("0-1-100,1-1-7"), "binlog.000010", 2000)));
+    }
+
+    #[test]
+    fn without_numbers_a_place_is_reached_at_the_end_of_the_last_file() {
+        let source = source(Coverage::Unnumbered);
+        let at = |file, position| source.is_reached(&place(Coverage::Unnumbered, file, position));
+        assert!(!at("binlog.000009", 5000));
+        assert!(!at("binlog.000010", 1000));
+        assert!(at("binlog.000010", 2000));
+        assert!(at("binlog.000011", 4));
+    }
 }

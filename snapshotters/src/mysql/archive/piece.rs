@@ -94,6 +94,11 @@ impl Piece {
         &self.facts.from
     }
 
+    /// How much of the log is complete in it, and in those before.
+    pub(super) fn reached(&self) -> &LogPlace {
+        &self.facts.to
+    }
+
     /// Whether it must be recorded although nothing is in it.
     pub(super) fn begins_after_gap(&self) -> bool {
         self.facts.gap.is_some()
