@@ -72,10 +72,10 @@ impl Schema {
                 database.sql.as_bytes().to_vec(),
             );
             for table in &database.tables {
-                all.insert(
-                    name("table", &table.name),
-                    without_counter(table.sql.as_bytes()),
-                );
+                let mut definition = without_counter(table.sql.as_bytes());
+                // They are asked for separately, and rows are read by them.
+                definition.extend(format!("{:?}", table.columns).bytes());
+                all.insert(name("table", &table.name), definition);
             }
             for sequence in &database.sequences {
                 all.insert(
@@ -324,21 +324,31 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, database: &str, name: &str, row: &Cells) -> Result<(), DatabaseError> {
-        let created = self
-            .session
-            .row(format!("SHOW CREATE TABLE {}", qualified(database, name)))?;
+        let show = format!("SHOW CREATE TABLE {}", qualified(database, name));
+        let created = self.session.row(&show)?;
         let engine = row.string(2);
         let upper = engine.to_uppercase();
         let versioned = row.text(1) == Some("SYSTEM VERSIONED");
         let (columns, types) = self.columns(database, name, versioned)?;
         let key = keys::read(self.session, database, name, &types)?;
+        let again = self.session.row(&show)?;
+        let (sql, same) = (raw(&created, 1), raw(&again, 1));
+        if without_counter(sql.as_bytes()) != without_counter(same.as_bytes()) {
+            return Err(DatabaseError::Server {
+                code: code::TABLE_CHANGED,
+                message: format!(
+                    "{} was changed while its definition was read",
+                    qualified(database, name)
+                ),
+            });
+        }
         let has_rows = !WITHOUT_ROWS.contains(&upper.as_str());
         let consistent = !has_rows || self.server.transactional.contains(&upper);
         let database_index = self.schema.databases.len() - 1;
         let tables = &mut self.schema.databases[database_index].tables;
         tables.push(Table {
             name: name.to_owned(),
-            sql: raw(&created, 1),
+            sql,
             engine,
             consistent,
             versioned,
@@ -616,6 +626,54 @@ fn form_of(data_type: &str, digits: u8, flavour: Flavour) -> Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A schema with one table of these columns, whose definition was read as always the same.
+    fn schema(columns: &[&str]) -> Schema {
+        let table = Table {
+            name: "churned".to_owned(),
+            sql: RawText::new(b"CREATE TABLE `churned` (`id` int)"),
+            engine: "InnoDB".to_owned(),
+            consistent: true,
+            versioned: false,
+            columns: columns
+                .iter()
+                .map(|name| Column {
+                    name: (*name).to_owned(),
+                    form: Form::Plain,
+                })
+                .collect(),
+            pieces: Vec::new(),
+            rows: 0,
+            checksum: String::new(),
+            line_bytes_max: 0,
+        };
+        let database = Database {
+            name: "ledger".to_owned(),
+            sql: RawText::new(b"CREATE DATABASE `ledger`"),
+            collation: String::new(),
+            tables: vec![table],
+            sequences: Vec::new(),
+            views: Vec::new(),
+            routines: Vec::new(),
+            triggers: Vec::new(),
+            events: Vec::new(),
+        };
+        Schema {
+            tablespaces: Vec::new(),
+            databases: vec![database],
+            plans: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// They are asked for after the definition, which may have changed in between, and back before it is read again.
+    #[test]
+    fn other_columns_are_a_change_even_if_the_definition_reads_the_same() {
+        let (plain, added) = (schema(&["id"]), schema(&["id", "added"]));
+        assert_eq!(plain.changed(&plain), None);
+        let what = added.changed(&plain).unwrap();
+        assert!(what.contains("churned"), "{what}");
+    }
 
     #[test]
     fn only_generated_columns_are_left_out() {
