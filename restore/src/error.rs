@@ -173,6 +173,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Numbers are to be kept that transactions do not have.
+    #[error("{transactions}: there is no number to keep")]
+    ReplayWithoutNumbers {
+        /// Which.
+        transactions: String,
+    },
     /// A replay cannot end where it is to.
     #[error("{reason}")]
     ReplayStop {
@@ -239,6 +245,7 @@ impl Error {
             Self::Log { .. } => ErrorClass::Failed,
             Self::ReplayStop { .. } => ErrorClass::NotFound,
             Self::ReplayRefused { .. }
+            | Self::ReplayWithoutNumbers { .. }
             | Self::ReplayOther { .. }
             | Self::ReplayHalfDone { .. }
             | Self::ReplayHistory { .. }
@@ -286,6 +293,7 @@ impl Error {
             Self::Replay { .. }
             | Self::Log { .. }
             | Self::ReplayRefused { .. }
+            | Self::ReplayWithoutNumbers { .. }
             | Self::ReplayStop { .. }
             | Self::ReplayOther { .. }
             | Self::ReplayHalfDone { .. }
@@ -342,6 +350,7 @@ impl Error {
             Self::ReplayRefused { .. } => {
                 "stop before it, or leave it out and bring back what it did by hand".to_owned()
             }
+            Self::ReplayWithoutNumbers { .. } => "restore without --keep-gtids".to_owned(),
             Self::ReplayStop { .. } => "choose another point to stop at".to_owned(),
             Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
             Self::ReplayHistory { .. } => {

@@ -119,6 +119,9 @@ fn without_numbers_files_are_followed_and_another_server_is_a_gap() {
     server.execute("FLUSH BINARY LOGS; INSERT INTO app.t (v) VALUES ('four')");
     archive(&sandbox, &server, &[]).exits(0);
     let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest", "--keep-gtids"])
+        .exits(6)
+        .says("no number");
     restore(&sandbox, &target, &["--until", "latest"]).exits(0);
     assert_eq!(
         target.value("SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t"),

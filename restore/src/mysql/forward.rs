@@ -96,6 +96,25 @@ pub(super) struct Forward<'a> {
     pub(super) wanted: &'a PointInTime,
 }
 
+impl<'a> Forward<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        way: &'a Way<'a>,
+        wanted: &'a PointInTime,
+    ) -> Result<Self> {
+        if wanted.keep_numbers && way.place.coverage == Coverage::Unnumbered {
+            return Err(Error::ReplayWithoutNumbers {
+                transactions: format!("the transactions of {}", way.snapshot.root.source),
+            });
+        }
+        Ok(Self {
+            repository,
+            way,
+            wanted,
+        })
+    }
+}
+
 /// The step after which the snapshot is there.
 const SNAPSHOT_THERE: &str = "snapshot restored";
 

@@ -97,11 +97,7 @@ pub fn plan_moment(
     progress: &Arc<Progress>,
 ) -> Result<(Snapshot, MysqlPlan)> {
     let way = archive.way(repository, &wanted.moment)?;
-    let forward = Forward {
-        repository,
-        way: &way,
-        wanted,
-    };
+    let forward = Forward::new(repository, &way, wanted)?;
     let plan = plan_with(repository, way.snapshot, options, Some(&forward), progress)?;
     Ok((way.snapshot.clone(), plan))
 }
@@ -152,11 +148,7 @@ pub fn restore_moment(
     progress: &Arc<Progress>,
 ) -> Result<(Snapshot, MysqlReport)> {
     let way = archive.way(repository, &wanted.moment)?;
-    let forward = Forward {
-        repository,
-        way: &way,
-        wanted,
-    };
+    let forward = Forward::new(repository, &way, wanted)?;
     let mut announce = |plan: &MysqlPlan| announce(way.snapshot, plan);
     let report = restore_with(
         repository,

@@ -164,9 +164,8 @@ impl<'a, 'b> Reading<'a, 'b> {
         let verdict = self.course.verdict(gtid, committed)?;
         let applied = matches!(verdict, Verdict::Apply | Verdict::Ask);
         if applied && self.setup.keeps_numbers() && *gtid == Gtid::Anonymous {
-            return Err(Error::ReplayRefused {
-                transaction: named(gtid, committed),
-                reason: "there is no number to keep; restore without --keep-gtids".to_owned(),
+            return Err(Error::ReplayWithoutNumbers {
+                transactions: named(gtid, committed),
             });
         }
         if verdict == Verdict::Stop {
