@@ -133,9 +133,14 @@ fn attempt_once(
     let failed = |doing: &'static str| move |error| Error::database(doing, error);
     let kept = moment::keep_definitions(control, server, attempt > 0)
         .map_err(failed("lock definitions"))?;
+    // Who waits for definitions to be free may hold what is read here: it is let pass.
+    let passes = |error: &DatabaseError| {
+        let waited = error.code() == Some(code::LOCK_WAIT_TIMEOUT);
+        vanished(error) || waited && kept.is_waited_for()
+    };
     let before = match schema::read(control, server, &source.filter) {
         Ok(schema) => schema,
-        Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
+        Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
         Err(error) => return Err(Error::database("read definitions", error)),
     };
     if before.databases.is_empty() {
@@ -148,6 +153,10 @@ fn attempt_once(
     let mut readers = (0..source.connections.max(1))
         .map(|_| open(source, run))
         .collect::<Result<Vec<_>>>()?;
+    if kept.is_waited_for() {
+        let brief = readers.iter_mut().try_for_each(moment::wait_briefly);
+        brief.map_err(failed("limit the wait for locks"))?;
+    }
     let mut holder = hold(source, run, &before)?;
     let moment = moment::open(control, &mut readers, server).map_err(failed("open snapshots"))?;
     let (parent, options) = run.begin(repository, SourceKind::Mysql)?;
@@ -160,7 +169,7 @@ fn attempt_once(
     drop(readings);
     let found = match found {
         Ok(found) => found,
-        Err(Error::Database { doing, source }) if vanished(&source) => {
+        Err(Error::Database { doing, source }) if passes(&source) => {
             return Ok(Attempt::Changed(format!("{doing}: {source}")));
         }
         Err(error) => return Err(error),
@@ -169,7 +178,7 @@ fn attempt_once(
     drop(readers);
     let after = match schema::read(control, server, &source.filter) {
         Ok(schema) => schema,
-        Err(error) if vanished(&error) => return Ok(Attempt::Changed(error.to_string())),
+        Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
         Err(error) => return Err(Error::database("read definitions again", error)),
     };
     if let Some(what) = before.changed(&after) {

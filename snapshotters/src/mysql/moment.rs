@@ -131,6 +131,20 @@ pub(super) enum Kept {
     Stage,
 }
 
+impl Kept {
+    /// Whether a definition that is under way when it is taken waits for it while it holds the table: whoever reads
+    /// the table then waits for both, and the server does not see that they wait for each other.
+    pub(super) fn is_waited_for(self) -> bool {
+        self == Self::Stage
+    }
+}
+
+/// Lets a session give up soon where it waits for a lock.
+pub(super) fn wait_briefly(session: &mut Session) -> Result<(), DatabaseError> {
+    let limit = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}");
+    session.execute(limit).map(drop)
+}
+
 /// Takes a lock that keeps definitions as they are, if there is one. MariaDB's also holds back those who write
 /// to tables without transactions, so it is taken only when a snapshot has `failed_before`.
 pub(super) fn keep_definitions(
@@ -138,9 +152,7 @@ pub(super) fn keep_definitions(
     server: &Server,
     failed_before: bool,
 ) -> Result<Kept, DatabaseError> {
-    control.execute(format!(
-        "SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}"
-    ))?;
+    wait_briefly(control)?;
     let (statements, kept): (&[&str], _) = match server.facts.flavour {
         Flavour::Mysql => (&["LOCK INSTANCE FOR BACKUP"], Kept::Instance),
         Flavour::Mariadb if failed_before => (
@@ -330,9 +342,7 @@ fn locked(
     for _ in 0..LOCK_ATTEMPTS_MAX {
         // A session of its own: whatever happens, it is closed, and the lock goes with it.
         let mut holder = control.another()?;
-        holder.execute(format!(
-            "SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}"
-        ))?;
+        wait_briefly(&mut holder)?;
         let mark = lock_and_open(&mut holder, readers, server);
         // A lock that was refused after a wait may be held all the same.
         let unlocked = holder.execute("UNLOCK TABLES");
