@@ -10,12 +10,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::ObjectKey;
-use crate::envelope::{self, RecordKind};
+use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::names::id_in;
 use crate::repository::{Inner, Repository};
-use crate::stored::put_verified;
 use crate::tombstones::Keeper;
 
 /// Where the records are.
@@ -202,17 +201,9 @@ impl Repository {
         let inner = &self.inner;
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("writing a record of the quarantine: {e}")))?;
-        let sealed = envelope::seal(
-            RecordKind::Quarantine,
-            &json,
-            &inner.catalog_recipients,
-            keeper.signer(),
-            inner.trust.repository(),
-        )?;
-        let id = ObjectId::of(&sealed);
-        let key = ObjectKey::trusted(format!("{FOLDER}/{id}"));
-        put_verified(inner.backend.as_ref(), &key, &[sealed.into()], &id)?;
-        Ok(id)
+        let key = |id: &ObjectId| ObjectKey::trusted(format!("{FOLDER}/{id}"));
+        let (backend, signer) = (inner.backend.as_ref(), keeper.signer());
+        inner.put_signed(backend, RecordKind::Quarantine, &json, signer, key)
     }
 }
 

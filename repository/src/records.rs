@@ -12,6 +12,7 @@ use crate::id::ObjectId;
 use crate::names::id_in;
 use crate::parallel::in_parallel;
 use crate::repository::Inner;
+use crate::sign::HostSigner;
 use crate::stored::{get_named, put_verified};
 
 /// No such record is larger, in bytes: a sweep of several hundred thousand packs.
@@ -88,16 +89,28 @@ impl Inner {
         let signer = self.signer()?;
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("writing a record for {folder}: {e}")))?;
+        let key = |id: &ObjectId| ObjectKey::trusted(format!("{folder}/{id}"));
+        self.put_signed(backend, kind, &json, signer, key)
+    }
+
+    /// Seals a record of the catalog and stores it at a destination of this repository's objects, under its hash.
+    pub(crate) fn put_signed(
+        &self,
+        backend: &dyn Backend,
+        kind: RecordKind,
+        json: &[u8],
+        signer: &HostSigner,
+        key: impl FnOnce(&ObjectId) -> ObjectKey,
+    ) -> Result<ObjectId> {
         let sealed = envelope::seal(
             kind,
-            &json,
+            json,
             &self.catalog_recipients,
             signer,
             self.trust.repository(),
         )?;
         let id = ObjectId::of(&sealed);
-        let key = ObjectKey::trusted(format!("{folder}/{id}"));
-        put_verified(backend, &key, &[sealed.into()], &id)?;
+        put_verified(backend, &key(&id), &[sealed.into()], &id)?;
         Ok(id)
     }
 

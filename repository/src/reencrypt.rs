@@ -305,9 +305,7 @@ impl Renewal<'_> {
         let mut builder = PackBuilder::default();
         let made = self.made.get(&content).copied();
         for segment in &record.segments {
-            let start = usize::try_from(segment.offset).unwrap_or(usize::MAX);
-            let end = start.saturating_add(segment.length as usize);
-            let stored = bytes.get(start..end).unwrap_or_default();
+            let stored = segment.stored_in(&bytes);
             let plain = match prove_segment(inner, key.as_str(), segment, stored) {
                 Ok(plain) => plain,
                 Err(error) => return self.stays(id, error),

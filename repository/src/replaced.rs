@@ -9,12 +9,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, ObjectInfo, ObjectKey};
-use crate::envelope::{self, RecordKind};
+use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::records::Records;
 use crate::repository::Inner;
-use crate::stored::put_verified;
 use crate::tombstones::Keeper;
 
 /// Where the records are.
@@ -48,17 +47,8 @@ pub(crate) struct ReplacedRecord {
 pub(crate) fn put(inner: &Inner, keeper: &Keeper, record: &ReplacedRecord) -> Result<ObjectId> {
     let json = serde_json::to_vec(record)
         .map_err(|e| Error::Internal(format!("writing a record of replaced packs: {e}")))?;
-    let sealed = envelope::seal(
-        RecordKind::Replaced,
-        &json,
-        &inner.catalog_recipients,
-        keeper.signer(),
-        inner.trust.repository(),
-    )?;
-    let id = ObjectId::of(&sealed);
-    let backend = inner.backend.as_ref();
-    put_verified(backend, &replaced_key(&id), &[sealed.into()], &id)?;
-    Ok(id)
+    let (backend, signer) = (inner.backend.as_ref(), keeper.signer());
+    inner.put_signed(backend, RecordKind::Replaced, &json, signer, replaced_key)
 }
 
 /// All that keepers say of replaced packs.

@@ -33,7 +33,7 @@ use crate::roots::RecordCache;
 use crate::secrets::Secrets;
 use crate::sign::{HostSigner, KnownSigner, Role, SignerId};
 use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
-use crate::stored::{get_named, put_verified, read_again};
+use crate::stored::{get_named, read_again};
 use crate::trust::Trust;
 
 /// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
@@ -698,21 +698,8 @@ impl Inner {
     pub(crate) fn write_root(&self, root: &SnapshotRoot, host: &HostKeys) -> Result<ObjectId> {
         let json = serde_json::to_vec(root)
             .map_err(|e| Error::Internal(format!("writing a snapshot root: {e}")))?;
-        let sealed = envelope::seal(
-            RecordKind::Snapshot,
-            &json,
-            &self.catalog_recipients,
-            &host.signer,
-            self.trust.repository(),
-        )?;
-        let id = ObjectId::of(&sealed);
-        put_verified(
-            self.backend.as_ref(),
-            &snapshot_key(&id),
-            &[sealed.into()],
-            &id,
-        )?;
-        Ok(id)
+        let (backend, signer) = (self.backend.as_ref(), &host.signer);
+        self.put_signed(backend, RecordKind::Snapshot, &json, signer, snapshot_key)
     }
 
     /// This host's signing key.
@@ -749,16 +736,14 @@ impl Inner {
     }
 
     fn put_fragment_at(&self, backend: &dyn Backend, packs: &[PackRecord]) -> Result<ObjectId> {
-        let sealed = envelope::seal(
+        let json = write_fragment(packs)?;
+        self.put_signed(
+            backend,
             RecordKind::Index,
-            &write_fragment(packs)?,
-            &self.catalog_recipients,
+            &json,
             self.signer()?,
-            self.trust.repository(),
-        )?;
-        let id = ObjectId::of(&sealed);
-        put_verified(backend, &fragment_key(&id), &[sealed.into()], &id)?;
-        Ok(id)
+            fragment_key,
+        )
     }
 
     /// The index of all readable fragments, and the unreadable ones.

@@ -56,6 +56,13 @@ pub(crate) struct SegmentRecord {
 }
 
 impl SegmentRecord {
+    /// Its stored bytes in those of its pack; none when the pack is too short, which its hash tells.
+    pub(crate) fn stored_in<'a>(&self, pack: &'a [u8]) -> &'a [u8] {
+        let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(self.length as usize);
+        pack.get(start..end).unwrap_or_default()
+    }
+
     /// Whether the numbers fit together.
     ///
     /// # Errors

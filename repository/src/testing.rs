@@ -4,6 +4,7 @@ mod synthetic;
 
 use crate::backend::ObjectKey;
 use crate::crypt::Class;
+use crate::entry::{Entry, EntryKind};
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
@@ -13,8 +14,29 @@ use crate::repository::Repository;
 use crate::segment::SealedSegment;
 use crate::snapshot::Snapshot;
 use crate::stored::put_verified;
+use crate::text::RawText;
+use crate::writer::{Item, Loaded};
 
 pub use synthetic::{Made, Synthetic};
+
+/// A small file for a writer.
+#[must_use]
+pub fn file(name: &str, content: Vec<u8>) -> Item {
+    let mut entry = Entry::new(RawText::from(name), EntryKind::File);
+    entry.size = content.len() as u64;
+    let load = move |buffer: &mut Vec<u8>| {
+        buffer.extend_from_slice(&content);
+        Loaded {
+            entry: Some(entry),
+            stamp: None,
+            warning: None,
+        }
+    };
+    Item::Read {
+        size_hint: 1,
+        load: Box::new(load),
+    }
+}
 
 /// Someone who broke into a host: has its keys, and says things that are not true.
 #[derive(Debug)]

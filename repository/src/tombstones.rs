@@ -20,7 +20,6 @@ use crate::records::is_gone;
 use crate::repository::{Inner, Repository};
 use crate::sign::{HostSigner, Role, SignerId};
 use crate::snapshot::snapshot_key;
-use crate::stored::put_verified;
 use crate::sweeps::Sweeps;
 
 /// Where they are.
@@ -552,17 +551,8 @@ impl Inner {
     fn write_tombstone(&self, record: &TombstoneRecord, keeper: &Keeper) -> Result<ObjectId> {
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("writing a tombstone: {e}")))?;
-        let sealed = envelope::seal(
-            RecordKind::Tombstone,
-            &json,
-            &self.catalog_recipients,
-            keeper.signer(),
-            self.trust.repository(),
-        )?;
-        let id = ObjectId::of(&sealed);
-        let backend = self.backend.as_ref();
-        put_verified(backend, &tombstone_key(&id), &[sealed.into()], &id)?;
-        Ok(id)
+        let (backend, signer) = (self.backend.as_ref(), keeper.signer());
+        self.put_signed(backend, RecordKind::Tombstone, &json, signer, tombstone_key)
     }
 
     fn parse_tombstone(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Tombstone> {

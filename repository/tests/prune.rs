@@ -16,11 +16,12 @@ use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::Thief;
 use reprise_repository::{
-    Error, ErrorClass, NewLog, ObjectId, OpenOptions, Progress, PruneOptions, Repository, Summary,
+    Error, ErrorClass, NewLog, ObjectId, OpenOptions, Progress, PruneOptions, Repository,
+    SnapshotWriter, Summary,
 };
 use support::garbage::{
-    Hooked, Time, dry_run, findings, forget, grace, looking, options, prune, prune_to_the_end,
-    prune_with, small_tree, stride, take, unforget, why,
+    Hooked, Time, dry_run, findings, forget, fork, grace, looking, options, prune,
+    prune_to_the_end, prune_with, small_tree, stride, take, unforget, why,
 };
 use support::keys::{Host, change};
 use support::{World, now, read_back, read_back_one, snapshot, tree};
@@ -55,13 +56,6 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    fn fork(&self) -> (MemoryBackend, Time) {
-        let storage = self.world.storage.fork();
-        let time = Time::of(&storage);
-        time.pass(TimeDelta::hours(2));
-        (storage, time)
-    }
-
     fn open(&self, storage: &MemoryBackend) -> reprise_repository::Repository {
         self.world.open(storage.clone()).unwrap()
     }
@@ -184,7 +178,7 @@ fn a_prune_that_dies_at_any_operation_is_gone_on_with() {
             .unwrap();
         }
         let prepared = || {
-            let (storage, time) = scene.fork();
+            let (storage, time) = fork(&scene.world);
             if phase == 2 {
                 time.pass(grace() + TimeDelta::hours(1));
             }
@@ -227,12 +221,12 @@ fn at_each_operation(
         grace: grace_now,
         ..options()
     };
-    let (storage, time) = scene.fork();
+    let (storage, time) = fork(&scene.world);
     let counter = Arc::new(Hooked::new(storage, u64::MAX, || {}));
     prune_with(&scene.world.host_at(Arc::clone(&counter), &time), &options).unwrap();
     for operation in (2..counter.operations()).step_by(stride()) {
         let what = format!("{what} at operation {operation}");
-        let (storage, time) = scene.fork();
+        let (storage, time) = fork(&scene.world);
         let (inside, also, at) = (Arc::clone(&scene), storage.clone(), time.clone());
         let hooked = Hooked::new(storage.clone(), operation, move || act(&inside, &also, &at));
         prune_with(&scene.world.host_at(hooked, &time), &options).unwrap();
@@ -316,17 +310,17 @@ fn two_prunes_at_once_lose_nothing() {
     }
 }
 
+/// A run that goes on while others work.
+fn late(repository: &Repository) -> SnapshotWriter {
+    let (options, progress) = (support::options("late"), Arc::new(Progress::default()));
+    repository.begin_snapshot(options, progress, None).unwrap()
+}
+
 #[test]
 fn a_run_that_began_before_a_sweep_is_waited_for_and_keeps_what_it_relies_on() {
     let Scene { world, time, .. } = scene();
     let repository = world.host_at(world.storage.clone(), &time);
-    let mut writer = repository
-        .begin_snapshot(
-            support::options("late"),
-            Arc::new(Progress::default()),
-            None,
-        )
-        .unwrap();
+    let mut writer = late(&repository);
     let now_if_allowed = PruneOptions {
         grace: TimeDelta::zero(),
         ..options()
@@ -369,13 +363,7 @@ fn summary() -> Summary {
 fn a_run_that_slept_through_its_lease_and_a_sweep_commits_nothing() {
     let Scene { world, time, .. } = scene();
     let repository = world.host_at(world.storage.clone(), &time);
-    let mut writer = repository
-        .begin_snapshot(
-            support::options("late"),
-            Arc::new(Progress::default()),
-            None,
-        )
-        .unwrap();
+    let mut writer = late(&repository);
     prune(&repository).unwrap();
     time.pass(grace() + TimeDelta::hours(2));
     assert!(prune(&repository).unwrap().1.packs > 0);

@@ -15,7 +15,7 @@ use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::Thief;
 use reprise_repository::{Error, Identities, OpenOptions, Progress, ReencryptReport, Repository};
 use support::garbage::{
-    Hooked, Time, dry_run, findings, forget, options, prune, prune_to_the_end, prune_with,
+    Hooked, Time, dry_run, findings, forget, fork, options, prune, prune_to_the_end, prune_with,
     small_tree, stride, take,
 };
 use support::keys::{Host, change, reencrypt, switch};
@@ -50,13 +50,6 @@ fn small() -> Scene {
 }
 
 impl Scene {
-    fn fork(&self) -> (MemoryBackend, Time) {
-        let storage = self.world.storage.fork();
-        let time = Time::of(&storage);
-        time.pass(TimeDelta::hours(2));
-        (storage, time)
-    }
-
     fn open(
         &self,
         storage: impl Backend + 'static,
@@ -272,14 +265,14 @@ fn a_run_that_dies_anywhere_is_gone_on_with() {
     let scene = small();
     let packs = count(&scene.world.storage, "packs");
     for fault in [Fault::Crash, Fault::CrashAfter] {
-        let (storage, time) = scene.fork();
+        let (storage, time) = fork(&scene.world);
         let counter = Arc::new(FaultyBackend::new(storage, fault, u64::MAX));
         let whole = scene.both(Arc::clone(&counter), &time).unwrap();
         let opened = counter.operations();
         reencrypt(&whole).unwrap();
         for operation in (opened..counter.operations()).step_by(stride()) {
             let what = format!("{fault:?} at operation {operation}");
-            let (storage, time) = scene.fork();
+            let (storage, time) = fork(&scene.world);
             let broken = FaultyBackend::new(storage.clone(), fault, operation);
             drop(reencrypt(&scene.both(broken, &time).unwrap()));
             time.pass(TimeDelta::hours(2));
@@ -300,12 +293,12 @@ fn a_run_that_dies_anywhere_is_gone_on_with() {
 #[test]
 fn snapshots_and_prunes_may_come_at_any_operation() {
     let scene = small();
-    let (storage, time) = scene.fork();
+    let (storage, time) = fork(&scene.world);
     let counter = Arc::new(Hooked::new(storage, u64::MAX, || {}));
     reencrypt(&scene.both(Arc::clone(&counter), &time).unwrap()).unwrap();
     for operation in (0..counter.operations()).step_by(stride()) {
         let what = format!("operation {operation}");
-        let (storage, time) = scene.fork();
+        let (storage, time) = fork(&scene.world);
         let (world, other, now) = (&scene.world, storage.clone(), time.clone());
         let third = small_tree(1, 3);
         let host = world.host_at(other, &now);

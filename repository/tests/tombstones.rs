@@ -9,21 +9,9 @@ use std::sync::{Arc, Mutex};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::Thief;
-use reprise_repository::{
-    Depth, Error, ErrorClass, ObjectId, Progress, Repository, VerifyOptions, Why,
-};
-use support::garbage::{Hooked, prune};
+use reprise_repository::{Depth, Error, ErrorClass, ObjectId, Progress, Repository, VerifyOptions};
+use support::garbage::{Hooked, prune, why};
 use support::{World, now, read_back, snapshot, tree};
-
-fn why() -> Why {
-    Why {
-        at: now(),
-        by: "ada@host".to_owned(),
-        reason: "a test".to_owned(),
-        policy: None,
-        program: "reprise-test".to_owned(),
-    }
-}
 
 /// A world with snapshots of two sources, and their ids.
 fn world() -> (World, ObjectId, ObjectId) {

@@ -129,9 +129,7 @@ impl Copier<'_> {
         for segment in record.segments {
             let spare = self.spare.contains(&(*id, beginning(&segment.hash)));
             if !spare && is_needed(self.marks, &segment) {
-                let start = usize::try_from(segment.offset).unwrap_or(usize::MAX);
-                let end = start.saturating_add(segment.length as usize);
-                let stored = bytes.get(start..end).unwrap_or_default();
+                let stored = segment.stored_in(&bytes);
                 check_stored(&segment, stored, key.as_str())?;
                 needed.push(SealedSegment {
                     class: segment.class,

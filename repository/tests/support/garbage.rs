@@ -114,6 +114,14 @@ pub(crate) fn dry_run(repository: &Repository) -> PrunePlan {
     prune_with(repository, &options).unwrap().0
 }
 
+/// Another storage that is the same, two hours later, and its time.
+pub(crate) fn fork(world: &World) -> (MemoryBackend, Time) {
+    let storage = world.storage.fork();
+    let time = Time::of(&storage);
+    time.pass(TimeDelta::hours(2));
+    (storage, time)
+}
+
 pub(crate) fn why() -> Why {
     Why {
         at: now(),

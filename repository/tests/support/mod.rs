@@ -16,11 +16,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-pub(crate) use reprise_repository::testing::noise;
+pub(crate) use reprise_repository::testing::{file, noise};
 use reprise_repository::{
     ChunkSizes, Class, Clock, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item,
-    Layout, Loaded, OpenOptions, Progress, RawText, Repository, Snapshot, SnapshotOptions,
-    SourceKind, Summary, generate_identity,
+    Layout, OpenOptions, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind,
+    Summary, generate_identity,
 };
 use tempfile::TempDir;
 
@@ -174,24 +174,6 @@ pub(crate) fn options(source: &str) -> SnapshotOptions {
         tags: BTreeMap::new(),
         started: now(),
         parent: None,
-    }
-}
-
-/// A small file for a writer.
-pub(crate) fn file(name: &str, content: Vec<u8>) -> Item {
-    let mut entry = Entry::new(RawText::from(name), EntryKind::File);
-    entry.size = content.len() as u64;
-    let load = move |buffer: &mut Vec<u8>| {
-        buffer.extend_from_slice(&content);
-        Loaded {
-            entry: Some(entry),
-            stamp: None,
-            warning: None,
-        }
-    };
-    Item::Read {
-        size_hint: 1,
-        load: Box::new(load),
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use reprise_repository::backend::LocalBackend;
+use reprise_repository::testing::file;
 use reprise_repository::{
-    Entry, EntryKind, HostFolder, Item, Loaded, ObjectId, OpenOptions, Progress, RawText,
-    Repository, SnapshotOptions, SourceKind, Summary, Warning,
+    HostFolder, ObjectId, OpenOptions, Progress, RawText, Repository, SnapshotOptions, SourceKind,
+    Summary, Warning,
 };
 use serde_json::Value;
 
@@ -93,23 +94,6 @@ pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &Past) -> O
     let root = fs::File::options().append(true).open(root).unwrap();
     root.set_modified(SystemTime::from(past.received)).unwrap();
     id
-}
-
-fn file(name: &str, content: Vec<u8>) -> Item {
-    let mut entry = Entry::new(RawText::from(name), EntryKind::File);
-    entry.size = content.len() as u64;
-    let load = move |buffer: &mut Vec<u8>| {
-        buffer.extend_from_slice(&content);
-        Loaded {
-            entry: Some(entry),
-            stamp: None,
-            warning: None,
-        }
-    };
-    Item::Read {
-        size_hint: 1,
-        load: Box::new(load),
-    }
 }
 
 /// Daily snapshots of `tree`, oldest first, until so many nights ago.
