@@ -79,6 +79,16 @@ pub enum Error {
         /// Which server.
         server: String,
     },
+    /// A server's log lacks what the server replicates.
+    #[error(
+        "what {server} replicates from another server is not in its binary log: {variable} is off"
+    )]
+    IncompleteLog {
+        /// Which server.
+        server: String,
+        /// The variable that is off.
+        variable: &'static str,
+    },
     /// A log is being archived already.
     #[error("the log is being archived already: {} is in use", folder.display())]
     ArchiveRuns {
@@ -158,7 +168,9 @@ impl Error {
             | Self::NotAState { .. } => ErrorClass::Failed,
             Self::NoSource { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
             Self::Exclude { .. } => ErrorClass::Usage,
-            Self::NoBinaryLog { .. } | Self::ArchiveRuns { .. } => ErrorClass::Refused,
+            Self::NoBinaryLog { .. } | Self::IncompleteLog { .. } | Self::ArchiveRuns { .. } => {
+                ErrorClass::Refused
+            }
             Self::LogEvents { .. } => ErrorClass::Damaged,
         }
     }
@@ -187,6 +199,9 @@ impl Error {
             }
             Self::NoBinaryLog { .. } => {
                 "start it with log_bin (and gtid_mode=ON, enforce_gtid_consistency=ON on MySQL), and take a snapshot".to_owned()
+            }
+            Self::IncompleteLog { variable, .. } => {
+                format!("start it with {variable}=ON, or archive the server that it replicates from")
             }
             Self::ArchiveRuns { .. } => "one archiver for each source is enough; stop the other one first".to_owned(),
             Self::Spool { .. } => "check its owner, mode and free space, or name another folder with --spool".to_owned(),

@@ -7,58 +7,12 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command};
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
+use support::archived::{TABLE, archive, begun, logged, pieces, restore, shown};
 use support::{Ran, Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
-
-const TABLE: &str = "
-CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE = InnoDB;
-INSERT INTO app.t (v) VALUES ('one'), ('two');
-";
-
-fn archive(sandbox: &Sandbox, server: &impl Database, more: &[&str]) -> Ran {
-    let url = server.root_url();
-    let args = ["archive", "db", "--url", url.as_str(), "--once"];
-    sandbox.run(args.iter().chain(more))
-}
-
-/// Words that are in the log's statements or values, one transaction each.
-fn logged(sandbox: &Sandbox, more: &[&str]) -> Vec<Value> {
-    let args = ["--json", "log", "db"];
-    let ran = sandbox.recover(args.iter().chain(more)).exits(0);
-    let lines = ran.stdout.lines();
-    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["gtid"].is_string()).collect()
-}
-
-fn shown(sandbox: &Sandbox) -> Value {
-    sandbox.run(["--json", "show", "db"]).exits(0).json()
-}
-
-fn pieces(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let mut pieces = sandbox.objects("logs");
-    pieces.sort();
-    pieces
-}
-
-fn restore(sandbox: &Sandbox, target: &impl Database, more: &[&str]) -> Ran {
-    let url = target.root_url();
-    let args = ["restore", "db", "--to", url.as_str()];
-    sandbox.recover(args.iter().chain(more))
-}
-
-/// A server with a snapshot and some log.
-fn begun(server: &impl Database) -> Sandbox {
-    let sandbox = Sandbox::new();
-    server.execute(TABLE);
-    sandbox.store(&server.root_url(), &[]).exits(0);
-    server.execute("INSERT INTO app.t (v) VALUES ('three')");
-    archive(&sandbox, server, &[]).exits(0);
-    sandbox
-}
 
 #[test]
 fn a_reset_is_a_gap_that_the_next_snapshot_closes() {
@@ -554,9 +508,14 @@ impl Follower {
         })
     }
 
-    fn stop(mut self) {
+    fn stop(self) {
+        self.ends(0);
+    }
+
+    /// Stops it.
+    fn ends(mut self, code: i32) {
         interrupt(&self.child);
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        assert_eq!(self.child.wait().unwrap().code(), Some(code));
     }
 }
 
@@ -644,4 +603,27 @@ fn told_to_stop_while_a_server_is_silent_it_ends_well() {
 #[test]
 fn what_was_to_store_everything_and_is_told_to_stop_says_so() {
     stopped_while_it_waits_for_an_answer(&["--once"]).exits(130);
+}
+
+/// After a reset the server goes on saying that it has nothing new, of a file that is not there any more.
+fn a_reset_is_heard_of(server: &impl Database, reset: &str) {
+    let sandbox = begun(server);
+    let mut archiver = Follower::start(&sandbox, server);
+    server.execute("INSERT INTO app.t (v) VALUES ('before the reset')");
+    assert!(archiver.hears("archived", "\"transactions\":1"));
+    server.execute(reset);
+    server.execute("INSERT INTO app.t (v) VALUES ('after the reset')");
+    assert!(archiver.hears("trouble", "its log is not the one that it sends"));
+    assert!(archiver.hears("alarm", "gap: the server"));
+    archiver.ends(3);
+}
+
+#[test]
+fn a_reset_while_mysql_is_followed_is_a_gap() {
+    a_reset_is_heard_of(&Mysql::start(), "RESET BINARY LOGS AND GTIDS");
+}
+
+#[test]
+fn a_reset_while_mariadb_is_followed_is_a_gap() {
+    a_reset_is_heard_of(&Mariadb::start(), "RESET MASTER");
 }

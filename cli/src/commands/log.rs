@@ -2,7 +2,7 @@
 
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
-    Break, Listed, StoredLog, Stretch, Transactions, shown_time,
+    Break, Listed, StoredLog, StoredPiece, Stretch, Transactions, shown_time,
 };
 use serde_json::json;
 
@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
     }
     let mut exit = Exit::Ok;
     for stretch in log.stretches() {
-        if let Some(found) = break_before(&log, &stretch) {
+        if let Some(found) = log.break_before(&stretch) {
             exit = exit.and(tell_break(context, found));
         }
         list(context, &repository, &stretch, &wanted)?;
@@ -70,11 +70,6 @@ fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
     })
 }
 
-fn break_before<'a>(log: &'a StoredLog, stretch: &Stretch<'_>) -> Option<&'a Break> {
-    let first = stretch.pieces().first()?.key.sequence;
-    log.breaks().iter().find(|found| found.before == first)
-}
-
 /// What is missing is told where it is missing.
 fn tell_break(context: &Context, found: &Break) -> Exit {
     if context.global.json {
@@ -95,16 +90,15 @@ fn list(
     wanted: &Wanted,
 ) -> Result<(), Failure> {
     let pieces = stretch.pieces();
-    let is_before = |n: usize| {
-        let times = pieces[n].facts.times;
-        times.is_none_or(|(_, last)| last < wanted.from)
+    // A clock that was set back tells some times twice.
+    let overlaps = |piece: &StoredPiece| {
+        let times = piece.facts.times;
+        times.is_some_and(|(first, last)| first <= wanted.to && last >= wanted.from)
     };
-    let skip = (0..pieces.len()).take_while(|n| is_before(*n)).count();
-    let is_after = |n: &usize| {
-        let times = pieces[*n].facts.times;
-        times.is_some_and(|(first, _)| first > wanted.to)
+    let Some(skip) = pieces.iter().position(overlaps) else {
+        return Ok(());
     };
-    let end = (skip..pieces.len()).find(is_after).unwrap_or(pieces.len());
+    let end = pieces.iter().rposition(overlaps).map_or(0, |n| n + 1);
     for listed in Transactions::new(stretch.events(repository, skip, end)) {
         let listed = listed?;
         let time = listed.ended.committed;

@@ -8,7 +8,7 @@ use reprise_snapshotters::mysql::binlog::{
 };
 use serde::Serialize;
 
-use super::moments::{Moment, Way};
+use super::moments::{COMMITS_TAKE, Moment, Way};
 use super::options::MysqlRestore;
 use super::progress::{self, Done};
 use super::replay::{self, Coverage, Mode, Replay, ReplayReport, Stop};
@@ -102,7 +102,7 @@ impl<'a> Forward<'a> {
         way: &'a Way<'a>,
         wanted: &'a PointInTime,
     ) -> Result<Self> {
-        if wanted.keep_numbers && way.place.coverage == Coverage::Unnumbered {
+        if wanted.keep_numbers && way.join.place.coverage == Coverage::Unnumbered {
             return Err(Error::ReplayWithoutNumbers {
                 transactions: format!("the transactions of {}", way.snapshot.root.source),
             });
@@ -164,6 +164,10 @@ impl Forward<'_> {
             ),
             (_, None) => "what was committed after that moment stays out".to_owned(),
         };
+        let lost = match self.told_again() {
+            Some(again) => format!("{lost}; {again}"),
+            None => lost,
+        };
         let rows = way.snapshot.root.counts.bytes;
         ForwardPlan {
             moment: self.moment(),
@@ -173,6 +177,14 @@ impl Forward<'_> {
             lost,
             seconds: 1 + rows / LOAD_SPEED + way.log_bytes / REPLAY_SPEED,
         }
+    }
+
+    /// What stays out because a time came a second time.
+    fn told_again(&self) -> Option<String> {
+        let again = shown_time(self.way.again?);
+        Some(format!(
+            "the clock was set back: transactions that were committed from {again} on, before that moment by their times, stand behind the stop and stay out (name a transaction with --before-gtid instead)"
+        ))
     }
 
     /// Whether an earlier attempt has brought the snapshot back already.
@@ -195,7 +207,7 @@ impl Forward<'_> {
         progress: &std::sync::Arc<reprise_repository::Progress>,
     ) -> Result<ReplayReport> {
         let also = self.prepared()?;
-        let after = coverage(&self.way.place, &also);
+        let after = coverage(&self.way.join.place, &also);
         let mode = match self.wanted.keep_numbers {
             true => Mode::Gtid,
             false => Mode::Merged,
@@ -219,11 +231,8 @@ impl Forward<'_> {
             write_binlog: options.write_binlog || mode == Mode::Gtid,
             progress,
         };
-        let way = self.way;
-        // The piece behind the last one shows where it stopped.
-        let end = way.skip + way.pieces + 1;
-        let events = way.stretch.events(self.repository, way.skip, end);
-        let mut events = Following::new(events, &way.place, self.first_place());
+        let events = self.way.events(self.repository);
+        let mut events = Following::new(events, &self.way.join.place);
         replay::replay(&mut events, &replay)
     }
 
@@ -232,16 +241,13 @@ impl Forward<'_> {
         let damaged = |source| reprise_snapshotters::Error::LogEvents { source };
         let (mut boundary, mut prepared) = (Boundary::default(), Vec::new());
         let way = self.way;
-        for event in way
-            .stretch
-            .events(self.repository, way.skip, way.skip + way.pieces)
-        {
+        for event in way.events(self.repository) {
             let event = event?;
             boundary.pass(&event).map_err(damaged)?;
             let Some(gtid) = boundary.start().map(|start| start.gtid.clone()) else {
                 continue;
             };
-            if !way.place.coverage.has(&gtid) {
+            if !way.join.place.coverage.has(&gtid) {
                 break;
             }
             match event.kind() {
@@ -265,12 +271,6 @@ impl Forward<'_> {
             }
         }
         Ok(prepared.into_iter().map(|(_, gtid)| gtid).collect())
-    }
-
-    /// The place before the first event that is read.
-    fn first_place(&self) -> Option<&LogPlace> {
-        let piece = self.way.stretch.pieces().get(self.way.skip)?;
-        Some(&piece.facts.from)
     }
 
     fn stop(&self) -> Result<Stop> {
@@ -303,6 +303,7 @@ impl Forward<'_> {
             message,
         };
         let mut warnings: Vec<Warning> = report.warnings.iter().cloned().map(warn).collect();
+        warnings.extend(self.told_again().map(warn));
         let late = report.late.iter().filter(|ended| matters(ended, report));
         warnings.extend(late.map(|ended| {
             warn(format!(
@@ -331,7 +332,6 @@ impl Forward<'_> {
 /// Whether a transaction behind the stop is so much earlier that a clock must have been set back. MariaDB tells when
 /// commits began: one that waited, for a large one before it, say, is rightly behind those that began after it.
 fn matters(late: &Ended, report: &ReplayReport) -> bool {
-    const COMMITS_TAKE: u64 = 60_000_000;
     let stop = report.stopped_before.as_ref();
     let begins = matches!(late.gtid, Gtid::Mariadb { .. });
     // What a server writes while it starts may have no time at all.
@@ -361,42 +361,33 @@ struct Following<'a> {
     events: LogEvents<'a>,
     /// Where the snapshot is; `None` when it is passed, or numbers tell.
     wanted: Option<FilePosition>,
-    at: FilePosition,
 }
 
 impl<'a> Following<'a> {
-    fn new(events: LogEvents<'a>, wanted: &LogPlace, first: Option<&LogPlace>) -> Self {
+    fn new(events: LogEvents<'a>, wanted: &LogPlace) -> Self {
         let unnumbered = wanted.coverage == Coverage::Unnumbered;
         Self {
             events,
             wanted: unnumbered.then(|| wanted.in_files()),
-            at: first.unwrap_or(wanted).in_files(),
         }
     }
 
-    /// What is wrong at the end of the log, told once.
-    fn end(&mut self) -> Option<Error> {
-        let wanted = self.wanted.take()?;
-        (wanted.is_before(&self.at) != Some(true)).then(|| Error::ReplayStop {
-            reason: "the archived log does not come to the place of the snapshot: a change of files is not in it".to_owned(),
-        })
-    }
-
-    /// Whether an event is after the place; moves past it.
-    fn is_after(&mut self, event: &Event) -> Result<bool> {
+    /// Whether what comes next is after the place. Fails when nothing comes, and the place was not reached.
+    fn is_behind(&mut self) -> Result<bool> {
         let Some(wanted) = &self.wanted else {
             return Ok(true);
         };
-        if event.kind() == kind::FORMAT {
-            return Ok(true);
-        }
-        let reached = wanted.is_before(&self.at) == Some(true);
-        let passed = self.at.pass(event);
-        passed.map_err(|source| reprise_snapshotters::Error::LogEvents { source })?;
-        if reached {
+        let more = self.events.read_on()?;
+        let behind = wanted.is_before(self.events.place()) == Some(true);
+        if behind || !more {
             self.wanted = None;
         }
-        Ok(reached)
+        match more || behind {
+            true => Ok(behind),
+            false => Err(Error::ReplayStop {
+                reason: "the archived log does not come to the place of the snapshot: a change of files is not in it".to_owned(),
+            }),
+        }
     }
 }
 
@@ -405,15 +396,15 @@ impl Iterator for Following<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let event = match self.events.next() {
-                Some(Ok(event)) => event,
-                Some(Err(error)) => return Some(Err(error.into())),
-                None => return self.end().map(Err),
-            };
-            match self.is_after(&event) {
-                Ok(false) => {}
-                Ok(true) => return Some(Ok(event)),
+            let behind = match self.is_behind() {
+                Ok(behind) => behind,
                 Err(error) => return Some(Err(error)),
+            };
+            match self.events.next()? {
+                // How what follows is to be read is always told.
+                Ok(event) if behind || event.kind() == kind::FORMAT => return Some(Ok(event)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error.into())),
             }
         }
     }

@@ -5,13 +5,17 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
+use reprise_snapshotters::mysql::Flavour;
 use reprise_snapshotters::mysql::archive::{
-    Coverage, LogPlace, StoredLog, StoredPiece, Stretch, micros, place_of, shown_time, start_of,
+    Coverage, Join, LogEvents, StoredLog, StoredPiece, Stretch, is_placed, micros, shown_time,
     time_of,
 };
-use reprise_snapshotters::mysql::binlog::{Boundary, Gtid, Place};
+use reprise_snapshotters::mysql::binlog::{Boundary, FilePosition, Gtid, Place};
 
 use crate::error::{Error, Result};
+
+/// A commit of MariaDB may come by so many microseconds later than its time says.
+pub(super) const COMMITS_TAKE: u64 = 60_000_000;
 
 /// The moment that is wanted.
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ pub struct Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.from == self.until {
-            true => write!(f, "{}", shown(&self.from)),
+            true => write!(f, "{} (a snapshot, by its id)", shown(&self.from)),
             false => write!(f, "{} to {}", shown(&self.from), shown(&self.until)),
         }
     }
@@ -67,18 +71,19 @@ pub struct Archive {
 pub struct Way<'a> {
     /// The snapshot that is restored.
     pub snapshot: &'a Snapshot,
-    /// What the snapshot holds.
-    pub place: LogPlace,
+    /// Where the log goes on from it.
+    pub join: Join,
     /// The log that follows it.
     pub stretch: Stretch<'a>,
-    /// How many pieces of the stretch the snapshot covers.
-    pub skip: usize,
-    /// How many pieces are read at most.
+    /// How many pieces are read, about.
     pub pieces: usize,
     /// The log's bytes in them.
     pub log_bytes: u64,
     /// Transactions in them.
     pub transactions: u64,
+    /// Behind the stop, the log tells of times before it again, from this one on, in microseconds since 1970: the clock
+    /// was set back.
+    pub again: Option<u64>,
 }
 
 impl Archive {
@@ -121,14 +126,11 @@ impl Archive {
         let reaching = reaching.filter(|s| s.until().is_none_or(|until| time_of(until) > begin));
         let mut found = HashMap::new();
         for (number, stretch) in (0..).zip(reaching) {
-            for snapshot in &self.snapshots {
-                let place = place_of(snapshot);
-                let goes_on = place
-                    .is_some_and(|place| stretch.continues(&place, uuid_of(snapshot)).is_some());
-                if goes_on {
-                    found.insert(snapshot.id, number);
-                }
-            }
+            let joined = self
+                .snapshots
+                .iter()
+                .filter(|one| stretch.join(one).is_some());
+            found.extend(joined.map(|snapshot| (snapshot.id, number)));
         }
         found
     }
@@ -158,12 +160,8 @@ impl Archive {
         let mut spans: Vec<Span> = Vec::new();
         let mut alone: Vec<bool> = vec![true; self.snapshots.len()];
         for stretch in self.log.stretches() {
-            let inside = |n: usize| {
-                let place = place_of(&self.snapshots[n])?;
-                stretch.continues(&place, uuid_of(&self.snapshots[n]))
-            };
             let held: Vec<usize> = (0..self.snapshots.len())
-                .filter(|n| inside(*n).is_some())
+                .filter(|n| stretch.join(&self.snapshots[*n]).is_some())
                 .collect();
             let Some(first) = held.first() else {
                 continue;
@@ -208,7 +206,14 @@ impl Archive {
         }
     }
 
-    fn unreachable(&self, wanted: String, why: String) -> Error {
+    fn unreachable(&self, wanted: String, mut why: String) -> Error {
+        let unproven = self.snapshots.iter().rev().find(|one| !is_placed(one));
+        if let Some(snapshot) = unproven {
+            why.push_str(&format!(
+                "; snapshot {} does not prove its place in the log (its account needs BACKUP_ADMIN; MariaDB: RELOAD)",
+                snapshot.id.short()
+            ));
+        }
         Error::MomentUnreachable {
             source_name: self.source.clone(),
             wanted,
@@ -221,13 +226,11 @@ impl Archive {
     fn ways(&self) -> impl Iterator<Item = Way<'_>> {
         let stretches = self.log.stretches();
         self.snapshots.iter().rev().flat_map(move |snapshot| {
-            let place = place_of(snapshot);
             let stretches = stretches.clone().into_iter().rev();
             stretches.filter_map(move |stretch| {
-                let place = place.clone()?;
-                let skip = skipped(snapshot, &place, &stretch)?;
-                let pieces = stretch.pieces().len() - skip;
-                Some(Way::new(snapshot, place, stretch, skip, pieces))
+                let join = stretch.join(snapshot)?;
+                let end = stretch.pieces().len();
+                Some(Way::new(snapshot, join, stretch, end))
             })
         })
     }
@@ -258,10 +261,15 @@ impl Archive {
             if way.is_ahead_of(repository, time)? {
                 continue;
             }
-            let last = way.stretch.pieces()[way.skip..]
-                .partition_point(|piece| piece.facts.times.is_none_or(|(first, _)| first <= time));
-            let (skip, place) = (way.skip, way.place.clone());
-            return Ok(Way::new(way.snapshot, place, way.stretch, skip, last));
+            let pieces = way.stretch.pieces();
+            let stops = |n: &usize| pieces[*n].facts.times.is_some_and(|(_, last)| last > time);
+            let stop = (way.join.at..pieces.len()).find(stops);
+            let end = stop.map_or(pieces.len(), |stop| stop + 1);
+            let again = tells_again(&pieces[end..], time);
+            return Ok(Way {
+                again,
+                ..way.until(end)
+            });
         }
         Err(self.unreachable(wanted, why))
     }
@@ -280,14 +288,13 @@ impl Archive {
             if !way.stretch.to().is_some_and(|place| has(&place.coverage)) {
                 continue;
             }
-            if has(&way.place.coverage) {
+            if has(&way.join.place.coverage) {
                 why = format!("every snapshot that the log continues has {gtid} already");
                 continue;
             }
-            let end = way.stretch.pieces()[way.skip..]
-                .partition_point(|piece| !has(&piece.facts.to.coverage));
-            let (skip, place) = (way.skip, way.place.clone());
-            return Ok(Way::new(way.snapshot, place, way.stretch, skip, end + 1));
+            let pieces = way.stretch.pieces();
+            let end = pieces.partition_point(|piece| !has(&piece.facts.to.coverage));
+            return Ok(way.until(end + 1));
         }
         Err(self.unreachable(wanted, why))
     }
@@ -306,25 +313,14 @@ impl Archive {
     }
 
     fn way_to_snapshot(&self, wanted: &Snapshot) -> Result<Way<'_>> {
-        let target = place_of(wanted);
-        let found = target.and_then(|target| {
-            let older = self
-                .ways()
-                .filter(|way| way.snapshot.root.data_time < wanted.root.data_time);
-            older
-                .filter_map(|way| {
-                    let end = way.stretch.continues(&target, uuid_of(wanted))?;
-                    let pieces = (end + 1).min(way.stretch.pieces().len()) - way.skip;
-                    Some(Way::new(
-                        way.snapshot,
-                        way.place,
-                        way.stretch,
-                        way.skip,
-                        pieces,
-                    ))
-                })
-                .next()
+        let older = self
+            .ways()
+            .filter(|way| way.snapshot.root.data_time < wanted.root.data_time);
+        let mut leading = older.filter_map(|way| {
+            let end = way.stretch.join(wanted)?.at;
+            Some(way.until(end + 1))
         });
+        let found = leading.next();
         found.ok_or_else(|| {
             self.unreachable(
                 format!("the moment of snapshot {}", wanted.id.short()),
@@ -335,71 +331,86 @@ impl Archive {
 }
 
 impl<'a> Way<'a> {
-    fn new(
-        snapshot: &'a Snapshot,
-        place: LogPlace,
-        stretch: Stretch<'a>,
-        skip: usize,
-        pieces: usize,
-    ) -> Self {
-        let read = stretch.pieces().iter().skip(skip).take(pieces);
+    /// Through the stretch up to the piece `end`, which is not included.
+    fn new(snapshot: &'a Snapshot, join: Join, stretch: Stretch<'a>, end: usize) -> Self {
+        let end = end.min(stretch.pieces().len());
+        let read = stretch.pieces()[join.skip..end.max(join.skip)].iter();
         Self {
             snapshot,
-            place,
+            pieces: read.len(),
             log_bytes: read.clone().map(|piece| piece.record.plain).sum(),
             transactions: read.map(|piece| piece.facts.transactions).sum(),
+            join,
             stretch,
-            skip,
-            pieces,
+            again: None,
         }
     }
 
-    /// Whether the snapshot holds a transaction that was committed after a time: its own clock is read before it is
-    /// opened.
+    fn until(self, end: usize) -> Self {
+        Self::new(self.snapshot, self.join, self.stretch, end)
+    }
+
+    /// The events that are read. Where to stop is decided by what they say: the number of pieces is a guess for the plan.
+    pub(super) fn events(&self, repository: &Repository) -> LogEvents<'a> {
+        let skip = self.join.skip;
+        self.stretch.events(repository, skip, usize::MAX)
+    }
+
+    /// Whether the snapshot holds a transaction that was committed after a time: a clock was set back before it was
+    /// taken.
     fn is_ahead_of(&self, repository: &Repository, time: u64) -> Result<bool> {
         let later = |n: &usize| {
             let times = self.stretch.pieces()[*n].facts.times;
             times.is_some_and(|(_, last)| last > time)
         };
-        let end = (self.skip + 1).min(self.stretch.pieces().len());
+        let end = (self.join.at + 1).min(self.stretch.pieces().len());
         let Some(first) = (0..end).find(later) else {
             return Ok(false);
         };
-        let covered = |gtid: &Gtid| self.place.coverage.has(gtid);
         let mut boundary = Boundary::default();
-        for event in self.stretch.events(repository, first, usize::MAX) {
-            let event = event?;
-            let place = boundary
-                .pass(&event)
-                .map_err(|source| reprise_snapshotters::Error::LogEvents { source })?;
-            let ended = match place {
-                Place::End => boundary.take_ended(),
-                _ => None,
-            };
-            match ended {
-                Some(ended) if !covered(&ended.gtid) => return Ok(false),
+        let mut events = self.stretch.events(repository, first, end);
+        let failed = |source| reprise_snapshotters::Error::LogEvents { source };
+        while let Some(event) = events.next() {
+            let place = boundary.pass(&event?).map_err(failed)?;
+            if place != Place::End {
+                continue;
+            }
+            match boundary.take_ended() {
+                Some(ended) if !self.covers(&ended.gtid, events.place()) => return Ok(false),
                 Some(ended) if ended.committed > time => return Ok(true),
                 _ => {}
             }
         }
         Ok(false)
     }
+
+    /// Whether the snapshot has a transaction that ends at a place in the server's files.
+    fn covers(&self, gtid: &Gtid, end: &FilePosition) -> bool {
+        let place = &self.join.place;
+        match &place.coverage {
+            Coverage::Unnumbered => end.is_before(&place.in_files()) == Some(true),
+            numbered => numbered.has(gtid),
+        }
+    }
 }
 
-/// How many pieces of a stretch a snapshot does not need; `None` when the stretch does not continue it.
-fn skipped(snapshot: &Snapshot, place: &LogPlace, stretch: &Stretch<'_>) -> Option<usize> {
-    let uuid = uuid_of(snapshot);
-    let at = stretch.continues(place, uuid)?;
-    let start = start_of(snapshot).and_then(|start| stretch.continues(&start, uuid));
-    Some(start.unwrap_or(at).min(at))
+/// When, by times that come a second time, a log goes on behind the piece with the stop, if it does.
+fn tells_again(behind: &[StoredPiece], time: u64) -> Option<u64> {
+    let again = behind.iter().filter_map(|piece| {
+        let (first, _) = piece.facts.times?;
+        // MariaDB tells when commits began.
+        let slack = match piece.facts.flavour {
+            Flavour::Mariadb => COMMITS_TAKE,
+            Flavour::Mysql => 0,
+        };
+        // What a server writes while it starts may have no time at all.
+        (first > 0 && first + slack <= time).then_some(first)
+    });
+    again.min()
 }
 
-/// The same, with the moment of the snapshot.
+/// How many pieces of a stretch a snapshot does not need, and its moment.
 fn first_of(snapshot: &Snapshot, stretch: &Stretch<'_>) -> Option<(usize, DateTime<Utc>)> {
-    let skipped = skipped(snapshot, &place_of(snapshot)?, stretch)?;
-    Some((skipped, snapshot.root.data_time))
-}
-
-fn uuid_of(snapshot: &Snapshot) -> Option<&str> {
-    snapshot.root.facts.get("server_uuid")?.as_str()
+    let join = stretch.join(snapshot)?;
+    Some((join.skip, snapshot.root.data_time))
 }

@@ -49,6 +49,8 @@ pub mod code {
     pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
     /// Rolled back to resolve a deadlock.
     pub const DEADLOCK: u16 = 1213;
+    /// The log cannot be read from there.
+    pub const LOG_NOT_READABLE: u16 = 1236;
     /// A table's definition is not the one of the moment that is read.
     pub const TABLE_CHANGED: u16 = 1412;
     /// Unknown system variable.

@@ -54,7 +54,6 @@ pub(super) fn open(
         reader.execute(isolation)?;
     }
     let (log_from, undecided) = two_phases(control, server)?;
-    let time = server_time(control)?;
     let found = match server.facts.flavour {
         Flavour::Mariadb if server.logs() => by_snapshot_position(control, readers)?,
         Flavour::Mariadb => None,
@@ -75,6 +74,8 @@ pub(super) fn open(
             (Consistency::OneConnection, mark, exact)
         }
     };
+    // Afterwards: whatever the snapshot has was committed before it.
+    let time = server_time(control)?;
     Ok(Moment {
         time,
         consistency,

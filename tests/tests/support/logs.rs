@@ -7,7 +7,7 @@ use reprise_repository::Progress;
 use reprise_restore::Error;
 use reprise_restore::mysql::replay::{Coverage, Mode, Replay, ReplayReport, Stop, replay};
 use reprise_snapshotters::mysql::Address;
-use reprise_snapshotters::mysql::binlog::{Event, Events, Gtid};
+use reprise_snapshotters::mysql::binlog::{Event, Events, Gtid, MAGIC};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 
 /// A server whose log can be read.
@@ -46,7 +46,8 @@ pub(crate) type Read<'a> = dyn Iterator<Item = Result<Event, Error>> + 'a;
 /// The events of files, one after the other.
 pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
     Box::new(files.iter().flat_map(|file| {
-        let mut events = Events::new(file.as_slice(), false);
+        let events = file.strip_prefix(&MAGIC).unwrap();
+        let mut events = Events::new(events, false);
         std::iter::from_fn(move || events.next_event().unwrap().map(Ok))
     }))
 }

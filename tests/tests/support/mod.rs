@@ -7,6 +7,7 @@
     reason = "each test program uses a part of this, and a test fails by panicking"
 )]
 
+pub(crate) mod archived;
 pub(crate) mod databases;
 pub(crate) mod mysql;
 pub(crate) mod past;

@@ -118,6 +118,16 @@ pub struct PieceFacts {
     pub chain: u64,
     /// Why that stretch is not connected with what was before; only in its first piece.
     pub gap: Option<Gap>,
+    /// Since when, in microseconds since 1970 by the server's clock, the history is this one: before, it was another,
+    /// which may have given the same numbers to other transactions.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// When the file in which it ends was begun, in seconds since 1970: two files of one name differ in it.
+    #[serde(default)]
+    pub file_begun: Option<u32>,
+    /// It has transactions of which no snapshot tells whether it has them.
+    #[serde(default)]
+    pub ambiguous: bool,
     /// The place before its first transaction.
     pub from: LogPlace,
     /// The place after the last transaction that is complete in it.

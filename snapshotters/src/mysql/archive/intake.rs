@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::facts::Coverage;
 use super::piece::Piece;
 use crate::mysql::binlog::{
     Boundary, Event, FilePosition, Format, HEADER_BYTES, Header, Place, Query, kind,
@@ -115,7 +116,7 @@ impl Intake {
                 self.boundary.pass(&event).map_err(wrong)?;
                 piece.describe(bytes);
             }
-            kind::ROTATE if header.is_artificial() => {}
+            kind::ROTATE if header.is_artificial() => self.change_file(&event, piece, full)?,
             _ => {
                 self.note(&event, piece);
                 piece.count_event();
@@ -124,6 +125,25 @@ impl Intake {
         }
         self.pass(&event, piece)?;
         Ok(Taken::Log)
+    }
+
+    /// A server that starts begins a file without a word in the one before. Where transactions have no numbers, a piece
+    /// has no such change: whoever reads it would take places of one file for those of the other.
+    fn change_file(
+        &self,
+        rotate: &Event,
+        piece: &mut Piece,
+        full: &mut Full<'_>,
+    ) -> Result<(), DatabaseError> {
+        let mut next = self.place.clone();
+        next.pass(rotate).map_err(wrong)?;
+        let unnumbered = piece.place().coverage == Coverage::Unnumbered;
+        if unnumbered && self.place.file.is_some() && next.file != self.place.file {
+            piece.forget_open();
+            piece.complete(&next, None);
+            full(piece)?;
+        }
+        Ok(())
     }
 
     /// Moves past an event whose bytes are kept.

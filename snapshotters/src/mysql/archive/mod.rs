@@ -7,11 +7,14 @@
 //! A piece is handed on every few seconds or when it is full. Where the stream begins follows from what is stored,
 //! so that whatever dies, nothing is missing and nothing is there twice.
 
+mod events;
 mod facts;
 mod intake;
+mod join;
 mod listing;
 mod origin;
 mod piece;
+mod replication;
 mod spool;
 mod stored;
 mod stream;
@@ -23,19 +26,21 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_repository::{LogKey, NewLog, ObjectId, Progress, Repository};
 
+pub use events::LogEvents;
 pub use facts::{Coverage, Gap, LogPlace, PieceFacts};
+pub use join::Join;
 pub use listing::{Listed, Rows, Transactions};
-pub use origin::{place_of, start_of};
-pub use stored::{Break, LogEvents, StoredLog, StoredPiece, Stretch};
+pub use origin::{is_placed, place_of, start_of};
+pub use stored::{Break, StoredLog, StoredPiece, Stretch};
 
 use super::address::Address;
 use super::binlog;
-use super::error::DatabaseError;
+use super::error::{DatabaseError, code};
 use super::session::Session;
 use super::wire::{Arrived, Wire, is_end, is_refusal, refusal};
 use crate::error::{Error, Result};
 use intake::{Intake, Taken};
-use origin::{Source, Unfit};
+use origin::{End, Source, Unfit};
 use piece::Piece;
 use spool::{NoSpool, Spool};
 use stream::{HEARTBEAT_SECONDS, Replica};
@@ -50,9 +55,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(HEARTBEAT_SECONDS * 15);
 /// So long what was received may wait for the repository when the program is told to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
-/// nothing new is believed less.
-const COMMIT_DELAY: u64 = 5_000_000;
+/// A server that has nothing new is asked this often whether its log is still the one that it sends.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+
+/// MariaDB does not have the transaction after which it is asked for its log.
+const NOT_IN_ITS_LOG: &str = "requested to start from GTID";
 
 /// Another archiver has taken over: the server ended this stream for it.
 const SAME_REPLICA: &str = "same server_uuid/server_id";
@@ -143,7 +150,8 @@ pub fn archive(
         say,
         spool: &spool,
         replica: replica(repository, &source.name),
-        end: newest.readable.map(|piece| End::of(piece.facts)),
+        end: newest.readable.map(|piece| End::of(piece.facts, None)),
+        refused: None,
         sequence: newest.key.as_ref().map_or(0, |key| key.sequence),
         previous: newest.key.map(|key| key.id),
         report: ArchiveReport::default(),
@@ -199,24 +207,6 @@ fn replica(repository: &Repository, source: &str) -> Replica {
     }
 }
 
-/// Where the archive ends.
-#[derive(Debug, Clone)]
-struct End {
-    place: LogPlace,
-    uuid: Option<String>,
-    chain: u64,
-}
-
-impl End {
-    fn of(facts: PieceFacts) -> Self {
-        Self {
-            place: facts.to,
-            uuid: facts.server_uuid,
-            chain: facts.chain,
-        }
-    }
-}
-
 /// How a stream ended.
 enum Over {
     /// The server has sent all that it had.
@@ -237,6 +227,8 @@ struct Archiver<'a> {
     replica: Replica,
     /// Where the last piece ends that was handed on.
     end: Option<End>,
+    /// Why the server does not go on there: its history is another one.
+    refused: Option<String>,
     sequence: u64,
     previous: Option<ObjectId>,
     report: ArchiveReport,
@@ -292,6 +284,9 @@ impl Archiver<'_> {
                     false => Err(failure),
                 };
             }
+            if self.refused.is_some() {
+                continue;
+            }
             let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
             // Who never got in will not get in by waiting.
             if !passes || self.options.once || !connected {
@@ -341,71 +336,90 @@ impl Archiver<'_> {
     }
 
     fn ask(&self) -> Result<Source> {
-        let failed =
-            |source| Error::database(format!("ask {} for its log", self.source.address), source);
-        let mut session = Session::open(&self.source.address, self.progress).map_err(failed)?;
-        Source::ask(&mut session).map_err(|unfit| match unfit {
-            Unfit::Off => Error::NoBinaryLog {
-                server: self.source.address.to_string(),
+        let server = || self.source.address.to_string();
+        self.asked().map_err(|unfit| match unfit {
+            Unfit::Off => Error::NoBinaryLog { server: server() },
+            Unfit::Incomplete(variable) => Error::IncompleteLog {
+                server: server(),
+                variable,
             },
-            Unfit::Database(error) => failed(error),
+            Unfit::Database(error) => {
+                Error::database(format!("ask {} for its log", server()), error)
+            }
         })
     }
 
+    fn asked(&self) -> std::result::Result<Source, Unfit> {
+        let mut session = Session::open(&self.source.address, self.progress)?;
+        Source::ask(&mut session)
+    }
+
     /// Where to go on, and with which stretch of log.
-    fn begin(&mut self, server: &Source) -> Result<Piece> {
+    fn begin(&mut self, server: &Source) -> Result<Piece, DatabaseError> {
         let Some(end) = self.end.clone() else {
-            let newest = self.repository.latest(&self.source.name)?;
-            let place = server.first(newest.as_ref());
-            (self.say)(Said::Begins(place.to_string()));
-            return Ok(Piece::new(server, place, self.sequence + 1, None));
+            let newest = self.repository.latest(&self.source.name);
+            let newest = newest.map_err(|error| DatabaseError::Unexpected(error.to_string()))?;
+            let beginning = server.first(newest.as_ref());
+            (self.say)(Said::Begins(beginning.place.to_string()));
+            return Ok(Piece::new(server, beginning, self.sequence + 1));
         };
-        let (place, gap) = server.after(&end.place, end.uuid.as_deref());
-        let Some(gap) = gap else {
-            (self.say)(Said::Begins(place.to_string()));
-            return Ok(Piece::new(server, place, end.chain, None));
+        let address = &self.source.address;
+        let begun = match server.file_of(&end) {
+            Some(file) => stream::file_begun(address, server, file, &self.replica, self.progress)?,
+            None => None,
         };
-        self.alarm(format!(
-            "gap: {}. No moment between the end of the archive and the next snapshot can be restored: take a snapshot now",
-            gap.reason
-        ));
-        (self.say)(Said::Begins(place.to_string()));
-        Ok(Piece::new(server, place, self.sequence + 1, Some(gap)))
+        let beginning = server.after(&end, begun, self.refused.take());
+        let chain = match &beginning.gap {
+            None => end.chain,
+            Some(gap) => {
+                self.alarm(format!(
+                    "gap: {}. No moment between the end of the archive and the next snapshot can be restored: take a snapshot now",
+                    gap.reason
+                ));
+                self.sequence + 1
+            }
+        };
+        (self.say)(Said::Begins(beginning.place.to_string()));
+        Ok(Piece::new(server, beginning, chain))
     }
 
     fn stream(&mut self, connected: &mut bool) -> Result<Over> {
-        let server = self.ask()?;
-        let mut piece = self.begin(&server)?;
+        let mut server = self.ask()?;
+        let doing = format!("follow the log of {}", self.source.address);
+        let failed = |source| Error::database(doing.clone(), source);
+        let mut piece = self.begin(&server).map_err(failed)?;
         for note in piece.notes().to_vec() {
             self.alarm(note);
         }
-        let from = piece.place().clone();
-        let failed = |address: &Address| {
-            let doing = format!("follow the log of {address}");
-            move |source| Error::database(doing.clone(), source)
-        };
-        let failed = failed(&self.source.address);
+        let (from, after_gap) = (piece.place().clone(), piece.begins_after_gap());
         let mut wire = stream::open(
             &self.source.address,
             &server,
             &from,
             &self.replica,
             self.options.once,
+            self.progress,
         )
-        .map_err(&failed)?;
+        .map_err(failed)?;
         *connected = true;
         let mut intake = Intake::at(from.in_files());
-        let over = self.follow(&mut wire, &server, &mut intake, &mut piece);
+        let over = self.follow(&mut wire, &mut server, &mut intake, &mut piece);
         drop(wire);
         if intake.is_open() {
             piece.forget_open();
         }
         if matches!(over, Ok(Over::CaughtUp)) {
-            piece.until(caught_up(&server));
+            piece.until(server.complete_until());
         }
         // A gap is recorded even if nothing follows it yet.
         if !piece.is_empty() || matches!(over, Ok(Over::CaughtUp)) || piece.begins_after_gap() {
-            self.hand_on(&mut piece, &server).map_err(&failed)?;
+            self.hand_on(&mut piece, &mut server).map_err(failed)?;
+        }
+        if let Err(error) = &over
+            && is_of_another_history(error)
+            && !after_gap
+        {
+            self.refused = Some(error.to_string());
         }
         over.map_err(failed)
     }
@@ -413,12 +427,13 @@ impl Archiver<'_> {
     fn follow(
         &mut self,
         wire: &mut Wire,
-        server: &Source,
+        server: &mut Source,
         intake: &mut Intake,
         piece: &mut Piece,
     ) -> Result<Over, DatabaseError> {
         let mut heard = Instant::now();
         let mut marked = Instant::now();
+        let mut waiting = None;
         loop {
             if self.progress.check().is_err() {
                 return Ok(Over::Stopped);
@@ -431,10 +446,7 @@ impl Archiver<'_> {
             });
             match wire.arrived(wait.min(Duration::from_secs(1)))? {
                 Arrived::Nothing if heard.elapsed() > SILENCE_MAX => {
-                    return Err(DatabaseError::Connection {
-                        address: self.source.address.to_string(),
-                        reason: "the server has been silent for too long".to_owned(),
-                    });
+                    return Err(self.broken("the server has been silent for too long"));
                 }
                 Arrived::Nothing => {}
                 Arrived::Packet { bytes, .. } if !intake.expects_more() && is_refusal(bytes) => {
@@ -447,11 +459,9 @@ impl Archiver<'_> {
                     heard = Instant::now();
                     let mut full = |piece: &mut Piece| self.hand_on(piece, server);
                     let taken = intake.take(bytes, more, piece, &mut full)?;
-                    if taken == Taken::Heartbeat
-                        && !intake.is_open()
-                        && server.is_reached(piece.reached())
-                    {
-                        piece.until(caught_up(server));
+                    let nothing_new = taken == Taken::Heartbeat && !intake.is_open();
+                    if nothing_new && !self.options.once && server.age() >= ASK_AGAIN {
+                        self.ask_again(server, piece, &mut waiting)?;
                         if marked.elapsed() >= self.options.idle && piece.is_empty() {
                             self.hand_on(piece, server)?;
                             marked = Instant::now();
@@ -469,20 +479,63 @@ impl Archiver<'_> {
         }
     }
 
+    fn broken(&self, reason: impl Into<String>) -> DatabaseError {
+        DatabaseError::Connection {
+            address: self.source.address.to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The server says that it has nothing new. After a reset it says so for ever, of a log that is not there any more:
+    /// it is asked what it has before it is believed.
+    fn ask_again(
+        &self,
+        server: &mut Source,
+        piece: &mut Piece,
+        waiting: &mut Option<LogPlace>,
+    ) -> Result<(), DatabaseError> {
+        let now = self.asked_again()?;
+        if !now.is_same(server) {
+            return Err(self.broken("another server answers there"));
+        }
+        *server = now;
+        let reached = piece.reached();
+        if let Some(reason) = server.is_not_read_from(reached) {
+            return Err(self.broken(format!("its log is not the one that it sends: {reason}")));
+        }
+        if server.is_reached(reached) {
+            *waiting = None;
+            piece.until(server.complete_until());
+            return Ok(());
+        }
+        if waiting.as_ref() == Some(reached) {
+            return Err(self.broken("the server has transactions that it does not send"));
+        }
+        *waiting = Some(reached.clone());
+        Ok(())
+    }
+
+    fn asked_again(&self) -> Result<Source, DatabaseError> {
+        self.asked().map_err(|unfit| match unfit {
+            Unfit::Database(error) => error,
+            Unfit::Off | Unfit::Incomplete(_) => self.broken("its log was turned off"),
+        })
+    }
+
     /// The server has ended the stream: as it was asked to after everything, or because it was told to.
     fn ended(&self, server: &Source, piece: &Piece) -> Result<Over, DatabaseError> {
         match self.options.once && server.is_reached(piece.reached()) {
             true => Ok(Over::CaughtUp),
-            false => Err(DatabaseError::Connection {
-                address: self.source.address.to_string(),
-                reason: "the server has ended the stream of its log".to_owned(),
-            }),
+            false => Err(self.broken("the server has ended the stream of its log")),
         }
     }
 
     /// Seals a piece and gives it to the spool.
-    fn hand_on(&mut self, piece: &mut Piece, server: &Source) -> Result<(), DatabaseError> {
+    fn hand_on(&mut self, piece: &mut Piece, server: &mut Source) -> Result<(), DatabaseError> {
         let wrong = |error: &dyn std::fmt::Display| DatabaseError::Unexpected(error.to_string());
+        if piece.is_ahead_of(server) {
+            self.look_at_clock(server);
+        }
         let (bytes, facts) = piece.finish(server);
         for note in &facts.notes {
             if !self.report.alarms.contains(note) {
@@ -515,6 +568,16 @@ impl Archiver<'_> {
         Ok(())
     }
 
+    /// A commit is ahead of what is known of the server's clock: the clock may have been set since.
+    fn look_at_clock(&self, server: &mut Source) {
+        match self.asked_again() {
+            Ok(now) if now.is_same(server) => server.set_clock(&now),
+            Ok(_) => {}
+            // What is stored now promises less, that is all.
+            Err(error) => tracing::debug!(%error, "the server does not tell its time"),
+        }
+    }
+
     /// A piece is in the spool: what follows goes on behind it.
     fn took(&mut self, key: &LogKey, facts: PieceFacts, plain: u64) {
         self.sequence = key.sequence;
@@ -522,7 +585,8 @@ impl Archiver<'_> {
         self.report.transactions += facts.transactions;
         self.report.log_bytes += plain;
         self.report.until = self.report.until.max(facts.until);
-        self.end = Some(End::of(facts));
+        let clock = self.end.as_ref().and_then(End::clock);
+        self.end = Some(End::of(facts, clock));
     }
 
     fn finish(&mut self) -> Result<ArchiveReport> {
@@ -540,11 +604,6 @@ impl Archiver<'_> {
         }
         Ok(self.report.clone())
     }
-}
-
-/// Until when a server that has nothing new has told everything.
-fn caught_up(server: &Source) -> u64 {
-    micros(server.clock()).saturating_sub(COMMIT_DELAY)
 }
 
 /// Microseconds since 1970.
@@ -578,6 +637,12 @@ fn is_of_the_connection(error: &Error) -> bool {
                 ..
             }
     )
+}
+
+/// Whether the server refuses because its history is another one: MariaDB tells so by the numbers that it lacks.
+fn is_of_another_history(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Server { code: code::LOG_NOT_READABLE, message }
+        if message.contains(NOT_IN_ITS_LOG))
 }
 
 /// Whether waiting may help.

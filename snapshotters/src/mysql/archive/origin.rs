@@ -1,10 +1,13 @@
 //! Where the stream of a server's log is to begin, and whether that is where the archive ends.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
-use super::facts::{Coverage, Gap, LogPlace};
+use super::facts::{Coverage, Gap, LogPlace, PieceFacts};
+use super::{micros, replication};
 use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
@@ -14,6 +17,10 @@ use crate::mysql::sql::text;
 
 /// Positions before this are inside of the mark with which a file begins.
 pub(super) const FILE_START: u64 = 4;
+
+/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
+/// nothing new is believed less.
+const COMMIT_DELAY: u64 = 5_000_000;
 
 /// By so much an encrypted file of a log is longer than its positions say.
 const ENCRYPTION_HEADER_BYTES: u64 = 512;
@@ -31,22 +38,106 @@ pub(super) struct Source {
     now: Coverage,
     /// The files that there are, with their sizes.
     files: Vec<(String, u64)>,
-    /// Its clock, less this machine's.
-    pub(super) ahead: chrono::TimeDelta,
+    /// Its clock, right before it was asked for its transactions.
+    time: DateTime<Utc>,
+    clock: Clock,
+    /// Whether commits may come late by the times that they have: MariaDB keeps those of the server which a transaction
+    /// was replicated from.
+    is_behind: bool,
     /// What a restore may stumble over.
     pub(super) notes: Vec<String>,
+}
+
+/// A server's clock at some moment, and the same moment by a clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    time: DateTime<Utc>,
+    asked: Instant,
 }
 
 /// Why a server has no log to archive.
 #[derive(Debug)]
 pub(super) enum Unfit {
     Off,
+    /// What it replicates is not in its log; how to change that.
+    Incomplete(&'static str),
     Database(DatabaseError),
 }
 
 impl From<DatabaseError> for Unfit {
     fn from(error: DatabaseError) -> Self {
         Self::Database(error)
+    }
+}
+
+/// Where an archive ends.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) place: LogPlace,
+    pub(super) chain: u64,
+    pub(super) since: Option<u64>,
+    flavour: Flavour,
+    uuid: Option<String>,
+    server_id: u32,
+    file_begun: Option<u32>,
+    /// The time of the last commit, if it is known.
+    clock: Option<u64>,
+}
+
+impl End {
+    /// After a piece. `clock`: the time of the last commit before it.
+    pub(super) fn of(facts: PieceFacts, clock: Option<u64>) -> Self {
+        Self {
+            clock: facts.last.map(|last| last.committed).or(clock),
+            place: facts.to,
+            chain: facts.chain,
+            since: facts.since,
+            flavour: facts.flavour,
+            uuid: facts.server_uuid,
+            server_id: facts.server_id,
+            file_begun: facts.file_begun,
+        }
+    }
+
+    /// The time of the last commit, if it is known.
+    pub(super) fn clock(&self) -> Option<u64> {
+        self.clock
+    }
+}
+
+/// Where a stream is to begin.
+#[derive(Debug, Clone)]
+pub(super) struct Beginning {
+    pub(super) place: LogPlace,
+    /// Why that is not where the archive ends.
+    pub(super) gap: Option<Gap>,
+    /// Since when the history is this one.
+    pub(super) since: Option<u64>,
+    /// The time of the last commit before it, if it is known.
+    pub(super) clock: Option<u64>,
+}
+
+/// Why a log cannot be read on.
+#[derive(Debug)]
+struct Missing {
+    reason: String,
+    /// The server has another history than the one that was archived.
+    forked: bool,
+}
+
+impl Missing {
+    fn part(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            forked: false,
+        }
+    }
+
+    fn fork(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            forked: true,
+        }
     }
 }
 
@@ -57,13 +148,26 @@ impl Source {
             return Err(Unfit::Off);
         }
         let version = row.string(0);
-        let is_mariadb = version.to_ascii_lowercase().contains("mariadb");
-        let files = files(session)?;
-        let (uuid, floor, now) = match is_mariadb {
-            true => mariadb(session, &files)?,
-            false => mysql(session)?,
+        let flavour = match version.to_ascii_lowercase().contains("mariadb") {
+            true => Flavour::Mariadb,
+            false => Flavour::Mysql,
         };
         let mut notes = Vec::new();
+        let replicates = replication::asked(session, flavour)?;
+        if let Some(note) = replicates.unlogged(flavour)? {
+            notes.push(note);
+        }
+        // Before the transactions are asked for: what is committed later is none of them.
+        let time = server_time(session)?;
+        let clock = Clock {
+            time,
+            asked: Instant::now(),
+        };
+        let files = files(session)?;
+        let (uuid, floor, now) = match flavour {
+            Flavour::Mariadb => mariadb(session, &files)?,
+            Flavour::Mysql => mysql(session)?,
+        };
         if row.text(3) != Some("ROW") {
             notes.push(format!("binlog_format is {}: what depends on the moment at which a statement runs cannot be replayed exactly", row.string(3)));
         }
@@ -73,27 +177,44 @@ impl Source {
                 row.string(4)
             ));
         }
-        let ahead = server_time(session)? - Utc::now();
         Ok(Self {
-            flavour: if is_mariadb {
-                Flavour::Mariadb
-            } else {
-                Flavour::Mysql
-            },
+            is_behind: flavour == Flavour::Mariadb && replicates.may_be(),
+            flavour,
             version,
             uuid,
             id: row.number(2).unwrap_or_default(),
             floor,
             now,
             files,
-            ahead,
+            time,
+            clock,
             notes,
         })
     }
 
-    /// The server's clock.
+    /// The server's clock, if nobody has set it since it was asked.
     pub(super) fn clock(&self) -> DateTime<Utc> {
-        Utc::now() + self.ahead
+        self.clock.time + self.clock.asked.elapsed()
+    }
+
+    /// Takes its clock from a later answer.
+    pub(super) fn set_clock(&mut self, later: &Self) {
+        self.clock = later.clock;
+    }
+
+    /// How long ago it was asked.
+    pub(super) fn age(&self) -> Duration {
+        self.clock.asked.elapsed()
+    }
+
+    /// Until when, in microseconds since 1970, whoever has all its transactions has everything that was committed.
+    pub(super) fn complete_until(&self) -> Option<u64> {
+        (!self.is_behind).then(|| micros(self.time).saturating_sub(COMMIT_DELAY))
+    }
+
+    /// Whether it is the server that another answer came from.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.flavour, &self.uuid, self.id) == (other.flavour, &other.uuid, other.id)
     }
 
     /// Right before the oldest transaction that the server still has.
@@ -130,36 +251,41 @@ impl Source {
         }
     }
 
-    /// Why the log cannot be read on from a place; `None`: it can.
-    fn missing(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
-        if let Some(reason) = self.begun_anew(place, uuid) {
-            return Some(reason);
+    /// Why a log that was read up to a place is not the one that the server now has; `None`: it is, or nothing tells.
+    pub(super) fn is_not_read_from(&self, place: &LogPlace) -> Option<String> {
+        let missing = self.missing(place, self.uuid.as_deref(), true);
+        missing.map(|missing| missing.reason)
+    }
+
+    /// Why the log cannot be read on from a place; `None`: it can. `same`: the place is in a file of this server.
+    fn missing(&self, place: &LogPlace, uuid: Option<&str>, same: bool) -> Option<Missing> {
+        if same && let Some(reason) = self.begun_anew(place) {
+            return Some(Missing::fork(reason));
         }
         match (
             self.floor.is_within(&place.coverage),
             place.coverage.is_within(&self.now),
         ) {
             (Some(true), Some(true)) => None,
-            (Some(false), _) => Some(format!(
-                "the server has purged transactions that are not archived; it has only what follows {}",
-                self.floor
-            )),
-            (_, Some(false)) => Some(format!(
+            (_, Some(false)) => Some(Missing::fork(format!(
                 "the server does not have all archived transactions: it was reset, or is another or an older one; it has {}",
                 self.now
-            )),
+            ))),
+            (Some(false), _) => Some(Missing::part(format!(
+                "the server has purged transactions that are not archived; it has only what follows {}",
+                self.floor
+            ))),
             _ if place.coverage == Coverage::Unnumbered && self.now == Coverage::Unnumbered => {
                 self.missing_in_files(place, uuid)
             }
-            _ => Some("the server numbers its transactions in another way than before".to_owned()),
+            _ => Some(Missing::part(
+                "the server numbers its transactions in another way than before",
+            )),
         }
     }
 
     /// The files of the same server tell of a reset, even when numbers have grown beyond the archived ones again.
-    fn begun_anew(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
-        if self.flavour == Flavour::Mariadb || uuid != self.uuid.as_deref() {
-            return None;
-        }
+    fn begun_anew(&self, place: &LogPlace) -> Option<String> {
         let file = place.file.as_deref()?;
         let newest = self.files.last()?;
         let reset = file_number(file)? > file_number(&newest.0)?
@@ -176,39 +302,82 @@ impl Source {
     }
 
     /// Without numbers, only the same server's files can be followed.
-    fn missing_in_files(&self, place: &LogPlace, uuid: Option<&str>) -> Option<String> {
+    fn missing_in_files(&self, place: &LogPlace, uuid: Option<&str>) -> Option<Missing> {
         if uuid != self.uuid.as_deref() {
-            return Some(
-                "it is another server, and without transaction numbers nothing connects the two"
-                    .to_owned(),
-            );
+            return Some(Missing::part(
+                "it is another server, and without transaction numbers nothing connects the two",
+            ));
         }
         let file = place.file.as_deref().unwrap_or_default();
         match self.files.iter().find(|(name, _)| name == file) {
             Some((_, size)) if *size >= place.position => None,
-            Some((_, size)) => Some(format!(
+            Some((_, size)) => Some(Missing::fork(format!(
                 "{file} has only {size} bytes now: the log was reset"
-            )),
-            None => Some(format!("the server has purged {file}")),
+            ))),
+            None => Some(Missing::part(format!("the server has purged {file}"))),
         }
     }
 
-    /// Where to begin, given where the archive ends.
-    pub(super) fn after(&self, end: &LogPlace, uuid: Option<&str>) -> (LogPlace, Option<Gap>) {
-        match self.missing(end, uuid) {
-            None => (end.clone(), None),
-            Some(reason) => {
-                let gap = Gap {
-                    reason,
-                    after: end.clone(),
-                };
-                (self.oldest(), Some(gap))
+    /// Whether an archive ends in a file of this server. MariaDB has no other name than its short number.
+    fn is_server_of(&self, end: &End) -> bool {
+        self.flavour == end.flavour
+            && match self.flavour {
+                Flavour::Mysql => self.uuid == end.uuid,
+                Flavour::Mariadb => self.id == end.server_id,
             }
+    }
+
+    /// The file in which an archive ends, if this server still has one of that name.
+    pub(super) fn file_of<'a>(&self, end: &'a End) -> Option<&'a str> {
+        let file = end.place.file.as_deref()?;
+        let known = self.is_server_of(end) && end.file_begun.is_some();
+        (known && self.files.iter().any(|(name, _)| name == file)).then_some(file)
+    }
+
+    /// Where to begin, given where the archive ends. `begun`: when the file of that name was begun, in seconds since
+    /// 1970. `refused`: what the server said when it was asked to go on there.
+    pub(super) fn after(
+        &self,
+        end: &End,
+        begun: Option<u32>,
+        refused: Option<String>,
+    ) -> Beginning {
+        let anew = || {
+            let (file, known) = (end.place.file.as_deref()?, end.file_begun?);
+            (begun? != known).then(|| {
+                Missing::fork(format!(
+                    "the server's log was reset: {file} is not the file that was archived"
+                ))
+            })
+        };
+        let missing = refused.map(Missing::fork).or_else(anew);
+        let same = self.is_server_of(end);
+        let missing = missing.or_else(|| self.missing(&end.place, end.uuid.as_deref(), same));
+        let Some(missing) = missing else {
+            return Beginning {
+                place: end.place.clone(),
+                gap: None,
+                since: end.since,
+                clock: end.clock,
+            };
+        };
+        let gap = Gap {
+            reason: missing.reason,
+            after: end.place.clone(),
+        };
+        Beginning {
+            place: self.oldest(),
+            gap: Some(gap),
+            since: match missing.forked {
+                true => Some(micros(self.time)),
+                false => end.since,
+            },
+            clock: None,
         }
     }
 
     /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
-    pub(super) fn first(&self, snapshot: Option<&Snapshot>) -> LogPlace {
+    pub(super) fn first(&self, snapshot: Option<&Snapshot>) -> Beginning {
         let reached = snapshot.and_then(|snapshot| {
             let place = start_of(snapshot).or_else(|| place_of(snapshot))?;
             let uuid = snapshot
@@ -216,9 +385,15 @@ impl Source {
                 .facts
                 .get("server_uuid")
                 .and_then(|uuid| uuid.as_str());
-            self.missing(&place, uuid).is_none().then_some(place)
+            let same = uuid.is_some() && uuid == self.uuid.as_deref();
+            self.missing(&place, uuid, same).is_none().then_some(place)
         });
-        reached.unwrap_or_else(|| self.newest())
+        Beginning {
+            place: reached.unwrap_or_else(|| self.newest()),
+            gap: None,
+            since: None,
+            clock: None,
+        }
     }
 }
 
@@ -243,12 +418,21 @@ pub fn place_of(snapshot: &Snapshot) -> Option<LogPlace> {
     )
 }
 
+/// Whether a snapshot proves its place in the log. Where it does not, transactions may be lacking or be there twice.
+#[must_use]
+pub fn is_placed(snapshot: &Snapshot) -> bool {
+    snapshot.root.facts.get("coordinates_exact") != Some(&Value::Bool(false))
+}
+
 fn place(
     snapshot: &Snapshot,
     gtid: Option<Value>,
     file: Option<Value>,
     position: Option<Value>,
 ) -> Option<LogPlace> {
+    if !is_placed(snapshot) {
+        return None;
+    }
     let flavour = snapshot.root.facts.get("flavour");
     let text = |value: &Option<Value>| value.as_ref()?.as_str().map(str::to_owned);
     let coverage = match (text(&gtid), flavour.and_then(Value::as_str)) {
@@ -331,7 +515,12 @@ mod tests {
                 ("binlog.000009".to_owned(), 5000),
                 ("binlog.000010".to_owned(), 2000),
             ],
-            ahead: chrono::TimeDelta::zero(),
+            time: DateTime::UNIX_EPOCH,
+            clock: Clock {
+                time: DateTime::UNIX_EPOCH,
+                asked: Instant::now(),
+            },
+            is_behind: false,
             notes: Vec::new(),
         }
     }

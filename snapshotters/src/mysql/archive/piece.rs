@@ -2,15 +2,22 @@
 
 use std::time::Instant;
 
-use super::facts::{Coverage, Gap, LogPlace, PieceFacts};
-use super::origin::Source;
-use crate::mysql::binlog::{Ended, FilePosition, Gtid, MAGIC};
+use super::facts::{Coverage, LogPlace, PieceFacts};
+use super::origin::{Beginning, Source};
+use super::{micros, shown_time};
+use crate::mysql::binlog::{Ended, FilePosition, Gtid, Header, MAGIC};
+use crate::mysql::manifest::Flavour;
 
 /// A piece has at most so many bytes, whatever an event or a transaction has. Below the repository's limit.
 pub(super) const BYTES_MAX: usize = 16 << 20;
 
-/// A commit that is earlier than the one before it by more than these microseconds means that the clock was set.
+/// A commit that is earlier than the one before it by more than these microseconds means that the clock was set. MariaDB
+/// tells when a statement began.
 const CLOCK_STEP: u64 = 1_000_000;
+const STATEMENT_TAKES: u64 = 60_000_000;
+
+/// By so many microseconds a commit may be ahead of what is known of the server's clock.
+const CLOCK_ERROR: u64 = 1_000_000;
 
 /// How many remarks a piece carries at most.
 const NOTES_MAX: usize = 16;
@@ -27,13 +34,21 @@ pub(super) struct Piece {
     format: Vec<u8>,
     /// The time of the commit before, which may be in the piece before.
     clock: Option<u64>,
+    /// Until when the server has told everything.
+    told: Option<u64>,
     /// When its first event came.
     begun: Option<Instant>,
 }
 
 impl Piece {
-    /// An empty piece after a place.
-    pub(super) fn new(source: &Source, from: LogPlace, chain: u64, gap: Option<Gap>) -> Self {
+    /// An empty piece of the stretch `chain`.
+    pub(super) fn new(source: &Source, beginning: Beginning, chain: u64) -> Self {
+        let Beginning {
+            place,
+            gap,
+            since,
+            clock,
+        } = beginning;
         let facts = PieceFacts {
             flavour: source.flavour,
             server_version: source.version.clone(),
@@ -41,8 +56,11 @@ impl Piece {
             server_id: source.id,
             chain,
             gap,
-            to: from.clone(),
-            from,
+            since,
+            file_begun: None,
+            ambiguous: false,
+            to: place.clone(),
+            from: place,
             first: None,
             last: None,
             times: None,
@@ -59,7 +77,8 @@ impl Piece {
             preamble: 0,
             facts,
             format: Vec::new(),
-            clock: None,
+            clock,
+            told: None,
             begun: None,
         }
     }
@@ -77,6 +96,7 @@ impl Piece {
             self.bytes.extend_from_slice(format);
         }
         self.format = format.to_vec();
+        self.facts.file_begun = Header::parse(format).map(|header| header.timestamp);
     }
 
     /// Whether no event is in it.
@@ -126,12 +146,16 @@ impl Piece {
     /// Everything until here is complete, at a place in the log; with a transaction that has just ended.
     pub(super) fn complete(&mut self, place: &FilePosition, ended: Option<Ended>) {
         self.complete = self.bytes.len();
+        if self.facts.to.file != place.file {
+            self.facts.file_begun = None;
+        }
         self.facts.to.file.clone_from(&place.file);
         self.facts.to.position = place.position;
         let Some(ended) = ended else {
             return;
         };
         self.judge(&ended);
+        self.judge_number(&ended.gtid);
         self.facts.to.coverage.pass(&ended.gtid);
         let time = ended.committed;
         let (earliest, latest) = self.facts.times.unwrap_or((time, time));
@@ -142,21 +166,46 @@ impl Piece {
         self.facts.last = Some(ended);
     }
 
-    /// Notes what a restore may stumble over.
+    /// Notes that the clock was set.
     fn judge(&mut self, ended: &Ended) {
+        let step = match self.facts.flavour {
+            Flavour::Mariadb => STATEMENT_TAKES,
+            Flavour::Mysql => CLOCK_STEP,
+        };
+        let latest = ended.committed + step;
         let before = self.clock.replace(ended.committed);
-        if let Some(before) = before
-            && ended.committed + CLOCK_STEP < before
-        {
+        if let Some(before) = before.filter(|before| latest < *before) {
             let seconds = (before - ended.committed) / 1_000_000;
             self.note(format!(
                 "the clock was set back by {seconds} s at {}",
                 ended.gtid
             ));
+        } else if self.told > Some(latest) {
+            self.note(format!(
+                "{} was committed at {}, of which the server had told everything: its clock was set back",
+                ended.gtid,
+                shown_time(ended.committed)
+            ));
         }
-        if ended.gtid == Gtid::Anonymous && self.facts.to.coverage != Coverage::Unnumbered {
-            self.note("a transaction without a number is in the log: snapshots do not tell whether they have it".to_owned());
-        }
+    }
+
+    /// Notes that nothing tells whether a snapshot has a transaction.
+    fn judge_number(&mut self, gtid: &Gtid) {
+        let note = match &self.facts.to.coverage {
+            Coverage::Unnumbered => return,
+            _ if *gtid == Gtid::Anonymous => {
+                "a transaction without a number is in the log: no snapshot tells whether it has it"
+                    .to_owned()
+            }
+            Coverage::Mariadb(position) if position.has(gtid) => format!(
+                "{gtid} stands behind {position} in the log: no snapshot tells whether it has it (see gtid_strict_mode)"
+            ),
+            _ => return,
+        };
+        self.facts.ambiguous = true;
+        self.note(format!(
+            "{note}. No moment between it and the next snapshot can be restored: take a snapshot now"
+        ));
     }
 
     /// Remembers a remark, once.
@@ -170,23 +219,43 @@ impl Piece {
         &self.facts.notes
     }
 
-    /// Whatever was committed until then is in it, or in those before.
-    pub(super) fn until(&mut self, time: u64) {
-        self.facts.until = self.facts.until.max(Some(time));
+    /// Whatever was committed until then is in it, or in those before, as the server says.
+    pub(super) fn until(&mut self, time: Option<u64>) {
+        self.told = self.told.max(time);
+        self.facts.until = self.facts.until.max(time);
+    }
+
+    /// Whether it has a commit that is ahead of a server's clock.
+    pub(super) fn is_ahead_of(&self, source: &Source) -> bool {
+        self.facts.until > Some(micros(source.clock()) + CLOCK_ERROR)
     }
 
     /// Ends it: the bytes, what is known of them, and the piece that follows.
     pub(super) fn finish(&mut self, source: &Source) -> (Vec<u8>, PieceFacts) {
         let open = self.bytes.len() - self.complete.min(self.bytes.len());
-        let mut next = Self::new(source, self.facts.to.clone(), self.facts.chain, None);
+        let now = micros(source.clock());
+        let beginning = Beginning {
+            place: self.facts.to.clone(),
+            gap: None,
+            // What is older than a transaction that is in no order has no place behind it.
+            since: match self.facts.ambiguous {
+                true => self.facts.since.max(Some(now)),
+                false => self.facts.since,
+            },
+            clock: self.clock,
+        };
+        let mut next = Self::new(source, beginning, self.facts.chain);
         next.facts.continues = open > 0;
         if open == 0 && !self.format.is_empty() {
             next.describe(&self.format);
         }
         next.format.clone_from(&self.format);
-        next.clock = self.clock;
+        next.facts.file_begun = self.facts.file_begun;
+        next.told = self.told;
         let mut done = std::mem::replace(self, next);
         done.facts.open = open as u64;
+        // A clock that was wrong for a while would promise what is to come.
+        done.facts.until = done.facts.until.map(|until| until.min(now + CLOCK_ERROR));
         if done.is_empty() {
             done.bytes.clear();
         }

@@ -1,12 +1,10 @@
 //! Reading an archive: which stretches of log are unbroken, and the events in them.
 
-use std::io::Read;
-
 use reprise_repository::{ErrorClass, Link, LogKey, LogRecord, ReadPiece, Repository};
 
-use super::facts::{Coverage, LogPlace, PieceFacts};
-use crate::error::{Error, Result};
-use crate::mysql::binlog::{Event, EventError, Events, Format, Header, MAGIC, kind};
+use super::events::LogEvents;
+use super::facts::{LogPlace, PieceFacts};
+use crate::error::Result;
 
 /// A piece, and what it says of itself.
 #[derive(Debug, Clone)]
@@ -40,7 +38,9 @@ pub struct StoredLog {
 /// Pieces that follow each other without a gap.
 #[derive(Debug, Clone, Copy)]
 pub struct Stretch<'a> {
-    pieces: &'a [StoredPiece],
+    pub(super) pieces: &'a [StoredPiece],
+    /// Whether the log goes on, after a gap, as another history.
+    pub(super) forks: bool,
 }
 
 impl StoredLog {
@@ -110,7 +110,23 @@ impl StoredLog {
                 damage,
             });
         }
+        if piece.facts.ambiguous {
+            let reason = piece.facts.notes.join("; ");
+            for before in [sequence, sequence + 1] {
+                self.add_break(before, reason.clone());
+            }
+        }
         self.pieces.push(piece);
+    }
+
+    fn add_break(&mut self, before: u64, reason: String) {
+        if !self.breaks.iter().any(|known| known.before == before) {
+            self.breaks.push(Break {
+                before,
+                reason,
+                damage: false,
+            });
+        }
     }
 
     /// The readable pieces in order.
@@ -125,7 +141,7 @@ impl StoredLog {
         &self.breaks
     }
 
-    /// The unbroken stretches, oldest first.
+    /// The unbroken stretches, oldest first. What is left of a transaction whose beginning is missing is in none.
     #[must_use]
     pub fn stretches(&self) -> Vec<Stretch<'_>> {
         let begins = |piece: &StoredPiece| {
@@ -133,6 +149,11 @@ impl StoredLog {
                 .iter()
                 .any(|known| known.before == piece.key.sequence)
         };
+        let newest = self
+            .pieces
+            .iter()
+            .filter_map(|piece| piece.facts.since)
+            .max();
         let mut stretches = Vec::new();
         let mut rest = self.pieces.as_slice();
         while !rest.is_empty() {
@@ -142,10 +163,27 @@ impl StoredLog {
                 .position(begins)
                 .map_or(rest.len(), |n| n + 1);
             let (stretch, later) = rest.split_at(end);
-            stretches.push(Stretch { pieces: stretch });
             rest = later;
+            let whole = stretch.iter().position(|piece| !piece.facts.continues);
+            let pieces = &stretch[whole.unwrap_or(stretch.len())..];
+            if let Some(last) = pieces.last() {
+                let forks = newest > last.facts.since;
+                stretches.push(Stretch { pieces, forks });
+            }
         }
         stretches
+    }
+
+    /// Why nothing connects a stretch with what is before it.
+    #[must_use]
+    pub fn break_before(&self, stretch: &Stretch<'_>) -> Option<&Break> {
+        let first = stretch.pieces.first()?.key.sequence;
+        self.breaks.iter().rev().find(|found| {
+            let between = |piece: &StoredPiece| {
+                (found.before..first).contains(&piece.key.sequence) && !piece.facts.continues
+            };
+            found.before <= first && !self.pieces.iter().any(between)
+        })
     }
 }
 
@@ -225,129 +263,21 @@ impl<'a> Stretch<'a> {
             .max()
     }
 
-    /// Whether everything that follows a place, up to its end, is in it; and how many of its pieces are before the
-    /// place.
-    #[must_use]
-    pub fn continues(&self, place: &LogPlace, uuid: Option<&str>) -> Option<usize> {
-        let first = self.pieces.first()?;
-        let is_before = |earlier: &LogPlace, later: &LogPlace| match &earlier.coverage {
-            Coverage::Unnumbered => {
-                let same = uuid == first.facts.server_uuid.as_deref();
-                same && earlier.in_files().is_before(&later.in_files()) == Some(true)
-            }
-            coverage => coverage.is_within(&later.coverage) == Some(true),
-        };
-        if !is_before(&first.facts.from, place) || !is_before(place, self.to()?) {
-            return None;
-        }
-        Some(
-            self.pieces
-                .partition_point(|piece| is_before(&piece.facts.to, place)),
-        )
-    }
-
     /// The events from the piece `skip` up to the piece `end`, which is not included. The events of a transaction
     /// that began earlier come first.
     #[must_use]
     pub fn events(&self, repository: &Repository, skip: usize, end: usize) -> LogEvents<'a> {
-        let begins = |piece: &&StoredPiece| !piece.facts.continues;
         let end = end.min(self.pieces.len());
         let skip = skip.min(end);
+        let continues = |piece: &StoredPiece| piece.facts.continues;
         // A piece that continues a transaction is read together with the one that began it.
         let back = match self.pieces.get(skip) {
-            Some(piece) if piece.facts.continues => self.pieces[..skip]
+            Some(piece) if continues(piece) => self.pieces[..skip]
                 .iter()
-                .rev()
-                .position(|piece| begins(&piece))
-                .map_or(skip, |n| n + 1),
-            _ => 0,
+                .rposition(|piece| !continues(piece))
+                .unwrap_or_default(),
+            _ => skip,
         };
-        LogEvents {
-            repository: repository.clone(),
-            pieces: &self.pieces[skip - back..end],
-            input: std::io::Cursor::new(Vec::new()),
-            checked: false,
-            open: false,
-        }
-    }
-}
-
-/// The events of a stretch, in order.
-#[derive(Debug)]
-pub struct LogEvents<'a> {
-    repository: Repository,
-    pieces: &'a [StoredPiece],
-    input: std::io::Cursor<Vec<u8>>,
-    checked: bool,
-    /// Whether what was read ends in the middle of a transaction.
-    open: bool,
-}
-
-impl LogEvents<'_> {
-    fn next_event(&mut self) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.in_hand()? {
-                return Ok(Some(event));
-            }
-            let Some((piece, rest)) = self.pieces.split_first() else {
-                return Ok(None);
-            };
-            self.pieces = rest;
-            self.load(piece)?;
-        }
-    }
-
-    /// The next event of what is read, if it is whole.
-    fn in_hand(&mut self) -> Result<Option<Event>> {
-        let at = usize::try_from(self.input.position()).unwrap_or(usize::MAX);
-        let mut rest = self.input.get_ref().get(at..).unwrap_or_default();
-        if rest.starts_with(&MAGIC) {
-            rest = &rest[MAGIC.len()..];
-        }
-        let Some(header) = Header::parse(rest) else {
-            return Ok(None);
-        };
-        if rest.len() < header.size as usize {
-            return Ok(None);
-        }
-        let failed = |source| Error::LogEvents { source };
-        let mut events = Events::new(&mut self.input, self.checked);
-        let event = events.next_event().map_err(failed)?;
-        if let Some(event) = &event
-            && event.kind() == kind::FORMAT
-        {
-            self.checked = Format::parse(event.bytes()).is_some_and(|format| format.checked);
-        }
-        Ok(event)
-    }
-
-    fn load(&mut self, piece: &StoredPiece) -> Result<()> {
-        let (_, content) = self.repository.log_content(&piece.key)?;
-        let mut left = Vec::new();
-        if piece.facts.continues {
-            self.input
-                .read_to_end(&mut left)
-                .map_err(|source| Error::LogEvents {
-                    source: source.into(),
-                })?;
-        } else if !self.open && self.input.position() < self.input.get_ref().len() as u64 {
-            return Err(Error::LogEvents {
-                source: EventError::Truncated {
-                    at: self.input.position(),
-                },
-            });
-        }
-        left.extend_from_slice(&content);
-        self.input = std::io::Cursor::new(left);
-        self.open = piece.facts.open > 0;
-        Ok(())
-    }
-}
-
-impl Iterator for LogEvents<'_> {
-    type Item = Result<Event>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_event().transpose()
+        LogEvents::new(repository, &self.pieces[back..end])
     }
 }

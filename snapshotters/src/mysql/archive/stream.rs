@@ -1,15 +1,19 @@
 //! Asking a server for its log as a replica would.
 
+use std::sync::Arc;
+
 use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid, Tag};
 use mysql_common::proto::MySerialize;
+use reprise_repository::Progress;
 
 use super::facts::{Coverage, LogPlace};
 use super::origin::{FILE_START, Source};
 use crate::mysql::address::Address;
+use crate::mysql::binlog::{Header, kind};
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
-use crate::mysql::wire::Wire;
+use crate::mysql::wire::{Wire, is_end, is_refusal, refusal};
 
 /// A server with nothing new says so this often, in seconds.
 pub(super) const HEARTBEAT_SECONDS: u64 = 2;
@@ -36,8 +40,9 @@ pub(super) fn open(
     from: &LogPlace,
     replica: &Replica,
     once: bool,
+    progress: &Arc<Progress>,
 ) -> Result<Wire, DatabaseError> {
-    let mut wire = Wire::open(address)?;
+    let mut wire = Wire::open(address, progress)?;
     for statement in settings(source, from, replica) {
         wire.execute(&statement)?;
     }
@@ -46,6 +51,38 @@ pub(super) fn open(
     wire.accepted()?;
     wire.command(&request(from, source, replica, once)?)?;
     Ok(wire)
+}
+
+/// When a file of the log was begun, in seconds since 1970: the server sends its first event. `None`: it does not.
+pub(super) fn file_begun(
+    address: &Address,
+    source: &Source,
+    file: &str,
+    replica: &Replica,
+    progress: &Arc<Progress>,
+) -> Result<Option<u32>, DatabaseError> {
+    let place = LogPlace {
+        coverage: Coverage::Unnumbered,
+        file: Some(file.to_owned()),
+        position: FILE_START,
+    };
+    let mut wire = open(address, source, &place, replica, true, progress)?;
+    loop {
+        let packet = wire.answer()?;
+        if is_refusal(&packet) {
+            return Err(refusal(&packet));
+        }
+        if is_end(&packet) {
+            return Ok(None);
+        }
+        let header = packet.get(1..).and_then(Header::parse);
+        match header {
+            Some(header) if header.kind == kind::FORMAT => return Ok(Some(header.timestamp)),
+            // The name of the file comes first.
+            Some(header) if header.is_artificial() => {}
+            _ => return Ok(None),
+        }
+    }
 }
 
 fn request(

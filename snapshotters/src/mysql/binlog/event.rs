@@ -310,8 +310,8 @@ fn checksum_matches(bytes: &[u8], header: &Header) -> bool {
     checksum_of(without, header.kind) == u32::from_le_bytes(*stored)
 }
 
-/// Cuts a stream of bytes into events and compares their checksums. The stream may begin with [`MAGIC`]; a format
-/// description says whether what follows has checksums.
+/// Cuts a stream of bytes into events and compares their checksums. A format description says whether what follows has
+/// checksums. What marks a file ([`MAGIC`]) is no event: in 2028 there is a second whose events begin with these bytes.
 #[derive(Debug)]
 pub struct Events<R> {
     input: R,
@@ -320,7 +320,7 @@ pub struct Events<R> {
 }
 
 impl<R: Read> Events<R> {
-    /// Reads from the beginning of a file, or anywhere else when `checked` is known.
+    /// Reads what begins with an event; `checked`, whether that has a checksum.
     pub fn new(input: R, checked: bool) -> Self {
         Self {
             input,
@@ -336,18 +336,12 @@ impl<R: Read> Events<R> {
     pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
         let at = self.at;
         let mut bytes = vec![0; HEADER_BYTES];
-        let got = read_up_to(&mut self.input, &mut bytes[..MAGIC.len()])?;
-        if got == 0 {
-            return Ok(None);
+        match read_up_to(&mut self.input, &mut bytes)? {
+            0 => return Ok(None),
+            HEADER_BYTES => {}
+            _ => return Err(EventError::Truncated { at }),
         }
-        if got < MAGIC.len() {
-            return Err(EventError::Truncated { at });
-        }
-        if bytes[..MAGIC.len()] == MAGIC {
-            self.at += MAGIC.len() as u64;
-            return self.next_event();
-        }
-        let header = self.header(&mut bytes, at)?;
+        let header = header(&bytes, at)?;
         self.body(&mut bytes, header.size as usize, at)?;
         if header.kind == kind::FORMAT {
             self.checked = super::control::Format::parse(&bytes)
@@ -358,21 +352,6 @@ impl<R: Read> Events<R> {
         Event::new(bytes.into(), self.checked)
             .map(Some)
             .map_err(|error| placed(error, at))
-    }
-
-    fn header(&mut self, bytes: &mut [u8], at: u64) -> Result<Header, EventError> {
-        let rest = &mut bytes[MAGIC.len()..];
-        if read_up_to(&mut self.input, rest)? < HEADER_BYTES - MAGIC.len() {
-            return Err(EventError::Truncated { at });
-        }
-        let header = Header::parse(bytes).ok_or(EventError::Truncated { at })?;
-        if header.size < HEADER_BYTES as u32 || header.size > EVENT_BYTES_MAX {
-            return Err(EventError::Length {
-                at,
-                size: header.size,
-            });
-        }
-        Ok(header)
     }
 
     fn body(&mut self, bytes: &mut Vec<u8>, size: usize, at: u64) -> Result<(), EventError> {
@@ -386,6 +365,17 @@ impl<R: Read> Events<R> {
         }
         Ok(())
     }
+}
+
+fn header(bytes: &[u8], at: u64) -> Result<Header, EventError> {
+    let header = Header::parse(bytes).ok_or(EventError::Truncated { at })?;
+    if header.size < HEADER_BYTES as u32 || header.size > EVENT_BYTES_MAX {
+        return Err(EventError::Length {
+            at,
+            size: header.size,
+        });
+    }
+    Ok(header)
 }
 
 fn placed(error: EventError, at: u64) -> EventError {
@@ -439,12 +429,20 @@ mod tests {
     #[test]
     fn a_stream_is_cut_into_the_events_it_was_made_of() {
         let parts = [event(kind::QUERY, b"one"), event(kind::XID, &[0; 8])];
-        let stream = [&MAGIC[..], &parts.concat()].concat();
+        let stream = parts.concat();
         let mut events = Events::new(stream.as_slice(), true);
         for part in &parts {
             assert_eq!(events.next_event().unwrap().unwrap().bytes(), part);
         }
         assert!(events.next_event().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_event_whose_time_has_the_bytes_of_the_mark_of_a_file_is_an_event() {
+        let time = u32::from_le_bytes(MAGIC);
+        let bytes = made(time, kind::XID, &[0; 8], true).bytes().to_vec();
+        let event = Events::new(bytes.as_slice(), true).next_event().unwrap();
+        assert_eq!(event.unwrap().header().timestamp, time);
     }
 
     #[test]

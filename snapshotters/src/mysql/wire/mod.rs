@@ -9,8 +9,10 @@ mod tls;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reprise_repository::Progress;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::address::{Address, Tls};
@@ -86,6 +88,7 @@ pub(super) struct Wire {
     sequence: u8,
     buffer: Vec<u8>,
     shown: String,
+    progress: Arc<Progress>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -95,8 +98,8 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// Connects and logs in.
-    pub(super) fn open(address: &Address) -> Result<Self, DatabaseError> {
+    /// Connects and logs in. Who waits for an answer ends when `progress` is cancelled.
+    pub(super) fn open(address: &Address, progress: &Arc<Progress>) -> Result<Self, DatabaseError> {
         let shown = address.to_string();
         let failed = |reason: String| DatabaseError::Connection {
             address: shown.clone(),
@@ -109,6 +112,7 @@ impl Wire {
             sequence: 0,
             buffer: Vec::new(),
             shown,
+            progress: Arc::clone(progress),
         };
         login::enter(wire, &place)
     }
@@ -165,11 +169,17 @@ impl Wire {
     }
 
     /// The packet that must follow now.
-    fn answer(&mut self) -> Result<Vec<u8>, DatabaseError> {
-        match self.arrived(SILENCE_MAX)? {
-            Arrived::Packet { bytes, .. } => Ok(bytes.to_vec()),
-            Arrived::Nothing => Err(self.broken("no answer")),
+    pub(super) fn answer(&mut self) -> Result<Vec<u8>, DatabaseError> {
+        let begun = Instant::now();
+        while begun.elapsed() < SILENCE_MAX {
+            if self.progress.check().is_err() {
+                return Err(DatabaseError::Interrupted);
+            }
+            if let Arrived::Packet { bytes, .. } = self.arrived(TICK)? {
+                return Ok(bytes.to_vec());
+            }
         }
+        Err(self.broken("no answer"))
     }
 
     fn send(&mut self, payload: &[u8]) -> Result<(), DatabaseError> {
@@ -255,6 +265,7 @@ impl Wire {
             sequence,
             buffer,
             shown,
+            progress,
         } = self;
         let Link::Plain(stream) = link else {
             return Err(DatabaseError::Unexpected(
@@ -272,6 +283,7 @@ impl Wire {
             sequence,
             buffer,
             shown,
+            progress,
         })
     }
 }
@@ -300,4 +312,21 @@ pub(super) fn is_end(packet: &[u8]) -> bool {
 /// Whether a packet is a refusal.
 pub(super) fn is_refusal(packet: &[u8]) -> bool {
     packet.first() == Some(&FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_an_answer_ends_when_told_to() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mysql://root@{}", silent.local_addr().unwrap());
+        let progress = Arc::new(Progress::default());
+        progress.cancel();
+        let opened = Wire::open(&Address::parse(&url).unwrap(), &progress);
+        assert!(matches!(opened, Err(DatabaseError::Interrupted)));
+    }
 }

@@ -1,0 +1,242 @@
+//! Which snapshots a log goes on from, and until when it is complete: what numbers or a clock say alone is not believed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use chrono::{DateTime, Utc};
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+use serde_json::Value;
+use support::Sandbox;
+use support::archived::{TABLE, archive, begun, pieces, restore, shown};
+
+const ROWS: &str = "SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t";
+
+fn insert(v: &str) -> String {
+    format!("INSERT INTO app.t (v) VALUES ('{v}');")
+}
+
+fn spans(sandbox: &Sandbox) -> Vec<Value> {
+    shown(sandbox)["restorable"].as_array().unwrap().clone()
+}
+
+/// Numbers, files and positions have grown past those of a snapshot and of the archive when the archiver comes back.
+fn what_is_older_than_a_reset_is_not_joined(
+    server: &impl Database,
+    target: &impl Database,
+    reset: &str,
+) {
+    let sandbox = begun(server);
+    let file = |server: &dyn Fn(&str) -> Vec<Vec<Option<String>>>| {
+        server("SHOW BINARY LOGS").last().unwrap()[0].clone()
+    };
+    let query = |sql: &str| server.query(sql);
+    let before = file(&query);
+    server.execute(reset);
+    while file(&query) != before {
+        server.execute("FLUSH BINARY LOGS");
+    }
+    server.execute(&insert("of the other history").repeat(100));
+    archive(&sandbox, server, &[])
+        .exits(3)
+        .says("is not the file that was archived");
+    restore(&sandbox, target, &["--until", "latest"])
+        .exits(5)
+        .says("take one");
+    assert_eq!(spans(&sandbox).len(), 1);
+    // Nor is it when the log has gone on.
+    server.execute(&insert("later"));
+    archive(&sandbox, server, &[]).exits(0);
+    let ran = restore(&sandbox, target, &["--until", "latest"]);
+    ran.exits(5);
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute(&insert("last"));
+    archive(&sandbox, server, &[]).exits(0);
+    assert_eq!(spans(&sandbox).len(), 2);
+    restore(&sandbox, target, &["--until", "latest"]).exits(0);
+    assert_eq!(
+        target.query("CHECKSUM TABLE app.t"),
+        server.query("CHECKSUM TABLE app.t")
+    );
+}
+
+#[test]
+fn a_snapshot_older_than_a_reset_of_mysql_is_not_joined_to_the_log_behind_it() {
+    let reset = "RESET BINARY LOGS AND GTIDS";
+    what_is_older_than_a_reset_is_not_joined(&Mysql::start(), &Mysql::start(), reset);
+}
+
+#[test]
+fn a_snapshot_older_than_a_reset_of_mariadb_is_not_joined_to_the_log_behind_it() {
+    what_is_older_than_a_reset_is_not_joined(&Mariadb::start(), &Mariadb::start(), "RESET MASTER");
+}
+
+/// The numbers of MariaDB say nothing of who made them.
+#[test]
+fn another_history_of_mariadb_with_higher_numbers_is_a_gap() {
+    let server = Mariadb::start();
+    let sandbox = begun(&server);
+    let other = Mariadb::start_with(&["--server-id=77"]);
+    other.execute(TABLE);
+    other.execute(&insert("of the other").repeat(20));
+    archive(&sandbox, &other, &[])
+        .exits(3)
+        .says("gap:")
+        .says("requested to start from GTID");
+    restore(&sandbox, &Mariadb::start(), &["--until", "latest"]).exits(5);
+}
+
+/// Two servers that write in one domain of MariaDB: a snapshot tells by one number what it has.
+#[test]
+fn numbers_that_do_not_grow_end_what_is_promised() {
+    let server = Mariadb::start();
+    let sandbox = begun(&server);
+    server.execute(&insert("before").repeat(20));
+    archive(&sandbox, &server, &[]).exits(0);
+    let last = server.value("SELECT @@GLOBAL.gtid_binlog_pos");
+    server.execute(&format!(
+        "SET SESSION server_id = 9, gtid_seq_no = 3; {}",
+        insert("in no order")
+    ));
+    archive(&sandbox, &server, &[])
+        .exits(3)
+        .says("0-9-3 stands behind")
+        .says("take a snapshot");
+    let target = Mariadb::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(5);
+    restore(&sandbox, &target, &["--before-gtid", &last]).exits(0);
+    assert!(target.value(ROWS).ends_with(",before"));
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute(&insert("afterwards"));
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mariadb::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    assert_eq!(target.value(ROWS), server.value(ROWS));
+}
+
+/// A replica that keeps what it replicates out of its log cannot be brought back by it.
+#[test]
+fn a_log_without_what_is_replicated_is_refused_with_the_way_out() {
+    let primary = Mysql::start();
+    let replica = Mysql::start_with(&["--server-id=2", "--log-replica-updates=OFF"]);
+    replica.execute("CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_USER = 'root'");
+    let sandbox = begun(&primary);
+    archive(&sandbox, &replica, &[])
+        .exits(6)
+        .says("log_replica_updates is off");
+    let primary = Mariadb::start();
+    let replica = Mariadb::start_with(&["--server-id=2"]);
+    replica.execute("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_USER = 'root'");
+    let sandbox = begun(&primary);
+    archive(&sandbox, &replica, &[])
+        .exits(6)
+        .says("log_slave_updates is off");
+}
+
+/// A clock that was wrong for a while. Of MariaDB the time of a statement can be set.
+#[test]
+fn a_commit_from_the_future_promises_nothing() {
+    let server = Mariadb::start();
+    let sandbox = begun(&server);
+    server.execute(&format!(
+        "SET timestamp = UNIX_TIMESTAMP() + 86400; {}",
+        insert("tomorrow")
+    ));
+    archive(&sandbox, &server, &[]).exits(0);
+    let until = spans(&sandbox)[0]["until"].as_str().unwrap().to_owned();
+    let until: DateTime<Utc> = until.parse().unwrap();
+    assert!(
+        until < Utc::now() + chrono::TimeDelta::seconds(2),
+        "{until}"
+    );
+}
+
+#[test]
+fn what_follows_when_a_clock_was_set_back_is_not_left_out_in_silence() {
+    let server = Mariadb::start();
+    let sandbox = begun(&server);
+    let at = |ahead: i32, v: &str| {
+        let time = format!("SET timestamp = UNIX_TIMESTAMP() + {ahead};");
+        server.execute(&format!("{time}{}", insert(v)));
+        archive(&sandbox, &server, &[]).code
+    };
+    assert_eq!(at(7200, "two hours ahead"), Some(0));
+    assert_eq!(at(-300, "set back"), Some(3));
+    let target = Mariadb::start();
+    let until = spans(&sandbox)[0]["until"].as_str().unwrap().to_owned();
+    let arguments = ["--point-in-time", until.as_str()];
+    restore(
+        &sandbox,
+        &target,
+        &[&arguments[..], &["--dry-run"]].concat(),
+    )
+    .exits(0)
+    .says("the clock was set back");
+    restore(&sandbox, &target, &arguments)
+        .exits(3)
+        .says("the clock was set back");
+    assert_eq!(target.value(ROWS), "one,two,three");
+}
+
+/// Positions in a file that is begun when the server starts are smaller than those of the file before.
+#[test]
+fn without_numbers_a_restart_between_snapshot_and_log_is_told_apart() {
+    let mut server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
+    let sandbox = begun(&server);
+    server.execute(&insert("before the restart").repeat(50));
+    server.kill_server();
+    server.restart();
+    server.execute(&insert("after the restart"));
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute(&insert("after the snapshot"));
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    let sum = "CHECKSUM TABLE app.t";
+    assert_eq!(target.query(sum), server.query(sum));
+}
+
+/// Of a transaction that fills several pieces, the first one is lost.
+#[test]
+fn a_transaction_whose_beginning_is_lost_is_in_no_span() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    let before = pieces(&sandbox).len();
+    server.execute("CREATE TABLE app.large (id INT PRIMARY KEY, v LONGBLOB)");
+    archive(&sandbox, &server, &[]).exits(0);
+    server.execute("INSERT INTO app.large SELECT id, RANDOM_BYTES(1024) FROM app.t; SET SESSION cte_max_recursion_depth = 100000; \
+        INSERT INTO app.large WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) SELECT i, RANDOM_BYTES(1000) FROM n");
+    archive(&sandbox, &server, &[]).exits(0);
+    let stored = pieces(&sandbox);
+    assert!(stored.len() > before + 3, "{stored:?}");
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute(&insert("last"));
+    archive(&sandbox, &server, &[]).exits(0);
+    std::fs::remove_file(&stored[before + 1]).unwrap();
+    let spans = spans(&sandbox);
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    for table in ["t", "large"] {
+        let sum = format!("CHECKSUM TABLE app.{table}");
+        assert_eq!(target.query(&sum), server.query(&sum));
+    }
+}
+
+/// An account that may not have the server prove at which place of its log a snapshot is.
+#[test]
+fn a_snapshot_whose_place_in_the_log_is_not_proven_is_not_joined() {
+    let server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
+    server.execute(TABLE);
+    server.execute("CREATE USER poor; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, REPLICATION CLIENT, PROCESS ON *.* TO poor");
+    let sandbox = Sandbox::new();
+    let url = server.root_url().replace("root@", "poor@");
+    sandbox.store(&url, &[]);
+    archive(&sandbox, &server, &[]).exits(0);
+    server.execute(&insert("three"));
+    archive(&sandbox, &server, &[]).exits(0);
+    restore(&sandbox, &Mysql::start(), &["--until", "latest"])
+        .exits(5)
+        .says("does not prove its place in the log")
+        .says("BACKUP_ADMIN");
+}
