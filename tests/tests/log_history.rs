@@ -71,6 +71,36 @@ fn a_snapshot_older_than_a_reset_of_mariadb_is_not_joined_to_the_log_behind_it()
     what_is_older_than_a_reset_is_not_joined(&Mariadb::start(), &Mariadb::start(), "RESET MASTER");
 }
 
+/// An archive that begins after a reset does not begin at a snapshot from before it.
+fn an_archive_does_not_begin_at_what_is_older_than_a_reset(server: &impl Database, reset: &str) {
+    let sandbox = Sandbox::new();
+    server.execute(TABLE);
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    // Files say to the second when they were begun.
+    server.query("SELECT SLEEP(1.1)");
+    server.execute(reset);
+    while server.query("SHOW BINARY LOGS").len() < 12 {
+        server.execute("FLUSH BINARY LOGS");
+    }
+    server.execute(&insert("of the other history").repeat(100));
+    archive(&sandbox, server, &[]).exits(0);
+    server.execute(&insert("later"));
+    archive(&sandbox, server, &[]).exits(0);
+    let spans = spans(&sandbox);
+    assert_eq!(spans[0]["from"], spans[0]["until"], "{spans:?}");
+}
+
+#[test]
+fn an_archive_of_mysql_does_not_begin_at_what_is_older_than_a_reset() {
+    let reset = "RESET BINARY LOGS AND GTIDS";
+    an_archive_does_not_begin_at_what_is_older_than_a_reset(&Mysql::start(), reset);
+}
+
+#[test]
+fn an_archive_of_mariadb_does_not_begin_at_what_is_older_than_a_reset() {
+    an_archive_does_not_begin_at_what_is_older_than_a_reset(&Mariadb::start(), "RESET MASTER");
+}
+
 /// The numbers of MariaDB say nothing of who made them.
 #[test]
 fn another_history_of_mariadb_with_higher_numbers_is_a_gap() {

@@ -22,6 +22,15 @@ pub struct Join {
     pub skip: usize,
 }
 
+/// A place in a stretch.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    /// How many pieces are before it.
+    before: usize,
+    /// Whether it has a transaction of the next one, by its numbers.
+    inside: bool,
+}
+
 impl Stretch<'_> {
     /// Whether everything that follows a snapshot, up to the stretch's end, is in it; and where.
     ///
@@ -32,17 +41,18 @@ impl Stretch<'_> {
         let place = place_of(snapshot)?;
         let uuid = snapshot.root.facts.get("server_uuid");
         let uuid = uuid.and_then(|uuid| uuid.as_str());
-        let at = self.pieces_before(&place, uuid)?;
-        if !self.is_in_time(at, micros(snapshot.root.data_time)) {
+        let spot = self.spot(&place, uuid)?;
+        if !self.is_in_time(spot, micros(snapshot.root.data_time)) {
             return None;
         }
-        let start = start_of(snapshot).and_then(|start| self.pieces_before(&start, uuid));
-        let skip = start.unwrap_or(at).min(at);
+        let start = start_of(snapshot).and_then(|start| self.spot(&start, uuid));
+        let at = spot.before;
+        let skip = start.map_or(at, |start| start.before.min(at));
         Some(Join { place, at, skip })
     }
 
-    /// How many pieces are before a place; `None` when the place is not in the stretch, by all that it says.
-    fn pieces_before(&self, place: &LogPlace, uuid: Option<&str>) -> Option<usize> {
+    /// Where a place is; `None` when it is not in the stretch, by all that it says.
+    fn spot(&self, place: &LogPlace, uuid: Option<&str>) -> Option<Spot> {
         let first = self.pieces.first()?;
         if self.pieces.iter().any(|piece| piece.facts.ambiguous) {
             return None;
@@ -57,21 +67,28 @@ impl Stretch<'_> {
         if !is_before(&first.facts.from, place) || !is_before(place, self.to()?) {
             return None;
         }
-        Some(
-            self.pieces
-                .partition_point(|piece| is_before(&piece.facts.to, place)),
-        )
+        let before = self
+            .pieces
+            .partition_point(|piece| is_before(&piece.facts.to, place));
+        let next = self.pieces.get(before);
+        let numbered = place.coverage != Coverage::Unnumbered;
+        let inside = next.is_some_and(|piece| !is_before(place, &piece.facts.from)) && numbered;
+        Some(Spot { before, inside })
     }
 
-    /// Whether what was at a time has its place behind so many pieces, and before the others.
-    fn is_in_time(&self, before: usize, time: u64) -> bool {
+    /// Whether what was at a time has its place there: behind the pieces before, and before the others.
+    fn is_in_time(&self, spot: Spot, time: u64) -> bool {
         let since = self.pieces.iter().filter_map(|piece| piece.facts.since);
         if since.max() > Some(time) {
             return false;
         }
-        let (covered, rest) = self.pieces.split_at(before);
+        let (covered, rest) = self.pieces.split_at(spot.before);
         let earliest = covered.iter().filter_map(|piece| piece.facts.times);
-        let earliest = earliest.map(|(first, _)| first).min();
+        // Of the piece in which it is, it has the first transaction at least.
+        let within = rest.first().filter(|_| spot.inside);
+        let within = within.and_then(|piece| piece.facts.first.as_ref());
+        let earliest = earliest.map(|(first, _)| first);
+        let earliest = earliest.chain(within.map(|first| first.committed)).min();
         if earliest.is_some_and(|earliest| earliest > time.saturating_add(CLOCKS_APART)) {
             return false;
         }

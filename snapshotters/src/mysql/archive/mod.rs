@@ -359,15 +359,14 @@ impl Archiver<'_> {
         let Some(end) = self.end.clone() else {
             let newest = self.repository.latest(&self.source.name);
             let newest = newest.map_err(|error| DatabaseError::Unexpected(error.to_string()))?;
-            let beginning = server.first(newest.as_ref());
+            let file = newest.as_ref();
+            let file = file.and_then(|snapshot| server.file_of_snapshot(snapshot));
+            let begun = self.file_begun(server, file.as_deref())?;
+            let beginning = server.first(newest.as_ref(), begun);
             (self.say)(Said::Begins(beginning.place.to_string()));
             return Ok(Piece::new(server, beginning, self.sequence + 1));
         };
-        let address = &self.source.address;
-        let begun = match server.file_of(&end) {
-            Some(file) => stream::file_begun(address, server, file, &self.replica, self.progress)?,
-            None => None,
-        };
+        let begun = self.file_begun(server, server.file_of(&end))?;
         let beginning = server.after(&end, begun, self.refused.take());
         let chain = match &beginning.gap {
             None => end.chain,
@@ -381,6 +380,18 @@ impl Archiver<'_> {
         };
         (self.say)(Said::Begins(beginning.place.to_string()));
         Ok(Piece::new(server, beginning, chain))
+    }
+
+    fn file_begun(
+        &self,
+        server: &Source,
+        file: Option<&str>,
+    ) -> Result<Option<u32>, DatabaseError> {
+        let (address, progress) = (&self.source.address, self.progress);
+        match file {
+            Some(file) => stream::file_begun(address, server, file, &self.replica, progress),
+            None => Ok(None),
+        }
     }
 
     fn stream(&mut self, connected: &mut bool) -> Result<Over> {

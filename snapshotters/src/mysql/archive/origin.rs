@@ -376,25 +376,50 @@ impl Source {
         }
     }
 
-    /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
-    pub(super) fn first(&self, snapshot: Option<&Snapshot>) -> Beginning {
+    /// The file in which the log goes on from a snapshot, if this server has one of that name.
+    pub(super) fn file_of_snapshot(&self, snapshot: &Snapshot) -> Option<String> {
+        let file = first_place(snapshot)?.file?;
+        let known = self.took(snapshot) && self.files.iter().any(|(name, _)| *name == file);
+        known.then_some(file)
+    }
+
+    /// Whether a snapshot may be one of this very server. MariaDB has no name that would tell.
+    fn took(&self, snapshot: &Snapshot) -> bool {
+        let uuid = snapshot.root.facts.get("server_uuid");
+        self.flavour == Flavour::Mariadb || uuid.and_then(Value::as_str) == self.uuid.as_deref()
+    }
+
+    /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now. `begun`: when the file
+    /// of the snapshot's place was begun, in seconds since 1970.
+    pub(super) fn first(&self, snapshot: Option<&Snapshot>, begun: Option<u32>) -> Beginning {
         let reached = snapshot.and_then(|snapshot| {
-            let place = start_of(snapshot).or_else(|| place_of(snapshot))?;
-            let uuid = snapshot
-                .root
-                .facts
-                .get("server_uuid")
-                .and_then(|uuid| uuid.as_str());
-            let same = uuid.is_some() && uuid == self.uuid.as_deref();
-            self.missing(&place, uuid, same).is_none().then_some(place)
+            let place = first_place(snapshot)?;
+            let uuid = snapshot.root.facts.get("server_uuid");
+            let uuid = uuid.and_then(Value::as_str);
+            let took = self.took(snapshot);
+            // A file that was begun after the snapshot is one of another history.
+            let time = micros(snapshot.root.data_time);
+            let older = begun.is_none_or(|begun| u64::from(begun) * 1_000_000 <= time);
+            let placed = older && (place.file.is_some() || !took);
+            let missing = self.missing(&place, uuid, took && uuid.is_some());
+            (placed && missing.is_none()).then_some(place)
         });
+        let since = match (snapshot, &reached) {
+            (Some(_), None) => Some(micros(self.time)),
+            _ => None,
+        };
         Beginning {
             place: reached.unwrap_or_else(|| self.newest()),
             gap: None,
-            since: None,
+            since,
             clock: None,
         }
     }
+}
+
+/// From where on a snapshot's log is needed.
+fn first_place(snapshot: &Snapshot) -> Option<LogPlace> {
+    start_of(snapshot).or_else(|| place_of(snapshot))
 }
 
 /// From where on a snapshot's log is to be kept: so early that transactions in two phases, of which the moment is in
