@@ -330,9 +330,7 @@ fn while_the_repository_is_away_pieces_wait_on_the_disk() {
         "spool",
     ];
     let mut archiver = begin(sandbox.command(), args);
-    let dump =
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-    while server.value(dump) == "0" {}
+    while server.idle_log_senders().is_empty() {}
     fs::rename(&there, &away).unwrap();
     fs::write(&there, "").unwrap();
     server.execute("INSERT INTO app.t (v) VALUES ('while it is away')");
@@ -364,9 +362,7 @@ fn a_source_has_one_archiver() {
     let url = server.root_url();
     let args = ["archive", "db", "--url", url.as_str(), "--spool", "spool"];
     let mut archiver = begin(sandbox.command(), args);
-    let dump =
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-    while server.value(dump) == "0" {}
+    while server.idle_log_senders().is_empty() {}
     archive(&sandbox, &server, &["--spool", "spool"])
         .exits(6)
         .says("is being archived already");
@@ -487,17 +483,9 @@ impl Follower {
         let url = server.root_url();
         let args = ["--json", "archive", "db", "--url", url.as_str()];
         let mut child = begin_heard(sandbox.command(), args.iter().chain(&["--flush", "1s"]));
-        while Self::dumps(server).is_empty() {}
+        while server.idle_log_senders().is_empty() {}
         let said = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, said }
-    }
-
-    /// The server's numbers of the threads that send it the log.
-    fn dumps(server: &impl Database) -> Vec<String> {
-        let dumps =
-            "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-        let rows = server.query(dumps).into_iter();
-        rows.map(|row| row[0].clone().unwrap()).collect()
     }
 
     /// Waits for an event with a word in it; `false` when it has ended without.
@@ -543,7 +531,7 @@ fn a_server_that_falls_silent_is_left_and_found_again() {
 fn a_stream_that_is_ended_is_begun_again(server: &impl Database) {
     let sandbox = begun(server);
     let mut archiver = Follower::start(&sandbox, server);
-    for id in Follower::dumps(server) {
+    for id in server.idle_log_senders() {
         server.execute(&format!("KILL QUERY {id}"));
     }
     assert!(archiver.hears("trouble", "trying again"));

@@ -263,10 +263,9 @@ fn trouble(
     recorder.wait_for(100);
     recorder.kill_connections(source);
     recorder.wait_for(50);
-    let senders = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-    for row in source.query(senders) {
+    for sender in source.log_senders() {
         // It may have ended meanwhile.
-        drop(source.try_execute(&format!("KILL {}", row[0].as_ref().unwrap())));
+        drop(source.try_execute(&format!("KILL {sender}")));
     }
     recorder.wait_for(100);
     match round {

@@ -35,14 +35,20 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
         ));
     }
     let mut exit = Exit::Ok;
+    let mut breaks: Vec<&Break> = log.breaks().iter().collect();
+    breaks.sort_by_key(|found| found.before);
+    let mut breaks = breaks.into_iter().peekable();
     for stretch in log.stretches() {
-        if let Some(found) = log.break_before(&stretch) {
+        let first = stretch
+            .pieces()
+            .first()
+            .map_or(0, |piece| piece.key.sequence);
+        while let Some(found) = breaks.next_if(|found| found.before <= first) {
             exit = exit.and(tell_break(context, found));
         }
         list(context, &repository, &stretch, &wanted)?;
     }
-    let last = log.pieces().last().map_or(0, |piece| piece.key.sequence);
-    if let Some(found) = log.breaks().iter().find(|found| found.before > last) {
+    for found in breaks {
         exit = exit.and(tell_break(context, found));
     }
     Ok(exit)

@@ -183,7 +183,7 @@ impl Forward<'_> {
     fn told_again(&self) -> Option<String> {
         let again = shown_time(self.way.again?);
         Some(format!(
-            "the clock was set back: transactions that were committed from {again} on, before that moment by their times, stand behind the stop and stay out (name a transaction with --before-gtid instead)"
+            "the clock was set back: transactions that were committed from {again} on, before that moment by their times, may stand behind the stop, and stay out (name a transaction with --before-gtid instead)"
         ))
     }
 

@@ -265,7 +265,7 @@ impl Archive {
             let stops = |n: &usize| pieces[*n].facts.times.is_some_and(|(_, last)| last > time);
             let stop = (way.join.at..pieces.len()).find(stops);
             let end = stop.map_or(pieces.len(), |stop| stop + 1);
-            let again = tells_again(&pieces[end..], time);
+            let again = stop.and_then(|stop| tells_again(&pieces[stop..], time));
             return Ok(Way {
                 again,
                 ..way.until(end)
@@ -394,19 +394,24 @@ impl<'a> Way<'a> {
     }
 }
 
-/// When, by times that come a second time, a log goes on behind the piece with the stop, if it does.
-fn tells_again(behind: &[StoredPiece], time: u64) -> Option<u64> {
+/// From when on, by times that come a second time, a log goes on behind a stop that is in the first of some pieces.
+fn tells_again(pieces: &[StoredPiece], time: u64) -> Option<u64> {
+    let (stop, behind) = pieces.split_first()?;
+    // MariaDB tells when commits began.
+    let slack = match stop.facts.flavour {
+        Flavour::Mariadb => COMMITS_TAKE,
+        Flavour::Mysql => 0,
+    };
     let again = behind.iter().filter_map(|piece| {
         let (first, _) = piece.facts.times?;
-        // MariaDB tells when commits began.
-        let slack = match piece.facts.flavour {
-            Flavour::Mariadb => COMMITS_TAKE,
-            Flavour::Mysql => 0,
-        };
         // What a server writes while it starts may have no time at all.
         (first > 0 && first + slack <= time).then_some(first)
     });
-    again.min()
+    let within = stop.facts.times.and_then(|(first, latest)| {
+        let last = stop.facts.last.as_ref()?.committed;
+        (last + slack < latest).then_some(first)
+    });
+    again.chain(within).min()
 }
 
 /// How many pieces of a stretch a snapshot does not need, and its moment.

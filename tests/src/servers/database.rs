@@ -33,6 +33,21 @@ pub trait Database {
         format!("127.0.0.1:{}", self.port())
     }
 
+    /// The table of what its threads do.
+    fn threads(&self) -> &'static str {
+        "information_schema.processlist"
+    }
+
+    /// The server's numbers of the threads that send somebody its log.
+    fn log_senders(&self) -> Vec<String> {
+        senders(self.query(&senders_of(self.threads(), "%")))
+    }
+
+    /// Of those, the ones that have sent everything and wait for more.
+    fn idle_log_senders(&self) -> Vec<String> {
+        senders(self.query(&senders_of(self.threads(), "%waiting for%")))
+    }
+
     /// Its address for a user.
     fn url(&self, user: &str, password: &str) -> String {
         let (user, password) = (encoded(user), encoded(password));
@@ -96,6 +111,14 @@ pub trait Database {
             rows => panic!("{} rows: {sql}", rows.len()),
         }
     }
+}
+
+fn senders_of(threads: &str, state: &str) -> String {
+    format!("SELECT id FROM {threads} WHERE command LIKE 'Binlog Dump%' AND state LIKE '{state}'")
+}
+
+fn senders(rows: Vec<Row>) -> Vec<String> {
+    rows.into_iter().flatten().flatten().collect()
 }
 
 /// Options that make the client take a script as it is: nothing of it is rewritten or left out, and a value

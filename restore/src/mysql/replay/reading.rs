@@ -104,9 +104,10 @@ impl<'a, 'b> Reading<'a, 'b> {
         events: &mut dyn Iterator<Item = Result<Event>>,
     ) -> Result<Vec<Ended>> {
         let mut late = Vec::new();
-        let (Some(time), Some(_)) = (self.course.time(), &self.stopped) else {
+        let (Some(time), Some(stopped)) = (self.course.time(), &self.stopped) else {
             return Ok(late);
         };
+        let end = stopped.committed.max(time).saturating_add(LATE);
         for event in events {
             self.setup.progress().check()?;
             // What is wrong there is of no matter for what was asked for.
@@ -117,7 +118,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             let Some(ended) = self.boundary.take_ended() else {
                 continue;
             };
-            if ended.committed > time.saturating_add(LATE) || late.len() == LATE_MAX {
+            if ended.committed > end || late.len() == LATE_MAX {
                 break;
             }
             if ended.committed <= time {

@@ -2,6 +2,7 @@
 
 use reprise_repository::Repository;
 
+use super::facts::LogPlace;
 use super::stored::StoredPiece;
 use crate::error::{Error, Result};
 use crate::mysql::binlog::{Event, EventError, Events, FilePosition, Format, Header, MAGIC, kind};
@@ -19,16 +20,19 @@ pub struct LogEvents<'a> {
 }
 
 impl<'a> LogEvents<'a> {
-    /// The events of pieces that follow each other; the first one continues none.
-    pub(super) fn new(repository: &Repository, pieces: &'a [StoredPiece]) -> Self {
-        let from = pieces.first().map(|piece| piece.facts.from.in_files());
+    /// The events of pieces that follow each other, after a place; the first one continues none.
+    pub(super) fn new(
+        repository: &Repository,
+        pieces: &'a [StoredPiece],
+        from: Option<&LogPlace>,
+    ) -> Self {
         Self {
             repository: repository.clone(),
             pieces,
             input: std::io::Cursor::new(Vec::new()),
             checked: false,
             open: false,
-            place: from.unwrap_or_default(),
+            place: from.map(LogPlace::in_files).unwrap_or_default(),
         }
     }
 

@@ -125,6 +125,9 @@ pub struct PieceFacts {
     /// When the file in which it ends was begun, in seconds since 1970: two files of one name differ in it.
     #[serde(default)]
     pub file_begun: Option<u32>,
+    /// When it was finished, in microseconds since 1970 by the server's clock.
+    #[serde(default)]
+    pub at: Option<u64>,
     /// It has transactions of which no snapshot tells whether it has them.
     #[serde(default)]
     pub ambiguous: bool,

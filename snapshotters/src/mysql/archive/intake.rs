@@ -34,12 +34,20 @@ struct Long {
 }
 
 /// What a packet was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Taken {
     /// A part of the log.
     Log,
     /// The server has nothing new.
-    Heartbeat,
+    Heartbeat(Sent),
+}
+
+/// Up to where a server has sent its log, or has passed over what was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) file: String,
+    /// The lower 32 bits of the position in it.
+    pub(super) position: u32,
 }
 
 /// Where a piece must be handed on, as it is full.
@@ -111,7 +119,12 @@ impl Intake {
         };
         let event = Event::new(Bytes::copy_from_slice(bytes), checked).map_err(wrong)?;
         match header.kind {
-            kind::HEARTBEAT | kind::HEARTBEAT_V2 => return Ok(Taken::Heartbeat),
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => {
+                return Ok(Taken::Heartbeat(Sent {
+                    file: String::from_utf8_lossy(event.body()).into_owned(),
+                    position: header.next,
+                }));
+            }
             kind::FORMAT => {
                 self.boundary.pass(&event).map_err(wrong)?;
                 piece.describe(bytes);

@@ -3,13 +3,10 @@
 use reprise_repository::Snapshot;
 
 use super::facts::{Coverage, LogPlace};
-use super::micros;
 use super::origin::{place_of, start_of};
 use super::stored::{StoredPiece, Stretch};
+use super::{CLOCKS_APART, micros};
 use crate::mysql::manifest::Flavour;
-
-/// By so many microseconds the clocks of servers and hosts may differ.
-const CLOCKS_APART: u64 = 60_000_000;
 
 /// Where the log goes on from a snapshot.
 #[derive(Debug, Clone)]
@@ -42,7 +39,7 @@ impl Stretch<'_> {
         let uuid = snapshot.root.facts.get("server_uuid");
         let uuid = uuid.and_then(|uuid| uuid.as_str());
         let spot = self.spot(&place, uuid)?;
-        if !self.is_in_time(spot, micros(snapshot.root.data_time)) {
+        if !self.hints(spot).allow(micros(snapshot.root.data_time)) {
             return None;
         }
         let start = start_of(snapshot).and_then(|start| self.spot(&start, uuid));
@@ -76,30 +73,49 @@ impl Stretch<'_> {
         Some(Spot { before, inside })
     }
 
-    /// Whether what was at a time has its place there: behind the pieces before, and before the others.
-    fn is_in_time(&self, spot: Spot, time: u64) -> bool {
-        let since = self.pieces.iter().filter_map(|piece| piece.facts.since);
-        if since.max() > Some(time) {
-            return false;
-        }
+    /// What the log says of the time of a place in it.
+    fn hints(&self, spot: Spot) -> Hints {
         let (covered, rest) = self.pieces.split_at(spot.before);
         let earliest = covered.iter().filter_map(|piece| piece.facts.times);
         // Of the piece in which it is, it has the first transaction at least.
         let within = rest.first().filter(|_| spot.inside);
         let within = within.and_then(|piece| piece.facts.first.as_ref());
         let earliest = earliest.map(|(first, _)| first);
-        let earliest = earliest.chain(within.map(|first| first.committed)).min();
-        if earliest.is_some_and(|earliest| earliest > time.saturating_add(CLOCKS_APART)) {
-            return false;
+        // Of what was followed by another history only the server's own word counts.
+        let latest = rest.last().map(|last| match self.forks {
+            true => self.until().unwrap_or_default() + resolution(last),
+            false => self.until().max(Some(received(last))).unwrap_or_default() + CLOCKS_APART,
+        });
+        Hints {
+            since: self
+                .pieces
+                .iter()
+                .filter_map(|piece| piece.facts.since)
+                .max(),
+            earliest: earliest.chain(within.map(|first| first.committed)).min(),
+            latest,
         }
-        match rest.last() {
-            // Of what was followed by another history only the server's own word counts.
-            Some(last) if self.forks => self.until() >= Some(time.saturating_sub(resolution(last))),
-            Some(last) => {
-                self.until().max(Some(received(last))) >= Some(time.saturating_sub(CLOCKS_APART))
-            }
-            None => true,
-        }
+    }
+}
+
+/// What a log says of the time of a place in it; all in microseconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hints {
+    /// Since when the history is this one.
+    since: Option<u64>,
+    /// The earliest commit before the place.
+    earliest: Option<u64>,
+    /// What follows the place was received until then; `None`: nothing follows.
+    latest: Option<u64>,
+}
+
+impl Hints {
+    /// Whether a snapshot of a time may be at the place: it has what is before, and was taken before what follows.
+    fn allow(self, time: u64) -> bool {
+        let has = |earliest: u64| earliest <= time.saturating_add(CLOCKS_APART);
+        self.since.is_none_or(|since| since <= time)
+            && self.earliest.is_none_or(has)
+            && self.latest.is_none_or(|latest| time <= latest)
     }
 }
 
@@ -113,4 +129,37 @@ fn resolution(piece: &StoredPiece) -> u64 {
 
 fn received(piece: &StoredPiece) -> u64 {
     micros(piece.record.written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history since minute 10, of which what is before the place was committed from minute 20 on, and what follows
+    /// was received until minute 30.
+    fn allowed(minute: u64) -> bool {
+        const MINUTE: u64 = 60_000_000;
+        let hints = Hints {
+            since: Some(10 * MINUTE),
+            earliest: Some(20 * MINUTE),
+            latest: Some(30 * MINUTE),
+        };
+        hints.allow(minute * MINUTE)
+    }
+
+    #[test]
+    fn a_snapshot_has_what_is_before_its_place_and_is_older_than_what_follows() {
+        let minutes: Vec<u64> = (0..60).filter(|minute| allowed(*minute)).collect();
+        // Clocks may differ by a minute.
+        assert_eq!(minutes, (19..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_older_than_a_history_has_no_place_in_it() {
+        let hints = Hints {
+            since: Some(1000),
+            ..Hints::default()
+        };
+        assert!(!hints.allow(999) && hints.allow(1000));
+    }
 }

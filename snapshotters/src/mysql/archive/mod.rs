@@ -39,8 +39,8 @@ use super::error::{DatabaseError, code};
 use super::session::Session;
 use super::wire::{Arrived, Wire, is_end, is_refusal, refusal};
 use crate::error::{Error, Result};
-use intake::{Intake, Taken};
-use origin::{End, Source, Unfit};
+use intake::{Intake, Sent, Taken};
+use origin::{Begun, End, Source, Unfit, first_place};
 use piece::Piece;
 use spool::{NoSpool, Spool};
 use stream::{HEARTBEAT_SECONDS, Replica};
@@ -60,6 +60,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(15);
 
 /// MariaDB does not have the transaction after which it is asked for its log.
 const NOT_IN_ITS_LOG: &str = "requested to start from GTID";
+
+/// By so many microseconds the clocks of servers and hosts may differ.
+const CLOCKS_APART: u64 = 60_000_000;
 
 /// Another archiver has taken over: the server ended this stream for it.
 const SAME_REPLICA: &str = "same server_uuid/server_id";
@@ -269,7 +272,7 @@ impl Archiver<'_> {
         let mut pause = PAUSE_MIN;
         let mut connected = false;
         while self.progress.check().is_ok() {
-            let before = self.sequence;
+            let (before, refused) = (self.sequence, self.refused.is_some());
             let failure = match self.stream(&mut connected) {
                 Ok(Over::Full) => {
                     self.wait_for_room();
@@ -284,7 +287,7 @@ impl Archiver<'_> {
                     false => Err(failure),
                 };
             }
-            if self.refused.is_some() {
+            if self.refused.is_some() && !refused {
                 continue;
             }
             let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
@@ -359,14 +362,16 @@ impl Archiver<'_> {
         let Some(end) = self.end.clone() else {
             let newest = self.repository.latest(&self.source.name);
             let newest = newest.map_err(|error| DatabaseError::Unexpected(error.to_string()))?;
-            let file = newest.as_ref();
-            let file = file.and_then(|snapshot| server.file_of_snapshot(snapshot));
-            let begun = self.file_begun(server, file.as_deref())?;
+            let place = newest.as_ref().and_then(first_place);
+            let begun = self.files_begun(server, place.as_ref())?;
             let beginning = server.first(newest.as_ref(), begun);
+            if let Some(alarm) = &beginning.alarm {
+                self.alarm(alarm.clone());
+            }
             (self.say)(Said::Begins(beginning.place.to_string()));
             return Ok(Piece::new(server, beginning, self.sequence + 1));
         };
-        let begun = self.file_begun(server, server.file_of(&end))?;
+        let begun = self.files_begun(server, Some(&end.place))?;
         let beginning = server.after(&end, begun, self.refused.take());
         let chain = match &beginning.gap {
             None => end.chain,
@@ -382,16 +387,31 @@ impl Archiver<'_> {
         Ok(Piece::new(server, beginning, chain))
     }
 
-    fn file_begun(
+    /// When the files were begun that tell whether a place is in the history of a server.
+    fn files_begun(
         &self,
         server: &Source,
-        file: Option<&str>,
-    ) -> Result<Option<u32>, DatabaseError> {
-        let (address, progress) = (&self.source.address, self.progress);
-        match file {
-            Some(file) => stream::file_begun(address, server, file, &self.replica, progress),
+        place: Option<&LogPlace>,
+    ) -> Result<Begun, DatabaseError> {
+        let Some(place) = place else {
+            return Ok(Begun::default());
+        };
+        let begun = |file: Option<&str>| match file {
+            Some(file) => {
+                let address = &self.source.address;
+                stream::file_begun(address, server, file, &self.replica, self.progress)
+            }
             None => Ok(None),
-        }
+        };
+        let (oldest, named) = (server.oldest_file(), server.file_of(place));
+        let first = begun(oldest)?;
+        Ok(Begun {
+            oldest: first,
+            named: match named == oldest {
+                true => first,
+                false => begun(named)?,
+            },
+        })
     }
 
     fn stream(&mut self, connected: &mut bool) -> Result<Over> {
@@ -403,6 +423,10 @@ impl Archiver<'_> {
             self.alarm(note);
         }
         let (from, after_gap) = (piece.place().clone(), piece.begins_after_gap());
+        // What is told of a gap must be known whatever happens next: a snapshot that closes it is newer.
+        if after_gap {
+            self.hand_on(&mut piece, &mut server).map_err(failed)?;
+        }
         let mut wire = stream::open(
             &self.source.address,
             &server,
@@ -422,8 +446,7 @@ impl Archiver<'_> {
         if matches!(over, Ok(Over::CaughtUp)) {
             piece.until(server.complete_until());
         }
-        // A gap is recorded even if nothing follows it yet.
-        if !piece.is_empty() || matches!(over, Ok(Over::CaughtUp)) || piece.begins_after_gap() {
+        if !piece.is_empty() || matches!(over, Ok(Over::CaughtUp)) {
             self.hand_on(&mut piece, &mut server).map_err(failed)?;
         }
         if let Err(error) = &over
@@ -470,9 +493,12 @@ impl Archiver<'_> {
                     heard = Instant::now();
                     let mut full = |piece: &mut Piece| self.hand_on(piece, server);
                     let taken = intake.take(bytes, more, piece, &mut full)?;
-                    let nothing_new = taken == Taken::Heartbeat && !intake.is_open();
-                    if nothing_new && !self.options.once && server.age() >= ASK_AGAIN {
-                        self.ask_again(server, piece, &mut waiting)?;
+                    if let Taken::Heartbeat(sent) = taken
+                        && !intake.is_open()
+                        && !self.options.once
+                        && server.age() >= ASK_AGAIN
+                    {
+                        self.ask_again(server, piece, sent, &mut waiting)?;
                         if marked.elapsed() >= self.options.idle && piece.is_empty() {
                             self.hand_on(piece, server)?;
                             marked = Instant::now();
@@ -503,7 +529,8 @@ impl Archiver<'_> {
         &self,
         server: &mut Source,
         piece: &mut Piece,
-        waiting: &mut Option<LogPlace>,
+        sent: Sent,
+        waiting: &mut Option<Sent>,
     ) -> Result<(), DatabaseError> {
         let now = self.asked_again()?;
         if !now.is_same(server) {
@@ -516,13 +543,17 @@ impl Archiver<'_> {
         }
         if server.is_reached(reached) {
             *waiting = None;
-            piece.until(server.complete_until());
+            // A commit has its time before it is written, and is not among the transactions until it is.
+            if server.is_quiet_behind(&sent) {
+                piece.until(server.complete_until());
+            }
             return Ok(());
         }
-        if waiting.as_ref() == Some(reached) {
+        // It says so too while it passes over what was not asked for; then it comes further.
+        if waiting.as_ref() == Some(&sent) {
             return Err(self.broken("the server has transactions that it does not send"));
         }
-        *waiting = Some(reached.clone());
+        *waiting = Some(sent);
         Ok(())
     }
 

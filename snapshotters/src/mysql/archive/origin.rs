@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
 use super::facts::{Coverage, Gap, LogPlace, PieceFacts};
-use super::{micros, replication};
+use super::intake::Sent;
+use super::{CLOCKS_APART, micros, replication};
 use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
@@ -75,11 +76,12 @@ impl From<DatabaseError> for Unfit {
 pub(super) struct End {
     pub(super) place: LogPlace,
     pub(super) chain: u64,
-    pub(super) since: Option<u64>,
-    flavour: Flavour,
+    since: Option<u64>,
     uuid: Option<String>,
     server_id: u32,
     file_begun: Option<u32>,
+    /// When, in microseconds since 1970 by the server's clock.
+    at: Option<u64>,
     /// The time of the last commit, if it is known.
     clock: Option<u64>,
 }
@@ -92,10 +94,10 @@ impl End {
             place: facts.to,
             chain: facts.chain,
             since: facts.since,
-            flavour: facts.flavour,
             uuid: facts.server_uuid,
             server_id: facts.server_id,
             file_begun: facts.file_begun,
+            at: facts.at,
         }
     }
 
@@ -103,6 +105,15 @@ impl End {
     pub(super) fn clock(&self) -> Option<u64> {
         self.clock
     }
+}
+
+/// When files of a server's log were begun, in seconds since 1970; `None`: the server has none of that name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Begun {
+    /// The oldest one.
+    pub(super) oldest: Option<u32>,
+    /// The one that has the name of the file in which a place is.
+    pub(super) named: Option<u32>,
 }
 
 /// Where a stream is to begin.
@@ -115,6 +126,8 @@ pub(super) struct Beginning {
     pub(super) since: Option<u64>,
     /// The time of the last commit before it, if it is known.
     pub(super) clock: Option<u64>,
+    /// What is wrong with it, besides the gap.
+    pub(super) alarm: Option<String>,
 }
 
 /// Why a log cannot be read on.
@@ -171,6 +184,13 @@ impl Source {
         if row.text(3) != Some("ROW") {
             notes.push(format!("binlog_format is {}: what depends on the moment at which a statement runs cannot be replayed exactly", row.string(3)));
         }
+        let ahead = time - Utc::now();
+        if ahead > TimeDelta::microseconds(CLOCKS_APART as i64) {
+            notes.push(format!(
+                "the server's clock is {} s ahead of this host's: moments are told by the server's clock, and promised until this host's only",
+                ahead.num_seconds()
+            ));
+        }
         if !matches!(row.text(4), Some("FULL" | "FULL_NODUP")) {
             notes.push(format!(
                 "binlog_row_image is {}: rows that differ at the target are not noticed",
@@ -210,6 +230,15 @@ impl Source {
     /// Until when, in microseconds since 1970, whoever has all its transactions has everything that was committed.
     pub(super) fn complete_until(&self) -> Option<u64> {
         (!self.is_behind).then(|| micros(self.time).saturating_sub(COMMIT_DELAY))
+    }
+
+    /// Whether nothing is being written behind what it has sent, by the position of which it says that nothing follows.
+    pub(super) fn is_quiet_behind(&self, sent: &Sent) -> bool {
+        self.files.last().is_some_and(|(file, size)| {
+            // Only the lower 32 bits are told.
+            let behind = (*size as u32).wrapping_sub(sent.position);
+            *file == sent.file && u64::from(behind) <= ENCRYPTION_HEADER_BYTES
+        })
     }
 
     /// Whether it is the server that another answer came from.
@@ -253,7 +282,8 @@ impl Source {
 
     /// Why a log that was read up to a place is not the one that the server now has; `None`: it is, or nothing tells.
     pub(super) fn is_not_read_from(&self, place: &LogPlace) -> Option<String> {
-        let missing = self.missing(place, self.uuid.as_deref(), true);
+        let same = self.flavour == Flavour::Mysql;
+        let missing = self.missing(place, self.uuid.as_deref(), same);
         missing.map(|missing| missing.reason)
     }
 
@@ -318,47 +348,66 @@ impl Source {
         }
     }
 
-    /// Whether an archive ends in a file of this server. MariaDB has no other name than its short number.
+    /// The oldest file.
+    pub(super) fn oldest_file(&self) -> Option<&str> {
+        self.files.first().map(|(name, _)| name.as_str())
+    }
+
+    /// The file of a place, if the server has one of that name.
+    pub(super) fn file_of<'a>(&self, place: &'a LogPlace) -> Option<&'a str> {
+        let file = place.file.as_deref()?;
+        self.files
+            .iter()
+            .any(|(name, _)| name == file)
+            .then_some(file)
+    }
+
+    /// Whether an archive ends in the log of this server. MariaDB has no other name than its short number; of another
+    /// server it knows itself whether it has the very transaction after which it is asked for its log.
     fn is_server_of(&self, end: &End) -> bool {
-        self.flavour == end.flavour
-            && match self.flavour {
-                Flavour::Mysql => self.uuid == end.uuid,
-                Flavour::Mariadb => self.id == end.server_id,
-            }
+        match self.flavour {
+            Flavour::Mysql => self.uuid == end.uuid,
+            Flavour::Mariadb => self.id == end.server_id,
+        }
     }
 
-    /// The file in which an archive ends, if this server still has one of that name.
-    pub(super) fn file_of<'a>(&self, end: &'a End) -> Option<&'a str> {
-        let file = end.place.file.as_deref()?;
-        let known = self.is_server_of(end) && end.file_begun.is_some();
-        (known && self.files.iter().any(|(name, _)| name == file)).then_some(file)
-    }
-
-    /// Where to begin, given where the archive ends. `begun`: when the file of that name was begun, in seconds since
-    /// 1970. `refused`: what the server said when it was asked to go on there.
-    pub(super) fn after(
-        &self,
-        end: &End,
-        begun: Option<u32>,
-        refused: Option<String>,
-    ) -> Beginning {
-        let anew = || {
-            let (file, known) = (end.place.file.as_deref()?, end.file_begun?);
-            (begun? != known).then(|| {
-                Missing::fork(format!(
-                    "the server's log was reset: {file} is not the file that was archived"
-                ))
-            })
+    /// Why what the server has is another history than the archived one, by when its files were begun: a reset begins
+    /// all of them anew.
+    fn begun_later(&self, end: &End, begun: Begun) -> Option<Missing> {
+        let named = (begun.named, end.file_begun);
+        let (Some(oldest), Some(at), true) = (begun.oldest, end.at, self.is_server_of(end)) else {
+            return None;
         };
-        let missing = refused.map(Missing::fork).or_else(anew);
-        let same = self.is_server_of(end);
-        let missing = missing.or_else(|| self.missing(&end.place, end.uuid.as_deref(), same));
+        let reset = match &end.place.coverage {
+            Coverage::Unnumbered => match named {
+                (Some(begun), Some(known)) => begun != known,
+                _ => is_after(oldest, at),
+            },
+            // Whoever has purged everything else has just what follows.
+            coverage => is_after(oldest, at) && *coverage != self.floor && named.0 != named.1,
+        };
+        reset.then(|| {
+            Missing::fork(
+                "the server's log was reset: its files were begun after those that are archived",
+            )
+        })
+    }
+
+    /// Where to begin, given where the archive ends, and when the files were begun. `refused`: what the server said when
+    /// it was asked to go on there.
+    pub(super) fn after(&self, end: &End, begun: Begun, refused: Option<String>) -> Beginning {
+        let same = self.flavour == Flavour::Mysql && self.is_server_of(end);
+        let missing = refused
+            .map(Missing::fork)
+            .or_else(|| self.begun_later(end, begun))
+            .or_else(|| self.missing(&end.place, end.uuid.as_deref(), same));
         let Some(missing) = missing else {
             return Beginning {
                 place: end.place.clone(),
                 gap: None,
                 since: end.since,
                 clock: end.clock,
+                alarm: None,
             };
         };
         let gap = Gap {
@@ -373,52 +422,69 @@ impl Source {
                 false => end.since,
             },
             clock: None,
+            alarm: None,
         }
     }
 
-    /// The file in which the log goes on from a snapshot, if this server has one of that name.
-    pub(super) fn file_of_snapshot(&self, snapshot: &Snapshot) -> Option<String> {
-        let file = first_place(snapshot)?.file?;
-        let known = self.took(snapshot) && self.files.iter().any(|(name, _)| *name == file);
-        known.then_some(file)
-    }
-
-    /// Whether a snapshot may be one of this very server. MariaDB has no name that would tell.
-    fn took(&self, snapshot: &Snapshot) -> bool {
-        let uuid = snapshot.root.facts.get("server_uuid");
-        self.flavour == Flavour::Mariadb || uuid.and_then(Value::as_str) == self.uuid.as_deref()
-    }
-
-    /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now. `begun`: when the file
-    /// of the snapshot's place was begun, in seconds since 1970.
-    pub(super) fn first(&self, snapshot: Option<&Snapshot>, begun: Option<u32>) -> Beginning {
-        let reached = snapshot.and_then(|snapshot| {
-            let place = first_place(snapshot)?;
-            let uuid = snapshot.root.facts.get("server_uuid");
-            let uuid = uuid.and_then(Value::as_str);
-            let took = self.took(snapshot);
-            // A file that was begun after the snapshot is one of another history.
-            let time = micros(snapshot.root.data_time);
-            let older = begun.is_none_or(|begun| u64::from(begun) * 1_000_000 <= time);
-            let placed = older && (place.file.is_some() || !took);
-            let missing = self.missing(&place, uuid, took && uuid.is_some());
-            (placed && missing.is_none()).then_some(place)
-        });
-        let since = match (snapshot, &reached) {
-            (Some(_), None) => Some(micros(self.time)),
-            _ => None,
-        };
-        Beginning {
-            place: reached.unwrap_or_else(|| self.newest()),
+    /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
+    pub(super) fn first(&self, snapshot: Option<&Snapshot>, begun: Begun) -> Beginning {
+        let now = |since, alarm| Beginning {
+            place: self.newest(),
             gap: None,
             since,
             clock: None,
+            alarm,
+        };
+        let Some(snapshot) = snapshot else {
+            return now(None, None);
+        };
+        let Some(place) = first_place(snapshot) else {
+            return now(
+                None,
+                Some(later(snapshot, "it does not prove its place in the log")),
+            );
+        };
+        let uuid = snapshot.root.facts.get("server_uuid");
+        let uuid = uuid.and_then(Value::as_str);
+        let same = uuid.is_some() && uuid == self.uuid.as_deref();
+        if let Some(missing) = self.missing(&place, uuid, same) {
+            let since = missing.forked.then(|| micros(self.time));
+            return now(since, Some(later(snapshot, &missing.reason)));
+        }
+        let time = micros(snapshot.root.data_time);
+        let younger = |begun: Option<u32>| begun.is_some_and(|begun| is_after(begun, time));
+        let reset = match &place.coverage {
+            Coverage::Unnumbered => younger(begun.named),
+            // Of another server of MySQL, the numbers say whose they are.
+            Coverage::Mysql(_) if !same => false,
+            coverage => younger(begun.oldest) && *coverage != self.floor,
+        };
+        if reset {
+            let reason = "all files of the server's log were begun after it: the log was reset";
+            return now(Some(micros(self.time)), Some(later(snapshot, reason)));
+        }
+        Beginning {
+            place,
+            ..now(None, None)
         }
     }
 }
 
+/// What is said when an archive does not begin at the newest snapshot.
+fn later(snapshot: &Snapshot, reason: &str) -> String {
+    format!(
+        "the log does not go on from snapshot {}: {reason}. The archive begins now, and no moment before the next snapshot can be restored: take a snapshot now",
+        snapshot.id.short()
+    )
+}
+
+/// Whether a file was begun after a time, in microseconds since 1970.
+fn is_after(begun: u32, time: u64) -> bool {
+    u64::from(begun) * 1_000_000 > time
+}
+
 /// From where on a snapshot's log is needed.
-fn first_place(snapshot: &Snapshot) -> Option<LogPlace> {
+pub(super) fn first_place(snapshot: &Snapshot) -> Option<LogPlace> {
     start_of(snapshot).or_else(|| place_of(snapshot))
 }
 

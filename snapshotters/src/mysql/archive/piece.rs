@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use chrono::Utc;
+
 use super::facts::{Coverage, LogPlace, PieceFacts};
 use super::origin::{Beginning, Source};
-use super::{micros, shown_time};
+use super::{CLOCKS_APART, micros, shown_time};
 use crate::mysql::binlog::{Ended, FilePosition, Gtid, Header, MAGIC};
 use crate::mysql::manifest::Flavour;
 
@@ -48,6 +50,7 @@ impl Piece {
             gap,
             since,
             clock,
+            alarm: _,
         } = beginning;
         let facts = PieceFacts {
             flavour: source.flavour,
@@ -58,6 +61,7 @@ impl Piece {
             gap,
             since,
             file_begun: None,
+            at: None,
             ambiguous: false,
             to: place.clone(),
             from: place,
@@ -180,7 +184,7 @@ impl Piece {
                 "the clock was set back by {seconds} s at {}",
                 ended.gtid
             ));
-        } else if self.told > Some(latest) {
+        } else if self.told > Some(latest) && self.facts.flavour == Flavour::Mysql {
             self.note(format!(
                 "{} was committed at {}, of which the server had told everything: its clock was set back",
                 ended.gtid,
@@ -234,15 +238,16 @@ impl Piece {
     pub(super) fn finish(&mut self, source: &Source) -> (Vec<u8>, PieceFacts) {
         let open = self.bytes.len() - self.complete.min(self.bytes.len());
         let now = micros(source.clock());
+        if self.facts.ambiguous {
+            // What is older than a transaction that is in no order has no place behind it.
+            self.facts.since = self.facts.since.max(Some(now));
+        }
         let beginning = Beginning {
             place: self.facts.to.clone(),
             gap: None,
-            // What is older than a transaction that is in no order has no place behind it.
-            since: match self.facts.ambiguous {
-                true => self.facts.since.max(Some(now)),
-                false => self.facts.since,
-            },
+            since: self.facts.since,
             clock: self.clock,
+            alarm: None,
         };
         let mut next = Self::new(source, beginning, self.facts.chain);
         next.facts.continues = open > 0;
@@ -254,8 +259,10 @@ impl Piece {
         next.told = self.told;
         let mut done = std::mem::replace(self, next);
         done.facts.open = open as u64;
+        done.facts.at = Some(now);
         // A clock that was wrong for a while would promise what is to come.
-        done.facts.until = done.facts.until.map(|until| until.min(now + CLOCK_ERROR));
+        let most = (now + CLOCK_ERROR).min(micros(Utc::now()) + CLOCKS_APART);
+        done.facts.until = done.facts.until.map(|until| until.min(most));
         if done.is_empty() {
             done.bytes.clear();
         }

@@ -173,18 +173,6 @@ impl StoredLog {
         }
         stretches
     }
-
-    /// Why nothing connects a stretch with what is before it.
-    #[must_use]
-    pub fn break_before(&self, stretch: &Stretch<'_>) -> Option<&Break> {
-        let first = stretch.pieces.first()?.key.sequence;
-        self.breaks.iter().rev().find(|found| {
-            let between = |piece: &StoredPiece| {
-                (found.before..first).contains(&piece.key.sequence) && !piece.facts.continues
-            };
-            found.before <= first && !self.pieces.iter().any(between)
-        })
-    }
 }
 
 /// Where a log ends.
@@ -278,6 +266,8 @@ impl<'a> Stretch<'a> {
                 .unwrap_or_default(),
             _ => skip,
         };
-        LogEvents::new(repository, &self.pieces[back..end])
+        let pieces = &self.pieces[back..end];
+        let from = pieces.first().map(|piece| &piece.facts.from);
+        LogEvents::new(repository, pieces, from.or_else(|| self.to()))
     }
 }
