@@ -591,10 +591,11 @@ fn mariadb(session: &mut Session, files: &[(String, u64)]) -> Result<History, Da
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn source(now: Coverage) -> Source {
+    /// A server with these transactions, at a time.
+    pub(in super::super) fn source(now: Coverage, time: DateTime<Utc>) -> Source {
         Source {
             flavour: Flavour::Mysql,
             version: "9.7.0".to_owned(),
@@ -606,9 +607,9 @@ mod tests {
                 ("binlog.000009".to_owned(), 5000),
                 ("binlog.000010".to_owned(), 2000),
             ],
-            time: DateTime::UNIX_EPOCH,
+            time,
             clock: Clock {
-                time: DateTime::UNIX_EPOCH,
+                time,
                 asked: Instant::now(),
             },
             is_behind: false,
@@ -630,7 +631,7 @@ mod tests {
             let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
             Coverage::Mysql(text.parse().unwrap())
         };
-        let source = source(set(100));
+        let source = source(set(100), Utc::now());
         assert!(!source.is_reached(&place(set(99), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(set(100), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(set(101), "binlog.000011", 400)));
@@ -639,7 +640,7 @@ mod tests {
     #[test]
     fn a_position_of_mariadb_is_reached_in_every_domain() {
         let position = |text: &str| Coverage::Mariadb(text.parse().unwrap());
-        let source = source(position("0-1-100,1-1-7"));
+        let source = source(position("0-1-100,1-1-7"), Utc::now());
         assert!(!source.is_reached(&place(position("0-1-100"), "binlog.000010", 2000)));
         assert!(!source.is_reached(&place(position("0-1-200,1-1-6"), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(position("0-1-100,1-1-7"), "binlog.000010", 2000)));
@@ -647,11 +648,25 @@ mod tests {
 
     #[test]
     fn without_numbers_a_place_is_reached_at_the_end_of_the_last_file() {
-        let source = source(Coverage::Unnumbered);
+        let source = source(Coverage::Unnumbered, Utc::now());
         let at = |file, position| source.is_reached(&place(Coverage::Unnumbered, file, position));
         assert!(!at("binlog.000009", 5000));
         assert!(!at("binlog.000010", 1000));
         assert!(at("binlog.000010", 2000));
         assert!(at("binlog.000011", 4));
+    }
+
+    #[test]
+    fn nothing_is_being_written_where_a_server_ends_at_what_it_has_sent() {
+        let source = source(Coverage::Unnumbered, Utc::now());
+        let quiet = |file: &str, position| {
+            source.is_quiet_behind(&Sent {
+                file: file.to_owned(),
+                position,
+            })
+        };
+        assert!(quiet("binlog.000010", 2000));
+        assert!(!quiet("binlog.000010", 1000));
+        assert!(!quiet("binlog.000009", 5000));
     }
 }

@@ -287,3 +287,42 @@ impl Piece {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+
+    use super::super::origin::tests::source;
+    use super::*;
+
+    const NUMBERS: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-10";
+
+    /// The facts of a piece with one transaction, which ended at the time of the server's clock.
+    fn facts(gtid: &str, clock: DateTime<Utc>) -> PieceFacts {
+        let server = source(Coverage::Mysql(NUMBERS.parse().unwrap()), clock);
+        let beginning = server.first(None, super::super::origin::Begun::default());
+        let mut piece = Piece::new(&server, beginning, 1);
+        let ended = Ended {
+            gtid: gtid.parse().unwrap_or(Gtid::Anonymous),
+            committed: micros(clock),
+        };
+        piece.complete(&FilePosition::default(), Some(ended));
+        piece.finish(&server).1
+    }
+
+    #[test]
+    fn a_server_whose_clock_is_ahead_promises_nothing_of_the_future() {
+        let tomorrow = Utc::now() + TimeDelta::days(1);
+        let until = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", tomorrow).until;
+        assert!(until < Some(micros(Utc::now() + TimeDelta::minutes(2))));
+    }
+
+    #[test]
+    fn what_is_older_than_a_transaction_without_a_number_has_no_place_from_its_piece_on() {
+        let now = Utc::now();
+        let numbered = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", now);
+        assert!(!numbered.ambiguous && numbered.since.is_none());
+        let without = facts("none", now);
+        assert!(without.ambiguous && without.since >= Some(micros(now)));
+    }
+}
