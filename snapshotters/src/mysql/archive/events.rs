@@ -2,8 +2,7 @@
 
 use reprise_repository::Repository;
 
-use super::facts::LogPlace;
-use super::stored::StoredPiece;
+use super::facts::{LogPlace, StoredPiece};
 use crate::error::{Error, Result};
 use crate::mysql::binlog::{Event, EventError, Events, FilePosition, Format, Header, MAGIC, kind};
 

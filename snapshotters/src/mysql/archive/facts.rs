@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use reprise_repository::LogRecord;
+use reprise_repository::{LogKey, LogRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::mysql::binlog::{Ended, FilePosition, Gtid, GtidSet, MariadbPosition};
@@ -163,4 +163,15 @@ impl PieceFacts {
     pub fn of(record: &LogRecord) -> Result<Self, String> {
         serde_json::from_value(record.facts.clone()).map_err(|error| error.to_string())
     }
+}
+
+/// A piece, and what it says of itself.
+#[derive(Debug, Clone)]
+pub struct StoredPiece {
+    /// Where it is.
+    pub key: LogKey,
+    /// What it says of itself.
+    pub record: LogRecord,
+    /// What it says of its content.
+    pub facts: PieceFacts,
 }

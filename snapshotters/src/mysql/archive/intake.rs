@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::facts::Coverage;
 use super::piece::Piece;
+use super::server::Sent;
 use crate::mysql::binlog::{
     Boundary, Event, FilePosition, Format, HEADER_BYTES, Header, Place, Query, kind,
 };
@@ -40,14 +41,6 @@ pub(super) enum Taken {
     Log,
     /// The server has nothing new.
     Heartbeat(Sent),
-}
-
-/// Up to where a server has sent its log, or has passed over what was not asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) file: String,
-    /// The lower 32 bits of the position in it.
-    pub(super) position: u32,
 }
 
 /// Where a piece must be handed on, as it is full.

@@ -2,10 +2,10 @@
 
 use reprise_repository::Snapshot;
 
-use super::facts::{Coverage, LogPlace};
-use super::origin::{place_of, start_of};
-use super::stored::{StoredPiece, Stretch};
-use super::{CLOCKS_APART, micros};
+use super::facts::{Coverage, LogPlace, StoredPiece};
+use super::placed::{place_of, start_of};
+use super::stored::Stretch;
+use super::time::{CLOCKS_APART, micros};
 use crate::mysql::manifest::Flavour;
 
 /// Where the log goes on from a snapshot.

@@ -5,8 +5,9 @@ use std::time::Instant;
 use chrono::Utc;
 
 use super::facts::{Coverage, LogPlace, PieceFacts};
-use super::origin::{Beginning, Source};
-use super::{CLOCKS_APART, micros, shown_time};
+use super::origin::Beginning;
+use super::server::Source;
+use super::time::{CLOCKS_APART, micros, shown_time};
 use crate::mysql::binlog::{Ended, FilePosition, Gtid, Header, MAGIC};
 use crate::mysql::manifest::Flavour;
 
@@ -292,7 +293,7 @@ impl Piece {
 mod tests {
     use chrono::{DateTime, TimeDelta};
 
-    use super::super::origin::tests::source;
+    use super::super::server::tests::source;
     use super::*;
 
     const NUMBERS: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-10";

@@ -1,6 +1,5 @@
 //! Whether a server is a replica, and whether what it replicates is in its own log.
 
-use super::origin::Unfit;
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
 use crate::mysql::session::Session;
@@ -14,6 +13,15 @@ pub(super) struct Replication {
     was_replica: bool,
     /// Whether what it replicates is in its log.
     is_logged: bool,
+}
+
+/// How much of what a server replicates is not in its log; and the variable that says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unlogged {
+    Nothing,
+    /// Nobody knows whether it replicates.
+    Perhaps(&'static str),
+    Everything(&'static str),
 }
 
 /// Asks a server.
@@ -63,23 +71,18 @@ impl Replication {
         self.is_replica.unwrap_or(self.was_replica)
     }
 
-    /// What is wrong when what is replicated is not in the log: nothing, something that should be known, or so much
-    /// that the log is of no use.
-    pub(super) fn unlogged(self, flavour: Flavour) -> Result<Option<String>, Unfit> {
-        if self.is_logged {
-            return Ok(None);
-        }
+    /// How much of what is replicated is not in the log.
+    pub(super) fn unlogged(self, flavour: Flavour) -> Unlogged {
         let variable = match flavour {
             Flavour::Mariadb => "log_slave_updates",
             Flavour::Mysql => "log_replica_updates",
         };
         match self.is_replica {
-            Some(true) => Err(Unfit::Incomplete(variable)),
-            Some(false) => Ok(None),
-            None if flavour == Flavour::Mariadb && !self.was_replica => Ok(None),
-            None => Ok(Some(format!(
-                "{variable} is off: if the server is a replica, what it replicates is not in its log"
-            ))),
+            _ if self.is_logged => Unlogged::Nothing,
+            Some(true) => Unlogged::Everything(variable),
+            Some(false) => Unlogged::Nothing,
+            None if flavour == Flavour::Mariadb && !self.was_replica => Unlogged::Nothing,
+            None => Unlogged::Perhaps(variable),
         }
     }
 }

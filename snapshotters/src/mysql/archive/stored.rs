@@ -3,19 +3,8 @@
 use reprise_repository::{ErrorClass, Link, LogKey, LogRecord, ReadPiece, Repository};
 
 use super::events::LogEvents;
-use super::facts::{LogPlace, PieceFacts};
+use super::facts::{LogPlace, PieceFacts, StoredPiece};
 use crate::error::Result;
-
-/// A piece, and what it says of itself.
-#[derive(Debug, Clone)]
-pub struct StoredPiece {
-    /// Where it is.
-    pub key: LogKey,
-    /// What it says of itself.
-    pub record: LogRecord,
-    /// What it says of its content.
-    pub facts: PieceFacts,
-}
 
 /// Where an archive cannot be read on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use mysql_common::proto::MySerialize;
 use reprise_repository::Progress;
 
 use super::facts::{Coverage, LogPlace};
-use super::origin::{FILE_START, Source};
+use super::server::{FILE_START, Source};
 use crate::mysql::address::Address;
 use crate::mysql::binlog::{Header, kind};
 use crate::mysql::error::DatabaseError;

@@ -1,0 +1,351 @@
+//! What a server says of its log: its files, its transactions, its clock.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::facts::{Coverage, LogPlace};
+use super::replication::{self, Unlogged};
+use super::time::{CLOCKS_APART, micros};
+use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
+use crate::mysql::error::DatabaseError;
+use crate::mysql::manifest::Flavour;
+use crate::mysql::moment::server_time;
+use crate::mysql::session::Session;
+use crate::mysql::sql::text;
+
+/// Positions before this are inside of the mark with which a file begins.
+pub(super) const FILE_START: u64 = 4;
+
+/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
+/// nothing new is believed less.
+const COMMIT_DELAY: u64 = 5_000_000;
+
+/// By so much an encrypted file of a log is longer than its positions say.
+const ENCRYPTION_HEADER_BYTES: u64 = 512;
+
+/// A server, as far as its log matters.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) flavour: Flavour,
+    pub(super) version: String,
+    pub(super) uuid: Option<String>,
+    pub(super) id: u32,
+    /// The transactions that are in no file any more.
+    pub(super) floor: Coverage,
+    /// All transactions.
+    pub(super) now: Coverage,
+    /// The files that there are, with their sizes.
+    pub(super) files: Vec<(String, u64)>,
+    /// Its clock, right before it was asked for its transactions.
+    pub(super) time: DateTime<Utc>,
+    pub(super) clock: Clock,
+    /// Whether commits may come late by the times that they have: MariaDB keeps those of the server which a transaction
+    /// was replicated from.
+    pub(super) is_behind: bool,
+    /// What a restore may stumble over.
+    pub(super) notes: Vec<String>,
+}
+
+/// A server's clock at some moment, and the same moment by a clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) time: DateTime<Utc>,
+    asked: Instant,
+}
+
+/// Up to where a server has sent its log, or has passed over what was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) file: String,
+    /// The lower 32 bits of the position in it.
+    pub(super) position: u32,
+}
+
+/// Why a server has no log to archive.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    Off,
+    /// What it replicates is not in its log; how to change that.
+    Incomplete(&'static str),
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Unfit {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Source {
+    pub(super) fn ask(session: &mut Session) -> Result<Self, Unfit> {
+        let row = session.row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image")?;
+        if row.text(1) != Some("1") {
+            return Err(Unfit::Off);
+        }
+        let version = row.string(0);
+        let flavour = match version.to_ascii_lowercase().contains("mariadb") {
+            true => Flavour::Mariadb,
+            false => Flavour::Mysql,
+        };
+        let mut notes = Vec::new();
+        let replicates = replication::asked(session, flavour)?;
+        match replicates.unlogged(flavour) {
+            Unlogged::Nothing => {}
+            Unlogged::Perhaps(variable) => notes.push(format!(
+                "{variable} is off: if the server is a replica, what it replicates is not in its log"
+            )),
+            Unlogged::Everything(variable) => return Err(Unfit::Incomplete(variable)),
+        }
+        // Before the transactions are asked for: what is committed later is none of them.
+        let time = server_time(session)?;
+        let clock = Clock {
+            time,
+            asked: Instant::now(),
+        };
+        let files = files(session)?;
+        let (uuid, floor, now) = match flavour {
+            Flavour::Mariadb => mariadb(session, &files)?,
+            Flavour::Mysql => mysql(session)?,
+        };
+        if row.text(3) != Some("ROW") {
+            notes.push(format!("binlog_format is {}: what depends on the moment at which a statement runs cannot be replayed exactly", row.string(3)));
+        }
+        let ahead = time - Utc::now();
+        if ahead > TimeDelta::microseconds(CLOCKS_APART as i64) {
+            notes.push(format!(
+                "the server's clock is {} s ahead of this host's: moments are told by the server's clock, and promised until this host's only",
+                ahead.num_seconds()
+            ));
+        }
+        if !matches!(row.text(4), Some("FULL" | "FULL_NODUP")) {
+            notes.push(format!(
+                "binlog_row_image is {}: rows that differ at the target are not noticed",
+                row.string(4)
+            ));
+        }
+        Ok(Self {
+            is_behind: flavour == Flavour::Mariadb && replicates.may_be(),
+            flavour,
+            version,
+            uuid,
+            id: row.number(2).unwrap_or_default(),
+            floor,
+            now,
+            files,
+            time,
+            clock,
+            notes,
+        })
+    }
+
+    /// The server's clock, if nobody has set it since it was asked.
+    pub(super) fn clock(&self) -> DateTime<Utc> {
+        self.clock.time + self.clock.asked.elapsed()
+    }
+
+    /// Takes its clock from a later answer.
+    pub(super) fn set_clock(&mut self, later: &Self) {
+        self.clock = later.clock;
+    }
+
+    /// How long ago it was asked.
+    pub(super) fn age(&self) -> Duration {
+        self.clock.asked.elapsed()
+    }
+
+    /// Until when, in microseconds since 1970, whoever has all its transactions has everything that was committed.
+    pub(super) fn complete_until(&self) -> Option<u64> {
+        (!self.is_behind).then(|| micros(self.time).saturating_sub(COMMIT_DELAY))
+    }
+
+    /// Whether nothing is being written behind what it has sent, by the position of which it says that nothing follows.
+    pub(super) fn is_quiet_behind(&self, sent: &Sent) -> bool {
+        self.files.last().is_some_and(|(file, size)| {
+            // Only the lower 32 bits are told.
+            let behind = (*size as u32).wrapping_sub(sent.position);
+            *file == sent.file && u64::from(behind) <= ENCRYPTION_HEADER_BYTES
+        })
+    }
+
+    /// Whether it is the server that another answer came from.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.flavour, &self.uuid, self.id) == (other.flavour, &other.uuid, other.id)
+    }
+
+    /// Right before the oldest transaction that the server still has.
+    pub(super) fn oldest(&self) -> LogPlace {
+        LogPlace {
+            coverage: self.floor.clone(),
+            file: self.files.first().map(|(file, _)| file.clone()),
+            position: FILE_START,
+        }
+    }
+
+    /// After everything that there is.
+    pub(super) fn newest(&self) -> LogPlace {
+        let last = self.files.last();
+        LogPlace {
+            coverage: self.now.clone(),
+            file: last.map(|(file, _)| file.clone()),
+            position: last.map_or(FILE_START, |(_, size)| *size),
+        }
+    }
+
+    /// Whether a place is behind everything that the server had when it was asked. Neither a heartbeat nor the end of a
+    /// stream says so: the server sends both while it looks for where to begin, or when it is told to end the stream.
+    pub(super) fn is_reached(&self, place: &LogPlace) -> bool {
+        match (self.now.is_within(&place.coverage), self.files.last()) {
+            (Some(within), _) => within,
+            (None, Some((newest, size))) => {
+                let number = place.file.as_deref().and_then(file_number);
+                let newest = file_number(newest);
+                number > newest
+                    || number == newest && place.position + ENCRYPTION_HEADER_BYTES >= *size
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// The oldest file.
+    pub(super) fn oldest_file(&self) -> Option<&str> {
+        self.files.first().map(|(name, _)| name.as_str())
+    }
+
+    /// The file of a place, if the server has one of that name.
+    pub(super) fn file_of<'a>(&self, place: &'a LogPlace) -> Option<&'a str> {
+        let file = place.file.as_deref()?;
+        self.files
+            .iter()
+            .any(|(name, _)| name == file)
+            .then_some(file)
+    }
+}
+
+fn files(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
+    let rows = session.rows("SHOW BINARY LOGS")?;
+    rows.iter()
+        .map(|row| {
+            let size = row.number(1).ok_or_else(|| {
+                DatabaseError::Unexpected(format!("{} has no size", row.string(0)))
+            })?;
+            Ok((row.string(0), size))
+        })
+        .collect()
+}
+
+/// Its number, the transactions that are purged, and all.
+type History = (Option<String>, Coverage, Coverage);
+
+fn mysql(session: &mut Session) -> Result<History, DatabaseError> {
+    // What is purged is asked first: it only grows.
+    let row =
+        session.row("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_purged, @@GLOBAL.server_uuid")?;
+    let uuid = Some(row.string(2));
+    if row.text(0) != Some("ON") {
+        return Ok((uuid, Coverage::Unnumbered, Coverage::Unnumbered));
+    }
+    let now = session.row("SELECT @@GLOBAL.gtid_executed")?;
+    let set = |text: &str| {
+        text.parse::<GtidSet>()
+            .map(Coverage::Mysql)
+            .map_err(DatabaseError::Unexpected)
+    };
+    Ok((uuid, set(&row.string(1))?, set(&now.string(0))?))
+}
+
+fn mariadb(session: &mut Session, files: &[(String, u64)]) -> Result<History, DatabaseError> {
+    let position = |text: &str| {
+        text.parse::<MariadbPosition>()
+            .map(Coverage::Mariadb)
+            .map_err(DatabaseError::Unexpected)
+    };
+    let first = files
+        .first()
+        .map(|(file, _)| text(file))
+        .unwrap_or_default();
+    let floor = session.row(format!("SELECT BINLOG_GTID_POS({first}, {FILE_START})"))?;
+    let now = session.row("SELECT @@GLOBAL.gtid_binlog_pos")?;
+    Ok((None, position(&floor.string(0))?, position(&now.string(0))?))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A server with these transactions, at a time.
+    pub(in super::super) fn source(now: Coverage, time: DateTime<Utc>) -> Source {
+        Source {
+            flavour: Flavour::Mysql,
+            version: "9.7.0".to_owned(),
+            uuid: None,
+            id: 1,
+            floor: now.clone(),
+            now,
+            files: vec![
+                ("binlog.000009".to_owned(), 5000),
+                ("binlog.000010".to_owned(), 2000),
+            ],
+            time,
+            clock: Clock {
+                time,
+                asked: Instant::now(),
+            },
+            is_behind: false,
+            notes: Vec::new(),
+        }
+    }
+
+    fn place(coverage: Coverage, file: &str, position: u64) -> LogPlace {
+        LogPlace {
+            coverage,
+            file: Some(file.to_owned()),
+            position,
+        }
+    }
+
+    #[test]
+    fn a_place_is_reached_with_the_last_transaction_and_not_before() {
+        let set = |last| {
+            let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
+            Coverage::Mysql(text.parse().unwrap())
+        };
+        let source = source(set(100), Utc::now());
+        assert!(!source.is_reached(&place(set(99), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(100), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(101), "binlog.000011", 400)));
+    }
+
+    #[test]
+    fn a_position_of_mariadb_is_reached_in_every_domain() {
+        let position = |text: &str| Coverage::Mariadb(text.parse().unwrap());
+        let source = source(position("0-1-100,1-1-7"), Utc::now());
+        assert!(!source.is_reached(&place(position("0-1-100"), "binlog.000010", 2000)));
+        assert!(!source.is_reached(&place(position("0-1-200,1-1-6"), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(position("0-1-100,1-1-7"), "binlog.000010", 2000)));
+    }
+
+    #[test]
+    fn without_numbers_a_place_is_reached_at_the_end_of_the_last_file() {
+        let source = source(Coverage::Unnumbered, Utc::now());
+        let at = |file, position| source.is_reached(&place(Coverage::Unnumbered, file, position));
+        assert!(!at("binlog.000009", 5000));
+        assert!(!at("binlog.000010", 1000));
+        assert!(at("binlog.000010", 2000));
+        assert!(at("binlog.000011", 4));
+    }
+
+    #[test]
+    fn nothing_is_being_written_where_a_server_ends_at_what_it_has_sent() {
+        let source = source(Coverage::Unnumbered, Utc::now());
+        let quiet = |file: &str, position| {
+            source.is_quiet_behind(&Sent {
+                file: file.to_owned(),
+                position,
+            })
+        };
+        assert!(quiet("binlog.000010", 2000));
+        assert!(!quiet("binlog.000010", 1000));
+        assert!(!quiet("binlog.000009", 5000));
+    }
+}
