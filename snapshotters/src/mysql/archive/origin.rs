@@ -184,7 +184,10 @@ impl Source {
                 _ => is_after(oldest, at),
             },
             // Whoever has purged everything else has just what follows.
-            coverage => is_after(oldest, at) && *coverage != self.floor && named.0 != named.1,
+            coverage => {
+                let same_file = named.0.is_some() && named.0 == named.1;
+                is_after(oldest, at) && *coverage != self.floor && !same_file
+            }
         };
         reset.then(|| {
             Missing::fork(
