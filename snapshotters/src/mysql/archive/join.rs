@@ -24,8 +24,19 @@ pub struct Join {
 struct Spot {
     /// How many pieces are before it.
     before: usize,
-    /// Whether it has a transaction of the next one, by its numbers.
-    inside: bool,
+    /// What is before it of the next one.
+    inside: Inside,
+}
+
+/// What is before a place in a piece.
+#[derive(Debug, Clone, Copy)]
+enum Inside {
+    /// Nothing, or nobody knows.
+    Nothing,
+    /// Transactions, by their numbers.
+    Transactions,
+    /// The beginning of the file in which the piece ends.
+    File,
 }
 
 impl Stretch<'_> {
@@ -68,8 +79,16 @@ impl Stretch<'_> {
             .pieces
             .partition_point(|piece| is_before(&piece.facts.to, place));
         let next = self.pieces.get(before);
-        let numbered = place.coverage != Coverage::Unnumbered;
-        let inside = next.is_some_and(|piece| !is_before(place, &piece.facts.from)) && numbered;
+        let inside = match next {
+            Some(piece) if place.coverage == Coverage::Unnumbered => {
+                match piece.facts.to.file == place.file {
+                    true => Inside::File,
+                    false => Inside::Nothing,
+                }
+            }
+            Some(piece) if !is_before(place, &piece.facts.from) => Inside::Transactions,
+            _ => Inside::Nothing,
+        };
         Some(Spot { before, inside })
     }
 
@@ -77,9 +96,12 @@ impl Stretch<'_> {
     fn hints(&self, spot: Spot) -> Hints {
         let (covered, rest) = self.pieces.split_at(spot.before);
         let earliest = covered.iter().filter_map(|piece| piece.facts.times);
-        // Of the piece in which it is, it has the first transaction at least.
-        let within = rest.first().filter(|_| spot.inside);
-        let within = within.and_then(|piece| piece.facts.first.as_ref());
+        let within = rest.first().and_then(|piece| match spot.inside {
+            Inside::Nothing => None,
+            // It has the first transaction of the piece at least.
+            Inside::Transactions => Some(piece.facts.first.as_ref()?.committed),
+            Inside::File => Some(u64::from(piece.facts.file_begun?) * 1_000_000),
+        });
         let earliest = earliest.map(|(first, _)| first);
         // Of what was followed by another history only the server's own word counts.
         let latest = rest.last().map(|last| match self.forks {
@@ -92,7 +114,7 @@ impl Stretch<'_> {
                 .iter()
                 .filter_map(|piece| piece.facts.since)
                 .max(),
-            earliest: earliest.chain(within.map(|first| first.committed)).min(),
+            earliest: earliest.chain(within).min(),
             latest,
         }
     }

@@ -181,7 +181,7 @@ impl Source {
         let reset = match &end.place.coverage {
             Coverage::Unnumbered => match named {
                 (Some(begun), Some(known)) => begun != known,
-                _ => is_after(oldest, at),
+                _ => false,
             },
             // Whoever has purged everything else has just what follows.
             coverage => {
@@ -202,8 +202,8 @@ impl Source {
         let same = self.flavour == Flavour::Mysql && self.is_server_of(end);
         let missing = refused
             .map(Missing::fork)
-            .or_else(|| self.begun_later(end, begun))
-            .or_else(|| self.missing(&end.place, end.uuid.as_deref(), same));
+            .or_else(|| self.missing(&end.place, end.uuid.as_deref(), same))
+            .or_else(|| self.begun_later(end, begun));
         let Some(missing) = missing else {
             return Beginning {
                 place: end.place.clone(),
@@ -284,4 +284,72 @@ fn later(snapshot: &Snapshot, reason: &str) -> String {
 /// Whether a file was begun after a time, in microseconds since 1970.
 fn is_after(begun: u32, time: u64) -> bool {
     u64::from(begun) * 1_000_000 > time
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::super::server::tests::source;
+    use super::*;
+
+    fn set(last: u64) -> Coverage {
+        let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
+        Coverage::Mysql(text.parse().unwrap())
+    }
+
+    /// An archive of a hundred transactions that ended at second 1000, in a file that was begun at second 500.
+    fn end() -> End {
+        End {
+            place: LogPlace {
+                coverage: set(100),
+                file: Some("binlog.000010".to_owned()),
+                position: 1500,
+            },
+            chain: 1,
+            since: None,
+            uuid: None,
+            server_id: 1,
+            file_begun: Some(500),
+            at: Some(1_000_000_000),
+            clock: None,
+        }
+    }
+
+    /// Where it goes on at a server of two hundred transactions.
+    fn beginning(floor: Coverage, oldest: u32, named: Option<u32>) -> Beginning {
+        let time = DateTime::from_timestamp(5000, 0).unwrap();
+        let mut server = source(set(200), time);
+        server.floor = floor;
+        let begun = Begun {
+            oldest: Some(oldest),
+            named,
+        };
+        server.after(&end(), begun, None)
+    }
+
+    #[test]
+    fn a_log_goes_on_where_a_file_is_older_than_the_end_of_the_archive() {
+        assert!(beginning(set(10), 100, Some(500)).gap.is_none());
+        // A file that is the archived one, though the clock was set back when it was written.
+        assert!(beginning(set(10), 2000, Some(500)).gap.is_none());
+        // A server that has purged just what is archived.
+        assert!(beginning(set(100), 2000, None).gap.is_none());
+    }
+
+    #[test]
+    fn a_log_that_was_begun_anew_is_another_history_whatever_its_numbers() {
+        for named in [Some(2000), None] {
+            let beginning = beginning(set(10), 2000, named);
+            assert!(beginning.gap.is_some());
+            assert_eq!(beginning.since, Some(5_000_000_000));
+        }
+    }
+
+    #[test]
+    fn behind_a_purge_the_history_is_the_same() {
+        let beginning = beginning(set(150), 2000, None);
+        assert!(beginning.gap.unwrap().reason.contains("purged"));
+        assert_eq!(beginning.since, None);
+    }
 }
