@@ -45,7 +45,7 @@ fn what_is_older_than_a_reset_is_not_joined(
     server.execute(&insert("of the other history").repeat(100));
     archive(&sandbox, server, &[])
         .exits(3)
-        .says("were begun after those that are archived");
+        .says("its files were begun anew");
     restore(&sandbox, target, &["--until", "latest"])
         .exits(5)
         .says("take one");
@@ -122,6 +122,39 @@ fn another_history_of_mariadb_with_higher_numbers_is_a_gap() {
         .says("gap:")
         .says("requested to start from GTID");
     restore(&sandbox, &Mariadb::start(), &["--until", "latest"]).exits(5);
+}
+
+#[test]
+fn an_archive_does_not_begin_where_the_server_says_that_its_history_is_another() {
+    let server = Mariadb::start();
+    server.execute(TABLE);
+    let other = Mariadb::start_with(&["--server-id=77"]);
+    wait_a_second(&other);
+    let sandbox = Sandbox::new();
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    other.execute(TABLE);
+    other.execute(&insert("of the other").repeat(20));
+    archive(&sandbox, &other, &[])
+        .exits(3)
+        .says("does not go on from snapshot")
+        .says("requested to start from GTID");
+    let spans = spans(&sandbox);
+    assert_eq!(spans[0]["from"], spans[0]["until"], "{spans:?}");
+}
+
+/// After a reset a snapshot is to be taken; it may be the first that the server hears of.
+#[test]
+fn a_snapshot_before_the_first_transaction_begins_a_span() {
+    let server = Mysql::start();
+    let sandbox = begun(&server);
+    server.execute("RESET BINARY LOGS AND GTIDS");
+    archive(&sandbox, &server, &[]).exits(3).says("gap:");
+    sandbox.store(&server.root_url(), &[]).exits(0);
+    server.execute(&insert("the first"));
+    archive(&sandbox, &server, &[]).exits(0);
+    let target = Mysql::start();
+    restore(&sandbox, &target, &["--until", "latest"]).exits(0);
+    assert_eq!(target.value(ROWS), "one,two,three,the first");
 }
 
 /// Two servers that write in one domain of MariaDB: a snapshot tells by one number what it has.

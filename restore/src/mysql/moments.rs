@@ -409,7 +409,8 @@ fn tells_again(pieces: &[StoredPiece], time: u64) -> Option<u64> {
     });
     let within = stop.facts.times.and_then(|(first, latest)| {
         let last = stop.facts.last.as_ref()?.committed;
-        (last + slack < latest).then_some(first)
+        let back = last > 0 && last + slack < latest;
+        (back && first > 0 && first <= time).then_some(first)
     });
     again.chain(within).min()
 }

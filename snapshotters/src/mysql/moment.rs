@@ -222,8 +222,8 @@ fn proved(
 /// Reading this waits until what is being committed is visible. Needs `BACKUP_ADMIN`.
 fn log_status(control: &mut Session) -> Result<Option<Mark>, DatabaseError> {
     let statement = "SELECT LOCAL->>'$.gtid_executed', LOCAL->>'$.binary_log_file', \
-                     LOCAL->>'$.binary_log_position', STORAGE_ENGINES->>'$.InnoDB.LSN' \
-                     FROM performance_schema.log_status";
+                     LOCAL->>'$.binary_log_position', STORAGE_ENGINES->>'$.InnoDB.LSN', \
+                     @@GLOBAL.gtid_mode FROM performance_schema.log_status";
     let row = match control.row(statement) {
         Ok(row) => row,
         Err(DatabaseError::Server { .. }) => return Ok(None),
@@ -233,7 +233,9 @@ fn log_status(control: &mut Session) -> Result<Option<Mark>, DatabaseError> {
         .text(1)
         .filter(|file| !file.is_empty())
         .map(str::to_owned);
-    let gtid = row.text(0).map(without_line_ends);
+    // A server that numbers its transactions may have none yet.
+    let numbers = row.text(4) == Some("ON");
+    let gtid = row.text(0).filter(|_| numbers).map(without_line_ends);
     let position = row.number(2).filter(|_| file.is_some());
     // Without a binary log only the engine's own log tells that nothing was written.
     let compared = match &file {
@@ -242,7 +244,7 @@ fn log_status(control: &mut Session) -> Result<Option<Mark>, DatabaseError> {
     };
     Ok(Some(Mark {
         compared,
-        gtid: gtid.filter(|gtid| !gtid.is_empty()),
+        gtid,
         file,
         position,
     }))

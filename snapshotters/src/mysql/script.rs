@@ -366,7 +366,7 @@ pub(super) fn guide(manifest: &Manifest) -> String {
         moment.time.format("%Y-%m-%d %H:%M:%S%.6f UTC"),
         moment.consistency.as_str(),
     );
-    if let Some(gtid) = &moment.gtid {
+    if let Some(gtid) = moment.gtid.as_ref().filter(|gtid| !gtid.is_empty()) {
         text.push_str(&format!("Transactions: {gtid}\n"));
     }
     if let (Some(file), Some(position)) = (&moment.file, moment.position) {

@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// So far behind the stop transactions are looked for that were committed before it, in microseconds.
 const LATE: u64 = 10_000_000;
 
+/// Behind a stop from the future, no more transactions than this are looked at.
+const LOOKED_AT_MAX: u64 = 100_000;
+
 /// So many of them are named.
 const LATE_MAX: usize = 100;
 
@@ -108,6 +111,7 @@ impl<'a, 'b> Reading<'a, 'b> {
             return Ok(late);
         };
         let end = stopped.committed.max(time).saturating_add(LATE);
+        let mut passed = 0;
         for event in events {
             self.setup.progress().check()?;
             // What is wrong there is of no matter for what was asked for.
@@ -118,7 +122,8 @@ impl<'a, 'b> Reading<'a, 'b> {
             let Some(ended) = self.boundary.take_ended() else {
                 continue;
             };
-            if ended.committed > end || late.len() == LATE_MAX {
+            passed += 1;
+            if ended.committed > end || late.len() == LATE_MAX || passed > LOOKED_AT_MAX {
                 break;
             }
             if ended.committed <= time {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use reprise_repository::{Snapshot, SourceKind};
+
 use super::Said;
 use super::archiver::{Archiver, Over};
 use super::facts::LogPlace;
@@ -48,11 +50,11 @@ impl Archiver<'_> {
     /// Where to go on, and with which stretch of log.
     fn begin(&mut self, server: &Source) -> Result<Piece, DatabaseError> {
         let Some(end) = self.end.clone() else {
-            let newest = self.repository.latest(&self.source.name);
+            let newest = self.newest_snapshot();
             let newest = newest.map_err(|error| DatabaseError::Unexpected(error.to_string()))?;
             let place = newest.as_ref().and_then(first_place);
             let begun = self.files_begun(server, place.as_ref())?;
-            let beginning = server.first(newest.as_ref(), begun);
+            let beginning = server.first(newest.as_ref(), begun, self.refused.take());
             if let Some(alarm) = &beginning.alarm {
                 self.alarm(alarm.clone());
             }
@@ -73,6 +75,13 @@ impl Archiver<'_> {
         };
         (self.say)(Said::Begins(beginning.place.to_string()));
         Ok(Piece::new(server, beginning, chain))
+    }
+
+    fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
+        let (snapshots, _) = self.repository.snapshots_lossy()?;
+        let mut newest = snapshots.into_iter().rev();
+        Ok(newest
+            .find(|one| one.root.source == self.source.name && one.root.kind == SourceKind::Mysql))
     }
 
     /// When the files were begun that tell whether a place is in the history of a server.
@@ -186,8 +195,8 @@ impl Archiver<'_> {
                         && !self.options.once
                         && server.age() >= ASK_AGAIN
                     {
-                        self.ask_again(server, piece, sent, &mut waiting)?;
-                        if marked.elapsed() >= self.options.idle && piece.is_empty() {
+                        let told = self.ask_again(server, piece, sent, &mut waiting)?;
+                        if told && marked.elapsed() >= self.options.idle && piece.is_empty() {
                             self.hand_on(piece, server)?;
                             marked = Instant::now();
                         }
@@ -212,14 +221,14 @@ impl Archiver<'_> {
     }
 
     /// The server says that it has nothing new. After a reset it says so for ever, of a log that is not there any more:
-    /// it is asked what it has before it is believed.
+    /// it is asked what it has before it is believed. `false`: it has more.
     fn ask_again(
         &self,
         server: &mut Source,
         piece: &mut Piece,
         sent: Sent,
         waiting: &mut Option<Sent>,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<bool, DatabaseError> {
         let now = self.asked_again()?;
         if !now.is_same(server) {
             return Err(self.broken("another server answers there"));
@@ -232,17 +241,18 @@ impl Archiver<'_> {
         if server.is_reached(reached) {
             *waiting = None;
             // A commit has its time before it is written, and is not among the transactions until it is.
-            if server.is_quiet_behind(&sent) {
+            let quiet = server.is_quiet_behind(&sent);
+            if quiet {
                 piece.until(server.complete_until());
             }
-            return Ok(());
+            return Ok(quiet);
         }
         // It says so too while it passes over what was not asked for; then it comes further.
         if waiting.as_ref() == Some(&sent) {
             return Err(self.broken("the server has transactions that it does not send"));
         }
         *waiting = Some(sent);
-        Ok(())
+        Ok(false)
     }
 
     fn asked_again(&self) -> Result<Source, DatabaseError> {

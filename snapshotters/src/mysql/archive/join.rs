@@ -149,8 +149,9 @@ fn resolution(piece: &StoredPiece) -> u64 {
     }
 }
 
+/// When what is in a piece had been received, by the later of two clocks.
 fn received(piece: &StoredPiece) -> u64 {
-    micros(piece.record.written)
+    micros(piece.record.written).max(piece.facts.at.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ impl End {
     /// After a piece. `clock`: the time of the last commit before it.
     pub(super) fn of(facts: PieceFacts, clock: Option<u64>) -> Self {
         Self {
-            clock: facts.last.map(|last| last.committed).or(clock),
+            clock: match facts.gap {
+                Some(_) => None,
+                None => facts.last.map(|last| last.committed).or(clock),
+            },
             place: facts.to,
             chain: facts.chain,
             since: facts.since,
@@ -174,26 +177,19 @@ impl Source {
     /// Why what the server has is another history than the archived one, by when its files were begun: a reset begins
     /// all of them anew.
     fn begun_later(&self, end: &End, begun: Begun) -> Option<Missing> {
-        let named = (begun.named, end.file_begun);
-        let (Some(oldest), Some(at), true) = (begun.oldest, end.at, self.is_server_of(end)) else {
+        if !self.is_server_of(end) {
             return None;
-        };
-        let reset = match &end.place.coverage {
-            Coverage::Unnumbered => match named {
-                (Some(begun), Some(known)) => begun != known,
-                _ => false,
-            },
-            // Whoever has purged everything else has just what follows.
-            coverage => {
-                let same_file = named.0.is_some() && named.0 == named.1;
-                is_after(oldest, at) && *coverage != self.floor && !same_file
+        }
+        let reset = match (begun.named, end.file_begun) {
+            (Some(begun), Some(known)) => begun != known,
+            // Whoever has purged the file, and everything else, has just what follows.
+            _ => {
+                let younger = begun.oldest.zip(end.at);
+                let younger = younger.is_some_and(|(oldest, at)| is_after(oldest, at));
+                younger && end.place.coverage != self.floor
             }
         };
-        reset.then(|| {
-            Missing::fork(
-                "the server's log was reset: its files were begun after those that are archived",
-            )
-        })
+        reset.then(|| Missing::fork("the server's log was reset: its files were begun anew"))
     }
 
     /// Where to begin, given where the archive ends, and when the files were begun. `refused`: what the server said when
@@ -230,7 +226,13 @@ impl Source {
     }
 
     /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
-    pub(super) fn first(&self, snapshot: Option<&Snapshot>, begun: Begun) -> Beginning {
+    /// `refused`: what the server said when it was asked to begin at the snapshot.
+    pub(super) fn first(
+        &self,
+        snapshot: Option<&Snapshot>,
+        begun: Begun,
+        refused: Option<String>,
+    ) -> Beginning {
         let now = |since, alarm| Beginning {
             place: self.newest(),
             gap: None,
@@ -250,7 +252,9 @@ impl Source {
         let uuid = snapshot.root.facts.get("server_uuid");
         let uuid = uuid.and_then(Value::as_str);
         let same = uuid.is_some() && uuid == self.uuid.as_deref();
-        if let Some(missing) = self.missing(&place, uuid, same) {
+        let missing = refused.map(Missing::fork);
+        let missing = missing.or_else(|| self.missing(&place, uuid, same));
+        if let Some(missing) = missing {
             let since = missing.forked.then(|| micros(self.time));
             return now(since, Some(later(snapshot, &missing.reason)));
         }
@@ -331,7 +335,7 @@ mod tests {
     #[test]
     fn a_log_goes_on_where_a_file_is_older_than_the_end_of_the_archive() {
         assert!(beginning(set(10), 100, Some(500)).gap.is_none());
-        // A file that is the archived one, though the clock was set back when it was written.
+        // The file in which the archive ends, though the clock was set back meanwhile.
         assert!(beginning(set(10), 2000, Some(500)).gap.is_none());
         // A server that has purged just what is archived.
         assert!(beginning(set(100), 2000, None).gap.is_none());
@@ -344,6 +348,12 @@ mod tests {
             assert!(beginning.gap.is_some());
             assert_eq!(beginning.since, Some(5_000_000_000));
         }
+    }
+
+    #[test]
+    fn a_file_of_the_same_name_that_was_begun_at_another_time_is_another_history() {
+        // Begun before the piece was finished that was being filled meanwhile.
+        assert!(beginning(set(10), 999, Some(999)).gap.is_some());
     }
 
     #[test]

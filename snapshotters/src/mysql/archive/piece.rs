@@ -301,7 +301,7 @@ mod tests {
     /// The facts of a piece with one transaction, which ended at the time of the server's clock.
     fn facts(gtid: &str, clock: DateTime<Utc>) -> PieceFacts {
         let server = source(Coverage::Mysql(NUMBERS.parse().unwrap()), clock);
-        let beginning = server.first(None, super::super::origin::Begun::default());
+        let beginning = server.first(None, super::super::origin::Begun::default(), None);
         let mut piece = Piece::new(&server, beginning, 1);
         let ended = Ended {
             gtid: gtid.parse().unwrap_or(Gtid::Anonymous),

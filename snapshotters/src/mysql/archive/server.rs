@@ -163,8 +163,7 @@ impl Source {
     pub(super) fn is_quiet_behind(&self, sent: &Sent) -> bool {
         self.files.last().is_some_and(|(file, size)| {
             // Only the lower 32 bits are told.
-            let behind = (*size as u32).wrapping_sub(sent.position);
-            *file == sent.file && u64::from(behind) <= ENCRYPTION_HEADER_BYTES
+            *file == sent.file && *size as u32 == sent.position
         })
     }
 
@@ -200,8 +199,7 @@ impl Source {
             (None, Some((newest, size))) => {
                 let number = place.file.as_deref().and_then(file_number);
                 let newest = file_number(newest);
-                number > newest
-                    || number == newest && place.position + ENCRYPTION_HEADER_BYTES >= *size
+                number > newest || number == newest && place.position >= *size
             }
             (None, None) => false,
         }
@@ -226,10 +224,14 @@ fn files(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
     let rows = session.rows("SHOW BINARY LOGS")?;
     rows.iter()
         .map(|row| {
-            let size = row.number(1).ok_or_else(|| {
+            let size: u64 = row.number(1).ok_or_else(|| {
                 DatabaseError::Unexpected(format!("{} has no size", row.string(0)))
             })?;
-            Ok((row.string(0), size))
+            let header = match row.text(2) {
+                Some("Yes") => ENCRYPTION_HEADER_BYTES,
+                _ => 0,
+            };
+            Ok((row.string(0), size.saturating_sub(header)))
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use super::facts::{Coverage, LogPlace};
 use super::server::{FILE_START, Source};
 use crate::mysql::address::Address;
 use crate::mysql::binlog::{Header, kind};
-use crate::mysql::error::DatabaseError;
+use crate::mysql::error::{DatabaseError, code};
 use crate::mysql::manifest::Flavour;
 use crate::mysql::wire::{Wire, is_end, is_refusal, refusal};
 
@@ -53,7 +53,7 @@ pub(super) fn open(
     Ok(wire)
 }
 
-/// When a file of the log was begun, in seconds since 1970: the server sends its first event. `None`: it does not.
+/// When a file of the log was begun, in seconds since 1970: the server sends its first event. `None`: it cannot.
 pub(super) fn file_begun(
     address: &Address,
     source: &Source,
@@ -70,7 +70,14 @@ pub(super) fn file_begun(
     loop {
         let packet = wire.answer()?;
         if is_refusal(&packet) {
-            return Err(refusal(&packet));
+            return match refusal(&packet) {
+                // Somebody deleted it.
+                DatabaseError::Server {
+                    code: code::LOG_NOT_READABLE,
+                    ..
+                } => Ok(None),
+                refused => Err(refused),
+            };
         }
         if is_end(&packet) {
             return Ok(None);
