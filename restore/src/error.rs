@@ -304,7 +304,7 @@ impl Error {
                 "name what is to be restored with --database; nothing else will be touched".to_owned()
             }
             Self::DatabaseNotEmpty { .. } => {
-                "restore it under another name with --database OLD=NEW, or drop what is there with --overwrite"
+                "restore it to another server, or, without a moment, under another name with --database OLD=NEW; or drop what is there with --overwrite"
                     .to_owned()
             }
             Self::RestoreRuns => "wait for it to end".to_owned(),
