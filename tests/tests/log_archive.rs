@@ -5,13 +5,12 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
-use std::process::{Child, ChildStdout, Command};
+use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::archived::{TABLE, archive, begun, logged, pieces, restore, shown};
+use support::archived::{Follower, TABLE, archive, begun, logged, pieces, restore, shown};
 use support::{Ran, Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
 
 #[test]
@@ -470,41 +469,6 @@ fn a_log_comes_over_an_encrypted_connection_with_a_checked_certificate() {
     assert_eq!(logged(&sandbox, &[]).len(), 2);
     archive("tls=verify-ca").exits(1).says("certificate");
     archive("tls=off").exits(1);
-}
-
-/// An archiver that follows a server, and says what happens.
-struct Follower {
-    child: Child,
-    said: Lines<BufReader<ChildStdout>>,
-}
-
-impl Follower {
-    fn start(sandbox: &Sandbox, server: &impl Database) -> Self {
-        let url = server.root_url();
-        let args = ["--json", "archive", "db", "--url", url.as_str()];
-        let mut child = begin_heard(sandbox.command(), args.iter().chain(&["--flush", "1s"]));
-        while server.idle_log_senders().is_empty() {}
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, said }
-    }
-
-    /// Waits for an event with a word in it; `false` when it has ended without.
-    fn hears(&mut self, event: &str, word: &str) -> bool {
-        self.said.by_ref().map(Result::unwrap).any(|line| {
-            let told: Value = serde_json::from_str(&line).unwrap();
-            told["event"] == event && line.contains(word)
-        })
-    }
-
-    fn stop(self) {
-        self.ends(0);
-    }
-
-    /// Stops it.
-    fn ends(mut self, code: i32) {
-        interrupt(&self.child);
-        assert_eq!(self.child.wait().unwrap().code(), Some(code));
-    }
 }
 
 #[test]

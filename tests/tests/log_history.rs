@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
 use support::Sandbox;
-use support::archived::{TABLE, archive, begun, pieces, restore, shown};
+use support::archived::{Follower, TABLE, archive, begun, pieces, restore, shown};
 
 const ROWS: &str = "SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t";
 
@@ -345,4 +345,31 @@ fn a_snapshot_whose_place_in_the_log_is_not_proven_is_not_joined() {
         .exits(5)
         .says("does not prove its place in the log")
         .says("BACKUP_ADMIN");
+}
+
+/// Where nothing is written, the span grows all the same: to shortly before the server was asked.
+fn an_idle_server_is_complete(server: &impl Database) {
+    let sandbox = begun(server);
+    let until = || {
+        let until = spans(&sandbox)[0]["until"].as_str().unwrap().to_owned();
+        until.parse::<DateTime<Utc>>().unwrap()
+    };
+    let before = until();
+    let archiver = Follower::start(&sandbox, server);
+    // It is asked after 15 s, at the heartbeat that follows.
+    server.query("SELECT SLEEP(19)");
+    archiver.stop();
+    let grown = until() - before;
+    assert!(grown > chrono::TimeDelta::seconds(8), "{grown}");
+    assert!(until() < Utc::now() - chrono::TimeDelta::seconds(4));
+}
+
+#[test]
+fn an_idle_mysql_is_complete_until_shortly_before_it_was_asked() {
+    an_idle_server_is_complete(&Mysql::start());
+}
+
+#[test]
+fn an_idle_mariadb_is_complete_until_shortly_before_it_was_asked() {
+    an_idle_server_is_complete(&Mariadb::start());
 }

@@ -1,11 +1,13 @@
 //! A server whose log is archived.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
+use std::process::{Child, ChildStdout};
 
 use reprise_tests::servers::Database;
 use serde_json::Value;
 
-use super::{Ran, Sandbox};
+use super::{Ran, Sandbox, begin_heard, interrupt};
 
 pub(crate) const TABLE: &str = "
 CREATE DATABASE app; CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE = InnoDB;
@@ -51,4 +53,39 @@ pub(crate) fn begun(server: &impl Database) -> Sandbox {
     server.execute("INSERT INTO app.t (v) VALUES ('three')");
     archive(&sandbox, server, &[]).exits(0);
     sandbox
+}
+
+/// An archiver that follows a server, and says what happens.
+pub(crate) struct Follower {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Follower {
+    pub(crate) fn start(sandbox: &Sandbox, server: &impl Database) -> Self {
+        let url = server.root_url();
+        let args = ["--json", "archive", "db", "--url", url.as_str()];
+        let mut child = begin_heard(sandbox.command(), args.iter().chain(&["--flush", "1s"]));
+        while server.idle_log_senders().is_empty() {}
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, said }
+    }
+
+    /// Waits for an event with a word in it; `false` when it has ended without.
+    pub(crate) fn hears(&mut self, event: &str, word: &str) -> bool {
+        self.said.by_ref().map(Result::unwrap).any(|line| {
+            let told: Value = serde_json::from_str(&line).unwrap();
+            told["event"] == event && line.contains(word)
+        })
+    }
+
+    pub(crate) fn stop(self) {
+        self.ends(0);
+    }
+
+    /// Stops it.
+    pub(crate) fn ends(mut self, code: i32) {
+        interrupt(&self.child);
+        assert_eq!(self.child.wait().unwrap().code(), Some(code));
+    }
 }

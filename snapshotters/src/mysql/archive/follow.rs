@@ -143,7 +143,9 @@ impl Archiver<'_> {
         if matches!(over, Ok(Over::CaughtUp)) {
             piece.until(server.complete_until());
         }
-        if !piece.is_empty() || matches!(over, Ok(Over::CaughtUp)) {
+        let stopped = matches!(over, Ok(Over::Stopped));
+        let tells = matches!(over, Ok(Over::CaughtUp)) || stopped && piece.tells_until();
+        if !piece.is_empty() || tells {
             self.hand_on(&mut piece, &mut server).map_err(failed)?;
         }
         if let Err(error) = &over

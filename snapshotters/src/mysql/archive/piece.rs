@@ -230,6 +230,11 @@ impl Piece {
         self.facts.until = self.facts.until.max(time);
     }
 
+    /// Whether it says until when everything is archived.
+    pub(super) fn tells_until(&self) -> bool {
+        self.facts.until.is_some()
+    }
+
     /// Whether it has a commit that is ahead of a server's clock.
     pub(super) fn is_ahead_of(&self, source: &Source) -> bool {
         self.facts.until > Some(micros(source.clock()) + CLOCK_ERROR)
