@@ -105,8 +105,8 @@ const FALSE: [(&str, &str, &str); 24] = [
         "no row of writer 4",
     ),
     (
-        "UPDATE bookkeeping.progress SET at = at + INTERVAL 1 SECOND WHERE writer = 5",
-        "UPDATE bookkeeping.progress SET at = at - INTERVAL 1 SECOND WHERE writer = 5",
+        "UPDATE bookkeeping.progress SET at = at + INTERVAL 1 HOUR WHERE writer = 5",
+        "UPDATE bookkeeping.progress SET at = at - INTERVAL 1 HOUR WHERE writer = 5",
         "of writer 5 says that it was written at",
     ),
     (
