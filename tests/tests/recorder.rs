@@ -163,14 +163,27 @@ fn judgement_sees_what_is_false(server: &impl Database) {
         .find_map(|name| name.strip_prefix("user "))
         .unwrap();
     let side = state.keys().find(|name| name.contains(".side_")).unwrap();
-    for (change, words) in [
-        (format!("GRANT CREATE ON bookkeeping.* TO {user}@'%'"), user),
-        (format!("DROP USER {user}@'%'"), user),
+    // What a writer's last steps made may as well be a step that is missing.
+    let away = format!("kept.{}", side.rsplit('.').next().unwrap());
+    for (change, undo, words) in [
+        (
+            format!("RENAME TABLE {side} TO {away}"),
+            format!("RENAME TABLE {away} TO {side}"),
+            "is missing",
+        ),
         (
             format!("ALTER TABLE {side} ADD COLUMN more INT"),
+            format!("ALTER TABLE {side} DROP COLUMN more"),
             side.as_str(),
         ),
-        (format!("DROP TABLE {side}"), side.as_str()),
+    ] {
+        server.execute(&change);
+        assert_seen(server, &account, &change, words);
+        server.execute(&undo);
+    }
+    for (change, words) in [
+        (format!("GRANT CREATE ON bookkeeping.* TO {user}@'%'"), user),
+        (format!("DROP USER {user}@'%'"), "is missing"),
     ] {
         server.execute(&change);
         assert_seen(server, &account, &change, words);
