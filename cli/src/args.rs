@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Snapshots of volumes, Terraform state and program output that prove they come back.
+/// Encrypted snapshots of volumes, databases, Terraform state and program output, with verified restores.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, about, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -17,25 +17,25 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  Make a repository, and two recovery identities to keep away from this host:
+  Create a repository and two recovery identities, to be stored off this host:
     reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
-  Store a folder, and see what is there:
+  Take a snapshot of a directory, and list snapshots:
     reprise -r /srv/backup snapshot volume /var/lib/jenkins
     reprise -r /srv/backup snapshots
-  Bring the newest one back:
+  Restore the newest snapshot:
     reprise -r /srv/backup --identity recovery-1.txt restore jenkins --to /restored
-  Prove it, with sample data, from an empty machine:
+  Run a restore drill with sample data:
     reprise drill --policies policies/examples/quickstart.yaml
 
 Exit codes:
   0 ok   1 failed   2 usage or policy error   3 degraded: finished, but something named was skipped
-  4 data is damaged or differs from what was promised   5 not found
-  6 refused: target not empty, identity or right missing   130 interrupted";
+  4 data is damaged or differs from what was expected   5 not found
+  6 refused: target not empty, identity or permission missing   130 interrupted";
 
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Where the repository is: a path, s3://bucket/prefix or azure://account/container/prefix.
+    /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix.
     #[arg(
         short,
         long,
@@ -44,10 +44,10 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) repository: Option<String>,
-    /// A file with an identity that reads contents (age or SSH private key). May be repeated.
+    /// File with a recovery identity (age or SSH private key) that decrypts snapshot contents. May be repeated.
     #[arg(long, global = true, env = "REPRISE_IDENTITY", value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
-    /// The file of a keeper's key, which forgets snapshots and changes keys. Without it: this host's own key.
+    /// File with a keeper's key, which may forget snapshots and change keys. Default: this host's own key.
     #[arg(
         long,
         global = true,
@@ -56,22 +56,22 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) keeper: Option<PathBuf>,
-    /// The policy file, or a folder of them.
+    /// Policy file, or directory of policy files.
     #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
     pub(crate) policies: Option<PathBuf>,
     /// Print one JSON document on standard output; progress as further JSON lines before it.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more. May be repeated.
+    /// Print more detail. May be repeated.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say only what went wrong.
+    /// Print only errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Show no progress.
+    /// Do not show progress.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    /// Send at most this many bytes per second, for instance 10MiB.
+    /// Upload at most this many bytes per second, for example 10MiB.
     #[arg(
         long,
         global = true,
@@ -80,7 +80,7 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) limit_upload: Option<String>,
-    /// Receive at most this many bytes per second.
+    /// Download at most this many bytes per second.
     #[arg(
         long,
         global = true,
@@ -89,7 +89,7 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) limit_download: Option<String>,
-    /// Repeat a request that fails for this long before giving up. Default: 15m.
+    /// Retry a failing request for this long before giving up. Default: 15m.
     #[arg(
         long,
         global = true,
@@ -99,7 +99,7 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) retry_for: Option<String>,
-    /// Repeat a request in which nothing moved for this long. Default: 60s.
+    /// Retry a request that has transferred no data for this long. Default: 60s.
     #[arg(
         long,
         global = true,
@@ -113,40 +113,40 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a repository.
+    /// Create a repository.
     Init(InitArgs),
     /// Take a snapshot.
     Snapshot(SnapshotArgs),
-    /// Take the snapshots that policies describe, now.
+    /// Take the snapshots that policies define, once, now.
     Run(RunArgs),
     /// List snapshots.
     Snapshots(SnapshotsArgs),
-    /// Show what is known of a snapshot.
+    /// Show the details of a snapshot.
     Show(ShowArgs),
-    /// List what is in a snapshot.
+    /// List the entries of a snapshot.
     Ls(LsArgs),
     /// Compare two snapshots.
     Diff(DiffArgs),
-    /// Bring a snapshot back.
+    /// Restore a snapshot to a directory or a database server.
     Restore(RestoreArgs),
-    /// Check that everything is there and undamaged.
+    /// Check that the repository is complete and undamaged.
     Verify(VerifyArgs),
-    /// Bring the snapshots to another destination.
+    /// Copy the snapshots to another repository.
     Copy(CopyArgs),
     /// List, add and remove recovery recipients, hosts and keepers.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Forget what the policies no longer keep. Nothing is deleted yet.
+    /// Forget the snapshots that policies no longer keep. `prune` deletes their data later.
     Forget(ForgetArgs),
-    /// Take back that snapshots are forgotten.
+    /// Undo `forget`, until `prune` has deleted the data.
     Unforget(UnforgetArgs),
-    /// Keep a MySQL or MariaDB server's log, so that any moment comes back.
+    /// Archive the binary log of a MySQL or MariaDB server, for point-in-time recovery.
     Archive(ArchiveArgs),
-    /// List the transactions of an archived log.
+    /// List the transactions of an archived binary log.
     Log(LogArgs),
-    /// Delete what no snapshot needs any more: condemn it first, sweep it later.
+    /// Delete data that no snapshot needs any more, in two phases: condemn it, then delete it after a grace period.
     Prune(PruneArgs),
-    /// Rehearse a restore and give a verdict.
+    /// Run restore drills: restore, check the data, and report whether it passed.
     Drill(DrillArgs),
     /// Work with policy files.
     #[command(subcommand)]
@@ -157,32 +157,32 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The recovery identities read everything; keep them off this host, in two places. The host itself gets a
+The recovery identities decrypt everything; store them off this host, in two places. The host itself gets a
 writer identity and a signing key under $XDG_CONFIG_HOME/reprise (or REPRISE_CONFIG_DIR): with these it can
-add snapshots and list them, but not read what it stored.
+add snapshots and list them, but not read their contents.
 
-Who may forget snapshots is the keeper. Without --keeper that is the host too: whoever breaks into it can then
-forget everything, and after the next sweep it is gone. With --keeper FILE the keeper's key is made in FILE (or
-used, if the file exists): move it to where `reprise forget` shall run.
+The keeper is whoever may forget snapshots. Without --keeper this host is the keeper: an attacker on it can then
+forget every snapshot, and the next prune deletes them. With --keeper FILE the keeper's key is created in FILE (or
+used, if the file exists): move it to the machine that runs `reprise forget`.
 
 Examples:
   reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
   reprise -r /srv/backup init --recipient age1… --recipient age1… --keeper keeper.txt
   reprise -r /srv/backup init --recipient age1… --recipient 'ssh-ed25519 AAAA…'")]
 pub(crate) struct InitArgs {
-    /// The public half of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
+    /// Public key of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
     #[arg(long, value_name = "KEY")]
     pub(crate) recipient: Vec<String>,
-    /// Make a new recovery identity and write it to this file.
+    /// Create a new recovery identity and write it to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) generate_identity: Vec<PathBuf>,
-    /// Accept a single recovery identity: if it is lost, everything is.
+    /// Accept a single recovery identity: if it is lost, the repository cannot be read.
     #[arg(long)]
     pub(crate) single_recipient: bool,
-    /// Only print the least rights that are needed at the destination.
+    /// Only print the access policy with the least privileges that the destination must grant.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) print_policy: Option<crate::rights::Kind>,
-    /// Whose rights to print: the host's, the sweeper's that deletes, or those for a restore.
+    /// For whom: writer (a backup host), sweeper (`prune`, which deletes), or restore.
     #[arg(
         long,
         value_enum,
@@ -207,24 +207,24 @@ Examples:
   reprise snapshot volume /var/lib/jenkins --exclude workspace/ --exclude '*.tmp'
   reprise snapshot volume / --one-file-system --source web1 --tag env=prod")]
     Volume {
-        /// The folder (or single file) to store.
+        /// Directory (or single file) to store.
         path: PathBuf,
-        /// Leave this out; as a line of a .gitignore. May be repeated.
+        /// Exclude what matches, in the syntax of .gitignore. May be repeated.
         #[arg(long, value_name = "RULE")]
         exclude: Vec<String>,
-        /// Leave out what the lines of this file say.
+        /// Exclude what matches a line of this file.
         #[arg(long, value_name = "FILE")]
         exclude_file: Vec<PathBuf>,
-        /// Stay on the file system of PATH.
+        /// Do not enter other file systems.
         #[arg(long, short = 'x')]
         one_file_system: bool,
         #[command(flatten)]
         naming: Naming,
     },
-    /// Store a MySQL or MariaDB server: every row of one moment, and everything that makes the server.
+    /// Store a MySQL or MariaDB server: a consistent snapshot of rows, schema objects and accounts.
     #[command(after_help = "\
-The password comes from --defaults-file, from MYSQL_PWD, or from the URL, where others may see it.
-docs/mysql.md lists the rights that the account needs.
+The password comes from --defaults-file, from MYSQL_PWD, or from the URL, which other users can see.
+docs/mysql.md lists the privileges that the account needs.
 
 Examples:
   reprise snapshot mysql mysql://backup@db.example/ --source app-db
@@ -236,19 +236,19 @@ Examples:
 Example:
   reprise snapshot tfstate ./terraform.tfstate --source network")]
     Tfstate {
-        /// The state file, or the folder with it and its workspaces.
+        /// State file, or directory with the state and its workspaces.
         path: PathBuf,
         #[command(flatten)]
         naming: Naming,
     },
-    /// Store what a program writes to its standard output. If it fails, there is no snapshot.
+    /// Store the standard output of a program. If the program fails, no snapshot is stored.
     #[command(after_help = "\
 Example:
   reprise snapshot command --source app-db -- pg_dump -Fc app")]
     Command {
         #[command(flatten)]
         naming: Naming,
-        /// The program and its arguments. No shell is involved.
+        /// Program and arguments. No shell is used.
         #[arg(last = true, required = true, value_name = "CMD")]
         argv: Vec<OsString>,
     },
@@ -256,30 +256,30 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct MysqlArgs {
-    /// The server, as mysql://user@host:port/, with ?socket=PATH, ?container=NAME, tls=MODE or tls-ca=FILE behind it.
+    /// Server URL: mysql://user@host:port/, optionally with ?socket=PATH, container=NAME, tls=MODE or tls-ca=FILE.
     pub(crate) url: String,
     /// Only databases that match. May be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) database: Vec<String>,
-    /// Leave databases out that match. May be repeated.
+    /// Exclude databases that match. May be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude_database: Vec<String>,
     /// Only tables and views that match. May be repeated.
     #[arg(long, value_name = "DATABASE.PATTERN")]
     pub(crate) table: Vec<String>,
-    /// Leave tables and views out that match. May be repeated.
+    /// Exclude tables and views that match. May be repeated.
     #[arg(long, value_name = "DATABASE.PATTERN")]
     pub(crate) exclude_table: Vec<String>,
-    /// How many connections read rows. Default: 4.
+    /// Number of connections that read rows. Default: 4.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) threads: Option<u8>,
-    /// Leave users and roles out.
+    /// Exclude users and roles.
     #[arg(long)]
     pub(crate) no_users: bool,
-    /// Lock tables without transactions while they are read, so that they are of the same moment.
+    /// Lock non-transactional tables while they are read, so that they are consistent with the others.
     #[arg(long)]
     pub(crate) hold_nontransactional: bool,
-    /// An option file with user, password and server, as ~/.my.cnf.
+    /// MySQL option file with user, password and server, like ~/.my.cnf.
     #[arg(long, value_name = "FILE")]
     pub(crate) defaults_file: Option<PathBuf>,
     #[command(flatten)]
@@ -288,10 +288,10 @@ pub(crate) struct MysqlArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Naming {
-    /// What to call the source. Snapshots of one source form a series.
+    /// Name of the source. Snapshots with the same source name form a series.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
-    /// A label. May be repeated.
+    /// Tag to store with the snapshot. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) tag: Vec<String>,
 }
@@ -302,49 +302,49 @@ Examples:
   reprise run --policies /etc/reprise            everything
   reprise run --policies prod.yaml prod/jenkins  one source")]
 pub(crate) struct RunArgs {
-    /// Which: POLICY or POLICY/SOURCE; nothing: all.
+    /// POLICY or POLICY/SOURCE. Default: all.
     #[arg(value_name = "POLICY[/SOURCE]")]
     pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What forgotten snapshots alone needed is condemned by one run and deleted by a later one, when the grace period and
-every run that began before are over; until then `reprise unforget` brings it back. No recovery identity is needed.
-It may run on another machine than the host's, with credentials that may delete. It is safe beside other runs, and
-goes on where an earlier one was interrupted.
+Data that only forgotten snapshots need is condemned by one run and deleted by a later one, when the grace period and
+every run that began before are over; until then `reprise unforget` undoes it. No recovery identity is needed.
+Prune can run on another machine than the backup host, with credentials that may delete. It is safe to run it beside
+other commands. An interrupted prune is resumed by the next run.
 
 Examples:
   reprise -r s3://backup/prod prune --dry-run
   reprise -r s3://backup/prod prune --max-repack 10GiB")]
 pub(crate) struct PruneArgs {
-    /// Only say what would be done, and what it would win.
+    /// Only print what would be deleted, and the space it would free.
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// How long what is condemned stays before it is deleted.
+    /// How long condemned data is kept before it is deleted.
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub(crate) grace: String,
-    /// Copy at most this much out of packs of which little is needed, for instance 10GiB.
+    /// Repack at most this much data, for example 10GiB.
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_repack: Option<String>,
-    /// Copy out of packs of which less than this is needed.
+    /// Repack packs of which less than this percentage is needed.
     #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) repack_below: u8,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotsArgs {
-    /// Only of this source.
+    /// Only snapshots of this source.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
-    /// Forgotten ones too, as long as they are not swept.
+    /// Include forgotten snapshots that are not deleted yet.
     #[arg(long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
 }
 
@@ -353,7 +353,7 @@ pub(crate) struct ShowArgs {
 Example:
   reprise --identity recovery-1.txt ls jenkins@latest jobs/deploy")]
 pub(crate) struct LsArgs {
-    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
     /// Only this path and what is below it, relative to the snapshot's root.
     pub(crate) path: Option<OsString>,
@@ -361,7 +361,7 @@ pub(crate) struct LsArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each line tells a path and how it changed from A to B:
+Each line shows a path and how it changed from A to B:
   + added   - removed   M content changed   T kind changed   a owner, mode, time or attributes changed")]
 pub(crate) struct DiffArgs {
     /// The older snapshot.
@@ -372,9 +372,9 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every chunk is compared with its hash before it is written. The target must be empty, unless --overwrite or
---resume says otherwise. A database server as the target: its password comes from --defaults-file or MYSQL_PWD,
-rows are read again and compared afterwards, and nothing but the named databases is touched.
+Every chunk is checked against its hash before it is written. The target must be empty, unless --overwrite or
+--resume is given. If the target is a database server, its password comes from --defaults-file or MYSQL_PWD, rows are
+read back and compared afterwards, and only the named databases are changed.
 
 Examples:
   reprise --identity recovery-1.txt restore jenkins --to /restored
@@ -385,24 +385,24 @@ Examples:
   reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --point-in-time 2026-11-21T14:03:07Z
   reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --before-gtid 3e11fa47-…:4711")]
 pub(crate) struct RestoreArgs {
-    /// The beginning of an id, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
-    /// The folder to restore into, or a server as mysql://user@host/.
+    /// Target directory, or server as mysql://user@host/.
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: PathBuf,
     /// Only these paths and what is below them, relative to the snapshot's root.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
-    /// Replace what is in the target and differs. What the snapshot does not have stays.
+    /// Replace what differs in the target. What is not in the snapshot is kept.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
-    /// Continue an interrupted restore: what is right already is kept.
+    /// Resume an interrupted restore: what is already correct is kept.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Read everything again afterwards and compare it with the snapshot. For a server: none, counts or checksums.
+    /// Read everything back afterwards and compare it with the snapshot. For a server: none, counts or checksums.
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "")]
     pub(crate) verify: Option<OsString>,
-    /// Only say what would be done.
+    /// Only print what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -429,43 +429,43 @@ const VERIFY_LEVELS: [&str; 3] = ["none", "counts", "checksums"];
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database server as the target")]
 pub(crate) struct ServerArgs {
-    /// Only this database, under another name if one is given. May be repeated.
+    /// Only this database, under the name NEW if it is given. May be repeated.
     #[arg(long, value_name = "NAME[=NEW]")]
     pub(crate) database: Vec<String>,
     /// Only this table. May be repeated.
     #[arg(long, value_name = "DATABASE.TABLE")]
     pub(crate) table: Vec<String>,
-    /// How many connections load rows. Default: 4.
+    /// Number of connections that load rows. Default: 4.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) threads: Option<u8>,
-    /// Bring everything back that was committed at or before this moment: RFC 3339, or local to the policy's zone.
-    #[arg(long, value_name = "TIME", group = "moment")]
+    /// Restore everything committed at or before this time: RFC 3339, or local time in the policy's time zone.
+    #[arg(long, value_name = "TIME", group = "recovery_target")]
     pub(crate) point_in_time: Option<String>,
-    /// Bring everything back that is before this transaction in the log.
-    #[arg(long, value_name = "GTID", group = "moment")]
+    /// Restore everything before this transaction in the log.
+    #[arg(long, value_name = "GTID", group = "recovery_target")]
     pub(crate) before_gtid: Option<String>,
-    /// Bring everything back that is archived (`latest`), or exactly what a later snapshot holds, and compare.
-    #[arg(long, value_name = "latest|SNAPSHOT", group = "moment")]
+    /// Replay the whole archived log (`latest`), or exactly up to a later snapshot, and compare with it.
+    #[arg(long, value_name = "latest|SNAPSHOT", group = "recovery_target")]
     pub(crate) until: Option<String>,
-    /// Leave this transaction of the log out. May be repeated.
-    #[arg(long, value_name = "GTID", requires = "moment")]
+    /// Skip this transaction of the log. May be repeated.
+    #[arg(long, value_name = "GTID", requires = "recovery_target")]
     pub(crate) skip_gtid: Vec<String>,
-    /// Let every transaction of the log keep its number, for replicas to follow. Slower; for a server made for this.
-    #[arg(long, requires = "moment")]
+    /// Keep the GTID of every replayed transaction, so that replicas can follow. Slower; needs a fresh server.
+    #[arg(long, requires = "recovery_target")]
     pub(crate) keep_gtids: bool,
-    /// Which users and roles are made. Default: missing ones when everything is restored, otherwise none.
+    /// Which users and roles to create. Default: missing ones when everything is restored, otherwise none.
     #[arg(long, value_enum, value_name = "WHICH")]
     pub(crate) users: Option<UsersArg>,
-    /// Let the server write the restore to its binary log, for replicas to follow.
+    /// Write the restore to the server's binary log, so that replicas can follow.
     #[arg(long)]
     pub(crate) write_binlog: bool,
-    /// Who owns views, routines, triggers and events: `keep`, or another account.
+    /// Definer of views, routines, triggers and events: `keep`, or another account.
     #[arg(long, value_name = "USER@HOST")]
     pub(crate) definer: Option<String>,
-    /// Do without the redo log while loading. Only for a server made for this: if it dies meanwhile, it is lost.
+    /// Disable the redo log while loading. Only for a dedicated server: if it crashes meanwhile, its data is lost.
     #[arg(long)]
     pub(crate) disable_redo_log: bool,
-    /// An option file with user, password and server, as ~/.my.cnf.
+    /// MySQL option file with user, password and server, like ~/.my.cnf.
     #[arg(long, value_name = "FILE")]
     pub(crate) defaults_file: Option<PathBuf>,
 }
@@ -473,99 +473,99 @@ pub(crate) struct ServerArgs {
 /// Which accounts a restore makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum UsersArg {
-    /// None.
+    /// No accounts.
     None,
-    /// Those that the server does not have.
+    /// Accounts that the server does not have.
     Missing,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without options the structure is checked: roots and their signatures, the index, and that every pack is there
-with its size. This needs no recovery identity.
+Without options the structure is checked: snapshot roots and their signatures, the index, and that every pack exists
+with the right size. This needs no recovery identity.
 
 Examples:
   reprise verify
   reprise --identity recovery-1.txt verify --read-data        everything is read, decrypted and hashed
-  reprise --identity recovery-1.txt verify --read-data 10%    a tenth, another one each day
+  reprise --identity recovery-1.txt verify --read-data 10%    a tenth, a different one each day
   reprise --identity recovery-1.txt verify jenkins@latest --read-data
-  reprise --identity recovery-1.txt verify --read-data --repair             what could be mended
+  reprise --identity recovery-1.txt verify --read-data --repair             what could be repaired
   reprise --identity recovery-1.txt verify --read-data --repair --from s3://bucket/copy --yes")]
 pub(crate) struct VerifyArgs {
-    /// Read, decrypt and hash stored data: all of it, or a share that rotates by the day.
+    /// Read, decrypt and hash stored data: all of it, or a percentage, a different part each day.
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "100%")]
     pub(crate) read_data: Option<String>,
-    /// Say how what is wrong can be mended; with --yes, do it. What cannot be mended goes into quarantine.
+    /// Print how damage can be repaired; with --yes, repair it. What cannot be repaired is quarantined.
     #[arg(long)]
     pub(crate) repair: bool,
-    /// Take good bytes from this copy of the repository.
+    /// Read undamaged data from this repository copy.
     #[arg(long, value_name = "URL", requires = "repair")]
     pub(crate) from: Option<String>,
-    /// Delete a damaged object, once good bytes of it are at hand, and store it anew under its name.
+    /// Delete a damaged object once its undamaged bytes are available, and store it again under its name.
     #[arg(long, requires = "from")]
     pub(crate) replace: bool,
-    /// Do what --repair says.
+    /// Carry out the repair that --repair prints.
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
-    /// Only these snapshots and what they need.
+    /// Only these snapshots and the data that they need.
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Objects are copied as they are: no recovery identity is needed, and the copy is a whole repository that restores
-on its own. What is there already is not sent again; an interrupted copy goes on where it stopped.
+Objects are copied unchanged: no recovery identity is needed, and the copy is a complete repository of its own.
+Objects that the copy already has are not sent again. An interrupted copy is resumed by the next run.
 
 Examples:
   reprise -r /srv/backup copy --to s3://bucket/prefix
   reprise copy --policies /etc/reprise          the copies that the policy describes")]
 pub(crate) struct CopyArgs {
-    /// Where to: an empty destination or an earlier copy. Otherwise: the `copies:` of the policy.
+    /// Destination: empty, or an earlier copy. Default: the `copies:` of the policy.
     #[arg(long, value_name = "URL")]
     pub(crate) to: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// List all keys: who reads, who writes, who keeps, and what was changed when.
+    /// List all keys (recovery recipients, hosts and keepers) and all changes of keys.
     List,
-    /// Print this host's public keys, for `key add --host`. A host without keys gets them now.
+    /// Print this host's public keys, for `key add --host`. Missing keys are created.
     Show,
-    /// Add a recovery recipient, a host or a keeper. Needs the key of a keeper.
+    /// Add a recovery recipient, a host or a keeper. Needs a keeper's key.
     Add(KeyAddArgs),
-    /// Take a key away, for good. Needs the key of a keeper. Without --yes: only say what that means.
+    /// Remove a key permanently. Needs a keeper's key. Without --yes: only print the consequences.
     Remove(KeyRemoveArgs),
-    /// Hand secrets and catalog anew to the hosts and recovery identities there are. Needs the key of a keeper.
+    /// Wrap secrets and catalog again for the present hosts and recovery recipients. Needs a keeper's key.
     Rotate(KeyRotateArgs),
-    /// Print a page for the safe: what it takes to get everything back.
+    /// Print a recovery sheet: everything that is needed to restore, to be kept in a safe.
     Sheet,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --reencrypt every pack with contents that are not encrypted to just the present recovery recipients is read and
-stored anew. That takes the identities that read what is stored, and one that reads what is stored from now on, as
-everything is read once more before it may replace what was there. `prune` deletes the old packs. A run that was
-interrupted is gone on with by the next.
+With --reencrypt every pack whose contents are not encrypted to exactly the present recovery recipients is read and
+stored again. This needs the identities that read the old packs, and one that reads the new packs, because new packs
+are read back before they replace old ones. `prune` deletes the old packs. An interrupted run is resumed by the next
+run.
 
 Examples:
   reprise key rotate
   reprise --identity old.txt --identity new.txt key rotate --reencrypt          the plan
   reprise --identity old.txt --identity new.txt key rotate --reencrypt --yes")]
 pub(crate) struct KeyRotateArgs {
-    /// Encrypt contents anew that removed recovery identities read, or added ones do not. Without --yes: the plan.
+    /// Re-encrypt contents that removed recovery identities can read, or added ones cannot. Without --yes: the plan.
     #[arg(long)]
     pub(crate) reencrypt: bool,
-    /// Do what --reencrypt says.
+    /// Carry out the plan that --reencrypt prints.
     #[arg(long, requires = "reencrypt")]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything is encrypted when it is stored, so a new recovery identity reads what is stored from now on. A new host
-can use what is there at once: the catalog is handed to it.
+Data is encrypted when it is stored, so a new recovery identity reads only what is stored from now on. A new host
+can use the existing data at once: the catalog is wrapped for its key.
 
 Examples:
   reprise key add --recipient age1… --reason 'second safe'
@@ -575,10 +575,10 @@ Examples:
 pub(crate) struct KeyAddArgs {
     #[command(flatten)]
     pub(crate) what: KeyChoice,
-    /// What to call the host or the keeper.
+    /// Name of the host or the keeper.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Why. Everybody can read it.
+    /// Reason for the change. It is stored unencrypted.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
 }
@@ -587,78 +587,79 @@ pub(crate) struct KeyAddArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct KeyChoice {
-    /// The public half of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
+    /// Public key of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
     #[arg(long, value_name = "KEY")]
     pub(crate) recipient: Option<String>,
-    /// A host: the file or the line that `key show` printed there. To remove one also its name or signer.
+    /// Host: the file or the line that `key show` printed there. For `key remove` also its name or signer.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// The public key of a keeper; to remove one also its name.
+    /// Public key of a keeper. For `key remove` also its name.
     #[arg(long, value_name = "KEY")]
     pub(crate) keeper_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A removed key never comes back. Of a removed host counts what is stored now; what it adds later is refused by name.
+A removed key can never be added again. What a removed host has stored so far stays valid; what it adds later is
+rejected.
 
 Examples:
   reprise key remove --host web2 --reason decommissioned
-  reprise key remove --host web2 --received-until 2026-11-20T00:00:00Z --yes   nothing that came later counts
+  reprise key remove --host web2 --received-until 2026-11-20T00:00:00Z --yes   reject what was received later
   reprise key remove --recipient age1… --yes")]
 pub(crate) struct KeyRemoveArgs {
     #[command(flatten)]
     pub(crate) what: KeyChoice,
-    /// Of what the host or keeper signed, count only what the storage received until then (RFC 3339).
+    /// Reject what the host or keeper signed and the storage received after this time (RFC 3339).
     #[arg(long, value_name = "TIME", conflicts_with = "recipient")]
     pub(crate) received_until: Option<chrono::DateTime<chrono::Utc>>,
-    /// Do not count this object, although it is there now. May be repeated.
+    /// Reject this object as well, although it is stored now. May be repeated.
     #[arg(long, value_name = "ID", conflicts_with = "recipient")]
     pub(crate) except: Vec<String>,
-    /// Why. Everybody can read it.
+    /// Reason for the change. It is stored unencrypted.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
-    /// Do it.
+    /// Carry out the removal.
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Runs until it is told to stop (SIGTERM, Ctrl-C), follows restarts and failovers of the server, and waits for whatever
-passes. Run it as a service beside the nightly snapshots. It needs the right REPLICATION SLAVE; docs/point-in-time.md
-says more.
+Runs until it is stopped (SIGTERM, Ctrl-C), follows restarts and failovers of the server, and retries after transient
+errors. Run it as a service beside the nightly snapshots. It needs the privilege REPLICATION SLAVE; see
+docs/point-in-time.md.
 
 Examples:
   reprise archive --policies /etc/reprise app-db
   reprise archive app-db --url mysql://backup@db.example/ --defaults-file /root/.my.cnf
   reprise archive app-db --url mysql://backup@db.example/ --once     from a timer, every minute")]
 pub(crate) struct ArchiveArgs {
-    /// The source: SOURCE or POLICY/SOURCE of the policy, or with --url any name.
+    /// Source: SOURCE or POLICY/SOURCE of the policy, or any name with --url.
     pub(crate) source: String,
-    /// The server, as mysql://user@host:port/; otherwise that of the policy.
+    /// Server URL: mysql://user@host:port/. Default: the server of the policy.
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// An option file with user, password and server, as ~/.my.cnf.
+    /// MySQL option file with user, password and server, like ~/.my.cnf.
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(crate) defaults_file: Option<PathBuf>,
-    /// Store what was received after this time at the latest. Default: 5s.
+    /// Store received log after at most this time. Default: 5s.
     #[arg(long, value_name = "TIME")]
     pub(crate) flush: Option<String>,
-    /// End when everything that the server has is stored.
+    /// Exit when the whole log of the server is stored.
     #[arg(long)]
     pub(crate) once: bool,
-    /// A folder for what waits to be stored. Default: in the cache.
-    #[arg(long, value_name = "FOLDER")]
+    /// Spool directory for log that waits to be stored. Default: in the cache.
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) spool: Option<PathBuf>,
-    /// How much may wait there. Default: 1GiB.
+    /// Maximum size of the spool. Default: 1GiB.
     #[arg(long, value_name = "SIZE")]
     pub(crate) spool_max: Option<String>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Times are RFC 3339, or local to the zone of the policy (without a policy: UTC).
+Times are RFC 3339, or local times in the time zone of the policy (without a policy: UTC).
 
 Examples:
   reprise --identity recovery-1.txt log app-db --from 2026-11-21T14:00:00Z --to 2026-11-21T14:05:00Z
@@ -666,10 +667,10 @@ Examples:
 pub(crate) struct LogArgs {
     /// The source.
     pub(crate) source: String,
-    /// Only what was committed at this moment or later.
+    /// Only transactions committed at or after this time.
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
-    /// Only what was committed at this moment or before.
+    /// Only transactions committed at or before this time.
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
     /// Only transactions that change this table. May be repeated.
@@ -682,7 +683,7 @@ pub(crate) struct LogArgs {
 Example:
   reprise drill --policies policies/examples/quickstart.yaml --junit drill.xml")]
 pub(crate) struct DrillArgs {
-    /// Which: POLICY or POLICY/DRILL; nothing: all.
+    /// POLICY or POLICY/DRILL. Default: all.
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Write the results as JUnit XML.
@@ -692,9 +693,9 @@ pub(crate) struct DrillArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Check policy files. No secret and no repository is needed.
+    /// Check policy files. Needs no secrets and no repository.
     Check(PolicyCheckArgs),
-    /// Show what policies would keep and forget now. Nothing is changed, and no keeper's key is needed.
+    /// Show what policies would keep and forget now. Changes nothing, and needs no keeper's key.
     Preview(PreviewArgs),
     /// Print the JSON Schema of policy files, for editors.
     Schema,
@@ -702,17 +703,17 @@ pub(crate) enum PolicyCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Made for a change of a policy that is looked at before it is merged: exit code 3 when it would forget more than
---max-forget. With --against only what the other version would keep counts.
+For reviewing a change of a policy before it is merged: exit code 3 when more than --max-forget snapshots would be
+forgotten. With --against, only snapshots that the other version would keep are counted.
 
 Examples:
   reprise policy preview --policies policy.yaml --max-forget 10
   git show main:policy.yaml > old.yaml; reprise policy preview --policies policy.yaml --against old.yaml --json")]
 pub(crate) struct PreviewArgs {
-    /// Which: POLICY or POLICY/SOURCE; nothing: all.
+    /// POLICY or POLICY/SOURCE. Default: all.
     #[arg(value_name = "POLICY[/SOURCE]")]
     pub(crate) names: Vec<String>,
-    /// Another version of the policy, to compare with. Only its rules count: repositories are those of --policies.
+    /// Another version of the policy to compare with. Only its rules are used: repositories are those of --policies.
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
     #[command(flatten)]
@@ -724,10 +725,10 @@ pub(crate) struct PreviewArgs {
 /// How much may be forgotten.
 #[derive(Debug, Args)]
 pub(crate) struct ForgetLimits {
-    /// At most so many snapshots, and no log: `forget` refuses more, `policy preview` exits with 3.
+    /// Forget at most this many snapshots, and no log. Beyond that `forget` refuses and `policy preview` exits with 3.
     #[arg(long, value_name = "N")]
     pub(crate) max_forget: Option<usize>,
-    /// At most so much of a source's log, as 36h or 2d, although --max-forget is given.
+    /// Forget at most this much of a source's log, for example 36h or 2d, also with --max-forget.
     #[arg(long, value_name = "SPAN")]
     pub(crate) max_forget_log: Option<String>,
 }
@@ -735,38 +736,38 @@ pub(crate) struct ForgetLimits {
 /// How retention decides.
 #[derive(Debug, Args)]
 pub(crate) struct Deciding {
-    /// Let a burst of snapshots push older ones out.
+    /// Let an unusual burst of snapshots displace older ones.
     #[arg(long)]
     pub(crate) accept_flood: bool,
-    /// Believe the times that snapshots tell, not when the storage received them. For a copy made by someone trusted.
+    /// Use the times recorded in snapshots, not when the storage received them. For a copy made by someone trusted.
     #[arg(long)]
     pub(crate) trust_times: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With policies: what their rules do not keep. Without: the snapshots that are named. Each is shown with the rule that
-keeps it or the reason why it goes. Forgotten snapshots can be brought back with `reprise unforget` until a sweep
-deletes them. Sources that no policy names are left alone. It needs the keeper's key; --dry-run does not.
+With policies, forgets the snapshots that no rule keeps; without, the named snapshots. Each snapshot is listed with the
+rule that keeps it, or the reason why it is forgotten. `reprise unforget` undoes it until `reprise prune` has deleted
+the data. Sources that no policy names are not changed. Needs the keeper's key, except with --dry-run.
 
 Examples:
   reprise forget --policies /etc/reprise --dry-run
   reprise forget --policies /etc/reprise prod/jenkins --keeper keeper.txt
   reprise -r /srv/backup forget 3f9a1c22")]
 pub(crate) struct ForgetArgs {
-    /// Which sources, as POLICY or POLICY/SOURCE (nothing: all), or which snapshots, by the beginning of their ids.
+    /// Sources, as POLICY or POLICY/SOURCE (default: all), or snapshots, by the beginning of their IDs.
     #[arg(value_name = "SOURCE|SNAPSHOT")]
     pub(crate) names: Vec<String>,
-    /// Only say what would be forgotten.
+    /// Only print what would be forgotten.
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// Let a source be left without any snapshot.
+    /// Allow a source to be left without any snapshot.
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Forget snapshots that are named even if they are held.
+    /// Forget named snapshots even if they are on hold.
     #[arg(long)]
     pub(crate) release_holds: bool,
-    /// Forget snapshots that are named by their whole ids even if they cannot be read: nobody knows what they hold.
+    /// Forget snapshots that are named by their full IDs even if they cannot be read and may be on hold.
     #[arg(long)]
     pub(crate) unreadable: bool,
     #[command(flatten)]
@@ -777,22 +778,22 @@ pub(crate) struct ForgetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UnforgetArgs {
-    /// The beginnings of their ids; `reprise snapshots --all` lists them.
+    /// Beginnings of snapshot IDs; `reprise snapshots --all` lists them.
     #[arg(value_name = "SNAPSHOT", required_unless_present = "log")]
     pub(crate) snapshots: Vec<String>,
-    /// Take back that the beginning of this source's log is forgotten.
+    /// Undo that the beginning of this source's log is forgotten.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) log: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCheckArgs {
-    /// The policy file or folder; otherwise --policies.
+    /// Policy file or directory. Default: --policies.
     pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// For which shell.
+    /// Shell to print the script for.
     pub(crate) shell: clap_complete::Shell,
 }

@@ -72,7 +72,7 @@ impl Context {
     pub(crate) fn location(&self) -> Result<Location, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
             Failure::usage(
-                "no repository is named",
+                "no repository is given",
                 "give -r/--repository URL or set REPRISE_REPOSITORY",
             )
         })?;
@@ -119,7 +119,7 @@ impl Context {
     pub(crate) fn policies(&self) -> Result<PolicySet, Failure> {
         let path = self.global.policies.as_deref().ok_or_else(|| {
             Failure::usage(
-                "no policy is named",
+                "no policy is given",
                 "give --policies PATH or set REPRISE_POLICIES",
             )
         })?;
@@ -151,7 +151,7 @@ impl Context {
         if snapshot.forgotten {
             let id = snapshot.id.short();
             self.note(&format!(
-                "note: snapshot {id} is forgotten and goes with the next sweep; `reprise unforget {id}` keeps it"
+                "note: snapshot {id} is forgotten and will be deleted by the next prune; `reprise unforget {id}` keeps it"
             ));
         }
         Ok(snapshot)

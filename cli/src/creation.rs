@@ -45,8 +45,8 @@ pub(crate) fn create(
     }
     for file in creation.generate_identities {
         if file.symlink_metadata().is_ok() {
-            let message = format!("{} exists already and is not overwritten", file.display());
-            let hint = "choose another file, or give its public half with --recipient";
+            let message = format!("{} already exists and is not overwritten", file.display());
+            let hint = "choose another file, or give its public key with --recipient";
             return Err(Failure::new(Exit::Refused, message, hint));
         }
     }
@@ -88,10 +88,10 @@ fn too_few(count: usize) -> Failure {
     let message = if count == 0 {
         "no recovery recipient is given: nobody could read the repository"
     } else {
-        "only one recovery recipient is given: if its identity is lost, everything is"
+        "only one recovery recipient is given: if its identity is lost, the repository cannot be read"
     };
     Failure::usage(
         message,
-        "make two with --generate-identity FILE (twice), name public keys with --recipient KEY,\nor accept one with --single-recipient",
+        "create two with --generate-identity FILE (twice), give public keys with --recipient KEY,\nor accept one with --single-recipient",
     )
 }

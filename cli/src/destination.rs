@@ -57,14 +57,14 @@ pub(crate) fn writing(
     };
     if wishes.immutable.is_some() && !known.locks.holds() {
         let message = format!(
-            "the policy demands `immutable_days`, but {location} does not lock objects: {}",
+            "the policy requires `immutable_days`, but {location} does not lock objects: {}",
             if location.folder().is_some() {
-                "a folder cannot"
+                "a local directory cannot"
             } else {
-                "a locked object could be deleted, or locks are refused (the probe found it out)"
+                "the probe could delete a locked object, or the destination rejected the lock"
             }
         );
-        let hint = "make the bucket with Object Lock (S3) or the container with version-level immutability (Azure),\nor remove `immutable_days`; docs/destinations.md says how";
+        let hint = "create the bucket with Object Lock (S3) or the container with version-level immutability (Azure),\nor remove `immutable_days`; see docs/destinations.md";
         return Err(Failure::new(Exit::Refused, message, hint));
     }
     Ok(backend_at(
@@ -83,7 +83,7 @@ pub(crate) fn probe(
     record(context, location, backend.probe())
 }
 
-/// As [`probe`], for someone who may have no right to write: then there is nothing to tell.
+/// As [`probe_destination`], for someone who may have no right to write: then there is nothing to tell.
 pub(crate) fn probe_if_allowed(
     context: &Context,
     location: &Location,
@@ -148,7 +148,7 @@ fn recorded(context: &Context, location: &Location) -> Option<Probed> {
     match serde_json::from_slice::<Record>(&bytes) {
         Ok(record) => Some(record.probed),
         Err(error) => {
-            tracing::debug!(%location, %error, "what is known of a destination cannot be read");
+            tracing::debug!(%location, %error, "cannot read the recorded capabilities of the destination");
             None
         }
     }
@@ -188,5 +188,5 @@ pub(crate) fn line(probed: &Probed) -> String {
     let named = probed
         .named()
         .map(|(name, found)| format!("{name}: {found}"));
-    format!("the destination, by trying: {}", named.join(", "))
+    format!("destination capabilities (probed): {}", named.join(", "))
 }

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 
 use crate::args::ForgetLimits;
 use crate::failure::Failure;
+use crate::output::format_count;
 use crate::quantities::duration;
 use crate::retention::LogPlan;
 
@@ -36,7 +37,8 @@ impl Limits {
     ) -> Option<String> {
         if let Some(max) = self.snapshots.filter(|max| snapshots > *max) {
             return Some(format!(
-                "{snapshots} snapshots would be forgotten, more than --max-forget {max}"
+                "{} would be forgotten, more than --max-forget {max}",
+                format_count(snapshots, "snapshot", "snapshots")
             ));
         }
         if self.snapshots.is_none() && self.log.is_none() {

@@ -40,19 +40,19 @@ fn local(text: &str, zone: Tz) -> Result<DateTime<Utc>, Failure> {
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
     let Some(local) = parsed else {
         return Err(Failure::usage(
-            format!("`{text}` is no moment"),
-            "write it as 2026-11-21T14:03:07Z, with parts of a second or without, or as '2026-11-21 14:03:07' in the zone of the policy",
+            format!("`{text}` is not a time"),
+            "write it as 2026-11-21T14:03:07Z, optionally with fractions of a second, or as '2026-11-21 14:03:07' in the time zone of the policy",
         ));
     };
     match zone.from_local_datetime(&local) {
         LocalResult::Single(time) => Ok(time.with_timezone(&Utc)),
         LocalResult::Ambiguous(first, second) => Err(Failure::usage(
-            format!("`{text}` is twice in {zone}, as clocks were set back"),
+            format!("`{text}` is ambiguous in {zone}: it occurs twice when clocks go back"),
             format!("write {} or {}", first.to_rfc3339(), second.to_rfc3339()),
         )),
         LocalResult::None => Err(Failure::usage(
-            format!("`{text}` never was in {zone}, as clocks were set forward"),
-            "write the moment with its offset, as 2026-11-21T14:03:07+01:00",
+            format!("`{text}` does not exist in {zone}: clocks go forward over it"),
+            "write the time with its offset, as 2026-11-21T14:03:07+01:00",
         )),
     }
 }

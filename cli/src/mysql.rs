@@ -16,13 +16,13 @@ pub(crate) fn address(
     let mut address = Address::parse(url).map_err(|reason| {
         // The URL may hold a password: it is not repeated.
         Failure::usage(
-            format!("the server's URL cannot be understood: {reason}"),
+            format!("invalid server URL: {reason}"),
             "write it as mysql://user@host:port/",
         )
     })?;
     if address.password.is_some() {
         context.note(
-            "warning: a password in a URL is seen by every user of this host: use --defaults-file or MYSQL_PWD",
+            "warning: a password in a URL is visible to every user of this host: use --defaults-file or MYSQL_PWD",
         );
     }
     if let Some(file) = defaults {
@@ -50,11 +50,6 @@ pub(crate) fn filter(
     exclude_tables: &[String],
 ) -> Result<Filter, Failure> {
     Filter::new(databases, exclude_databases, tables, exclude_tables).map_err(
-        |(pattern, reason)| {
-            Failure::usage(
-                format!("the pattern `{pattern}` cannot be understood: {reason}"),
-                "",
-            )
-        },
+        |(pattern, reason)| Failure::usage(format!("invalid pattern `{pattern}`: {reason}"), ""),
     )
 }

@@ -40,7 +40,16 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// A moment for people and scripts alike.
+/// A number with its noun: `1 entry`, `2 entries`.
+pub(crate) fn format_count<N>(number: N, one: &str, many: &str) -> String
+where
+    N: std::fmt::Display + PartialEq + From<u8>,
+{
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
+}
+
+/// A time for people and scripts alike.
 pub(crate) fn time(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
@@ -97,5 +106,7 @@ mod tests {
             [seconds(0.44), seconds(192.9), seconds(93_900.0)],
             ["0.4 s", "3 min 12 s", "26 h 5 min"]
         );
+        let entries = |number: u64| format_count(number, "entry", "entries");
+        assert_eq!([entries(0), entries(1)], ["0 entries", "1 entry"]);
     }
 }

@@ -115,7 +115,7 @@ fn line(counters: &Progress) -> String {
         Progress::get(&counters.bytes_total),
     );
     let mut text = format!(
-        "{} entries, {}",
+        "entries: {}, {}",
         of(items.to_string(), items_total, items_total.to_string()),
         of(
             output::bytes(bytes),
@@ -145,7 +145,7 @@ fn stop_on_interruption(progress: &Arc<Progress>) {
                 Some(progress) if !asked => {
                     asked = true;
                     output::note(
-                        "stopping; what was stored is reused by the next run (again: stop at once)",
+                        "stopping; stored data is reused by the next run (interrupt again to stop at once)",
                     );
                     wish_to_stop().store(true, Ordering::SeqCst);
                     progress.cancel();

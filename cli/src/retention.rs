@@ -90,13 +90,13 @@ impl fmt::Display for LogPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} pieces of log ({}",
-            self.pieces,
+            "{} ({}",
+            output::format_count(self.pieces, "log segment", "log segments"),
             output::bytes(self.bytes)
         )?;
         match self.seconds {
-            Some(seconds) => write!(f, ", {} minutes)", seconds / 60),
-            None => f.write_str(", of unknown times)"),
+            Some(seconds) => write!(f, ", {} min)", seconds / 60),
+            None => f.write_str(", of unknown duration)"),
         }
     }
 }
@@ -160,7 +160,7 @@ fn refuse_contradictions(place: &str, all: &[(&Policy, &Source, &str)]) -> Resul
         let (first, known) = *seen.entry(&source.name).or_insert((*policy, *source));
         if known.retention != source.retention || first.time_zone != policy.time_zone {
             let message = format!(
-                "policies {} and {} say different things about what is kept of {} in {place}",
+                "policies {} and {} have different retention or time zones for the source {} in {place}",
                 first.name, policy.name, source.name
             );
             let hint = "give the sources different names, or the same retention and time zone";
@@ -414,7 +414,11 @@ impl SourcePlan<'_> {
             let (word, why) = verdict_words(verdict);
             if verbose || !verdict.is_kept() || kept <= SHOWN_MAX {
                 let time = output::time(&snapshot.root.data_time);
-                let hurt = if self.hurt.contains(id) { ", hurt" } else { "" };
+                let hurt = if self.hurt.contains(id) {
+                    ", affected by damage"
+                } else {
+                    ""
+                };
                 let outcome = format!("{}{hurt}", snapshot.root.outcome);
                 rows.push(vec![
                     format!("  {}", id.short()),
@@ -428,11 +432,14 @@ impl SourcePlan<'_> {
         output::table(&rows);
         if let Some(log) = &self.log {
             output::line(&format!(
-                "  {log} forgotten, as no moment that is kept needs them"
+                "  {log} forgotten: not needed for point-in-time recovery any more"
             ));
         }
         if let Some(pause) = self.pause() {
-            output::line(&format!("  nothing of {} goes now: {pause}", self.name()));
+            output::line(&format!(
+                "  nothing of {} is forgotten now: {pause}",
+                self.name()
+            ));
         }
     }
 
@@ -492,7 +499,7 @@ pub(crate) fn print(context: &Context, plans: &[RepositoryPlan<'_>]) {
         }
         for (name, count) in &plan.unnamed {
             output::line(&format!(
-                "{name} in {location}: {count} kept, as no policy names this source"
+                "{name} in {location}: {count} kept, because no policy names this source"
             ));
         }
     }
@@ -525,7 +532,7 @@ pub(crate) fn warn(plans: &[RepositoryPlan<'_>]) -> Exit {
         for source in &plan.sources {
             if let Some(pause) = source.pause() {
                 output::note(&format!(
-                    "warning: nothing of {} goes: {pause}",
+                    "warning: nothing of {} is forgotten: {pause}",
                     source.name()
                 ));
                 exit = exit.and(Exit::Degraded);

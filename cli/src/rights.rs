@@ -8,20 +8,20 @@ use crate::failure::Failure;
 /// For which destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// An IAM policy.
+    /// An IAM policy for AWS.
     S3,
-    /// A custom role.
+    /// A custom role for Azure.
     Azure,
 }
 
 /// For whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// A host that stores snapshots: it may only add.
+    /// A host that stores snapshots: may only add objects.
     Writer,
-    /// What removes data that no snapshot needs: it may delete.
+    /// `reprise prune`: may also delete objects.
     Sweeper,
-    /// Restores and verifies: it may only read.
+    /// Restore and verify: may only read objects.
     Restore,
 }
 
@@ -95,8 +95,10 @@ fn check(name: &str) -> Result<(), Failure> {
     match name.chars().find(|c| special(*c)) {
         None => Ok(()),
         Some(found) => {
-            let message = format!("{found:?} in {name:?} has a meaning of its own in a policy");
-            let hint = "print the policy without a repository, and put the names in by hand";
+            let message = format!(
+                "{name:?} contains {found:?}, which has a special meaning in an access policy"
+            );
+            let hint = "print the policy without a repository, and fill in the names by hand";
             Err(Failure::usage(message, hint))
         }
     }
@@ -116,19 +118,17 @@ fn filled(template: &str, names: &[(&str, &str)]) -> String {
 
 fn other_kind(kind: Kind, location: &Location) -> Failure {
     let place = match location {
-        Location::Local(_) => "a local folder",
+        Location::Local(_) => "a local directory",
         Location::S3 { .. } => Kind::S3.name(),
         Location::Azure { .. } => Kind::Azure.name(),
     };
     let wanted = kind.name();
     let message =
-        format!("the policy is for {wanted}, but the repository {location} is in {place}");
+        format!("the access policy is for {wanted}, but the repository {location} is in {place}");
     let hint = match location {
-        Location::Local(_) => "folders have no such policy: use the rights of the file system",
-        Location::S3 { .. } => "ask for `--print-policy s3`, or name a repository in Azure with -r",
-        Location::Azure { .. } => {
-            "ask for `--print-policy azure`, or name a repository in S3 with -r"
-        }
+        Location::Local(_) => "a local directory has no access policy: use file permissions",
+        Location::S3 { .. } => "use `--print-policy s3`, or give a repository in Azure with -r",
+        Location::Azure { .. } => "use `--print-policy azure`, or give a repository in S3 with -r",
     };
     Failure::usage(message, hint)
 }
@@ -247,7 +247,7 @@ mod tests {
         for (kind, place, words) in [
             (Kind::S3, "azure://a/c/p", ["S3", "azure://a/c/p"]),
             (Kind::Azure, "s3://b/p", ["Azure", "s3://b/p"]),
-            (Kind::S3, "/srv/backup", ["S3", "local folder"]),
+            (Kind::S3, "/srv/backup", ["S3", "local directory"]),
         ] {
             let failure = refused(kind, place);
             assert_eq!(failure.exit, crate::failure::Exit::Usage);

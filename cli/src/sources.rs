@@ -105,11 +105,11 @@ pub(crate) fn report(context: &Context, taken: &Taken, repository: &Repository) 
         }));
     } else if !context.global.quiet {
         output::line(&format!(
-            "snapshot {} of {}: {}, {} entries, {}, {} added, {}",
+            "snapshot {} of {}: {}, {}, {}, {} added, {}",
             snapshot.id.short(),
             root.source,
             root.outcome,
-            root.counts.entries,
+            output::format_count(root.counts.entries, "entry", "entries"),
             output::bytes(root.counts.bytes),
             output::bytes(root.added.stored_bytes),
             output::seconds(taken.seconds),
@@ -257,7 +257,7 @@ pub(crate) fn described<'a>(
 ) -> Result<&'a PolicyRepository, Failure> {
     policy.repositories.get(repository).ok_or_else(|| {
         let name = &policy.name;
-        let message = format!("repository `{repository}` is not described in policy {name}");
+        let message = format!("repository `{repository}` is not defined in policy {name}");
         Failure::usage(message, "")
     })
 }
@@ -288,13 +288,13 @@ pub(crate) fn open_repository(
         };
         let created = creation::create(context, backend.as_ref(), &creation)?;
         context.note(&format!(
-            "made repository {} at {}",
+            "created repository {} at {}",
             created.config.repository,
             backend.location()
         ));
         for (file, _) in &created.identities {
             context.note(&format!(
-                "made recovery identity {}: keep it away from this host",
+                "created recovery identity {}: move it off this host",
                 file.display()
             ));
         }
@@ -326,10 +326,10 @@ fn opened(
         Some(missing) => Err(Failure::new(
             Exit::Refused,
             format!(
-                "repository {} does not encrypt to {missing}, which the policy demands",
+                "repository {} does not encrypt to {missing}, which the policy requires",
                 opened.location()
             ),
-            "it was made with other recipients, or someone replaced it",
+            "it was created with other recipients, or it was replaced",
         )),
     }
 }

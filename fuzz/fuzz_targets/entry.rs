@@ -1,5 +1,5 @@
-//! Fuzzes `reprise_repository::fuzzing::entry`.
+//! Fuzzes `reprise_repository::fuzzing::fuzz_entry`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::entry(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::fuzz_entry(bytes));

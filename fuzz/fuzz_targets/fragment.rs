@@ -1,5 +1,5 @@
-//! Fuzzes `reprise_repository::fuzzing::fragment`.
+//! Fuzzes `reprise_repository::fuzzing::fuzz_fragment`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::fragment(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::fuzz_fragment(bytes));

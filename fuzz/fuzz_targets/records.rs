@@ -1,5 +1,5 @@
-//! Fuzzes `reprise_repository::fuzzing::records`.
+//! Fuzzes `reprise_repository::fuzzing::fuzz_records`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::records(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| reprise_repository::fuzzing::fuzz_records(bytes));

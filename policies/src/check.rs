@@ -75,7 +75,10 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Chec
         && expectations.contains(&Expectation::Exists(false))
         && let Some(field) = fields.get("exists")
     {
-        decoder.error(&field, "what must not exist can have no other expectations");
+        decoder.error(
+            &field,
+            "`exists: false` cannot be combined with other expectations",
+        );
     }
     Some(Check {
         path: path?,

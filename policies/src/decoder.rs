@@ -150,7 +150,7 @@ impl Decoder<'_> {
                 Severity::Error,
                 key.mark,
                 &parent.path,
-                "a key must be a word".to_owned(),
+                "a key must be text".to_owned(),
                 None,
             );
         };
@@ -250,7 +250,7 @@ impl Decoder<'_> {
                     Severity::Error,
                     key.mark,
                     &field.path,
-                    "a key must be a word".to_owned(),
+                    "a key must be text".to_owned(),
                     None,
                 ),
             }
@@ -305,7 +305,7 @@ impl Decoder<'_> {
                 None
             }
             Some(text) => Some(text),
-            None => self.expected(field, "a text"),
+            None => self.expected(field, "text"),
         }
     }
 
@@ -416,7 +416,7 @@ impl Decoder<'_> {
             Ok(Duration::ZERO) => {
                 self.error_with(
                     field,
-                    "a duration of zero means nothing here",
+                    "the duration must not be zero",
                     Some("leave the key out instead".into()),
                 );
                 None

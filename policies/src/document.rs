@@ -163,7 +163,7 @@ fn syntax_fault(error: &ScanError) -> Fault {
 /// The parser's words, but for those that only its author understands.
 fn reason(info: &str) -> &str {
     if info.starts_with("simple key expect") {
-        return "a key without its `:` ends before this place";
+        return "expected `:` after the key before this position";
     }
     info
 }
@@ -304,10 +304,7 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Fault> {
         let Some(target) = self.anchors.get(&anchor) else {
-            return fault(
-                mark,
-                "this alias stands inside the very value that it repeats",
-            );
+            return fault(mark, "this alias refers to a value that contains it");
         };
         // Copied before it is counted: one copy too many is bounded, since the original was counted.
         let copy = target.clone();

@@ -98,7 +98,7 @@ fn fit(decoder: &mut Decoder<'_>, fields: &Fields<'_>, source: Option<&str>, kno
     if let (Some(server), Some(source)) = (&server, source)
         && known.no_servers.iter().any(|name| name == source)
     {
-        let message = format!("`{source}` is no database server");
+        let message = format!("`{source}` is not a database server");
         decoder.error_at_key(server, message, Some("leave out `server`".to_owned()));
     }
     if let (Some(checks), Some(_)) = (fields.get("checks"), &server) {
@@ -106,7 +106,7 @@ fn fit(decoder: &mut Decoder<'_>, fields: &Fields<'_>, source: Option<&str>, kno
         decoder.error_at_key(&checks, "a server has no files to check", Some(help));
     }
     if let (Some(queries), None) = (fields.get("queries"), &server) {
-        let help = "say with `server` where to restore to, or use `checks`".to_owned();
+        let help = "add `server` to restore to, or use `checks`".to_owned();
         decoder.error_at_key(&queries, "queries need a server", Some(help));
     }
 }
@@ -139,7 +139,7 @@ fn repository(
         several => {
             let names = listed(several.iter().map(String::as_str));
             let message = format!(
-                "the source is stored in several repositories ({names}); this drill must say which"
+                "the source is stored in several repositories ({names}); this drill must name one"
             );
             decoder.error_at_key(
                 &fields.whole,

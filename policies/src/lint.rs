@@ -60,7 +60,7 @@ impl Lint<'_> {
                 .is_some_and(|create| create.single_recipient)
             {
                 let message = "only one key will be able to read this repository".to_owned();
-                let help = "if that key is lost, so is every snapshot; add a second recipient and keep it elsewhere";
+                let help = "if that key is lost, no snapshot can be read; add a second recipient and keep it elsewhere";
                 self.warn(
                     &["repositories", name, "create", "single_recipient"],
                     message,
@@ -91,8 +91,8 @@ impl Lint<'_> {
 
     /// A key that lies in what it opens protects nothing.
     fn identities(&mut self) {
-        let message = "this identity lies inside the repository that it opens".to_owned();
-        let help = "whoever gets the repository gets the key with it; keep it elsewhere";
+        let message = "this identity file is inside the repository that it decrypts".to_owned();
+        let help = "whoever can copy the repository gets the key with it; keep it elsewhere";
         for (name, repository) in &self.policy.repositories {
             let inside = |file: &Path| {
                 repository
@@ -151,8 +151,7 @@ impl Lint<'_> {
     fn drills(&mut self) {
         for (name, drill) in &self.policy.drills {
             if drill.checks.is_empty() && drill.queries.is_empty() {
-                let message =
-                    format!("the drill `{name}` restores but checks nothing about the data");
+                let message = format!("the drill `{name}` restores but does not check the data");
                 self.warn(
                     &["drills", name],
                     message,
@@ -175,7 +174,7 @@ impl Lint<'_> {
             let hold = source.tags.get(HOLD_TAG);
             let hold = hold.map(|text| Hold::parse(text, self.policy.time_zone));
             if let Some(Hold::Unclear(text)) = hold {
-                let message = format!("{} says nothing clear, so it holds for ever", quoted(&text));
+                let message = format!("{} is not a valid hold; treated as forever", quoted(&text));
                 self.warn(
                     &["sources", name, "tags", HOLD_TAG],
                     message,

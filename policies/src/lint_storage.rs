@@ -24,9 +24,10 @@ impl Lint<'_> {
 
     fn useless_keys(&mut self, name: &str, repository: &Repository) {
         let (place, useless): (_, &[&str]) = match repository.url {
-            RepositoryUrl::Directory(_) => {
-                ("a folder", &["lock_mode", "storage_class", "path_style"])
-            }
+            RepositoryUrl::Directory(_) => (
+                "a local directory",
+                &["lock_mode", "storage_class", "path_style"],
+            ),
             RepositoryUrl::Azure { .. } => ("Azure", &["path_style"]),
             RepositoryUrl::S3 { .. } => ("S3", &[]),
         };
@@ -54,7 +55,7 @@ impl Lint<'_> {
             .any(|archive| class.eq_ignore_ascii_case(archive));
         if is_archive && repository.url.directory().is_none() {
             let message = format!(
-                "packs in {} cannot be read at once, so restore, verify and drills would fail",
+                "packs in the storage class {} cannot be read immediately, so restore, verify and drills would fail",
                 quoted(class)
             );
             self.warn(
@@ -77,13 +78,13 @@ impl Lint<'_> {
                 .collect();
             if !stored.is_empty() {
                 let message = format!(
-                    "the target of this copy is also stored in directly, by {}",
+                    "sources also store directly in the target of this copy: {}",
                     listed(stored)
                 );
                 self.warn(
                     &["copies", name, "to"],
                     message,
-                    "copy to a repository that nothing but copies writes to",
+                    "copy to a repository that only copies write to",
                 );
             }
         }
@@ -105,7 +106,7 @@ impl Lint<'_> {
                 self.warn(
                     &["sources", name],
                     message,
-                    "keep one elsewhere, or say with `failure_domain` at the repositories what each would be lost with",
+                    "keep one elsewhere, or set `failure_domain` of the repositories",
                 );
             }
         }

@@ -34,12 +34,10 @@ pub enum RepositoryUrl {
 #[non_exhaustive]
 pub enum LocationError {
     /// The text is empty.
-    #[error("the place of a repository is missing")]
+    #[error("the repository URL is empty")]
     Empty,
     /// The scheme is not one that repositories can have.
-    #[error(
-        "`{scheme}` is not a scheme of repositories; they are `file`, `s3` and `azure`, or a plain path"
-    )]
+    #[error("`{scheme}` is not a supported URL scheme; use `file`, `s3`, `azure` or a plain path")]
     UnknownScheme {
         /// The scheme.
         scheme: String,
@@ -51,10 +49,10 @@ pub enum LocationError {
         scheme: &'static str,
     },
     /// A user name or password stands before an `@`.
-    #[error("the URL contains credentials, which do not belong into a policy file")]
+    #[error("the URL contains credentials, which a policy must not contain")]
     Credentials,
     /// The part that names a bucket, an account or a container is missing or not a name.
-    #[error("the {what} is missing or not a name of one")]
+    #[error("the name of the {what} is missing or invalid")]
     BadPart {
         /// Which part.
         what: &'static str,
@@ -66,7 +64,7 @@ pub enum LocationError {
     #[error("`%` in a URL must be followed by two hexadecimal digits that give UTF-8 text")]
     BadEscape,
     /// A `?` or `#`, which no kind of repository uses.
-    #[error("a repository's URL ends at its path; `?` and `#` have no meaning in it")]
+    #[error("a repository URL must not contain `?` or `#`")]
     Trailer,
 }
 
@@ -77,7 +75,7 @@ impl LocationError {
         match self {
             Self::UnknownScheme { scheme } => names::did_you_mean(scheme, SCHEMES),
             Self::Credentials => Some(
-                "leave them out; S3 reads the AWS variables and profiles, Azure `AZURE_STORAGE_KEY` and its like"
+                "leave them out; S3 reads the AWS variables and profiles, Azure `AZURE_STORAGE_KEY` and similar variables"
                     .to_owned(),
             ),
             Self::BadPart { .. } => {

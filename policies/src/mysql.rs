@@ -195,7 +195,7 @@ fn table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String>
         }
         _ => {
             let message = format!(
-                "{} does not name a database and a table, with a dot between them",
+                "{} is not a table pattern of the form `DATABASE.TABLE`",
                 quoted(text)
             );
             let table = text.trim_matches('.');

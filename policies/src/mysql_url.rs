@@ -78,7 +78,7 @@ fn check_url(text: &str) -> Result<(), Wrong> {
     };
     if text.contains(|sign: char| sign.is_whitespace() || sign.is_control() || sign == '#') {
         let help = "write `%` and two hexadecimal digits for them";
-        let message = "a URL has no spaces, control characters or `#`";
+        let message = "a URL must not contain spaces, control characters or `#`";
         return Err(Wrong::new(message, Some(help)));
     }
     let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
@@ -115,8 +115,8 @@ fn check_port(host_and_port: &str) -> Result<&str, Wrong> {
     match port.parse::<u16>() {
         Ok(1..) => Ok(host),
         _ => {
-            let help = "an address of IPv6 stands in brackets: `mysql://USER@[::1]:3306/`";
-            let message = "what follows the host is not a port, 1 to 65535";
+            let help = "write an IPv6 address in brackets: `mysql://USER@[::1]:3306/`";
+            let message = "the port is not a number from 1 to 65535";
             Err(Wrong::new(message, Some(help)))
         }
     }
@@ -131,7 +131,8 @@ fn check_parameters(parameters: &str) -> Result<Vec<&str>, Wrong> {
         .map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if let Some((_, key)) = KEYS_INSTEAD.iter().find(|(instead, _)| *instead == name) {
-                let message = format!("`{name}` is a key of its own in a policy");
+                let message =
+                    format!("`{name}` is not a URL parameter in a policy, but a separate key");
                 return Err(Wrong::new(
                     message,
                     Some(&format!("write `{key}: {value}` beside the URL")),

@@ -211,7 +211,7 @@ fn check_version(decoder: &mut Decoder<'_>, root: &Node) -> Option<()> {
     match node.text() {
         Some(text) if text != VERSION => {
             let message = format!(
-                "version {} is not supported; this reprise reads version {VERSION}",
+                "version {} is not supported; this version of reprise supports version {VERSION}",
                 quoted(text)
             );
             decoder.error(&field, message);
@@ -255,10 +255,7 @@ fn name_of_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
     if is_name(stem) {
         return Some(stem.to_owned());
     }
-    let message = format!(
-        "the file's name {} cannot serve as the policy's name",
-        quoted(stem)
-    );
+    let message = format!("the file name {} is not a valid policy name", quoted(stem));
     decoder.report.add(
         Severity::Error,
         Mark::point(1, 1),

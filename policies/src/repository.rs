@@ -175,10 +175,10 @@ fn refuse_locked_folder(
     if let Some(field) = fields.get("immutable_days")
         && url.is_some_and(|url| url.directory().is_some())
     {
-        let help = "store in `s3://` or `azure://` for this, or remove it";
+        let help = "use a repository in `s3://` or `azure://`, or remove `immutable_days`";
         decoder.error_at_key(
             &field,
-            "a folder cannot lock what is stored in it",
+            "a local directory cannot lock objects",
             Some(help.to_owned()),
         );
     }
@@ -260,7 +260,11 @@ pub(crate) fn identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<I
         Written::Plain => {
             // It may be a key that was pasted in; neither the message nor the excerpt may show it.
             decoder.report.hide(field.node.mark);
-            decoder.error_with(field, "an identity is named, not written here", Some(help));
+            decoder.error_with(
+                field,
+                "expected a reference to an identity file, not the identity itself",
+                Some(help),
+            );
             None
         }
     }
@@ -289,7 +293,7 @@ fn creation(
     }
     let wanted = if single_recipient { 1 } else { 2 };
     if written_items(fields.get("generate_identities").as_ref()) + recipients_written < wanted {
-        let message = "a repository that loses its only key is lost: `create` needs two recipients or identities";
+        let message = "`create` needs two recipients or identities: if the only key is lost, so is the repository";
         let help = "add to `recipients` or `create.generate_identities`, or accept the risk with `single_recipient: true`";
         decoder.error_at_key(&fields.whole, message, Some(help.to_owned()));
     }

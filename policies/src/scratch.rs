@@ -111,10 +111,10 @@ pub(crate) fn query(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Query
         .flatten()
         .filter(|_| newest)
     {
-        decoder.error_at_key(field, "this goes with `query`", None);
+        decoder.error_at_key(field, "this key needs `query`, not `newest`", None);
     }
     for field in within.iter().filter(|_| !newest) {
-        decoder.error_at_key(field, "this goes with `newest`", None);
+        decoder.error_at_key(field, "this key needs `newest`, not `query`", None);
     }
     let expected = match (newest, equals, at_least) {
         (true, ..) => match within {

@@ -196,7 +196,7 @@ pub(crate) fn written(text: &str) -> Written<'_> {
         return match path {
             "" => Written::Malformed("`file:` needs a path after it"),
             _ if path.starts_with("//") => {
-                Written::Malformed("write `file:PATH`, without slashes of a URL")
+                Written::Malformed("write `file:PATH`, not a `file://` URL")
             }
             _ => Written::File(path),
         };

@@ -61,7 +61,7 @@ impl PolicySet {
     /// The one source that an argument names.
     ///
     /// # Errors
-    /// As [`PolicySet::select`], or when the argument names a policy with several sources.
+    /// As [`PolicySet::select_sources`], or when the argument names a policy with several sources.
     pub fn find_source(&self, name: &str) -> Result<(&Policy, &Source), SelectError> {
         let chosen = self.select(&[name.to_owned()])?;
         match chosen.as_slice() {
@@ -79,7 +79,7 @@ impl PolicySet {
     /// The copies that the arguments name; all of them when there are no arguments.
     ///
     /// # Errors
-    /// As [`PolicySet::select`].
+    /// As [`PolicySet::select_sources`].
     pub fn select_copies(&self, names: &[String]) -> Result<Vec<(&Policy, &CopyJob)>, SelectError> {
         choose(self.policies(), names, "copy", |policy| &policy.copies)
     }
@@ -87,7 +87,7 @@ impl PolicySet {
     /// The drills that the arguments name; all of them when there are no arguments.
     ///
     /// # Errors
-    /// As [`PolicySet::select`].
+    /// As [`PolicySet::select_sources`].
     pub fn select_drills(&self, names: &[String]) -> Result<Vec<(&Policy, &Drill)>, SelectError> {
         choose(self.policies(), names, "drill", |policy| &policy.drills)
     }

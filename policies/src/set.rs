@@ -120,7 +120,7 @@ fn decode(file: &Path, text: &str) -> Result<(Policy, Vec<PolicyWarning>), Polic
 
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     let unreadable = |error: std::io::Error| {
-        PolicyError::of_file(folder, format!("cannot read this folder: {error}"))
+        PolicyError::of_file(folder, format!("cannot read this directory: {error}"))
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
@@ -137,7 +137,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     }
     files.sort();
     if files.is_empty() {
-        let message = "this folder holds no policy (`*.yaml` or `*.yml`)".to_owned();
+        let message = "this directory contains no policy (`*.yaml` or `*.yml`)".to_owned();
         return Err(PolicyError::of_file(folder, message).into());
     }
     Ok(files)

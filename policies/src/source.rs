@@ -242,9 +242,13 @@ fn argument(decoder: &mut Decoder<'_>, field: &Field<'_>, is_program: bool) -> O
     let text = decoder.text(field)?;
     if text.contains("${env:") {
         let help =
-            "give it to the program in `env`; arguments can be seen by every user of the host"
+            "pass it to the program in `env`; arguments are visible to every user of the host"
                 .to_owned();
-        decoder.error_with(field, "secrets are not put into arguments", Some(help));
+        decoder.error_with(
+            field,
+            "a secret must not be passed in an argument",
+            Some(help),
+        );
         return None;
     }
     Some(text.to_owned())
@@ -306,8 +310,9 @@ fn repositories(decoder: &mut Decoder<'_>, fields: &Fields<'_>, known: &Known) -
             [] => Vec::new(),
             several => {
                 let names = crate::names::listed(several.iter().map(String::as_str));
-                let message =
-                    format!("there are several repositories ({names}); this source must say which");
+                let message = format!(
+                    "there are several repositories ({names}); this source must name one or more of them"
+                );
                 decoder.error_at_key(
                     &fields.whole,
                     message,
@@ -345,7 +350,7 @@ fn alarm(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Percent> {
     }
     let message = match parse_percent(text) {
         Ok(share) if (1..100).contains(&share.get()) => return Some(share),
-        Ok(share) => format!("{share} would alarm always or never"),
+        Ok(share) => format!("{share} would raise the alarm always or never"),
         Err(error) => error.to_string(),
     };
     decoder.error_with(field, message, Some("write 1% to 99%, or `off`".to_owned()));

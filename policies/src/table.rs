@@ -130,7 +130,7 @@ impl Object {
 pub(crate) static POLICY: Object = object(
     "a policy",
     &[
-        key("version", Shape::Version, "The version of the policy format. This reprise reads version 1.").required(),
+        key("version", Shape::Version, "The version of the policy format. This version of reprise supports version 1.").required(),
         key("name", Shape::Name, "The policy's name, as in `reprise run NAME/SOURCE`. Default: the file's name without its ending.")
             .example("\"prod\""),
         key("time_zone", Shape::Text, "The IANA time zone in which days, weeks and months begin. Default: UTC.")
@@ -156,16 +156,16 @@ pub(crate) static REPOSITORY: Object = object(
         key("identity", Shape::Reference, "The identity file with which drills read: `file:PATH`, or `${env:NAME}` for a variable that holds the path.")
             .example("\"file:keys/recovery.txt\""),
         key("create", Shape::Object(&CREATE), "Create the repository on first use when it is missing."),
-        key("immutable_days", Shape::CountTo(IMMUTABLE_DAYS_MAX), "Every stored object is locked against deletion for this many days. Not for folders.")
+        key("immutable_days", Shape::CountTo(IMMUTABLE_DAYS_MAX), "Every stored object is locked against deletion for this many days. Not for local directories.")
             .example("30"),
         key("lock_mode", Shape::Word(LOCK_MODES), "Who may lift a lock early: `governance` lets those with a special right, `compliance` nobody at all. Default: compliance."),
-        key("storage_class", Shape::Text, "The S3 storage class or Azure access tier of packs. It must be one that can be read at once.")
+        key("storage_class", Shape::Text, "The S3 storage class or Azure access tier of packs. It must be one that can be read immediately.")
             .example("\"STANDARD_IA\""),
         key("path_style", Shape::Flag, "S3 only: the bucket is named in the path of requests, not in the host's name."),
-        key("limit_upload", Shape::Rate, "Send at most this much each second. Default: no limit.").example("\"10MiB\""),
-        key("limit_download", Shape::Rate, "Receive at most this much each second. Default: no limit.").example("\"50MiB/s\""),
-        key("retry_for", Shape::Duration, "How long a request that fails is tried again before giving up.").example("\"15m\""),
-        key("failure_domain", Shape::Text, "What the repository would be lost with. Default: this host for a folder, the bucket for S3, the storage account for Azure.")
+        key("limit_upload", Shape::Rate, "Upload at most this much per second. Default: no limit.").example("\"10MiB\""),
+        key("limit_download", Shape::Rate, "Download at most this much per second. Default: no limit.").example("\"50MiB/s\""),
+        key("retry_for", Shape::Duration, "How long a failing request is retried before giving up.").example("\"15m\""),
+        key("failure_domain", Shape::Text, "What the repository would be lost with. Default: this host for a local directory, the bucket for S3, the storage account for Azure.")
             .example("\"paris\""),
     ],
 );
@@ -183,7 +183,7 @@ pub(crate) static CREATE: Object = object(
         key(
             "single_recipient",
             Shape::Flag,
-            "Accept a repository that only one key can read. If that key is lost, so is everything.",
+            "Accept a repository that only one key can read. If that key is lost, the repository cannot be read.",
         ),
     ],
 );
@@ -192,14 +192,14 @@ pub(crate) static CREATE: Object = object(
 pub(crate) static SOURCE: Object = Object {
     title: "a source",
     keys: &[
-        key("volume", Shape::Object(&VOLUME), "Files and folders."),
+        key("volume", Shape::Object(&VOLUME), "Files and directories."),
         key("tfstate", Shape::Object(&TFSTATE), "A Terraform state."),
         key("command", Shape::Object(&COMMAND), "What a program writes to its standard output."),
         key("mysql", Shape::Object(&MYSQL), "Databases of a MySQL or MariaDB server."),
         key("repositories", Shape::List(&Shape::Name), "The repositories to store in. Default: the only one, when there is exactly one."),
-        key("tags", Shape::Map(&Shape::Text), "Words kept with each snapshot.").example("{\"env\": \"prod\"}"),
+        key("tags", Shape::Map(&Shape::Text), "Tags stored with each snapshot.").example("{\"env\": \"prod\"}"),
         key("retention", Shape::NameOr(&RETENTION), "A name from `retention`, or the rules themselves. Without it, nothing is ever forgotten."),
-        key("shrink_alarm", Shape::Alarm, "Alarm when the number of entries or bytes falls by more than this from one snapshot to the next. Default: 50%; `off` disables.")
+        key("shrink_alarm", Shape::Alarm, "Raise an alarm when the number of entries or bytes falls by more than this from one snapshot to the next. Default: 50%; `off` disables it.")
             .example("\"50%\""),
     ],
     exactly_one_of: &["volume", "tfstate", "command", "mysql"],
@@ -211,7 +211,7 @@ pub(crate) static SOURCE: Object = Object {
 pub(crate) static VOLUME: Object = object(
     "`volume`",
     &[
-        key("path", Shape::Path, "The folder, relative to this file.").required(),
+        key("path", Shape::Path, "The directory, relative to this file.").required(),
         key(
             "exclude",
             Shape::List(&Shape::Text),
@@ -246,7 +246,7 @@ pub(crate) static TFSTATE: Object = object(
 pub(crate) static COMMAND: Object = object(
     "`command`",
     &[
-        key("run", Shape::List(&Shape::Text), "The program and its arguments, one item each. No shell is involved.")
+        key("run", Shape::List(&Shape::Text), "The program and its arguments, one item each. No shell is used.")
             .required()
             .example("[\"pg_dump\", \"-Fc\", \"app\"]"),
         key("env", Shape::Map(&Shape::Secret), "Environment variables: `${env:NAME}`, `file:PATH`, or plain text for what is not secret.")
@@ -319,7 +319,7 @@ pub(crate) static RETENTION: Object = Object {
         key(
             "point_in_time",
             Shape::Duration,
-            "Of a database server with `log_archive`: keep the log of this span, and the snapshots that it needs.",
+            "For a database server with `log_archive`: the recovery window. Keep the log of this time, and the snapshots that it needs.",
         )
         .example("\"7d\""),
         key(

@@ -61,14 +61,14 @@ pub(crate) static DRILL: Object = object(
 pub(crate) static SERVER: Object = object(
     "`server`",
     &[
-        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/`, without a password: a server that exists for drills alone. One with databases of its own is refused.")
+        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/`, without a password: a server that is used only for drills. One with databases of its own is refused.")
             .required()
             .example("\"mysql://root@127.0.0.1:3399/\""),
         key("password", Shape::Reference, "`${env:NAME}`, or `file:PATH` for a file that holds the password alone.")
             .example("\"${env:SCRATCH_PASSWORD}\""),
         key("defaults_file", Shape::Path, "An option file of MySQL, relative to this file.")
             .example("\"/root/scratch.cnf\""),
-        key("replay", Shape::Word(REPLAYS), "What of the log is replayed: `none`, `latest` (all that is archived), or `proof`: from the snapshot before to exactly the newest one, with which every table is then compared. Default: none.")
+        key("replay", Shape::Word(REPLAYS), "How much of the log is replayed: `none`, `latest` (everything archived), or `proof`: from the second newest snapshot to exactly the newest one, with which every table is then compared. Default: none.")
             .example("\"proof\""),
     ],
 );
@@ -118,7 +118,7 @@ pub(crate) static CHECK: Object = Object {
     at_least_one_of: EXPECTATIONS,
     refused: &[(
         "json",
-        "the key for a place in a JSON file is `json_pointer`, with a value like `/serial`",
+        "the key for a value in a JSON file is `json_pointer`, with a pointer like `/serial`",
     )],
 };
 
@@ -136,7 +136,7 @@ const EXPECTATIONS: &[&str] = &[
 ];
 
 static CHECK_KEYS: &[Key] = &[
-    key("path", Shape::Text, "The entry, relative to what was restored. May be a glob: `*` stays within a folder, `**` does not. What is expected must then hold for every entry that matches, and at least one must.")
+    key("path", Shape::Text, "The entry, relative to what was restored. May be a glob: `*` does not match `/`, `**` does. The expectations must hold for every entry that matches, and at least one entry must match.")
         .required()
         .example("\"jobs/*/config.xml\""),
     key("exists", Shape::Flag, "Whether the entry must be there. `false` stands alone."),
@@ -148,9 +148,9 @@ static CHECK_KEYS: &[Key] = &[
     key("mode", Shape::Mode, "The entry's permission bits, in octal.").example("\"0600\""),
     key("size_at_least", Shape::Size, "The size of the file, at least.").example("\"10MiB\""),
     key("sha256", Shape::Hex64, "The SHA-256 of the file: 64 hexadecimal digits."),
-    key("json_pointer", Shape::Text, "A place in a JSON file, as in RFC 6901. `equals` says what must stand there.")
+    key("json_pointer", Shape::Text, "A place in a JSON file, as in RFC 6901. `equals` is its expected value.")
         .example("\"/serial\""),
-    key("equals", Shape::Scalar, "What must stand at `json_pointer`.").example("3"),
+    key("equals", Shape::Scalar, "The expected value at `json_pointer`.").example("3"),
 ];
 
 /// `drills.NAME.budget`

@@ -18,7 +18,7 @@ pub(crate) const TLS_MODES: &[&str] = &[
 pub(crate) static MYSQL: Object = object(
     "`mysql`",
     &[
-        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/[DATABASE]`, without a password. `?socket=PATH` leads to a local server, `?container=NAME` to one in Docker.")
+        key("url", Shape::MysqlUrl, "`mysql://[USER@]HOST[:PORT]/[DATABASE]`, without a password. `?socket=PATH` connects to a local server, `?container=NAME` to one in Docker.")
             .required()
             .example("\"mysql://backup@db.example/\""),
         key("password", Shape::Reference, "`${env:NAME}`, or `file:PATH` for a file that holds the password alone.")
@@ -31,13 +31,13 @@ pub(crate) static MYSQL: Object = object(
         key("tables", Shape::List(&Shape::TablePattern), "The tables, as `DATABASE.TABLE`, each part in the same way. Default: all.")
             .example("[\"app.*\"]"),
         key("exclude_tables", Shape::List(&Shape::TablePattern), "Tables to leave out, in the same way.").example("[\"app.cache_*\"]"),
-        key("threads", Shape::CountTo(THREADS_MAX), "How many connections read at once, 1 to 32. Default: 4.").example("4"),
+        key("threads", Shape::CountTo(THREADS_MAX), "Number of connections that read at once, 1 to 32. Default: 4.").example("4"),
         key("tls", Shape::Word(TLS_MODES), "How the connection is encrypted. Default: what the option file says, or preferred.")
             .example("\"verify-identity\""),
         key("tls_ca", Shape::Path, "The certificates that are trusted, relative to this file.").example("\"ca.pem\""),
-        key("users", Shape::Flag, "Accounts and their rights are part of the snapshot. Default: true."),
-        key("hold_nontransactional", Shape::Flag, "Lock tables of engines without transactions until they are read, so that they are consistent too. Default: false."),
-        key("log_archive", Shape::Object(&LOG_ARCHIVE), "`reprise archive` keeps the server's binary log, so that any moment comes back. `{}` for the defaults."),
+        key("users", Shape::Flag, "Include accounts and their privileges in the snapshot. Default: true."),
+        key("hold_nontransactional", Shape::Flag, "Lock non-transactional tables until they are read, so that they are consistent too. Default: false."),
+        key("log_archive", Shape::Object(&LOG_ARCHIVE), "`reprise archive` archives the server's binary log, for point-in-time recovery. `{}` for the defaults."),
     ],
 );
 
@@ -45,8 +45,8 @@ pub(crate) static MYSQL: Object = object(
 pub(crate) static LOG_ARCHIVE: Object = object(
     "`log_archive`",
     &[
-        key("flush", Shape::Duration, "What was received is stored after this time at the latest: so much is lost when this host dies. Default: 5s.").example("\"5s\""),
-        key("spool", Shape::Path, "A folder for what waits to be stored, relative to this file. Default: in the cache.").example("\"/var/spool/reprise\""),
-        key("spool_max", Shape::Size, "How much may wait there. Default: 1GiB.").example("\"1GiB\""),
+        key("flush", Shape::Duration, "Store received log after at most this time. This much is lost if this host fails. Default: 5s.").example("\"5s\""),
+        key("spool", Shape::Path, "Spool directory for log that waits to be stored, relative to this file. Default: in the cache.").example("\"/var/spool/reprise\""),
+        key("spool_max", Shape::Size, "Maximum size of the spool. Default: 1GiB.").example("\"1GiB\""),
     ],
 );

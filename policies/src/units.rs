@@ -38,7 +38,7 @@ pub enum UnitError {
         text: String,
     },
     /// The number is zero where that would mean standing still.
-    #[error("`{text}` is zero; nothing would ever be done")]
+    #[error("`{text}` is zero; a rate must be greater than zero")]
     Zero {
         /// What was written.
         text: String,
@@ -256,8 +256,8 @@ mod tests {
         assert_eq!(parse_rate("10 mib /s"), Ok(10_485_760));
         assert_eq!(parse_rate("4096/s"), Ok(4096));
         for (text, message) in [
-            ("0", "`0` is zero; nothing would ever be done"),
-            ("0KB/s", "`0KB/s` is zero; nothing would ever be done"),
+            ("0", "`0` is zero; a rate must be greater than zero"),
+            ("0KB/s", "`0KB/s` is zero; a rate must be greater than zero"),
             ("1KB/h", "`KB/h` is not a unit here; the units are B, KB"),
             ("1M/s", "`M` is not a unit here; the units are B, KB"),
             (

@@ -130,7 +130,7 @@ impl Config {
             pack_bytes,
         } = &self.layout;
         if self.format != FORMAT {
-            return Err(format!("format {} never existed", self.format));
+            return Err(format!("format {} does not exist", self.format));
         }
         if algorithm != "fastcdc-2020" {
             return Err(format!(
@@ -148,16 +148,16 @@ impl Config {
                 && sizes.avg <= 4 << 20
                 && sizes.min <= 1 << 20)
             {
-                return Err("its chunk sizes are out of bounds".to_owned());
+                return Err("its chunk sizes are outside the allowed range".to_owned());
             }
         }
         let segment_good = (64 << 10..=64 << 20).contains(segment_bytes);
         let pack_good = (1 << 20..=1 << 30).contains(pack_bytes) && *whole_file_max <= content.max;
         if !segment_good || !pack_good {
-            return Err("its segment or pack sizes are out of bounds".to_owned());
+            return Err("its segment or pack sizes are outside the allowed range".to_owned());
         }
         if self.recipients.data.is_empty() || self.signers.is_empty() {
-            return Err("it names no recipient or no signer".to_owned());
+            return Err("it lists no recovery recipient or no signer".to_owned());
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Config {
     /// Never in practice: every field can be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::Internal(format!("writing {CONFIG_KEY}: {error}")))?;
+            .map_err(|error| Error::Internal(format!("cannot serialize {CONFIG_KEY}: {error}")))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

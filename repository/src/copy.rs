@@ -137,7 +137,10 @@ impl Copy<'_> {
         let config = inner.config_bytes()?;
         let present = read_again(self.target, || match self.target.get(&config_key(), None) {
             Ok(bytes) if bytes == config => Ok(true),
-            Ok(_) => Err(Error::damaged(&config_key(), "it is another repository's")),
+            Ok(_) => Err(Error::damaged(
+                &config_key(),
+                "it belongs to another repository",
+            )),
             Err(BackendError::NotFound { .. }) => Ok(false),
             Err(source) => Err(self.failed(source)),
         });
@@ -221,7 +224,7 @@ impl Copy<'_> {
                 Ok(packs) => fragments.push((*id, packs)),
                 Err(error) if is_gone(&error) => self.report.not_copied.push(ObjectFailure {
                     object: format!("index/{id}"),
-                    reason: "a prune removed it meanwhile".to_owned(),
+                    reason: "a prune deleted it while the copy was running".to_owned(),
                 }),
                 Err(error) => self.not_copied(&format!("index/{id}"), error)?,
             }
@@ -314,7 +317,7 @@ impl Copy<'_> {
                 return Err(Error::damaged(
                     &key,
                     format!(
-                        "other bytes are under its name at {}",
+                        "the object with this name at {} has different content",
                         self.target.location()
                     ),
                 ));
@@ -332,7 +335,7 @@ impl Copy<'_> {
             if ObjectId::of(&bytes) == *id {
                 Ok(())
             } else {
-                Err(Error::damaged(key, "its bytes do not have its name"))
+                Err(Error::damaged(key, "content does not match its hash"))
             }
         });
         match read {
@@ -389,7 +392,10 @@ impl Copy<'_> {
             } else {
                 self.report.not_copied.push(ObjectFailure {
                     object: snapshot_key(&root.id).to_string(),
-                    reason: format!("what {} needs could not be copied", root.root.source),
+                    reason: format!(
+                        "data that this snapshot of {} needs could not be copied",
+                        root.root.source
+                    ),
                 });
             }
         }

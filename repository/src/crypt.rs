@@ -154,12 +154,12 @@ fn parse_recipient(text: &str) -> Result<Vec<Box<dyn age::Recipient + Send>>> {
     };
     if text.to_ascii_uppercase().contains(SECRET_MARK) {
         return Err(fail(
-            "it is a secret key, and its public half is wanted".to_owned(),
+            "it is a secret key: give the public key instead".to_owned(),
         ));
     }
     if text.trim() != text || text.contains(['\n', '\r', '\0']) {
         return Err(fail(
-            "it has white space around it or control characters in it".to_owned(),
+            "it has leading or trailing white space, or contains control characters".to_owned(),
         ));
     }
     read_recipients(
@@ -291,7 +291,7 @@ impl Identities {
                     .map(|file| file.display().to_string())
                     .collect::<Vec<_>>()
                     .join(", "),
-                reason: "reading it stopped unexpectedly".to_owned(),
+                reason: "the thread that reads identities stopped unexpectedly".to_owned(),
             }),
         }
     }
@@ -431,7 +431,7 @@ fn load_identities(files: &[PathBuf]) -> Result<Vec<Box<dyn age::Identity>>> {
         let read = read_identities(vec![name], None, &mut StdinGuard::new(true))
             .map_err(|error| fail(error.to_string()))?;
         if read.is_empty() {
-            return Err(fail("there is no identity in it".to_owned()));
+            return Err(fail("it contains no identity".to_owned()));
         }
         identities.extend(read);
     }

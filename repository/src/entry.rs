@@ -134,7 +134,10 @@ impl Entry {
     fn check(&self) -> Result<(), String> {
         check_path(self.path.as_bytes())?;
         if self.mtime.1 >= 1_000_000_000 {
-            return Err(format!("{:?} has {} nanoseconds", self.path, self.mtime.1));
+            return Err(format!(
+                "the modification time of {:?} has {} nanoseconds",
+                self.path, self.mtime.1
+            ));
         }
         match (self.kind, &self.target) {
             (EntryKind::Hardlink, Some(target)) => {
@@ -146,10 +149,10 @@ impl Entry {
             (EntryKind::Symlink, Some(target))
                 if target.as_bytes().is_empty() || target.as_bytes().contains(&0) =>
             {
-                return Err(format!("{:?} has an impossible target", self.path));
+                return Err(format!("{:?} has an invalid link target", self.path));
             }
             (EntryKind::Hardlink | EntryKind::Symlink, None) => {
-                return Err(format!("{:?} has no target", self.path));
+                return Err(format!("{:?} has no link target", self.path));
             }
             _ => {}
         }
@@ -203,7 +206,10 @@ fn check_path(path: &[u8]) -> Result<(), String> {
         .split(|b| *b == b'/')
         .find(|part| matches!(*part, b"" | b"." | b".."))
     {
-        Some(_) => Err(format!("path `{}` would lead outside the target", shown())),
+        Some(_) => Err(format!(
+            "path `{}` would lead outside the target directory",
+            shown()
+        )),
         None => Ok(()),
     }
 }

@@ -100,8 +100,11 @@ pub(crate) fn seal(
     signer: &HostSigner,
     repository: &str,
 ) -> Result<Vec<u8>> {
-    let internal =
-        |error: &dyn std::fmt::Display| Error::Internal(format!("sealing a record: {error}"));
+    let internal = |error: &dyn std::fmt::Display| {
+        Error::Internal(format!(
+            "cannot compress, encrypt or sign a record: {error}"
+        ))
+    };
     let compressed = zstd::bulk::compress(content, 3).map_err(|e| internal(&e))?;
     let body = recipients.encrypt(&compressed)?;
     signed(kind, &body, signer, repository).map_err(|e| internal(&e))
@@ -119,7 +122,11 @@ pub(crate) fn seal_plain(
 ) -> Result<Vec<u8>> {
     zstd::bulk::compress(content, 3)
         .and_then(|body| signed(kind, &body, signer, repository).map_err(Into::into))
-        .map_err(|error| Error::Internal(format!("sealing a record: {error}")))
+        .map_err(|error| {
+            Error::Internal(format!(
+                "cannot compress, encrypt or sign a record: {error}"
+            ))
+        })
 }
 
 fn signed(
@@ -212,7 +219,7 @@ pub(crate) fn parse<'a>(
         .ok_or_else(|| damaged("it does not begin with a header line"))?;
     let (line, body) = (&sealed[..line_end], &sealed[line_end + 1..]);
     let header: AnyHeader =
-        serde_json::from_slice(line).map_err(|_| damaged("its header line cannot be read"))?;
+        serde_json::from_slice(line).map_err(|_| damaged("its header line cannot be parsed"))?;
     if header.reprise <= ENVELOPE_FORMAT && header.kind != kind.name() {
         return Err(damaged("it is a record of another kind"));
     }
@@ -248,7 +255,7 @@ impl<'a> Claimed<'a> {
         } else {
             Err(Error::damaged(
                 &object,
-                "its signature is wrong: it was altered or forged",
+                "its signature is invalid: the object was altered or forged",
             ))
         }
     }

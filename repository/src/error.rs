@@ -17,7 +17,7 @@ pub struct ObjectFailure {
     pub reason: String,
 }
 
-/// What kind of trouble an error is; the command line turns it into its exit code.
+/// What class an error belongs to; the command line turns it into its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
     /// The operation did not work: disk full, connection lost, unsupported version.
@@ -37,7 +37,7 @@ pub enum ErrorClass {
 #[non_exhaustive]
 pub enum Error {
     /// The backend could not do what was asked.
-    #[error("storage of {location} failed")]
+    #[error("cannot access the storage of repository {location}")]
     Backend {
         /// Where the repository is.
         location: String,
@@ -58,7 +58,9 @@ pub enum Error {
         location: String,
     },
     /// The repository has a newer format.
-    #[error("{object} has format {found}, this program knows up to format {known}")]
+    #[error(
+        "{object} has format {found}, but this version of reprise supports formats up to {known}"
+    )]
     UnsupportedFormat {
         /// Which object says so.
         object: String,
@@ -76,7 +78,7 @@ pub enum Error {
         reason: String,
     },
     /// A stored object that others rely on does not exist.
-    #[error("{object} is missing, though {needed_by} needs it")]
+    #[error("{object} is missing, but {needed_by} needs it")]
     Missing {
         /// Which object.
         object: String,
@@ -84,7 +86,7 @@ pub enum Error {
         needed_by: String,
     },
     /// Nothing that was given can decrypt.
-    #[error("none of the given identities can open {object}")]
+    #[error("none of the given identities can decrypt {object}")]
     NoMatchingIdentity {
         /// What was to be opened.
         object: String,
@@ -93,7 +95,7 @@ pub enum Error {
     },
     /// What a repository stores is there, and what describes the repository is not.
     #[error(
-        "{location} has objects of a repository under {folder}/, but {} is gone",
+        "{location} has objects of a repository under {folder}/, but {} is missing",
         crate::config::CONFIG_KEY
     )]
     NoDescription {
@@ -119,7 +121,7 @@ pub enum Error {
         reason: String,
     },
     /// A collection of garbage is deleting what a run relies on.
-    #[error("{object} is being deleted by a prune, and this run relies on it")]
+    #[error("{object} is being deleted by a prune, but this run needs it")]
     Swept {
         /// What goes.
         object: String,
@@ -135,7 +137,7 @@ pub enum Error {
         reason: String,
     },
     /// This host's signing key is not one of the repository's.
-    #[error("this host's signer {signer} is not known to repository {location}")]
+    #[error("this host's signing key {signer} is not known to repository {location}")]
     UnknownHost {
         /// This host's public signing key.
         signer: String,
@@ -143,7 +145,7 @@ pub enum Error {
         location: String,
     },
     /// Only a keeper may do this.
-    #[error("{location}: only a keeper may {action}, and {who} is none")]
+    #[error("{location}: only a keeper may {action}, and {who} is not a keeper")]
     NotKeeper {
         /// Where the repository is.
         location: String,
@@ -153,7 +155,7 @@ pub enum Error {
         who: String,
     },
     /// A change of keys cannot be made.
-    #[error("the keys stay as they are: {reason}")]
+    #[error("the keys were not changed: {reason}")]
     KeyChange {
         /// Why.
         reason: String,
@@ -169,7 +171,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// A log is not in the state that was expected.
-    #[error("the beginning of the log of {source_name} {problem}")]
+    #[error("the start of the log of {source_name} {problem}")]
     LogState {
         /// Of which source.
         source_name: String,
@@ -179,13 +181,13 @@ pub enum Error {
         hint: &'static str,
     },
     /// A copy was to be made where another repository is.
-    #[error("{location} holds another repository and cannot become a copy of this one")]
+    #[error("{location} contains another repository and cannot become a copy of this one")]
     OtherRepository {
         /// Where.
         location: String,
     },
     /// `reprise.json` is not the one that this host has seen before.
-    #[error("{location} is not the repository that this host has pinned: {reason}")]
+    #[error("{location} does not match the repository pinned on this host: {reason}")]
     PinMismatch {
         /// Where the repository is.
         location: String,
@@ -203,7 +205,7 @@ pub enum Error {
         hint: String,
     },
     /// Several snapshots have this prefix.
-    #[error("`{name}` names {count} snapshots")]
+    #[error("`{name}` is ambiguous: it matches {count} snapshots")]
     AmbiguousSnapshot {
         /// As it was given.
         name: String,
@@ -286,27 +288,27 @@ impl Error {
         match self {
             Self::Backend { source, .. } => source.hint().to_owned(),
             Self::NoRepository { .. } => {
-                "check -r/--repository, or make one with `reprise init`; one that lost its reprise.json is brought back \
-                 with `reprise -r COPY copy --to`"
+                "check -r/--repository, or create a repository with `reprise init`; if only its reprise.json is lost, restore it \
+                 from a repository copy with `reprise -r COPY copy --to`"
                     .to_owned()
             }
             Self::RepositoryExists { .. } => {
                 "use it as it is, or choose an empty location for a new one".to_owned()
             }
             Self::NoDescription { location, .. } => format!(
-                "`reprise -r COPY copy --to {location}` brings it back from a copy; a new repository needs an empty place"
+                "restore it from a repository copy with `reprise -r COPY copy --to {location}`; a new repository needs an empty location"
             ),
             Self::UnsupportedFormat { .. } => {
                 "it is not damaged: use a newer version of reprise".to_owned()
             }
             Self::Swept { root: None, .. } => {
-                "run it again: what goes is stored anew; this run stood still for longer than its lease".to_owned()
+                "run it again: what was deleted is stored again; the lease of this run expired".to_owned()
             }
             Self::Swept { root: Some(root), .. } => format!(
-                "run it again, and forget {root}: it may lack what was deleted meanwhile"
+                "run it again, and forget {root}: objects that it needs may have been deleted meanwhile"
             ),
             Self::Damaged { .. } | Self::Missing { .. } => {
-                "run `reprise verify --read-data` to see what else is hurt, and restore from another copy"
+                "run `reprise verify --read-data` to see what else is affected, and restore from a repository copy"
                     .to_owned()
             }
             Self::OtherRepository { .. } => {
@@ -320,24 +322,24 @@ impl Error {
                 "a recipient looks like age1…, ssh-ed25519 … or age1plugin1…".to_owned()
             }
             Self::HostKeys { .. } => {
-                "this folder holds the host's own keys; REPRISE_CONFIG_DIR chooses another".to_owned()
+                "this directory contains the host's own keys; set REPRISE_CONFIG_DIR to use another one".to_owned()
             }
             Self::UnknownHost { .. } => {
                 "print this host's public keys with `reprise key show`, and let a keeper add them with\n`reprise key add --host`"
                     .to_owned()
             }
             Self::NotKeeper { .. } => {
-                "give the keeper's key with --keeper FILE (or REPRISE_KEEPER): `reprise init --keeper FILE` made it"
+                "give the keeper's key with --keeper FILE (or REPRISE_KEEPER): `reprise init --keeper FILE` created it"
                     .to_owned()
             }
-            Self::KeyChange { .. } => "`reprise key list` shows the keys there are".to_owned(),
+            Self::KeyChange { .. } => "`reprise key list` lists the current keys".to_owned(),
             Self::SnapshotState { hint, .. } | Self::LogState { hint, .. } => (*hint).to_owned(),
             Self::PinMismatch { pin_file, .. } => format!(
-                "if you replaced the repository yourself, remove {}; otherwise someone else did",
+                "if you replaced the repository yourself, remove {}; otherwise someone else has replaced it",
                 pin_file.display()
             ),
             Self::NoSnapshot { hint, .. } => hint.clone(),
-            Self::AmbiguousSnapshot { .. } => "give more digits of its id".to_owned(),
+            Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
             Self::Location { .. } => {
                 "a location is a path, file:///path, s3://bucket/prefix or azure://account/container/prefix"
                     .to_owned()

@@ -69,8 +69,10 @@ pub(crate) fn parse(text: &[u8]) -> Result<FileKeys, String> {
     let text = std::str::from_utf8(text).map_err(|e| e.to_string())?;
     let mut keys = FileKeys::new();
     for line in text.lines() {
-        let (id, digits) = line.split_once(' ').ok_or("a line has no key")?;
-        let id: ObjectId = id.parse().map_err(|_| "a line has no hash".to_owned())?;
+        let (id, digits) = line.split_once(' ').ok_or("a line contains no key")?;
+        let id: ObjectId = id
+            .parse()
+            .map_err(|_| "a line contains no hash".to_owned())?;
         let mut key = [0; 16];
         hex::decode_to_slice(digits, &mut key).map_err(|e| e.to_string())?;
         keys.insert(id, key);
@@ -160,7 +162,7 @@ impl Repository {
         try_in_parallel(readers, &items, |item| match read(item) {
             Err(error) if is_gone(&error) => Ok(Found::Nothing),
             Err(error @ (Error::Damaged { .. } | Error::UnsupportedFormat { .. })) => {
-                tracing::warn!(%error, "an object is not handed over");
+                tracing::warn!(%error, "cannot wrap the key of an object for new recipients");
                 Ok(Found::Closed(item.0))
             }
             found => found,
@@ -183,7 +185,7 @@ fn left_out(object: &dyn std::fmt::Display, error: Error) -> Result<()> {
     if error.class() == ErrorClass::Failed {
         return Err(error);
     }
-    tracing::warn!(%object, %error, "an object is not handed over");
+    tracing::warn!(%object, %error, "cannot wrap the key of an object for new recipients");
     Ok(())
 }
 

@@ -74,9 +74,9 @@ impl HostFolder {
             (None, None) => Ok(None),
             (Some(identity), Some(signer)) => {
                 let recipient = public_key(&identity)
-                    .ok_or_else(|| unusable(&identity_file, "there is no X25519 identity in it"))?;
+                    .ok_or_else(|| unusable(&identity_file, "it contains no X25519 identity"))?;
                 let signer = parse_signer(&signer)
-                    .ok_or_else(|| unusable(&signer_file, "there is no signing key in it"))?;
+                    .ok_or_else(|| unusable(&signer_file, "it contains no signing key"))?;
                 Ok(Some(HostKeys {
                     identity_file,
                     recipient,
@@ -85,11 +85,11 @@ impl HostFolder {
             }
             (None, Some(_)) => Err(unusable(
                 &identity_file,
-                "it is missing, though the signing key is there",
+                "it is missing, but the signing key exists: restore both files from a backup",
             )),
             (Some(_), None) => Err(unusable(
                 &signer_file,
-                "it is missing, though the identity is there",
+                "it is missing, but the identity exists: restore both files from a backup",
             )),
         }
     }
@@ -110,8 +110,12 @@ impl HostFolder {
             &self.path.join(IDENTITY_FILE),
             &generate_identity(now).file_text,
         )?;
-        self.keys()?
-            .ok_or_else(|| unusable(&self.path, "the keys just written are not there"))
+        self.keys()?.ok_or_else(|| {
+            unusable(
+                &self.path,
+                "the keys that were just written cannot be found in it",
+            )
+        })
     }
 
     /// Compares a repository's `reprise.json` with what was pinned, and pins it on first use.
@@ -135,11 +139,17 @@ impl HostFolder {
                 return if pin.config == config {
                     Ok(())
                 } else {
-                    Err(mismatch("its reprise.json was changed", path))
+                    Err(mismatch(
+                        "its reprise.json has changed since this host first used it",
+                        path,
+                    ))
                 };
             }
             if pin.location == location {
-                return Err(mismatch("another repository used to be there", path));
+                return Err(mismatch(
+                    "this host has used a different repository at this location before",
+                    path,
+                ));
             }
         }
         let pin = Pin {
@@ -147,11 +157,12 @@ impl HostFolder {
             repository: repository.clone(),
             config,
         };
-        let text = serde_json::to_string_pretty(&pin)
-            .map_err(|e| Error::Internal(format!("writing a pin: {e}")))?;
+        let text = serde_json::to_string_pretty(&pin).map_err(|e| {
+            Error::Internal(format!("cannot serialize the pin of a repository: {e}"))
+        })?;
         // A machine that only restores may have no place for pins; that must not keep data from coming back.
         if let Err(error) = write_new_secret(&pin_file, &(text + "\n")) {
-            tracing::warn!(file = %pin_file.display(), %error, "the repository could not be pinned");
+            tracing::warn!(file = %pin_file.display(), %error, "cannot pin the repository on this host");
         }
         Ok(())
     }
@@ -162,7 +173,7 @@ impl HostFolder {
             if pin.location == location
                 && let Err(error) = fs::remove_file(&path)
             {
-                tracing::warn!(file = %path.display(), %error, "an outdated pin stays");
+                tracing::warn!(file = %path.display(), %error, "cannot delete an outdated pin");
             }
         }
     }
@@ -202,7 +213,7 @@ fn read_secret(path: &Path) -> Result<Option<String>> {
     if meta.mode() & 0o077 != 0 {
         return Err(unusable(
             path,
-            "others than its owner can read it: chmod 600 it",
+            "its permissions are too open, users other than its owner can access it: run `chmod 600` on it",
         ));
     }
     fs::read_to_string(path)
@@ -213,13 +224,17 @@ fn read_secret(path: &Path) -> Result<Option<String>> {
 /// The signing key in a file that only its owner can read.
 pub(crate) fn read_signer(path: &Path) -> Result<HostSigner> {
     let text = read_secret(path)?.ok_or_else(|| unusable(path, "it does not exist"))?;
-    parse_signer(&text).ok_or_else(|| unusable(path, "there is no signing key in it"))
+    parse_signer(&text).ok_or_else(|| unusable(path, "it contains no signing key"))
 }
 
 /// A new signing key: its public half, and its secret digits.
 fn new_signer() -> Result<(SignerId, String)> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+    getrandom::fill(&mut secret).map_err(|e| {
+        Error::Internal(format!(
+            "cannot get random bytes from the operating system: {e}"
+        ))
+    })?;
     Ok((HostSigner::from_secret(&secret).id(), hex::encode(secret)))
 }
 

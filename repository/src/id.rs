@@ -44,7 +44,7 @@ macro_rules! hash_id {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                decode(text.as_bytes()).map(Self).ok_or(ParseIdError)
+                decode_hex_id(text.as_bytes()).map(Self).ok_or(ParseIdError)
             }
         }
 
@@ -59,16 +59,16 @@ macro_rules! hash_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(Text).map(Self)
+                deserializer.deserialize_str(HexIdVisitor).map(Self)
             }
         }
     };
 }
 
 /// Takes the text of an id where it stands: an index has millions of them.
-struct Text;
+struct HexIdVisitor;
 
-impl serde::de::Visitor<'_> for Text {
+impl serde::de::Visitor<'_> for HexIdVisitor {
     type Value = [u8; ID_BYTES];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,11 +76,11 @@ impl serde::de::Visitor<'_> for Text {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        decode(text.as_bytes()).ok_or_else(|| E::custom(ParseIdError))
+        decode_hex_id(text.as_bytes()).ok_or_else(|| E::custom(ParseIdError))
     }
 }
 
-fn decode(text: &[u8]) -> Option<[u8; ID_BYTES]> {
+fn decode_hex_id(text: &[u8]) -> Option<[u8; ID_BYTES]> {
     let (pairs, rest) = text.as_chunks::<2>();
     let mut bytes = [0; ID_BYTES];
     if pairs.len() != ID_BYTES || !rest.is_empty() || !are_digits(text) {
@@ -173,7 +173,7 @@ impl TryFrom<String> for RepositoryId {
         if text.len() == 32 && text.bytes().all(digits) {
             Ok(Self(text))
         } else {
-            Err("a repository id has 32 lower-case hexadecimal digits".to_owned())
+            Err("a repository ID has 32 lower-case hexadecimal digits".to_owned())
         }
     }
 }

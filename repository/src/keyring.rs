@@ -161,13 +161,15 @@ impl Keyring {
         }
         let mut after = self.clone();
         after.apply(stored.clone());
-        after.flaw().map(|flaw| format!("it would leave {flaw}"))
+        after
+            .flaw()
+            .map(|flaw| format!("it would leave the repository with {flaw}"))
     }
 
     /// What a repository with these keys would lack.
     fn flaw(&self) -> Option<&'static str> {
         if self.recipients.data.is_empty() {
-            return Some("no recovery recipient: nobody could read what is stored from then on");
+            return Some("no recovery recipient: nobody could decrypt new snapshots");
         }
         let signers = self.trust.signers();
         let keeps = signers.iter().any(|s| s.roles.contains(&Role::Keeper));
@@ -436,7 +438,7 @@ mod tests {
         assert_eq!(ring.refused().len(), 1);
         assert_eq!(ring.refused()[0].0, forged.id);
         assert!(
-            ring.refused()[0].1.contains("it is no keeper"),
+            ring.refused()[0].1.contains("it is not a keeper"),
             "{:?}",
             ring.refused()
         );

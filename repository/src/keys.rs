@@ -61,7 +61,7 @@ pub(crate) fn read_keyring(
         match id_in(&info.key) {
             Some(id) if id == config.keys => {}
             Some(id) => others.push((id, info)),
-            None => unusable.push((info.key, "its name is not an identifier".to_owned())),
+            None => unusable.push((info.key, "its name is not an object ID".to_owned())),
         }
     }
     // Each is read, whatever others say of it: nothing tells what an object is but its own bytes.
@@ -123,7 +123,7 @@ fn read_record(
 ) -> Result<Option<Read>> {
     let key = &info.key;
     if info.size_bytes > RECORD_BYTES_MAX as u64 {
-        return Err(Error::damaged(key, "it is absurdly large"));
+        return Err(Error::damaged(key, "it is too large to be a key record"));
     }
     let cached = cache.get(id);
     let is_cached = cached.is_some();
@@ -147,7 +147,7 @@ fn read_record(
     };
     let json = verified.open_plain(key, RECORD_BYTES_MAX)?;
     let record: KeyRecord = serde_json::from_slice(&json)
-        .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+        .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
     if !is_cached {
         cache.keep(id, &bytes);
     }
@@ -192,7 +192,7 @@ pub(crate) fn read_secrets(
                 first_error = first_error.or(Some(error));
             }
             Err(error) => {
-                tracing::warn!(key = %keys_key(id), %error, "secrets cannot be read");
+                tracing::warn!(key = %keys_key(id), %error, "cannot read the repository secrets");
                 match first_error {
                     Some(Error::Damaged { .. } | Error::Missing { .. }) => {}
                     _ => first_error = Some(error),
@@ -200,7 +200,8 @@ pub(crate) fn read_secrets(
             }
         }
     }
-    Err(first_error.unwrap_or_else(|| Error::Internal("no secrets are named".to_owned())))
+    Err(first_error
+        .unwrap_or_else(|| Error::Internal("reprise.json names no repository secrets".to_owned())))
 }
 
 fn read_secret(
@@ -234,7 +235,7 @@ pub(crate) fn read_handed(
             Ok(handed) => keys.extend(handed),
             Err(error) if error.class() == ErrorClass::Failed => return Err(error),
             Err(error) => {
-                tracing::warn!(key = %keys_key(id), %error, "a catalog that was handed over is of no use");
+                tracing::warn!(key = %keys_key(id), %error, "cannot use wrapped catalog keys: some older objects cannot be decrypted on this host");
             }
         }
     }
@@ -397,7 +398,7 @@ impl Repository {
             not_handed_over = catalog.left_out.len();
             let keys = handover::write(&catalog.keys);
             check_size(
-                "the catalog that is handed over",
+                "the list of wrapped catalog keys",
                 keys.len(),
                 RECORD_BYTES_MAX,
             )?;
@@ -435,30 +436,27 @@ impl Repository {
             }
             let present = ring.recipients();
             if has_recipient(present.data.iter().chain(&present.writers), recipient) {
-                return Err(refused(format!("{recipient} is a recipient already")));
+                return Err(refused(format!("{recipient} is already a recipient")));
             }
             if ring.is_revoked_recipient(recipient) {
                 return Err(refused(format!(
-                    "{recipient} was removed, and a removed key never comes back: make another one"
+                    "{recipient} was removed, and a removed key cannot be added again: generate a new one"
                 )));
             }
         }
         for signer in &change.add.signers {
             if !signer.key.is_a_key() {
-                let reason = format!(
-                    "{} is no public key: nothing can be signed with it",
-                    signer.key
-                );
+                let reason = format!("{} is not a valid public signing key", signer.key);
                 return Err(refused(reason));
             }
             for role in &signer.roles {
                 if trust.allows(&signer.key, *role) {
-                    let known = format!("{} is a {} already", signer.key, role.name());
+                    let known = format!("{} is already a {}", signer.key, role.name());
                     return Err(refused(known));
                 }
                 if trust.is_revoked(&signer.key, *role) {
                     return Err(refused(format!(
-                        "{} was revoked, and a revoked key never comes back: make another one",
+                        "{} was revoked, and a revoked key cannot be added again: generate a new one",
                         signer.key
                     )));
                 }
@@ -490,8 +488,8 @@ impl Repository {
             let id = id_in(&info.key);
             let applied = |id: &ObjectId| ring.applied().iter().any(|applied| applied.id == *id);
             if id.is_some_and(|id| !known.contains(&&id) && !applied(&id)) {
-                let reason = "no keeper names it, so it counts for nothing: a change of keys that was \
-                              interrupted, or a forgery";
+                let reason = "no record signed by a keeper refers to it, so it is ignored: a key change was \
+                              interrupted, or the object is forged";
                 findings
                     .entry(info.key.to_string())
                     .or_insert_with(|| reason.to_owned());
@@ -516,7 +514,7 @@ impl Repository {
             Ok(secrets) if secrets.to_json()? == inner.secrets.to_json()? => Ok(()),
             Ok(_) => Err(Error::damaged(
                 &keys_key(id),
-                "it holds other secrets than those in use",
+                "it contains other secrets than those in use",
             )),
             Err(Error::NoMatchingIdentity { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -527,10 +525,10 @@ impl Repository {
 /// A record as it is going to be stored. One that nobody would read must not be.
 fn record_json(record: &KeyRecord, bytes_max: usize) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(record)
-        .map_err(|e| Error::Internal(format!("writing a record of keys: {e}")))?;
+        .map_err(|e| Error::Internal(format!("cannot serialize a key record: {e}")))?;
     let what = match record.accepted() {
-        Some(count) => format!("the record, which lists {count} stored objects,"),
-        None => "the record".to_owned(),
+        Some(count) => format!("the key record, which lists {count} stored objects,"),
+        None => "the key record".to_owned(),
     };
     check_size(&what, json.len(), bytes_max)?;
     Ok(json)
@@ -542,8 +540,8 @@ fn check_size(what: &str, bytes: usize, bytes_max: usize) -> Result<()> {
         return Ok(());
     }
     Err(refused(format!(
-        "{what} would have {bytes} bytes, and readers take at most {bytes_max}: run `reprise forget` and `reprise \
-         prune` until fewer objects are stored, or leave out what was received late (--received-until)"
+        "{what} would have {bytes} bytes, more than the limit of {bytes_max}: run `reprise forget` and `reprise \
+         prune` until fewer objects are stored, or exclude recent objects with --received-until"
     )))
 }
 

@@ -78,7 +78,9 @@ impl Lease {
         command: &str,
     ) -> Result<Self> {
         let mut run = [0; 16];
-        getrandom::fill(&mut run).map_err(|e| Error::Internal(format!("no randomness: {e}")))?;
+        getrandom::fill(&mut run).map_err(|e| {
+            Error::Internal(format!("cannot get random bytes from the system: {e}"))
+        })?;
         let now = inner.clock.wall();
         let lease = Self {
             first: LeaseRecord {
@@ -163,7 +165,7 @@ impl Lease {
             .inner
             .put_record(backend, RecordKind::Lease, FOLDER, &record);
         if let Err(error) = ended {
-            tracing::info!(%error, "the end of a lease is not told: a sweep waits until it runs out");
+            tracing::info!(%error, "could not record the end of this run's lease: prune waits until the lease expires");
         }
     }
 }
@@ -233,7 +235,7 @@ fn spawn(lease: Arc<Lease>, stop: Arc<(Mutex<bool>, Condvar)>) -> Result<JoinHan
             }
             drop(guard);
             if let Err(error) = lease.renew_if_due(lease.inner.backend.as_ref()) {
-                tracing::warn!(%error, "the lease of this run could not be renewed yet");
+                tracing::warn!(%error, "could not renew the lease of this run; trying again in a minute");
             }
             guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
         }
@@ -324,7 +326,7 @@ impl Leases {
                 living.push(LivingRun {
                     run: info.key.to_string(),
                     host: "an unknown host".to_owned(),
-                    command: format!("lease that cannot be read ({})", info.key),
+                    command: format!("command with the unreadable lease {}", info.key),
                     since: info.received,
                     until,
                 });

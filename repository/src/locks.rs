@@ -169,7 +169,7 @@ impl Repository {
             std::fs::rename(&unfinished, &file)
         };
         if let Err(error) = written() {
-            tracing::debug!(%error, "the dates of locks are not remembered");
+            tracing::debug!(%error, "could not save the local cache of object lock dates");
         }
     }
 }

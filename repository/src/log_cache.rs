@@ -103,7 +103,7 @@ impl LogCache {
             return;
         };
         if let Err(error) = kept {
-            tracing::debug!(%error, "the records of a log are not cached");
+            tracing::debug!(%error, "cannot write the local cache of log segment records");
         }
     }
 }

@@ -202,14 +202,18 @@ impl Repository {
     /// When this host has no writer's key, or sealing fails.
     pub fn seal_log(&self, new: &NewLog, plain: &[u8]) -> Result<SealedLog> {
         let internal = |error: &dyn std::fmt::Display| {
-            Error::Internal(format!("sealing a piece of a log: {error}"))
+            Error::Internal(format!("cannot seal a log segment: {error}"))
         };
         let inner = &self.inner;
         let compressed = zstd::bulk::compress(plain, LEVEL).map_err(|e| internal(&e))?;
         // What cannot be read back must not be relied on.
         match envelope::decompresses_to(&compressed, PLAIN_BYTES_MAX, plain) {
             Ok(true) => {}
-            Ok(false) => return Err(internal(&"it decompresses to something else")),
+            Ok(false) => {
+                return Err(internal(
+                    &"decompressing it does not give the original bytes",
+                ));
+            }
             Err(reason) => return Err(internal(&reason)),
         }
         let mut bytes = inner.data_recipients.encrypt(&compressed)?;
@@ -349,13 +353,13 @@ impl Repository {
             return Err(Error::damaged(
                 key,
                 format!(
-                    "it is piece {} of the log of {}, not what its name says",
+                    "its record says segment {} of the log of {}, which does not match its object name",
                     record.sequence, record.source
                 ),
             ));
         }
         if record.length + length + TRAILER_BYTES != key.size {
-            return Err(Error::damaged(key, "its size is not what its record says"));
+            return Err(Error::damaged(key, "its size does not match its record"));
         }
         Ok((record, begin))
     }
@@ -456,7 +460,7 @@ impl Repository {
         if plain.len() as u64 != record.plain {
             return Err(Error::damaged(
                 key,
-                "its content has another length than its record says",
+                "the length of its content does not match its record",
             ));
         }
         Ok((record, plain))
@@ -472,7 +476,7 @@ impl Repository {
         let bytes = read.map_err(|source| self.inner.failed(source))?;
         match ObjectId::of(&bytes) == key.id {
             true => Ok(bytes),
-            false => Err(Error::damaged(key, "its bytes do not have its name")),
+            false => Err(Error::damaged(key, "content does not match its hash")),
         }
     }
 
@@ -485,7 +489,7 @@ impl Repository {
             if ObjectId::of(&bytes) != record.hash {
                 return Err(Error::damaged(
                     key,
-                    "its content is not what its record says",
+                    "its content does not match the hash in its record",
                 ));
             }
             Ok((record, bytes))

@@ -59,7 +59,9 @@ impl LogsVerified {
         let Some((newest, _)) = log.pieces.last() else {
             return;
         };
-        let name = |sequence: u64, id: &ObjectId| format!("piece {sequence} ({id}) of {newest}");
+        let name = |sequence: u64, id: &ObjectId| {
+            format!("log segment {sequence} ({id}) of the log that ends with {newest}")
+        };
         let mut beside: BTreeSet<usize> = (0..log.pieces.len()).collect();
         for link in log.line().into_iter().rev() {
             match link {
@@ -68,8 +70,8 @@ impl LogsVerified {
                     self.found(name(sequence, &id), "it is missing".to_owned());
                 }
                 Link::Headless { sequence } => self.found(
-                    format!("piece {sequence} of {newest}"),
-                    "it says that none is before it".to_owned(),
+                    format!("log segment {sequence} of the log that ends with {newest}"),
+                    "it names no preceding segment, although earlier segments exist".to_owned(),
                 ),
             }
         }
@@ -77,7 +79,7 @@ impl LogsVerified {
             match record {
                 Err(error) => self.found(name(key.sequence, &key.id), error.to_string()),
                 Ok(_) if beside.contains(&index) => self.notes.push(format!(
-                    "piece {} ({}) of a log is not in line with the others, and not used",
+                    "log segment {} ({}) is not part of its log's chain and is not used",
                     key.sequence, key.id
                 )),
                 Ok(_) => {}

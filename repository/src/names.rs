@@ -4,42 +4,42 @@ use crate::backend::ObjectKey;
 use crate::id::{ObjectId, are_digits};
 use crate::pack::pack_key;
 
-/// The id in a key, if the key is the very one that an object with this id has in its folder. Pieces of logs have
+/// The id in a key, if the key is the very one that an object with this id has in its directory. Log segments have
 /// names of another kind.
 pub(crate) fn id_in(key: &ObjectKey) -> Option<ObjectId> {
     let id = key.name().parse().ok()?;
-    let (folder, rest) = key.as_str().split_once('/')?;
-    let is_its_own = match folder {
+    let (directory, rest) = key.as_str().split_once('/')?;
+    let is_its_own = match directory {
         "packs" => *key == pack_key(&id),
         _ => rest == key.name(),
     };
     is_its_own.then_some(id)
 }
 
-/// Number and id of a piece of a log, if the key is the very one that it has in this folder.
-pub(crate) fn piece_in(folder: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
+/// Number and id of a log segment, if the key is the very one that it has in this directory.
+pub(crate) fn piece_in(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
     let (number, id) = key.name().split_once('.')?;
     let (number, id) = (number.parse().ok()?, id.parse().ok()?);
-    let own = format!("{folder}/{number:016}.{id}");
+    let own = format!("{directory}/{number:016}.{id}");
     (own == key.as_str()).then_some((number, id))
 }
 
-/// As [`id_in`], of pieces of logs as well.
+/// As [`id_in`], of log segments as well.
 pub(crate) fn object_in(key: &ObjectKey) -> Option<ObjectId> {
-    let (folder, _) = key.as_str().rsplit_once('/')?;
+    let (directory, _) = key.as_str().rsplit_once('/')?;
     match is_piece(key) {
-        true => piece_in(folder, key).map(|(_, id)| id),
+        true => piece_in(directory, key).map(|(_, id)| id),
         false => id_in(key),
     }
 }
 
-/// Whether this is the key of a piece of a log, `logs/<32 hex>/<16 digits>.<id>`.
+/// Whether this is the key of a log segment, `logs/<32 hex>/<16 digits>.<id>`.
 pub(crate) fn is_piece(key: &ObjectKey) -> bool {
-    let Some((folder, _)) = key.as_str().rsplit_once('/') else {
+    let Some((directory, _)) = key.as_str().rsplit_once('/') else {
         return false;
     };
-    let log = folder.strip_prefix("logs/").unwrap_or_default();
-    log.len() == 32 && are_digits(log.as_bytes()) && piece_in(folder, key).is_some()
+    let log = directory.strip_prefix("logs/").unwrap_or_default();
+    log.len() == 32 && are_digits(log.as_bytes()) && piece_in(directory, key).is_some()
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_piece_in_its_own_folder_is_one() {
+    fn only_a_log_segment_in_its_own_directory_is_one() {
         let id = ObjectId::of(b"x");
         let key = |text: String| ObjectKey::new(text).unwrap();
         let own = key(format!("logs/f/0000000000000007.{id}"));

@@ -62,7 +62,7 @@ fn check_segments(
     for segment in segments {
         segment.check(plain_max)?;
         if segment.offset != expected {
-            return Err("its segments do not follow each other".to_owned());
+            return Err("its segments are not contiguous".to_owned());
         }
         expected += u64::from(segment.length);
     }
@@ -193,7 +193,7 @@ impl DirectoryReader<'_> {
         };
         let end = size
             .checked_sub(TRAILER_BYTES)
-            .ok_or_else(|| Error::damaged(&key, "it is shorter than a trailer"))?;
+            .ok_or_else(|| Error::damaged(&key, "it is too short to be a pack"))?;
         let length = described_length(&get(end..size)?, size, DIRECTORY_BYTES_MAX as u64)
             .map_err(|reason| Error::damaged(&key, reason))?;
         get(end - length..end)
@@ -206,7 +206,7 @@ impl DirectoryReader<'_> {
         let end = pack
             .len()
             .checked_sub(16)
-            .ok_or_else(|| Error::damaged(&key, "it is shorter than a trailer"))?;
+            .ok_or_else(|| Error::damaged(&key, "it is too short to be a pack"))?;
         let length = described_length(&pack[end..], size, DIRECTORY_BYTES_MAX as u64)
             .map_err(|reason| Error::damaged(&key, reason))?;
         let start = usize::try_from(end as u64 - length)
@@ -219,7 +219,7 @@ impl DirectoryReader<'_> {
         let verified = envelope::verify(RecordKind::Pack, sealed, &key, self.trust)?;
         let json = verified.open(self.identities, &key, self.recipients, DIRECTORY_BYTES_MAX)?;
         let directory: Directory = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(&key, format!("its directory cannot be read: {e}")))?;
+            .map_err(|e| Error::damaged(&key, format!("its directory cannot be parsed: {e}")))?;
         let record = PackRecord {
             pack: *id,
             size,

@@ -149,7 +149,7 @@ impl Inner {
             FOLDER,
         )?;
         for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "a record of the quarantine counts for nothing");
+            tracing::warn!(object = %info.key, %error, "ignoring an unusable quarantine record");
         }
         let found = records.found.into_iter();
         Ok(Quarantine::new(
@@ -200,7 +200,7 @@ impl Repository {
     ) -> Result<ObjectId> {
         let inner = &self.inner;
         let json = serde_json::to_vec(record)
-            .map_err(|e| Error::Internal(format!("writing a record of the quarantine: {e}")))?;
+            .map_err(|e| Error::Internal(format!("cannot serialize a quarantine record: {e}")))?;
         let key = |id: &ObjectId| ObjectKey::trusted(format!("{FOLDER}/{id}"));
         let (backend, signer) = (inner.backend.as_ref(), keeper.signer());
         inner.put_signed(backend, RecordKind::Quarantine, &json, signer, key)

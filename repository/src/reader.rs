@@ -253,7 +253,7 @@ impl ContentReader {
         chunk.ok_or_else(|| {
             Error::damaged(
                 &pack_key(&location.pack),
-                format!("chunk {id} is not where the index says"),
+                format!("chunk {id} is not at the position that the index states"),
             )
         })
     }
@@ -326,7 +326,7 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
                 needed_by: "the index".to_owned(),
             },
             crate::backend::BackendError::OutOfRange { .. } => {
-                Error::damaged(&key, "it is too short")
+                Error::damaged(&key, "it is shorter than the index states")
             }
             source => inner.failed(source),
         })?;
@@ -376,7 +376,7 @@ pub(crate) fn prove_segment(
         if inner.secrets.chunk_id(record.class, bytes) != chunk.0 {
             return Err(Error::Damaged {
                 object: object.to_owned(),
-                reason: format!("chunk {} does not have the bytes of its id", chunk.0),
+                reason: format!("the content of chunk {} does not match its ID", chunk.0),
             });
         }
     }
@@ -470,7 +470,7 @@ impl<'a> Lines<'a> {
                 return Ok(Some(&self.buffer[line]));
             }
             if self.buffer.len() - self.start > self.line_max {
-                return Err(self.damaged("a line is absurdly long"));
+                return Err(self.damaged("a line is longer than the maximum"));
             }
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -478,7 +478,7 @@ impl<'a> Lines<'a> {
             match self.stream.next()? {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(self.damaged("its last line is cut off")),
+                None => return Err(self.damaged("its last line is truncated")),
             }
         }
     }
@@ -518,9 +518,9 @@ impl<'a> SnapshotReader<'a> {
     #[must_use]
     pub fn entries(&self) -> EntryReader<'a> {
         let root = &self.snapshot.root;
-        let entries = self
-            .reader
-            .stream(&root.entries, Class::Data, self.stream_name("entries"));
+        let entries =
+            self.reader
+                .stream(&root.entries, Class::Data, self.stream_name("entry list"));
         let references = self.references();
         EntryReader {
             entries: Lines::new(entries, ENTRY_LINE_BYTES_MAX),
@@ -535,7 +535,7 @@ impl<'a> SnapshotReader<'a> {
         let record = &self.snapshot.root.references;
         let stream = self
             .reader
-            .stream(record, Class::Catalog, self.stream_name("references"));
+            .stream(record, Class::Catalog, self.stream_name("reference list"));
         ReferenceReader {
             lines: Lines::new(stream, 64),
         }
@@ -547,14 +547,14 @@ impl<'a> SnapshotReader<'a> {
     /// As for reading chunks.
     pub fn details(&self) -> Result<Details> {
         let record = &self.snapshot.root.details;
-        let name = self.stream_name("details");
+        let name = self.stream_name("detail record");
         let damaged = |reason: String| Error::Damaged {
             object: name.clone(),
             reason,
         };
         if record.bytes > DETAILS_BYTES_MAX {
             return Err(damaged(format!(
-                "they claim to have {} bytes",
+                "its stated size of {} bytes is larger than the maximum",
                 record.bytes
             )));
         }
@@ -587,7 +587,7 @@ impl ReferenceReader<'_> {
         };
         parsed
             .map(Some)
-            .ok_or_else(|| self.lines.damaged("a line is not a chunk id"))
+            .ok_or_else(|| self.lines.damaged("a line is not a chunk ID"))
     }
 }
 
@@ -621,9 +621,10 @@ impl EntryReader<'_> {
                 .damaged(&format!("{:?} is out of order", entry.path)));
         }
         if entry.chunks > 0 && entry.kind != EntryKind::File {
-            return Err(self
-                .entries
-                .damaged(&format!("{:?} has content but is no file", entry.path)));
+            return Err(self.entries.damaged(&format!(
+                "{:?} has content but is not a regular file",
+                entry.path
+            )));
         }
         self.last_path = Some(path.to_vec());
         let mut chunks = Vec::new();
@@ -633,7 +634,7 @@ impl EntryReader<'_> {
                 None => {
                     return Err(self
                         .entries
-                        .damaged("it refers to more chunks than there are"));
+                        .damaged("it refers to more chunks than the reference list has"));
                 }
             }
         }
@@ -645,7 +646,7 @@ impl EntryReader<'_> {
             None => Ok(()),
             Some(_) => Err(self
                 .entries
-                .damaged("it refers to fewer chunks than there are")),
+                .damaged("it refers to fewer chunks than the reference list has")),
         }
     }
 }

@@ -159,14 +159,13 @@ impl Inner {
         kind: RecordKind,
         key: &ObjectKey,
     ) -> Result<(ObjectId, T)> {
-        let id = id_in(key)
-            .ok_or_else(|| Error::damaged(key, "its name is not that of an object here"))?;
+        let id = id_in(key).ok_or_else(|| Error::damaged(key, "its name is not an object ID"))?;
         let bytes = get_named(backend, key)?;
         let verified = envelope::verify(kind, &bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, RECORD_BYTES_MAX)?;
         let record = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
         Ok((id, record))
     }
 }

@@ -236,8 +236,9 @@ fn is_for(record: &PackRecord, recipients: &ObjectId) -> bool {
 fn content_of(record: &PackRecord) -> Result<ObjectId> {
     let segments = record.segments.iter();
     let content: Vec<_> = segments.map(|s| (s.class, &s.chunks)).collect();
-    let json = serde_json::to_vec(&content)
-        .map_err(|e| Error::Internal(format!("writing what a pack holds: {e}")))?;
+    let json = serde_json::to_vec(&content).map_err(|e| {
+        Error::Internal(format!("cannot serialize the content list of a pack: {e}"))
+    })?;
     Ok(ObjectId::of(&json))
 }
 
@@ -356,7 +357,7 @@ impl Renewal<'_> {
         let key = pack_key(&id);
         if content_of(&pack.record)? != content_of(old)? {
             return Err(Error::Internal(format!(
-                "{key} holds something else than what it replaces"
+                "{key} does not contain the same data as the pack that it replaces"
             )));
         }
         for (segment, stored) in pack.record.segments.iter().zip(&pack.parts) {

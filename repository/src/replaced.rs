@@ -45,8 +45,9 @@ pub(crate) struct ReplacedRecord {
 
 /// Stores a record.
 pub(crate) fn put(inner: &Inner, keeper: &Keeper, record: &ReplacedRecord) -> Result<ObjectId> {
-    let json = serde_json::to_vec(record)
-        .map_err(|e| Error::Internal(format!("writing a record of replaced packs: {e}")))?;
+    let json = serde_json::to_vec(record).map_err(|e| {
+        Error::Internal(format!("cannot serialize a record of replaced packs: {e}"))
+    })?;
     let (backend, signer) = (inner.backend.as_ref(), keeper.signer());
     inner.put_signed(backend, RecordKind::Replaced, &json, signer, replaced_key)
 }
@@ -67,7 +68,7 @@ impl Replaced {
         let records: Records<ReplacedRecord> =
             inner.records(backend, RecordKind::Replaced, FOLDER)?;
         for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "a record of replaced packs counts for nothing");
+            tracing::warn!(object = %info.key, %error, "ignoring an unusable record of replaced packs");
         }
         let mut replaced = Self {
             refused: records.refused,

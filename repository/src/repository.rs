@@ -175,8 +175,9 @@ impl Repository {
         writers.extend(keeper.as_ref().and_then(|keeper| keeper.recipient.clone()));
         let mut config = Config {
             format: FORMAT,
-            repository: RepositoryId::random()
-                .map_err(|e| Error::Internal(format!("no randomness: {e}")))?,
+            repository: RepositoryId::random().map_err(|e| {
+                Error::Internal(format!("cannot get random bytes from the system: {e}"))
+            })?,
             created: options.now,
             layout: options.layout.clone(),
             recipients: RecipientTexts {
@@ -246,7 +247,7 @@ impl Repository {
         let records = RecordCache::new(cache.as_deref(), "keys");
         let (keyring, unusable) = read_keyring(backend.as_ref(), &config, &records)?;
         for (key, reason) in unusable {
-            tracing::warn!(%key, %reason, "an object under keys/ counts for nothing");
+            tracing::warn!(%key, %reason, "an object under keys/ is invalid and is ignored");
         }
         let catalog_recipients = keyring.catalog_recipients()?;
         let recipients = catalog_recipients.texts();
@@ -422,7 +423,7 @@ impl Repository {
     pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
         let (snapshots, errors) = self.all_snapshots_lossy()?;
         for (key, error) in &errors {
-            tracing::warn!(%key, %error, "a snapshot cannot be read and is left out");
+            tracing::warn!(%key, %error, "cannot read a snapshot root; the snapshot is not listed");
         }
         let source = name.strip_suffix("@latest").unwrap_or(name);
         let kept = |s: &&Snapshot| !s.forgotten && s.root.source == source;
@@ -522,7 +523,8 @@ fn keeper_beside(host: &HostKeys, file: &Path, options: &InitOptions) -> Result<
     if keeper.signer == host.signer.id() {
         return Err(Error::HostKeys {
             path: file.to_owned(),
-            reason: "it is this host's own key; a keeper of its own needs another file".to_owned(),
+            reason: "it holds this host's own key; a separate keeper needs its own key file"
+                .to_owned(),
         });
     }
     Ok(keeper)
@@ -553,11 +555,11 @@ fn known_sources(snapshots: &[Snapshot]) -> String {
     let kept = snapshots.iter().filter(|s| !s.forgotten);
     let sources: BTreeSet<_> = kept.map(|s| s.root.source.as_str()).collect();
     if sources.is_empty() {
-        return "the repository holds no snapshot yet".to_owned();
+        return "the repository has no snapshots".to_owned();
     }
     let list: Vec<_> = sources.into_iter().collect();
     format!(
-        "sources with snapshots: {}; `reprise snapshots` lists ids",
+        "sources with snapshots: {}; `reprise snapshots` lists snapshot IDs",
         list.join(", ")
     )
 }
@@ -583,7 +585,7 @@ fn read_config_surely(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
         }
         last = next;
     }
-    let reason = "it reads differently each time: check the network";
+    let reason = "each read returned different bytes: check the network and the storage";
     Err(Error::damaged(&config_key(), reason))
 }
 
@@ -595,7 +597,10 @@ fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) ->
     match unknown {
         Some(signer) if !pinned.is_empty() => Err(Error::PinMismatch {
             location: location.to_owned(),
-            reason: format!("the policy does not pin its signer {}", signer.key),
+            reason: format!(
+                "its signer {} is not one of the policy's pinned signers",
+                signer.key
+            ),
             pin_file: PathBuf::from("the policy's `signers:`"),
         }),
         _ => Ok(()),
@@ -638,7 +643,7 @@ impl Inner {
             } else {
                 Err(Error::damaged(
                     &config_key(),
-                    "it changed since it was opened",
+                    "it was changed after the repository was opened",
                 ))
             }
         })
@@ -668,8 +673,7 @@ impl Inner {
         cache: &RecordCache,
         parse: impl Fn(ObjectId, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let id = id_in(key)
-            .ok_or_else(|| Error::damaged(key, "its name is not that of an object here"))?;
+        let id = id_in(key).ok_or_else(|| Error::damaged(key, "its name is not an object ID"))?;
         if let Some(bytes) = cache.get(&id) {
             return parse(id, &bytes);
         }
@@ -685,7 +689,7 @@ impl Inner {
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
         let root: SnapshotRoot = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
         Ok(Snapshot {
             id,
             signer: verified.signer,
@@ -697,7 +701,7 @@ impl Inner {
 
     pub(crate) fn write_root(&self, root: &SnapshotRoot, host: &HostKeys) -> Result<ObjectId> {
         let json = serde_json::to_vec(root)
-            .map_err(|e| Error::Internal(format!("writing a snapshot root: {e}")))?;
+            .map_err(|e| Error::Internal(format!("cannot encode a snapshot root: {e}")))?;
         let (backend, signer) = (self.backend.as_ref(), &host.signer);
         self.put_signed(backend, RecordKind::Snapshot, &json, signer, snapshot_key)
     }
@@ -869,7 +873,9 @@ impl Inner {
                     ..
                 }) => {}
                 Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-                Err(error) => tracing::warn!(pack = %id, %error, "a pack cannot be used"),
+                Err(error) => {
+                    tracing::warn!(pack = %id, %error, "a pack that is not in the index cannot be read; it is ignored")
+                }
             }
         }
         Ok(found)
@@ -882,7 +888,9 @@ impl Inner {
         for (key, record) in self.unindexed_packs(index, listed) {
             match record {
                 Ok(record) => found.push(record),
-                Err(error) => tracing::warn!(%key, %error, "a pack cannot be used"),
+                Err(error) => {
+                    tracing::warn!(%key, %error, "a pack that is not in the index cannot be read; it is ignored")
+                }
             }
         }
         Ok(found)
@@ -905,7 +913,7 @@ impl Inner {
                     found.push((info.key, record));
                 }
                 None => {
-                    let error = Error::damaged(&info.key, "its name is not that of a pack");
+                    let error = Error::damaged(&info.key, "its name is not a pack ID");
                     found.push((info.key, Err(error)));
                 }
             }

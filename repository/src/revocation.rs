@@ -55,7 +55,7 @@ impl Repository {
             there.extend(list(folder)?);
         }
         if let Some(id) = unseen.first() {
-            let reason = format!("nothing is stored under the id {id}, which is not to count");
+            let reason = format!("no object has the ID {id}, so it cannot be excluded");
             return Err(Error::KeyChange { reason });
         }
         there.sort_unstable();
@@ -73,7 +73,7 @@ impl Repository {
             Ok(bytes) => Ok(!self.only_blocks(kind, &bytes, key)),
             Err(error) if is_gone(&error) => Ok(false),
             Err(error @ Error::Damaged { .. }) => {
-                tracing::warn!(%key, %error, "it will not count if the revoked key has signed it: repair it first");
+                tracing::warn!(%key, %error, "if the revoked key signed this damaged object, it will no longer be accepted: repair it first");
                 Ok(false)
             }
             Err(error) => Err(error),

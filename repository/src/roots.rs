@@ -10,51 +10,55 @@ use std::path::{Path, PathBuf};
 use crate::backend::ObjectKey;
 use crate::id::ObjectId;
 
-/// Records in a folder, or none at all.
+/// Records in a directory, or none at all.
 #[derive(Debug)]
 pub(crate) struct RecordCache {
-    folder: Option<PathBuf>,
+    directory: Option<PathBuf>,
 }
 
 impl RecordCache {
-    /// For the objects of one folder of the repository.
-    pub(crate) fn new(cache: Option<&Path>, folder: &str) -> Self {
+    /// For the objects of one directory of the repository.
+    pub(crate) fn new(cache: Option<&Path>, directory: &str) -> Self {
         Self {
-            folder: cache.map(|cache| cache.join(folder)),
+            directory: cache.map(|cache| cache.join(directory)),
         }
     }
 
     /// A record's bytes, if they are here and have its name.
     pub(crate) fn get(&self, id: &ObjectId) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.folder.as_ref()?.join(id.to_string())).ok()?;
+        let bytes = fs::read(self.directory.as_ref()?.join(id.to_string())).ok()?;
         (ObjectId::of(&bytes) == *id).then_some(bytes)
     }
 
     /// Keeps a record that was fetched, in place of whatever is here; when that fails, it only costs time.
     pub(crate) fn keep(&self, id: &ObjectId, bytes: &[u8]) {
-        let Some(folder) = &self.folder else { return };
-        let path = folder.join(id.to_string());
-        let kept = fs::create_dir_all(folder).and_then(|()| {
-            let unfinished = folder.join(format!("{id}.{}", std::process::id()));
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let path = directory.join(id.to_string());
+        let kept = fs::create_dir_all(directory).and_then(|()| {
+            let unfinished = directory.join(format!("{id}.{}", std::process::id()));
             fs::write(&unfinished, bytes)?;
             fs::rename(&unfinished, &path)
         });
         if let Err(error) = kept {
-            tracing::debug!(%error, "a record is not cached");
+            tracing::debug!(%error, "cannot cache a record");
         }
     }
 
     /// Removes records that are no longer stored.
     pub(crate) fn forget_others<'k>(&self, stored: impl Iterator<Item = &'k ObjectKey>) {
-        let Some(folder) = &self.folder else { return };
+        let Some(directory) = &self.directory else {
+            return;
+        };
         let names: HashSet<&str> = stored.map(ObjectKey::name).collect();
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let known = entry
                 .file_name()
                 .to_str()
                 .is_some_and(|name| names.contains(name));
             if !known && let Err(error) = fs::remove_file(entry.path()) {
-                tracing::debug!(%error, "a cached record stays");
+                tracing::debug!(%error, "cannot remove a cached record");
             }
         }
     }
@@ -66,8 +70,8 @@ mod tests {
 
     #[test]
     fn only_whole_records_come_out_of_the_cache() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = RecordCache::new(Some(folder.path()), "snapshots");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = RecordCache::new(Some(directory.path()), "snapshots");
         let (id, other) = (ObjectId::of(b"root"), ObjectId::of(b"other"));
         cache.keep(&id, b"root");
         cache.keep(&other, b"other");
@@ -76,7 +80,7 @@ mod tests {
         cache.forget_others([key].iter());
         assert_eq!(cache.get(&other), None);
         fs::write(
-            folder.path().join("snapshots").join(id.to_string()),
+            directory.path().join("snapshots").join(id.to_string()),
             b"rott",
         )
         .unwrap();

@@ -36,7 +36,11 @@ impl Secrets {
     /// # Errors
     /// When the system has no randomness to give.
     pub fn random() -> Result<Self> {
-        let no_randomness = |e: getrandom::Error| Error::Internal(format!("no randomness: {e}"));
+        let no_randomness = |e: getrandom::Error| {
+            Error::Internal(format!(
+                "cannot get random bytes from the operating system: {e}"
+            ))
+        };
         let (mut chunk_id_key, mut seed) = ([0; 32], [0; 8]);
         getrandom::fill(&mut chunk_id_key).map_err(no_randomness)?;
         getrandom::fill(&mut seed).map_err(no_randomness)?;
@@ -61,7 +65,8 @@ impl Secrets {
             chunk_id_key: hex::encode(self.chunk_id_key),
             chunker_seed: format!("{:016x}", self.chunker_seed),
         };
-        serde_json::to_vec(&record).map_err(|e| Error::Internal(format!("writing keys: {e}")))
+        serde_json::to_vec(&record)
+            .map_err(|e| Error::Internal(format!("cannot serialize the repository secrets: {e}")))
     }
 
     /// From the decrypted JSON.

@@ -74,14 +74,14 @@ impl SegmentRecord {
         }
         if self.plain as usize > plain_max {
             return Err(format!(
-                "a segment claims {} plain bytes, more than possible",
+                "a segment claims {} plain bytes, more than the maximum",
                 self.plain
             ));
         }
         // Incompressible input grows by zstd's and age's overhead only.
         if self.length as usize > plain_max + plain_max / 128 + (1 << 20) {
             return Err(format!(
-                "a segment claims {} stored bytes, more than possible",
+                "a segment claims {} stored bytes, more than the maximum",
                 self.length
             ));
         }
@@ -173,7 +173,7 @@ impl SegmentBuilder {
             .map_err(|e| zstd_failed(&e))?;
         if length != self.plain.len() || self.check != self.plain {
             return Err(Error::Internal(
-                "a segment did not survive compression: this machine's memory may be faulty"
+                "a compressed segment does not decompress to its original content: this machine's memory may be faulty"
                     .to_owned(),
             ));
         }
@@ -249,7 +249,7 @@ fn is_mostly_text(plain: &[u8]) -> bool {
 }
 
 fn zstd_failed(error: &std::io::Error) -> Error {
-    Error::Internal(format!("zstd: {error}"))
+    Error::Internal(format!("zstd compression failed: {error}"))
 }
 
 /// Checks a segment's stored bytes against its record.
@@ -263,7 +263,7 @@ pub(crate) fn check_stored(record: &SegmentRecord, stored: &[u8], object: &str) 
         Err(Error::Damaged {
             object: object.to_owned(),
             reason: format!(
-                "the segment at byte {} is not what was stored",
+                "the segment at byte {} does not match its hash",
                 record.offset
             ),
         })

@@ -55,7 +55,7 @@ impl FromStr for SignerId {
         let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
         match hex::decode_to_slice(text, &mut bytes) {
             Ok(()) if lower => Ok(Self(bytes)),
-            _ => Err("a signer is 64 lower-case hexadecimal digits".to_owned()),
+            _ => Err("a signer's public key is 64 lower-case hexadecimal digits".to_owned()),
         }
     }
 }

@@ -42,7 +42,7 @@ fn compare(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectId) -> 
     if backend.size(key).map_err(failed)? != size {
         return Err(Error::damaged(
             key,
-            "it has another size than what was just written",
+            "its size differs from what was just written",
         ));
     }
     let mut hasher = blake3::Hasher::new();
@@ -57,7 +57,7 @@ fn compare(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectId) -> 
     } else {
         Err(Error::damaged(
             key,
-            "it reads back other than it was just written: check the disk",
+            "its content differs from what was just written: check the disk",
         ))
     }
 }
@@ -65,7 +65,7 @@ fn compare(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectId) -> 
 /// Reads a whole object whose name is its hash.
 ///
 /// # Errors
-/// [`Error::Backend`], or [`Error::Damaged`] when its bytes do not have its name.
+/// [`Error::Backend`], or [`Error::Damaged`] when its content does not match its hash.
 pub(crate) fn get_named(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec<u8>> {
     read_again(backend, || {
         let bytes = backend
@@ -74,7 +74,7 @@ pub(crate) fn get_named(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec<u8
         if key.name() == ObjectId::of(&bytes).to_string() {
             Ok(bytes)
         } else {
-            Err(Error::damaged(key, "its bytes do not have its name"))
+            Err(Error::damaged(key, "content does not match its hash"))
         }
     })
 }
@@ -92,7 +92,7 @@ pub(crate) fn read_again<T>(
     for _ in 1..reads {
         match read() {
             Err(Error::Damaged { object, reason }) => {
-                tracing::info!(%object, %reason, "reading it again");
+                tracing::info!(%object, %reason, "read a damaged object; reading it again");
             }
             result => return result,
         }

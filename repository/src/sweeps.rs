@@ -78,7 +78,7 @@ impl Sweeps {
     pub(crate) fn read(inner: &Inner, backend: &dyn Backend) -> Result<Self> {
         let records = inner.records(backend, RecordKind::Sweep, FOLDER)?.open()?;
         for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "a sweep record counts for nothing");
+            tracing::warn!(object = %info.key, %error, "ignoring an invalid sweep record");
         }
         Ok(Self { records })
     }

@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for RawTextVisitor {
             return Err(A::Error::custom("the key `base64` is expected"));
         };
         if map.next_key::<&str>()?.is_some() {
-            return Err(A::Error::custom("nothing is expected beside `base64`"));
+            return Err(A::Error::custom("no other key is allowed beside `base64`"));
         }
         STANDARD
             .decode(encoded.as_bytes())

@@ -32,9 +32,10 @@ const TOMBSTONE_BYTES_MAX: usize = 16 << 20;
 const ROUNDS_MAX: usize = 10;
 
 /// What is wrong with what was to be brought back while a prune deleted it, and the ways out.
-const LATE: &str = "was about to be swept when it was brought back";
-const SWEPT_MEANWHILE: &str = "was swept while it was brought back";
-const VERIFY: &str = "once that prune is over, `reprise verify` tells whether it was in time";
+const LATE: &str = "may be deleted by a prune that was running when it was unforgotten";
+const SWEPT_MEANWHILE: &str = "was deleted by a prune while it was being unforgotten";
+const VERIFY: &str =
+    "when that prune has finished, run `reprise verify` to see whether it still exists";
 const ELSEWHERE: &str = "look for it in another copy of the repository";
 
 /// More ids than this go into several tombstones.
@@ -269,7 +270,11 @@ impl Repository {
         let signer = match (file, &self.inner.host) {
             (Some(file), _) => read_signer(file)?,
             (None, Some(host)) => host.signer.clone(),
-            (None, None) => return Err(not_keeper("this machine, which has no key,".to_owned())),
+            (None, None) => {
+                return Err(not_keeper(
+                    "this machine, which has no signing key,".to_owned(),
+                ));
+            }
         };
         let keeper = Keeper { signer };
         let id = keeper.signer().id();
@@ -365,7 +370,7 @@ impl Repository {
         let Some((_, mut tombstones)) = named else {
             return Err(problem(
                 "is not forgotten",
-                "`reprise show SOURCE` tells which moments come back",
+                "`reprise show SOURCE` shows the recovery window",
             ));
         };
         let before = |tombstone: &Tombstone| {
@@ -390,7 +395,10 @@ impl Repository {
         let end = back.first().map_or(1, |newest| before(newest));
         let begin = tombstones.get(back.len()).map_or(1, |older| before(older));
         if back.is_empty() {
-            return Err(problem("was swept and cannot be brought back", ELSEWHERE));
+            return Err(problem(
+                "was already deleted by a prune and cannot be unforgotten",
+                ELSEWHERE,
+            ));
         }
         let written = self.revoke(keeper, &back, why, |record| {
             record.logs.retain(|log| log.source != source);
@@ -438,8 +446,8 @@ impl Repository {
         if let Some(id) = ids.iter().find(|id| known.is_forgotten(id)) {
             return Err(Error::SnapshotState {
                 snapshot: *id,
-                problem: "is forgotten again and again by others",
-                hint: "see `reprise snapshots --all`, and try it once more",
+                problem: "was forgotten again by other runs each time it was unforgotten",
+                hint: "check `reprise snapshots --all`, then run the command again",
             });
         }
         // Whoever deletes says so before it lists what was taken back for the last time.
@@ -522,12 +530,15 @@ impl Repository {
             hint,
         };
         if !known.is_forgotten(id) {
-            return Err(problem("is not forgotten", "there is nothing to take back"));
+            return Err(problem("is not forgotten", "there is nothing to unforget"));
         }
         if self.has_root(id)? {
             return Ok(());
         }
-        Err(problem("was swept and cannot be brought back", ELSEWHERE))
+        Err(problem(
+            "was already deleted by a prune and cannot be unforgotten",
+            ELSEWHERE,
+        ))
     }
 }
 
@@ -550,7 +561,7 @@ impl TombstoneRecord {
 impl Inner {
     fn write_tombstone(&self, record: &TombstoneRecord, keeper: &Keeper) -> Result<ObjectId> {
         let json = serde_json::to_vec(record)
-            .map_err(|e| Error::Internal(format!("writing a tombstone: {e}")))?;
+            .map_err(|e| Error::Internal(format!("cannot serialize a tombstone: {e}")))?;
         let (backend, signer) = (self.backend.as_ref(), keeper.signer());
         self.put_signed(backend, RecordKind::Tombstone, &json, signer, tombstone_key)
     }
@@ -561,7 +572,7 @@ impl Inner {
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, TOMBSTONE_BYTES_MAX)?;
         let record = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("it cannot be understood: {e}")))?;
+            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
         Ok(Tombstone {
             id,
             signer: verified.signer,
@@ -592,7 +603,7 @@ impl Inner {
                     Err(Error::Damaged { .. }) => true,
                     Err(error) => return Err(error),
                 });
-        tracing::warn!(%object, %error, "a tombstone counts for nothing");
+        tracing::warn!(%object, %error, "ignoring an unusable tombstone");
         Ok(RefusedTombstone {
             object,
             error,

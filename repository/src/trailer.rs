@@ -12,7 +12,7 @@ pub(crate) const TRAILER_BYTES: u64 = 16;
 /// The trailer after a description of so many bytes.
 pub(crate) fn trailer(length: usize) -> Result<Vec<u8>> {
     let length = u32::try_from(length)
-        .map_err(|_| Error::Internal("a description of more than 4 GiB".to_owned()))?;
+        .map_err(|_| Error::Internal("a description is larger than 4 GiB".to_owned()))?;
     Ok([MAGIC, format!("{length:08x}").as_bytes()].concat())
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn described_length(trailer: &[u8], size: u64, length_max: u64) -> Re
     let length = u64::from_str_radix(digits, 16).map_err(|e| e.to_string())?;
     if size < TRAILER_BYTES || length > size - TRAILER_BYTES || length > length_max {
         return Err(format!(
-            "its trailer claims a description of {length} bytes"
+            "its trailer states an invalid description length of {length} bytes"
         ));
     }
     Ok(length)

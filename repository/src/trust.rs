@@ -85,12 +85,12 @@ impl Trust {
         }
         Err(if !held.is_empty() {
             format!(
-                "its signer {signer} ({}) was revoked, and it was not there then",
+                "its signer {signer} ({}) was revoked, and the object is not one of those accepted at that time",
                 self.name(signer)
             )
         } else if self.signers.iter().any(|known| known.key == *signer) {
             format!(
-                "its signer {signer} ({}) may not sign this: it is no {}",
+                "its signer {signer} ({}) may not sign this: it is not a {}",
                 self.name(signer),
                 roles.first().map_or("signer", |role| role.name())
             )
@@ -219,6 +219,6 @@ mod tests {
         let refused = trust
             .accepts(&signer(2), &[Role::Keeper], &object)
             .unwrap_err();
-        assert!(refused.contains("it is no keeper"), "{refused}");
+        assert!(refused.contains("it is not a keeper"), "{refused}");
     }
 }

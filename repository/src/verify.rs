@@ -258,7 +258,7 @@ impl<'a> Verifier<'a> {
         let (mut index, unreadable, said) = inner.indexed_anew(&quarantine.fragments())?;
         if !quarantine.is_empty() {
             report.notes.push(format!(
-                "{} objects are in quarantine; `verify --repair` tells what still hurts",
+                "objects in quarantine: {}; `reprise verify --repair` lists those that still affect snapshots",
                 quarantine.objects().len()
             ));
         }
@@ -286,12 +286,12 @@ impl<'a> Verifier<'a> {
         let doomed = doomed.count();
         if doomed > 0 {
             report.notes.push(format!(
-                "{doomed} packs are not in the index and wait for `reprise prune` to delete them"
+                "packs that are not in the index and will be deleted by the next `reprise prune`: {doomed}"
             ));
         }
         if adopted.len() > doomed {
             report.notes.push(format!(
-                "{} packs are not in the index (an interrupted run, or a lost index fragment); the next snapshot indexes them",
+                "packs that are not in the index (left by an interrupted run or a lost index fragment): {}; the next snapshot adds them to the index",
                 adopted.len() - doomed
             ));
         }
@@ -333,7 +333,7 @@ impl<'a> Verifier<'a> {
         let logs = self.inner.list("logs")?.into_iter();
         let logs = logs.filter(|info| !is_piece(&info.key));
         for info in index.chain(logs) {
-            let reason = "its name is not that of an object here: it counts for nothing";
+            let reason = "its name is not an object ID; the object is ignored";
             let error = Error::damaged(&info.key, reason);
             self.report
                 .findings
@@ -420,7 +420,7 @@ impl<'a> Verifier<'a> {
                 let number = self.report.findings.len();
                 self.report.findings.push(Finding {
                     object: format!("chunk {id}"),
-                    reason: "it is in no pack".to_owned(),
+                    reason: "not in any pack".to_owned(),
                     hurts: Vec::new(),
                 });
                 self.bad_chunks.insert(*id, number);
@@ -436,7 +436,7 @@ impl<'a> Verifier<'a> {
                 self.report.findings.push(Finding {
                     object: fragment_key(&fragment).to_string(),
                     reason: format!(
-                        "it says something else of {} than the pack itself: it is forged, or its writer was broken",
+                        "its description of {} does not match the pack itself: it is forged, or it was written by a faulty program",
                         pack_key(&pack.pack)
                     ),
                     hurts: Vec::new(),
@@ -469,8 +469,11 @@ impl<'a> Verifier<'a> {
             return Ok(());
         }
         Err(Error::Damaged {
-            object: format!("the references of snapshot {}", snapshot.id.short()),
-            reason: format!("there are {count} of {}", snapshot.root.counts.chunks),
+            object: format!("the reference list of snapshot {}", snapshot.id.short()),
+            reason: format!(
+                "{count} chunk IDs found, {} expected",
+                snapshot.root.counts.chunks
+            ),
         })
     }
 
@@ -509,7 +512,10 @@ impl<'a> Verifier<'a> {
             Ok(record) => self.compare(&record),
             Err(error) if error.class() == ErrorClass::Failed => return Err(error),
             Err(_) if stored != indexed => {
-                self.bad_pack(id, format!("it has {stored} bytes instead of {indexed}"));
+                self.bad_pack(
+                    id,
+                    format!("its size is {stored} bytes, but the index says {indexed} bytes"),
+                );
             }
             Err(error) => self.bad_pack(id, reason_of(&error)),
         }
@@ -555,7 +561,7 @@ impl<'a> Verifier<'a> {
         let packs = share.choose(packs);
         if let Share::Group { group, groups } = share {
             self.report.notes.push(format!(
-                "read {} packs: group {} of {groups}; each day reads another group",
+                "packs read: {} (group {} of {groups}; each day reads another group)",
                 packs.len(),
                 group + 1
             ));

@@ -100,7 +100,7 @@ fn a_missing_piece_is_named() {
     let found = findings(&world.repository());
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].contains("piece 3") && found[0].contains("missing"),
+        found[0].contains("log segment 3") && found[0].contains("missing"),
         "{found:?}"
     );
 }
@@ -126,7 +126,7 @@ fn a_piece_in_another_place_or_another_log_is_refused() {
         assert!(
             found
                 .iter()
-                .any(|text| text.contains("not what its name says")),
+                .any(|text| text.contains("does not match its object name")),
             "{found:?}"
         );
         world.storage.delete(&key).unwrap();
@@ -211,5 +211,5 @@ fn a_forged_end_of_a_log_hides_nothing_and_is_named() {
     assert!(line.contains(&Link::Headless { sequence: 1 << 50 }));
     let found = findings(&repository);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("none is before it"), "{found:?}");
+    assert!(found[0].contains("names no preceding segment"), "{found:?}");
 }

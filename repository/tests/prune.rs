@@ -396,7 +396,7 @@ fn a_run_that_died_is_waited_for_until_its_lease_is_over() {
     let (_, report) = prune_with(&repository, &now_if_allowed).unwrap();
     assert_eq!(report.packs, 0);
     let plan = dry_run(&repository);
-    assert_eq!(plan.waiting[0].reason, "a snapshot on host is not over");
+    assert_eq!(plan.waiting[0].reason, "the snapshot running on host");
     time.pass(TimeDelta::minutes(61));
     let (_, report) = prune_with(&repository, &now_if_allowed).unwrap();
     assert!(report.packs > 0, "{report:?} {:?}", dry_run(&repository));
@@ -615,7 +615,7 @@ fn a_snapshot_that_is_forgotten_again_has_the_whole_grace_period_again() {
     forget(&repository, gone).unwrap();
     time.pass(TimeDelta::minutes(20));
     let planned = dry_run(&repository);
-    let reason = "snapshots forgotten after it named them: 1";
+    let reason = "the grace period of snapshots forgotten after the sweep began: 1";
     assert_eq!(planned.waiting[0].reason, reason);
     assert_eq!(planned.swept_packs, 0);
     let (_, report) = prune(&repository).unwrap();

@@ -141,7 +141,10 @@ fn what_is_swept_cannot_come_back() {
     let root = ObjectKey::new(format!("snapshots/{a}")).unwrap();
     world.storage.delete(&root).unwrap();
     let error = unforget(&repository, a).unwrap_err();
-    assert!(error.to_string().contains("was swept"), "{error}");
+    assert!(
+        error.to_string().contains("was already deleted by a prune"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub enum Error {
     #[error("the snapshot could not be read")]
     Repository(#[from] reprise_repository::Error),
     /// The target holds something already.
-    #[error("{} is not empty", path.display())]
+    #[error("the target {} is not empty", path.display())]
     TargetNotEmpty {
         /// The target.
         path: PathBuf,
@@ -25,21 +25,21 @@ pub enum Error {
         resumable: bool,
     },
     /// `--resume` was asked for where nothing was interrupted.
-    #[error("{} holds no interrupted restore of snapshot {snapshot}", path.display())]
+    #[error("{} contains no interrupted restore of snapshot {snapshot}", path.display())]
     NothingToResume {
         /// The target.
         path: PathBuf,
         /// The snapshot's short id.
         snapshot: String,
     },
-    /// The target is not a folder.
-    #[error("{} is not a folder", path.display())]
+    /// The target is not a directory.
+    #[error("{} is not a directory", path.display())]
     TargetNotAFolder {
         /// The target.
         path: PathBuf,
     },
     /// The target is too small.
-    #[error("{} has {free_bytes} bytes free, the restore needs {needed_bytes}", path.display())]
+    #[error("not enough space in {}: {free_bytes} bytes free, {needed_bytes} bytes needed", path.display())]
     NoSpace {
         /// The target.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum Error {
         kind: String,
     },
     /// The server has data, and nobody said which databases are meant.
-    #[error("{target} has data already: {found}")]
+    #[error("{target} is not empty: it has {found}")]
     ServerNotEmpty {
         /// The server.
         target: String,
@@ -85,7 +85,7 @@ pub enum Error {
         found: String,
     },
     /// What is to be restored is there already.
-    #[error("{found} is already at {target}")]
+    #[error("{found} already exists on {target}")]
     DatabaseNotEmpty {
         /// The server.
         target: String,
@@ -93,7 +93,7 @@ pub enum Error {
         found: String,
     },
     /// The target cannot hold what the snapshot has. Nothing was written.
-    #[error("{target} cannot take the snapshot: {}", problems.join("; "))]
+    #[error("{target} is not compatible with the snapshot: {}", problems.join("; "))]
     WillNotFit {
         /// The server.
         target: String,
@@ -101,7 +101,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// A restore is under way at the target.
-    #[error("another restore into this server is under way")]
+    #[error("another restore into this server is in progress")]
     RestoreRuns,
     /// A restore into the target was interrupted.
     #[error("a restore into this server was interrupted")]
@@ -111,7 +111,7 @@ pub enum Error {
     },
     /// A server that is to be used for drills has something of its own.
     #[error(
-        "{server} has databases of its own ({found}), and a drill removes everything from its server"
+        "{server} has databases of its own ({found}), but a drill deletes everything on its server"
     )]
     ScratchInUse {
         /// The server, without a password.
@@ -121,14 +121,14 @@ pub enum Error {
     },
     /// The target was started anew while its commits were not waited for.
     #[error(
-        "the target was started anew while it did not flush every commit: what the interrupted restore wrote is not certain"
+        "the target server was restarted while it did not flush every commit: the interrupted restore may have lost data"
     )]
     RestoreUncertain,
     /// `--resume` was asked for where no such restore was interrupted.
-    #[error("no restore of this snapshot with this choice was interrupted here")]
+    #[error("the target has no interrupted restore of this snapshot with these options")]
     NoRestoreToResume,
     /// The server changed a value instead of taking it.
-    #[error("{table} was not loaded: the server warns: {warning}")]
+    #[error("cannot load {table}: the server reported a warning: {warning}")]
     LoadWarning {
         /// Which table.
         table: String,
@@ -136,7 +136,7 @@ pub enum Error {
         warning: String,
     },
     /// A moment cannot be restored.
-    #[error("{wanted} of {source_name} cannot be restored: {why}")]
+    #[error("cannot restore {source_name} to {wanted}: {why}")]
     MomentUnreachable {
         /// Of which source.
         source_name: String,
@@ -148,7 +148,7 @@ pub enum Error {
         possible: Vec<String>,
     },
     /// A binary log could not be understood.
-    #[error("the binary log cannot be read")]
+    #[error("cannot read the binary log")]
     Log {
         /// Why.
         #[source]
@@ -174,7 +174,7 @@ pub enum Error {
         reason: String,
     },
     /// Numbers are to be kept that transactions do not have.
-    #[error("{transactions}: there is no number to keep")]
+    #[error("{transactions}: no GTID is recorded, which --keep-gtids needs")]
     ReplayWithoutNumbers {
         /// Which.
         transactions: String,
@@ -186,19 +186,21 @@ pub enum Error {
         reason: String,
     },
     /// Another replay into the server was interrupted.
-    #[error("another replay into this server was interrupted: {run}")]
+    #[error("the target has another interrupted replay: {run}")]
     ReplayOther {
         /// What tells it from others.
         run: String,
     },
     /// A replay was interrupted where nobody can tell what is there.
-    #[error("the replay was interrupted while {transaction} changed a table without transactions")]
+    #[error(
+        "the replay was interrupted while {transaction} changed a non-transactional table: it may be partly applied"
+    )]
     ReplayHalfDone {
         /// Its number, and when it was committed.
         transaction: String,
     },
     /// The server has a history of its own.
-    #[error("the server has transactions of its own: {executed}")]
+    #[error("the target has executed transactions of its own: {executed}")]
     ReplayHistory {
         /// Which.
         executed: String,
@@ -272,21 +274,21 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Unfinished(error) => {
-                let hint = [error.hint(), "what is done is kept: go on with --resume".to_owned()];
+                let hint = [error.hint(), "completed work is kept: continue with --resume".to_owned()];
                 hint.join("\n").trim_start().to_owned()
             }
             Self::Repository(error) => error.hint(),
             Self::TargetNotEmpty {
                 resumable: true, ..
-            } => "an interrupted restore of this snapshot is there: continue it with --resume"
+            } => "it contains an interrupted restore of this snapshot: continue it with --resume"
                 .to_owned(),
             Self::TargetNotEmpty {
                 resumable: false, ..
             } => {
-                "choose an empty folder, or allow files to be replaced with --overwrite".to_owned()
+                "choose an empty directory, or allow files to be replaced with --overwrite".to_owned()
             }
             Self::NothingToResume { .. } => {
-                "leave out --resume for a new restore into an empty folder".to_owned()
+                "leave out --resume for a new restore into an empty directory".to_owned()
             }
             Self::Source(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
@@ -299,36 +301,36 @@ impl Error {
             | Self::ReplayHalfDone { .. }
             | Self::ReplayHistory { .. }
             | Self::MomentUnreachable { .. } => self.log_hint(),
-            Self::NotAServer { .. } => "restore it to a folder".to_owned(),
+            Self::NotAServer { .. } => "restore it to a directory".to_owned(),
             Self::ServerNotEmpty { .. } => {
-                "name what is to be restored with --database; nothing else will be touched".to_owned()
+                "name the databases to restore with --database; others are not changed".to_owned()
             }
             Self::DatabaseNotEmpty { .. } => {
-                "restore it to another server, or, without a moment, under another name with --database OLD=NEW; or drop what is there with --overwrite"
+                "restore it to another server; or, without a recovery target, under another name with --database OLD=NEW; or replace what is there with --overwrite"
                     .to_owned()
             }
-            Self::RestoreRuns => "wait for it to end".to_owned(),
+            Self::RestoreRuns => "wait until it has finished".to_owned(),
             Self::RestoreInterrupted { resumable: true } => {
-                "continue it with --resume, or begin again with --overwrite".to_owned()
+                "continue it with --resume, or start again with --overwrite".to_owned()
             }
             Self::RestoreInterrupted { resumable: false } => {
-                "it was of another snapshot or choice: finish that one, or begin again with --overwrite".to_owned()
+                "it was for another snapshot or with other options: finish that restore, or start again with --overwrite".to_owned()
             }
             Self::NoRestoreToResume => "leave out --resume".to_owned(),
-            Self::ScratchInUse { .. } => "give the drill a server that exists for drills alone".to_owned(),
-            Self::RestoreUncertain => "begin again with --overwrite".to_owned(),
+            Self::ScratchInUse { .. } => "give the drill a server that is used only for drills".to_owned(),
+            Self::RestoreUncertain => "start again with --overwrite".to_owned(),
             Self::WillNotFit { .. } => {
-                "nothing was written; restore to a server like the snapshot's, or only databases that fit".to_owned()
+                "nothing was written; restore to a server with the version and settings of the source, or only the databases that are compatible".to_owned()
             }
             Self::LoadWarning { warning, .. } if warning.contains("max_allowed_packet") => {
                 "raise max_allowed_packet at the server".to_owned()
             }
             Self::LoadWarning { .. } => {
-                "nothing of this file was kept; the target differs from the source in what it accepts".to_owned()
+                "nothing of this file was loaded; the target does not accept values that the source accepted".to_owned()
             }
-            Self::TargetNotAFolder { .. } => "give a folder with --to".to_owned(),
+            Self::TargetNotAFolder { .. } => "give a directory with --to".to_owned(),
             Self::NoSpace { .. } => {
-                "free space, choose another folder, or restore fewer paths".to_owned()
+                "free space, choose another directory, or restore fewer paths".to_owned()
             }
             Self::NoSuchPath { .. } => {
                 "`reprise ls` lists what is in it; paths are relative to its root".to_owned()
@@ -346,21 +348,21 @@ impl Error {
     fn log_hint(&self) -> String {
         match self {
             Self::Replay { source, .. } => replay_hint(source),
-            Self::Log { .. } => "stop before the part that is damaged, or restore a later snapshot".to_owned(),
+            Self::Log { .. } => "choose a recovery target before the damaged part, or restore a later snapshot".to_owned(),
             Self::ReplayRefused { .. } => {
-                "stop before it, or leave it out and bring back what it did by hand".to_owned()
+                "stop before it with --before-gtid, or skip it with --skip-gtid and apply its changes by hand".to_owned()
             }
             Self::ReplayWithoutNumbers { .. } => "restore without --keep-gtids".to_owned(),
-            Self::ReplayStop { .. } => "choose another point to stop at".to_owned(),
+            Self::ReplayStop { .. } => "choose another recovery target".to_owned(),
             Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
             Self::ReplayHistory { .. } => {
-                "transactions keep their numbers only on a fresh server: take another one, or let its history be reset".to_owned()
+                "--keep-gtids needs a fresh server: use another one, or reset its GTID history".to_owned()
             }
             Self::MomentUnreachable { possible, .. } if possible.is_empty() => {
-                "take a snapshot, and keep the log with `reprise archive`".to_owned()
+                "take a snapshot, and archive the log with `reprise archive`".to_owned()
             }
             Self::MomentUnreachable { possible, .. } => {
-                format!("every moment can be restored of: {}", possible.join("; "))
+                format!("any point in time can be restored within: {}", possible.join("; "))
             }
             _ => String::new(),
         }
@@ -373,10 +375,10 @@ fn replay_hint(error: &DatabaseError) -> String {
     const DIFFERS: [u16; 9] = [1062, 1032, 1146, 1049, 1451, 1452, 1535, 1677, 1586];
     match error.code() {
         Some(code) if DIFFERS.contains(&code) => {
-            "the server does not hold what the log goes on from: nothing may write to it, and the log must begin where the snapshot ends".to_owned()
+            "the data on the target differs from what the log continues from: nothing else may write to the target, and the log must begin where the snapshot ends".to_owned()
         }
         Some(1396) => {
-            "the target has such an account already: drop it there, or restore to a server made for this".to_owned()
+            "the target already has this account: drop it there, or restore to a dedicated server".to_owned()
         }
         Some(1153) => "raise max_allowed_packet at the target".to_owned(),
         _ => error.hint(),

@@ -32,7 +32,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// An exclude rule cannot be understood.
-    #[error("exclude rule `{rule}` cannot be understood: {reason}")]
+    #[error("cannot parse exclude rule `{rule}`: {reason}")]
     Exclude {
         /// The rule as given.
         rule: String,
@@ -58,7 +58,7 @@ pub enum Error {
     },
     /// There is nothing to store.
     #[error("{server} has no database that {}", match asked.as_slice() {
-        [] => "the account sees".to_owned(),
+        [] => "the account can see".to_owned(),
         asked => format!("matches {}", asked.join(", ")),
     })]
     NoDatabases {
@@ -68,20 +68,22 @@ pub enum Error {
         asked: Vec<String>,
     },
     /// Definitions changed under every attempt to store them with their rows.
-    #[error("definitions change too often for a consistent snapshot; last: {object}")]
+    #[error(
+        "table definitions change too often to take a consistent snapshot; the last change was to {object}"
+    )]
     DefinitionsChange {
         /// What changed last.
         object: String,
     },
     /// A server keeps no log.
-    #[error("{server} keeps no binary log")]
+    #[error("the binary log of {server} is disabled (log_bin is off)")]
     NoBinaryLog {
         /// Which server.
         server: String,
     },
     /// A server's log lacks what the server replicates.
     #[error(
-        "what {server} replicates from another server is not in its binary log: {variable} is off"
+        "the binary log of {server} lacks the transactions that it replicates from another server: {variable} is off"
     )]
     IncompleteLog {
         /// Which server.
@@ -90,13 +92,13 @@ pub enum Error {
         variable: &'static str,
     },
     /// A log is being archived already.
-    #[error("the log is being archived already: {} is in use", folder.display())]
+    #[error("another archiver is running for this source: {} is in use", folder.display())]
     ArchiveRuns {
         /// The folder that the other one uses.
         folder: std::path::PathBuf,
     },
     /// Pieces of a log cannot be kept on the local disk.
-    #[error("cannot keep pieces of the log in {}", folder.display())]
+    #[error("cannot read or write log segments in the spool directory {}", folder.display())]
     Spool {
         /// The folder.
         folder: std::path::PathBuf,
@@ -105,7 +107,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// What was received of a log is not in the repository.
-    #[error("{pieces} pieces of the log wait in {} and are not stored: {reason}", folder.display())]
+    #[error("not all log segments could be stored in the repository: {reason}; waiting in {}: {pieces}", folder.display())]
     NotStored {
         /// How many.
         pieces: usize,
@@ -131,7 +133,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A program failed, so what it wrote is not a backup.
-    #[error("`{program}` {how}; what it wrote is not kept")]
+    #[error("`{program}` {how}; its output was not stored")]
     CommandFailed {
         /// The program.
         program: String,
@@ -186,32 +188,32 @@ impl Error {
             Self::NoSource { .. } => "check the path, and whether its volume is mounted".to_owned(),
             Self::Exclude { .. } => "rules are written as in .gitignore".to_owned(),
             Self::NotAState { .. } => {
-                "give the .tfstate file itself, or the folder that holds it".to_owned()
+                "give the .tfstate file itself, or the directory that holds it".to_owned()
             }
             Self::Database { source, .. } => source.hint(),
             Self::NoDatabases { .. } => {
-                "check the names with SHOW DATABASES: an account sees only databases on which it has rights"
+                "check the names with SHOW DATABASES: an account sees only databases on which it has privileges"
                     .to_owned()
             }
             Self::DefinitionsChange { .. } => {
-                "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that definitions are kept as they are for the time of the snapshot, or run when nothing alters tables"
+                "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that the snapshot can block schema changes, or run it when no statement changes a table definition"
                     .to_owned()
             }
             Self::NoBinaryLog { .. } => {
-                "start it with log_bin (and gtid_mode=ON, enforce_gtid_consistency=ON on MySQL), and take a snapshot".to_owned()
+                "start the server with log_bin (and gtid_mode=ON, enforce_gtid_consistency=ON on MySQL), and take a snapshot".to_owned()
             }
             Self::IncompleteLog { variable, .. } => {
-                format!("start it with {variable}=ON, or archive the server that it replicates from")
+                format!("start the server with {variable}=ON, or archive the server that it replicates from")
             }
-            Self::ArchiveRuns { .. } => "one archiver for each source is enough; stop the other one first".to_owned(),
-            Self::Spool { .. } => "check its owner, mode and free space, or name another folder with --spool".to_owned(),
+            Self::ArchiveRuns { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
+            Self::Spool { .. } => "check its owner, mode and free space, or give another directory with --spool".to_owned(),
             Self::NotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
-            Self::LogEvents { .. } => "run `reprise verify --read-data`; moments before the damage can still be restored".to_owned(),
+            Self::LogEvents { .. } => "run `reprise verify --read-data`; points in time before the damage can still be restored".to_owned(),
             Self::NotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }
             Self::CommandFailed { stderr_tail, .. } if stderr_tail.is_empty() => String::new(),
-            Self::CommandFailed { stderr_tail, .. } => format!("it said:\n{stderr_tail}"),
+            Self::CommandFailed { stderr_tail, .. } => format!("its standard error ends with:\n{stderr_tail}"),
         }
     }
 }

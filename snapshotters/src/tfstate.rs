@@ -149,7 +149,7 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     if files.is_empty() {
-        let reason = format!("there is no {STATE_NAME} in this folder");
+        let reason = format!("there is no {STATE_NAME} in this directory");
         return Err(Error::NotAState {
             path: path.to_owned(),
             reason,
@@ -196,12 +196,15 @@ fn read_state(
     };
     let meta = fs::metadata(file).map_err(unreadable)?;
     if meta.len() > STATE_BYTES_MAX {
-        return Err(not_a_state(format!("it has {} bytes", meta.len())));
+        return Err(not_a_state(format!(
+            "it is too large ({} bytes)",
+            meta.len()
+        )));
     }
     if let Some(holder) = lock_holder(file) {
         warnings.push(state_warning(
             name,
-            format!("it is locked by {holder} and may be about to change"),
+            format!("it is locked by {holder} and may be changing"),
         ));
     }
     let bytes = fs::read(file).map_err(unreadable)?;
@@ -254,8 +257,10 @@ fn check_state(name: &str, state: &StateFile, warnings: &mut Vec<Warning>) -> Re
     match state.version {
         Some(3 | 4) if state.serial.is_some() => Ok(()),
         Some(4) => Err("it has no serial".to_owned()),
-        Some(version) => Err(format!("its version {version} is not known")),
-        None => Err("it has no version".to_owned()),
+        Some(version) => Err(format!(
+            "its state format version {version} is not supported"
+        )),
+        None => Err("it has no state format version".to_owned()),
     }
 }
 
@@ -303,7 +308,7 @@ fn rules_broken(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> 
             ));
         } else if serial == before && previous.content_id != now.content_id {
             broken.push(format!(
-                "alarm: state forked: serial {serial} has other contents than before"
+                "alarm: state forked: serial {serial} has other content than in the last snapshot"
             ));
         }
     }
@@ -329,7 +334,7 @@ fn vanished(parent: Option<&Snapshot>, states: &BTreeMap<String, StateFacts>) ->
         .filter(|(name, _)| !states.contains_key(*name));
     gone.map(|(name, _)| {
         source_warning(format!(
-            "alarm: the state {name} of the last snapshot is gone"
+            "alarm: the state {name} is in the last snapshot and no longer exists"
         ))
     })
     .collect()
@@ -359,12 +364,12 @@ pub fn compare(
         .to_hex()
         .to_string();
     if content_id != facts.content_id {
-        return Err("its bytes differ from those that were saved".to_owned());
+        return Err("its content differs from the content in the snapshot".to_owned());
     }
     let state: Option<StateFile> = serde_json::from_slice(restored).ok();
     let (serial, lineage) = state.map_or((None, None), |state| (state.serial, state.lineage));
     if serial != facts.serial || lineage != facts.lineage {
-        return Err("its serial or lineage differs from what was saved".to_owned());
+        return Err("its serial or lineage differs from the one in the snapshot".to_owned());
     }
     Ok(match serial {
         Some(serial) => format!("hash, lineage and serial {serial}"),

@@ -183,7 +183,7 @@ fn clean_up(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) {
         ("index", false),
         ("snapshots", false),
     ] {
-        let named = repaired.contains(&format!("not mended: {folder}/"));
+        let named = repaired.contains(&format!("not repaired: {folder}/"));
         assert_eq!(named, left, "{folder}: {repaired}");
     }
     assert!(

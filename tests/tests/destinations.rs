@@ -332,7 +332,7 @@ fn what_is_wrong_with_the_way_to_a_bucket_is_named_with_the_way_out() {
     sandbox
         .run(["--retry-for", "1s", "snapshots"])
         .exits(1)
-        .says("no connection")
+        .says("cannot connect")
         .says("--retry-for");
     sandbox.set_envs(server.envs());
     server.forbid_writing("bucket");

@@ -124,11 +124,11 @@ fn wrong_data_is_a_verdict_and_not_an_error() {
     let failed = |check: &&Value| check["passed"] == false;
     assert_eq!(checks.iter().filter(failed).count(), 6, "{checks:?}");
     let detail = |n: usize| checks[n]["detail"].as_str().unwrap();
-    assert_eq!(detail(2), "it is 3");
-    assert_eq!(detail(3), "it is only 3");
+    assert_eq!(detail(2), "the value is 3");
+    assert_eq!(detail(3), "the value is only 3");
     assert!(detail(4).contains("shop.gone"), "{}", detail(4));
-    assert!(detail(5).contains("3 rows"), "{}", detail(5));
-    assert!(detail(7).contains("no time"), "{}", detail(7));
+    assert!(detail(5).contains("rows: 3"), "{}", detail(5));
+    assert!(detail(7).contains("not a time"), "{}", detail(7));
 }
 
 #[test]

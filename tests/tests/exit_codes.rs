@@ -288,7 +288,7 @@ fn whatever_object_is_lost_or_cut_short_is_found_and_named() {
         .run(["verify"])
         .exits(4)
         .says(name)
-        .says("hurts snapshot");
+        .says("affects snapshot");
     sandbox
         .recover(["restore", "tree", "--to", "out"])
         .exits(4)

@@ -45,7 +45,7 @@ fn what_is_older_than_a_reset_is_not_joined(
     server.execute(&insert("of the other history").repeat(100));
     archive(&sandbox, server, &[])
         .exits(3)
-        .says("its files were begun anew");
+        .says("its files were created again");
     restore(&sandbox, target, &["--until", "latest"])
         .exits(5)
         .says("take one");
@@ -90,7 +90,7 @@ fn an_archive_does_not_begin_at_what_is_older_than_a_reset(server: &impl Databas
     }
     archive(&sandbox, server, &[])
         .exits(3)
-        .says("does not go on from snapshot")
+        .says("cannot continue from snapshot")
         .says("take a snapshot now");
     server.execute(&insert("later"));
     archive(&sandbox, server, &[]).exits(0);
@@ -136,7 +136,7 @@ fn an_archive_does_not_begin_where_the_server_says_that_its_history_is_another()
     other.execute(&insert("of the other").repeat(20));
     archive(&sandbox, &other, &[])
         .exits(3)
-        .says("does not go on from snapshot")
+        .says("cannot continue from snapshot")
         .says("requested to start from GTID");
     let spans = spans(&sandbox);
     assert_eq!(spans[0]["from"], spans[0]["until"], "{spans:?}");
@@ -171,7 +171,7 @@ fn numbers_that_do_not_grow_end_what_is_promised() {
     ));
     archive(&sandbox, &server, &[])
         .exits(3)
-        .says("0-9-3 stands behind")
+        .says("0-9-3 is out of order")
         .says("take a snapshot");
     let target = Mariadb::start();
     restore(&sandbox, &target, &["--until", "latest"]).exits(5);
@@ -338,12 +338,12 @@ fn a_snapshot_whose_place_in_the_log_is_not_proven_is_not_joined() {
     sandbox.store(&url, &[]);
     archive(&sandbox, &server, &[])
         .exits(3)
-        .says("it does not prove its place in the log");
+        .says("its exact binary log position is unknown");
     server.execute(&insert("three"));
     archive(&sandbox, &server, &[]).exits(0);
     restore(&sandbox, &Mysql::start(), &["--until", "latest"])
         .exits(5)
-        .says("does not prove its place in the log")
+        .says("the exact binary log position of snapshot")
         .says("BACKUP_ADMIN");
 }
 

@@ -106,7 +106,10 @@ fn the_log_of_a_silent_source_stays(sandbox: &Sandbox, server: &Mysql, pieces: u
     );
     write_policy_with(sandbox, server, "silent.yaml", &rules);
     let args = ["--json", "--policies", "silent.yaml", "forget"];
-    let told = sandbox.run(args).exits(3).says("nothing of p/db goes");
+    let told = sandbox
+        .run(args)
+        .exits(3)
+        .says("nothing of p/db is forgotten");
     let plan = &told.json()["sources"][0];
     assert_eq!(plan["forgotten_without_pause"], 0, "{plan}");
     assert!(plan["log"].is_null(), "{plan}");
@@ -170,7 +173,7 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
     sandbox
         .run(["unforget", "--log", "db"])
         .exits(6)
-        .says("was swept");
+        .says("was already deleted by a prune");
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let target = Mysql::start();
     sandbox

@@ -98,8 +98,8 @@ const CASES_OF_MYSQL: [Case; 11] = [
         args: &[],
         exit: 3,
         says: &[
-            "triggers of database `app` may be missing: the account has no TRIGGER right",
-            "events of database `other` may be missing: the account has no EVENT right",
+            "triggers of database `app` may be missing: the account has no TRIGGER privilege",
+            "events of database `other` may be missing: the account has no EVENT privilege",
         ],
         consistency: "gtid",
     },
@@ -107,7 +107,9 @@ const CASES_OF_MYSQL: [Case; 11] = [
         grants: &[APP, "GRANT BACKUP_ADMIN ON *.* TO", STATUS],
         args: &["--no-users", "--database", "app"],
         exit: 3,
-        says: &["routines of database `app` may be missing: the account has no SHOW_ROUTINE right"],
+        says: &[
+            "routines of database `app` may be missing: the account has no SHOW_ROUTINE privilege",
+        ],
         consistency: "log-status",
     },
     Case {
@@ -164,7 +166,7 @@ fn what_a_mysql_account_may_not_see_is_named() {
         grants: &[MYSQL, ADMIN],
         args: &[],
         exit: 3,
-        says: &["the second password of 'two'@'%' is not included"],
+        says: &["the secondary password of 'two'@'%' is not included"],
         consistency: "log-status",
     }
     .check(&server);
@@ -340,7 +342,7 @@ fn a_certificate_is_checked_when_that_is_asked_for() {
     sandbox
         .store(&format!("{plain}?tls=required"), &[])
         .exits(1)
-        .says("does not encrypt")
+        .says("does not support TLS")
         .says("tls=off");
     sandbox.store(&plain, &[]).exits(0);
 }
@@ -427,7 +429,7 @@ fn what_is_named_but_not_there_is_told() {
     sandbox
         .store(&url, &[])
         .exits(5)
-        .says("has no database that the account sees");
+        .says("has no database that the account can see");
     server.execute(OBJECTS);
     sandbox.store(&url, &["--database", "a*"]).exits(0);
     sandbox

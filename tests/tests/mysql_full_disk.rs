@@ -55,7 +55,7 @@ fn a_target_without_room_is_named_and_the_restore_goes_on_once_there_is_some() {
         .exits(1)
         .says("`app`.`large`")
         .says("is full")
-        .says("free space at the server")
+        .says("free disk space on the server")
         .says("--resume");
     disk.grow("900m");
     sandbox.bring_back(&url, &["--resume"]).exits(0);

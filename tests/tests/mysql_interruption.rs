@@ -134,7 +134,7 @@ fn a_snapshot_whose_statements_are_ended_fails_and_leaves_no_lock(server: &impl 
         .exits(1)
         .says("cannot read `app`.`large`")
         .says("execution was interrupted")
-        .says("ends long statements");
+        .says("kills long statements");
     assert_free(server, ACCOUNT);
     sandbox.run(["show", "db"]).exits(5);
 }

@@ -48,7 +48,7 @@ fn what_others_change_meanwhile_is_found(source: &impl Database, target: &impl D
     let update = "UPDATE app.parents SET v = 4 WHERE id = 3";
     changed_meanwhile(&sandbox, target, &["--verify", "checksums"], update)
         .exits(4)
-        .says("`app`.`parents` has other rows than the snapshot");
+        .says("the rows in `app`.`parents` differ from the snapshot");
     let more = ["--overwrite", "--verify", "counts"];
     changed_meanwhile(
         &sandbox,
@@ -57,7 +57,7 @@ fn what_others_change_meanwhile_is_found(source: &impl Database, target: &impl D
         "DELETE FROM app.parents WHERE id = 3",
     )
     .exits(4)
-    .says("`app`.`parents` has 2 rows instead of 3");
+    .says("the number of rows in `app`.`parents` is 2 instead of 3");
     let ran = changed_meanwhile(&sandbox, target, &["--overwrite", "--json"], update).exits(4);
     let differences = &ran.json()["report"]["differences"];
     assert!(
@@ -85,7 +85,7 @@ fn a_table_that_somebody_holds_is_named_and_the_restore_goes_on_later(
     let (child, holder) = begun(&sandbox, target, &[]);
     end(child)
         .exits(1)
-        .says("cannot load `app`.`gate`")
+        .says("cannot load rows into `app`.`gate`")
         .says("Lock wait timeout")
         .says("SHOW PROCESSLIST")
         .says("--resume");
@@ -175,7 +175,7 @@ fn a_second_restore_leaves_the_record_of_the_first_alone() {
     let ran = sandbox.bring_back(&target.root_url(), &["--overwrite"]);
     holder.release();
     ran.exits(6)
-        .says("another restore into this server is under way");
+        .says("another restore into this server is in progress");
     end(child).exits(0);
     assert_eq!(sums_of_large(&source), sums_of_large(&target));
 }

@@ -37,18 +37,18 @@ fn a_target_with_data_is_refused_and_what_was_not_named_stays() {
     };
     restore(&[])
         .exits(6)
-        .says("has data already: `other`")
+        .says("is not empty: it has `other`")
         .says("--database");
     assert_eq!(target.value("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('app', 'reprise_restore')"), "0");
     let restored = restore(&["--database", "app"]).exits(0);
     assert!(
-        restored.stdout.contains("every row read back is equal"),
+        restored.stdout.contains("every row read back matches"),
         "{}",
         restored.stdout
     );
     restore(&["--database", "app"])
         .exits(6)
-        .says("`app` is already at")
+        .says("`app` already exists on")
         .says("--overwrite");
     target.execute("INSERT INTO app.t VALUES (9, 'nine');");
     restore(&["--database", "app", "--overwrite"])
@@ -57,7 +57,7 @@ fn a_target_with_data_is_refused_and_what_was_not_named_stays() {
     assert_eq!(target.value("SELECT COUNT(*) FROM app.t"), "2");
     restore(&["--database", "app=app_too"])
         .exits(3)
-        .says("event `app_too`.`later` still names database `app`");
+        .says("event `app_too`.`later` still refers to database `app`");
     assert_eq!(
         target.value("SELECT GROUP_CONCAT(v) FROM app_too.names"),
         "one,two"

@@ -124,7 +124,7 @@ fn a_database_takes_another_name(server: impl Database) {
     let before = describe(server);
     shop.restore(&["--database", "shop=shop_before"])
         .exits(3)
-        .says("procedure `shop_before`.`look` still names database `shop`, which is `shop_before` here");
+        .says("procedure `shop_before`.`look` still refers to database `shop`, which is restored as `shop_before`");
     let mut after = describe(server);
     same(
         &of_database(&before, "shop"),
@@ -159,7 +159,7 @@ fn a_view_without_its_table_is_named() {
     let chosen: Vec<&str> = tables.iter().flat_map(|name| ["--table", name]).collect();
     let ran = shop.restore(&chosen).exits(3);
     let ran = ran.says(
-        "view `shop`.`a_chain` is left out, as what it uses is not there: Table 'shop.items'",
+        "view `shop`.`a_chain` was not created because an object that it uses is missing: Table 'shop.items'",
     );
     assert!(!ran.stderr.contains("totals"), "{}", ran.stderr);
     let total = "SELECT amount FROM shop.totals WHERE item = 1";
@@ -269,10 +269,10 @@ fn what_cannot_be_given_to_its_owner_belongs_to_who_restores(server: impl Databa
     let ran = shop.restore_to(&server.url("restorer", "r"), &["--database", "shop"]);
     let ran = ran
         .exits(3)
-        .says("trigger `shop`.`noted` belongs to the account that restored it");
+        .says("trigger `shop`.`noted` has the restoring account as its definer");
     let said = ran
         .stderr
-        .matches("belongs to the account that restored it");
+        .matches("has the restoring account as its definer");
     assert_eq!(said.count(), 7, "{}", ran.stderr);
     assert_eq!(server.value(DEFINERS), "restorer@%");
     shop.restore(&["--database", "shop", "--overwrite", "--definer", "app@%"])
@@ -378,7 +378,7 @@ fn functions_come_back_where_they_are_distrusted(server: impl Database) {
         &["--write-binlog", "--users", "none"],
     )
     .exits(6)
-    .says("the account may not make triggers and functions");
+    .says("the account may not create triggers and functions");
     shop.restore(&[]).exits(0);
     assert_eq!(shop.server.value("SELECT shop.vague(1)"), "2");
     assert_eq!(
@@ -412,7 +412,7 @@ fn settings_of_the_server_are_put_back_also_after_a_failure() {
     let chosen = ["--database", "shop", "--disable-redo-log"];
     shop.restore_to(&server.url("restorer", "r"), &chosen)
         .exits(6)
-        .says("cannot make view `shop`.");
+        .says("cannot create view `shop`.");
     assert_eq!(server.value(settings), "0ON");
     let again: Vec<&str> = chosen.iter().chain(&["--overwrite"]).copied().collect();
     shop.restore(&again).exits(0);
@@ -506,7 +506,7 @@ fn of_another_vendor(source: impl Database, target: &impl Database) -> Ran {
         "CREATE USER app@'%' IDENTIFIED BY 'x'; CREATE PROCEDURE shop.compare() SELECT 'a' = 'A';";
     let shop = Shop::with(source, more);
     let ran = shop.restore_to(&target.root_url(), &[]).exits(3);
-    let ran = ran.says("accounts are left out");
+    let ran = ran.says("accounts are not restored");
     let counted = "SELECT COUNT(*) FROM mysql.user WHERE user = 'app'";
     assert_eq!(target.value(counted), "0");
     target.execute("CALL shop.sell(1, 4)");
@@ -522,7 +522,7 @@ fn of_another_vendor(source: impl Database, target: &impl Database) -> Ran {
 #[test]
 fn plain_tables_go_from_mysql_to_mariadb() {
     of_another_vendor(Mysql::start(), &Mariadb::start())
-        .says("procedure `shop`.`compare` was made with utf8mb4_0900_ai_ci");
+        .says("procedure `shop`.`compare` was created with utf8mb4_0900_ai_ci");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn there_and_back<D: Database + Zoo>(source: &D, target: &D) {
     sandbox
         .recover(["restore", "zoo", "--to", &to])
         .exits(3)
-        .says("is left out, as what it uses is not there");
+        .says("was not created because an object that it uses is missing");
     let (before, after) = (described(source), described(target));
     assert_eq!(differences(&before, &after), Default::default());
     // The restored server's own snapshot has the same rows.

@@ -442,7 +442,7 @@ fn what_is_condemned_comes_back_until_it_is_swept() {
     sandbox
         .run(["unforget", &first])
         .exits(6)
-        .says("has been swept");
+        .says("has been deleted by prune");
     comes_back(&sandbox, "third");
 }
 

@@ -352,7 +352,7 @@ fn a_terraform_folder_and_its_workspaces_come_back() {
     sandbox
         .run(["snapshot", "tfstate", "tf", "--source", "tf"])
         .exits(3)
-        .says("is gone");
+        .says("no longer exists");
 }
 
 #[test]

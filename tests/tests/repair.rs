@@ -58,7 +58,7 @@ fn a_copy_gives_back_what_was_damaged_and_lost(url: &str, envs: Vec<(String, Str
     sandbox.recover(["verify", "--read-data"]).exits(4);
     let repair = ["verify", "--read-data", "--repair", "--from", url];
     let plan = sandbox.recover(repair).exits(4);
-    assert!(plan.stdout.contains("taken from"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("restored from"), "{}", plan.stdout);
     assert!(stored(&sandbox) == before, "a plan has changed something");
     let act = [
         "verify",
@@ -71,7 +71,7 @@ fn a_copy_gives_back_what_was_damaged_and_lost(url: &str, envs: Vec<(String, Str
     ];
     let done = sandbox.recover(act).exits(0);
     assert!(
-        done.stdout.contains("in place of the damaged"),
+        done.stdout.contains("replacing the damaged"),
         "{}",
         done.stdout
     );
@@ -114,10 +114,10 @@ fn what_has_no_good_copy_is_named_until_the_next_snapshot_stores_it_again() {
     let repair = ["verify", "--read-data", "--repair", "--yes"];
     sandbox.recover(repair).exits(4);
     let listed = sandbox.run(["snapshots"]).exits(0).stdout;
-    assert!(listed.contains("hurt"), "{listed}");
+    assert!(listed.contains("affected by damage"), "{listed}");
     sandbox.snapshot(&tree, "data").exits(0);
     let listed = sandbox.run(["snapshots"]).exits(0).stdout;
-    assert!(!listed.contains("hurt"), "{listed}");
+    assert!(!listed.contains("affected by damage"), "{listed}");
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let restored = sandbox.restore("data", "restored");
     assert_same_trees(&tree, &restored);

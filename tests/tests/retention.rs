@@ -59,7 +59,7 @@ fn a_year_of_days_a_changed_policy_and_back() {
         |plan: &Value, n: usize| plan["sources"][0]["snapshots"][n]["reasons"].to_string();
     assert!(reasons(&dry, 0).contains("daily ("), "{dry}");
     let last = reasons(&dry, 364);
-    assert!(last.contains("monthly keeps 12, all newer"), "{last}");
+    assert!(last.contains("monthly keeps 12 newer"), "{last}");
     let limited = forget(&sandbox, &["--max-forget", "10"]);
     limited.exits(6).says("--dry-run");
     assert_eq!(listed(&sandbox, &[]), 365);
@@ -80,11 +80,11 @@ fn a_year_of_days_a_changed_policy_and_back() {
     let target = sandbox.path("restored");
     let target = target.to_str().unwrap();
     let restored = sandbox.recover(["restore", &oldest, "--to", target, "--verify"]);
-    restored.exits(0).says("goes with the next sweep");
+    restored.exits(0).says("will be deleted by the next prune");
     sandbox.run(["unforget", &oldest]).exits(0);
     assert_eq!(listed(&sandbox, &[]) as u64, kept + 1);
     let twice = sandbox.run(["unforget", &oldest]);
-    twice.exits(6).says("nothing to take back");
+    twice.exits(6).says("nothing to unforget");
     sandbox.recover(["verify", "--read-data"]).exits(0);
 }
 
@@ -183,7 +183,7 @@ fn a_tombstone_that_only_the_writer_signed_counts_for_nothing() {
     let found = sandbox.run(["verify"]).exits(4);
     let all = format!("{}{}", found.stdout, found.stderr);
     assert!(
-        all.contains(&forged.to_string()) && all.contains("it is no keeper"),
+        all.contains(&forged.to_string()) && all.contains("it is not a keeper"),
         "{all}"
     );
     assert!(sandbox.path("repository").join(name(&days[0])).is_file());
@@ -200,7 +200,7 @@ fn a_rule_that_leaves_nothing_is_refused() {
         .says("--allow-empty");
     forget(&sandbox, &[])
         .exits(6)
-        .says("p/tree would be left without any snapshot that is good");
+        .says("p/tree would be left without any good snapshot");
     let shown = sandbox.run(["--json", "policy", "preview", "--policies", "p.yaml"]);
     assert_eq!(shown.exits(0).json()["would_be_empty"][0], "p/tree");
     assert_eq!(listed(&sandbox, &[]), 6);
@@ -280,7 +280,7 @@ fn a_source_that_fails_loses_nothing_until_a_good_snapshot_arrives() {
     policy(&sandbox, "p.yaml", "{within: 14d}");
     let silent = forget(&sandbox, &[])
         .exits(3)
-        .says("its newest good snapshot is of");
+        .says("its newest good snapshot is from");
     assert_eq!(counts(&silent.json()), (21, 0));
     take(&sandbox, &repository, &past("tree", night(0)));
     assert_eq!(counts(&forget(&sandbox, &[]).exits(0).json()), (2, 20));
@@ -319,7 +319,7 @@ fn a_monthly_rule_does_not_make_a_failing_source_lose_its_days() {
     days(&sandbox, 20, 35);
     for rules in ["{within: 30d, monthly: 12}", "{within: 30d, yearly: 3}"] {
         policy(&sandbox, "p.yaml", rules);
-        let silent = forget(&sandbox, &[]).exits(3).says("older than 2d");
+        let silent = forget(&sandbox, &[]).exits(3).says("at most 2d old");
         assert_eq!(counts(&silent.json()), (20, 0));
     }
 }
@@ -351,7 +351,7 @@ fn what_is_hurt_takes_the_place_of_nothing_intact() {
         let one = listed.iter().find(of).unwrap();
         (one["hurt"].as_bool().unwrap(), one["reasons"].to_string())
     };
-    let nothing_better = "[\"degraded or hurt, but nothing better is newer\"]";
+    let nothing_better = "[\"degraded or affected by damage, but no newer good one is kept\"]";
     assert_eq!(why(hurt), (true, nothing_better.to_owned()));
     assert_eq!(why(intact), (false, "[\"last (1 of 1)\"]".to_owned()));
 }
@@ -375,7 +375,7 @@ fn named_snapshots_holds_and_sources_that_no_policy_names() {
     policy(&sandbox, "p.yaml", "{last: 2}");
     let plan = forget(&sandbox, &["p/tree"])
         .exits(0)
-        .says("`a while` cannot be understood")
+        .says("`a while` in the tag `hold` is not a valid hold")
         .json();
     assert_eq!(counts(&plan), (4, 2));
     assert_eq!(plan["unnamed"][0]["source"], "other");
@@ -384,7 +384,7 @@ fn named_snapshots_holds_and_sources_that_no_policy_names() {
     let by_id = |args: &[&str]| sandbox.run([&["forget"], args].concat());
     by_id(&["other"])
         .exits(5)
-        .says("has an id that begins with");
+        .says("has an ID that begins with");
     by_id(&[&held]).exits(6).says("--release-holds");
     by_id(&[&other]).exits(6).says("--allow-empty");
     by_id(&["--dry-run", &days[3].to_string()]).exits(0);
@@ -426,9 +426,7 @@ fn a_snapshot_that_cannot_be_read_is_forgotten_by_its_whole_id() {
     sandbox.run(prune).exits(4);
 
     let by_id = |args: &[&str]| sandbox.run([&["forget"], args].concat());
-    by_id(&["--unreadable", &id[..12]])
-        .exits(5)
-        .says("whole id");
+    by_id(&["--unreadable", &id[..12]]).exits(5).says("full ID");
     by_id(&[&id]).exits(6).says("--unreadable");
     assert!(sandbox.objects("tombstones").is_empty());
     by_id(&["--unreadable", &id]).exits(4).says(&junk);
@@ -474,6 +472,6 @@ fn two_policies_must_agree_about_a_source() {
         fs::write(sandbox.path(&format!("policies/{name}.yaml")), text).unwrap();
     }
     let both = sandbox.run(["--policies", "policies", "forget", "a/tree"]);
-    both.exits(2).says("say different things");
+    both.exits(2).says("have different retention");
     assert_eq!(listed(&sandbox, &[]), 3);
 }

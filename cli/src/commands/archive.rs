@@ -81,13 +81,13 @@ fn by_policy(context: &Context, name: &str) -> Result<Work, Failure> {
     let (policy, source) = policies.find_source(name)?;
     let SourceKind::Mysql(server) = &source.kind else {
         return Err(Failure::usage(
-            format!("{name} is no database server"),
-            "only the logs of MySQL and MariaDB servers are archived",
+            format!("{name} is not a database server"),
+            "only binary logs of MySQL and MariaDB servers are archived",
         ));
     };
     let archived = server.log_archive.as_ref().ok_or_else(|| {
         Failure::usage(
-            format!("the policy does not say that the log of {name} is archived"),
+            format!("the policy does not enable log archiving for {name}"),
             "add `log_archive:` below `mysql:`",
         )
     })?;
@@ -148,8 +148,8 @@ fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<Archive
 fn default_spool(repository: &Repository, source: &str) -> Result<PathBuf, Failure> {
     let cache = repository.cache().ok_or_else(|| {
         Failure::usage(
-            "there is no folder for what waits to be stored",
-            "set HOME or REPRISE_CACHE_DIR, or name one with --spool",
+            "there is no spool directory for log that waits to be stored",
+            "set HOME or REPRISE_CACHE_DIR, or give a directory with --spool",
         )
     })?;
     Ok(cache.join("spool").join(repository.log_name(source)))
@@ -203,10 +203,10 @@ fn print(context: &Context, work: &Work, report: &ArchiveReport) {
         }));
     } else if !context.global.quiet {
         output::line(&format!(
-            "log of {}: {} transactions in {} pieces, {} of {} log; stored until {}",
+            "log of {}: {} in {}, {} stored for {} of log; archived until {}",
             work.source.name,
-            report.transactions,
-            report.pieces,
+            output::format_count(report.transactions, "transaction", "transactions"),
+            output::format_count(report.pieces, "segment", "segments"),
             output::bytes(report.stored_bytes),
             output::bytes(report.log_bytes),
             until.unwrap_or_else(|| "(nothing yet)".to_owned()),

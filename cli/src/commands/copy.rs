@@ -37,8 +37,8 @@ fn by_policy(context: &Context) -> Result<Exit, Failure> {
         exit = Some(exit.map_or(one, |exit: Exit| exit.and(one)));
     }
     exit.ok_or_else(|| {
-        let hint = "add one under `copies:`, or say where to with --to URL";
-        Failure::new(Exit::NotFound, "the policy describes no copy", hint)
+        let hint = "add one under `copies:`, or give a destination with --to URL";
+        Failure::new(Exit::NotFound, "the policy defines no copies", hint)
     })
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn of_policy(
         policy
             .repositories
             .get(name)
-            .ok_or_else(|| Failure::usage(format!("repository `{name}` is not described"), ""))
+            .ok_or_else(|| Failure::usage(format!("repository `{name}` is not defined"), ""))
     };
     let copied = || {
         let (from, to) = (described(&copy.from)?, described(&copy.to)?);
@@ -94,14 +94,14 @@ fn print(context: &Context, from: &Repository, target: &dyn Backend, report: &Co
         }));
     } else if !context.global.quiet {
         output::line(&format!(
-            "{} to {}: {} snapshots copied, {} were there; {} packs, {}, {} pieces of log",
+            "{} to {}: {} copied, {} already present; {}, {}, {}",
             from.location(),
             target.location(),
-            report.snapshots,
+            output::format_count(report.snapshots, "snapshot", "snapshots"),
             report.snapshots_present,
-            report.packs,
+            output::format_count(report.packs, "pack", "packs"),
             output::bytes(report.bytes),
-            report.log_pieces,
+            output::format_count(report.log_pieces, "log segment", "log segments"),
         ));
     }
 }

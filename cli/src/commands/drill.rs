@@ -21,7 +21,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
     if drills.is_empty() {
         return Err(Failure::new(
             Exit::NotFound,
-            "the policy describes no drill",
+            "the policy defines no drills",
             "add one under `drills:`",
         ));
     }
@@ -39,10 +39,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
             }
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
             Err(failure) => {
-                let message = format!(
-                    "drill {} could not be carried out: {}",
-                    drill.name, failure.message
-                );
+                let message = format!("drill {} could not be run: {}", drill.name, failure.message);
                 let failure = Failure { message, ..failure };
                 if !context.global.json {
                     failure.report(false);
@@ -69,8 +66,8 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
             .filter(|report| report.verdict == Outcome::Ok)
             .count();
         output::line(&format!(
-            "{good} of {} drills ok",
-            reports.len() + broken.len()
+            "{good} of {} ok",
+            output::format_count(reports.len() + broken.len(), "drill", "drills")
         ));
     }
     Ok(exit)
@@ -80,7 +77,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
 fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport, Exit), Failure> {
     let missing = |what: &str, name: &str| {
         Failure::usage(
-            format!("{what} `{name}` is not described in policy {}", policy.name),
+            format!("{what} `{name}` is not defined in policy {}", policy.name),
             "",
         )
     };
@@ -132,7 +129,7 @@ fn print(context: &Context, report: &DrillReport) {
     }
     output::line(&format!("drill {}: {}", report.drill, report.verdict));
     output::line(&format!(
-        "  snapshot {} of {}, data of {}",
+        "  snapshot {} of {}, data time {}",
         &report.snapshot[..8],
         report.source,
         output::time(&report.data_time)
@@ -154,14 +151,21 @@ fn restored(report: &DrillReport) -> String {
     let Some(server) = &report.server else {
         let counts = &report.counts;
         return format!(
-            "{} entries, {}",
-            counts.entries,
+            "{}, {}",
+            output::format_count(counts.entries, "entry", "entries"),
             output::bytes(counts.bytes)
         );
     };
-    let mut text = format!("{} tables, {} rows", server.tables, server.rows);
+    let mut text = format!(
+        "{}, {}",
+        output::format_count(server.tables, "table", "tables"),
+        output::format_count(server.rows, "row", "rows")
+    );
     if server.transactions > 0 {
-        text.push_str(&format!(", {} transactions", server.transactions));
+        text.push_str(&format!(
+            ", {}",
+            output::format_count(server.transactions, "transaction", "transactions")
+        ));
     }
     match server.newest_row_age_seconds {
         Some(age) => format!("{text} (newest row {} old)", output::seconds(age)),

@@ -85,9 +85,9 @@ fn nothing_good(source: &str) -> Failure {
     Failure::new(
         Exit::Refused,
         format!(
-            "{source} would be left without any snapshot that is good and arrived in time; nothing was forgotten"
+            "{source} would be left without any good snapshot that was stored in time; nothing was forgotten"
         ),
-        "change its retention, for instance with `keep_at_least`, or say --allow-empty",
+        "change its retention, for example with `keep_at_least`, or give --allow-empty",
     )
 }
 
@@ -99,8 +99,8 @@ fn refuse_many<'a>(
     match Limits::of(&args.limits)?.exceeded(count, logs) {
         Some(exceeded) => Err(Failure::new(
             Exit::Refused,
-            format!("{exceeded}; nothing was"),
-            "look at it with --dry-run, and allow more if that is right",
+            format!("{exceeded}; nothing was forgotten"),
+            "review it with --dry-run, and raise the limit if it is right",
         )),
         None => Ok(()),
     }
@@ -169,7 +169,8 @@ pub(super) fn why(
 fn report(context: &Context, name: &str, count: usize) {
     if !context.global.json && !context.global.quiet {
         output::line(&format!(
-            "forgot {count} snapshots of {name}; `reprise unforget` brings them back until the next sweep"
+            "forgot {} of {name}; `reprise unforget` undoes it until `reprise prune` deletes the data",
+            output::format_count(count, "snapshot", "snapshots")
         ));
     }
 }
@@ -227,7 +228,7 @@ pub(super) fn unreadable<'a>(
 /// be a good one.
 fn refuse_unread(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), Failure> {
     let message = format!(
-        "snapshot {} cannot be read ({}), so that nobody knows whether it is held or the last of its source; nothing \
+        "snapshot {} cannot be read ({}), so it is unknown whether it is on hold or the last of its source; nothing \
          was forgotten",
         id.short(),
         chain(error)
@@ -239,9 +240,9 @@ fn refuse_unread(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), 
     let hint = match (passing, args.unreadable) {
         (false, true) => return Ok(()),
         (false, false) => {
-            "`reprise verify --repair --from COPY --replace` may mend it; to forget it all the same, say --unreadable"
+            "`reprise verify --repair --from COPY --replace` may repair it; to forget it anyway, give --unreadable"
         }
-        (true, _) => "its storage has failed, and it may be good: try again",
+        (true, _) => "the storage failed, and the snapshot may be intact: try again",
     };
     Err(Failure::new(Exit::Refused, message, hint))
 }
@@ -270,7 +271,7 @@ fn tell(
             output::line(&format!("{word} snapshot {}", id.short()));
         }
         if ids.is_empty() {
-            output::line("forgotten already");
+            output::line("already forgotten");
         }
     }
 }
@@ -283,9 +284,9 @@ pub(super) fn by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snapshot,
         [one] => Ok(one),
         [] => Err(Failure::new(
             Exit::NotFound,
-            format!("no snapshot that can be read has an id that begins with `{name}`"),
-            "four characters of an id are enough; `reprise snapshots --all` lists ids; one that cannot be read is named \
-             by its whole id, sources with --policies",
+            format!("no readable snapshot has an ID that begins with `{name}`"),
+            "four characters of an ID are enough; `reprise snapshots --all` lists IDs; give the full ID of a snapshot that \
+             cannot be read; sources need --policies",
         )),
         several => Err(reprise_repository::Error::AmbiguousSnapshot {
             name: name.to_owned(),
@@ -308,7 +309,7 @@ fn refuse_held(args: &ForgetArgs, chosen: &[&Snapshot]) -> Result<(), Failure> {
                 "snapshot {} is {hold}; nothing was forgotten",
                 one.id.short()
             );
-            let hint = "leave it out, or say --release-holds";
+            let hint = "leave it out, or give --release-holds";
             return Err(Failure::new(Exit::Refused, message, hint));
         }
     }

@@ -72,11 +72,11 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     }
     match &context.global.keeper {
         Some(file) => output::line(&format!(
-            "Who may forget snapshots is the keeper, whose key is in {}: move it to where `reprise forget` shall run.",
+            "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
             file.display()
         )),
         None => output::line(
-            "This host is writer and keeper: whoever breaks into it can forget snapshots. `init --keeper FILE` keeps that\nright elsewhere.",
+            "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
         ),
     }
     if location.folder().is_none() {
@@ -84,9 +84,9 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     }
     if !created.identities.is_empty() {
         output::line(
-            "Move the identity files away from this host now, to two places. Without them nobody can",
+            "Move the identity files off this host now, to two places. Without them nobody can",
         );
-        output::line("read the repository; with them on this host, whoever breaks into it can.");
+        output::line("read the repository; with them on this host, an attacker on it can.");
     }
     Ok(Exit::Ok)
 }

@@ -57,7 +57,7 @@ pub(crate) fn list(context: &Context) -> Result<Exit, Failure> {
         print(&repository);
     }
     for (id, reason) in refused {
-        output::error(&format!("keys/{id} counts for nothing: {reason}"));
+        output::error(&format!("keys/{id} is ignored: {reason}"));
     }
     Ok(match refused.is_empty() {
         true => Exit::Ok,
@@ -125,7 +125,7 @@ pub(crate) fn roles(signer: &KnownSigner) -> String {
 fn holder_of(ring: &Keyring, recipient: &str) -> (&'static str, String) {
     match ring.holder_of(recipient) {
         None => (
-            "of nobody present: reads the catalog, `key remove --recipient` takes it away",
+            "no present holder: reads the catalog, `key remove --recipient` removes it",
             String::new(),
         ),
         Some(signer) if signer.roles.contains(&Role::Writer) => {

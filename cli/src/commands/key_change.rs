@@ -57,8 +57,9 @@ fn handed_over(changes: &ChangedKeys) -> Exit {
         return Exit::Ok;
     }
     output::error(&format!(
-        "{count} objects of the catalog could not be handed over: this host cannot open them, or they are damaged.\n\
-         Run `reprise key rotate` where they can be opened: on an older host, or with a recovery identity (--identity)."
+        "{} could not be wrapped for the changed keys: this host cannot decrypt them, or they are damaged.\n\
+         Run `reprise key rotate` where they can be decrypted: on an older host, or with a recovery identity (--identity).",
+        output::format_count(count, "object of the catalog", "objects of the catalog")
     ));
     Exit::Degraded
 }
@@ -110,7 +111,7 @@ fn public_host(text: &str) -> Result<PublicHost, Failure> {
                 "`{}` is neither a host's public keys nor a file with them",
                 mask_secret(text)
             ),
-            "run `reprise key show` on that host, and give what it prints",
+            "run `reprise key show` on that host, and give its output",
         )
     })
 }
@@ -118,7 +119,7 @@ fn public_host(text: &str) -> Result<PublicHost, Failure> {
 fn signer_id(text: &str) -> Result<SignerId, Failure> {
     text.parse().map_err(|reason| {
         let text = mask_secret(text);
-        Failure::usage(format!("`{text}` is no public key: {reason}"), "")
+        Failure::usage(format!("`{text}` is not a public key: {reason}"), "")
     })
 }
 
@@ -128,21 +129,21 @@ fn say_what_it_does_not_read(older: &[Snapshot]) {
     let newest = older.iter().map(|snapshot| snapshot.root.data_time).max();
     match newest {
         Some(newest) => output::line(&format!(
-            "  - the {} snapshots that are there, the newest of {};",
-            older.len(),
+            "  - {} taken before, the newest at {};",
+            output::format_count(older.len(), "snapshot", "snapshots"),
             output::time(&newest)
         )),
         None => output::line("  - nothing: there is no snapshot yet."),
     }
     if newest.is_some() {
-        output::line("  - of later snapshots, what was stored already and is not stored again;");
+        output::line("  - data of later snapshots that is already stored and not stored again;");
     }
-    output::line("  - the pieces of logs that are there, if a log is archived.");
+    output::line("  - log segments archived before, if a log is archived.");
     output::line(
-        "Keep the other recovery identities. `reprise key rotate --reencrypt` makes it read the snapshots, and",
+        "Keep the other recovery identities. After `reprise key rotate --reencrypt` it reads these snapshots, but",
     );
     output::line(
-        "never those pieces: take a new snapshot of each source with a log, and forget what is older.",
+        "never those log segments: take a new snapshot of each source with a log, and forget what is older.",
     );
 }
 
@@ -162,9 +163,9 @@ pub(crate) fn rotate(context: &Context) -> Result<Exit, Failure> {
             "event": "keys_rotated", "record": record, "not_handed_over": changes.not_handed_over,
         }));
     } else {
-        output::line(&format!("handed over by keys/{record}"));
+        output::line(&format!("wrapped again by keys/{record}"));
         output::line("Contents stay encrypted to those who were recipients when they were stored;");
-        output::line("`reprise key rotate --reencrypt` encrypts them anew.");
+        output::line("`reprise key rotate --reencrypt` re-encrypts them.");
     }
     Ok(handed_over(&changes))
 }
@@ -179,7 +180,7 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
     };
     for id in &args.except {
         let parsed = id.parse::<ObjectId>();
-        let error = |_| Failure::usage(format!("`{id}` is not the whole id of an object"), "");
+        let error = |_| Failure::usage(format!("`{id}` is not the full ID of an object"), "");
         change.except.push(parsed.map_err(error)?);
     }
     let what = removal(&repository, &mut change, &args.what)?;
@@ -204,20 +205,21 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
         }
         if let Some(count) = accepts {
             output::line(&format!(
-                "  Of what is stored, {count} objects count; whatever else it has signed is refused by name."
+                "  {} stored so far and signed by it stay valid; everything else it has signed is rejected.",
+                output::format_count(count, "object", "objects")
             ));
         }
         for (source, ids) in &lost {
             output::line(&format!(
-                "  LOST: {} snapshots of {source} count no longer and can never be restored again: {}",
-                ids.len(),
+                "  LOST: {} of {source} no longer valid, which can never be restored again: {}",
+                output::format_count(ids.len(), "snapshot", "snapshots"),
                 ids.iter()
                     .map(ObjectId::short)
                     .collect::<Vec<_>>()
                     .join(", ")
             ));
         }
-        output::line("  A removed key never comes back.");
+        output::line("  A removed key can never be added again.");
     }
     match made {
         Some(record) => {
@@ -226,7 +228,7 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
         }
         None => Err(Failure::new(
             Exit::Refused,
-            "nothing was changed: this was the plan",
+            "nothing was changed: this is only the plan",
             "give --yes to remove it",
         )),
     }
@@ -236,9 +238,9 @@ fn recovery_removal(change: &mut KeyChange, recipient: &str) -> Vec<String> {
     change.revoke_recipients.data.push(recipient.to_owned());
     vec![
         format!("remove recovery recipient {recipient}"),
-        "  Nothing new is encrypted to it. Its identity still reads what is stored now;".to_owned(),
-        "  `reprise key rotate --reencrypt`, then `reprise prune`, take that away from it."
+        "  New data is not encrypted to it. Its identity still reads what is stored now;"
             .to_owned(),
+        "  `reprise key rotate --reencrypt`, then `reprise prune`, end that.".to_owned(),
     ]
 }
 
@@ -254,16 +256,13 @@ fn catalog_removal(
             false => "--keeper-key",
         };
         let message = format!("{recipient} belongs to {}", holder.name);
-        let hint = format!(
-            "`reprise key remove {option} {}` takes both away",
-            holder.key
-        );
+        let hint = format!("`reprise key remove {option} {}` removes both", holder.key);
         return Err(Failure::new(Exit::Refused, message, &hint));
     }
     change.revoke_recipients.writers.push(recipient.to_owned());
     Ok(vec![
-        format!("remove recipient {recipient} of the catalog, which belongs to nobody any more"),
-        "  Nothing new is encrypted to it. Its identity still reads the catalog as it is now."
+        format!("remove recipient {recipient} of the catalog, which has no holder any more"),
+        "  New data is not encrypted to it. Its identity still reads the catalog as it is now."
             .to_owned(),
     ])
 }
@@ -300,12 +299,8 @@ fn removal(
 ) -> Result<Vec<String>, Failure> {
     let ring = repository.keyring();
     let unknown = |key: &str, sort: &str| {
-        let message = format!("the repository knows no {sort} `{}`", mask_secret(key));
-        Failure::new(
-            Exit::NotFound,
-            message,
-            "`reprise key list` shows the keys there are",
-        )
+        let message = format!("the repository has no {sort} `{}`", mask_secret(key));
+        Failure::new(Exit::NotFound, message, "`reprise key list` lists all keys")
     };
     if let Some(recipient) = &what.recipient {
         return match has_recipient(&ring.recipients().data, recipient) {
@@ -326,18 +321,18 @@ fn removal(
         found.next().cloned().filter(|_| found.next().is_none())
     };
     if let Some(key) = &what.keeper_key {
-        let signer = find(key, Role::Keeper).ok_or_else(|| unknown(key, "keeper (or several)"))?;
+        let signer = find(key, Role::Keeper).ok_or_else(|| unknown(key, "unique keeper"))?;
         change.revoke_signers.push((signer.key, vec![Role::Keeper]));
         return Ok(vec![
             format!("revoke keeper {} ({})", signer.key, signer.name),
-            "  It changes no keys and forgets no snapshots from then on; unless it is a host as well, the catalog is no"
+            "  It can no longer change keys or forget snapshots; unless it is a host as well, the catalog is no"
                 .to_owned(),
             "  longer encrypted to it.".to_owned(),
         ]);
     }
     let host = what.host.as_deref().unwrap_or_default();
     let public = PublicHost::parse(host).map_or_else(|| host.to_owned(), |h| h.signer.to_string());
-    let signer = find(&public, Role::Writer).ok_or_else(|| unknown(host, "host (or several)"))?;
+    let signer = find(&public, Role::Writer).ok_or_else(|| unknown(host, "unique host"))?;
     change
         .revoke_signers
         .push((signer.key, signer.roles.clone()));
@@ -348,6 +343,6 @@ fn removal(
             signer.key,
             super::key::roles(&signer)
         ),
-        "  It adds nothing from then on, and the catalog is no longer encrypted to it.".to_owned(),
+        "  It can no longer add anything, and the catalog is no longer encrypted to it.".to_owned(),
     ])
 }

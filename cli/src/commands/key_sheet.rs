@@ -75,7 +75,7 @@ fn sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
         String::new(),
         format!("Repository    {}", config.repository),
         format!("At            {location}"),
-        format!("Made          {}", output::time(&config.created)),
+        format!("Created       {}", output::time(&config.created)),
         format!("reprise.json  BLAKE3 {}", repository.config_hash()),
         "              It never changes: a file with another hash is not this repository's."
             .to_owned(),
@@ -94,16 +94,16 @@ fn sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
     let removed = ring.removed_recipients();
     if !removed.is_empty() {
         lines.push(
-            "Removed: nothing new is encrypted to them. Their identities read what was stored before; keep them while"
+            "Removed: new data is not encrypted to them. Their identities read what was stored before; keep them while"
                 .to_owned(),
         );
         lines.push(
-            "`reprise key rotate --reencrypt` finds packs to encrypt anew, or logs from then are kept:".to_owned(),
+            "`reprise key rotate --reencrypt` finds packs to re-encrypt, or logs from that time are kept:".to_owned(),
         );
         lines.extend(removed.iter().map(|recipient| format!("  {recipient}")));
     }
     lines.push(String::new());
-    lines.push("Signed by (nothing signed by others counts):".to_owned());
+    lines.push("Trusted signers (everything signed by others is rejected):".to_owned());
     for signer in ring.trust().signers() {
         lines.push(format!(
             "  {}  {} ({})",
@@ -133,12 +133,12 @@ fn commands(location: &str, settings: &[(&str, String)]) -> Vec<String> {
     let text = format!(
         "On an empty machine, with `reprise` (this page: version {version}) and an identity in FILE:
 {exports}  export REPRISE_REPOSITORY={location} REPRISE_IDENTITY=FILE
-  reprise snapshots                                what there is
-  reprise verify                                   is everything there?
+  reprise snapshots                                list the snapshots
+  reprise verify                                   check that everything is there
   reprise restore SOURCE --to /restored            files of the newest snapshot of SOURCE
   reprise restore SOURCE --to mysql://root@HOST/   a database server
   reprise restore SOURCE --to mysql://root@HOST/ --point-in-time 2026-01-31T12:00:00Z
-The first use says nothing about a changed reprise.json: compare its hash with that above (`b3sum`).
+The first use does not detect a changed reprise.json: compare its hash with that above (`b3sum`).
 
 Without `reprise`, with age, zstd and jq: fetch the repository's objects as files, and follow \"The escape
 hatch\" in docs/format.md. Every record outside keys/ opens with

@@ -31,7 +31,7 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(
             Exit::NotFound,
             format!("no log of {source} is archived"),
-            "keep it with `reprise archive`",
+            "archive it with `reprise archive`",
         ));
     }
     let mut exit = Exit::Ok;
@@ -64,7 +64,7 @@ fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
             .map(|(database, table)| (database.to_owned(), table.to_owned()))
             .ok_or_else(|| {
                 Failure::usage(
-                    format!("`{text}` is no table"),
+                    format!("`{text}` is not a table name"),
                     "write it as --table DATABASE.TABLE",
                 )
             })

@@ -15,7 +15,7 @@ pub(crate) fn check(context: &Context, args: &PolicyCheckArgs) -> Result<Exit, F
         .or(context.global.policies.as_ref())
         .ok_or_else(|| {
             Failure::usage(
-                "no policy is named",
+                "no policy is given",
                 "give its path, --policies PATH, or set REPRISE_POLICIES",
             )
         })?;
@@ -55,10 +55,10 @@ fn good(context: &Context, set: &PolicySet) {
     } else if !context.global.quiet {
         for policy in set.policies() {
             output::line(&format!(
-                "{}: ok, {} sources, {} drills ({})",
+                "{}: ok, {}, {} ({})",
                 policy.name,
-                policy.sources.len(),
-                policy.drills.len(),
+                output::format_count(policy.sources.len(), "source", "sources"),
+                output::format_count(policy.drills.len(), "drill", "drills"),
                 policy.path.display()
             ));
         }

@@ -61,7 +61,7 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
         changes.iter().flatten().for_each(print);
         if going.now != going.without_pause {
             output::line(&format!(
-                "{} would be forgotten now, and {} when no source is paused any more",
+                "{} would be forgotten now, and {} when retention is no longer paused for any source",
                 going.now, going.without_pause
             ));
         }
@@ -69,7 +69,7 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
     let exit = retention::warn(&plans);
     for name in &empties {
         output::note(&format!(
-            "warning: {name} would be left without any snapshot that is good and arrived in time"
+            "warning: {name} would be left without any good snapshot that was stored in time"
         ));
     }
     // A pause ends some day, and then the policy that was merged decides.
@@ -170,7 +170,7 @@ fn as_json(change: &Change) -> serde_json::Value {
 
 fn print(change: &Change) {
     output::line(&format!(
-        "{} in {}: against the other version {} more are forgotten, {} fewer",
+        "{} in {}: compared with the other version {} more are forgotten, {} fewer",
         change.source,
         change.repository,
         change.lost.len(),

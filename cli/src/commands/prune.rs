@@ -57,7 +57,7 @@ fn options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure>
         Failure::usage(message, "give at most ten years")
     })?;
     let max_repack = args.max_repack.as_ref().map(|text| {
-        let way_out = "write it as 500MiB or 10GiB; 0B copies nothing";
+        let way_out = "write it as 500MiB or 10GiB; 0B repacks nothing";
         size(text, "--max-repack", way_out)
     });
     Ok(PruneOptions {
@@ -103,64 +103,68 @@ fn one(
 
 fn print_plan(repository: &Repository, plan: &PrunePlan) {
     output::line(&format!(
-        "{}: {} snapshots are kept, of {} packs ({}), {} index fragments",
+        "{}: {} kept, {} ({}), {}",
         repository.location(),
-        plan.snapshots,
-        plan.packs,
+        output::format_count(plan.snapshots, "snapshot", "snapshots"),
+        output::format_count(plan.packs, "pack", "packs"),
         output::bytes(plan.stored_bytes),
-        plan.fragments,
+        output::format_count(plan.fragments, "index fragment", "index fragments"),
     ));
     output::line(&format!(
-        "  condemn: {} forgotten snapshots, {} packs that nothing needs ({}), {} index fragments to be merged",
-        plan.forgotten,
-        plan.dead_packs,
+        "  condemn: {}, {} ({}), {} to be merged",
+        output::format_count(plan.forgotten, "forgotten snapshot", "forgotten snapshots"),
+        output::format_count(plan.dead_packs, "unused pack", "unused packs"),
         output::bytes(plan.dead_bytes),
-        plan.fragments_replaced,
+        output::format_count(plan.fragments_replaced, "index fragment", "index fragments"),
     ));
     if plan.replaced_packs > 0 {
         output::line(&format!(
-            "    {} of these packs were encrypted anew, and others hold what is needed of them",
+            "    of these packs re-encrypted before, so that new packs hold their data: {}",
             plan.replaced_packs
         ));
     }
     if plan.repacked_packs > 0 {
         output::line(&format!(
-            "  copy: {} of {} packs ({}) of which little is needed",
+            "  repack: {} from {} ({})",
             output::bytes(plan.copied_bytes),
-            plan.repacked_packs,
+            output::format_count(
+                plan.repacked_packs,
+                "mostly unused pack",
+                "mostly unused packs"
+            ),
             output::bytes(plan.repacked_bytes),
         ));
     }
     output::line(&format!(
-        "  delete: {} snapshots and {} packs that were condemned before ({})",
-        plan.swept_snapshots,
-        plan.swept_packs,
+        "  delete: {} and {} condemned by an earlier run ({})",
+        output::format_count(plan.swept_snapshots, "snapshot", "snapshots"),
+        output::format_count(plan.swept_packs, "pack", "packs"),
         output::bytes(plan.swept_bytes),
     ));
     output::line(&format!(
-        "  won: {} now, {} after the grace period; {} stay unused in packs that are needed",
+        "  freed: {} now, {} after the grace period; {} remain unused in packs that are needed",
         output::bytes(plan.swept_bytes),
         output::bytes(plan.later_bytes),
         output::bytes(plan.unused_bytes),
     ));
     if plan.log_pieces + plan.log_bytes_later > 0 {
         output::line(&format!(
-            "  logs: {} pieces that were forgotten before are deleted ({}), {} after the grace period",
-            plan.log_pieces,
+            "  logs: delete {} forgotten before ({}), {} after the grace period",
+            output::format_count(plan.log_pieces, "segment", "segments"),
             output::bytes(plan.log_bytes),
             output::bytes(plan.log_bytes_later),
         ));
     }
     if plan.young_packs > 0 {
         output::line(&format!(
-            "  left alone: {} packs that may belong to a run that is not over",
-            plan.young_packs
+            "  not touched: {} that may belong to a run in progress",
+            output::format_count(plan.young_packs, "recent pack", "recent packs")
         ));
     }
     for waiting in &plan.waiting {
         output::line(&format!(
-            "  waits: {} packs ({}) of {} for {}, until {} at the latest",
-            waiting.packs,
+            "  waiting: {} ({}) of {} for {}, until {} at the latest",
+            output::format_count(waiting.packs, "pack", "packs"),
             output::bytes(waiting.bytes),
             waiting.sweep,
             waiting.reason,
@@ -172,31 +176,31 @@ fn print_plan(repository: &Repository, plan: &PrunePlan) {
 fn print_report(report: &PruneReport) {
     if report.rescued > 0 {
         output::line(&format!(
-            "kept: {} condemned packs are needed after all",
-            report.rescued
+            "kept: {} needed again",
+            output::format_count(report.rescued, "condemned pack", "condemned packs")
         ));
     }
     if !report.locked.is_empty() {
         output::line(&format!(
-            "locked: {} objects may not be deleted yet; a later run deletes them",
-            report.locked.len()
+            "locked: {} cannot be deleted yet; a later run deletes them",
+            output::format_count(report.locked.len(), "object", "objects")
         ));
     }
     if report.log_pieces > 0 {
         output::line(&format!(
-            "deleted: {} pieces of logs ({})",
-            report.log_pieces,
+            "deleted: {} ({})",
+            output::format_count(report.log_pieces, "log segment", "log segments"),
             output::bytes(report.log_bytes)
         ));
     }
     output::line(&format!(
-        "deleted: {} snapshots, {} index fragments, {} packs ({}); new: {} packs ({}), {} index fragments",
-        report.snapshots,
-        report.fragments,
-        report.packs,
+        "deleted: {}, {}, {} ({}); new: {} ({}), {}",
+        output::format_count(report.snapshots, "snapshot", "snapshots"),
+        output::format_count(report.fragments, "index fragment", "index fragments"),
+        output::format_count(report.packs, "pack", "packs"),
         output::bytes(report.bytes),
-        report.new_packs,
+        output::format_count(report.new_packs, "pack", "packs"),
         output::bytes(report.new_bytes),
-        report.new_fragments,
+        output::format_count(report.new_fragments, "index fragment", "index fragments"),
     ));
 }

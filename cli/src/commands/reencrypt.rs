@@ -15,14 +15,14 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
         false => context.open()?,
     };
     let keeper = match args.yes {
-        true => Some(context.keeper(&repository, "say which packs are replaced")?),
+        true => Some(context.keeper(&repository, "record which packs are replaced")?),
         false => None,
     };
     let options = ReencryptOptions {
         host: context.host_name.clone(),
         by: context.person(),
     };
-    let shown = Shown::start(context, "encrypt anew");
+    let shown = Shown::start(context, "re-encrypt");
     let mut plan = ReencryptPlan::default();
     let done = repository.reencrypt(&options, keeper.as_ref(), &shown.progress, |planned| {
         if !context.global.json && !context.global.quiet {
@@ -48,9 +48,9 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
     if !args.yes && plan.packs > 0 {
         return Err(Failure::new(
             Exit::Refused,
-            "nothing was changed: this was the plan",
-            "give --yes to do it, with the identities that read what is stored, one of a present recipient, \
-             and the key of a keeper",
+            "nothing was changed: this is only the plan",
+            "give --yes to carry it out, with the identities that read the old packs, one of a present recipient, \
+             and a keeper's key",
         ));
     }
     let clean = plan.findings.is_empty() && report.findings.is_empty();
@@ -59,51 +59,52 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
 
 fn print_plan(repository: &Repository, plan: &ReencryptPlan) {
     output::line(&format!(
-        "{}: read and store anew {} packs ({}) for",
+        "{}: re-encrypt {} ({}) for",
         repository.location(),
-        plan.packs,
+        output::format_count(plan.packs, "pack", "packs"),
         output::bytes(plan.bytes),
     ));
     for recipient in &plan.recipients {
         output::line(&format!("  {recipient}"));
     }
     output::line(&format!(
-        "  done: {} packs are for these already; {} were stored anew before and go with the next prunes",
-        plan.present_packs, plan.replaced_packs,
+        "  done: {} already for these; re-encrypted before, to be deleted by the next prunes: {}",
+        output::format_count(plan.present_packs, "pack", "packs"),
+        plan.replaced_packs,
     ));
     if plan.condemned_packs > 0 {
         output::line(&format!(
-            "  left to prune: {} packs that it has condemned",
-            plan.condemned_packs
+            "  left to prune: {}",
+            output::format_count(plan.condemned_packs, "condemned pack", "condemned packs")
         ));
     }
     if plan.log_pieces > 0 {
         output::line(&format!(
-            "  not changed: {} pieces of logs ({}): each is named in the next one. Who could read them still can,",
-            plan.log_pieces,
+            "  not changed: {} ({}): each is referenced by the next one. Identities that could read them still can,",
+            output::format_count(plan.log_pieces, "log segment", "log segments"),
             output::bytes(plan.log_bytes),
         ));
         output::line("    until they are forgotten and pruned.");
     }
     output::line(
-        "  not changed: the catalog (sizes, times, sources, ids; no names and no contents), the repository's secrets.",
+        "  not changed: the catalog (sizes, times, sources, IDs; no names and no contents), the repository's secrets.",
     );
 }
 
 fn print_report(report: &ReencryptReport) {
     output::line(&format!(
-        "stored anew: {} packs, in {} new ones ({})",
-        report.packs,
-        report.new_packs,
+        "re-encrypted: {}, in {} ({})",
+        output::format_count(report.packs, "pack", "packs"),
+        output::format_count(report.new_packs, "new pack", "new packs"),
         output::bytes(report.new_bytes),
     ));
     if !report.findings.is_empty() {
         output::line(&format!(
-            "not stored anew: {} packs that could not be read; they stay as they are",
-            report.findings.len()
+            "not re-encrypted: {} that could not be read; unchanged",
+            output::format_count(report.findings.len(), "pack", "packs")
         ));
     }
     output::line(
-        "The old packs are there until `reprise prune` has condemned and swept them, here and in each copy.",
+        "The old packs remain until `reprise prune` has condemned and deleted them, here and in each repository copy.",
     );
 }

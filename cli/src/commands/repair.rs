@@ -79,14 +79,14 @@ fn print(context: &Context, report: &RepairReport) {
         super::verify::print_finding(finding);
     }
     let (will, would) = match report.acted {
-        true => ("mended", "in quarantine"),
-        false => ("would be mended", "would be in quarantine"),
+        true => ("repaired", "quarantined"),
+        false => ("would be repaired", "would be quarantined"),
     };
     for repaired in &report.repaired {
         output::line(&format!("{will}: {}: {}", repaired.object, repaired.how));
     }
     let would = match report.needs_keeper {
-        true => "belongs in quarantine, which takes the keeper's key (--keeper FILE)",
+        true => "must be quarantined, which needs a keeper's key (--keeper FILE)",
         false => would,
     };
     for quarantined in &report.quarantined {
@@ -97,17 +97,17 @@ fn print(context: &Context, report: &RepairReport) {
     }
     for snapshot in &report.degraded {
         output::line(&format!(
-            "degraded: snapshot {}: some of it has no good copy, until a snapshot stores the same content again",
+            "degraded: snapshot {}: some of its data has no undamaged copy, until a later snapshot stores the same content",
             snapshot.short()
         ));
     }
     for object in &report.unmended {
-        output::line(&format!("not mended: {object}"));
+        output::line(&format!("not repaired: {object}"));
     }
     if report.found.findings.is_empty() && report.repaired.is_empty() {
-        output::line("ok: nothing is to be mended");
+        output::line("ok: nothing to repair");
     } else if !report.acted {
         context
-            .note("Nothing was changed. --yes does it; --from URL takes good bytes from a copy.");
+            .note("Nothing was changed. --yes carries it out; --from URL reads undamaged data from a repository copy.");
     }
 }

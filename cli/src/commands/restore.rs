@@ -91,7 +91,7 @@ fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
     match given.iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((option, _)) => Err(Failure::usage(
-            format!("{option} is for a database server as the target, and --to names a folder"),
+            format!("{option} needs a database server as the target, but --to is a directory"),
             "write the target as mysql://user@host/",
         )),
     }
@@ -164,11 +164,11 @@ fn print_plan(
         return;
     }
     context.note(&format!(
-        "snapshot {} of {} ({}): {} entries, {} to {}; {} of them exist there",
+        "snapshot {} of {} ({}): {}, {} to {}; already there: {}",
         snapshot.id.short(),
         snapshot.root.source,
         output::time(&snapshot.root.data_time),
-        plan.counts.entries,
+        output::format_count(plan.counts.entries, "entry", "entries"),
         output::bytes(plan.counts.bytes),
         options.target.display(),
         plan.existing
@@ -201,7 +201,7 @@ fn print_report(
     }
     if differences.len() > DIFFERENCES_PRINTED_MAX {
         output::error(&format!(
-            "and {} more differences",
+            "and {} more",
             differences.len() - DIFFERENCES_PRINTED_MAX
         ));
     }
@@ -218,21 +218,24 @@ fn print_report(
         }));
     } else if !context.global.quiet {
         output::line(&format!(
-            "{}: {} entries, {} in {}; every chunk had its hash{}",
+            "{}: {}, {} in {}; every chunk matched its hash{}",
             report.outcome,
-            report.counts.entries,
+            output::format_count(report.counts.entries, "entry", "entries"),
             output::bytes(report.counts.bytes),
             output::seconds(seconds),
             if report.kept > 0 {
-                format!("; {} files were right already", report.kept)
+                format!(
+                    "; {} already correct",
+                    output::format_count(report.kept, "file", "files")
+                )
             } else {
                 String::new()
             }
         ));
         if let Some(comparison) = comparison.filter(|_| differences.is_empty()) {
             output::line(&format!(
-                "verified: {} entries and {} read back are equal to the snapshot",
-                comparison.entries,
+                "verified: {} and {} read back match the snapshot",
+                output::format_count(comparison.entries, "entry", "entries"),
                 output::bytes(comparison.bytes)
             ));
         }

@@ -111,8 +111,8 @@ fn to_moment(
 ) -> Result<Exit, Failure> {
     if !options.databases.is_empty() || !options.tables.is_empty() {
         return Err(Failure::usage(
-            "a log is replayed into a whole server, not into parts of one",
-            "restore to a server made for this, and take what you need from there",
+            "point-in-time recovery restores a whole server, not single databases or tables",
+            "restore to a dedicated server, and copy what you need from there",
         ));
     }
     let source = args.snapshot.as_str();
@@ -135,7 +135,7 @@ fn to_moment(
         // Says what there is instead.
         let found = repository.find_snapshot(name)?;
         return Err(Failure::usage(
-            format!("`{source}` is no database server's name"),
+            format!("`{source}` is not the name of a database server"),
             format!(
                 "name the source, as in `reprise restore {}`",
                 found.root.source
@@ -181,7 +181,7 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
     if let Some(path) = args.stray_path().into_iter().chain(&args.paths).next() {
         return Err(Failure::usage(
             format!(
-                "`{}` is a path, and a server has none",
+                "`{}` is a path, but a database server has no paths",
                 path.to_string_lossy()
             ),
             "choose with --database and --table; --verify takes none, counts or checksums",
@@ -209,7 +209,7 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
             .map(|(database, table)| (database.to_owned(), table.to_owned()))
             .ok_or_else(|| {
                 Failure::usage(
-                    format!("`{name}` is no table"),
+                    format!("`{name}` is not a table name"),
                     "write it as --table DATABASE.TABLE",
                 )
             })
@@ -243,13 +243,14 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
     }
     let rows: u64 = plan.tables.iter().map(|table| table.rows).sum();
     context.note(&format!(
-        "snapshot {} of {} ({}): {} tables with {rows} rows, {} views, routines, triggers and events, {} accounts to {} ({})",
+        "snapshot {} of {} ({}): {} with {}, {} (views, routines, triggers and events), {} to {} ({})",
         snapshot.id.short(),
         snapshot.root.source,
         output::time(&snapshot.root.data_time),
-        plan.tables.len(),
-        plan.objects,
-        plan.accounts,
+        output::format_count(plan.tables.len(), "table", "tables"),
+        output::format_count(rows, "row", "rows"),
+        output::format_count(plan.objects, "object", "objects"),
+        output::format_count(plan.accounts, "account", "accounts"),
         plan.target,
         plan.target_version,
     ));
@@ -258,10 +259,10 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
     }
     if let Some(forward) = &plan.forward {
         context.note(&format!(
-            "  then: {} pieces of log ({}, at most {} transactions), to {}; about {} in all",
-            forward.pieces,
+            "  then: {} ({}, at most {}), to {}; about {} in all",
+            output::format_count(forward.pieces, "log segment", "log segments"),
             output::bytes(forward.log_bytes),
-            forward.transactions,
+            output::format_count(forward.transactions, "transaction", "transactions"),
             forward.moment,
             output::seconds(forward.seconds as f64),
         ));
@@ -271,7 +272,7 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
         context.note(&format!("  note: {warning}"));
     }
     for problem in &plan.problems {
-        context.note(&format!("  will not fit: {problem}"));
+        context.note(&format!("  incompatible: {problem}"));
     }
 }
 
@@ -301,24 +302,22 @@ fn print_report(
     } else if !context.global.quiet {
         let verified = match report.verified {
             _ if !report.differences.is_empty() => {
-                format!("{} differences", report.differences.len())
+                output::format_count(report.differences.len(), "difference", "differences")
             }
             VerifyLevel::None => "not compared".to_owned(),
-            VerifyLevel::Counts => {
-                "the number of rows of every table is that of the snapshot".to_owned()
-            }
+            VerifyLevel::Counts => "every table has the number of rows of the snapshot".to_owned(),
             VerifyLevel::Checksums => {
-                "verified: every row read back is equal to the snapshot's".to_owned()
+                "verified: every row read back matches the snapshot".to_owned()
             }
         };
         if let Some(forward) = &report.forward {
             print_forward(forward);
         }
         output::line(&format!(
-            "{}: {} tables with {} rows in {}; {verified}",
+            "{}: {} with {} in {}; {verified}",
             report.outcome,
-            report.tables,
-            report.rows,
+            output::format_count(report.tables, "table", "tables"),
+            output::format_count(report.rows, "row", "rows"),
             output::seconds(seconds),
         ));
     }
@@ -330,14 +329,14 @@ fn print_forward(forward: &ForwardReport) {
         None => "none".to_owned(),
     };
     output::line(&format!(
-        "replayed {} transactions, to {}; last applied {}; stopped before {}",
-        forward.transactions,
+        "replayed {}, to {}; last applied {}; stopped before {}",
+        output::format_count(forward.transactions, "transaction", "transactions"),
         forward.moment,
         named(&forward.last_applied),
         named(&forward.stopped_before),
     ));
     if !forward.skipped.is_empty() {
-        output::line(&format!("left out: {}", forward.skipped.join(", ")));
+        output::line(&format!("skipped: {}", forward.skipped.join(", ")));
     }
     if let Some(snapshot) = &forward.compared_with {
         output::line(&format!(

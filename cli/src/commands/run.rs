@@ -81,14 +81,15 @@ fn keep_locked(
     drop(shown);
     for failed in &report.failed {
         output::note(&format!(
-            "warning: the lock of {} is not extended: {}",
+            "warning: cannot extend the lock of {}: {}",
             failed.object, failed.reason
         ));
     }
     if report.extended > 0 {
         context.note(&format!(
-            "{} locks extended by {} days",
-            report.extended, immutable.days
+            "{} extended by {}",
+            output::format_count(report.extended, "lock", "locks"),
+            output::format_count(immutable.days, "day", "days")
         ));
     }
     Ok(if report.failed.is_empty() {

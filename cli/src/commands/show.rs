@@ -40,7 +40,9 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     } else {
         print(&repository, &snapshot, details.as_ref());
         if hurt {
-            output::line("hurt: some of it has no good copy; `reprise verify --repair` tells more");
+            output::line(
+                "affected by damage: some of its data has no undamaged copy; see `reprise verify --repair`",
+            );
         }
         print_tombstones(&tombstones);
         archive.iter().for_each(print_archive);
@@ -84,8 +86,9 @@ fn print_archive(archive: &Archive) {
         .iter()
         .map(|span| {
             let log = format!(
-                "{span} ({} snapshots, {} transactions of log)",
-                span.snapshots, span.transactions
+                "{span} ({}, {} of log)",
+                output::format_count(span.snapshots, "snapshot", "snapshots"),
+                output::format_count(span.transactions, "transaction", "transactions")
             );
             vec!["restorable".to_owned(), log]
         })
@@ -123,8 +126,8 @@ fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>
         }
         None => {
             let text = format!(
-                "{} warnings; give --identity to read location and warnings",
-                root.warnings
+                "{}; give --identity to read location and warnings",
+                output::format_count(root.warnings, "warning", "warnings")
             );
             rows.push(("details", text));
         }
@@ -163,12 +166,12 @@ fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, Str
         (
             "holds",
             format!(
-                "{} entries: {} files, {} directories, {} symlinks, {} hard links, {} special; {}",
-                counts.entries,
-                counts.files,
-                counts.directories,
-                counts.symlinks,
-                counts.hardlinks,
+                "{}: {}, {}, {}, {}, {} special; {}",
+                output::format_count(counts.entries, "entry", "entries"),
+                output::format_count(counts.files, "file", "files"),
+                output::format_count(counts.directories, "directory", "directories"),
+                output::format_count(counts.symlinks, "symlink", "symlinks"),
+                output::format_count(counts.hardlinks, "hard link", "hard links"),
                 counts.specials,
                 output::bytes(counts.bytes)
             ),
@@ -176,8 +179,8 @@ fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, Str
         (
             "added",
             format!(
-                "{} chunks, {} plain, {} stored",
-                root.added.chunks,
+                "{}, {} plain, {} stored",
+                output::format_count(root.added.chunks, "chunk", "chunks"),
                 output::bytes(root.added.plain_bytes),
                 output::bytes(root.added.stored_bytes)
             ),

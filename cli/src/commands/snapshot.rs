@@ -90,7 +90,7 @@ fn name(naming: Naming, default: impl FnOnce() -> String) -> Result<Name, Failur
         Some(source) => {
             let hint = "a name has up to 64 letters, digits, dots, dashes and underscores and begins with a letter or digit";
             return Err(Failure::usage(
-                format!("`{source}` cannot be the name of a source"),
+                format!("`{source}` is not a valid source name"),
                 hint,
             ));
         }
@@ -102,7 +102,7 @@ fn name(naming: Naming, default: impl FnOnce() -> String) -> Result<Name, Failur
             Some((key, value)) if is_name(key) => tags.insert(key.to_owned(), value.to_owned()),
             _ => {
                 return Err(Failure::usage(
-                    format!("`{tag}` is not a label"),
+                    format!("`{tag}` is not a tag"),
                     "write it as --tag KEY=VALUE",
                 ));
             }

@@ -85,7 +85,7 @@ fn outcome(snapshot: &Snapshot, hurt: bool) -> String {
     } else {
         ""
     };
-    let hurt = if hurt { ", hurt" } else { "" };
+    let hurt = if hurt { ", affected by damage" } else { "" };
     format!("{}{forgotten}{hurt}", snapshot.root.outcome)
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn run(context: &Context, args: &UnforgetArgs) -> Result<Exit, Failur
         let found = found.map_err(|failure| why_gone(&repository, &errors, name, failure))?;
         ids.push(found.id);
     }
-    let keeper = context.keeper(&repository, "bring snapshots back")?;
+    let keeper = context.keeper(&repository, "unforget snapshots")?;
     let why = why(context, "brought back".to_owned(), None, now());
     let mut written = Vec::new();
     if !ids.is_empty() {
@@ -65,16 +65,16 @@ fn why_gone(
     match forgotten.iter().find(swept) {
         Some(id) if unreadable(errors, &id.to_string()).is_some() => Failure::new(
             Exit::Refused,
-            format!("snapshot {} is forgotten, and cannot be read", id.short()),
-            format!("give its whole id to bring it back all the same: {id}"),
+            format!("snapshot {} is forgotten and cannot be read", id.short()),
+            format!("give its full ID to unforget it anyway: {id}"),
         ),
         Some(id) if failure.exit == Exit::NotFound => Failure::new(
             Exit::Refused,
             format!(
-                "snapshot {} was forgotten and has been swept: it cannot be brought back",
+                "snapshot {} was forgotten and has been deleted by prune: it cannot be recovered",
                 id.short()
             ),
-            "a copy of the repository may still have it: `reprise snapshots --all` there tells",
+            "a repository copy may still have it: run `reprise snapshots --all` there",
         ),
         _ => failure,
     }

@@ -56,7 +56,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
 /// What is known of the locks, in a line for people.
 fn lock_line(locks: &LockReport) -> String {
     let first = locks.earliest.map_or_else(
-        || "none has an end".to_owned(),
+        || "no lock has an end".to_owned(),
         |earliest| format!("the first lock ends {}", output::time(&earliest)),
     );
     format!(
@@ -71,8 +71,8 @@ fn depth(args: &VerifyArgs) -> Result<Depth, Failure> {
         return Ok(Depth::Structure);
     };
     let percent = parse_percent(text).map_err(|error| {
-        let hint = "write a share as --read-data 10%, and snapshots before --read-data";
-        Failure::usage(format!("`{text}` is not a share: {error}"), hint)
+        let hint = "write it as --read-data 10%, and snapshots before --read-data";
+        Failure::usage(format!("`{text}` is not a percentage: {error}"), hint)
     })?;
     let day = now().timestamp().div_euclid(24 * 3600);
     Ok(Depth::ReadData(Share::of_day(
@@ -95,24 +95,30 @@ fn print(context: &Context, report: &Report, depth: Depth) {
         Depth::Structure => "contents not read".to_owned(),
         Depth::ReadData(_) => {
             format!(
-                "{} packs ({}) read, decrypted and hashed",
-                report.packs_read,
+                "{} ({}) read, decrypted and hashed",
+                output::format_count(report.packs_read, "pack", "packs"),
                 output::bytes(report.bytes_read)
             )
         }
     };
     let verdict = match report.findings.len() {
         0 => "ok".to_owned(),
-        count => format!("damaged: {count} findings"),
+        count => format!(
+            "damaged: {}",
+            output::format_count(count, "finding", "findings")
+        ),
     };
+    let segments = output::format_count(report.log_pieces, "log segment", "log segments");
     let logs = match (report.log_pieces, report.log_pieces_read) {
         (0, _) => String::new(),
-        (pieces, 0) => format!(", {pieces} pieces of log"),
-        (pieces, read) => format!(", {pieces} pieces of log ({read} read)"),
+        (_, 0) => format!(", {segments}"),
+        (_, read) => format!(", {segments} ({read} read)"),
     };
     output::line(&format!(
-        "{verdict}: {} snapshots, {} chunks, {} packs{logs}; {read}",
-        report.snapshots, report.chunks, report.packs
+        "{verdict}: {}, {}, {}{logs}; {read}",
+        output::format_count(report.snapshots, "snapshot", "snapshots"),
+        output::format_count(report.chunks, "chunk", "chunks"),
+        output::format_count(report.packs, "pack", "packs"),
     ));
 }
 
@@ -120,14 +126,14 @@ pub(super) fn print_finding(finding: &Finding) {
     output::error(&format!("damaged: {}: {}", finding.object, finding.reason));
     for hurt in &finding.hurts {
         let what = if hurt.whole {
-            "all of it".to_owned()
+            "the whole snapshot".to_owned()
         } else if hurt.paths.is_empty() {
             "some of its files; give --identity to read their names".to_owned()
         } else {
-            format!("{} paths", hurt.paths.len() as u64 + hurt.more_paths)
+            output::format_count(hurt.paths.len() as u64 + hurt.more_paths, "path", "paths")
         };
         output::error(&format!(
-            "  hurts snapshot {} of {}: {what}",
+            "  affects snapshot {} of {}: {what}",
             hurt.snapshot.short(),
             hurt.source
         ));

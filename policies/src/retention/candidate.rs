@@ -78,11 +78,11 @@ fn end_of(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forever => f.write_str("held for ever"),
+            Self::Forever => f.write_str("held forever"),
             Self::Until(end) => write!(f, "held until {}", end.format("%F %H:%M UTC")),
             Self::Unclear(text) => write!(
                 f,
-                "held for ever, as the tag `hold` with {} cannot be understood",
+                "held forever: {} in the tag `hold` is not a valid hold",
                 crate::names::quoted(text)
             ),
         }

@@ -458,7 +458,7 @@ impl Plan<'_> {
         holders: &HashMap<(&'static str, Bucket), DateTime<Utc>>,
     ) -> String {
         if !one.good {
-            return "degraded or hurt, and a good one was taken later".to_owned();
+            return "degraded or affected by damage, and a good one was taken later".to_owned();
         }
         let mut reasons: Vec<String> = Vec::new();
         for unit in Unit::ALL {
@@ -467,12 +467,16 @@ impl Plan<'_> {
             };
             let here = unit.bucket(one.time(), self.zone);
             reasons.push(match holders.get(&(unit.rule(), here)) {
-                Some(time) => format!("{} keeps that of {}", unit.rule(), shown(*time, self.zone)),
-                None => format!("{} keeps {wanted}, all newer", unit.rule()),
+                Some(time) => format!(
+                    "{} keeps the one of {}",
+                    unit.rule(),
+                    shown(*time, self.zone)
+                ),
+                None => format!("{} keeps {wanted} newer", unit.rule()),
             });
         }
         if let Some(wanted) = self.rules.last {
-            reasons.push(format!("last keeps {wanted}, all newer"));
+            reasons.push(format!("last keeps {wanted} newer"));
         }
         if let Some(span) = self.rules.within {
             reasons.push(format!("older than within {}", words(span)));
@@ -547,8 +551,10 @@ impl fmt::Display for Keeps {
             Self::PointInTime => f.write_str("point_in_time"),
             Self::Floor(floor) => write!(f, "keep_at_least ({floor})"),
             Self::Hold(hold) => hold.fmt(f),
-            Self::NothingBetter => f.write_str("degraded or hurt, but nothing better is newer"),
-            Self::Paused => f.write_str("the source loses nothing now"),
+            Self::NothingBetter => {
+                f.write_str("degraded or affected by damage, but no newer good one is kept")
+            }
+            Self::Paused => f.write_str("retention is paused for the source"),
             Self::NoRules => f.write_str("the source has no retention"),
         }
     }
@@ -561,14 +567,14 @@ impl fmt::Display for Pause {
                 match newest {
                     Some(newest) => write!(
                         f,
-                        "its newest good snapshot is of {}",
+                        "its newest good snapshot is from {}",
                         newest.format("%F %H:%M UTC")
                     )?,
-                    None => f.write_str("it has no good snapshot that arrived in time")?,
+                    None => f.write_str("it has no good snapshot that was stored in time")?,
                 }
                 write!(
                     f,
-                    ", and it should never be older than {}",
+                    ", but should be at most {} old",
                     words(promise.to_std().unwrap_or_default())
                 )
             }
@@ -578,7 +584,7 @@ impl fmt::Display for Pause {
                 usual,
             } => write!(
                 f,
-                "{count} snapshots arrived within a day from {}, though {usual} are usual",
+                "{count} snapshots arrived within a day from {}; usual are at most {usual} per day",
                 since.format("%F %H:%M UTC")
             ),
         }

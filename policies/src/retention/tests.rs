@@ -92,8 +92,8 @@ fn calendars_keep_one_of_each_of_the_newest_pieces() {
     let decision = decided(&year, &rules, at(NOW));
     assert_eq!(
         reason(&decision, 8),
-        "daily keeps 7, all newer; weekly keeps that of 2026-11-15 02:00; monthly keeps that of 2026-11-21 02:00; \
-         yearly keeps that of 2026-11-21 02:00"
+        "daily keeps 7 newer; weekly keeps the one of 2026-11-15 02:00; monthly keeps the one of 2026-11-21 02:00; \
+         yearly keeps the one of 2026-11-21 02:00"
     );
 }
 
@@ -209,7 +209,7 @@ fn a_degraded_one_goes_when_a_better_one_is_newer() {
     assert_eq!(kept_by(&decision), [0, 1, 3, 4]);
     assert_eq!(
         reason(&decision, 2),
-        "degraded or hurt, and a good one was taken later"
+        "degraded or affected by damage, and a good one was taken later"
     );
 }
 

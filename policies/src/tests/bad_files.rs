@@ -88,7 +88,7 @@ fn source_values_are_checked_in_place() {
         ),
         (
             "  a: {tfstate: {path: x}, shrink_alarm: 100%}\n",
-            "6:41 100% would alarm always or never",
+            "6:41 100% would raise the alarm always or never",
         ),
         (
             "  a: {tfstate: {path: x}, repositories: [mian]}\n",
@@ -114,7 +114,7 @@ fn commands_are_lists_without_secrets() {
         ),
         (
             "  a: {command: {run: [x, '-p${env:P}']}}\n",
-            "6:26 secrets are not put into arguments",
+            "6:26 a secret must not be passed in an argument",
         ),
         (
             "  a: {command: {run: [x], timeout: 90}}\n",
@@ -122,7 +122,7 @@ fn commands_are_lists_without_secrets() {
         ),
         (
             "  a: {command: {run: [x], timeout: 0s}}\n",
-            "6:36 a duration of zero means nothing here",
+            "6:36 the duration must not be zero",
         ),
         (
             "  a: {command: {run: [x], env: {PGPASSWORD: hunter2}}}\n",
@@ -163,11 +163,11 @@ fn databases_are_checked() {
         ),
         (
             "tables: [users]",
-            "6:43 `users` does not name a database and a table, with a dot between them",
+            "6:43 `users` is not a table pattern of the form `DATABASE.TABLE`",
         ),
         (
             "exclude_tables: [app.]",
-            "6:51 `app.` does not name a database and a table, with a dot between them",
+            "6:51 `app.` is not a table pattern of the form `DATABASE.TABLE`",
         ),
         (
             "threads: 0",
@@ -228,23 +228,17 @@ fn urls_of_databases_are_checked() {
         ("mysql://u@/app", "the URL names no host"),
         (
             "mysql://h/a b",
-            "a URL has no spaces, control characters or `#`",
+            "a URL must not contain spaces, control characters or `#`",
         ),
         (
             "mysql://h/a/b",
             "the path of the URL is at most one database",
         ),
-        (
-            "mysql://h:0/",
-            "what follows the host is not a port, 1 to 65535",
-        ),
-        (
-            "mysql://u@h:x/",
-            "what follows the host is not a port, 1 to 65535",
-        ),
+        ("mysql://h:0/", "the port is not a number from 1 to 65535"),
+        ("mysql://u@h:x/", "the port is not a number from 1 to 65535"),
         (
             "mysql://[::1]:65536/",
-            "what follows the host is not a port, 1 to 65535",
+            "the port is not a number from 1 to 65535",
         ),
         (
             "mysql://h/?sokcet=/x",
@@ -253,11 +247,11 @@ fn urls_of_databases_are_checked() {
         ("mysql://h/?socket=", "`socket` in the URL is empty"),
         (
             "mysql://h/?tls=off",
-            "`tls` is a key of its own in a policy",
+            "`tls` is not a URL parameter in a policy, but a separate key",
         ),
         (
             "mysql://h/?socket=/x&defaults-file=/y",
-            "`defaults-file` is a key of its own in a policy",
+            "`defaults-file` is not a URL parameter in a policy, but a separate key",
         ),
     ] {
         let text = format!("  a: {{mysql: {{url: '{url}'}}}}\n");
@@ -304,7 +298,7 @@ fn drills_refer_to_what_exists() {
         ),
         (
             "drills: {d: {source: etc, identity: AGE-SECRET-KEY-1XYZ}}\n",
-            "6:37 an identity is named, not written here",
+            "6:37 expected a reference to an identity file, not the identity itself",
         ),
     ]);
 }
@@ -316,7 +310,7 @@ fn a_server_is_drilled_with_queries_and_files_with_checks() {
     let on_server = |query: &str| of("db", &format!("{server}, queries: [{query}]"));
     const DATABASE: &str = "  db: {mysql: {url: 'mysql://h/'}}\n";
     for (text, expected) in [
-        (of("etc", server), "`etc` is no database server"),
+        (of("etc", server), "`etc` is not a database server"),
         (
             of(
                 "db",
@@ -342,11 +336,11 @@ fn a_server_is_drilled_with_queries_and_files_with_checks() {
         ),
         (
             on_server("{query: SELECT 1, equals: 1, within: 1h}"),
-            "this goes with `newest`",
+            "this key needs `newest`, not `query`",
         ),
         (
             on_server("{newest: SELECT 1, at_least: 1}"),
-            "this goes with `query`",
+            "this key needs `query`, not `newest`",
         ),
         (
             on_server("{query: SELECT 1, newest: SELECT 1, equals: 1}"),
@@ -416,7 +410,7 @@ fn checks_are_checked() {
         ),
         (
             "{path: a, exists: false, mode: 600}",
-            "7:19 what must not exist can have no other expectations",
+            "7:19 `exists: false` cannot be combined with other expectations",
         ),
     ] {
         let found = check_of(text);
@@ -433,11 +427,11 @@ fn repositories_are_checked() {
         ("{}", "3:3 a repository needs the key `url`"),
         (
             "{url: 'ftp://h/x'}",
-            "3:15 `ftp` is not a scheme of repositories; they are `file`, `s3` and `azure`, or a plain path",
+            "3:15 `ftp` is not a supported URL scheme; use `file`, `s3`, `azure` or a plain path",
         ),
         (
             "{url: 's3://u:hunter2@b'}",
-            "3:15 the URL contains credentials, which do not belong into a policy file",
+            "3:15 the URL contains credentials, which a policy must not contain",
         ),
         (
             "{url: x, signers: [12]}",
@@ -453,7 +447,7 @@ fn repositories_are_checked() {
         ),
         (
             "{url: x, create: {generate_identities: [a]}}",
-            "3:18 a repository that loses its only key is lost: `create` needs two recipients or identities",
+            "3:18 `create` needs two recipients or identities: if the only key is lost, so is the repository",
         ),
         (
             "{url: x, recipients: [bob], create: {generate_identities: [a]}}",
@@ -461,7 +455,7 @@ fn repositories_are_checked() {
         ),
         (
             "{url: x, create: {}}",
-            "3:18 a repository that loses its only key is lost: `create` needs two recipients or identities",
+            "3:18 `create` needs two recipients or identities: if the only key is lost, so is the repository",
         ),
         (
             "{url: x, create: {generate_identities: [a, ./a], single_recipient: true}}",
@@ -499,7 +493,7 @@ fn what_a_repository_is_told_is_checked() {
         ),
         (
             "limit_upload: 0KB/s",
-            "3:37 `0KB/s` is zero; nothing would ever be done",
+            "3:37 `0KB/s` is zero; a rate must be greater than zero",
         ),
         (
             "limit_download: fast",
@@ -509,7 +503,7 @@ fn what_a_repository_is_told_is_checked() {
             "retry_for: 15",
             "3:34 `15` has no unit; write for example `26h`",
         ),
-        ("failure_domain: [a]", "3:39 expected a text, found a list"),
+        ("failure_domain: [a]", "3:39 expected text, found a list"),
         (
             "immutible_days: 3",
             "3:23 unknown key `immutible_days` in a repository",
@@ -528,13 +522,13 @@ fn a_folder_cannot_promise_locks() {
     );
     assert_eq!(
         errors(&text),
-        ["3:23 a folder cannot lock what is stored in it"]
+        ["3:23 a local directory cannot lock objects"]
     );
     let text = BASE.replace("./repo", "file:///srv/x, immutable_days: 0");
     assert_eq!(
         errors(&text),
         [
-            "3:30 a folder cannot lock what is stored in it",
+            "3:30 a local directory cannot lock objects",
             "3:46 expected a whole number from 1 to 36500, found `0`",
         ]
     );
@@ -572,7 +566,9 @@ fn with_several_repositories_a_source_must_say_which() {
     let text = BASE.replace("  main: {url: ./repo}\n", "  a: {url: x}\n  b: {url: y}\n");
     assert_eq!(
         errors(&text),
-        ["6:3 there are several repositories (`a` and `b`); this source must say which"]
+        [
+            "6:3 there are several repositories (`a` and `b`); this source must name one or more of them"
+        ]
     );
 }
 
@@ -583,7 +579,7 @@ fn the_document_itself_is_checked() {
         ("[]", vec!["1:1 expected a mapping, found a list"]),
         (
             "version: 2\nwhatever: 1\n",
-            vec!["1:10 version `2` is not supported; this reprise reads version 1"],
+            vec!["1:10 version `2` is not supported; this version of reprise supports version 1"],
         ),
         (
             "version: 1\nrepositories: {}\nsources: {}\n",
@@ -635,7 +631,7 @@ fn a_forgotten_colon_is_explained() {
     let text = "version: 1\nname x\nsources: y\n";
     assert_eq!(
         errors(text),
-        ["3:1 this is not valid YAML: a key without its `:` ends before this place"]
+        ["3:1 this is not valid YAML: expected `:` after the key before this position"]
     );
 }
 

@@ -353,7 +353,7 @@ fn files_that_cannot_be_read_are_named() {
             .unwrap_err()
             .to_string()
     };
-    assert!(message("").contains("this folder holds no policy"));
+    assert!(message("").contains("this directory contains no policy"));
     std::fs::write(folder.path().join("prod.yaml"), b"version: 1\na: \xff\n").unwrap();
     assert!(
         message("prod.yml").ends_with("help: did you mean `prod.yaml`?"),

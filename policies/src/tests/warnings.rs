@@ -48,15 +48,15 @@ drills:
     assert_eq!(
         found,
         [
-            "5:5 this identity lies inside the repository that it opens",
-            "6:14 this identity lies inside the repository that it opens",
+            "5:5 this identity file is inside the repository that it decrypts",
+            "6:14 this identity file is inside the repository that it decrypts",
             "6:51 only one key will be able to read this repository",
             "7:3 no source is stored in the repository `spare`",
             "9:3 no drill proves that the source `a` can be restored",
             "10:3 the source `b` has no retention, so nothing of it is ever forgotten",
             "12:3 no source uses the retention `unused`",
-            "14:3 the drill `d` restores but checks nothing about the data",
-            "14:18 this identity lies inside the repository that it opens",
+            "14:3 the drill `d` restores but does not check the data",
+            "14:18 this identity file is inside the repository that it decrypts",
         ]
     );
     let first = set.warnings()[0].to_string();
@@ -78,7 +78,9 @@ sources:
 ";
     let set = parse(text).unwrap();
     let found: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
-    let holds = found.iter().filter(|text| text.contains("holds for ever"));
+    let holds = found
+        .iter()
+        .filter(|text| text.contains("treated as forever"));
     assert_eq!(holds.count(), 1, "{found:?}");
 }
 
@@ -88,9 +90,9 @@ fn keys_that_do_nothing_where_they_stand_are_named() {
         (
             "url: ./a, lock_mode: governance, storage_class: GLACIER, path_style: true",
             vec![
-                "3:17 `lock_mode` has no effect on a folder",
-                "3:40 `storage_class` has no effect on a folder",
-                "3:64 `path_style` has no effect on a folder",
+                "3:17 `lock_mode` has no effect on a local directory",
+                "3:40 `storage_class` has no effect on a local directory",
+                "3:64 `path_style` has no effect on a local directory",
             ],
         ),
         (
@@ -123,7 +125,7 @@ fn archives_that_cannot_be_read_at_once_are_warned_about() {
     };
     for class in ["GLACIER", "DEEP_ARCHIVE", "Archive", "glacier"] {
         let expected = format!(
-            "3:20 packs in `{class}` cannot be read at once, so restore, verify and drills would fail"
+            "3:20 packs in the storage class `{class}` cannot be read immediately, so restore, verify and drills would fail"
         );
         assert_eq!(said(class), [expected]);
     }
@@ -143,7 +145,7 @@ fn a_target_of_a_copy_is_used_but_not_stored_in() {
     );
     assert_eq!(
         with_repositories(both, "a, b", copy),
-        ["7:23 the target of this copy is also stored in directly, by `etc`"]
+        ["7:23 sources also store directly in the target of this copy: `etc`"]
     );
 }
 

@@ -1,4 +1,4 @@
-//! The suite that every backend passes: one call per backend, no forks, differences only by its abilities.
+//! The suite that every backend passes: one call per backend, no forks, differences only by its capabilities.
 
 use std::any::Any;
 

@@ -107,11 +107,11 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         }
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         if self.read_fails() {
-            Err(crashed(folder))
+            Err(crashed(directory))
         } else {
-            self.inner.list(folder)
+            self.inner.list(directory)
         }
     }
 

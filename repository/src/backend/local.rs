@@ -12,20 +12,20 @@ use bytes::Bytes;
 
 use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
 
-/// The folder for unfinished files; it is not part of the format and may be emptied when nothing runs.
+/// The directory for unfinished files; it is not part of the format and may be emptied when nothing runs.
 const UNFINISHED: &str = "tmp";
 
 /// Unfinished files older than this belong to no living run and are removed.
 const UNFINISHED_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
-/// A backend over a folder.
+/// A backend over a directory.
 #[derive(Debug)]
 pub struct LocalBackend {
     root: PathBuf,
 }
 
 impl LocalBackend {
-    /// Uses a folder, which need not exist yet.
+    /// Uses a directory, which need not exist yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
@@ -34,7 +34,7 @@ impl LocalBackend {
         Self { root }
     }
 
-    /// The folder.
+    /// The directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -58,17 +58,17 @@ impl LocalBackend {
                 && age > UNFINISHED_MAX_AGE
                 && let Err(error) = fs::remove_file(entry.path())
             {
-                tracing::debug!(path = %entry.path().display(), %error, "stale unfinished file stays");
+                tracing::debug!(path = %entry.path().display(), %error, "cannot remove a stale temporary file");
             }
         }
     }
 
     fn write_unfinished(&self, parts: &[Bytes]) -> std::io::Result<PathBuf> {
-        let folder = self.root.join(UNFINISHED);
-        create_dir_durably(&folder)?;
+        let directory = self.root.join(UNFINISHED);
+        create_dir_durably(&directory)?;
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(std::io::Error::other)?;
-        let path = folder.join(hex::encode(name));
+        let path = directory.join(hex::encode(name));
         let written = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -120,16 +120,20 @@ impl Backend for LocalBackend {
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
         let fail = |source| BackendError::from_io("write", key.as_str(), source);
         let path = self.path(key);
-        let folder = path.parent().unwrap_or(&self.root).to_owned();
-        create_dir_durably(&folder).map_err(fail)?;
+        let directory = path.parent().unwrap_or(&self.root).to_owned();
+        create_dir_durably(&directory).map_err(fail)?;
         let unfinished = self.write_unfinished(parts).map_err(fail)?;
         match publish(&unfinished, &path) {
-            Ok(()) => sync_dir(&folder).map_err(fail).map(|()| Stored::Unchecked),
+            Ok(()) => sync_dir(&directory)
+                .map_err(fail)
+                .map(|()| Stored::Unchecked),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_quietly(&unfinished);
                 if self.same_bytes(key, parts)? {
                     // Whoever wrote it may not have reached its own sync yet.
-                    sync_dir(&folder).map_err(fail).map(|()| Stored::Unchecked)
+                    sync_dir(&directory)
+                        .map_err(fail)
+                        .map(|()| Stored::Unchecked)
                 } else {
                     Err(BackendError::AlreadyExists {
                         key: key.to_string(),
@@ -181,12 +185,12 @@ impl Backend for LocalBackend {
         Ok(meta.len())
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         let mut found = Vec::new();
-        let mut folders = vec![folder.to_owned()];
-        while let Some(folder) = folders.pop() {
-            let fail = |source| BackendError::from_io("list", &folder, source);
-            let entries = match fs::read_dir(self.root.join(&folder)) {
+        let mut directories = vec![directory.to_owned()];
+        while let Some(directory) = directories.pop() {
+            let fail = |source| BackendError::from_io("list", &directory, source);
+            let entries = match fs::read_dir(self.root.join(&directory)) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(fail(error)),
@@ -199,13 +203,13 @@ impl Backend for LocalBackend {
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(fail(error)),
                 };
-                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                let name = format!("{directory}/{}", entry.file_name().to_string_lossy());
                 // Foreign files (lost+found, editor backups) have names that no key can have.
                 let Some(key) = ObjectKey::new(name) else {
                     continue;
                 };
                 if meta.is_dir() {
-                    folders.push(key.as_str().to_owned());
+                    directories.push(key.as_str().to_owned());
                 } else if meta.is_file() {
                     found.push(ObjectInfo {
                         key,
@@ -242,33 +246,33 @@ fn publish(unfinished: &Path, path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Creates a folder and its missing parents, and makes their names durable.
-fn create_dir_durably(folder: &Path) -> std::io::Result<()> {
-    if folder.is_dir() {
+/// Creates a directory and its missing parents, and makes their names durable.
+fn create_dir_durably(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = folder.parent()
+    if let Some(parent) = directory.parent()
         && !parent.as_os_str().is_empty()
     {
         create_dir_durably(parent)?;
     }
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    match folder.parent() {
+    match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => Ok(()),
     }
 }
 
-fn sync_dir(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
+fn sync_dir(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 fn remove_quietly(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
-        tracing::debug!(path = %path.display(), %error, "unfinished file stays");
+        tracing::debug!(path = %path.display(), %error, "cannot remove a temporary file");
     }
 }
 
@@ -280,29 +284,29 @@ mod tests {
     #[test]
     fn it_conforms() {
         conformance::check(&|| {
-            let folder = tempfile::tempdir().unwrap();
-            let backend = LocalBackend::new(folder.path().join("deep/er"));
-            (Box::new(backend), Box::new(folder))
+            let directory = tempfile::tempdir().unwrap();
+            let backend = LocalBackend::new(directory.path().join("deep/er"));
+            (Box::new(backend), Box::new(directory))
         });
     }
 
     #[test]
     fn foreign_and_unfinished_files_are_not_listed() {
-        let folder = tempfile::tempdir().unwrap();
-        let backend = LocalBackend::new(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let backend = LocalBackend::new(directory.path());
         backend
             .put(&ObjectKey::new("index/ab").unwrap(), &[Bytes::from("x")])
             .unwrap();
-        fs::write(folder.path().join("index/.nfs0001"), b"x").unwrap();
-        fs::write(folder.path().join("index/README~"), b"x").unwrap();
-        fs::write(folder.path().join("tmp/00"), b"x").unwrap();
+        fs::write(directory.path().join("index/.nfs0001"), b"x").unwrap();
+        fs::write(directory.path().join("index/README~"), b"x").unwrap();
+        fs::write(directory.path().join("tmp/00"), b"x").unwrap();
         assert_eq!(backend.list("index").unwrap().len(), 1);
     }
 
     #[test]
     fn a_put_that_loses_against_other_bytes_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let backend = LocalBackend::new(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let backend = LocalBackend::new(directory.path());
         let key = ObjectKey::new("index/ab").unwrap();
         backend.put(&key, &[Bytes::from("first")]).unwrap();
         let error = backend.put(&key, &[Bytes::from("second")]).unwrap_err();
@@ -311,6 +315,9 @@ mod tests {
             "{error}"
         );
         assert_eq!(backend.get(&key, None).unwrap(), b"first");
-        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(directory.path().join("tmp")).unwrap().count(),
+            0
+        );
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A folder of a local or mounted file system.
+    /// A directory of a local or mounted file system.
     Local(PathBuf),
     /// A bucket, or a prefix in it.
     S3 {
@@ -51,16 +51,16 @@ impl Location {
         };
         let authority = rest.split('/').next().unwrap_or_default();
         if matches!(scheme, "s3" | "azure") && authority.contains('@') {
-            return fail("credentials do not belong into it: they come from the environment");
+            return fail("credentials are not allowed in it: set them in the environment");
         }
         if matches!(scheme, "s3" | "azure") && rest.contains(['?', '#']) {
-            return fail("it ends at its path: `?` and `#` have no meaning in it");
+            return fail("`?` and `#` are not allowed in it");
         }
         match scheme {
             "file" if rest.starts_with('/') => Ok(Self::Local(PathBuf::from(rest))),
             "file" => fail("a file URL has three slashes before an absolute path: file:///path"),
             "s3" => match split(rest) {
-                ("", _) => fail("the bucket is missing"),
+                ("", _) => fail("the bucket name is missing"),
                 (bucket, prefix) => Ok(Self::S3 {
                     bucket: bucket.to_owned(),
                     prefix: prefix.to_owned(),
@@ -70,7 +70,7 @@ impl Location {
                 let (account, rest) = split(rest);
                 let (container, prefix) = split(rest);
                 if account.is_empty() || container.is_empty() {
-                    return fail("the storage account or the container is missing");
+                    return fail("the name of the storage account or of the container is missing");
                 }
                 Ok(Self::Azure {
                     account: account.to_owned(),
@@ -78,11 +78,11 @@ impl Location {
                     prefix: prefix.to_owned(),
                 })
             }
-            _ => fail("its scheme is not known"),
+            _ => fail("its scheme is not supported"),
         }
     }
 
-    /// The folder, when it is one.
+    /// The directory, when it is one.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match self {

@@ -116,8 +116,8 @@ impl Backend for MemoryBackend {
         })
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{folder}/");
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{directory}/");
         let received = self.clock(|clock| clock.received.clone());
         self.tamper(|objects| {
             let inside = objects

@@ -1,4 +1,4 @@
-//! Where objects are kept: the backend trait, its abilities as data, and its implementations.
+//! Where objects are stored: the backend trait, its capabilities as data, and its implementations.
 //!
 //! A backend knows keys and bytes, nothing of what they mean. All its objects are write-once.
 
@@ -32,7 +32,7 @@ pub struct ObjectKey(String);
 
 impl ObjectKey {
     /// Checks a key. Each part has 1 to 128 characters of `[a-z0-9.]` and does not begin with a dot, so
-    /// that no key can leave the repository's folder.
+    /// that no key can leave the repository's directory.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
@@ -104,7 +104,7 @@ pub enum Stored {
     Unchecked,
 }
 
-/// What is wrong with the way to a destination, and not with an object.
+/// What is wrong with the configuration of a destination, and not with an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Setup {
@@ -124,7 +124,7 @@ pub enum Setup {
         right: Option<String>,
     },
     /// This host's clock and the server's are too far apart.
-    #[error("this host's clock is wrong{}", if server.is_empty() { String::new() } else { format!(": the server's says {server}") })]
+    #[error("this host's clock is wrong{}", if server.is_empty() { String::new() } else { format!(": the server's clock says {server}") })]
     Clock {
         /// The server's time, as it wrote it.
         server: String,
@@ -147,12 +147,14 @@ impl Setup {
                 "check the key, its secret and its expiry; for another account, check AWS_PROFILE or the storage account's name"
             }
             Self::NoBucket => {
-                "make it first (reprise never makes buckets), or check its name and AWS_ENDPOINT_URL"
+                "create the bucket or container first (reprise does not create it), or check its name and AWS_ENDPOINT_URL"
             }
             Self::Region { .. } => "set AWS_REGION to the region of the bucket",
-            Self::Clock { .. } => "set this host's clock, best with NTP, and run again",
+            Self::Clock { .. } => {
+                "synchronize this host's clock, for example with NTP, and run again"
+            }
             Self::Certificate => {
-                "check the address; for a private authority, set SSL_CERT_FILE to a file with its certificate"
+                "check the address; for a private certificate authority, set SSL_CERT_FILE to a file with its certificate"
             }
             Self::Option(_) => "",
         }
@@ -170,7 +172,7 @@ pub enum BackendError {
         key: String,
     },
     /// The object exists already, with other bytes.
-    #[error("{key} exists already")]
+    #[error("{key} already exists")]
     AlreadyExists {
         /// Which.
         key: String,
@@ -210,14 +212,14 @@ pub enum BackendError {
         source: Cause,
     },
     /// The object is locked: it may not be deleted or changed yet.
-    #[error("{key} may not be deleted yet{}", until.map(|until| format!(": it is locked until {}", until.format("%F %T UTC"))).unwrap_or_default())]
+    #[error("{key} cannot be deleted yet{}", until.map(|until| format!(": it is locked until {}", until.format("%F %T UTC"))).unwrap_or_default())]
     Locked {
         /// Which.
         key: String,
         /// When the lock ends, if that is known.
         until: Option<DateTime<Utc>>,
     },
-    /// The way to the destination is wrong, not the object.
+    /// The configuration of the destination is wrong, not the object.
     #[error("{problem}")]
     Setup {
         /// What is wrong.
@@ -227,7 +229,7 @@ pub enum BackendError {
         source: Cause,
     },
     /// The destination did not do it in time, however often it was asked.
-    #[error("gave up to {operation} {key} after {attempts} attempts in {seconds} s")]
+    #[error("could not {operation} {key}: gave up after {attempts} {} in {seconds} s", if *attempts == 1 { "attempt" } else { "attempts" })]
     Unavailable {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -282,17 +284,19 @@ impl BackendError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoSpace { .. } => {
-                "free space at the destination and run again: what arrived is reused"
+                "free space at the destination and run again: objects that are already stored are reused"
             }
             Self::PermissionDenied { .. } => {
-                "check owner and mode of the folder, or the rights of these credentials (`reprise init --print-policy s3` or `azure` shows them)"
+                "check the owner and mode of the directory, or the permissions of these credentials (`reprise init --print-policy s3` or `azure` prints the ones needed)"
             }
             Self::NotFound { .. } | Self::OutOfRange { .. } => "run `reprise verify`",
             Self::Setup { problem, .. } => problem.hint(),
             Self::Unavailable { .. } => {
-                "check the address and the network, then run again: what arrived is reused; --retry-for waits longer"
+                "check the address and the network, then run again: objects that are already stored are reused; --retry-for sets how long failed requests are retried"
             }
-            Self::Locked { .. } => "nothing is wrong: it can be deleted when its lock has ended",
+            Self::Locked { .. } => {
+                "this is not an error: it can be deleted when its lock has expired"
+            }
             Self::AlreadyExists { .. }
             | Self::Rejected { .. }
             | Self::Interrupted { .. }
@@ -300,7 +304,7 @@ impl BackendError {
         }
     }
 
-    /// Sorts an error of the operating system.
+    /// Classifies an error of the operating system.
     pub fn from_io(operation: &'static str, key: &str, source: std::io::Error) -> Self {
         let key = key.to_owned();
         match source.kind() {
@@ -365,12 +369,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`BackendError::NotFound`].
     fn size(&self, key: &ObjectKey) -> BackendResult<u64>;
 
-    /// All objects below a folder (`packs`, `index`…), each once, in no particular order. A folder that does
+    /// All objects below a directory (`packs`, `index`…), each once, in no particular order. A directory that does
     /// not exist is empty. Unfinished puts are never listed.
     ///
     /// # Errors
     /// Any failure makes the whole listing fail: a partial listing is never returned.
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>>;
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>>;
 
     /// Deletes an object, with all its versions. One that does not exist is deleted already.
     ///
@@ -394,7 +398,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Err(BackendError::Rejected {
             operation: "lock",
             key: key.to_string(),
-            source: "nothing can be locked there".into(),
+            source: "this destination does not support locks".into(),
         })
     }
 
@@ -442,8 +446,8 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
         self.as_ref().size(key)
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        self.as_ref().list(folder)
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        self.as_ref().list(directory)
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

@@ -36,7 +36,7 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// The abilities of a destination, found out by trying.
+/// The capabilities of a destination, as probing found them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// Creating an object that exists is refused.
@@ -50,7 +50,7 @@ pub struct Probed {
 }
 
 impl Probed {
-    /// The abilities with their names, for people.
+    /// The capabilities with their names, for people.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Found); 4] {
         [

@@ -74,7 +74,7 @@ impl Copy<'_> {
         let lacks = described.iter().any(|pack| !packs.contains(pack));
         let gone = roots.iter().find(|root| !received.contains_key(&root.id));
         if let Some(root) = gone {
-            return Err(self.swept(root, "everything", &finals));
+            return Err(self.swept(root, "all its data", &finals));
         }
         let finals = finals.into_iter().filter(|found| {
             let SweepRecord { packs, roots, .. } = &found.record;
@@ -99,7 +99,7 @@ impl Copy<'_> {
                 .iter()
                 .any(|found| found.record.roots.contains(&root.id))
             {
-                return Err(self.swept(root, "everything", &finals));
+                return Err(self.swept(root, "all its data", &finals));
             }
             if lacks || !finals.is_empty() {
                 self.stays(&staying, root, &finals)?;
@@ -124,7 +124,7 @@ impl Copy<'_> {
                 Ok(None) => return Err(self.swept(root, &format!("chunk {id}"), finals)),
                 Ok(Some(id)) => Error::damaged(
                     &format!("chunk {id}"),
-                    "it is in no pack there, as a prune deleted it or it was not copied: copy once more",
+                    "not in any pack at the destination: a prune deleted it, or it was not copied; run `reprise copy` again",
                 ),
                 Err(error) => error,
             },
@@ -145,8 +145,8 @@ impl Copy<'_> {
         let sweeps: BTreeSet<String> = finals.iter().map(|found| found.key.to_string()).collect();
         let sweeps: Vec<String> = sweeps.into_iter().collect();
         Error::Source(format!(
-            "of {} at {location} {what} may be deleted by a prune there ({}): copy once more when that sweep is {} \
-             hours old; here nothing is wrong",
+            "the copy of {} at {location} may be incomplete: a prune there may be deleting {what} ({}); run `reprise copy` \
+             again when that sweep is {} hours old; the source repository is not affected",
             snapshot_key(&root.id),
             sweeps.join(", "),
             SLOW_FOR.num_hours()

@@ -141,7 +141,7 @@ impl IndexCache {
             match Table::open(&path) {
                 Ok(table) => found.push((path, table)),
                 Err(error) => {
-                    tracing::debug!(path = %path.display(), %error, "dropping a useless cache file");
+                    tracing::debug!(path = %path.display(), %error, "removing an invalid index cache file");
                     remove(&path);
                 }
             }
@@ -166,7 +166,7 @@ impl IndexCache {
         match stored() {
             Ok((path, table)) => Some((Some(path), table)),
             Err(error) => {
-                tracing::debug!(folder = %folder.display(), %error, "the index cache cannot be written");
+                tracing::debug!(directory = %folder.display(), %error, "could not write the index cache");
                 None
             }
         }
@@ -179,7 +179,7 @@ fn remove_others(folder: &Path, name: &str) {
         let path = entry.path();
         if entry.file_name() != name && path.is_dir() {
             if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::debug!(path = %path.display(), %error, "an old index cache stays");
+                tracing::debug!(path = %path.display(), %error, "could not remove an old index cache directory");
             }
         } else if entry.file_name() != name {
             remove(&path);
@@ -189,7 +189,7 @@ fn remove_others(folder: &Path, name: &str) {
 
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
-        tracing::debug!(path = %path.display(), %error, "a cache file stays");
+        tracing::debug!(path = %path.display(), %error, "could not remove an index cache file");
     }
 }
 

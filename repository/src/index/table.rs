@@ -267,7 +267,8 @@ impl Table {
         let bits = self.fan_out.bits;
         let mut beginnings = Vec::with_capacity(usize::try_from(self.record_count).unwrap_or(0));
         for record in self.records() {
-            let record = record.map_err(|e| Error::Internal(format!("the index cache: {e}")))?;
+            let record = record
+                .map_err(|e| Error::Internal(format!("cannot read the local index cache: {e}")))?;
             beginnings.push(Beginnings::of(bits, leading(&record.id)));
         }
         Ok(Beginnings(beginnings))
@@ -330,8 +331,9 @@ impl Table {
     }
 
     pub(crate) fn location(&self, record: &Record) -> Result<Location> {
-        let broken =
-            || Error::Internal("the local index cache is inconsistent; remove it".to_owned());
+        let broken = || {
+            Error::Internal("the local index cache is inconsistent: delete the cache directory (REPRISE_CACHE_DIR) and run the command again".to_owned())
+        };
         let segment = self
             .segments
             .get(record.segment as usize)

@@ -246,7 +246,8 @@ fn segments_of(table: &crate::index::Table, live: &Bits) -> Result<(Bits, Vec<u3
     let mut segments = Bits::new(table.segment_count() as u64);
     let mut chunks = vec![0_u32; table.segment_count()];
     for (n, record) in (0..).zip(table.records()) {
-        let record = record.map_err(|e| Error::Internal(format!("the index cache: {e}")))?;
+        let record = record
+            .map_err(|e| Error::Internal(format!("cannot read the local index cache: {e}")))?;
         if let Some(count) = chunks.get_mut(record.segment as usize) {
             *count += 1;
         }

@@ -173,7 +173,7 @@ impl Marks {
         if count != root.counts.chunks {
             return Err(Error::Damaged {
                 object: name_of(snapshot),
-                reason: format!("there are {count} of {}", root.counts.chunks),
+                reason: format!("{count} chunk IDs found, {} expected", root.counts.chunks),
             });
         }
         self.roots.insert(snapshot.id);
@@ -226,7 +226,7 @@ impl Marks {
         if self.absent.len() > ABSENT_MAX {
             return Err(Error::Damaged {
                 object: "the index".to_owned(),
-                reason: format!("more than {ABSENT_MAX} chunks are in no pack"),
+                reason: format!("more than {ABSENT_MAX} needed chunks are not in any pack"),
             });
         }
         Ok(())
@@ -251,7 +251,7 @@ impl Marks {
         if line.is_empty() {
             Ok(count)
         } else {
-            Err(damaged(&name, "the last line is cut off"))
+            Err(damaged(&name, "the last line is truncated"))
         }
     }
 }

@@ -267,7 +267,10 @@ impl Decision {
                 sweep: sweep.condemned.key.to_string(),
                 packs: 0,
                 bytes: 0,
-                reason: format!("snapshots forgotten after it named them: {}", early.len()),
+                reason: format!(
+                    "the grace period of snapshots forgotten after the sweep began: {}",
+                    early.len()
+                ),
                 until: since + options.grace,
             });
         }
@@ -280,13 +283,13 @@ impl Decision {
         for pack in needed.filter(|pack| census.missing.contains(&pack.id)) {
             findings.push(ObjectFailure {
                 object: pack_key(&pack.id).to_string(),
-                reason: "it is missing, and snapshots need it".to_owned(),
+                reason: "pack not found in the repository, but snapshots need it".to_owned(),
             });
         }
         for id in marks.absent().iter().take(10) {
             findings.push(ObjectFailure {
                 object: format!("chunk {id}"),
-                reason: "it is in no pack, and snapshots need it".to_owned(),
+                reason: "not in any pack, but snapshots need it".to_owned(),
             });
         }
         findings.sort_by(|a, b| a.object.cmp(&b.object));

@@ -39,7 +39,7 @@ pub(super) struct Lines {
 
 /// What the references of snapshots are called.
 pub(super) fn name_of(snapshot: &Snapshot) -> String {
-    format!("the references of snapshot {}", snapshot.id)
+    format!("the reference list of snapshot {}", snapshot.id)
 }
 
 /// What is to be read of the references of some snapshots, each chunk once and none that is `known`.
@@ -120,7 +120,7 @@ pub(super) fn damaged(name: &str, reason: &str) -> Error {
 }
 
 fn no_id(name: &str) -> Error {
-    damaged(name, "a line is not a chunk id")
+    damaged(name, "a line is not a chunk ID")
 }
 
 /// The id in a line without its end.

@@ -80,7 +80,8 @@ impl Watch {
             return Ok(());
         }
         Err(Error::Source(
-            "the prune stood still for too long, or the clock was set: run it again, it goes on"
+            "prune stopped before deleting: it was suspended for more than 12 hours, or the system clock was changed; run \
+             `reprise prune` again to resume it"
                 .to_owned(),
         ))
     }
@@ -383,7 +384,8 @@ impl Sweeper<'_> {
         let (index, unreadable) = self.job.repository.inner.indexed()?;
         let unread = UnreadFragments::judge(self.job.repository, unreadable, sweeps)?;
         if let Some(fragment) = unread.holds {
-            let reason = "it cannot be read, and nobody can tell what it promises to others";
+            let reason = "it cannot be read, so nothing is deleted: other hosts may rely on the packs that it describes; \
+                 `reprise verify --repair` moves it to quarantine";
             return Err(Error::damaged(&fragment, reason));
         }
         let contents = index.tables().iter().flat_map(|table| table.contents());

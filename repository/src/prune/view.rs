@@ -55,7 +55,7 @@ impl Roots {
         let tombstones = tombstones_for_deleting(repository)?;
         let findings = tombstones.refused().iter().map(|refused| ObjectFailure {
             object: refused.object.to_string(),
-            reason: format!("it counts for nothing: {}", refused.error),
+            reason: format!("invalid tombstone, ignored: {}", refused.error),
         });
         let mut findings: Vec<_> = findings.collect();
         let mut unreadable = Vec::new();
@@ -65,12 +65,12 @@ impl Roots {
                 Some(_) if counts_for_nothing(repository, RecordKind::Snapshot, &key)? => findings
                     .push(ObjectFailure {
                         object: key.to_string(),
-                        reason: format!("it is no snapshot and is left alone: {error}"),
+                        reason: format!("not a valid snapshot, not deleted: {error}"),
                     }),
                 Some(_) => return Err(error),
                 None => findings.push(ObjectFailure {
                     object: key.to_string(),
-                    reason: "its name is not that of a snapshot; it is left alone".to_owned(),
+                    reason: "its name is not a snapshot ID; not deleted".to_owned(),
                 }),
             }
         }
@@ -157,8 +157,8 @@ fn again(object: &impl std::fmt::Display, error: &Error) -> Error {
         error => Error::damaged(
             object,
             format!(
-                "{error}; it may keep something from being forgotten: bring it back from another copy \
-                 (`reprise verify --repair --from`), or delete it by hand if no keeper has stored it"
+                "{error}; it may revoke other tombstones, so prune deletes nothing: restore it from another copy \
+                 (`reprise verify --repair --from`), or delete it by hand if no keeper stored it"
             ),
         ),
     }
@@ -204,8 +204,8 @@ impl UnreadFragments {
             let mut finding = failure(key.as_str(), &error);
             let kind = RecordKind::Index;
             if !superseded.contains(&id) && !counts_for_nothing(repository, kind, &key)? {
-                finding.reason += "; nothing is deleted while nobody can tell what it promises to others: \
-                                   `reprise verify --repair` puts it aside";
+                finding.reason += "; prune deletes nothing while this index fragment is unreadable, because other hosts may rely on \
+                                   the packs that it describes: `reprise verify --repair` moves it to quarantine";
                 judged.holds.get_or_insert(key);
             }
             judged.findings.push(finding);
@@ -329,7 +329,7 @@ pub(super) fn obstacle(
         _ => true,
     });
     if let Some(run) = before {
-        let reason = format!("a {} on {} is not over", run.command, run.host);
+        let reason = format!("the {} running on {}", run.command, run.host);
         return Some((reason, run.until));
     }
     let ends = received.unwrap_or(sweep.condemned.record.at) + grace;

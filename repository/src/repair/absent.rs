@@ -68,7 +68,7 @@ impl Repair<'_> {
         let doomed = Sweeps::read_lossy(inner)?.unusable().contains(id);
         if good.present || doomed {
             let how = format!(
-                "taken from {} under a new name, {}",
+                "restored from {} under a new name, {}",
                 self.source(),
                 self.repack(&good)?
             );
@@ -80,7 +80,9 @@ impl Repair<'_> {
         }
         let record = inner.directory_reader().read_whole(id, &good.bytes)?;
         if !self.put_back(good)? {
-            return Err(Error::Internal(format!("{key} was not put back")));
+            return Err(Error::Internal(format!(
+                "cannot restore {key}: an object with that name exists"
+            )));
         }
         self.unindexed.push(record);
         Ok(())

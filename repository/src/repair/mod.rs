@@ -237,19 +237,21 @@ impl Repair<'_> {
             if self.options.act {
                 put_verified(backend, &good.key, &[good.bytes.into()], &good.id)?;
             }
-            format!("taken from {from}")
+            format!("restored from {from}")
         } else if self.options.replace {
             if self.options.act {
                 let deleted = backend.delete(&good.key);
                 deleted.map_err(|source| self.repository.inner.failed(source))?;
                 put_verified(backend, &good.key, &[good.bytes.into()], &good.id)?;
             }
-            format!("taken from {from}, in place of the damaged object")
+            format!("restored from {from}, replacing the damaged object")
         } else if object.starts_with("packs/") {
             let renamed = self.repack(&good)?;
-            self.damaged
-                .insert(object.clone(), "other bytes are under its name".to_owned());
-            format!("taken from {from} under a new name, {renamed}")
+            self.damaged.insert(
+                object.clone(),
+                "its content does not match its hash".to_owned(),
+            );
+            format!("restored from {from} under a new name, {renamed}")
         } else {
             return Ok(false);
         };
@@ -262,7 +264,7 @@ impl Repair<'_> {
         let inner = &self.repository.inner;
         let record = inner.directory_reader().read_whole(&good.id, &good.bytes)?;
         if !self.options.act {
-            return Ok("as its own one is taken".to_owned());
+            return Ok("as the damaged object keeps its own".to_owned());
         }
         let mut builder = PackBuilder::default();
         for part in &record.segments {
@@ -292,7 +294,7 @@ impl Repair<'_> {
         let packs = std::mem::take(&mut self.unindexed);
         let described = packs.iter().map(|pack| Repaired {
             object: pack_key(&pack.pack).to_string(),
-            how: "described by a new index fragment".to_owned(),
+            how: "added to the index with a new index fragment".to_owned(),
         });
         self.repaired.extend(described);
         if !self.options.act {
@@ -424,11 +426,11 @@ fn believed<T>(read: Result<T>) -> Result<bool> {
 
 /// The key that a finding is about; pieces of logs are named by their place.
 fn object_key(object: &str) -> Option<ObjectKey> {
-    let Some(rest) = object.strip_prefix("piece ") else {
+    let Some(rest) = object.strip_prefix("log segment ") else {
         return ObjectKey::new(object).filter(|key| key.as_str().contains('/'));
     };
     let (number, rest) = rest.split_once(" (")?;
-    let (id, newest) = rest.split_once(") of ")?;
+    let (id, newest) = rest.split_once(") of the log that ends with ")?;
     let (folder, _) = newest.rsplit_once('/')?;
     ObjectKey::new(format!("{folder}/{:016}.{id}", number.parse::<u64>().ok()?))
 }
@@ -448,13 +450,17 @@ mod tests {
         let key = object_key(&format!("packs/aa/{id}")).unwrap();
         assert_eq!(id_of(&key), Some(id));
         let piece = format!(
-            "piece 3 ({id}) of logs/ab/0000000000000007.{}",
+            "log segment 3 ({id}) of the log that ends with logs/ab/0000000000000007.{}",
             ObjectId::of(b"y")
         );
         let key = object_key(&piece).unwrap();
         assert_eq!(key.as_str(), format!("logs/ab/0000000000000003.{id}"));
         assert_eq!(id_of(&key), Some(id));
-        for other in ["chunk 00", "reprise.json", "the references of snapshot 1"] {
+        for other in [
+            "chunk 00",
+            "reprise.json",
+            "the reference list of snapshot 1",
+        ] {
             assert!(object_key(other).is_none(), "{other}");
         }
     }

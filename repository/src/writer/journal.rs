@@ -44,7 +44,7 @@ impl Journal {
         match begun() {
             Ok(journal) => Some(journal),
             Err(error) => {
-                tracing::debug!(%error, "no journal of stored packs is kept");
+                tracing::debug!(%error, "could not create the journal of stored packs: an interrupted run's packs will not be reused");
                 None
             }
         }
@@ -54,14 +54,14 @@ impl Journal {
     pub(crate) fn note(&self, pack: &ObjectId) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(file, "{pack}") {
-            tracing::debug!(%error, "the journal of stored packs has a gap");
+            tracing::debug!(%error, "could not add a pack to the journal of stored packs");
         }
     }
 
     /// Everything is indexed: the journal is of no use any more.
     pub(crate) fn end(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, "a journal stays");
+            tracing::debug!(%error, "could not remove a journal of stored packs");
         }
     }
 }
@@ -94,7 +94,7 @@ pub(crate) fn left_behind(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<Path
 pub(crate) fn forget(journals: &[PathBuf]) {
     for path in journals {
         if let Err(error) = fs::remove_file(path) {
-            tracing::debug!(%error, "a journal stays");
+            tracing::debug!(%error, "could not remove a journal of stored packs");
         }
     }
 }

@@ -138,10 +138,10 @@ impl std::fmt::Debug for Item {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Entry { .. } => "Entry",
-            Self::Read { .. } => "Read",
-            Self::Part { .. } => "Part",
-            Self::Streamed { .. } => "Streamed",
-            Self::Abandon { .. } => "Abandon",
+            Self::Read { .. } => "SmallFile",
+            Self::Part { .. } => "FilePart",
+            Self::Streamed { .. } => "StreamedFile",
+            Self::Abandon { .. } => "AbandonedFile",
             Self::Skipped { .. } => "Skipped",
         })
     }

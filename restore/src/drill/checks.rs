@@ -27,9 +27,9 @@ fn describe_expectation(expectation: &Expectation) -> String {
         Expectation::CountAtLeast(count) => format!("at least {count}"),
         Expectation::Mode(mode) => format!("has mode {mode:04o}"),
         Expectation::SizeAtLeast(size) => format!("has at least {size} bytes"),
-        Expectation::Sha256(_) => "has its SHA-256".to_owned(),
+        Expectation::Sha256(_) => "has the expected SHA-256".to_owned(),
         Expectation::Json { pointer, equals } => format!("{pointer} is {equals}"),
-        _ => "an expectation".to_owned(),
+        _ => "an unknown expectation".to_owned(),
     }
 }
 
@@ -46,18 +46,18 @@ pub(super) fn evaluate(check: &Check, root: &Path) -> Result<String, String> {
     let found = matching(&check.path, root)?;
     if check.expectations.contains(&Expectation::Exists(false)) {
         return match found.first() {
-            None => Ok("not there, as expected".to_owned()),
+            None => Ok("does not exist, as expected".to_owned()),
             Some(path) => Err(format!("{} exists", shown(path, root))),
         };
     }
     if found.is_empty() {
-        return Err("nothing has this path".to_owned());
+        return Err("no entry matches the path".to_owned());
     }
     for expectation in &check.expectations {
         if let Expectation::CountAtLeast(count) = expectation {
             let enough = u32::try_from(found.len()).is_ok_and(|found| found >= *count);
             if !enough {
-                return Err(format!("only {} have this path", found.len()));
+                return Err(format!("entries that match the path: only {}", found.len()));
             }
             continue;
         }
@@ -145,7 +145,7 @@ fn content_holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
             if found {
                 Ok(())
             } else {
-                Err("does not contain it".to_owned())
+                Err("does not contain the text".to_owned())
             }
         }
         Expectation::Matches(pattern) => {
@@ -157,7 +157,7 @@ fn content_holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
             if regex.is_match(&read()?) {
                 Ok(())
             } else {
-                Err("does not match".to_owned())
+                Err("does not match the expression".to_owned())
             }
         }
         Expectation::Sha256(expected) => {
@@ -169,7 +169,7 @@ fn content_holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
             if hasher.finalize()[..] == expected[..] {
                 Ok(())
             } else {
-                Err("has another SHA-256".to_owned())
+                Err("has a different SHA-256".to_owned())
             }
         }
         Expectation::Json { pointer, equals } => {
@@ -178,9 +178,9 @@ fn content_holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
             match json.pointer(pointer) {
                 Some(found) if found == equals => Ok(()),
                 Some(found) => Err(format!("has {found} at {pointer}")),
-                None => Err(format!("has nothing at {pointer}")),
+                None => Err(format!("has no value at {pointer}")),
             }
         }
-        _ => Err("is expected to be something that this version cannot check".to_owned()),
+        _ => Err("has an expectation that this version cannot check".to_owned()),
     }
 }

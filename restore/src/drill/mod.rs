@@ -81,7 +81,7 @@ pub fn run(
         .prefix("reprise-drill-")
         .tempdir()
         .map_err(|source| Error::Target {
-            action: "make a folder in",
+            action: "create a directory in",
             path: std::env::temp_dir().display().to_string(),
             source,
         })?;
@@ -235,7 +235,7 @@ fn state_checks(
     let facts = tfstate::facts(snapshot);
     if facts.is_empty() {
         return vec![timed("Terraform state", || {
-            Err("the snapshot has no facts of it".to_owned())
+            Err("the snapshot has no facts about it".to_owned())
         })];
     }
     let check = |(name, facts): (&String, &tfstate::StateFacts)| {

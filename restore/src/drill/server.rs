@@ -206,9 +206,9 @@ fn equal(restored: &MysqlReport) -> CheckResult {
     };
     timed(name, || match (restored.differences.is_empty(), compared) {
         (true, Some(snapshot)) => Ok(format!(
-            "after the replay every row of every table is that of snapshot {snapshot}"
+            "after the replay every row of every table matches snapshot {snapshot}"
         )),
-        (true, None) => Ok("every row read back is equal to the snapshot's".to_owned()),
+        (true, None) => Ok("every row read back matches the snapshot".to_owned()),
         (false, _) => Err(listed(restored.differences.iter())),
     })
 }
@@ -220,7 +220,7 @@ fn describe(query: &Query) -> String {
         Expected::Newest(Some(within)) => {
             format!("{} is within {} s", query.sql, within.as_secs())
         }
-        Expected::Newest(None) => format!("{} has a newest row", query.sql),
+        Expected::Newest(None) => format!("{} returns a time", query.sql),
     }
 }
 
@@ -232,30 +232,31 @@ fn ask(
 ) -> std::result::Result<String, String> {
     let value = scratch
         .value(&query.sql)
-        .map_err(|error| Error::database("ask", error))
+        .map_err(|error| Error::database("run the query", error))
         .map_err(|error| reprise_repository::chain(&error))?;
     let shown = value.clone().unwrap_or_else(|| "NULL".to_owned());
     match &query.expected {
         Expected::Equals(expected) if is(value.as_deref(), expected) => Ok(shown),
         Expected::AtLeast(least) => match shown.parse::<f64>() {
             Ok(number) if number >= f64::from(*least) => Ok(shown),
-            Ok(_) => Err(format!("it is only {shown}")),
-            Err(_) => Err(format!("it is {shown}, which is no number")),
+            Ok(_) => Err(format!("the value is only {shown}")),
+            Err(_) => Err(format!("the value is {shown}, which is not a number")),
         },
         Expected::Newest(within) => {
-            let time =
-                time_in(&shown).ok_or_else(|| format!("it gives {shown}, which is no time"))?;
+            let time = time_in(&shown)
+                .ok_or_else(|| format!("the value is {shown}, which is not a time"))?;
             let age = started - time;
             #[expect(clippy::cast_precision_loss, reason = "seconds, for people")]
             let seconds = age.num_milliseconds() as f64 / 1000.0;
             newest.get_or_insert(seconds);
-            let told = format!("the newest row is of {shown} UTC, {seconds:.0} s before the drill");
+            let told =
+                format!("the newest row is from {shown} UTC, {seconds:.0} s before the drill");
             match within {
                 Some(within) if age.to_std().is_ok_and(|age| age > *within) => Err(told),
                 _ => Ok(told),
             }
         }
-        Expected::Equals(_) => Err(format!("it is {shown}")),
+        Expected::Equals(_) => Err(format!("the value is {shown}")),
     }
 }
 

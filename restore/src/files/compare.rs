@@ -134,7 +134,7 @@ impl Comparer<'_> {
                 .and_then(|file| is_right(&file, entry, chunks, self.repository.secrets(), buffer));
             let what = match right {
                 Ok(true) => return Ok(()),
-                Ok(false) => "has other content".to_owned(),
+                Ok(false) => "has different content".to_owned(),
                 Err(error) => format!("cannot be read: {error}"),
             };
             let difference = Difference {
@@ -166,7 +166,7 @@ impl Comparer<'_> {
             return self.link(entry, stat);
         }
         if !is_kind(stat, entry.kind) {
-            return self.differs(path, "is of another kind".to_owned());
+            return self.differs(path, "has a different type".to_owned());
         }
         if stat.st_nlink > 1 && entry.kind != EntryKind::Directory {
             self.inodes
@@ -200,7 +200,7 @@ impl Comparer<'_> {
         if entry.kind == EntryKind::Symlink {
             let target = self.beneath.read_link(path.as_bytes()).ok();
             if target.as_deref() != entry.target.as_ref().map(RawText::as_bytes) {
-                self.differs(path, "points elsewhere".to_owned());
+                self.differs(path, "points to a different target".to_owned());
             }
         }
         if let Some((major, minor)) = entry.device
@@ -209,7 +209,7 @@ impl Comparer<'_> {
                 rustix::fs::minor(stat.st_rdev),
             ) != (major, minor)
         {
-            self.differs(path, "is another device".to_owned());
+            self.differs(path, "is a different device".to_owned());
         }
         let xattrs = self
             .beneath
@@ -217,10 +217,10 @@ impl Comparer<'_> {
             .and_then(|reachable| metadata::xattrs_of_path(reachable.path()));
         match xattrs {
             Ok(xattrs) if xattrs == entry.xattrs => {}
-            Ok(_) => self.differs(path, "has other extended attributes".to_owned()),
+            Ok(_) => self.differs(path, "has different extended attributes".to_owned()),
             Err(error) => {
                 let what = format!(
-                    "its attributes cannot be read: {}",
+                    "its extended attributes cannot be read: {}",
                     std::io::Error::from(error)
                 );
                 self.differs(path, what);
@@ -235,7 +235,7 @@ impl Comparer<'_> {
             .and_then(|first| self.inodes.get(first.as_bytes()));
         match first {
             Some(inode) if *inode == (stat.st_dev, stat.st_ino) => {}
-            Some(_) => self.differs(&entry.path, "is not a further name of its file".to_owned()),
+            Some(_) => self.differs(&entry.path, "is not a hard link to its file".to_owned()),
             // In a partial restore the first name may not be wanted: then this is a file of its own.
             None => {}
         }

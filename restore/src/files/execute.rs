@@ -191,7 +191,7 @@ impl Run<'_> {
                 self.count(&entry);
                 self.folders.push(entry);
             }
-            Err(error) => self.failed(&entry.path, "made", error),
+            Err(error) => self.failed(&entry.path, "created", error),
         }
     }
 
@@ -205,7 +205,7 @@ impl Run<'_> {
                 let lost = apply_to_path(self.target.beneath(), entry);
                 self.lost(&entry.path, lost);
             }
-            Err(error) => self.failed(&entry.path, "made", error),
+            Err(error) => self.failed(&entry.path, "created", error),
         }
     }
 
@@ -353,7 +353,7 @@ impl Run<'_> {
         {
             Ok(file) => {
                 if let Err(error) = drop_foreign_attributes(&file, entry) {
-                    self.failed(&entry.path, "freed of foreign attributes", error);
+                    self.failed(&entry.path, "cleared of extra extended attributes", error);
                 }
                 let lost = apply_to_file(&file, entry);
                 self.lost(&entry.path, lost);
@@ -390,7 +390,7 @@ impl Run<'_> {
                         jobs.push(job);
                     }
                 }
-                Err(error) => self.failed(&job.entry.path, "made", error),
+                Err(error) => self.failed(&job.entry.path, "created", error),
             }
         }
         jobs
@@ -435,7 +435,7 @@ impl Run<'_> {
             return Err(Error::Repository(reprise_repository::Error::Damaged {
                 object: format!("snapshot {}", snapshot.id.short()),
                 reason: format!(
-                    "it holds {:?} instead of {:?}",
+                    "it contains {:?} instead of {:?}",
                     self.counts, snapshot.root.counts
                 ),
             }));
@@ -459,7 +459,7 @@ impl Run<'_> {
             .beneath()
             .read(entry.path.as_bytes(), rustix::fs::OFlags::DIRECTORY);
         if let Err(error) = folder.and_then(|folder| drop_foreign_attributes(&folder, entry)) {
-            self.failed(&entry.path, "freed of foreign attributes", error);
+            self.failed(&entry.path, "cleared of extra extended attributes", error);
         }
     }
 }
@@ -467,7 +467,7 @@ impl Run<'_> {
 fn lost_warning(path: &RawText, lost: &Lost) -> Option<Warning> {
     (!lost.is_empty()).then(|| Warning {
         path: path.clone(),
-        message: format!("could not be given its {}", lost.join(", ")),
+        message: format!("could not restore its {}", lost.join(", ")),
     })
 }
 
@@ -570,7 +570,7 @@ fn write_chunk(
     let file = if written_in_one_go(job) {
         run.target
             .create_file(path)
-            .map_err(|e| fail("make")(e.into()))?
+            .map_err(|e| fail("create")(e.into()))?
     } else {
         run.target
             .write_file(path)
@@ -615,7 +615,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
-/// As [`in_parallel`], on more threads than there are cores where they mostly wait.
+/// As [`run_in_parallel`], on more threads than there are cores where they mostly wait.
 fn in_parallel_on(
     threads: usize,
     count: usize,

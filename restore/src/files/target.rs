@@ -36,7 +36,7 @@ impl Target {
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::TargetNotAFolder {
                 path: path.to_owned(),
             },
-            _ => fail("make")(source),
+            _ => fail("create")(source),
         })?;
         // The snapshot's id depends on all its entries, so no entry can have this name.
         let marker = path.join(format!(".reprise-restore-{}", snapshot.id));
@@ -60,7 +60,7 @@ impl Target {
         }
         let beneath = Beneath::open(path).map_err(|e| fail("open")(e.into()))?;
         if !marked {
-            File::create_new(&marker).map_err(fail("mark"))?;
+            File::create_new(&marker).map_err(fail("create"))?;
         }
         Ok(Self {
             path: path.to_owned(),

@@ -154,15 +154,17 @@ impl Forward<'_> {
         let lost = match (&self.wanted.moment, end) {
             (Moment::Latest, Some(end)) => {
                 format!(
-                    "what was committed after {} is not archived",
+                    "transactions committed after {} are not archived",
                     shown_time(end)
                 )
             }
             (_, Some(end)) => format!(
-                "what was committed after that moment, of which the log until {} is archived, stays out",
+                "transactions committed after the recovery target are not restored (the binary log is archived until {})",
                 shown_time(end)
             ),
-            (_, None) => "what was committed after that moment stays out".to_owned(),
+            (_, None) => {
+                "transactions committed after the recovery target are not restored".to_owned()
+            }
         };
         let lost = match self.told_again() {
             Some(again) => format!("{lost}; {again}"),
@@ -183,7 +185,7 @@ impl Forward<'_> {
     fn told_again(&self) -> Option<String> {
         let again = shown_time(self.way.again?);
         Some(format!(
-            "the clock was set back: transactions that were committed from {again} on, before that moment by their times, may stand behind the stop, and stay out (name a transaction with --before-gtid instead)"
+            "the clock was set back: transactions with commit times from {again} on may be later in the log than the recovery target, and are then not restored (use --before-gtid to name the first transaction to leave out)"
         ))
     }
 
@@ -286,7 +288,7 @@ impl Forward<'_> {
                     _ => {
                         return Err(Error::ReplayStop {
                             reason: format!(
-                                "snapshot {} does not tell its transactions by numbers: choose a time",
+                                "snapshot {} has no GTIDs: choose a time with --point-in-time",
                                 snapshot.id.short()
                             ),
                         });
@@ -307,7 +309,7 @@ impl Forward<'_> {
         let late = report.late.iter().filter(|ended| matters(ended, report));
         warnings.extend(late.map(|ended| {
             warn(format!(
-                "transaction {} stays out, as it is behind the stop in the log, although it was committed at {}: clocks were set back",
+                "transaction {} was not restored: its commit time is {}, but it is later in the log than the recovery target (a clock was set back)",
                 ended.gtid,
                 shown_time(ended.committed)
             ))
@@ -341,7 +343,7 @@ fn matters(late: &Ended, report: &ReplayReport) -> bool {
 
 fn note(control: &mut Session, step: &str) -> Result<()> {
     progress::note(control, step)
-        .map_err(|error| Error::database("note what is done at the target", error))
+        .map_err(|error| Error::database("record a completed step on the target", error))
 }
 
 /// What the snapshot holds. Of what was only prepared it does not hold the rows.
@@ -385,7 +387,7 @@ impl<'a> Following<'a> {
         match more || behind {
             true => Ok(behind),
             false => Err(Error::ReplayStop {
-                reason: "the archived log does not come to the place of the snapshot: a change of files is not in it".to_owned(),
+                reason: "the archived binary log does not reach the position of the snapshot: a log rotation is missing from it".to_owned(),
             }),
         }
     }

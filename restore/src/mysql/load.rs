@@ -85,7 +85,7 @@ pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -
         let (database, table) = (&filling.database, &filling.table.name);
         let step = progress::created(database, table);
         let name = qualified(database, table);
-        let failed = |error| Error::database(format!("make table {name}"), error);
+        let failed = |error| Error::database(format!("create table {name}"), error);
         if done.has(&step) {
             if filling.begins_again(done) {
                 control
@@ -222,7 +222,7 @@ impl Queue<'_> {
         } = &self.fillings[n];
         let piece = &table.pieces[m];
         let name = qualified(database, &table.name);
-        let failed = |error| Error::database(format!("load {name}"), error);
+        let failed = |error| Error::database(format!("load rows into {name}"), error);
         let chunks = self
             .content
             .chunks
@@ -264,7 +264,7 @@ impl Queue<'_> {
         }
         if loaded.affected != piece.rows {
             return Err(failed(DatabaseError::Unexpected(format!(
-                "the server took {} of {} rows of {}",
+                "the server loaded only part of a file (rows loaded: {}, rows expected: {}, file: {})",
                 loaded.affected, piece.rows, piece.path
             ))));
         }
@@ -300,7 +300,7 @@ pub(super) fn bind(control: &mut Session, fillings: &[Filling], done: &Done) -> 
         }
         control
             .execute(format!("USE {}", quoted(database)))
-            .map_err(|error| Error::database("use a database", error))?;
+            .map_err(|error| Error::database(format!("select database {database}"), error))?;
         alter(control, database, table, &clauses, &step)?;
     }
     Ok(())
@@ -323,7 +323,7 @@ fn alter(
     match session.execute(statement) {
         Ok(_) => {}
         Err(DatabaseError::Server { code, message }) if KEY_EXISTS.contains(&code) => {
-            tracing::debug!(message, "the key is there already");
+            tracing::debug!(message, "the key already exists");
         }
         Err(error) => return Err(failed(error)),
     }
@@ -356,7 +356,7 @@ fn read(
 /// Every warning means that a value was changed, but one: that a value of an ENUM was invalid at the source is
 /// told again when it is loaded as such.
 fn check_warnings(session: &mut Session, name: &str, table: &Table) -> Result<()> {
-    let failed = |error| Error::database(format!("ask what is wrong with {name}"), error);
+    let failed = |error| Error::database(format!("read the server's warnings for {name}"), error);
     let warnings = session
         .rows(format!("SHOW WARNINGS LIMIT {WARNINGS_MAX}"))
         .map_err(failed)?;

@@ -88,7 +88,7 @@ pub fn plan(
 /// Says what a restore to a moment would do.
 ///
 /// # Errors
-/// As for [`plan`], and when there is no way to the moment.
+/// As for [`plan_restore`], and when there is no way to the moment.
 pub fn plan_moment(
     repository: &Repository,
     archive: &Archive,
@@ -200,7 +200,7 @@ fn restore_with(
     progress::take(&mut control)?;
     if options.overwrite {
         progress::forget(&mut control)
-            .map_err(|e| Error::database("forget an interrupted restore", e))?;
+            .map_err(|e| Error::database("delete the state of the interrupted restore", e))?;
     }
     make_room(&mut control, &target)?;
     let done = progress::begin(&mut control, &name, options.resume)?;
@@ -211,7 +211,7 @@ fn restore_with(
     let mut report = result.map_err(Error::unfinished)?;
     back.map_err(Error::unfinished)?;
     progress::forget(&mut control)
-        .map_err(|e| Error::database("remove the record of the restore", e))?;
+        .map_err(|e| Error::database("delete the state of the finished restore", e))?;
     report.warnings.splice(
         0..0,
         target.warnings.iter().map(|text| warning(text.clone())),
@@ -443,7 +443,9 @@ impl Run<'_> {
             differences = self.compare_objects(control, &warnings)?;
             self.protect(control)?;
         } else {
-            warnings.push(warning("events are left out, as rows differ".to_owned()));
+            warnings.push(warning(
+                "events were not created because restored rows differ from the snapshot".to_owned(),
+            ));
         }
         Ok(MysqlReport {
             outcome: Outcome::Ok,
@@ -464,7 +466,7 @@ impl Run<'_> {
             control
                 .execute(format!("ALTER DATABASE {name} READ ONLY = 1"))
                 .map_err(|error| {
-                    Error::database(format!("make database {name} read-only"), error)
+                    Error::database(format!("set database {name} to read-only"), error)
                 })?;
         }
         Ok(())
@@ -534,7 +536,7 @@ impl Run<'_> {
                     Err(error) if error.code() == Some(3120) => {}
                     Err(error) => {
                         return Err(Error::database(
-                            format!("make tablespace {}", tablespace.name),
+                            format!("create tablespace {}", tablespace.name),
                             error,
                         ));
                     }
@@ -545,7 +547,7 @@ impl Run<'_> {
             control
                 .execute(preflight::create_database(chosen))
                 .map_err(|error| {
-                    Error::database(format!("make database {}", quoted(&chosen.target)), error)
+                    Error::database(format!("create database {}", quoted(&chosen.target)), error)
                 })?;
         }
         Ok(())
@@ -600,7 +602,7 @@ impl Run<'_> {
         for chosen in self.selected {
             for sequence in &chosen.database.sequences {
                 let failed =
-                    |error| Error::database(format!("make sequence {}", sequence.name), error);
+                    |error| Error::database(format!("create sequence {}", sequence.name), error);
                 control
                     .execute(format!("USE {}", quoted(&chosen.target)))
                     .map_err(failed)?;

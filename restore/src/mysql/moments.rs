@@ -48,7 +48,11 @@ pub struct Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.from == self.until {
-            true => write!(f, "{} (a snapshot, by its id)", shown(&self.from)),
+            true => write!(
+                f,
+                "{} (only this moment, by its snapshot ID)",
+                shown(&self.from)
+            ),
             false => write!(f, "{} to {}", shown(&self.from), shown(&self.until)),
         }
     }
@@ -210,7 +214,7 @@ impl Archive {
         let unproven = self.snapshots.iter().rev().find(|one| !is_placed(one));
         if let Some(snapshot) = unproven {
             why.push_str(&format!(
-                "; snapshot {} does not prove its place in the log (its account needs BACKUP_ADMIN; MariaDB: RELOAD)",
+                "; the exact binary log position of snapshot {} is unknown (the account that takes snapshots needs BACKUP_ADMIN; in MariaDB, RELOAD)",
                 snapshot.id.short()
             ));
         }
@@ -240,9 +244,12 @@ impl Archive {
         let mut why = match self.snapshots.first() {
             None => "there is no snapshot".to_owned(),
             Some(first) if micros(first.root.data_time) > time => {
-                format!("the oldest snapshot is of {}", shown(&first.root.data_time))
+                format!(
+                    "the oldest snapshot was taken at {}",
+                    shown(&first.root.data_time)
+                )
             }
-            Some(_) => "the log of that time is not archived".to_owned(),
+            Some(_) => "the binary log of that time is not archived".to_owned(),
         };
         for way in self.ways() {
             if micros(way.snapshot.root.data_time) > time {
@@ -253,8 +260,10 @@ impl Archive {
             if until < time {
                 let end = shown_time(until);
                 why = match self.break_after(&way.stretch) {
-                    Some(reason) => format!("the log breaks off at {end}: {reason}"),
-                    None => format!("the log is archived until {end} so far"),
+                    Some(reason) => {
+                        format!("the archived binary log has a gap after {end}: {reason}")
+                    }
+                    None => format!("the binary log is archived only until {end}"),
                 };
                 break;
             }
@@ -283,13 +292,15 @@ impl Archive {
     fn way_before(&self, gtid: &Gtid) -> Result<Way<'_>> {
         let wanted = format!("before {gtid}");
         let has = |coverage: &Coverage| coverage.has(gtid);
-        let mut why = format!("transaction {gtid} is not in the archived log");
+        let mut why = format!("transaction {gtid} is not in the archived binary log");
         for way in self.ways() {
             if !way.stretch.to().is_some_and(|place| has(&place.coverage)) {
                 continue;
             }
             if has(&way.join.place.coverage) {
-                why = format!("every snapshot that the log continues has {gtid} already");
+                why = format!(
+                    "every snapshot that the archived binary log continues from already contains {gtid}"
+                );
                 continue;
             }
             let pieces = way.stretch.pieces();
@@ -305,10 +316,10 @@ impl Archive {
         let found = self.ways().find(reaches);
         found.ok_or_else(|| {
             let why = match self.log.pieces().is_empty() {
-                true => "no log is archived",
-                false => "no snapshot is continued by the newest stretch of log: take one",
+                true => "no binary log is archived",
+                false => "the newest range of the archived binary log does not continue from any snapshot: take one",
             };
-            self.unreachable("the latest moment".to_owned(), why.to_owned())
+            self.unreachable("the latest state".to_owned(), why.to_owned())
         })
     }
 
@@ -323,8 +334,9 @@ impl Archive {
         let found = leading.next();
         found.ok_or_else(|| {
             self.unreachable(
-                format!("the moment of snapshot {}", wanted.id.short()),
-                "no unbroken log leads there from an older snapshot".to_owned(),
+                format!("the state of snapshot {}", wanted.id.short()),
+                "no older snapshot is followed by an archived binary log without gaps up to it"
+                    .to_owned(),
             )
         })
     }

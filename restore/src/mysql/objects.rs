@@ -3,7 +3,7 @@
 use reprise_repository::{RawText, Warning};
 use reprise_snapshotters::mysql::script::{SURROUNDINGS_END, set_collation, surroundings};
 use reprise_snapshotters::mysql::sql::{qualified, quoted, text};
-use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, shown_account};
+use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, format_account};
 
 use super::definer::{with_definer, without_definer};
 use super::progress::{self, Done};
@@ -116,7 +116,7 @@ impl Maker<'_> {
         for left in self.views(waiting)? {
             let name = qualified(&left.chosen.target, &left.view.name);
             self.warn(format!(
-                "view {name} is left out, as what it uses is not there: {}",
+                "view {name} was not created because an object that it uses is missing: {}",
                 left.reason
             ));
         }
@@ -130,7 +130,7 @@ impl Maker<'_> {
 
     fn failed(&self, chosen: &Selected, code: &Code, error: DatabaseError) -> Error {
         let name = qualified(&chosen.target, &code.name);
-        Error::database(format!("make {} {name}", code.kind.to_lowercase()), error)
+        Error::database(format!("create {} {name}", code.kind.to_lowercase()), error)
     }
 
     fn try_make(&mut self, chosen: &Selected, code: &Code) -> Result<(), DatabaseError> {
@@ -147,7 +147,7 @@ impl Maker<'_> {
             }) if DEFINER_REFUSED.contains(&number) => {
                 self.run(chosen, code, &without_definer(sql))?;
                 self.warn(format!(
-                    "{} {name} belongs to the account that restored it, as it could not be given to its owner: {message}",
+                    "{} {name} has the restoring account as its definer, because its original definer could not be set: {message}",
                     code.kind.to_lowercase()
                 ));
                 Ok(())
@@ -188,7 +188,7 @@ impl Maker<'_> {
             match (result.as_ref().map_err(DatabaseError::code), &code.sql_mode) {
                 (Err(Some(UNKNOWN_MODE)), Some(modes)) => self.set_known_modes(modes)?,
                 (Err(Some(UNKNOWN_COLLATION)), _) => self.warn(format!(
-                    "{} {} was made with {}, which the target does not know: it may compare texts differently",
+                    "{} {} was created with {}, a collation that the target does not support: it may compare strings differently",
                     code.kind.to_lowercase(),
                     qualified(&chosen.target, &code.name),
                     code.collation
@@ -223,12 +223,10 @@ impl Maker<'_> {
                 text(database),
                 text(&event.name)
             ))
-            .map_err(|error| Error::database("look for an event", error))?;
+            .map_err(|error| Error::database("check whether an event was created", error))?;
         if rows.is_empty() {
             let name = qualified(database, &event.name);
-            self.warn(format!(
-                "event {name} is not there: its time is over, and it was to vanish then"
-            ));
+            self.warn(format!("event {name} was not created: it has expired"));
         }
         Ok(())
     }
@@ -259,7 +257,7 @@ impl Maker<'_> {
         };
         let mut made = Vec::new();
         for account in accounts {
-            let step = progress::account(&shown_account(account));
+            let step = progress::account(&format_account(account));
             let begun = done.has(&step);
             // What every server has needs no statement, only its rights.
             if account.create.as_bytes().is_empty() || (begun && exists(account)) {
@@ -277,8 +275,8 @@ impl Maker<'_> {
                 Ok(_) => made.push(account),
                 Err(DatabaseError::Server { message, .. }) => {
                     self.warn(format!(
-                        "account {} is left out: {message}",
-                        shown_account(account)
+                        "account {} was not created: {message}",
+                        format_account(account)
                     ));
                 }
                 Err(error) => return Err(failed(error)),
@@ -303,8 +301,8 @@ impl Maker<'_> {
         for (account, sql) in refused {
             if let Some(message) = self.grant((account, sql))? {
                 self.warn(format!(
-                    "account {} lacks a right: {message}: {}",
-                    shown_account(account),
+                    "could not grant a privilege to account {}: {message}: {}",
+                    format_account(account),
                     sql.display()
                 ));
             }
@@ -317,7 +315,7 @@ impl Maker<'_> {
         match self.session.execute(sql.as_bytes()) {
             Ok(_) => Ok(None),
             Err(DatabaseError::Server { message, .. }) => Ok(Some(message)),
-            Err(error) => Err(Error::database("grant rights", error)),
+            Err(error) => Err(Error::database("grant privileges", error)),
         }
     }
 }

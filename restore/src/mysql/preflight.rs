@@ -35,7 +35,8 @@ pub(super) fn look(
     options: &MysqlRestore,
 ) -> Result<Target> {
     let failed = |doing: &'static str| move |error| Error::database(doing, error);
-    let server = Server::ask(control).map_err(failed("ask the target what it is"))?;
+    let server =
+        Server::ask(control).map_err(failed("query the version and variables of the target"))?;
     let mut target = Target {
         server,
         drops: Vec::new(),
@@ -50,15 +51,15 @@ pub(super) fn look(
         .map_err(failed("list the target's collations"))?;
     target
         .check_engines(control, selected)
-        .map_err(failed("list the target's engines"))?;
+        .map_err(failed("list the target's storage engines"))?;
     target.check_parts(manifest, selected);
     target.warnings.extend(renaming::remains(selected));
     target
         .check_loading(control, options)
-        .map_err(failed("ask the target for its settings"))?;
+        .map_err(failed("read the settings of the target"))?;
     target
         .check_creators(control, selected)
-        .map_err(failed("ask the target for the account's rights"))?;
+        .map_err(failed("read the account's privileges on the target"))?;
     target.check_contents(control, selected, options)?;
     Ok(target)
 }
@@ -77,7 +78,7 @@ impl Target {
                 let name = qualified(&chosen.target, &table.name);
                 if !lower.insert(name.to_lowercase()) {
                     self.problems.push(format!(
-                        "{name} differs from another table only in case, which the target (with {setting}={}) does not tell apart",
+                        "{name} differs from another table only in letter case, which the target ignores ({setting}={})",
                         now.unwrap_or("?")
                     ));
                 }
@@ -108,7 +109,7 @@ impl Target {
                 for name in collations(sql) {
                     if !known.contains(&name) {
                         self.problems.push(format!(
-                            "{what} needs `{name}`, which the target does not know"
+                            "{what} needs `{name}`, a character set or collation that the target does not support"
                         ));
                     }
                 }
@@ -142,7 +143,7 @@ impl Target {
             for table in &chosen.database.tables {
                 if !known.contains(&table.engine.to_lowercase()) {
                     self.problems.push(format!(
-                        "{} needs the engine {}, which the target does not have",
+                        "{} needs the storage engine {}, which the target does not have",
                         qualified(&chosen.database.name, &table.name),
                         table.engine
                     ));
@@ -158,7 +159,7 @@ impl Target {
         if !whole || manifest.server.flavour != self.server.facts.flavour {
             if manifest.server.flavour != self.server.facts.flavour {
                 self.warnings.push(format!(
-                    "the snapshot is of {}, the target is {}: accounts are left out, and definitions may be read differently",
+                    "the snapshot was taken from {}, but the target is {}: accounts are not restored, and definitions may be interpreted differently",
                     manifest.server.version, self.server.facts.version
                 ));
             }
@@ -173,7 +174,7 @@ impl Target {
                 .collect();
             (!absent.is_empty()).then(|| {
                 format!(
-                    "{what} of the source that the target does not have: {}",
+                    "{what} that the source has and the target lacks: {}",
                     absent.join(", ")
                 )
             })
@@ -185,7 +186,7 @@ impl Target {
             missing("plugins", &manifest.server.plugins, &here.plugins),
             missing("components", &manifest.server.components, &here.components),
             missing(
-                "functions from libraries",
+                "loadable functions",
                 &names(&manifest.server.functions),
                 &names(&here.functions),
             ),
@@ -208,7 +209,7 @@ impl Target {
             match control.execute("SET SESSION sql_log_bin = 0") {
                 Ok(_) => {}
                 Err(DatabaseError::Server { message, .. }) => self.problems.push(format!(
-                    "the account cannot keep the restore out of the target's binary log ({message}): allow it there with --write-binlog"
+                    "the account cannot turn off binary logging for the restore ({message}): grant the privilege, or let the target log the restore with --write-binlog"
                 )),
                 Err(error) => return Err(error),
             }
@@ -239,7 +240,7 @@ impl Target {
             .any(|right| rights.has_everywhere(right));
         if !self.distrusts {
             self.problems.push(format!(
-                "the account may not make triggers and functions, as the target writes a binary log: set {setting}=ON there, or grant SYSTEM_VARIABLES_ADMIN (BINLOG ADMIN in MariaDB)"
+                "the account may not create triggers and functions because the target has binary logging enabled: set {setting}=ON on the target, or grant SYSTEM_VARIABLES_ADMIN (BINLOG ADMIN in MariaDB)"
             ));
         }
         Ok(())
@@ -252,7 +253,7 @@ impl Target {
         selected: &[Selected],
         options: &MysqlRestore,
     ) -> Result<()> {
-        let failed = |error| Error::database("list what the target has", error);
+        let failed = |error| Error::database("list the tables on the target", error);
         let mut full = Vec::new();
         let system = list(
             SYSTEM_DATABASES

@@ -30,7 +30,12 @@ impl Done {
 
 /// Fails when what was left by an earlier restore does not go together with what is asked for now.
 pub(super) fn check(control: &mut Session, run: &str, resume: bool) -> Result<()> {
-    let failed = |error| Error::database(format!("look for a record in {DATABASE}"), error);
+    let failed = |error| {
+        Error::database(
+            format!("look for an interrupted restore in database {DATABASE}"),
+            error,
+        )
+    };
     match (earlier(control).map_err(failed)?, resume) {
         (None, false) => Ok(()),
         (Some(known), true) if known == run => Ok(()),
@@ -45,7 +50,7 @@ pub(super) fn check(control: &mut Session, run: &str, resume: bool) -> Result<()
 pub(super) fn take(control: &mut Session) -> Result<()> {
     let locked = control
         .row("SELECT GET_LOCK('reprise_restore', 0)")
-        .map_err(|error| Error::database("take the target for this restore", error))?;
+        .map_err(|error| Error::database("lock the target for this restore", error))?;
     match locked.text(0) {
         Some("1") => Ok(()),
         _ => Err(Error::RestoreRuns),
@@ -54,7 +59,12 @@ pub(super) fn take(control: &mut Session) -> Result<()> {
 
 /// Begins a record of this restore, or reads the one that there is.
 pub(super) fn begin(control: &mut Session, run: &str, resume: bool) -> Result<Done> {
-    let failed = |error| Error::database(format!("keep a record in {DATABASE}"), error);
+    let failed = |error| {
+        Error::database(
+            format!("write the restore state to database {DATABASE}"),
+            error,
+        )
+    };
     check(control, run, resume)?;
     if resume {
         return steps(control).map_err(failed);

@@ -16,7 +16,7 @@ pub(super) fn remains(selected: &[Selected]) -> Vec<String> {
             objects(selected)
                 .filter(|(_, sql)| names(sql, old))
                 .map(move |(object, _)| {
-                    format!("{object} still names database {old_name}, which is {new_name} here")
+                    format!("{object} still refers to database {old_name}, which is restored as {new_name}")
                 })
                 .collect::<Vec<_>>()
         })

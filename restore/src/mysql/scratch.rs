@@ -25,7 +25,7 @@ impl Scratch {
     /// # Errors
     /// When it has databases of its own, another drill uses it, or what it says.
     pub(crate) fn take(address: &Address, progress: &Arc<Progress>) -> Result<Self> {
-        let failed = |error| Error::database(format!("take {address} for the drill"), error);
+        let failed = |error| Error::database(format!("reserve {address} for the drill"), error);
         let mut session = Session::open(address, progress).map_err(failed)?;
         session
             .execute("SET SESSION time_zone = '+00:00', SESSION sql_log_bin = 0")
@@ -39,7 +39,7 @@ impl Scratch {
             session,
         };
         if scratch.is_marked().map_err(failed)? {
-            tracing::warn!(server = %address, "what an earlier drill left is removed");
+            tracing::warn!(server = %address, "deleting the data that an earlier drill left");
             scratch.clean()?;
         }
         if let Some(found) = scratch.databases().map_err(failed)?.first() {
@@ -61,7 +61,7 @@ impl Scratch {
         match rows.as_slice() {
             [row] if row.width() == 1 => Ok(row.text(0).map(str::to_owned)),
             rows => Err(DatabaseError::Unexpected(format!(
-                "it gives {} rows of {} values instead of one value",
+                "the query must return exactly one value (rows: {}, columns: {})",
                 rows.len(),
                 rows.first().map_or(0, Cells::width)
             ))),
@@ -76,7 +76,7 @@ impl Scratch {
         let address = self.address.clone();
         let failed = |error| {
             Error::database(
-                format!("remove from {address} what the drill has brought"),
+                format!("delete the data of the drill from {address}"),
                 error,
             )
         };

@@ -19,7 +19,7 @@ const LAZY: [(&str, &str); 2] = [
     ("sync_binlog", "0"),
 ];
 
-/// What brings to the disk what was committed under [`LAZY`].
+/// What brings to the disk what was committed under [`RELAXED_DURABILITY`].
 const FLUSH: [&str; 2] = [
     "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS",
     "FLUSH NO_WRITE_TO_BINLOG BINARY LOGS",
@@ -57,7 +57,7 @@ impl Settings {
             self.hold_events(control)?;
         }
         if !target.local_infile {
-            let doing = "let the target take rows (local_infile is OFF)";
+            let doing = "enable local_infile on the target";
             let (on, off) = (
                 "SET GLOBAL local_infile = ON",
                 "SET GLOBAL local_infile = OFF",
@@ -65,7 +65,7 @@ impl Settings {
             self.set(control, doing, on, off)?;
         }
         if target.distrusts {
-            let doing = "let the target take triggers and functions";
+            let doing = "enable log_bin_trust_function_creators on the target";
             let (on, off) = (
                 "SET GLOBAL log_bin_trust_function_creators = ON",
                 "SET GLOBAL log_bin_trust_function_creators = OFF",
@@ -77,14 +77,19 @@ impl Settings {
                 "ALTER INSTANCE DISABLE INNODB REDO_LOG",
                 "ALTER INSTANCE ENABLE INNODB REDO_LOG",
             );
-            self.set(control, "do without the redo log", off, on)?;
+            self.set(
+                control,
+                "disable the InnoDB redo log of the target",
+                off,
+                on,
+            )?;
         }
         Ok(())
     }
 
     /// Events that act by themselves must not, before everything is there.
     fn hold_events(&mut self, control: &mut Session) -> Result<()> {
-        let doing = "hold the target's events";
+        let doing = "stop the event scheduler of the target";
         let state = control
             .row("SELECT @@GLOBAL.event_scheduler")
             .map_err(|error| Error::database(doing, error))?;
@@ -117,14 +122,14 @@ impl Settings {
 
     /// Lets the target commit without waiting for its disk, where it holds nothing but what is being restored: each
     /// transaction that keeps its number is a commit of its own. If the host fails meanwhile, what the target has is
-    /// not certain any more, and [`Self::check_lazy`] refuses to go on with it.
+    /// not certain any more, and [`Self::check_durability`] refuses to go on with it.
     pub(super) fn flush_lazily(
         &mut self,
         control: &mut Session,
         done: &Done,
         selected: &[Selected],
     ) -> Result<()> {
-        let doing = "let the target commit without waiting for its disk";
+        let doing = "change innodb_flush_log_at_trx_commit and sync_binlog on the target";
         let failed = |error| Error::database(doing, error);
         self.check_lazy(control, done)?;
         if has_others(control, selected).map_err(failed)? {
@@ -132,7 +137,7 @@ impl Settings {
         }
         // Whoever cannot have everything brought to the disk at the end must not begin.
         if let Err(error) = flush(control) {
-            tracing::info!(%error, "the target flushes every commit, which takes longer");
+            tracing::info!(%error, "the durability settings of the target cannot be relaxed: it flushes every commit, and the restore takes longer");
             return Ok(());
         }
         for (name, lazy) in LAZY {
@@ -148,7 +153,7 @@ impl Settings {
                 if !lacks_right(&error) {
                     return Err(error);
                 }
-                tracing::info!(%error, "the target flushes every commit, which takes longer");
+                tracing::info!(%error, "the durability settings of the target cannot be relaxed: it flushes every commit, and the restore takes longer");
                 return Ok(());
             }
             let wanted = format!("SET GLOBAL {name} = {lazy}");
@@ -161,7 +166,7 @@ impl Settings {
     /// A server that was started anew since it was told to commit lazily has its own settings again, and may have
     /// lost some of what it had committed: the record says so from then on.
     fn check_lazy(&mut self, control: &mut Session, done: &Done) -> Result<()> {
-        let failed = |error| Error::database("ask the target for its settings", error);
+        let failed = |error| Error::database("read the settings of the target", error);
         let mut lost = done.has(UNCERTAIN);
         for (name, lazy) in LAZY {
             let set = format!("SET GLOBAL {name} = ");
@@ -186,7 +191,7 @@ impl Settings {
         // What was interrupted must be put back all the same.
         let calm = Arc::new(Progress::default());
         let mut control = connect(options, &calm)?;
-        let failed = |error| Error::database("put a setting of the target back", error);
+        let failed = |error| Error::database("revert a setting of the target", error);
         let certain = self.check_lazy(&mut control, &Done::default());
         for statement in self.back.iter().rev() {
             control.execute(statement).map_err(failed)?;
@@ -201,9 +206,9 @@ impl Settings {
 
 fn flush(control: &mut Session) -> Result<()> {
     for statement in FLUSH {
-        control.execute(statement).map_err(|error| {
-            Error::database("let the target bring everything to its disk", error)
-        })?;
+        control
+            .execute(statement)
+            .map_err(|error| Error::database("flush the logs of the target to disk", error))?;
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ pub(super) fn extra(control: &mut Session, chosen: &Selected) -> Result<Vec<Stri
     );
     let rows = control
         .rows(sql)
-        .map_err(|error| Error::database("list what the target has", error))?;
+        .map_err(|error| Error::database("list the tables on the target", error))?;
     let names = rows.iter().map(|row| row.string(0));
     let tables = &chosen.database.tables;
     Ok(names
@@ -70,7 +70,7 @@ fn counts(control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
         let found: Option<u64> = row.number(0);
         if found != Some(filling.table.rows) {
             differences.push(format!(
-                "{name} has {} rows instead of {}",
+                "the number of rows in {name} is {} instead of {}",
                 row.text(0).unwrap_or("?"),
                 filling.table.rows
             ));
@@ -85,18 +85,18 @@ fn difference(filling: &Filling, read: &[ReadBack]) -> Option<String> {
         found.database == filling.database && found.table.name == filling.table.name
     };
     let Some(found) = read.iter().find(same) else {
-        return Some(format!("{name} is not there"));
+        return Some(format!("{name} is missing"));
     };
     let (before, now) = (&filling.table, &found.table);
     if before.rows != now.rows {
         return Some(format!(
-            "{name} has {} rows instead of {}",
+            "the number of rows in {name} is {} instead of {}",
             now.rows, before.rows
         ));
     }
     (before.checksum != now.checksum).then(|| {
         format!(
-            "{name} has other rows than the snapshot: its checksum is {} instead of {}",
+            "the rows in {name} differ from the snapshot: the checksum is {} instead of {}",
             now.checksum, before.checksum
         )
     })
@@ -118,7 +118,12 @@ pub(super) fn objects(control: &mut Session, database: &str) -> Result<[u64; 4]>
         control
             .row(statement)
             .map(|row| row.number(0).unwrap_or(0))
-            .map_err(|error| Error::database("count what was made", error))
+            .map_err(|error| {
+                Error::database(
+                    "count the restored views, routines, triggers and events",
+                    error,
+                )
+            })
     };
     Ok([
         count(control, "VIEWS", "TABLE_SCHEMA")?,

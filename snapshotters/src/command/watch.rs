@@ -119,7 +119,7 @@ fn wait<'a>(
 fn signal(group: Option<Pid>, signal: Signal) {
     let sent = group.map(|group| kill_process_group(group, signal));
     if let Some(Err(error)) = sent {
-        tracing::debug!(%error, "the program had ended already");
+        tracing::debug!(%error, "cannot signal the program; it has already exited");
     }
 }
 

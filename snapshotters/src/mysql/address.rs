@@ -37,7 +37,7 @@ impl FromStr for Tls {
             "verify-ca" => Ok(Self::VerifyCa),
             "verify-identity" => Ok(Self::VerifyIdentity),
             other => Err(format!(
-                "`{other}` is no way to encrypt: use off, preferred, required, verify-ca or verify-identity"
+                "`{other}` is not a TLS mode: use off, preferred, required, verify-ca or verify-identity"
             )),
         }
     }
@@ -96,9 +96,9 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, String> {
         let whole = with_host(text);
         let hostless = whole != text;
-        let url = Url::parse(&whole).map_err(|error| format!("it is no URL: {error}"))?;
+        let url = Url::parse(&whole).map_err(|error| format!("it is not a valid URL: {error}"))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
-            return Err("a server is written as mysql://user@host:port/".to_owned());
+            return Err("the URL must have the form mysql://user@host:port/".to_owned());
         }
         let mut address = Self {
             host: url
@@ -128,7 +128,7 @@ impl Address {
                 "defaults-file" => defaults = Some(PathBuf::from(value.as_ref())),
                 other => {
                     return Err(format!(
-                        "`{other}` is not known: use socket, container, tls, tls-ca or defaults-file"
+                        "unknown URL parameter `{other}`: use socket, container, tls, tls-ca or defaults-file"
                     ));
                 }
             }
@@ -222,7 +222,7 @@ fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
-        .map_err(|_| "it has characters that are not UTF-8".to_owned())
+        .map_err(|_| "it has percent-encoded bytes that are not UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn wrong_addresses_say_what_is_wrong() {
         for (text, part) in [
-            ("db.example", "no URL"),
+            ("db.example", "not a valid URL"),
             ("http://h/", "mysql://"),
             ("mysql://h/?tls=maybe", "verify-identity"),
             ("mysql://h/?colour=red", "colour"),

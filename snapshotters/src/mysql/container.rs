@@ -62,7 +62,7 @@ fn ip_of(container: &str) -> Result<String, String> {
 /// The first address of its networks.
 fn address_in(container: &serde_json::Value) -> Result<String, String> {
     if container["State"]["Running"] != true {
-        return Err("it does not run".to_owned());
+        return Err("it is not running".to_owned());
     }
     if container["HostConfig"]["NetworkMode"] == "host" {
         return Ok("127.0.0.1".to_owned());
@@ -74,7 +74,9 @@ fn address_in(container: &serde_json::Value) -> Result<String, String> {
         .filter_map(|(_, network)| network["IPAddress"].as_str())
         .find(|address| !address.is_empty())
         .map(str::to_owned)
-        .ok_or_else(|| "it has no network that this host reaches".to_owned())
+        .ok_or_else(|| {
+            "it has no network with an IP address: connect it to a bridge network".to_owned()
+        })
 }
 
 #[cfg(test)]
@@ -99,6 +101,6 @@ mod tests {
         let host = json!({"State": {"Running": true}, "HostConfig": {"NetworkMode": "host"}});
         assert_eq!(address_in(&host).unwrap(), "127.0.0.1");
         let stopped = json!({"State": {"Running": false}});
-        assert!(address_in(&stopped).unwrap_err().contains("does not run"));
+        assert!(address_in(&stopped).unwrap_err().contains("is not running"));
     }
 }

@@ -8,7 +8,7 @@ use reprise_repository::ErrorClass;
 #[non_exhaustive]
 pub enum DatabaseError {
     /// The server refused it.
-    #[error("the server says: {message} (error {code})")]
+    #[error("the server returned error {code}: {message}")]
     Server {
         /// The server's number of the error.
         code: u16,
@@ -24,7 +24,7 @@ pub enum DatabaseError {
         reason: String,
     },
     /// The server demands a way to log in that is not spoken here. For a user that it does not know it demands any.
-    #[error("{address} demands the authentication plugin {plugin}, which is not supported")]
+    #[error("{address} requires the authentication plugin {plugin}, which is not supported")]
     Login {
         /// Which server, as whom.
         address: String,
@@ -108,14 +108,14 @@ impl DatabaseError {
     pub fn hint(&self) -> String {
         match self {
             Self::Connection { reason, .. } if reason.contains("ertificate") => {
-                "give the authority's certificate with tls-ca, or another tls mode"
+                "set tls-ca to the file with the certificate of the certificate authority, or choose another TLS mode"
             }
             Self::Connection { reason, .. } if reason.contains("server does not have this") => {
-                "the server does not encrypt: let it, or use tls=off where the way to it is safe"
+                "the server does not support TLS: enable TLS on the server, or use tls=off if the network to it is trusted"
             }
-            Self::Connection { .. } => "check host, port, network and that the server runs",
+            Self::Connection { .. } => "check host, port and network, and that the server is running",
             Self::Login { .. } => {
-                "check the user: for one that it does not know a server demands any plugin; of an account that exists, set the plugin to caching_sha2_password or mysql_native_password"
+                "check the user name: for an unknown user a server may require any plugin; if the account exists, change its plugin to caching_sha2_password or mysql_native_password"
             }
             Self::Server { code, .. } => hint_for(*code),
             Self::Unexpected(_) | Self::Interrupted => "",
@@ -126,24 +126,26 @@ impl DatabaseError {
 
 fn hint_for(code: u16) -> &'static str {
     match code {
-        1045 | 1698 => "check user and password, and from which hosts the account may connect",
+        1045 | 1698 => "check user and password, and that the account may connect from this host",
         1820 | 1862 => "set a new password for the account",
         1273 | 1115 => {
-            "the target server does not know this collation: use one of the same flavour and at least the same version"
+            "the target server does not know this character set or collation: use a server of the same flavour (MySQL or MariaDB) and of at least the same version"
         }
-        1153 | 1301 => "raise max_allowed_packet at the server",
+        1153 | 1301 => "raise max_allowed_packet on the server",
         code::LOCK_WAIT_TIMEOUT => {
-            "something holds a lock for long: see SHOW PROCESSLIST, and run again"
+            "another session held a lock for too long: find it with SHOW PROCESSLIST, then run again"
         }
         3024 | 1969 => {
-            "the server stops long statements: lift max_execution_time (max_statement_time) for this account"
+            "the server stops long statements: raise max_execution_time (MariaDB: max_statement_time) for this account, or set it to 0 (no limit)"
         }
         1317 => {
-            "somebody ended it there: spare this account from whatever ends long statements, and run again"
+            "the statement or connection was killed on the server: exclude this account from whatever kills long statements, then run again"
         }
-        3948 | 4166 => "set local_infile=ON at the target server for the time of the restore",
-        _ if DISK_FULL.contains(&code) => "free space at the server",
-        _ if ACCESS_DENIED.contains(&code) => "docs/mysql.md lists the rights that are needed",
+        3948 | 4166 => "set local_infile=ON on the target server during the restore",
+        _ if DISK_FULL.contains(&code) => "free disk space on the server",
+        _ if ACCESS_DENIED.contains(&code) => {
+            "grant the missing privilege; docs/mysql.md lists the privileges that are needed"
+        }
         _ => "",
     }
 }
@@ -167,6 +169,6 @@ mod tests {
         let error = mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name });
         let error = DatabaseError::from_driver(error, "mysql://nobody@db/");
         assert_eq!(error.class(), ErrorClass::Refused);
-        assert!(error.hint().contains("does not know") && error.to_string().contains("sha256"));
+        assert!(error.hint().contains("unknown user") && error.to_string().contains("sha256"));
     }
 }

@@ -149,7 +149,7 @@ fn all<T>(
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
     if text.is_empty() {
-        return Err("it is empty".to_owned());
+        return Err("the pattern is empty".to_owned());
     }
     // Nothing but `*` and `?` is special: brackets and braces may be in names.
     let pattern: String = text
@@ -170,7 +170,7 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 fn pair(text: &str) -> Result<(GlobMatcher, GlobMatcher), String> {
     let (database, table) = text
         .split_once('.')
-        .ok_or("it needs a database before a dot, as in `shop.orders_*`")?;
+        .ok_or("the pattern must name database and table, as in `shop.orders_*`")?;
     Ok((glob(database)?, glob(table)?))
 }
 

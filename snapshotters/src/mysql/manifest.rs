@@ -315,7 +315,7 @@ impl Manifest {
         let format: Format = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if format.format > FORMAT {
             return Err(format!(
-                "it has format {}, this program knows up to format {FORMAT}",
+                "it has format {}, this version of reprise supports up to format {FORMAT}",
                 format.format
             ));
         }

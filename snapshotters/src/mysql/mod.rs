@@ -37,7 +37,7 @@ use reprise_repository::{
 };
 use serde_json::json;
 
-pub use accounts::shown as shown_account;
+pub use accounts::shown as format_account;
 pub use address::{Address, Password, Tls};
 pub use error::{DatabaseError, code};
 pub use filter::{Filter, SYSTEM_DATABASES};
@@ -87,8 +87,8 @@ pub fn snapshot(
     run: &RunContext,
 ) -> Result<Committed> {
     let mut control = open(source, run)?;
-    let server =
-        Server::ask(&mut control).map_err(|e| Error::database("ask the server what it is", e))?;
+    let server = Server::ask(&mut control)
+        .map_err(|e| Error::database("query the version and variables of the server", e))?;
     let mut changed = String::new();
     for attempt in 0..ATTEMPTS_MAX {
         match attempt_once(repository, source, run, &mut control, &server, attempt)? {
@@ -97,7 +97,7 @@ pub fn snapshot(
                 tracing::info!(
                     attempt,
                     what,
-                    "a definition changed; the snapshot begins again"
+                    "a definition changed during the snapshot; restarting the snapshot"
                 );
                 changed = what;
                 control = open(source, run)?;
@@ -132,7 +132,7 @@ fn attempt_once(
 ) -> Result<Attempt> {
     let failed = |doing: &'static str| move |error| Error::database(doing, error);
     let kept = moment::keep_definitions(control, server, attempt > 0)
-        .map_err(failed("lock definitions"))?;
+        .map_err(failed("lock object definitions (DDL)"))?;
     // Who waits for definitions to be free may hold what is read here: it is let pass.
     let passes = |error: &DatabaseError| {
         let waited = error.code() == Some(code::LOCK_WAIT_TIMEOUT);
@@ -141,7 +141,7 @@ fn attempt_once(
     let before = match schema::read(control, server, &source.filter) {
         Ok(schema) => schema,
         Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
-        Err(error) => return Err(Error::database("read definitions", error)),
+        Err(error) => return Err(Error::database("read object definitions", error)),
     };
     if before.databases.is_empty() {
         // Nothing stored would look like everything stored.
@@ -155,10 +155,11 @@ fn attempt_once(
         .collect::<Result<Vec<_>>>()?;
     if kept.is_waited_for() {
         let brief = readers.iter_mut().try_for_each(moment::wait_briefly);
-        brief.map_err(failed("limit the wait for locks"))?;
+        brief.map_err(failed("set lock_wait_timeout"))?;
     }
     let mut holder = hold(source, run, &before)?;
-    let moment = moment::open(control, &mut readers, server).map_err(failed("open snapshots"))?;
+    let moment = moment::open(control, &mut readers, server)
+        .map_err(failed("open a consistent snapshot"))?;
     let (parent, options) = run.begin(repository, SourceKind::Mysql)?;
     let writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
     let readings = readings(&before);
@@ -179,13 +180,19 @@ fn attempt_once(
     let after = match schema::read(control, server, &source.filter) {
         Ok(schema) => schema,
         Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
-        Err(error) => return Err(Error::database("read definitions again", error)),
+        Err(error) => {
+            return Err(Error::database(
+                "read object definitions again after the rows",
+                error,
+            ));
+        }
     };
     if let Some(what) = before.changed(&after) {
         return Ok(Attempt::Changed(what));
     }
     let accounts = read_accounts(source, control, server)?;
-    moment::release_definitions(control, kept).map_err(failed("unlock definitions"))?;
+    moment::release_definitions(control, kept)
+        .map_err(failed("unlock object definitions (DDL)"))?;
     let manifest = manifest(server, moment, after, found.as_slice(), accounts, source);
     let committed = store(writer, manifest, &found, source, run, parent.as_ref())?;
     Ok(Attempt::Done(Box::new(committed)))
@@ -280,7 +287,7 @@ fn hold(source: &MysqlSource, run: &RunContext, schema: &Schema) -> Result<Optio
     let locks: Vec<String> = tables.iter().map(|table| format!("{table} READ")).collect();
     holder
         .execute(format!("LOCK TABLES {}", locks.join(", ")))
-        .map_err(|error| Error::database("lock tables without transactions", error))?;
+        .map_err(|error| Error::database("lock non-transactional tables", error))?;
     Ok(Some(holder))
 }
 
@@ -304,7 +311,7 @@ fn read_accounts(source: &MysqlSource, control: &mut Session, server: &Server) -
     }
     let failed = |error| Error::database("read accounts", error);
     let Some(read) = accounts::read(control, server).map_err(failed)? else {
-        let warning = "users and roles are not included: the account may not read mysql.user (leave them out on purpose with --no-users)";
+        let warning = "users and roles are not included: the account has no SELECT privilege on mysql.user (grant it, or leave them out with --no-users)";
         return Ok(Accounts {
             read: None,
             warnings: vec![warning.to_owned()],
@@ -312,7 +319,9 @@ fn read_accounts(source: &MysqlSource, control: &mut Session, server: &Server) -
     };
     let second = accounts::with_second_password(control).map_err(failed)?;
     let warning = |name| {
-        format!("the second password of {name} is not included: the server shows it to nobody")
+        format!(
+            "the secondary password of {name} is not included: no statement of the server shows it"
+        )
     };
     Ok(Accounts {
         read: Some(read),
@@ -338,7 +347,7 @@ fn manifest(
     warnings.extend(accounts.warnings);
     if let Some(undecided @ 1..) = moment.undecided {
         warnings.push(format!(
-            "{undecided} transactions are prepared and neither committed nor rolled back: their rows are not included (see XA RECOVER)"
+            "rows of prepared transactions that are neither committed nor rolled back are not included (number of transactions: {undecided}; see XA RECOVER)"
         ));
     }
     let mut databases = schema.databases;
@@ -364,7 +373,7 @@ fn manifest(
                 table.consistent = true;
             } else {
                 warnings.push(format!(
-                    "{} may not be of the same moment: its engine {} has no transactions (lock such tables with --hold-nontransactional)",
+                    "{} may be inconsistent with the other tables: its engine {} is not transactional (lock such tables with --hold-nontransactional)",
                     sql::qualified(&database.name, &table.name),
                     table.engine
                 ));

@@ -166,7 +166,10 @@ pub(super) fn keep_definitions(
         match control.execute(statement) {
             Ok(_) => {}
             Err(DatabaseError::Server { message, .. }) => {
-                tracing::debug!(message, "definitions can change during the snapshot");
+                tracing::debug!(
+                    message,
+                    "cannot lock object definitions; they can change during the snapshot"
+                );
                 if kept == Kept::Stage {
                     // Half of it may be held.
                     drop(control.execute("BACKUP STAGE END"));
@@ -357,7 +360,7 @@ fn locked(
                 ..
             }) => {}
             Err(DatabaseError::Server { message, .. }) => {
-                tracing::debug!(message, "no global read lock");
+                tracing::debug!(message, "cannot take a global read lock");
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -434,7 +437,9 @@ pub(super) fn server_time(session: &mut Session) -> Result<DateTime<Utc>, Databa
     NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
         .map(|time| time.and_utc())
         .map_err(|error| {
-            DatabaseError::Unexpected(format!("the server's time is `{text}`: {error}"))
+            DatabaseError::Unexpected(format!(
+                "cannot parse the time of the server, `{text}`: {error}"
+            ))
         })
 }
 

@@ -38,7 +38,7 @@ fn read_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), Str
         } else if let Some(rest) = line.strip_prefix('[') {
             let group = rest
                 .split_once(']')
-                .ok_or_else(|| wrong("the group has no closing bracket"))?
+                .ok_or_else(|| wrong("the group header has no closing bracket"))?
                 .0;
             relevant = GROUPS.contains(&group.trim());
         } else if relevant {
@@ -52,7 +52,7 @@ fn read_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), Str
 fn included(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
     let (word, path) = directive
         .split_once(char::is_whitespace)
-        .ok_or("a path is missing after the directive")?;
+        .ok_or("the directive needs a path")?;
     let base = from.parent().unwrap_or(Path::new("/"));
     let path = base.join(path.trim());
     match word {
@@ -67,7 +67,9 @@ fn included(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
             files.sort();
             Ok(files)
         }
-        other => Err(format!("`!{other}` is not known")),
+        other => Err(format!(
+            "unknown directive `!{other}`: use !include or !includedir"
+        )),
     }
 }
 
@@ -85,7 +87,7 @@ fn option(line: &str, address: &mut Address) -> Result<(), String> {
         "host" => address.host = Some(value),
         "port" => {
             let port = value.parse();
-            address.port = Some(port.map_err(|_| format!("`{value}` is no port"))?);
+            address.port = Some(port.map_err(|_| format!("`{value}` is not a valid port number"))?);
         }
         "socket" => address.socket = Some(value.into()),
         "ssl-mode" => address.tls = Some(value.parse()?),

@@ -163,7 +163,7 @@ fn check_counts(readings: &[Reading<'_>], state: &State) -> Result<()> {
             return Err(Error::database(
                 format!("read {}", qualified(reading.database, &reading.table.name)),
                 DatabaseError::Unexpected(format!(
-                    "its ranges have {} rows, though the server counts {counted}",
+                    "row counts differ: {} read in key ranges, {counted} counted by the server",
                     found.checksum.rows
                 )),
             ));
@@ -313,7 +313,7 @@ impl Queue<'_> {
             let upper = match row {
                 Some(row) => Some(key.bound(&row).ok_or_else(|| {
                     self.failed(n)(DatabaseError::Unexpected(
-                        "a key has a value that cannot be".to_owned(),
+                        "a key column has a NULL or malformed value".to_owned(),
                     ))
                 })?),
                 None => None,
@@ -536,7 +536,7 @@ impl<'a> Pieces<'a> {
             self.last = match values.pop() {
                 Some(Value::Int(key)) => Some(i128::from(key)),
                 Some(Value::UInt(key)) => Some(i128::from(key)),
-                _ => return Err(unexpected("a key is no number".to_owned())),
+                _ => return Err(unexpected("a key value is not an integer".to_owned())),
             };
         }
         let start = self.lines.len();

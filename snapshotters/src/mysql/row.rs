@@ -15,7 +15,7 @@ use super::session::Value;
 pub fn write_line(values: &[Value], forms: &[Form], line: &mut Vec<u8>) -> Result<(), String> {
     if values.len() != forms.len() {
         return Err(format!(
-            "{} values came for {} columns",
+            "the server sent {} values for {} columns",
             values.len(),
             forms.len()
         ));
@@ -52,7 +52,7 @@ fn write_value(value: &Value, form: Form, line: &mut Vec<u8>) -> Result<(), Stri
         }
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
             let Form::Time(digits) = form else {
-                return Err("a time came for a column of another type".to_owned());
+                return Err("the server sent a TIME value for a column of another type".to_owned());
             };
             if *negative {
                 line.push(b'-');

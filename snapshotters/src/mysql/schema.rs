@@ -250,7 +250,7 @@ impl Reader<'_> {
         for (right, what, seen) in seen {
             if !seen {
                 self.warn(format!(
-                    "{what} of database {} may be missing: the account has no {right} right on it",
+                    "{what} of database {} may be missing: the account has no {right} privilege on it",
                     quoted(database)
                 ));
             }
@@ -264,7 +264,7 @@ impl Reader<'_> {
         }
         if !self.rights.sees_databases() && !self.filter.names_databases() {
             self.warn(
-                "databases may be missing: those on which the account has no rights are hidden from it (grant SELECT on all, or name those that are meant with --database)"
+                "databases may be missing: the server hides databases on which the account has no privileges (grant SELECT ON *.*, or select databases by name with --database)"
                     .to_owned(),
             );
         }
@@ -314,7 +314,7 @@ impl Reader<'_> {
                 Some("SEQUENCE") => self.sequence(database, &name)?,
                 Some("BASE TABLE" | "SYSTEM VERSIONED") => self.table(database, &name, &row)?,
                 other => self.warn(format!(
-                    "{} is left out: it is of an unknown type, {}",
+                    "{} is not included: its table type {} is not supported",
                     qualified(database, &name),
                     other.unwrap_or("NULL")
                 )),
@@ -337,7 +337,7 @@ impl Reader<'_> {
             return Err(DatabaseError::Server {
                 code: code::TABLE_CHANGED,
                 message: format!(
-                    "{} was changed while its definition was read",
+                    "{} changed while its definition was read",
                     qualified(database, name)
                 ),
             });
@@ -475,7 +475,7 @@ impl Reader<'_> {
                 return Err(DatabaseError::Server {
                     code: 1370,
                     message: format!(
-                        "the body of {} {} is hidden from this account, which needs SHOW_ROUTINE or SELECT on everything",
+                        "the account cannot read the body of {} {}: it needs the SHOW_ROUTINE privilege, or SELECT ON *.*",
                         kind.to_lowercase(),
                         qualified(database, &name)
                     ),

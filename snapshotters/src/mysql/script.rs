@@ -42,7 +42,9 @@ const LOADING_MORE: [&str; 5] = [
 /// The script that makes everything but the accounts, and views that nobody could make.
 pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
     let mut out = Script::default();
-    out.line("-- Everything but the accounts, which come first. README.txt says how to run this.");
+    out.line(
+        "-- Databases with their rows; create the accounts first. README.txt says how to run this.",
+    );
     for statement in LOADING.into_iter().chain(LOADING_MORE) {
         out.statement(statement);
     }
@@ -84,7 +86,7 @@ pub(super) fn broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Script::default();
-    out.line("-- Views that the server itself could not read: with what they use, they cannot be made either.");
+    out.line("-- Views that the server could not read. They can be created only once the objects that they use exist.");
     out.statement("SET NAMES utf8mb4");
     out.views(manifest, true);
     Some(out.bytes)
@@ -104,7 +106,7 @@ pub fn set_sequence(database: &str, sequence: &super::manifest::Sequence) -> Str
 /// The script that makes the accounts, with the rights that name no object: views need those of their owners.
 pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
     let mut out = Script::for_accounts(
-        "-- Users and roles. Those that exist keep their passwords, and get the rights too.",
+        "-- Users and roles. Existing ones keep their passwords and get the privileges too.",
     );
     for account in accounts {
         out.account(account);
@@ -122,7 +124,7 @@ pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
 
 /// The script that gives the rights on tables, columns and routines, which must be there.
 pub(super) fn grants_script(accounts: &[Account]) -> Vec<u8> {
-    let mut out = Script::for_accounts("-- Rights on tables, columns and routines.");
+    let mut out = Script::for_accounts("-- Privileges on tables, columns and routines.");
     let grants = accounts.iter().flat_map(|account| &account.grants);
     for grant in grants.filter(|grant| names_object(grant)) {
         out.raw_statement(grant);
@@ -304,22 +306,22 @@ fn delimiter(text: &[u8]) -> String {
 
 /// What the guide says of the files.
 const FILES: &str = "
-load.sql          makes databases, tables, routines, views, triggers and events, and loads the rows
-data/             the rows: one folder a table, values apart by tabs, \\N is NULL
-manifest.json     the same for programs, with the number of rows and a checksum of each table
+load.sql          creates databases, tables, routines, views, triggers and events, and loads the rows
+data/             the rows: one directory per table, tab-separated values, \\N is NULL
+manifest.json     the same for programs, with the row count and a checksum of each table
 ";
 
 const ACCOUNT_FILES: &str = "\
-accounts.sql      makes users and roles, with their rights on everything and on databases
-grants.sql        gives the rights on tables, columns and routines, once these are there
+accounts.sql      creates users and roles, with their global and database privileges
+grants.sql        grants the privileges on tables, columns and routines, once these exist
 ";
 
 const BROKEN_FILE: &str = "\
-broken-views.sql  views that the server itself could not read, as what they use is not there or not allowed
+broken-views.sql  views that the server could not read: the objects that they use do not exist or are not accessible
 ";
 
 const LOAD: &str = "
-To load everything into an empty server of the same flavour, in this folder:
+To load everything into an empty server of the same flavour, run in this directory:
 
 mysql -e 'SET GLOBAL local_infile = ON'
 ";
@@ -361,13 +363,13 @@ pub(super) fn guide(manifest: &Manifest) -> String {
     };
     let mut text = format!(
         "Snapshot of a {name} server, version {}\n\
-         Moment of the data: {} (consistency: {})\n",
+         Time of the data: {} (consistency: {})\n",
         server.version,
         moment.time.format("%Y-%m-%d %H:%M:%S%.6f UTC"),
         moment.consistency.as_str(),
     );
     if let Some(gtid) = moment.gtid.as_ref().filter(|gtid| !gtid.is_empty()) {
-        text.push_str(&format!("Transactions: {gtid}\n"));
+        text.push_str(&format!("GTIDs: {gtid}\n"));
     }
     if let (Some(file), Some(position)) = (&moment.file, moment.position) {
         text.push_str(&format!("Binary log: {file}, position {position}\n"));
@@ -375,7 +377,7 @@ pub(super) fn guide(manifest: &Manifest) -> String {
     text.push_str(FILES);
     text.push_str(&steps(manifest));
     text.push_str(
-        "\nFor a part of it, copy the statements of those databases or tables from load.sql.\n",
+        "\nTo load only some databases or tables, copy their statements from load.sql.\n",
     );
     let variable = |name: &str| server.variables.get(name).map_or("?", String::as_str);
     text.push_str(&format!(
@@ -386,7 +388,7 @@ pub(super) fn guide(manifest: &Manifest) -> String {
     ));
     if !server.components.is_empty() || !server.plugins.is_empty() || !server.functions.is_empty() {
         text.push_str(&format!(
-            "Components: {}\nPlugins: {}\nFunctions from libraries: {}\n",
+            "Components: {}\nPlugins: {}\nLoadable functions: {}\n",
             server.components.join(", "),
             server.plugins.join(", "),
             server

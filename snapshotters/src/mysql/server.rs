@@ -147,7 +147,11 @@ pub fn set_if_known(session: &mut Session, statement: &str) -> Result<bool, Data
             code: code::UNKNOWN_VARIABLE | 1238 | 1229 | 1227 | 1231 | 1621,
             message,
         }) => {
-            tracing::debug!(statement, message, "not set");
+            tracing::debug!(
+                statement,
+                message,
+                "the session variable cannot be set on this server; continuing without it"
+            );
             Ok(false)
         }
         Err(error) => Err(error),

@@ -139,7 +139,7 @@ impl Session {
         self.rows(sql)?
             .into_iter()
             .next()
-            .ok_or_else(|| DatabaseError::Unexpected(format!("`{statement}` has no row")))
+            .ok_or_else(|| DatabaseError::Unexpected(format!("`{statement}` returned no row")))
     }
 
     /// Gives every row of a statement to `take`, over the binary protocol: text would round numbers.
@@ -205,7 +205,7 @@ impl Session {
         let Some(mut conn) = self.conn.take() else {
             return Err(DatabaseError::Connection {
                 address: self.shown.clone(),
-                reason: "it was closed after an earlier failure".to_owned(),
+                reason: "the connection was closed after an earlier error".to_owned(),
             });
         };
         let progress = &self.progress;
@@ -245,7 +245,10 @@ impl Session {
         };
         let killed = self.runtime.block_on(within(CONNECT_TIMEOUT, kill));
         if !matches!(killed, Some(Ok(()))) {
-            tracing::debug!(?killed, "the statement may go on at the server for a while");
+            tracing::debug!(
+                ?killed,
+                "could not kill the connection; its statement may keep running on the server for a while"
+            );
         }
     }
 }

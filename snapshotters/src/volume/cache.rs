@@ -177,7 +177,7 @@ impl CacheReader {
             if &magic != MAGIC || get_bytes(&mut input)? != key.as_bytes() {
                 return Err(std::io::Error::new(
                     std::io::ErrorKind::InvalidData,
-                    "another cache",
+                    "it is the cache of another source or version",
                 ));
             }
             let mut reader = Self {
@@ -189,7 +189,7 @@ impl CacheReader {
         };
         let opened = opened();
         if let Err(error) = &opened {
-            tracing::debug!(path = %path.display(), %error, "no file cache: everything is read");
+            tracing::debug!(path = %path.display(), %error, "cannot use the file cache; all files are read again");
         }
         opened.ok()
     }
@@ -201,7 +201,7 @@ impl CacheReader {
             match path_order(current, path) {
                 Ordering::Less => {
                     if let Err(error) = self.advance() {
-                        tracing::debug!(%error, "the file cache ends early");
+                        tracing::debug!(%error, "the file cache is truncated; the remaining files are read again");
                         self.current = None;
                     }
                 }
@@ -212,7 +212,7 @@ impl CacheReader {
                         .map(|(_, remembered)| remembered)
                         .inspect(|_| {
                             if let Err(error) = self.advance() {
-                                tracing::debug!(%error, "the file cache ends early");
+                                tracing::debug!(%error, "the file cache is truncated; the remaining files are read again");
                             }
                         });
                 }
@@ -264,7 +264,7 @@ fn get_length(input: &mut impl Read) -> std::io::Result<usize> {
     } else {
         Err(std::io::Error::new(
             std::io::ErrorKind::InvalidData,
-            "an absurd length",
+            "a length is larger than the maximum",
         ))
     }
 }

@@ -155,7 +155,7 @@ fn finish_large(
     let changed = stamp != self::stamp(before) || bytes != entry.content_bytes();
     if changed && entry.extents.is_some() && bytes != entry.content_bytes() {
         // The list of holes no longer fits the bytes: nothing true can be said about the file.
-        let warning = warning(&path, "shrank while it was read and is left out");
+        let warning = warning(&path, "shrank while it was read; it is not in the snapshot");
         writer.add(Item::Abandon { warning })?;
         return Ok(false);
     }

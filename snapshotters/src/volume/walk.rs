@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
     /// Stores one entry. Returns whether there is an entry now.
     fn entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
         let Some(kind) = kind_of(stat) else {
-            let warning = warning(path, "is of a kind that no snapshot can hold");
+            let warning = warning(path, "has a file type that snapshots cannot store");
             self.writer.add(Item::Skipped { warning })?;
             return Ok(false);
         };

@@ -131,10 +131,22 @@ impl Fixture {
         self.run(&["prune", "--keeper", "keeper.txt"]);
         fs::remove_dir_all(&tree).unwrap();
         fs::write(self.path("note"), "of the other host\n").unwrap();
-        self.run_as("config-web2", &[0], &["snapshot", "command", "--source", "note", "--", "cat", "note"]);
+        self.run_as(
+            "config-web2",
+            &[0],
+            &[
+                "snapshot", "command", "--source", "note", "--", "cat", "note",
+            ],
+        );
         let state = r#"{"version":4,"serial":3,"lineage":"0b1c","outputs":{},"resources":[]}"#;
         fs::write(self.path("expected-state.json"), state).unwrap();
-        let args = ["snapshot", "tfstate", "expected-state.json", "--source", "network"];
+        let args = [
+            "snapshot",
+            "tfstate",
+            "expected-state.json",
+            "--source",
+            "network",
+        ];
         self.run(&args);
     }
 
@@ -142,7 +154,11 @@ impl Fixture {
     fn store_server(&self, source: &str, server: &impl Database) {
         server.execute(SCHEMA);
         let url = server.root_url();
-        self.run_as("config", &[0, 3], &["snapshot", "mysql", &url, "--source", source]);
+        self.run_as(
+            "config",
+            &[0, 3],
+            &["snapshot", "mysql", &url, "--source", source],
+        );
         for (n, statement) in LOGGED.iter().enumerate() {
             server.execute(statement);
             if n == 1 {
@@ -182,7 +198,10 @@ fn gtid_of_next(server: &impl Database) -> String {
 /// Bytes that compress a little.
 fn pattern(length: usize) -> Vec<u8> {
     let numbers = (0_u64..).map(|n| n.wrapping_mul(6_364_136_223_846_793_005) >> 56);
-    numbers.map(|n| n.to_le_bytes()[0] & 0x0f).take(length).collect()
+    numbers
+        .map(|n| n.to_le_bytes()[0] & 0x0f)
+        .take(length)
+        .collect()
 }
 
 fn main() {

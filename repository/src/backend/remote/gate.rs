@@ -47,17 +47,17 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// The gate of a destination: all repositories there share it.
+    /// The limiter of a destination: all repositories there share it.
     pub(super) fn of(destination: &str) -> Arc<Self> {
-        static GATES: OnceLock<Mutex<HashMap<String, Weak<Gate>>>> = OnceLock::new();
-        let gates = GATES.get_or_init(Mutex::default);
-        let mut gates = gates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(destination).and_then(Weak::upgrade) {
-            return gate;
+        static LIMITERS: OnceLock<Mutex<HashMap<String, Weak<Gate>>>> = OnceLock::new();
+        let limiters = LIMITERS.get_or_init(Mutex::default);
+        let mut limiters = limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limiter) = limiters.get(destination).and_then(Weak::upgrade) {
+            return limiter;
         }
-        let gate = Arc::new(Self::default());
-        gates.insert(destination.to_owned(), Arc::downgrade(&gate));
-        gate
+        let limiter = Arc::new(Self::default());
+        limiters.insert(destination.to_owned(), Arc::downgrade(&limiter));
+        limiter
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -75,11 +75,11 @@ impl Gate {
     /// Waits until one more request may be in flight.
     pub(super) async fn enter(&self) -> Pass<'_> {
         loop {
-            let left = self.left.notified();
+            let released = self.left.notified();
             if self.try_enter() {
                 return Pass { gate: self };
             }
-            left.await;
+            released.await;
         }
     }
 
@@ -119,32 +119,32 @@ mod tests {
 
     #[test]
     fn refusals_halve_the_limit_once_a_burst_and_success_raises_it() {
-        let gate = Gate::default();
+        let limiter = Gate::default();
         let now = Instant::now();
-        gate.throttled_at(now);
-        gate.throttled_at(now + Duration::from_millis(10));
-        assert!((gate.state().limit - 4.0).abs() < 1e-9);
+        limiter.throttled_at(now);
+        limiter.throttled_at(now + Duration::from_millis(10));
+        assert!((limiter.state().limit - 4.0).abs() < 1e-9);
         for second in 1..20 {
-            gate.throttled_at(now + Duration::from_secs(second * 2));
+            limiter.throttled_at(now + Duration::from_secs(second * 2));
         }
         assert!(
-            (gate.state().limit - 1.0).abs() < 1e-9,
+            (limiter.state().limit - 1.0).abs() < 1e-9,
             "one always remains"
         );
         for _ in 0..10_000 {
-            gate.went_well();
+            limiter.went_well();
         }
-        assert!((gate.state().limit - MAX).abs() < 1e-9);
+        assert!((limiter.state().limit - MAX).abs() < 1e-9);
     }
 
     #[test]
     fn no_more_than_the_limit_are_inside() {
-        let gate = Gate::default();
-        let inside = (0..100).filter(|_| gate.try_enter()).count();
+        let limiter = Gate::default();
+        let inside = (0..100).filter(|_| limiter.try_enter()).count();
         assert_eq!(inside, 8);
-        drop(Pass { gate: &gate });
-        assert!(gate.try_enter());
-        assert!(!gate.try_enter());
+        drop(Pass { gate: &limiter });
+        assert!(limiter.try_enter());
+        assert!(!limiter.try_enter());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The one HTTP client: it counts, limits bandwidth, and gives up on connections that stand still.
+//! The one HTTP client: it counts, limits bandwidth, and gives up on stalled connections.
 //!
 //! Both vendors' libraries send through it, so that time-outs, certificates, limits and the rule that no
 //! header is ever logged hold for all of them.
@@ -96,11 +96,11 @@ pub(super) struct NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.certificate {
-            formatter.write_str("the server's certificate is refused")
+            formatter.write_str("the server's certificate was rejected")
         } else if self.never_sent {
-            formatter.write_str("no connection to the server")
+            formatter.write_str("cannot connect to the server")
         } else {
-            formatter.write_str("the connection to the server broke")
+            formatter.write_str("the connection to the server was lost")
         }
     }
 }
@@ -127,7 +127,7 @@ impl NoAnswer {
             never_sent: false,
             certificate: false,
             source: Arc::from(BoxError::from(format!(
-                "nothing moved for {} s",
+                "no data was transferred for {} s",
                 limit.as_secs()
             ))),
         }

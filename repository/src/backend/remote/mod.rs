@@ -68,7 +68,7 @@ impl Default for RemoteOptions {
 }
 
 impl RemoteOptions {
-    /// What was found out about one ability.
+    /// What is known about one capability.
     fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
         self.probed.as_ref().map_or(Found::Unknown, choose)
     }
@@ -197,17 +197,17 @@ fn exactly(
 ) -> Result<Bytes, weather::Trouble> {
     let length = body.len() as u64;
     if announced.is_some_and(|announced| announced != length) {
-        return Err(garbled("the answer is shorter than it says"));
+        return Err(garbled("the response is shorter than its Content-Length"));
     }
     match wanted {
         // Leads to asking for the object's real size.
         Some(wanted) if length < wanted => Err(weather::Trouble::Final(BackendError::Rejected {
             operation: "read",
             key: key.to_owned(),
-            source: "the object ends before the range does".into(),
+            source: "the range extends beyond the end of the object".into(),
         })),
         Some(wanted) if length > wanted => {
-            Err(garbled("the answer is longer than what was asked for"))
+            Err(garbled("the response is longer than the requested range"))
         }
         _ => Ok(body),
     }
@@ -217,7 +217,7 @@ fn exactly(
 /// an object or invent one. So two answers in a row must agree there.
 fn believed(
     plain: bool,
-    folder: &str,
+    directory: &str,
     list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
 ) -> BackendResult<Vec<ObjectInfo>> {
     if !plain {
@@ -239,10 +239,10 @@ fn believed(
     }
     Err(BackendError::Unavailable {
         operation: "list",
-        key: folder.to_owned(),
+        key: directory.to_owned(),
         attempts: LISTINGS_MAX,
         seconds: 0,
-        source: "each answer was different; use https, or wait until nothing writes".into(),
+        source: "consecutive listings differed; use https, or wait until nothing writes to the destination".into(),
     })
 }
 
@@ -252,7 +252,7 @@ fn random<const N: usize>() -> BackendResult<[u8; N]> {
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),
         Err(error) => Err(BackendError::Io {
-            operation: "make",
+            operation: "generate",
             key: "a random name".to_owned(),
             source: error.into(),
         }),
@@ -268,6 +268,6 @@ fn probe_name() -> BackendResult<String> {
 /// sweep removes them.
 fn forgotten(key: &str, removed: BackendResult<()>) {
     if let Err(error) = removed {
-        tracing::debug!(key, %error, "a probe stays");
+        tracing::debug!(key, %error, "cannot delete a probe object");
     }
 }

@@ -94,12 +94,12 @@ impl From<NoAnswer> for Trouble {
     }
 }
 
-/// A refusal in words.
+/// An error response in words.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the server answered {status}{}{}",
-    part(" ", code),
-    part(": ", message)
+    "the server returned {status}{}{}",
+    prepend_unless_empty(" ", code),
+    prepend_unless_empty(": ", message)
 )]
 pub(super) struct Refused {
     status: u16,
@@ -107,7 +107,7 @@ pub(super) struct Refused {
     message: String,
 }
 
-fn part(before: &str, text: &str) -> String {
+fn prepend_unless_empty(before: &str, text: &str) -> String {
     if text.is_empty() {
         String::new()
     } else {
@@ -115,7 +115,7 @@ fn part(before: &str, text: &str) -> String {
     }
 }
 
-/// Sorts a refusal. `operation` and `key` say what was tried.
+/// Classifies an error response. `operation` and `key` say what was tried.
 pub(super) fn sort(refusal: &Refusal, operation: &'static str, key: &str) -> Trouble {
     let source = || {
         Box::new(Refused {
@@ -253,7 +253,7 @@ mod tests {
 
     fn sorted(status: u16, code: &str) -> String {
         match sort(&refusal(status, code), "write", "packs/x") {
-            Trouble::Passing { throttled, .. } => format!("passing {throttled}"),
+            Trouble::Passing { throttled, .. } => format!("transient {throttled}"),
             Trouble::Final(BackendError::Setup { problem, .. }) => format!("{problem:?}"),
             Trouble::Final(error) => error.to_string(),
         }
@@ -265,30 +265,30 @@ mod tests {
             (404, "NoSuchKey", "packs/x does not exist"),
             (404, "", "packs/x does not exist"),
             (404, "BlobNotFound", "packs/x does not exist"),
-            (404, "NoSuchBucket", "NoBucket"),
-            (404, "ContainerNotFound", "NoBucket"),
-            (403, "SignatureDoesNotMatch", "Credentials"),
-            (403, "AuthenticationFailed", "Credentials"),
+            (404, "NoSuchBucket", "BucketNotFound"),
+            (404, "ContainerNotFound", "BucketNotFound"),
+            (403, "SignatureDoesNotMatch", "InvalidCredentials"),
+            (403, "AuthenticationFailed", "InvalidCredentials"),
             (403, "AccessDenied", "no permission to write packs/x"),
             (
                 403,
                 "AuthorizationPermissionMismatch",
                 "no permission to write packs/x",
             ),
-            (403, "RequestTimeTooSkewed", "Clock { server: \"\" }"),
-            (301, "PermanentRedirect", "Region { right: None }"),
-            (412, "PreconditionFailed", "packs/x exists already"),
-            (409, "BlobAlreadyExists", "packs/x exists already"),
-            (409, "ConditionalRequestConflict", "passing false"),
-            (400, "BadDigest", "passing false"),
-            (400, "Md5Mismatch", "passing false"),
-            (503, "SlowDown", "passing true"),
-            (500, "", "passing false"),
-            (429, "", "passing true"),
+            (403, "RequestTimeTooSkewed", "ClockSkew { server: \"\" }"),
+            (301, "PermanentRedirect", "WrongRegion { right: None }"),
+            (412, "PreconditionFailed", "packs/x already exists"),
+            (409, "BlobAlreadyExists", "packs/x already exists"),
+            (409, "ConditionalRequestConflict", "transient false"),
+            (400, "BadDigest", "transient false"),
+            (400, "Md5Mismatch", "transient false"),
+            (503, "SlowDown", "transient true"),
+            (500, "", "transient false"),
+            (429, "", "transient true"),
             (
                 409,
                 "BlobImmutableDueToPolicy",
-                "packs/x may not be deleted yet",
+                "packs/x cannot be deleted yet",
             ),
             (
                 400,

@@ -1,5 +1,4 @@
-//! What stands between a request and bad weather: retries with jitter, a total deadline, a limit of requests
-//! in flight, and the wish to stop.
+//! Retries of failed requests: with jitter, a total deadline, a limit of requests in flight, and a way to stop.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -113,7 +112,7 @@ impl Weather {
     where
         F: Future<Output = Result<T, Trouble>>,
     {
-        let _pass = self.gate.enter().await;
+        let _permit = self.gate.enter().await;
         let result = attempt().await;
         match &result {
             Err(Trouble::Passing {
@@ -164,9 +163,9 @@ fn tell(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn
     }
     // Once is everyday; a person should know of more.
     if attempts == 4 {
-        tracing::warn!("cannot {operation} {key} ({reason}); still trying");
+        tracing::warn!("cannot {operation} {key} ({reason}); retrying");
     } else {
-        tracing::info!(operation, key, attempts, pause_ms, %reason, "trying again");
+        tracing::info!(operation, key, attempts, pause_ms, %reason, "retrying");
     }
 }
 
@@ -222,17 +221,17 @@ mod tests {
 
     #[test]
     fn what_passes_is_repeated_and_what_is_final_is_not() {
-        let weather = weather(Duration::from_secs(60));
+        let retrier = weather(Duration::from_secs(60));
         let mut left = 3;
-        let result = run(weather.call("read", "x", || {
+        let result = run(retrier.call("read", "x", || {
             left -= 1;
             let result = if left > 0 { Err(passing(true)) } else { Ok(7) };
             async { result }
         }));
         assert_eq!(result.unwrap(), 7);
-        assert_eq!(weather.counters.traffic().retries, 2);
+        assert_eq!(retrier.counters.traffic().retries, 2);
         let mut calls = 0;
-        let result: BackendResult<()> = run(weather.call("read", "x", || {
+        let result: BackendResult<()> = run(retrier.call("read", "x", || {
             calls += 1;
             async {
                 Err(Trouble::Final(BackendError::NotFound {
@@ -257,10 +256,10 @@ mod tests {
 
     #[test]
     fn a_wish_to_stop_ends_the_waiting() {
-        let weather = weather(Duration::from_secs(600));
-        weather.stop.store(true, Ordering::Relaxed);
+        let retrier = weather(Duration::from_secs(600));
+        retrier.stop.store(true, Ordering::Relaxed);
         let result: BackendResult<()> =
-            run(weather.call("read", "x", || async { Err(passing(true)) }));
+            run(retrier.call("read", "x", || async { Err(passing(true)) }));
         assert!(matches!(result, Err(BackendError::Interrupted { .. })));
     }
 }

@@ -100,7 +100,9 @@ impl<'a> Course<'a> {
         match self.stop {
             Stop::Before(gtid) if self.has(gtid) && self.now.last.is_none() => {
                 Err(Error::ReplayStop {
-                    reason: format!("{gtid}, before which it was to stop, is there already"),
+                    reason: format!(
+                        "transaction {gtid}, before which the replay should stop, is already applied"
+                    ),
                 })
             }
             Stop::Set(wanted) => {
@@ -148,7 +150,7 @@ impl<'a> Course<'a> {
             if moved {
                 return Err(Error::ReplayStop {
                     reason: format!(
-                        "the log is not the one of the replay that was interrupted: {gtid} stands where {} was applied",
+                        "the binary log differs from the one that the interrupted replay read: it has {gtid} where {} was applied",
                         known.map_or_else(String::new, ToString::to_string)
                     ),
                 });
@@ -228,7 +230,7 @@ impl<'a> Course<'a> {
             )
         });
         Err(Error::ReplayStop {
-            reason: format!("the log ends before the stop: {missing}{last}"),
+            reason: format!("the binary log ends before the recovery target: {missing}{last}"),
         })
     }
 

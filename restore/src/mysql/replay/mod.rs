@@ -156,7 +156,7 @@ pub fn replay(
 /// A transaction, for whoever reads of it.
 fn named(gtid: &Gtid, committed: Option<u64>) -> String {
     let number = match gtid {
-        Gtid::Anonymous => "a transaction without a number".to_owned(),
+        Gtid::Anonymous => "a transaction without a GTID".to_owned(),
         gtid => gtid.to_string(),
     };
     match committed {

@@ -122,7 +122,7 @@ impl Drop for Presence<'_> {
 }
 
 fn ended() -> Error {
-    reprise_repository::Error::Internal("a session has ended".to_owned()).into()
+    reprise_repository::Error::Internal("an applier session ended unexpectedly".to_owned()).into()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the server has a history of its own, or what it says.
 pub fn begin_history(session: &mut Session, history: &Coverage, reset: bool) -> Result<()> {
-    let failed = |error| Error::database("give the server the history of the source", error);
+    let failed = |error| Error::database("set the GTID history of the source on the target", error);
     let (own, set) = match history {
         Coverage::Mysql(set) => (
             "SELECT @@global.gtid_executed",

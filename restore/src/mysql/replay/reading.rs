@@ -270,7 +270,7 @@ impl<'a, 'b> Reading<'a, 'b> {
         if undecided && (transaction.nontransactional || transaction.definition.is_some()) {
             return Err(Error::ReplayRefused {
                 transaction: transaction.name(),
-                reason: "it is long, cannot be rolled back, and says only at its end when it was committed"
+                reason: "it is large and cannot be rolled back, and its commit time is known only at its end"
                     .to_owned(),
             });
         }

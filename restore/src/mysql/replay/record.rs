@@ -24,7 +24,12 @@ pub(super) fn begin(
     run: &str,
     course: &mut Course<'_>,
 ) -> Result<Option<Pending>> {
-    let failed = |error| Error::database(format!("keep a record in {DATABASE}"), error);
+    let failed = |error| {
+        Error::database(
+            format!("write the replay checkpoint to database {DATABASE}"),
+            error,
+        )
+    };
     target
         .plain(format!("CREATE DATABASE IF NOT EXISTS {DATABASE}"))
         .map_err(failed)?;
@@ -51,7 +56,7 @@ pub(super) fn begin(
         return Err(Error::ReplayOther { run: row.string(0) });
     }
     let (noted, pending) = parse(row)
-        .ok_or_else(|| DatabaseError::Unexpected(format!("{DATABASE}.replay is damaged")))
+        .ok_or_else(|| DatabaseError::Unexpected(format!("table {DATABASE}.replay is damaged")))
         .map_err(failed)?;
     course.resume(noted);
     if let Some(pending) = &pending {

@@ -200,7 +200,7 @@ pub(super) fn assignments(
         for (_, collation) in pairs {
             let (charset, collation) = collations
                 .get(&u32::from(*collation))
-                .ok_or_else(|| format!("collation {collation} is not known at the target"))?;
+                .ok_or_else(|| format!("the target does not support collation {collation}"))?;
             text.push(format!("{charset}={collation}"));
         }
         set.push(("character_set_collations", format!("'{}'", text.join(","))));
@@ -243,7 +243,7 @@ fn plain(text: &[u8]) -> Result<String, String> {
     if text.chars().all(harmless) {
         Ok(format!("'{text}'"))
     } else {
-        Err(format!("`{text}` is no time zone"))
+        Err(format!("`{text}` is not a valid time zone"))
     }
 }
 
@@ -277,7 +277,7 @@ fn user_value(
         UserValue::Text(bytes, collation) => {
             let (charset, collation) = collations
                 .get(collation)
-                .ok_or_else(|| format!("collation {collation} is not known at the target"))?;
+                .ok_or_else(|| format!("the target does not support collation {collation}"))?;
             format!("_{charset} X'{}' COLLATE {collation}", hex::encode(bytes))
         }
         UserValue::Real(number) => format!("{number:e}"),

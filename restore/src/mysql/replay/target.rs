@@ -271,7 +271,7 @@ impl Target {
 
     /// The transactions in the server's own log.
     pub(super) fn history(&mut self) -> Result<Coverage> {
-        let failed = |error| Error::database("ask which transactions the server has", error);
+        let failed = |error| Error::database("read the executed GTIDs of the target", error);
         let unexpected = |reason| failed(DatabaseError::Unexpected(reason));
         if self.setup.mariadb {
             let row = self.session.row("SELECT @@global.gtid_binlog_pos");
@@ -294,7 +294,7 @@ impl Target {
         let xids = xa::prepared(&mut self.session).map_err(failed)?;
         let warn = |xid| {
             format!(
-                "transaction {xid} is prepared and neither committed nor rolled back: decide with XA COMMIT or XA ROLLBACK"
+                "XA transaction {xid} is prepared but neither committed nor rolled back: end it with XA COMMIT or XA ROLLBACK"
             )
         };
         Ok(xids.into_iter().map(warn).collect())
@@ -312,7 +312,7 @@ impl Target {
         let rows = self
             .session
             .rows(sql)
-            .map_err(|error| Error::database("ask for a table's engine", error))?;
+            .map_err(|error| Error::database("look up the storage engine of a table", error))?;
         Ok(rows.first().is_none_or(|row| row.text(0) == Some("YES")))
     }
 
@@ -328,7 +328,7 @@ impl Target {
         let note = format!("{};COMMIT", record::update(noted, None));
         self.session
             .execute(note)
-            .map_err(|error| Error::database("keep the record of the replay", error))?;
+            .map_err(|error| Error::database("write the replay checkpoint", error))?;
         Progress::add(&self.setup.progress.items, batch.members.len() as u64);
         Ok(())
     }
@@ -447,7 +447,7 @@ impl Target {
         self.done_before = false;
         self.prefix.clear();
         self.note(&about)
-            .map_err(|error| self.wrong(&about, "the record of the replay", error))?;
+            .map_err(|error| self.wrong(&about, "writing the replay checkpoint", error))?;
         if let Some(xid) = &about.xid {
             self.begin_two_phases(&about, xid)?;
         } else {
@@ -549,7 +549,9 @@ impl Target {
         let shown = shown(&statement.text);
         self.flush()?;
         let set = self.set(statement);
-        set.map_err(|error| self.failed(&format!("the settings of {shown}"), error))?;
+        set.map_err(|error| {
+            self.failed(&format!("setting the session variables for {shown}"), error)
+        })?;
         let result = self.of_its_own(statement);
         self.forget(statement);
         match (result, statement.error) {
@@ -568,7 +570,7 @@ impl Target {
             }
             (Ok(()), expected) => {
                 let reason =
-                    format!("it should end with error {expected}, as it did at the source");
+                    format!("it succeeded, but failed with error {expected} on the source");
                 return Err(self.failed(&shown, DatabaseError::Unexpected(reason)));
             }
         }
@@ -593,7 +595,7 @@ impl Target {
             return;
         }
         if let Err(error) = self.plain(record::withdraw()) {
-            tracing::warn!(%error, "the note of a refused statement stays");
+            tracing::warn!(%error, "could not delete the record of a statement that the server rejected");
         }
     }
 
@@ -673,7 +675,7 @@ impl Target {
         };
         if !sql.is_empty() {
             let ended = self.plain(sql);
-            ended.map_err(|error| self.failed("its end", error))?;
+            ended.map_err(|error| self.failed("ending the transaction", error))?;
         }
         self.about = None;
         Progress::add(&self.setup.progress.items, 1);
@@ -690,14 +692,14 @@ impl Target {
             let committed = matches!(&about.pending, Some(pending) if pending.what == What::Commit);
             if ending == Ending::OnePhase && (!committed || self.is_still_prepared(&about)?) {
                 let done = self.plain(format!("XA COMMIT {xid}"));
-                done.map_err(|error| self.failed("its end", error))?;
+                done.map_err(|error| self.failed("ending the transaction", error))?;
             }
             return Ok(());
         };
         other.flush()?;
         let end = |words: &str, other: &mut Self| {
             let done = other.plain(words);
-            done.map_err(|error| other.failed("its end", error))
+            done.map_err(|error| other.failed("ending the transaction", error))
         };
         end(&format!("XA END {xid}"), &mut other)?;
         if ending == Ending::OnePhase && self.setup.keeps_numbers() {
@@ -712,7 +714,7 @@ impl Target {
             return Ok(());
         }
         let noted = self.announce(&about, What::Commit);
-        noted.map_err(|error| self.failed("the record of the replay", error))?;
+        noted.map_err(|error| self.failed("writing the replay checkpoint", error))?;
         end(&format!("XA COMMIT {xid}"), &mut other)
     }
 
@@ -722,14 +724,14 @@ impl Target {
             && !self.setup.keeps_numbers()
         {
             let noted = Self::open(&self.setup)?.announce(about, What::Rows);
-            noted.map_err(|error| self.failed("the record of the replay", error))?;
+            noted.map_err(|error| self.failed("writing the replay checkpoint", error))?;
         }
         Ok(())
     }
 
     fn is_still_prepared(&mut self, about: &About) -> Result<bool> {
         let prepared = self.is_prepared(about);
-        prepared.map_err(|error| self.failed("its first phase", error))
+        prepared.map_err(|error| self.failed("checking whether it is prepared", error))
     }
 
     /// Gives up the transaction that was begun: it is behind the stop.
@@ -737,7 +739,7 @@ impl Target {
         self.prefix.clear();
         self.two_phase = None;
         let given_up = self.plain("ROLLBACK");
-        given_up.map_err(|error| self.failed("its end", error))?;
+        given_up.map_err(|error| self.failed("ending the transaction", error))?;
         self.about = None;
         Ok(())
     }
@@ -749,7 +751,7 @@ impl Target {
             return Ok(());
         }
         let sent = self.plain(prefix.trim_end_matches(';'));
-        sent.map_err(|error| self.failed("its beginning", error))
+        sent.map_err(|error| self.failed("starting the transaction", error))
     }
 
     /// Tells the server what events look like, which it must know before any rows.
@@ -761,7 +763,7 @@ impl Target {
         let told = set_if_known(&mut self.session, UNNUMBERED)
             .and_then(|_| self.session.execute(binlog("", format)))
             .and_then(|_| set_if_known(&mut self.session, UNNUMBERED));
-        told.map_err(|error| Error::database("tell the server the format of the log", error))?;
+        told.map_err(|error| Error::database("send the binary log format to the target", error))?;
         self.format = format.clone();
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! A transaction of the log while it is read.
 
 use reprise_snapshotters::mysql::binlog::{
-    Event, Gtid, Payload, Prepared, Query, TransactionStart, Variable, begun_in_two_phases,
-    has_rows, kind, plain_rows, plain_statement,
+    Event, Gtid, Payload, Prepared, Query, TransactionStart, Variable, begun, has_rows, kind,
+    plain_rows, plain_statement,
 };
 
 use super::course::Verdict;
@@ -76,9 +76,7 @@ impl Transaction {
             gtid,
             verdict,
             group,
-            xid: event
-                .and_then(begun_in_two_phases)
-                .map(|xid| xid.to_string()),
+            xid: event.and_then(begun).map(|xid| xid.to_string()),
             ending: Ending::Itself,
             steps: Vec::new(),
             size: 0,
@@ -174,7 +172,7 @@ impl Transaction {
     fn rows_event(&mut self, event: &Event, limit: usize, most: usize) -> Result<()> {
         if event.bytes().len() > most {
             return Err(self.refused(format!(
-                "an event of {} bytes is more than the target takes at once: raise max_allowed_packet there",
+                "an event of {} bytes is larger than the target accepts: raise max_allowed_packet on the target",
                 event.bytes().len()
             )));
         }
@@ -220,13 +218,15 @@ impl Transaction {
             Statement::new(event, query, variables).map_err(|reason| self.refused(reason))?;
         if statement.begins(&["XA", "COMMIT"]) || statement.begins(&["XA", "ROLLBACK"]) {
             if self.xid.take().is_some() && self.events > 0 {
-                return Err(self.refused("it ends in a way that is not known".to_owned()));
+                return Err(self.refused("it ends in an unsupported way".to_owned()));
             }
             self.group = false;
         }
         if self.definition.is_none() && (statement.is_definition() || !self.group) {
             if self.begun {
-                return Err(self.refused("a definition stands behind too many rows".to_owned()));
+                return Err(self.refused(
+                    "a DDL statement follows too many rows in the same transaction".to_owned(),
+                ));
             }
             self.definition = Some(statement.clone());
         }
@@ -241,10 +241,12 @@ impl Transaction {
 /// Why a kind of events is not replayed.
 pub(super) fn unknown(number: u8) -> String {
     match number {
-        kind::INCIDENT => "the source lost events here (an incident)".to_owned(),
+        kind::INCIDENT => "the source lost events here (incident event)".to_owned(),
         6 | 9 | 10 | 11 | 12 | kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {
-            format!("it is a LOAD DATA in statement format (event kind {number})")
+            format!(
+                "it contains LOAD DATA in statement format (event type {number}), which is not supported"
+            )
         }
-        _ => format!("it has an event of kind {number}, which is not known"),
+        _ => format!("it contains an event of the unknown type {number}"),
     }
 }

@@ -67,7 +67,9 @@ pub fn archive(
         let report = archiver.finish();
         let over = result?;
         if joined.is_err() {
-            return Err(internal("storing pieces ended by itself"));
+            return Err(internal(
+                "the thread that stores log segments ended unexpectedly",
+            ));
         }
         let report = report?;
         match over {
@@ -194,7 +196,7 @@ impl Archiver<'_> {
             if !passes || self.options.once || !connected {
                 return Err(failure);
             }
-            let trouble = format!("{}; trying again", described(&failure));
+            let trouble = format!("{}; retrying", described(&failure));
             (self.say)(Said::Trouble(trouble));
             if self.sequence > before {
                 pause = PAUSE_MIN;
@@ -216,12 +218,12 @@ impl Archiver<'_> {
     fn wait_for_room(&mut self) {
         let status = self.spool.status();
         (self.say)(Said::Trouble(format!(
-            "the spool is full ({} pieces, {} bytes): the server's log is not read until pieces are stored{}",
+            "the spool is full (log segments waiting: {}, bytes: {}): the binary log is not read until segments are stored{}",
             status.waiting,
             status.bytes,
             status
                 .failing
-                .map_or_else(String::new, |reason| format!("; {reason}")),
+                .map_or_else(String::new, |reason| format!("; last error: {reason}")),
         )));
         while self.progress.check().is_ok()
             && !self.spool.has_room(self.options.spool_bytes_max / 2)
@@ -298,9 +300,9 @@ impl Archiver<'_> {
             return Err(Error::NotStored {
                 pieces: status.waiting,
                 folder: self.spool.folder().to_owned(),
-                reason: status
-                    .failing
-                    .unwrap_or_else(|| "there was no time".to_owned()),
+                reason: status.failing.unwrap_or_else(|| {
+                    "they were not stored before the archiver had to stop".to_owned()
+                }),
             });
         }
         Ok(self.report.clone())

@@ -35,7 +35,7 @@ impl<'a> LogEvents<'a> {
         }
     }
 
-    /// Where in the server's files the next event begins, once [`Self::read_on`] has found it; or the last one ends.
+    /// Where in the server's files the next event begins, once [`Self::buffer_next_event`] has found it; or the last one ends.
     #[must_use]
     pub fn place(&self) -> &FilePosition {
         &self.place

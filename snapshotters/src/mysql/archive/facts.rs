@@ -58,7 +58,7 @@ impl fmt::Display for Coverage {
             Self::Mysql(set) => set.fmt(f),
             Self::Mariadb(position) if position.is_empty() => f.write_str("(none)"),
             Self::Mariadb(position) => position.fmt(f),
-            Self::Unnumbered => f.write_str("(without numbers)"),
+            Self::Unnumbered => f.write_str("(without GTIDs)"),
         }
     }
 }

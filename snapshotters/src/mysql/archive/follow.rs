@@ -37,7 +37,7 @@ impl Archiver<'_> {
                 variable,
             },
             Unfit::Database(error) => {
-                Error::database(format!("ask {} for its log", server()), error)
+                Error::database(format!("query the binary log of {}", server()), error)
             }
         })
     }
@@ -67,7 +67,7 @@ impl Archiver<'_> {
             None => end.chain,
             Some(gap) => {
                 self.alarm(format!(
-                    "gap: {}. No moment between the end of the archive and the next snapshot can be restored: take a snapshot now",
+                    "gap: {}. No point in time between the end of the archive and the next snapshot can be restored: take a snapshot now",
                     gap.reason
                 ));
                 self.sequence + 1
@@ -113,7 +113,7 @@ impl Archiver<'_> {
 
     pub(super) fn stream(&mut self, connected: &mut bool) -> Result<Over> {
         let mut server = self.ask()?;
-        let doing = format!("follow the log of {}", self.source.address);
+        let doing = format!("read the binary log of {}", self.source.address);
         let failed = |source| Error::database(doing.clone(), source);
         let mut piece = self.begin(&server).map_err(failed)?;
         for note in piece.notes().to_vec() {
@@ -179,7 +179,7 @@ impl Archiver<'_> {
             });
             match wire.arrived(wait.min(Duration::from_secs(1)))? {
                 Arrived::Nothing if heard.elapsed() > SILENCE_MAX => {
-                    return Err(self.broken("the server has been silent for too long"));
+                    return Err(self.broken("timed out: no event and no heartbeat from the server"));
                 }
                 Arrived::Nothing => {}
                 Arrived::Packet { bytes, .. } if !intake.expects_more() && is_refusal(bytes) => {
@@ -233,12 +233,14 @@ impl Archiver<'_> {
     ) -> Result<bool, DatabaseError> {
         let now = self.asked_again()?;
         if !now.is_same(server) {
-            return Err(self.broken("another server answers there"));
+            return Err(self.broken("a different server answers at this address now"));
         }
         *server = now;
         let reached = piece.reached();
         if let Some(reason) = server.is_not_read_from(reached) {
-            return Err(self.broken(format!("its log is not the one that it sends: {reason}")));
+            return Err(self.broken(format!(
+                "the server's binary log is no longer the one that it sends: {reason}"
+            )));
         }
         if server.is_reached(reached) {
             *waiting = None;
@@ -251,7 +253,7 @@ impl Archiver<'_> {
         }
         // It says so too while it passes over what was not asked for; then it comes further.
         if waiting.as_ref() == Some(&sent) {
-            return Err(self.broken("the server has transactions that it does not send"));
+            return Err(self.broken("the server has committed transactions that it does not send"));
         }
         *waiting = Some(sent);
         Ok(false)
@@ -260,7 +262,9 @@ impl Archiver<'_> {
     fn asked_again(&self) -> Result<Source, DatabaseError> {
         self.asked().map_err(|unfit| match unfit {
             Unfit::Database(error) => error,
-            Unfit::Off | Unfit::Incomplete(_) => self.broken("its log was turned off"),
+            Unfit::Off | Unfit::Incomplete(_) => {
+                self.broken("binary logging was turned off on the server")
+            }
         })
     }
 
@@ -268,7 +272,7 @@ impl Archiver<'_> {
     fn ended(&self, server: &Source, piece: &Piece) -> Result<Over, DatabaseError> {
         match self.options.once && server.is_reached(piece.reached()) {
             true => Ok(Over::CaughtUp),
-            false => Err(self.broken("the server has ended the stream of its log")),
+            false => Err(self.broken("the server ended the binary log stream")),
         }
     }
 
@@ -278,7 +282,7 @@ impl Archiver<'_> {
             Ok(now) if now.is_same(server) => server.set_clock(&now),
             Ok(_) => {}
             // What is stored now promises less, that is all.
-            Err(error) => tracing::debug!(%error, "the server does not tell its time"),
+            Err(error) => tracing::debug!(%error, "cannot read the server's clock"),
         }
     }
 }

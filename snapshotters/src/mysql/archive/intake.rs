@@ -85,7 +85,7 @@ impl Intake {
             .split_first()
             .filter(|(mark, _)| **mark == EVENT)
             .map(|(_, event)| event)
-            .ok_or_else(|| wrong("the server sent something that is no event"))?;
+            .ok_or_else(|| wrong("the server sent a packet that is not a binary log event"))?;
         if more {
             self.begin_long(event, piece, full)?;
             return Ok(Taken::Log);
@@ -99,10 +99,11 @@ impl Intake {
         piece: &mut Piece,
         full: &mut Full<'_>,
     ) -> Result<Taken, DatabaseError> {
-        let header = Header::parse(bytes).ok_or_else(|| wrong("an event is too short"))?;
+        let header =
+            Header::parse(bytes).ok_or_else(|| wrong("a binary log event is too short"))?;
         if header.kind == kind::FORMAT {
             self.checked = Format::parse(bytes)
-                .ok_or_else(|| wrong("the format is not described"))?
+                .ok_or_else(|| wrong("the format description event is not valid"))?
                 .checked;
         }
         // The very first event comes before the one that says whether there are checksums.
@@ -166,19 +167,21 @@ impl Intake {
     /// Notes what cannot be replayed exactly.
     fn note(&self, event: &Event, piece: &mut Piece) {
         match event.kind() {
-            kind::INCIDENT => {
-                piece.note("the server reports that something is missing in its log".to_owned())
-            }
+            kind::INCIDENT => piece.note(
+                "the server logged an incident event: changes may be missing from its binary log"
+                    .to_owned(),
+            ),
             kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {
                 piece.note(
-                    "LOAD DATA is in the log as a statement, which cannot be replayed".to_owned(),
+                    "LOAD DATA is in the binary log as a statement, which cannot be replayed"
+                        .to_owned(),
                 );
             }
             kind::QUERY
                 if self.boundary.is_open()
                     && Query::of(event).is_ok_and(|query| changes_rows(&query)) =>
             {
-                piece.note("rows are changed by statements in the log: what depends on the moment they ran may differ after a replay".to_owned());
+                piece.note("rows are changed by statements in the binary log: values that depend on when a statement ran may differ after a replay".to_owned());
             }
             _ => {}
         }
@@ -190,7 +193,8 @@ impl Intake {
         piece: &mut Piece,
         full: &mut Full<'_>,
     ) -> Result<(), DatabaseError> {
-        let header = Header::parse(bytes).ok_or_else(|| wrong("an event is too short"))?;
+        let header =
+            Header::parse(bytes).ok_or_else(|| wrong("a binary log event is too short"))?;
         let rows = matches!(header.kind, kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1 | kind::WRITE_ROWS..=kind::DELETE_ROWS | kind::PARTIAL_UPDATE_ROWS | kind::TRANSACTION_PAYLOAD)
             || (kind::MARIADB_WRITE_ROWS_COMPRESSED_V1..=kind::MARIADB_DELETE_ROWS_COMPRESSED)
                 .contains(&header.kind);
@@ -217,7 +221,7 @@ impl Intake {
         long.left = long
             .left
             .checked_sub(bytes.len())
-            .ok_or_else(|| wrong("an event is longer than it says"))?;
+            .ok_or_else(|| wrong("a binary log event is longer than its header says"))?;
         long.add(bytes);
         push(bytes, piece, full)?;
         if long.left > 0 {
@@ -250,7 +254,7 @@ impl Long {
             return Event::new(kept.into(), checked).map_err(wrong);
         }
         if checked && self.hasher.finalize().to_le_bytes() != self.tail.as_slice() {
-            return Err(wrong("an event's checksum differs"));
+            return Err(wrong("the checksum of a binary log event does not match"));
         }
         let mut stub = self.header.timestamp.to_le_bytes().to_vec();
         stub.push(self.header.kind);

@@ -115,18 +115,18 @@ impl Source {
         ) {
             (Some(true), Some(true)) => None,
             (_, Some(false)) => Some(Missing::fork(format!(
-                "the server does not have all archived transactions: it was reset, or is another or an older one; it has {}",
+                "the server does not have all archived transactions: it was reset, restored from an older copy, or is a different server; it has {}",
                 self.now
             ))),
             (Some(false), _) => Some(Missing::part(format!(
-                "the server has purged transactions that are not archived; it has only what follows {}",
+                "the server has purged transactions that are not archived; its binary log starts after {}",
                 self.floor
             ))),
             _ if place.coverage == Coverage::Unnumbered && self.now == Coverage::Unnumbered => {
                 self.missing_in_files(place, uuid)
             }
             _ => Some(Missing::part(
-                "the server numbers its transactions in another way than before",
+                "the server's GTIDs cannot be compared with the archived ones: its GTID mode was changed, or it is a different kind of server",
             )),
         }
     }
@@ -142,7 +142,7 @@ impl Source {
                 .any(|(name, size)| name == file && *size < place.position);
         reset.then(|| {
             format!(
-                "the server's log was reset: it ends in {}, the archive in {file} at {}",
+                "the server's binary log was reset: it ends in {}, the archive ends in {file} at position {}",
                 newest.0, place.position
             )
         })
@@ -152,14 +152,14 @@ impl Source {
     fn missing_in_files(&self, place: &LogPlace, uuid: Option<&str>) -> Option<Missing> {
         if uuid != self.uuid.as_deref() {
             return Some(Missing::part(
-                "it is another server, and without transaction numbers nothing connects the two",
+                "the server is a different server, and without GTIDs its binary log cannot be connected with the archive",
             ));
         }
         let file = place.file.as_deref().unwrap_or_default();
         match self.files.iter().find(|(name, _)| name == file) {
             Some((_, size)) if *size >= place.position => None,
             Some((_, size)) => Some(Missing::fork(format!(
-                "{file} has only {size} bytes now: the log was reset"
+                "{file} has only {size} bytes now: the binary log was reset"
             ))),
             None => Some(Missing::part(format!("the server has purged {file}"))),
         }
@@ -189,7 +189,9 @@ impl Source {
                 younger && end.place.coverage != self.floor
             }
         };
-        reset.then(|| Missing::fork("the server's log was reset: its files were begun anew"))
+        reset.then(|| {
+            Missing::fork("the server's binary log was reset: its files were created again")
+        })
     }
 
     /// Where to begin, given where the archive ends, and when the files were begun. `refused`: what the server said when
@@ -246,7 +248,7 @@ impl Source {
         let Some(place) = first_place(snapshot) else {
             return now(
                 None,
-                Some(later(snapshot, "it does not prove its place in the log")),
+                Some(later(snapshot, "its exact binary log position is unknown")),
             );
         };
         let uuid = snapshot.root.facts.get("server_uuid");
@@ -267,7 +269,7 @@ impl Source {
             coverage => younger(begun.oldest) && *coverage != self.floor,
         };
         if reset {
-            let reason = "all files of the server's log were begun after it: the log was reset";
+            let reason = "all binary log files of the server were created after it: the binary log was reset";
             return now(Some(micros(self.time)), Some(later(snapshot, reason)));
         }
         Beginning {
@@ -280,7 +282,7 @@ impl Source {
 /// What is said when an archive does not begin at the newest snapshot.
 fn later(snapshot: &Snapshot, reason: &str) -> String {
     format!(
-        "the log does not go on from snapshot {}: {reason}. The archive begins now, and no moment before the next snapshot can be restored: take a snapshot now",
+        "the log archive cannot continue from snapshot {}: {reason}. The archive starts now, and no point in time before the next snapshot can be restored: take a snapshot now",
         snapshot.id.short()
     )
 }

@@ -187,7 +187,7 @@ impl Piece {
             ));
         } else if self.told > Some(latest) && self.facts.flavour == Flavour::Mysql {
             self.note(format!(
-                "{} was committed at {}, of which the server had told everything: its clock was set back",
+                "{} was committed at {}, a time for which the server had already reported all commits: the clock was set back",
                 ended.gtid,
                 shown_time(ended.committed)
             ));
@@ -199,17 +199,17 @@ impl Piece {
         let note = match &self.facts.to.coverage {
             Coverage::Unnumbered => return,
             _ if *gtid == Gtid::Anonymous => {
-                "a transaction without a number is in the log: no snapshot tells whether it has it"
+                "the binary log has a transaction without a GTID: nothing shows whether a snapshot contains it"
                     .to_owned()
             }
             Coverage::Mariadb(position) if position.has(gtid) => format!(
-                "{gtid} stands behind {position} in the log: no snapshot tells whether it has it (see gtid_strict_mode)"
+                "{gtid} is out of order: it comes after {position} in the binary log, and nothing shows whether a snapshot contains it (see gtid_strict_mode)"
             ),
             _ => return,
         };
         self.facts.ambiguous = true;
         self.note(format!(
-            "{note}. No moment between it and the next snapshot can be restored: take a snapshot now"
+            "{note}. No point in time between it and the next snapshot can be restored: take a snapshot now"
         ));
     }
 

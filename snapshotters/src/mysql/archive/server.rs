@@ -93,7 +93,7 @@ impl Source {
         match replicates.unlogged(flavour) {
             Unlogged::Nothing => {}
             Unlogged::Perhaps(variable) => notes.push(format!(
-                "{variable} is off: if the server is a replica, what it replicates is not in its log"
+                "{variable} is off: if the server is a replica, the changes that it replicates are not in its binary log"
             )),
             Unlogged::Everything(variable) => return Err(Unfit::Incomplete(variable)),
         }
@@ -109,18 +109,18 @@ impl Source {
             Flavour::Mysql => mysql(session)?,
         };
         if row.text(3) != Some("ROW") {
-            notes.push(format!("binlog_format is {}: what depends on the moment at which a statement runs cannot be replayed exactly", row.string(3)));
+            notes.push(format!("binlog_format is {}: statements whose result depends on when they run cannot be replayed exactly; set binlog_format=ROW", row.string(3)));
         }
         let ahead = time - Utc::now();
         if ahead > TimeDelta::microseconds(CLOCKS_APART as i64) {
             notes.push(format!(
-                "the server's clock is {} s ahead of this host's: moments are told by the server's clock, and promised until this host's only",
+                "the server's clock is {} s ahead of this host's: commit times are the server's, and the archive counts as complete only up to this host's time",
                 ahead.num_seconds()
             ));
         }
         if !matches!(row.text(4), Some("FULL" | "FULL_NODUP")) {
             notes.push(format!(
-                "binlog_row_image is {}: rows that differ at the target are not noticed",
+                "binlog_row_image is {}: a replay does not notice rows that differ on the target; set binlog_row_image=FULL",
                 row.string(4)
             ));
         }
@@ -225,7 +225,10 @@ fn files(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
     rows.iter()
         .map(|row| {
             let size: u64 = row.number(1).ok_or_else(|| {
-                DatabaseError::Unexpected(format!("{} has no size", row.string(0)))
+                DatabaseError::Unexpected(format!(
+                    "SHOW BINARY LOGS gives no size for {}",
+                    row.string(0)
+                ))
             })?;
             let header = match row.text(2) {
                 Some("Yes") => ENCRYPTION_HEADER_BYTES,

@@ -190,9 +190,9 @@ impl Spool {
                 }
                 Err(reason) => {
                     tracing::warn!(
-                        piece = piece.sequence,
+                        segment = piece.sequence,
                         reason,
-                        "a piece of the log cannot be stored yet"
+                        "cannot store a log segment; retrying"
                     );
                     self.state().failing = Some(reason);
                     if !self.rest(pause) {
@@ -224,7 +224,7 @@ impl Spool {
     fn done(&self, piece: &Waiting) {
         if let Err(error) = fs::remove_file(&piece.path) {
             // It is stored; when it is found again, it is stored once more, under the same name.
-            tracing::warn!(path = %piece.path.display(), %error, "a stored piece stays in the spool");
+            tracing::warn!(path = %piece.path.display(), %error, "cannot delete a stored log segment from the spool");
         }
         let mut state = self.state();
         state.waiting.pop_front();
@@ -257,7 +257,7 @@ impl Spool {
 
 fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), String> {
     let bytes = fs::read(&piece.path)
-        .map_err(|error| format!("{} cannot be read: {error}", piece.path.display()))?;
+        .map_err(|error| format!("cannot read {}: {error}", piece.path.display()))?;
     let sealed = repository.log_of_bytes(source, piece.sequence, bytes.into());
     let named = piece
         .path
@@ -266,7 +266,10 @@ fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), S
         .to_string_lossy()
         .into_owned();
     if !named.ends_with(&sealed.key().id.to_string()) {
-        return Err(format!("{} has changed on the disk", piece.path.display()));
+        return Err(format!(
+            "{} is damaged: its content does not match its hash",
+            piece.path.display()
+        ));
     }
     repository
         .store_log(&sealed)

@@ -50,17 +50,19 @@ impl StoredLog {
                         let sequence = key.sequence;
                         log.add(Err(damaged(
                             sequence + 1,
-                            format!("piece {sequence}: {error}"),
+                            format!("log segment {sequence}: {error}"),
                         )));
                     }
                     None => {}
                 },
                 Link::Missing { sequence, id } => {
-                    let reason = format!("piece {sequence} ({id}) is missing");
+                    let reason = format!("log segment {sequence} ({id}) is missing");
                     log.add(Err(damaged(sequence + 1, reason)));
                 }
                 Link::Headless { sequence } => {
-                    let reason = format!("piece {sequence} says that none is before it");
+                    let reason = format!(
+                        "log segment {sequence} names no previous segment, although there should be one"
+                    );
                     log.add(Err(damaged(sequence, reason)));
                 }
             }
@@ -86,7 +88,7 @@ impl StoredLog {
                 if before.facts.to != piece.facts.from || before.key.sequence + 1 != sequence =>
             {
                 Some((
-                    format!("piece {sequence} does not begin where the one before it ends"),
+                    format!("log segment {sequence} does not start where the previous one ends"),
                     true,
                 ))
             }
@@ -184,7 +186,7 @@ pub(super) fn newest(repository: &Repository, source: &str) -> Result<Newest> {
         match repository.log_record(&key) {
             Ok(record) => newest.readable = understood(key, record).ok(),
             Err(error) if error.class() == ErrorClass::Failed => return Err(error.into()),
-            Err(error) => tracing::warn!(%key, %error, "a piece of the log cannot be read"),
+            Err(error) => tracing::warn!(%key, %error, "cannot read a log segment"),
         }
         if newest.readable.is_some() {
             break;
@@ -199,7 +201,7 @@ fn understood(key: LogKey, record: LogRecord) -> std::result::Result<StoredPiece
         Ok(facts) => Ok(StoredPiece { key, record, facts }),
         Err(reason) => Err(damaged(
             sequence + 1,
-            format!("piece {sequence} cannot be understood: {reason}"),
+            format!("the record of log segment {sequence} is not valid: {reason}"),
         )),
     }
 }

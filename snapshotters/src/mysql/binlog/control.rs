@@ -84,7 +84,7 @@ impl std::str::FromStr for Gtid {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no transaction number: MySQL's look like 3e11fa47-71ca-11e1-9e33-c80aa9429562:23, MariaDB's like 0-1-23"
+                "`{text}` is not a GTID: those of MySQL look like 3e11fa47-71ca-11e1-9e33-c80aa9429562:23, those of MariaDB like 0-1-23"
             )
         };
         if let Some((source, number)) = text.rsplit_once(':') {
@@ -147,7 +147,7 @@ impl TransactionStart {
             _ => return Ok(None),
         };
         start.map(Some).ok_or_else(|| {
-            EventError::content(event.kind(), "it is too short or has unknown parts")
+            EventError::content(event.kind(), "it is too short or has unknown fields")
         })
     }
 }

@@ -176,13 +176,13 @@ impl Header {
 #[non_exhaustive]
 pub enum EventError {
     /// They end in the middle of one.
-    #[error("the log ends in the middle of an event, {at} bytes from its beginning")]
+    #[error("the binary log ends in the middle of the event at byte {at}")]
     Truncated {
         /// Where the event begins.
         at: u64,
     },
     /// Its length cannot be right.
-    #[error("an event of {size} bytes cannot be, {at} bytes from the beginning")]
+    #[error("the binary log event at byte {at} has an impossible length: {size} bytes")]
     Length {
         /// Where the event begins.
         at: u64,
@@ -190,7 +190,7 @@ pub enum EventError {
         size: u32,
     },
     /// Its checksum differs.
-    #[error("an event's checksum differs, {at} bytes from the beginning")]
+    #[error("the checksum of the binary log event at byte {at} does not match")]
     Checksum {
         /// Where the event begins.
         at: u64,
@@ -199,7 +199,7 @@ pub enum EventError {
     #[error(transparent)]
     Read(#[from] io::Error),
     /// Its content is not what its kind demands.
-    #[error("an event of kind {kind} cannot be understood: {reason}")]
+    #[error("cannot parse a binary log event of type {kind}: {reason}")]
     Content {
         /// Its kind.
         kind: u8,

@@ -62,7 +62,7 @@ impl FromStr for Source {
             Some((server, tag)) => (server, Some(tag.trim().to_ascii_lowercase())),
             None => (text, None),
         };
-        let wrong = || format!("`{text}` is no number of a server");
+        let wrong = || format!("`{text}` is not a server UUID, optionally with a tag");
         let mut uuid = [0; 16];
         hex::decode_to_slice(server.trim().replace('-', ""), &mut uuid).map_err(|_| wrong())?;
         if tag.as_ref().is_some_and(|tag| !is_tag(tag)) {
@@ -258,7 +258,11 @@ impl FromStr for GtidSet {
                     |text: &str| text.parse::<u64>().ok().filter(|n| *n > 0 && *n < u64::MAX);
                 match (number(first), number(last)) {
                     (Some(first), Some(last)) if first <= last => set.add(&source, first, last),
-                    _ => return Err(format!("`{part}` in `{group}` is no range of transactions")),
+                    _ => {
+                        return Err(format!(
+                            "`{part}` in `{group}` is not a range of transaction numbers"
+                        ));
+                    }
                 }
             }
         }
@@ -361,7 +365,7 @@ impl FromStr for MariadbPosition {
         {
             let gtid: Gtid = part.parse()?;
             if !matches!(gtid, Gtid::Mariadb { .. }) {
-                return Err(format!("`{part}` is no position of MariaDB"));
+                return Err(format!("`{part}` is not a MariaDB GTID"));
             }
             position.pass(&gtid);
         }

@@ -29,4 +29,4 @@ pub use query::Query;
 pub use rows::{MappedTable, end_statement, ends_statement, has_rows};
 pub use settings::{Phase, Settings, option};
 pub use variables::{UserValue, Variable};
-pub use xa::{Prepared, Xid, begun as begun_in_two_phases};
+pub use xa::{Prepared, Xid, begun};

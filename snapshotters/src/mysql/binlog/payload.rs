@@ -21,7 +21,7 @@ pub struct Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payload").finish_non_exhaustive()
+        f.debug_struct("TransactionPayload").finish_non_exhaustive()
     }
 }
 
@@ -33,10 +33,9 @@ impl Payload {
     pub fn open(event: &Event, checked: bool) -> Result<Self, EventError> {
         let wrong = |reason| EventError::content(event.kind(), reason);
         if event.kind() != kind::TRANSACTION_PAYLOAD {
-            return Err(wrong("it is no compressed transaction"));
+            return Err(wrong("it is not a compressed transaction"));
         }
-        let (form, content) =
-            content(event).ok_or_else(|| wrong("its fields are not understood"))?;
+        let (form, content) = content(event).ok_or_else(|| wrong("its fields cannot be parsed"))?;
         let input: Box<dyn Read + Send> = match form {
             Form::Zstd => Box::new(zstd::Decoder::new(content.reader())?),
             Form::Plain => Box::new(content.reader()),
@@ -131,7 +130,7 @@ fn rebuilt(header: &Header, kind: u8, body: &[u8], checked: bool) -> Result<Even
 pub fn plain_statement(event: &Event) -> Result<Event, EventError> {
     let wrong = |reason| EventError::content(event.kind(), reason);
     if event.kind() != kind::MARIADB_QUERY_COMPRESSED {
-        return Err(wrong("it is no compressed statement"));
+        return Err(wrong("it is not a compressed statement"));
     }
     let begin = statement_begin(event.body()).ok_or_else(|| wrong("it is too short"))?;
     let (before, compressed) = event.body().split_at(begin);

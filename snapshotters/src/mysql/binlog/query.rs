@@ -25,7 +25,7 @@ impl<'a> Query<'a> {
     /// When the event is none, or too short.
     pub fn of(event: &'a Event) -> Result<Self, EventError> {
         if event.kind() != kind::QUERY {
-            return Err(EventError::content(event.kind(), "it is no statement"));
+            return Err(EventError::content(event.kind(), "it is not a query event"));
         }
         Self::parse(event.body())
             .ok_or_else(|| EventError::content(event.kind(), "it is too short"))

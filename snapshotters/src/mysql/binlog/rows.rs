@@ -69,7 +69,7 @@ impl MappedTable {
     pub fn of(event: &Event) -> Result<Self, EventError> {
         let wrong = |reason| EventError::content(event.kind(), reason);
         if event.kind() != kind::TABLE_MAP {
-            return Err(wrong("it names no table"));
+            return Err(wrong("it is not a table map event"));
         }
         Self::parse(event.body()).ok_or_else(|| wrong("it is too short"))
     }

@@ -69,7 +69,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings of a [`super::Query`].
+    /// Reads the settings of a [`super::QueryEvent`].
     ///
     /// # Errors
     /// Names the variable that is unknown or cut short.
@@ -79,7 +79,7 @@ impl Settings {
         while let Some(number) = cursor.u8() {
             settings
                 .variable(number, &mut cursor)?
-                .ok_or_else(|| format!("status variable {number} is cut short"))?;
+                .ok_or_else(|| format!("status variable {number} is truncated"))?;
         }
         Ok(settings)
     }
@@ -91,7 +91,7 @@ impl Settings {
             // Room that was not needed.
             255 => Ok(cursor.take(cursor.rest().len()).map(drop)),
             _ => Err(format!(
-                "the statement has status variable {number}, whose meaning is not known"
+                "the statement has an unknown status variable {number}"
             )),
         }
     }

@@ -53,7 +53,7 @@ impl Variable {
             kind::USER_VAR => user(&mut body),
             _ => None,
         };
-        variable.ok_or_else(|| EventError::content(event.kind(), "its value is not understood"))
+        variable.ok_or_else(|| EventError::content(event.kind(), "its value cannot be parsed"))
     }
 }
 

@@ -41,7 +41,7 @@ impl Prepared {
     pub fn of(event: &Event) -> Result<Self, EventError> {
         let wrong = |reason| EventError::content(event.kind(), reason);
         if event.kind() != kind::XA_PREPARE {
-            return Err(wrong("it prepares no transaction"));
+            return Err(wrong("it is not an XA prepare event"));
         }
         parse(event.body()).ok_or_else(|| wrong("it is too short"))
     }

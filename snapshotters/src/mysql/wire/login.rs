@@ -135,7 +135,7 @@ impl Login<'_> {
                 }
                 Some(&MORE) if answer.get(1) == Some(&KNOWN) => {}
                 Some(&MORE) if answer.get(1) == Some(&FULL) => self.show_password(wire)?,
-                _ => return Err(wire.broken("the server's answer to the login is not understood")),
+                _ => return Err(wire.broken("the server's answer to the login cannot be parsed")),
             }
         }
     }
@@ -150,7 +150,9 @@ impl Login<'_> {
         let answer = wire.answer()?;
         let key = answer.get(1..).unwrap_or_default();
         if answer.first() != Some(&MORE) || !key.starts_with(b"-----BEGIN PUBLIC KEY-----") {
-            return Err(wire.broken("the server has no public key: use TLS"));
+            return Err(wire.broken(
+                "the server sent no RSA public key to encrypt the password with: use TLS",
+            ));
         }
         let challenge = self.challenge.iter().cycle();
         password
@@ -187,7 +189,7 @@ fn parsed<'a, T: MyDeserialize<'a, Ctx = ()>>(
     wire: &Wire,
 ) -> Result<T, DatabaseError> {
     T::deserialize((), &mut ParseBuf(bytes))
-        .map_err(|error| wire.broken(&format!("the server's greeting is not understood: {error}")))
+        .map_err(|error| wire.broken(&format!("the server's handshake cannot be parsed: {error}")))
 }
 
 fn serialized(packet: &impl MySerialize) -> Vec<u8> {

@@ -93,7 +93,7 @@ pub(super) struct Wire {
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Wire({})", self.shown)
+        write!(f, "WireConnection({})", self.shown)
     }
 }
 
@@ -126,7 +126,7 @@ impl Wire {
             Some(&OK) => Ok(()),
             Some(&FAILED) => Err(refusal(&answer)),
             _ => Err(DatabaseError::Unexpected(format!(
-                "`{sql}` was answered with rows"
+                "`{sql}` returned rows, which was not expected"
             ))),
         }
     }
@@ -154,7 +154,7 @@ impl Wire {
         }
         let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
         if header[3] != self.sequence {
-            return Err(self.broken("packets are out of order"));
+            return Err(self.broken("the server's packets are out of order"));
         }
         self.sequence = header[3].wrapping_add(1);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -179,7 +179,7 @@ impl Wire {
                 return Ok(bytes.to_vec());
             }
         }
-        Err(self.broken("no answer"))
+        Err(self.broken("timed out: no answer from the server"))
     }
 
     fn send(&mut self, payload: &[u8]) -> Result<(), DatabaseError> {
@@ -212,7 +212,7 @@ impl Wire {
                         return Ok(false);
                     }
                     if silence > SILENCE_MAX {
-                        return Err(self.broken("nothing arrives any more"));
+                        return Err(self.broken("timed out: no more data from the server"));
                     }
                 }
                 Err(error) => return Err(self.broken(&error.to_string())),
@@ -242,7 +242,7 @@ fn link(place: &Address) -> io::Result<Link> {
         stream.set_read_timeout(Some(TICK))?;
         return Ok(Link::Local(BufReader::new(stream)));
     }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in (place.host(), place.port()).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => {
@@ -269,7 +269,7 @@ impl Wire {
         } = self;
         let Link::Plain(stream) = link else {
             return Err(DatabaseError::Unexpected(
-                "only a connection over a network is encrypted".to_owned(),
+                "TLS needs a TCP connection".to_owned(),
             ));
         };
         let secure = tls::secure(stream.into_inner(), place, tls);

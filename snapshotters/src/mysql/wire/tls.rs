@@ -119,14 +119,19 @@ fn roots(place: &Address) -> Result<RootCertStore, String> {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok(roots);
     };
-    let wrong = |reason: String| format!("certificate {}: {reason}", file.display());
+    let wrong = |reason: String| {
+        format!(
+            "cannot use the CA certificate file {}: {reason}",
+            file.display()
+        )
+    };
     let pem = fs::read(file).map_err(|e| wrong(e.to_string()))?;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
         roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
     }
     match roots.is_empty() {
-        true => Err(wrong("there is none in it".to_owned())),
+        true => Err(wrong("it contains no certificate".to_owned())),
         false => Ok(roots),
     }
 }

@@ -45,8 +45,9 @@ fn pairs(text: &str) -> BackendResult<HashMap<String, String>> {
         .filter(|part| !part.is_empty())
         .map(|part| {
             let pair = part.split_once('=');
-            let (name, value) =
-                pair.ok_or_else(|| wrong("AZURE_STORAGE_CONNECTION_STRING cannot be read".into()))?;
+            let (name, value) = pair.ok_or_else(|| {
+                wrong("AZURE_STORAGE_CONNECTION_STRING is not a valid connection string".into())
+            })?;
             Ok((name.to_ascii_lowercase(), value.to_owned()))
         })
         .collect()
@@ -126,7 +127,7 @@ pub(super) fn find(
     let settings = settings(account, variable)?;
     if let Some(other) = settings.account.filter(|other| other != account) {
         return Err(wrong(format!(
-            "the repository is in the account {account}, but the connection string is for {other}"
+            "the repository is in the storage account {account}, but AZURE_STORAGE_CONNECTION_STRING is for {other}"
         )));
     }
     let endpoint = match settings.endpoint {
@@ -134,13 +135,16 @@ pub(super) fn find(
         AzureEndpoint::Emulator => EMULATOR_ENDPOINT.to_owned(),
         AzureEndpoint::At(url) => url,
     };
-    let mut container_url = Url::parse(&endpoint)
-        .map_err(|error| wrong(format!("the address {endpoint} cannot be used: {error}")))?;
+    let mut container_url = Url::parse(&endpoint).map_err(|error| {
+        wrong(format!(
+            "the endpoint {endpoint} is not a valid URL: {error}"
+        ))
+    })?;
     if let Ok(mut segments) = container_url.path_segments_mut() {
         segments.pop_if_empty().push(container);
     }
     let mut client_options = ClientOptions {
-        // Repeating requests is our own business: see `weather`.
+        // Repeating requests is our own business: see `retry`.
         retry: RetryOptions::none(),
         transport: Some(Transport::new(Arc::new(super::transport::Transport(
             http.clone(),

@@ -9,7 +9,7 @@ use crate::backend::remote::trouble::{self, Refusal};
 use crate::backend::remote::weather::Trouble;
 use crate::backend::{BackendError, Setup};
 
-/// Sorts an error of any operation.
+/// Classifies an error of any operation.
 pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble {
     if let Some(refusal) = refusal(&error) {
         return trouble::sort(&refusal, operation, key);

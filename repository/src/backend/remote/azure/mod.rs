@@ -131,20 +131,25 @@ impl AzureBackend {
     async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
         self.weather
             .call("look up", key, || async {
-                let sort = |error| errors::sort(error, "look up", key);
-                let head = self.blob(key).get_properties(None).await.map_err(sort)?;
-                let size = head.content_length().map_err(sort)?;
-                let size = size.ok_or_else(|| super::garbled("the answer has no length"))?;
-                let locked = head.immutability_policy_expires_on().map_err(sort)?;
+                let classify = |error| errors::sort(error, "look up", key);
+                let head = self
+                    .blob(key)
+                    .get_properties(None)
+                    .await
+                    .map_err(classify)?;
+                let size = head.content_length().map_err(classify)?;
+                let size =
+                    size.ok_or_else(|| super::garbled("the response has no Content-Length"))?;
+                let locked = head.immutability_policy_expires_on().map_err(classify)?;
                 let locked = locked.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
                 Ok((size, locked))
             })
             .await
     }
 
-    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", super::joined(&self.prefix, folder));
-        self.all_pages("list", folder, &prefix, None, |item| {
+    async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{}/", super::joined(&self.prefix, directory));
+        self.all_pages("list", directory, &prefix, None, |item| {
             // The last modification is that of tags and tiers too, which the host may change.
             let (size, created) = item.properties.map_or((None, None), |found| {
                 let created = found.creation_time.or(found.last_modified);
@@ -162,7 +167,7 @@ impl AzureBackend {
         let include = Some(ListBlobsIncludeItem::Versions);
         self.all_pages("list the versions of", key, &full, include, |item| {
             let Some(name) = item.name else {
-                return Err(super::garbled("a version has no name"));
+                return Err(super::garbled("a version in the listing has no name"));
             };
             // Names that only begin with this one are listed too.
             Ok(item.version_id.filter(|_| name == full))
@@ -182,15 +187,15 @@ impl AzureBackend {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {
             let attempt = async || {
-                let sort = |error| errors::sort(error, operation, key);
+                let classify = |error| errors::sort(error, operation, key);
                 let options = BlobContainerClientListBlobsOptions {
                     prefix: Some(prefix.to_owned()),
                     marker: marker.clone(),
                     include: include.map(|include| vec![include]),
                     ..BlobContainerClientListBlobsOptions::default()
                 };
-                let page = self.page(options).await.map_err(sort)?;
-                let page = page.ok_or_else(|| super::garbled("the answer has no page"))?;
+                let page = self.page(options).await.map_err(classify)?;
+                let page = page.ok_or_else(|| super::garbled("the response has no listing"))?;
                 let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
                 Ok((items?, page.next_marker))
             };
@@ -271,10 +276,14 @@ impl Requests for AzureBackend {
             range: range.map(|range| HttpRange::new(range.start, range.end - range.start)),
             ..BlobClientDownloadOptions::default()
         };
-        let sort = |error| errors::sort(error, "read", key);
-        let answer = self.blob(key).download(Some(options)).await.map_err(sort)?;
+        let classify = |error| errors::sort(error, "read", key);
+        let answer = self
+            .blob(key)
+            .download(Some(options))
+            .await
+            .map_err(classify)?;
         let announced = answer.properties.content_length;
-        let body = answer.body.collect().await.map_err(sort)?;
+        let body = answer.body.collect().await.map_err(classify)?;
         super::exactly(body, announced, wanted, key)
     }
 
@@ -322,8 +331,10 @@ impl Backend for AzureBackend {
         block_on(self.size_of(key.as_str()))
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        super::believed(self.plain, directory, || {
+            block_on(self.list_once(directory))
+        })
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

@@ -117,7 +117,7 @@ impl AzureBackend {
         }
         let deleted = self.delete_once(&key, None).await;
         if let Err(error) = self.blob(&key).delete_immutability_policy(None).await {
-            tracing::debug!(key, %error, "the lock of a probe stays for a day");
+            tracing::debug!(key, %error, "cannot remove the lock of a probe object; it expires in a day");
         }
         self.forget_probe(&key).await;
         lock_holds(deleted)

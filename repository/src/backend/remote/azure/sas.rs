@@ -126,7 +126,7 @@ impl Policy for Sign {
             [first, rest @ ..] => first.send(context, request, rest).await,
             [] => Err(azure_core::Error::with_message(
                 azure_core::error::ErrorKind::Other,
-                "no transport follows",
+                "no HTTP transport is configured",
             )),
         }
     }

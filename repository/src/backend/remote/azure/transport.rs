@@ -18,7 +18,7 @@ fn built(request: &Request) -> Result<http::Request<Parts>, Error> {
         Body::SeekableStream(_) => {
             return Err(Error::with_message(
                 ErrorKind::Other,
-                "only bodies in memory are sent",
+                "streaming request bodies are not supported",
             ));
         }
     };

@@ -102,18 +102,18 @@ impl AzureBackend {
         names: &[Vec<u8>],
         options: BlockBlobClientCommitBlockListOptions<'_>,
     ) -> Result<Option<String>, Trouble> {
-        let sort = |error| errors::sort(error, "write", key);
+        let classify = |error| errors::sort(error, "write", key);
         let list = BlockLookupList {
             latest: Some(names.to_vec()),
             ..BlockLookupList::default()
         };
-        let content = list.try_into().map_err(sort)?;
+        let content = list.try_into().map_err(classify)?;
         let response = self
             .blob(key)
             .block_blob_client()
             .commit_block_list(content, Some(options))
             .await
-            .map_err(sort)?;
+            .map_err(classify)?;
         let version = azure_core::http::headers::HeaderName::from_static("x-ms-version-id");
         Ok(response.headers().get_optional_string(&version))
     }

@@ -11,7 +11,7 @@ use crate::backend::remote::trouble::{self, Refusal};
 use crate::backend::remote::weather::Trouble;
 use crate::backend::{BackendError, Setup};
 
-/// Sorts an error of any operation.
+/// Classifies an error of any operation.
 pub(super) fn sort<E>(
     error: SdkError<E, HttpResponse>,
     operation: &'static str,

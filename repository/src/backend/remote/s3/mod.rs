@@ -67,7 +67,7 @@ impl S3Backend {
         let region = config.region().cloned();
         let mut builder =
             aws_sdk_s3::config::Builder::from(&config)
-                // Repeating requests is our own business: see `weather`.
+                // Repeating requests is our own business: see `retry`.
                 .retry_config(retry::RetryConfig::disabled())
                 .timeout_config(timeout::TimeoutConfig::disabled())
                 .stalled_stream_protection(
@@ -130,12 +130,12 @@ impl S3Backend {
             .await
     }
 
-    async fn list_once(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", self.full(folder));
+    async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        let prefix = format!("{}/", self.full(directory));
         let (mut found, mut token) = (Vec::new(), None);
         loop {
-            let attempt = || self.list_page(folder, &prefix, token.clone());
-            let (objects, next) = self.weather.call("list", folder, attempt).await?;
+            let attempt = || self.list_page(directory, &prefix, token.clone());
+            let (objects, next) = self.weather.call("list", directory, attempt).await?;
             found.extend(objects);
             if next.is_none() {
                 return Ok(found);
@@ -147,7 +147,7 @@ impl S3Backend {
     /// A page of a listing, and where the next one begins.
     async fn list_page(
         &self,
-        folder: &str,
+        directory: &str,
         prefix: &str,
         token: Option<String>,
     ) -> Result<(Vec<ObjectInfo>, Option<String>), Trouble> {
@@ -159,7 +159,7 @@ impl S3Backend {
             .set_continuation_token(token)
             .send()
             .await
-            .map_err(|error| errors::sort(error, "list", folder))?;
+            .map_err(|error| errors::sort(error, "list", directory))?;
         let mut found = Vec::new();
         for object in page.contents() {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
@@ -213,7 +213,9 @@ impl S3Backend {
         let mut found = Vec::new();
         for version in marks.chain(versions) {
             let (Some(name), Some(id)) = version else {
-                return Err(super::garbled("a version has no name or no id"));
+                return Err(super::garbled(
+                    "a version in the listing has no name or no ID",
+                ));
             };
             // Names that only begin with this one are listed too.
             if name == full {
@@ -317,7 +319,7 @@ impl Requests for S3Backend {
             .ok_or_else(|| BackendError::Io {
                 operation: "look up",
                 key: key.to_owned(),
-                source: "the answer has no length".into(),
+                source: "the response has no Content-Length".into(),
             })
     }
 }
@@ -330,7 +332,9 @@ fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>,
     match (truncated, marker) {
         (Some(false), _) | (None, None) => Ok(None),
         (_, Some(marker)) => Ok(Some(marker)),
-        (Some(true), None) => Err(super::garbled("the listing is cut off")),
+        (Some(true), None) => Err(super::garbled(
+            "the listing is truncated, but names no next page",
+        )),
     }
 }
 
@@ -378,8 +382,10 @@ impl Backend for S3Backend {
         block_on(self.size_of(key.as_str()))
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::believed(self.plain, folder, || block_on(self.list_once(folder)))
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        super::believed(self.plain, directory, || {
+            block_on(self.list_once(directory))
+        })
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

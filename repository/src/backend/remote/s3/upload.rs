@@ -157,7 +157,7 @@ impl S3Backend {
             .map_err(|error| errors::sort(error, "write", key))?
             .upload_id
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| remote::garbled("the upload has no name"))
+            .ok_or_else(|| remote::garbled("the response has no upload ID"))
     }
 
     async fn send_parts(&self, key: &str, id: String, parts: &[Bytes]) -> BackendResult<Upload> {
@@ -241,11 +241,11 @@ impl S3Backend {
             .multipart_upload(parts)
             .send()
             .await;
-        let trouble = match result {
+        let attempt_error = match result {
             Ok(_) => return Ok(()),
             Err(error) => errors::sort(error, "write", key),
         };
-        if matches!(trouble, Trouble::Passing { answered: true, .. }) {
+        if matches!(attempt_error, Trouble::Passing { answered: true, .. }) {
             let head = self.client.head_object().bucket(&self.bucket);
             if head.key(self.full(key)).send().await.is_ok() {
                 return Err(Trouble::Final(BackendError::AlreadyExists {
@@ -253,7 +253,7 @@ impl S3Backend {
                 }));
             }
         }
-        Err(trouble)
+        Err(attempt_error)
     }
 
     /// Parts of an upload that is not completed cost money and are seen by nobody.
@@ -267,7 +267,7 @@ impl S3Backend {
             .send()
             .await;
         if let Err(error) = aborted {
-            tracing::debug!(key, %error, "an unfinished upload stays");
+            tracing::debug!(key, %error, "cannot abort an incomplete multipart upload");
         }
     }
 
