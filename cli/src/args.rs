@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "reprise", version, about, after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: Global,
+    pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -34,7 +34,7 @@ Exit codes:
 
 /// Options of every command.
 #[derive(Debug, Args)]
-pub(crate) struct Global {
+pub(crate) struct GlobalArgs {
     /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix.
     #[arg(
         short,
@@ -181,7 +181,7 @@ pub(crate) struct InitArgs {
     pub(crate) single_recipient: bool,
     /// Only print the access policy with the least privileges that the destination must grant.
     #[arg(long, value_enum, value_name = "KIND")]
-    pub(crate) print_policy: Option<crate::rights::Kind>,
+    pub(crate) print_policy: Option<crate::access_policy::AccessPolicyKind>,
     /// For whom: writer (a backup host), sweeper (`prune`, which deletes), or restore.
     #[arg(
         long,
@@ -190,7 +190,7 @@ pub(crate) struct InitArgs {
         default_value = "writer",
         requires = "print_policy"
     )]
-    pub(crate) print_role: crate::rights::Role,
+    pub(crate) print_role: crate::access_policy::AccessRole,
 }
 
 #[derive(Debug, Args)]
@@ -219,7 +219,7 @@ Examples:
         #[arg(long, short = 'x')]
         one_file_system: bool,
         #[command(flatten)]
-        naming: Naming,
+        naming: NamingArgs,
     },
     /// Store a MySQL or MariaDB server: a consistent snapshot of rows, schema objects and accounts.
     #[command(after_help = "\
@@ -239,7 +239,7 @@ Example:
         /// State file, or directory with the state and its workspaces.
         path: PathBuf,
         #[command(flatten)]
-        naming: Naming,
+        naming: NamingArgs,
     },
     /// Store the standard output of a program. If the program fails, no snapshot is stored.
     #[command(after_help = "\
@@ -247,7 +247,7 @@ Example:
   reprise snapshot command --source app-db -- pg_dump -Fc app")]
     Command {
         #[command(flatten)]
-        naming: Naming,
+        naming: NamingArgs,
         /// Program and arguments. No shell is used.
         #[arg(last = true, required = true, value_name = "CMD")]
         argv: Vec<OsString>,
@@ -283,11 +283,11 @@ pub(crate) struct MysqlArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) defaults_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) naming: Naming,
+    pub(crate) naming: NamingArgs,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Naming {
+pub(crate) struct NamingArgs {
     /// Name of the source. Snapshots with the same source name form a series.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
@@ -574,7 +574,7 @@ Examples:
   reprise key add --keeper-key 3b6a27bc… --name safe")]
 pub(crate) struct KeyAddArgs {
     #[command(flatten)]
-    pub(crate) what: KeyChoice,
+    pub(crate) what: KeyChoiceArgs,
     /// Name of the host or the keeper.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -586,7 +586,7 @@ pub(crate) struct KeyAddArgs {
 /// One key.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct KeyChoice {
+pub(crate) struct KeyChoiceArgs {
     /// Public key of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
     #[arg(long, value_name = "KEY")]
     pub(crate) recipient: Option<String>,
@@ -609,7 +609,7 @@ Examples:
   reprise key remove --recipient age1… --yes")]
 pub(crate) struct KeyRemoveArgs {
     #[command(flatten)]
-    pub(crate) what: KeyChoice,
+    pub(crate) what: KeyChoiceArgs,
     /// Reject what the host or keeper signed and the storage received after this time (RFC 3339).
     #[arg(long, value_name = "TIME", conflicts_with = "recipient")]
     pub(crate) received_until: Option<chrono::DateTime<chrono::Utc>>,
@@ -717,14 +717,14 @@ pub(crate) struct PreviewArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) limits: ForgetLimits,
+    pub(crate) limits: ForgetLimitArgs,
     #[command(flatten)]
-    pub(crate) deciding: Deciding,
+    pub(crate) deciding: RetentionArgs,
 }
 
 /// How much may be forgotten.
 #[derive(Debug, Args)]
-pub(crate) struct ForgetLimits {
+pub(crate) struct ForgetLimitArgs {
     /// Forget at most this many snapshots, and no log. Beyond that `forget` refuses and `policy preview` exits with 3.
     #[arg(long, value_name = "N")]
     pub(crate) max_forget: Option<usize>,
@@ -735,7 +735,7 @@ pub(crate) struct ForgetLimits {
 
 /// How retention decides.
 #[derive(Debug, Args)]
-pub(crate) struct Deciding {
+pub(crate) struct RetentionArgs {
     /// Let an unusual burst of snapshots displace older ones.
     #[arg(long)]
     pub(crate) accept_flood: bool,
@@ -771,9 +771,9 @@ pub(crate) struct ForgetArgs {
     #[arg(long)]
     pub(crate) unreadable: bool,
     #[command(flatten)]
-    pub(crate) limits: ForgetLimits,
+    pub(crate) limits: ForgetLimitArgs,
     #[command(flatten)]
-    pub(crate) deciding: Deciding,
+    pub(crate) deciding: RetentionArgs,
 }
 
 #[derive(Debug, Args)]

@@ -5,27 +5,27 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
-use reprise_repository::backend::{Backend, Location};
+use reprise_repository::backend::{Backend, RepositoryLocation};
 use reprise_repository::{
-    HostFolder, Keeper, OpenOptions, Repository, SignerId, Snapshot, holds_identity,
+    HostDirectory, Keeper, OpenOptions, Repository, SignerId, Snapshot, has_age_identity,
 };
 
-use crate::args::Global;
-use crate::destination::{self, Wishes};
+use crate::args::GlobalArgs;
+use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
 /// The surroundings of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub(crate) global: Global,
-    pub(crate) host: HostFolder,
+    pub(crate) global: GlobalArgs,
+    pub(crate) host: HostDirectory,
     pub(crate) host_name: String,
     cache: Option<PathBuf>,
 }
 
 /// The time. Commands and the libraries they call ask nothing else.
-pub(crate) fn now() -> DateTime<Utc> {
+pub(crate) fn current_time() -> DateTime<Utc> {
     Utc::now()
 }
 
@@ -36,7 +36,7 @@ fn env_path(name: &str) -> Option<PathBuf> {
 }
 
 /// A folder below a base directory of the user, by the XDG rules: relative values are ignored.
-fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+fn xdg_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
     env_path(variable)
         .filter(|path| path.is_absolute())
         .or_else(|| env_path("HOME").map(|home| home.join(below_home)))
@@ -44,55 +44,58 @@ fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
 }
 
 impl Context {
-    pub(crate) fn new(global: Global) -> Self {
+    pub(crate) fn new(global: GlobalArgs) -> Self {
         let host = env_path("REPRISE_CONFIG_DIR")
-            .or_else(|| xdg("XDG_CONFIG_HOME", ".config"))
+            .or_else(|| xdg_directory("XDG_CONFIG_HOME", ".config"))
             .unwrap_or_else(|| PathBuf::from("/etc/reprise"));
-        let cache = env_path("REPRISE_CACHE_DIR").or_else(|| xdg("XDG_CACHE_HOME", ".cache"));
+        let cache =
+            env_path("REPRISE_CACHE_DIR").or_else(|| xdg_directory("XDG_CACHE_HOME", ".cache"));
         let name = rustix::system::uname()
             .nodename()
             .to_string_lossy()
             .into_owned();
         Self {
             global,
-            host: HostFolder::new(host),
+            host: HostDirectory::new(host),
             host_name: name,
             cache,
         }
     }
 
     /// Folders that a snapshot of a volume must never contain: they change while it is taken.
-    pub(crate) fn never_in_a_volume(&self, location: &str) -> Vec<PathBuf> {
+    pub(crate) fn paths_excluded_from_volumes(&self, location: &str) -> Vec<PathBuf> {
         let mut never = vec![PathBuf::from(location)];
         never.extend(self.cache.clone());
         never
     }
 
     /// The repository that the command line names.
-    pub(crate) fn location(&self) -> Result<Location, Failure> {
+    pub(crate) fn location(&self) -> Result<RepositoryLocation, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
             Failure::usage(
                 "no repository is given",
                 "give -r/--repository URL or set REPRISE_REPOSITORY",
             )
         })?;
-        Ok(Location::parse(text)?)
+        Ok(RepositoryLocation::parse(text)?)
     }
 
     /// Opens the repository that the command line names, to read from it.
-    pub(crate) fn open(&self) -> Result<Repository, Failure> {
-        let backend = destination::reading(self, &self.location()?, &Wishes::default())?;
-        self.open_at(backend, &[], &[])
+    pub(crate) fn open_repository(&self) -> Result<Repository, Failure> {
+        let backend =
+            destination::open_for_reading(self, &self.location()?, &DestinationOptions::default())?;
+        self.open_repository_at(backend, &[], &[])
     }
 
     /// Opens the repository that the command line names, to add to it.
-    pub(crate) fn open_to_write(&self) -> Result<Repository, Failure> {
-        let backend = destination::writing(self, &self.location()?, &Wishes::default())?;
-        self.open_at(backend, &[], &[])
+    pub(crate) fn open_repository_for_writing(&self) -> Result<Repository, Failure> {
+        let backend =
+            destination::open_for_writing(self, &self.location()?, &DestinationOptions::default())?;
+        self.open_repository_at(backend, &[], &[])
     }
 
     /// Opens a repository with further identities, and the signers that a policy pins.
-    pub(crate) fn open_at(
+    pub(crate) fn open_repository_at(
         &self,
         backend: Arc<dyn Backend>,
         identities: &[PathBuf],
@@ -102,7 +105,7 @@ impl Context {
         let mut identity_files: Vec<PathBuf> = files.cloned().collect();
         // With the keeper's file alone another machine can do what the keeper does.
         if let Some(keeper) = &self.global.keeper
-            && holds_identity(keeper)?
+            && has_age_identity(keeper)?
         {
             identity_files.push(keeper.clone());
         }
@@ -116,18 +119,18 @@ impl Context {
     }
 
     /// The policies that the command line names.
-    pub(crate) fn policies(&self) -> Result<PolicySet, Failure> {
+    pub(crate) fn load_policies(&self) -> Result<PolicySet, Failure> {
         let path = self.global.policies.as_deref().ok_or_else(|| {
             Failure::usage(
                 "no policy is given",
                 "give --policies PATH or set REPRISE_POLICIES",
             )
         })?;
-        self.policies_at(path)
+        self.load_policies_at(path)
     }
 
     /// The policies in a file or folder.
-    pub(crate) fn policies_at(&self, path: &Path) -> Result<PolicySet, Failure> {
+    pub(crate) fn load_policies_at(&self, path: &Path) -> Result<PolicySet, Failure> {
         if !path.exists() {
             let message = format!("policy {} does not exist", path.display());
             return Err(Failure::new(Exit::NotFound, message, ""));
@@ -135,14 +138,14 @@ impl Context {
         let set = PolicySet::load(path)?;
         if !self.global.quiet {
             for warning in set.warnings() {
-                output::note(warning.to_string().trim_end());
+                output::print_note(warning.to_string().trim_end());
             }
         }
         Ok(set)
     }
 
     /// Finds a snapshot, and tells when it is a forgotten one.
-    pub(crate) fn snapshot(
+    pub(crate) fn find_snapshot(
         &self,
         repository: &Repository,
         name: &str,
@@ -150,7 +153,7 @@ impl Context {
         let snapshot = repository.find_snapshot(name)?;
         if snapshot.forgotten {
             let id = snapshot.id.short();
-            self.note(&format!(
+            self.print_note(&format!(
                 "note: snapshot {id} is forgotten and will be deleted by the next prune; `reprise unforget {id}` keeps it"
             ));
         }
@@ -158,7 +161,7 @@ impl Context {
     }
 
     /// Who asks, for the record.
-    pub(crate) fn person(&self) -> String {
+    pub(crate) fn current_user(&self) -> String {
         let named = ["SUDO_USER", "USER", "LOGNAME"];
         let user = named
             .iter()
@@ -168,18 +171,18 @@ impl Context {
     }
 
     /// The keeper's key.
-    pub(crate) fn keeper(
+    pub(crate) fn load_keeper(
         &self,
         repository: &Repository,
         action: &'static str,
     ) -> Result<Keeper, Failure> {
-        Ok(repository.keeper(self.global.keeper.as_deref(), action)?)
+        Ok(repository.load_keeper(self.global.keeper.as_deref(), action)?)
     }
 
     /// Tells a person something beside the result.
-    pub(crate) fn note(&self, text: &str) {
+    pub(crate) fn print_note(&self, text: &str) {
         if !self.global.quiet {
-            output::note(text);
+            output::print_note(text);
         }
     }
 }

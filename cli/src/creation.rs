@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use reprise_repository::backend::Backend;
 use reprise_repository::{
-    Config, InitOptions, Layout, Recipients, Repository, canonical_recipient, exists,
-    generate_identity, write_new_secret,
+    Config, InitOptions, Layout, Recipients, Repository, canonical_recipient, generate_identity,
+    repository_exists, write_secret_file,
 };
 
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 
 /// How to make a repository.
 #[derive(Debug)]
-pub(crate) struct Creation<'a> {
+pub(crate) struct CreateRepositoryOptions<'a> {
     pub(crate) recipients: &'a [String],
     pub(crate) generate_identities: &'a [PathBuf],
     pub(crate) single_recipient: bool,
@@ -21,25 +21,25 @@ pub(crate) struct Creation<'a> {
 
 /// A new repository and what was made with it.
 #[derive(Debug)]
-pub(crate) struct Created {
+pub(crate) struct CreatedRepository {
     pub(crate) config: Config,
     /// Files of new recovery identities, with their recipients.
     pub(crate) identities: Vec<(PathBuf, String)>,
 }
 
 /// Makes a repository, and the recovery identities that were asked for. Nothing is overwritten.
-pub(crate) fn create(
+pub(crate) fn create_repository(
     context: &Context,
     backend: &dyn Backend,
-    creation: &Creation<'_>,
-) -> Result<Created, Failure> {
+    creation: &CreateRepositoryOptions<'_>,
+) -> Result<CreatedRepository, Failure> {
     let count = creation.recipients.len() + creation.generate_identities.len();
     if count == 0 || (count == 1 && !creation.single_recipient) {
-        return Err(too_few(count));
+        return Err(too_few_recipients(count));
     }
     Recipients::parse(creation.recipients)?;
     // Before any identity is written: a repository that exists must not cost anyone a stray key.
-    if exists(backend)? {
+    if repository_exists(backend)? {
         let location = backend.location();
         return Err(reprise_repository::Error::RepositoryExists { location }.into());
     }
@@ -52,8 +52,8 @@ pub(crate) fn create(
     }
     let mut identities = Vec::new();
     for file in creation.generate_identities {
-        let identity = generate_identity(&now().to_rfc3339());
-        write_new_secret(file, &identity.file_text)?;
+        let identity = generate_identity(&current_time().to_rfc3339());
+        write_secret_file(file, &identity.file_text)?;
         identities.push((file.clone(), identity.recipient));
     }
     let generated = identities.iter().map(|(_, recipient)| recipient.clone());
@@ -76,15 +76,15 @@ pub(crate) fn create(
     let options = InitOptions {
         recipients,
         host_name: context.host_name.clone(),
-        now: now(),
+        now: current_time(),
         layout: Layout::default(),
         keeper: context.global.keeper.clone(),
     };
     let config = Repository::init(backend, &context.host, &options)?;
-    Ok(Created { config, identities })
+    Ok(CreatedRepository { config, identities })
 }
 
-fn too_few(count: usize) -> Failure {
+fn too_few_recipients(count: usize) -> Failure {
     let message = if count == 0 {
         "no recovery recipient is given: nobody could read the repository"
     } else {

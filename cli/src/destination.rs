@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reprise_repository::backend::{
-    Backend, BackendError, BackendResult, Immutable, Location, Probed, RemoteOptions,
+    Backend, BackendError, BackendResult, ImmutabilityPolicy, ProbedCapabilities, RemoteOptions,
+    RepositoryLocation,
 };
-use reprise_repository::backend_at;
+use reprise_repository::open_backend;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
-use crate::quantities::duration;
+use crate::quantities::parse_duration_option;
 use crate::{progress, quantities};
 
 /// How a policy wants a destination to be treated.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wishes {
-    pub(crate) immutable: Option<Immutable>,
+pub(crate) struct DestinationOptions {
+    pub(crate) immutable: Option<ImmutabilityPolicy>,
     pub(crate) storage_class: Option<String>,
     pub(crate) path_style: Option<bool>,
     pub(crate) limit_upload: Option<u64>,
@@ -29,36 +30,39 @@ pub(crate) struct Wishes {
 
 /// What was found out about a destination, kept beside the host's keys.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct ProbeRecord {
     location: String,
     probed_at: DateTime<Utc>,
-    probed: Probed,
+    probed: ProbedCapabilities,
 }
 
 /// A backend to read from; nothing is tried.
-pub(crate) fn reading(
+pub(crate) fn open_for_reading(
     context: &Context,
-    location: &Location,
-    wishes: &Wishes,
+    location: &RepositoryLocation,
+    wishes: &DestinationOptions,
 ) -> Result<Arc<dyn Backend>, Failure> {
-    let known = recorded(context, location);
-    Ok(backend_at(location, &options(context, wishes, known)?)?)
+    let known = load_probe_record(context, location);
+    Ok(open_backend(
+        location,
+        &remote_options(context, wishes, known)?,
+    )?)
 }
 
 /// A backend to write to. What it really does is tried first, unless that is known.
-pub(crate) fn writing(
+pub(crate) fn open_for_writing(
     context: &Context,
-    location: &Location,
-    wishes: &Wishes,
+    location: &RepositoryLocation,
+    wishes: &DestinationOptions,
 ) -> Result<Arc<dyn Backend>, Failure> {
-    let known = match recorded(context, location) {
+    let known = match load_probe_record(context, location) {
         Some(known) => known,
-        None => probe(context, location, wishes)?,
+        None => probe_destination(context, location, wishes)?,
     };
-    if wishes.immutable.is_some() && !known.locks.holds() {
+    if wishes.immutable.is_some() && !known.locks.is_supported() {
         let message = format!(
             "the policy requires `immutable_days`, but {location} does not lock objects: {}",
-            if location.folder().is_some() {
+            if location.directory().is_some() {
                 "a local directory cannot"
             } else {
                 "the probe could delete a locked object, or the destination rejected the lock"
@@ -67,57 +71,61 @@ pub(crate) fn writing(
         let hint = "create the bucket with Object Lock (S3) or the container with version-level immutability (Azure),\nor remove `immutable_days`; see docs/destinations.md";
         return Err(Failure::new(Exit::Refused, message, hint));
     }
-    Ok(backend_at(
+    Ok(open_backend(
         location,
-        &options(context, wishes, Some(known))?,
+        &remote_options(context, wishes, Some(known))?,
     )?)
 }
 
 /// Tries what a destination really does, and records it.
-pub(crate) fn probe(
+pub(crate) fn probe_destination(
     context: &Context,
-    location: &Location,
-    wishes: &Wishes,
-) -> Result<Probed, Failure> {
-    let backend = backend_at(location, &options(context, wishes, None)?)?;
-    record(context, location, backend.probe())
+    location: &RepositoryLocation,
+    wishes: &DestinationOptions,
+) -> Result<ProbedCapabilities, Failure> {
+    let backend = open_backend(location, &remote_options(context, wishes, None)?)?;
+    save_probe_record(context, location, backend.probe())
 }
 
 /// As [`probe_destination`], for someone who may have no right to write: then there is nothing to tell.
 pub(crate) fn probe_if_allowed(
     context: &Context,
-    location: &Location,
-    wishes: &Wishes,
-) -> Result<Option<Probed>, Failure> {
-    if location.folder().is_some() {
+    location: &RepositoryLocation,
+    wishes: &DestinationOptions,
+) -> Result<Option<ProbedCapabilities>, Failure> {
+    if location.directory().is_some() {
         return Ok(None);
     }
-    let backend = backend_at(location, &options(context, wishes, None)?)?;
+    let backend = open_backend(location, &remote_options(context, wishes, None)?)?;
     match backend.probe() {
         Err(BackendError::PermissionDenied { .. }) => Ok(None),
-        found => record(context, location, found).map(Some),
+        found => save_probe_record(context, location, found).map(Some),
     }
 }
 
-fn options(
+fn remote_options(
     context: &Context,
-    wishes: &Wishes,
-    probed: Option<Probed>,
+    wishes: &DestinationOptions,
+    probed: Option<ProbedCapabilities>,
 ) -> Result<RemoteOptions, Failure> {
     let global = &context.global;
     let rate = |given: &Option<String>, option: &str| {
-        let rate = given.as_ref().map(|text| quantities::rate(text, option));
+        let rate = given
+            .as_ref()
+            .map(|text| quantities::parse_rate_option(text, option));
         rate.transpose()
     };
     let time = |given: &Option<String>, option: &str| {
         let way_out = "write it as 30s or 15m";
-        let time = given.as_ref().map(|text| duration(text, option, way_out));
+        let time = given
+            .as_ref()
+            .map(|text| parse_duration_option(text, option, way_out));
         time.transpose()
     };
     let default = RemoteOptions::default();
     Ok(RemoteOptions {
-        probed,
-        immutable: wishes.immutable,
+        probed_capabilities: probed,
+        immutability: wishes.immutable,
         storage_class: wishes.storage_class.clone(),
         path_style: wishes.path_style,
         limit_upload: rate(&global.limit_upload, "--limit-upload")?.or(wishes.limit_upload),
@@ -125,27 +133,34 @@ fn options(
         retry_for: time(&global.retry_for, "--retry-for")?
             .or(wishes.retry_for)
             .unwrap_or(default.retry_for),
-        stall_max: time(&global.request_timeout, "--request-timeout")?.unwrap_or(default.stall_max),
-        stop: progress::wish_to_stop(),
+        stall_timeout: time(&global.request_timeout, "--request-timeout")?
+            .unwrap_or(default.stall_timeout),
+        stop_requested: progress::stop_flag(),
     })
 }
 
 /// One file for each destination. Another endpoint is another destination, whatever the bucket is called.
-fn record_file(context: &Context, location: &Location) -> PathBuf {
+fn probe_record_path(context: &Context, location: &RepositoryLocation) -> PathBuf {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let endpoint = match location {
-        Location::S3 { .. } => variable("AWS_ENDPOINT_URL_S3") + &variable("AWS_ENDPOINT_URL"),
+        RepositoryLocation::S3 { .. } => {
+            variable("AWS_ENDPOINT_URL_S3") + &variable("AWS_ENDPOINT_URL")
+        }
         _ => variable("AZURE_STORAGE_SERVICE_ENDPOINT"),
     };
-    let name = reprise_repository::ObjectId::of(format!("{location} {endpoint}").as_bytes());
+    let name =
+        reprise_repository::ObjectId::from_content(format!("{location} {endpoint}").as_bytes());
     let name = name.to_string();
     let folder = context.host.path().join("destinations");
     folder.join(format!("{}.json", &name[..16]))
 }
 
-fn recorded(context: &Context, location: &Location) -> Option<Probed> {
-    let bytes = std::fs::read(record_file(context, location)).ok()?;
-    match serde_json::from_slice::<Record>(&bytes) {
+fn load_probe_record(
+    context: &Context,
+    location: &RepositoryLocation,
+) -> Option<ProbedCapabilities> {
+    let bytes = std::fs::read(probe_record_path(context, location)).ok()?;
+    match serde_json::from_slice::<ProbeRecord>(&bytes) {
         Ok(record) => Some(record.probed),
         Err(error) => {
             tracing::debug!(%location, %error, "cannot read the recorded capabilities of the destination");
@@ -155,28 +170,29 @@ fn recorded(context: &Context, location: &Location) -> Option<Probed> {
 }
 
 /// Records what was found at a destination, unless it is a folder.
-fn record(
+fn save_probe_record(
     context: &Context,
-    location: &Location,
-    found: BackendResult<Probed>,
-) -> Result<Probed, Failure> {
+    location: &RepositoryLocation,
+    found: BackendResult<ProbedCapabilities>,
+) -> Result<ProbedCapabilities, Failure> {
     let probed = found.map_err(|source| reprise_repository::Error::Backend {
         location: location.to_string(),
         source,
     })?;
-    if location.folder().is_none() {
-        let file = record_file(context, location);
-        let record = Record {
+    if location.directory().is_none() {
+        let file = probe_record_path(context, location);
+        let record = ProbeRecord {
             location: location.to_string(),
-            probed_at: now(),
+            probed_at: current_time(),
             probed,
         };
-        write(&file, &record).map_err(|error| Failure::file("write", &file, &error))?;
+        write_record(&file, &record)
+            .map_err(|error| Failure::file_error("write", &file, &error))?;
     }
     Ok(probed)
 }
 
-fn write(file: &Path, record: &Record) -> std::io::Result<()> {
+fn write_record(file: &Path, record: &ProbeRecord) -> std::io::Result<()> {
     std::fs::create_dir_all(file.parent().unwrap_or(file))?;
     let unfinished = file.with_extension(format!("{}", std::process::id()));
     std::fs::write(&unfinished, serde_json::to_vec_pretty(record)?)?;
@@ -184,9 +200,9 @@ fn write(file: &Path, record: &Record) -> std::io::Result<()> {
 }
 
 /// The abilities in a line for people.
-pub(crate) fn line(probed: &Probed) -> String {
+pub(crate) fn describe_capabilities(probed: &ProbedCapabilities) -> String {
     let named = probed
-        .named()
+        .list_capabilities()
         .map(|(name, found)| format!("{name}: {found}"));
     format!("destination capabilities (probed): {}", named.join(", "))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use reprise_repository::backend::BackendError;
-use reprise_repository::{ErrorClass, Outcome, chain};
+use reprise_repository::{ErrorClass, Outcome, format_error_chain};
 use serde_json::json;
 
 use crate::output;
@@ -61,7 +61,7 @@ impl From<ErrorClass> for Exit {
 
 impl Exit {
     /// The exit code of several results together: any failure beats `degraded`, the first failure counts.
-    pub(crate) fn and(self, other: Self) -> Self {
+    pub(crate) fn combine_with(self, other: Self) -> Self {
         match (self, other) {
             (Self::Ok | Self::Degraded, Self::Ok) => self,
             (Self::Ok | Self::Degraded, other) => other,
@@ -95,7 +95,7 @@ impl Failure {
     }
 
     /// A failure to read or write a local file.
-    pub(crate) fn file(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub(crate) fn file_error(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::new(
             Exit::Failed,
             format!("cannot {action} {}: {error}", path.display()),
@@ -106,18 +106,18 @@ impl Failure {
     /// Prints the failure.
     pub(crate) fn report(&self, json: bool) {
         if json {
-            output::json_line(&json!({
+            output::print_json(&json!({
                 "event": "error",
                 "message": self.message,
                 "hint": self.hint,
                 "exit_code": self.exit as u8,
             }));
         }
-        output::error(&self.text());
+        output::print_error(&self.format_text());
     }
 
     /// Message and hint for people.
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn format_text(&self) -> String {
         let mut text = format!("error: {}", self.message);
         for (n, line) in self.hint.lines().enumerate() {
             // Writing to a String cannot fail.
@@ -132,7 +132,7 @@ impl Failure {
 }
 
 /// The repository's own words are enough: what wraps them adds nothing for a reader.
-fn unwrapped<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+fn innermost_repository_error<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if inner.is::<reprise_repository::Error>() {
@@ -143,8 +143,8 @@ fn unwrapped<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
     error
 }
 
-fn exit_of(error: &(dyn Error + 'static), class: ErrorClass) -> Exit {
-    let inner = unwrapped(error).downcast_ref::<reprise_repository::Error>();
+fn exit_for(error: &(dyn Error + 'static), class: ErrorClass) -> Exit {
+    let inner = innermost_repository_error(error).downcast_ref::<reprise_repository::Error>();
     match inner {
         Some(
             reprise_repository::Error::Interrupted
@@ -162,8 +162,8 @@ macro_rules! from_error {
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 Self {
-                    exit: exit_of(&error, error.class()),
-                    message: chain(unwrapped(&error)),
+                    exit: exit_for(&error, error.class()),
+                    message: format_error_chain(innermost_repository_error(&error)),
                     hint: error.hint(),
                 }
             }
@@ -190,7 +190,7 @@ impl From<reprise_policies::SelectError> for Failure {
 
 impl From<reprise_policies::SecretError> for Failure {
     fn from(error: reprise_policies::SecretError) -> Self {
-        Self::new(Exit::Refused, chain(&error), error.hint())
+        Self::new(Exit::Refused, format_error_chain(&error), error.hint())
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
             (Failed, Ok, Failed),
         ];
         for (a, b, expected) in cases {
-            assert_eq!(a.and(b), expected, "{a:?} {b:?}");
+            assert_eq!(a.combine_with(b), expected, "{a:?} {b:?}");
         }
     }
 

@@ -2,25 +2,25 @@
 
 use chrono::TimeDelta;
 
-use crate::args::ForgetLimits;
+use crate::args::ForgetLimitArgs;
 use crate::failure::Failure;
 use crate::output::format_count;
-use crate::quantities::duration;
-use crate::retention::LogPlan;
+use crate::quantities::parse_duration_option;
+use crate::retention::LogForgetPlan;
 
 /// What may go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct MaxForget {
     snapshots: Option<usize>,
     /// Of each log; `None`: nothing, where anything is limited.
     log: Option<TimeDelta>,
 }
 
-impl Limits {
+impl MaxForget {
     /// Reads the options.
-    pub(crate) fn of(args: &ForgetLimits) -> Result<Self, Failure> {
+    pub(crate) fn from_args(args: &ForgetLimitArgs) -> Result<Self, Failure> {
         let log = args.max_forget_log.as_ref().map(|text| {
-            let span = duration(text, "--max-forget-log", "write it as 36h or 2d")?;
+            let span = parse_duration_option(text, "--max-forget-log", "write it as 36h or 2d")?;
             Ok::<_, Failure>(TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX))
         });
         Ok(Self {
@@ -30,10 +30,10 @@ impl Limits {
     }
 
     /// What would go beyond them, in words.
-    pub(crate) fn exceeded<'a>(
+    pub(crate) fn describe_excess<'a>(
         &self,
         snapshots: usize,
-        mut logs: impl Iterator<Item = &'a LogPlan>,
+        mut logs: impl Iterator<Item = &'a LogForgetPlan>,
     ) -> Option<String> {
         if let Some(max) = self.snapshots.filter(|max| snapshots > *max) {
             return Some(format!(
@@ -44,7 +44,7 @@ impl Limits {
         if self.snapshots.is_none() && self.log.is_none() {
             return None;
         }
-        let allowed = |log: &LogPlan| {
+        let allowed = |log: &LogForgetPlan| {
             let length = log.seconds.map(TimeDelta::seconds);
             self.log
                 .is_some_and(|max| length.is_some_and(|length| length <= max))

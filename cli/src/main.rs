@@ -1,5 +1,6 @@
 //! The `reprise` binary: arguments, progress, output, exit codes. Nothing here knows how anything is done.
 
+mod access_policy;
 mod args;
 mod commands;
 mod context;
@@ -7,15 +8,14 @@ mod creation;
 mod destination;
 mod failure;
 mod forget_limits;
-mod moment;
 mod mysql;
 mod output;
 mod policy_version;
 mod progress;
 mod quantities;
 mod retention;
-mod rights;
 mod sources;
+mod time_input;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
         Command::Drill(args) => commands::drill::run(context, &args),
         Command::Policy(PolicyCommand::Check(args)) => commands::policy::check(context, &args),
         Command::Policy(PolicyCommand::Preview(args)) => commands::preview::run(context, &args),
-        Command::Policy(PolicyCommand::Schema) => commands::policy::schema(),
+        Command::Policy(PolicyCommand::Schema) => commands::policy::print_schema(),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

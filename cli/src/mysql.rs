@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 /// The address that a command line names.
-pub(crate) fn address(
+pub(crate) fn resolve_address(
     context: &Context,
     url: &str,
     defaults: Option<&Path>,
@@ -21,20 +21,20 @@ pub(crate) fn address(
         )
     })?;
     if address.password.is_some() {
-        context.note(
+        context.print_note(
             "warning: a password in a URL is visible to every user of this host: use --defaults-file or MYSQL_PWD",
         );
     }
     if let Some(file) = defaults {
         address = address
-            .or_option_file(file)
+            .with_defaults_file(file)
             .map_err(|reason| Failure::usage(reason, ""))?;
     }
-    Ok(with_password(address))
+    Ok(with_environment_password(address))
 }
 
 /// Takes a password from the environment when there is none yet.
-pub(crate) fn with_password(mut address: Address) -> Address {
+pub(crate) fn with_environment_password(mut address: Address) -> Address {
     if address.password.is_none() {
         let password = std::env::var("MYSQL_PWD").ok();
         address.password = password.filter(|text| !text.is_empty()).map(Password::new);
@@ -43,7 +43,7 @@ pub(crate) fn with_password(mut address: Address) -> Address {
 }
 
 /// What is taken of a server.
-pub(crate) fn filter(
+pub(crate) fn build_filter(
     databases: &[String],
     exclude_databases: &[String],
     tables: &[String],

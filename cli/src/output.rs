@@ -5,27 +5,27 @@ use std::io::Write;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Writes a line of a result.
-pub(crate) fn line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// Writes a JSON value as one line of a result.
-pub(crate) fn json_line(value: &serde_json::Value) {
-    line(&value.to_string());
+pub(crate) fn print_json(value: &serde_json::Value) {
+    print_line(&value.to_string());
 }
 
 /// Writes what a person should know while a command works. Not part of its result.
-pub(crate) fn note(text: &str) {
+pub(crate) fn print_note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
 /// Writes what went wrong.
-pub(crate) fn error(text: &str) {
-    note(text);
+pub(crate) fn print_error(text: &str) {
+    print_note(text);
 }
 
 /// Bytes for people: `1.5 GiB`.
-pub(crate) fn bytes(count: u64) -> String {
+pub(crate) fn format_bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {
         return format!("{count} B");
@@ -50,12 +50,12 @@ where
 }
 
 /// A time for people and scripts alike.
-pub(crate) fn time(time: &DateTime<Utc>) -> String {
+pub(crate) fn format_time(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Seconds for people: `0.4 s`, `3 min 12 s`, `26 h 5 min`.
-pub(crate) fn seconds(seconds: f64) -> String {
+pub(crate) fn format_seconds(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -70,7 +70,7 @@ pub(crate) fn seconds(seconds: f64) -> String {
 }
 
 /// A table with columns as wide as their widest cell; the last column is not padded.
-pub(crate) fn table(rows: &[Vec<String>]) {
+pub(crate) fn print_table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -88,7 +88,7 @@ pub(crate) fn table(rows: &[Vec<String>]) {
                 format!("{cell:<0$}", widths[column])
             }
         });
-        line(cells.collect::<Vec<_>>().join("  ").trim_end());
+        print_line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
@@ -99,11 +99,20 @@ mod tests {
     #[test]
     fn sizes_and_times_are_readable() {
         assert_eq!(
-            [bytes(0), bytes(1023), bytes(1536), bytes(3 << 30)],
+            [
+                format_bytes(0),
+                format_bytes(1023),
+                format_bytes(1536),
+                format_bytes(3 << 30)
+            ],
             ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
         );
         assert_eq!(
-            [seconds(0.44), seconds(192.9), seconds(93_900.0)],
+            [
+                format_seconds(0.44),
+                format_seconds(192.9),
+                format_seconds(93_900.0)
+            ],
             ["0.4 s", "3 min 12 s", "26 h 5 min"]
         );
         let entries = |number: u64| format_count(number, "entry", "entries");

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use reprise_repository::PolicyVersion;
 
 /// The version of a policy file, for the record.
-pub(crate) fn of(file: &Path) -> PolicyVersion {
-    let commit = git(file, &["log", "-1", "--format=%H", "--"]);
+pub(crate) fn read_policy_version(file: &Path) -> PolicyVersion {
+    let commit = run_git(file, &["log", "-1", "--format=%H", "--"]);
     let commit = commit.filter(|commit| !commit.is_empty());
     let changed = commit.is_some()
-        && git(file, &["status", "--porcelain", "--"]).is_none_or(|changes| !changes.is_empty());
+        && run_git(file, &["status", "--porcelain", "--"])
+            .is_none_or(|changes| !changes.is_empty());
     PolicyVersion {
         file: file.display().to_string(),
         commit,
@@ -19,7 +20,7 @@ pub(crate) fn of(file: &Path) -> PolicyVersion {
 }
 
 /// What Git says about a file; `None` when it says nothing.
-fn git(file: &Path, args: &[&str]) -> Option<String> {
+fn run_git(file: &Path, args: &[&str]) -> Option<String> {
     let (folder, name) = (file.parent()?, file.file_name()?);
     let mut command = Command::new("git");
     command
@@ -37,7 +38,7 @@ fn git(file: &Path, args: &[&str]) -> Option<String> {
 }
 
 /// The version in words, for people.
-pub(crate) fn words(version: &PolicyVersion) -> String {
+pub(crate) fn describe_version(version: &PolicyVersion) -> String {
     match (&version.commit, version.changed) {
         (None, _) => version.file.clone(),
         (Some(commit), false) => format!("{} at commit {commit}", version.file),

@@ -15,30 +15,30 @@ use crate::context::Context;
 use crate::output;
 
 /// How often a terminal line is redrawn, and how often a JSON line is written.
-const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Set by the first interruption, for whatever waits deep inside an operation.
-static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static STOP_FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// The flag that an interruption sets.
-pub(crate) fn wish_to_stop() -> Arc<AtomicBool> {
-    Arc::clone(STOP.get_or_init(Arc::default))
+pub(crate) fn stop_flag() -> Arc<AtomicBool> {
+    Arc::clone(STOP_FLAG.get_or_init(Arc::default))
 }
 
 /// The operation that an interruption stops.
-static CURRENT: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
+static CURRENT_OPERATION: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
 
 /// Shows an operation's progress until dropped.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub(crate) struct ProgressDisplay {
     /// The counters to be advanced.
     pub(crate) progress: Arc<Progress>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Shown {
+impl ProgressDisplay {
     /// Begins to show an operation, `what` being its name for people.
     pub(crate) fn start(context: &Context, what: &str) -> Self {
         let progress = Arc::new(Progress::default());
@@ -51,7 +51,7 @@ impl Shown {
             (true, _) => None,
             (false, true) => Some(std::thread::spawn(move || {
                 while stopped.recv_timeout(JSON_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    output::json_line(&json!({
+                    output::print_json(&json!({
                         "event": "progress",
                         "operation": what,
                         "items": Progress::get(&counters.items),
@@ -63,9 +63,9 @@ impl Shown {
                 }
             })),
             (false, false) if terminal => Some(std::thread::spawn(move || {
-                let bar = bar();
-                while stopped.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
-                    bar.set_message(format!("{what}: {}", line(&counters)));
+                let bar = create_progress_bar();
+                while stopped.recv_timeout(REDRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    bar.set_message(format!("{what}: {}", format_progress(&counters)));
                     bar.tick();
                 }
                 bar.finish_and_clear();
@@ -80,7 +80,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
@@ -90,7 +90,7 @@ impl Drop for Shown {
     }
 }
 
-fn bar() -> ProgressBar {
+fn create_progress_bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {wide_msg}") {
         bar.set_style(style);
@@ -98,7 +98,7 @@ fn bar() -> ProgressBar {
     bar
 }
 
-fn line(counters: &Progress) -> String {
+fn format_progress(counters: &Progress) -> String {
     let of = |done: String, total: u64, shown: String| {
         if total == 0 {
             done
@@ -118,24 +118,24 @@ fn line(counters: &Progress) -> String {
         "entries: {}, {}",
         of(items.to_string(), items_total, items_total.to_string()),
         of(
-            output::bytes(bytes),
+            output::format_bytes(bytes),
             bytes_total,
-            output::bytes(bytes_total)
+            output::format_bytes(bytes_total)
         ),
     );
     let stored = Progress::get(&counters.stored_bytes);
     if stored > 0 {
-        text.push_str(&format!(", {} stored", output::bytes(stored)));
+        text.push_str(&format!(", {} stored", output::format_bytes(stored)));
     }
     text
 }
 
 /// The first interruption asks the operation to stop cleanly, the second ends the program.
 fn stop_on_interruption(progress: &Arc<Progress>) {
-    let current = CURRENT.get_or_init(|| {
+    let current = CURRENT_OPERATION.get_or_init(|| {
         let mut asked = false;
         let handler = move || {
-            let current = CURRENT.get().and_then(|current| {
+            let current = CURRENT_OPERATION.get().and_then(|current| {
                 current
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -144,10 +144,10 @@ fn stop_on_interruption(progress: &Arc<Progress>) {
             match current {
                 Some(progress) if !asked => {
                     asked = true;
-                    output::note(
+                    output::print_note(
                         "stopping; stored data is reused by the next run (interrupt again to stop at once)",
                     );
-                    wish_to_stop().store(true, Ordering::SeqCst);
+                    stop_flag().store(true, Ordering::SeqCst);
                     progress.cancel();
                 }
                 _ => std::process::exit(130),

@@ -7,22 +7,26 @@ use reprise_policies::{parse_duration, parse_rate, parse_size};
 use crate::failure::Failure;
 
 /// Reads a time; `way_out` says how to write one.
-pub(crate) fn duration(text: &str, option: &str, way_out: &str) -> Result<Duration, Failure> {
-    parse_duration(text).map_err(|error| wrong(text, "time", option, &error, way_out))
+pub(crate) fn parse_duration_option(
+    text: &str,
+    option: &str,
+    way_out: &str,
+) -> Result<Duration, Failure> {
+    parse_duration(text).map_err(|error| invalid_quantity(text, "time", option, &error, way_out))
 }
 
 /// Reads a size, in bytes; `way_out` says how to write one.
-pub(crate) fn size(text: &str, option: &str, way_out: &str) -> Result<u64, Failure> {
-    parse_size(text).map_err(|error| wrong(text, "size", option, &error, way_out))
+pub(crate) fn parse_size_option(text: &str, option: &str, way_out: &str) -> Result<u64, Failure> {
+    parse_size(text).map_err(|error| invalid_quantity(text, "size", option, &error, way_out))
 }
 
 /// Reads a rate, in bytes a second.
-pub(crate) fn rate(text: &str, option: &str) -> Result<u64, Failure> {
+pub(crate) fn parse_rate_option(text: &str, option: &str) -> Result<u64, Failure> {
     let way_out = "write bytes per second as 500KiB or 10MiB";
-    parse_rate(text).map_err(|error| wrong(text, "rate", option, &error, way_out))
+    parse_rate(text).map_err(|error| invalid_quantity(text, "rate", option, &error, way_out))
 }
 
-fn wrong(
+fn invalid_quantity(
     text: &str,
     quantity: &str,
     option: &str,

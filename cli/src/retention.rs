@@ -5,12 +5,12 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_policies::{
-    Candidate, Decision, HOLD_TAG, Hold, Keeps, Pause, Policy, Retention, RetentionOptions, Source,
-    Tz, Verdict, decide,
+    Candidate, HOLD_TAG, Hold, KeepReason, Policy, PolicySource, Retention, RetentionDecision,
+    RetentionOptions, RetentionPause, RetentionVerdict, Tz, decide_retention,
 };
-use reprise_repository::{ObjectId, Outcome, Repository, Snapshot, chain};
-use reprise_restore::mysql::moments::Archive;
-use reprise_snapshotters::mysql::archive::{StoredPiece, time_of};
+use reprise_repository::{ObjectId, Outcome, Repository, Snapshot, format_error_chain};
+use reprise_restore::mysql::recovery::RecoveryCatalog;
+use reprise_snapshotters::mysql::archive::{StoredSegment, time_from_micros};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::sources;
 
 /// How to decide.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct RetentionParameters {
     pub(crate) now: DateTime<Utc>,
     pub(crate) accept_flood: bool,
     /// Believe the times that snapshots tell, and not when the storage received them.
@@ -32,23 +32,23 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct SourcePlan<'a> {
     pub(crate) policy: &'a Policy,
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a PolicySource,
     /// Its snapshots, forgotten ones left out.
     pub(crate) snapshots: HashMap<ObjectId, Snapshot>,
     /// Those of which a keeper has recorded that they lack something.
-    hurt: BTreeSet<ObjectId>,
-    pub(crate) decision: Decision<ObjectId>,
+    affected: BTreeSet<ObjectId>,
+    pub(crate) decision: RetentionDecision<ObjectId>,
     candidates: Vec<Candidate<ObjectId>>,
-    archive: Option<Archive>,
+    archive: Option<RecoveryCatalog>,
     /// What goes of its log.
-    pub(crate) log: Option<LogPlan>,
+    pub(crate) log: Option<LogForgetPlan>,
     /// What of its log is no longer needed, and would go if the source were not paused.
-    pub(crate) log_without_pause: Option<LogPlan>,
+    pub(crate) log_without_pause: Option<LogForgetPlan>,
 }
 
 /// The beginning of a log that goes.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct LogPlan {
+pub(crate) struct LogForgetPlan {
     /// The place of the first piece that is kept.
     pub(crate) before: u64,
     /// How many pieces go.
@@ -59,40 +59,40 @@ pub(crate) struct LogPlan {
     pub(crate) seconds: Option<i64>,
 }
 
-impl LogPlan {
+impl LogForgetPlan {
     /// Of a log the pieces from one place until before another; `None`: there are none.
-    fn between(archive: &Archive, from: u64, before: u64) -> Option<Self> {
-        let pieces = archive.log().pieces().iter();
+    fn for_range(archive: &RecoveryCatalog, from: u64, before: u64) -> Option<Self> {
+        let pieces = archive.log().segments().iter();
         let going = pieces.filter(|piece| (from..before).contains(&piece.key.sequence));
-        let going: Vec<&StoredPiece> = going.collect();
+        let going: Vec<&StoredSegment> = going.collect();
         (!going.is_empty()).then(|| Self {
             before,
             pieces: going.len(),
             bytes: going.iter().map(|piece| piece.key.size).sum(),
-            seconds: covered(&going).map(|span| span.num_seconds()),
+            seconds: covered_time(&going).map(|span| span.num_seconds()),
         })
     }
 }
 
 /// The time that pieces of log cover: as their server says or as the storage does, whichever is longer.
-fn covered(pieces: &[&StoredPiece]) -> Option<TimeDelta> {
+fn covered_time(pieces: &[&StoredSegment]) -> Option<TimeDelta> {
     let span = |times: Vec<DateTime<Utc>>| Some(*times.iter().max()? - *times.iter().min()?);
     let received = pieces.iter().filter_map(|piece| piece.key.received);
     let told = pieces.iter().flat_map(|piece| {
         let (first, last) = piece.facts.times.unzip();
         [first, last, piece.facts.until]
     });
-    let told = told.flatten().map(time_of);
+    let told = told.flatten().map(time_from_micros);
     span(received.collect()).max(span(told.collect()))
 }
 
-impl fmt::Display for LogPlan {
+impl fmt::Display for LogForgetPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{} ({}",
             output::format_count(self.pieces, "log segment", "log segments"),
-            output::bytes(self.bytes)
+            output::format_bytes(self.bytes)
         )?;
         match self.seconds {
             Some(seconds) => write!(f, ", {} min)", seconds / 60),
@@ -113,24 +113,25 @@ pub(crate) struct RepositoryPlan<'a> {
 }
 
 /// Plans for sources of policies, repository by repository.
-pub(crate) fn plan<'a>(
+pub(crate) fn plan_retention<'a>(
     context: &Context,
-    chosen: &[(&'a Policy, &'a Source)],
-    named: &[(&'a Policy, &'a Source)],
-    wanted: Wanted,
+    chosen: &[(&'a Policy, &'a PolicySource)],
+    named: &[(&'a Policy, &'a PolicySource)],
+    wanted: RetentionParameters,
 ) -> Result<Vec<RepositoryPlan<'a>>, Failure> {
-    let mut places: BTreeMap<String, Vec<(&Policy, &Source, &str)>> = BTreeMap::new();
+    let mut places: BTreeMap<String, Vec<(&Policy, &PolicySource, &str)>> = BTreeMap::new();
     for (policy, source) in named {
         for name in &source.repositories {
-            let described = sources::described(policy, name)?;
-            let place = sources::location_of(described)?.to_string();
+            let described = sources::find_repository(policy, name)?;
+            let place = sources::repository_location(described)?.to_string();
             places
                 .entry(place)
                 .or_default()
                 .push((policy, source, name));
         }
     }
-    let is_chosen = |source: &Source| chosen.iter().any(|(_, one)| std::ptr::eq(*one, source));
+    let is_chosen =
+        |source: &PolicySource| chosen.iter().any(|(_, one)| std::ptr::eq(*one, source));
     let mut plans = Vec::new();
     for (place, all) in places {
         refuse_contradictions(&place, &all)?;
@@ -141,21 +142,24 @@ pub(crate) fn plan<'a>(
         let Some((policy, _, name)) = here.peek() else {
             continue;
         };
-        let described = sources::described(policy, name)?;
+        let described = sources::find_repository(policy, name)?;
         let repository = sources::open_existing(context, described)?;
         let names: Vec<&str> = all
             .iter()
             .map(|(_, source, _)| source.name.as_str())
             .collect();
         let here: Vec<_> = here.map(|(policy, source, _)| (*policy, *source)).collect();
-        plans.push(repository_plan(repository, &here, &names, wanted)?);
+        plans.push(plan_repository(repository, &here, &names, wanted)?);
     }
     Ok(plans)
 }
 
 /// Snapshots of one name are one series, so two policies must not say different things about it.
-fn refuse_contradictions(place: &str, all: &[(&Policy, &Source, &str)]) -> Result<(), Failure> {
-    let mut seen: BTreeMap<&str, (&Policy, &Source)> = BTreeMap::new();
+fn refuse_contradictions(
+    place: &str,
+    all: &[(&Policy, &PolicySource, &str)],
+) -> Result<(), Failure> {
+    let mut seen: BTreeMap<&str, (&Policy, &PolicySource)> = BTreeMap::new();
     for (policy, source, _) in all {
         let (first, known) = *seen.entry(&source.name).or_insert((*policy, *source));
         if known.retention != source.retention || first.time_zone != policy.time_zone {
@@ -170,11 +174,11 @@ fn refuse_contradictions(place: &str, all: &[(&Policy, &Source, &str)]) -> Resul
     Ok(())
 }
 
-fn repository_plan<'a>(
+fn plan_repository<'a>(
     repository: Repository,
-    chosen: &[(&'a Policy, &'a Source)],
+    chosen: &[(&'a Policy, &'a PolicySource)],
     names: &[&str],
-    wanted: Wanted,
+    wanted: RetentionParameters,
 ) -> Result<RepositoryPlan<'a>, Failure> {
     let (snapshots, errors) = repository.snapshots_lossy()?;
     let hurt = repository.degraded_snapshots()?;
@@ -192,11 +196,11 @@ fn repository_plan<'a>(
     for (policy, source) in chosen {
         // A source that two policies name is decided once.
         if let Some(snapshots) = series.remove(&source.name) {
-            let series = Series {
+            let series = SourceSnapshots {
                 snapshots,
-                hurt: &hurt,
+                affected: &hurt,
             };
-            plans.push(source_plan(&repository, policy, source, series, wanted)?);
+            plans.push(plan_source(&repository, policy, source, series, wanted)?);
         }
     }
     if !errors.is_empty() {
@@ -206,7 +210,7 @@ fn repository_plan<'a>(
         }
     }
     let unreadable = errors.iter();
-    let unreadable = unreadable.map(|(key, error)| (key.to_string(), chain(error)));
+    let unreadable = unreadable.map(|(key, error)| (key.to_string(), format_error_chain(error)));
     let unreadable = unreadable.collect();
     Ok(RepositoryPlan {
         repository,
@@ -217,67 +221,71 @@ fn repository_plan<'a>(
 }
 
 /// The snapshots of a source, and which of the repository's are hurt.
-struct Series<'a> {
+struct SourceSnapshots<'a> {
     snapshots: Vec<Snapshot>,
-    hurt: &'a BTreeSet<ObjectId>,
+    affected: &'a BTreeSet<ObjectId>,
 }
 
-fn source_plan<'a>(
+fn plan_source<'a>(
     repository: &Repository,
     policy: &'a Policy,
-    source: &'a Source,
-    series: Series<'_>,
-    wanted: Wanted,
+    source: &'a PolicySource,
+    series: SourceSnapshots<'_>,
+    wanted: RetentionParameters,
 ) -> Result<SourcePlan<'a>, Failure> {
-    let Series { snapshots, hurt } = series;
-    let archive = begin(source, wanted.now).map(|_| Archive::read(repository, &source.name));
+    let SourceSnapshots {
+        snapshots,
+        affected: hurt,
+    } = series;
+    let archive = recovery_window_start(source, wanted.now)
+        .map(|_| RecoveryCatalog::load(repository, &source.name));
     let archive = archive.transpose()?;
     let candidates = snapshots
         .iter()
-        .map(|snapshot| candidate(snapshot, hurt, policy.time_zone, wanted))
+        .map(|snapshot| retention_candidate(snapshot, hurt, policy.time_zone, wanted))
         .collect();
     let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
     let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
-    let judged = judge(candidates, archive.as_ref(), policy, source, wanted);
+    let judged = evaluate_rules(candidates, archive.as_ref(), policy, source, wanted);
     Ok(SourcePlan {
         policy,
         source,
-        hurt: ids.intersection(hurt).copied().collect(),
+        affected: ids.intersection(hurt).copied().collect(),
         snapshots,
         candidates: judged.candidates,
         archive,
-        log: judged.log.filter(|_| judged.decision.trouble.is_none()),
+        log: judged.log.filter(|_| judged.decision.anomaly.is_none()),
         log_without_pause: judged.log,
         decision: judged.decision,
     })
 }
 
 /// What rules say about a source.
-struct Judged {
+struct RuleEvaluation {
     candidates: Vec<Candidate<ObjectId>>,
-    decision: Decision<ObjectId>,
+    decision: RetentionDecision<ObjectId>,
     /// What of the log is no longer needed.
-    log: Option<LogPlan>,
+    log: Option<LogForgetPlan>,
 }
 
 /// Which stretches of log matter depends on the span of the rules, so each version of them sees its own.
-fn judge(
+fn evaluate_rules(
     mut candidates: Vec<Candidate<ObjectId>>,
-    archive: Option<&Archive>,
+    archive: Option<&RecoveryCatalog>,
     policy: &Policy,
-    source: &Source,
-    wanted: Wanted,
-) -> Judged {
-    let logged = begin(source, wanted.now).zip(archive);
-    let stretches = logged.map(|(begin, archive)| archive.stretches_since(begin));
+    source: &PolicySource,
+    wanted: RetentionParameters,
+) -> RuleEvaluation {
+    let logged = recovery_window_start(source, wanted.now).zip(archive);
+    let stretches = logged.map(|(begin, archive)| archive.log_ranges_since(begin));
     let stretches = stretches.unwrap_or_default();
     for one in &mut candidates {
-        one.log = stretches.get(&one.id).copied();
+        one.log_range = stretches.get(&one.id).copied();
     }
     let rules = source.retention.as_ref();
-    let decision = decision(&candidates, rules, policy.time_zone, wanted);
-    let log = logged.and_then(|(begin, archive)| log_plan(&decision, archive, begin));
-    Judged {
+    let decision = apply_rules(&candidates, rules, policy.time_zone, wanted);
+    let log = logged.and_then(|(begin, archive)| plan_log(&decision, archive, begin));
+    RuleEvaluation {
         candidates,
         decision,
         log,
@@ -285,7 +293,7 @@ fn judge(
 }
 
 /// The beginning of the span in which any moment must come back.
-fn begin(source: &Source, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn recovery_window_start(source: &PolicySource, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let span = source.retention.as_ref()?.point_in_time?;
     let span = TimeDelta::from_std(span).ok();
     let begin = span.and_then(|span| now.checked_sub_signed(span));
@@ -293,38 +301,38 @@ fn begin(source: &Source, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 /// What of a log is no longer needed.
-fn log_plan(
-    decision: &Decision<ObjectId>,
-    archive: &Archive,
+fn plan_log(
+    decision: &RetentionDecision<ObjectId>,
+    archive: &RecoveryCatalog,
     begin: DateTime<Utc>,
-) -> Option<LogPlan> {
-    let is_base = |verdict: &Verdict| matches!(verdict, Verdict::Kept { by } if by.contains(&Keeps::PointInTime));
+) -> Option<LogForgetPlan> {
+    let is_base = |verdict: &RetentionVerdict| matches!(verdict, RetentionVerdict::Keep { reasons } if reasons.contains(&KeepReason::PointInTime));
     let bases = decision.verdicts.iter();
     let bases = bases.filter(|(_, verdict)| is_base(verdict));
     let bases = bases.map(|(id, _)| *id).collect();
-    let before = archive.first_needed(begin, &bases)?;
-    LogPlan::between(archive, 0, before)
+    let before = archive.first_needed_segment(begin, &bases)?;
+    LogForgetPlan::for_range(archive, 0, before)
 }
 
 /// Without rules nothing ever goes.
-fn decision(
+fn apply_rules(
     candidates: &[Candidate<ObjectId>],
     rules: Option<&Retention>,
     zone: Tz,
-    wanted: Wanted,
-) -> Decision<ObjectId> {
-    let options = RetentionOptions::accepting_floods(wanted.accept_flood);
+    wanted: RetentionParameters,
+) -> RetentionDecision<ObjectId> {
+    let options = RetentionOptions::with_accept_flood(wanted.accept_flood);
     match rules {
-        Some(rules) => decide(candidates, rules, wanted.now, zone, options),
-        None => Decision::keeping(candidates),
+        Some(rules) => decide_retention(candidates, rules, wanted.now, zone, options),
+        None => RetentionDecision::keep_all(candidates),
     }
 }
 
 /// A snapshot as retention sees it, its log and its hold left out.
-pub(crate) fn candidate_of(
+pub(crate) fn candidate_without_hold(
     snapshot: &Snapshot,
     hurt: &BTreeSet<ObjectId>,
-    wanted: Wanted,
+    wanted: RetentionParameters,
 ) -> Candidate<ObjectId> {
     let root = &snapshot.root;
     Candidate {
@@ -333,32 +341,32 @@ pub(crate) fn candidate_of(
         received: snapshot.received.filter(|_| !wanted.trust_times),
         good: root.outcome == Outcome::Ok && !hurt.contains(&snapshot.id),
         hold: None,
-        log: None,
+        log_range: None,
     }
 }
 
-fn candidate(
+fn retention_candidate(
     snapshot: &Snapshot,
     hurt: &BTreeSet<ObjectId>,
     zone: Tz,
-    wanted: Wanted,
+    wanted: RetentionParameters,
 ) -> Candidate<ObjectId> {
     let root = &snapshot.root;
     Candidate {
         hold: root.tags.get(HOLD_TAG).map(|text| Hold::parse(text, zone)),
-        ..candidate_of(snapshot, hurt, wanted)
+        ..candidate_without_hold(snapshot, hurt, wanted)
     }
 }
 
 impl SourcePlan<'_> {
     /// What goes, newest first.
-    pub(crate) fn going(&self) -> Vec<ObjectId> {
-        self.decision.going().copied().collect()
+    pub(crate) fn snapshots_to_forget(&self) -> Vec<ObjectId> {
+        self.decision.forgotten().copied().collect()
     }
 
     /// Why nothing goes, if a snapshot or something of the log would.
-    fn pause(&self) -> Option<&Pause> {
-        let trouble = &self.decision.trouble;
+    fn active_pause(&self) -> Option<&RetentionPause> {
+        let trouble = &self.decision.anomaly;
         let log = trouble
             .as_ref()
             .filter(|_| self.log_without_pause.is_some());
@@ -366,32 +374,32 @@ impl SourcePlan<'_> {
     }
 
     /// What goes when the source is no longer paused.
-    pub(crate) fn going_without_pause(&self) -> BTreeSet<ObjectId> {
-        self.decision.going_without_pause().copied().collect()
+    pub(crate) fn snapshots_to_forget_without_pause(&self) -> BTreeSet<ObjectId> {
+        self.decision.forgotten_without_pause().copied().collect()
     }
 
     /// What goes by other rules about the same snapshots when the source is not paused, and what of the log goes by
     /// these rules and not by the others.
-    pub(crate) fn compared_with(
+    pub(crate) fn compare_with(
         &self,
         repository: &Repository,
-        (policy, source): (&Policy, &Source),
-        wanted: Wanted,
-    ) -> Result<(BTreeSet<ObjectId>, Option<LogPlan>), Failure> {
-        let demanded = begin(source, wanted.now).filter(|_| self.archive.is_none());
-        let read = demanded.map(|_| Archive::read(repository, &self.source.name));
+        (policy, source): (&Policy, &PolicySource),
+        wanted: RetentionParameters,
+    ) -> Result<(BTreeSet<ObjectId>, Option<LogForgetPlan>), Failure> {
+        let demanded = recovery_window_start(source, wanted.now).filter(|_| self.archive.is_none());
+        let read = demanded.map(|_| RecoveryCatalog::load(repository, &self.source.name));
         let read = read.transpose()?;
         let archive = self.archive.as_ref().or(read.as_ref());
-        let judged = judge(self.candidates.clone(), archive, policy, source, wanted);
+        let judged = evaluate_rules(self.candidates.clone(), archive, policy, source, wanted);
         let from = judged.log.map_or(0, |log| log.before);
-        let going = judged.decision.going_without_pause().copied().collect();
-        Ok((going, self.log_lost(from)))
+        let going = judged.decision.forgotten_without_pause().copied().collect();
+        Ok((going, self.log_to_forget_from(from)))
     }
 
     /// What of the log goes when the source is not paused, from a place on.
-    pub(crate) fn log_lost(&self, from: u64) -> Option<LogPlan> {
+    pub(crate) fn log_to_forget_from(&self, from: u64) -> Option<LogForgetPlan> {
         let log = self.log_without_pause?;
-        LogPlan::between(self.archive.as_ref()?, from, log.before)
+        LogForgetPlan::for_range(self.archive.as_ref()?, from, log.before)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -400,9 +408,9 @@ impl SourcePlan<'_> {
 
     /// What becomes of each of its snapshots. Kept ones are left out where they are many.
     pub(crate) fn print(&self, location: &str, verbose: bool) {
-        let going = self.decision.going().count();
+        let going = self.decision.forgotten().count();
         let kept = self.decision.verdicts.len() - going;
-        output::line(&format!(
+        output::print_line(&format!(
             "{} in {location}: {kept} kept, {going} forgotten",
             self.name()
         ));
@@ -411,10 +419,10 @@ impl SourcePlan<'_> {
             let Some(snapshot) = self.snapshots.get(id) else {
                 continue;
             };
-            let (word, why) = verdict_words(verdict);
-            if verbose || !verdict.is_kept() || kept <= SHOWN_MAX {
-                let time = output::time(&snapshot.root.data_time);
-                let hurt = if self.hurt.contains(id) {
+            let (word, why) = describe_verdict(verdict);
+            if verbose || !verdict.is_kept() || kept <= KEPT_SHOWN_MAX {
+                let time = output::format_time(&snapshot.root.data_time);
+                let hurt = if self.affected.contains(id) {
                     ", affected by damage"
                 } else {
                     ""
@@ -429,14 +437,14 @@ impl SourcePlan<'_> {
                 ]);
             }
         }
-        output::table(&rows);
+        output::print_table(&rows);
         if let Some(log) = &self.log {
-            output::line(&format!(
+            output::print_line(&format!(
                 "  {log} forgotten: not needed for point-in-time recovery any more"
             ));
         }
-        if let Some(pause) = self.pause() {
-            output::line(&format!(
+        if let Some(pause) = self.active_pause() {
+            output::print_line(&format!(
                 "  nothing of {} is forgotten now: {pause}",
                 self.name()
             ));
@@ -447,19 +455,19 @@ impl SourcePlan<'_> {
     pub(crate) fn as_json(&self, location: &str) -> Value {
         let listed = self.decision.verdicts.iter().filter_map(|(id, verdict)| {
             let snapshot = self.snapshots.get(id)?;
-            let (word, _) = verdict_words(verdict);
+            let (word, _) = describe_verdict(verdict);
             Some(json!({
                 "snapshot": id,
                 "data_time": snapshot.root.data_time,
                 "received": snapshot.received,
                 "outcome": snapshot.root.outcome,
-                "hurt": self.hurt.contains(id),
+                "hurt": self.affected.contains(id),
                 "verdict": word,
-                "reasons": reasons(verdict),
+                "reasons": verdict_reasons(verdict),
             }))
         });
         let listed: Vec<_> = listed.collect();
-        let going = self.decision.going().count();
+        let going = self.decision.forgotten().count();
         json!({
             "policy": self.policy.name,
             "source": self.source.name,
@@ -468,37 +476,37 @@ impl SourcePlan<'_> {
             "kept": listed.len() - going,
             "forgotten": going,
             "log": self.log,
-            "forgotten_without_pause": self.going_without_pause().len(),
+            "forgotten_without_pause": self.snapshots_to_forget_without_pause().len(),
             "log_without_pause": self.log_without_pause,
-            "pause": self.pause().map(ToString::to_string),
+            "pause": self.active_pause().map(ToString::to_string),
         })
     }
 }
 
 /// Up to so many kept snapshots of a source are always shown.
-const SHOWN_MAX: usize = 100;
+const KEPT_SHOWN_MAX: usize = 100;
 
-fn verdict_words(verdict: &Verdict) -> (&'static str, String) {
+fn describe_verdict(verdict: &RetentionVerdict) -> (&'static str, String) {
     let word = if verdict.is_kept() { "keep" } else { "forget" };
-    (word, reasons(verdict).join(", "))
+    (word, verdict_reasons(verdict).join(", "))
 }
 
-fn reasons(verdict: &Verdict) -> Vec<String> {
+fn verdict_reasons(verdict: &RetentionVerdict) -> Vec<String> {
     match verdict {
-        Verdict::Kept { by } => by.iter().map(ToString::to_string).collect(),
-        Verdict::Goes { reason } => vec![reason.clone()],
+        RetentionVerdict::Keep { reasons: by } => by.iter().map(ToString::to_string).collect(),
+        RetentionVerdict::Forget { reason } => vec![reason.clone()],
     }
 }
 
 /// Prints plans, and what belongs to a whole repository.
-pub(crate) fn print(context: &Context, plans: &[RepositoryPlan<'_>]) {
+pub(crate) fn print_plans(context: &Context, plans: &[RepositoryPlan<'_>]) {
     for plan in plans {
         let location = plan.repository.location();
         for source in &plan.sources {
             source.print(&location, context.global.verbose > 0);
         }
         for (name, count) in &plan.unnamed {
-            output::line(&format!(
+            output::print_line(&format!(
                 "{name} in {location}: {count} kept, because no policy names this source"
             ));
         }
@@ -522,24 +530,24 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
 }
 
 /// Says what a person must know whatever is printed, and what follows from it for the exit code.
-pub(crate) fn warn(plans: &[RepositoryPlan<'_>]) -> Exit {
+pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
     let mut exit = Exit::Ok;
     for plan in plans {
         for (object, reason) in &plan.unreadable {
-            output::error(&format!("error: {object} cannot be read: {reason}"));
-            exit = exit.and(Exit::Damaged);
+            output::print_error(&format!("error: {object} cannot be read: {reason}"));
+            exit = exit.combine_with(Exit::Damaged);
         }
         for source in &plan.sources {
-            if let Some(pause) = source.pause() {
-                output::note(&format!(
+            if let Some(pause) = source.active_pause() {
+                output::print_note(&format!(
                     "warning: nothing of {} is forgotten: {pause}",
                     source.name()
                 ));
-                exit = exit.and(Exit::Degraded);
+                exit = exit.combine_with(Exit::Degraded);
             }
             for one in &source.candidates {
-                if let Some(hold @ Hold::Unclear(_)) = &one.hold {
-                    output::note(&format!("warning: snapshot {} is {hold}", one.id.short()));
+                if let Some(hold @ Hold::Invalid(_)) = &one.hold {
+                    output::print_note(&format!("warning: snapshot {} is {hold}", one.id.short()));
                 }
             }
         }

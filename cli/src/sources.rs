@@ -6,28 +6,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reprise_policies::{
-    IdentityRef, LockMode as PolicyLockMode, MysqlSource as PolicyServer, Policy,
-    ProcessEnvironment, Repository as PolicyRepository, ScratchServer, SecretRef, Source,
-    SourceKind,
+    IdentityRef, Policy, PolicyLockMode, PolicyMysqlSource as PolicyServer, PolicyRepository,
+    PolicySource, PolicySourceKind, ProcessEnvironment, ScratchServer, SecretRef,
 };
-use reprise_repository::backend::{Backend, Immutable, Location, LockMode};
-use reprise_repository::{Committed, Repository, SignerId, exists};
+use reprise_repository::backend::{Backend, ImmutabilityPolicy, LockMode, RepositoryLocation};
+use reprise_repository::{CommittedSnapshot, Repository, SignerId, repository_exists};
 use reprise_snapshotters::command::CommandSource;
 use reprise_snapshotters::mysql::{Address, MysqlSource, Password};
 use reprise_snapshotters::volume::VolumeSource;
 use reprise_snapshotters::{RunContext, ShrinkAlarm, command, mysql, tfstate, volume};
 use serde_json::json;
 
-use crate::context::{Context, now};
-use crate::creation::{self, Creation};
-use crate::destination::{self, Wishes};
+use crate::context::{Context, current_time};
+use crate::creation::{self, CreateRepositoryOptions};
+use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 
 /// A source, ready to be read.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum SourceReader {
     Volume(VolumeSource),
     Tfstate(PathBuf),
     Command(CommandSource),
@@ -36,7 +35,7 @@ pub(crate) enum Job {
 
 /// What a snapshot is to be called.
 #[derive(Debug)]
-pub(crate) struct Name {
+pub(crate) struct SnapshotNaming {
     pub(crate) source: String,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) shrink_alarm: ShrinkAlarm,
@@ -44,52 +43,63 @@ pub(crate) struct Name {
 
 /// A snapshot that was taken, and how long it took until everything was stored.
 #[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) committed: Committed,
+pub(crate) struct TakenSnapshot {
+    pub(crate) committed: CommittedSnapshot,
     pub(crate) seconds: f64,
 }
 
 /// Takes a snapshot and shows its progress.
-pub(crate) fn take(
+pub(crate) fn take_snapshot(
     context: &Context,
     repository: &Repository,
-    name: Name,
-    job: Job,
-) -> Result<Taken, Failure> {
+    name: SnapshotNaming,
+    job: SourceReader,
+) -> Result<TakenSnapshot, Failure> {
     let begun = Instant::now();
-    let shown = Shown::start(context, &name.source);
+    let shown = ProgressDisplay::start(context, &name.source);
     let run = RunContext {
         source: name.source,
         host: context.host_name.clone(),
         tags: name.tags,
         shrink_alarm: name.shrink_alarm,
-        clock: now,
+        clock: current_time,
         progress: Arc::clone(&shown.progress),
     };
     let committed = match job {
-        Job::Volume(source) => {
-            let never = context.never_in_a_volume(&repository.location());
-            volume::snapshot(repository, &VolumeSource { never, ..source }, &run)
+        SourceReader::Volume(source) => {
+            let never = context.paths_excluded_from_volumes(&repository.location());
+            volume::snapshot_tree(
+                repository,
+                &VolumeSource {
+                    always_excluded: never,
+                    ..source
+                },
+                &run,
+            )
         }
-        Job::Tfstate(path) => tfstate::snapshot(repository, &path, &run),
-        Job::Command(source) => command::snapshot(repository, &source, &run),
-        Job::Mysql(source) => mysql::snapshot(repository, &source, &run),
+        SourceReader::Tfstate(path) => tfstate::snapshot_states(repository, &path, &run),
+        SourceReader::Command(source) => command::snapshot_output(repository, &source, &run),
+        SourceReader::Mysql(source) => mysql::take_snapshot(repository, &source, &run),
     };
-    Ok(Taken {
+    Ok(TakenSnapshot {
         committed: committed?,
         seconds: begun.elapsed().as_secs_f64(),
     })
 }
 
 /// Reports a snapshot to people or as JSON.
-pub(crate) fn report(context: &Context, taken: &Taken, repository: &Repository) -> Exit {
+pub(crate) fn report_snapshot(
+    context: &Context,
+    taken: &TakenSnapshot,
+    repository: &Repository,
+) -> Exit {
     let committed = &taken.committed;
     let (snapshot, root) = (&committed.snapshot, &committed.snapshot.root);
     for warning in &committed.warnings {
-        output::note(&format!("warning: {warning}"));
+        output::print_note(&format!("warning: {warning}"));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "snapshot",
             "snapshot": snapshot.id,
             "repository": repository.location(),
@@ -104,45 +114,50 @@ pub(crate) fn report(context: &Context, taken: &Taken, repository: &Repository) 
             "seconds": taken.seconds,
         }));
     } else if !context.global.quiet {
-        output::line(&format!(
+        output::print_line(&format!(
             "snapshot {} of {}: {}, {}, {}, {} added, {}",
             snapshot.id.short(),
             root.source,
             root.outcome,
             output::format_count(root.counts.entries, "entry", "entries"),
-            output::bytes(root.counts.bytes),
-            output::bytes(root.added.stored_bytes),
-            output::seconds(taken.seconds),
+            output::format_bytes(root.counts.bytes),
+            output::format_bytes(root.added.stored_bytes),
+            output::format_seconds(taken.seconds),
         ));
     }
     root.outcome.into()
 }
 
 /// The source of a policy, ready to be read. Secrets are resolved here and nowhere earlier.
-pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
+pub(crate) fn source_reader(
+    policy: &Policy,
+    source: &PolicySource,
+) -> Result<SourceReader, Failure> {
     match &source.kind {
-        SourceKind::Volume(volume) => Ok(Job::Volume(VolumeSource {
+        PolicySourceKind::Volume(volume) => Ok(SourceReader::Volume(VolumeSource {
             path: volume.path.clone(),
             exclude: volume.exclude.clone(),
             exclude_files: volume.exclude_files.clone(),
             one_file_system: volume.one_file_system,
-            never: Vec::new(),
+            always_excluded: Vec::new(),
         })),
-        SourceKind::TfState(state) => Ok(Job::Tfstate(state.path.clone())),
-        SourceKind::Command(command) => {
+        PolicySourceKind::TfState(state) => Ok(SourceReader::Tfstate(state.path.clone())),
+        PolicySourceKind::Command(command) => {
             let mut env = BTreeMap::new();
             for (name, secret) in &command.env {
                 let value = secret.resolve(&ProcessEnvironment)?;
                 env.insert(name.clone(), value.expose().to_owned());
             }
-            Ok(Job::Command(CommandSource {
+            Ok(SourceReader::Command(CommandSource {
                 argv: command.run.iter().map(Into::into).collect(),
                 env,
-                folder: Some(policy.base_dir.clone()),
+                directory: Some(policy.base_dir.clone()),
                 timeout: command.timeout,
             }))
         }
-        SourceKind::Mysql(server) => Ok(Job::Mysql(Box::new(mysql_source(server)?))),
+        PolicySourceKind::Mysql(server) => {
+            Ok(SourceReader::Mysql(Box::new(build_mysql_source(server)?)))
+        }
         other => Err(Failure::usage(
             format!(
                 "sources of kind {} cannot be read by this version",
@@ -156,29 +171,29 @@ pub(crate) fn job_of(policy: &Policy, source: &Source) -> Result<Job, Failure> {
 /// The address of a policy's server. Its secrets are resolved.
 pub(crate) fn mysql_address(server: &PolicyServer) -> Result<Address, Failure> {
     let usage = |reason: String| Failure::usage(reason, "");
-    let mut address = with_secret(&server.url, server.password.as_ref())?;
+    let mut address = parse_address_with_secret(&server.url, server.password.as_ref())?;
     if let Some(mode) = server.tls {
         address.tls = Some(mode.as_str().parse().map_err(usage)?);
     }
     address.tls_ca = server.tls_ca.clone().or(address.tls_ca);
     if let Some(file) = &server.defaults_file {
-        address = address.or_option_file(file).map_err(usage)?;
+        address = address.with_defaults_file(file).map_err(usage)?;
     }
-    Ok(crate::mysql::with_password(address))
+    Ok(crate::mysql::with_environment_password(address))
 }
 
 /// The address of the server into which a drill restores.
 pub(crate) fn scratch_address(server: &ScratchServer) -> Result<Address, Failure> {
-    let mut address = with_secret(&server.url, server.password.as_ref())?;
+    let mut address = parse_address_with_secret(&server.url, server.password.as_ref())?;
     if let Some(file) = &server.defaults_file {
         address = address
-            .or_option_file(file)
+            .with_defaults_file(file)
             .map_err(|reason| Failure::usage(reason, ""))?;
     }
-    Ok(crate::mysql::with_password(address))
+    Ok(crate::mysql::with_environment_password(address))
 }
 
-fn with_secret(url: &str, secret: Option<&SecretRef>) -> Result<Address, Failure> {
+fn parse_address_with_secret(url: &str, secret: Option<&SecretRef>) -> Result<Address, Failure> {
     let mut address = Address::parse(url).map_err(|reason| Failure::usage(reason, ""))?;
     if let Some(secret) = secret {
         let password = secret.resolve(&ProcessEnvironment)?;
@@ -187,7 +202,7 @@ fn with_secret(url: &str, secret: Option<&SecretRef>) -> Result<Address, Failure
     Ok(address)
 }
 
-fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
+fn build_mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
     let address = mysql_address(server)?;
     let mut databases = server.databases.clone();
     databases.extend(
@@ -198,7 +213,7 @@ fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
     );
     Ok(MysqlSource {
         address,
-        filter: crate::mysql::filter(
+        filter: crate::mysql::build_filter(
             &databases,
             &server.exclude_databases,
             &server.tables,
@@ -211,13 +226,13 @@ fn mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
 }
 
 /// What a policy's source is called.
-pub(crate) fn name_of(source: &Source) -> Name {
+pub(crate) fn snapshot_naming(source: &PolicySource) -> SnapshotNaming {
     let alarm = source
         .shrink_alarm
-        .map_or_else(ShrinkAlarm::off, |percent| {
-            ShrinkAlarm::above(percent.get())
+        .map_or_else(ShrinkAlarm::disabled, |percent| {
+            ShrinkAlarm::above_percent(percent.get())
         });
-    Name {
+    SnapshotNaming {
         source: source.name.clone(),
         tags: source.tags.clone(),
         shrink_alarm: alarm,
@@ -225,17 +240,19 @@ pub(crate) fn name_of(source: &Source) -> Name {
 }
 
 /// Where a repository of a policy is.
-pub(crate) fn location_of(repository: &PolicyRepository) -> Result<Location, Failure> {
+pub(crate) fn repository_location(
+    repository: &PolicyRepository,
+) -> Result<RepositoryLocation, Failure> {
     match repository.url.directory() {
-        Some(folder) => Ok(Location::Local(folder.to_owned())),
-        None => Ok(Location::parse(&repository.url.to_string())?),
+        Some(folder) => Ok(RepositoryLocation::Local(folder.to_owned())),
+        None => Ok(RepositoryLocation::parse(&repository.url.to_string())?),
     }
 }
 
 /// How a policy wants a repository's destination to be treated.
-pub(crate) fn wishes_of(repository: &PolicyRepository) -> Wishes {
-    Wishes {
-        immutable: repository.immutable_days.map(|days| Immutable {
+pub(crate) fn destination_options(repository: &PolicyRepository) -> DestinationOptions {
+    DestinationOptions {
+        immutable: repository.immutable_days.map(|days| ImmutabilityPolicy {
             days,
             mode: match repository.lock_mode {
                 PolicyLockMode::Governance => LockMode::Governance,
@@ -251,7 +268,7 @@ pub(crate) fn wishes_of(repository: &PolicyRepository) -> Wishes {
 }
 
 /// How a policy describes a repository.
-pub(crate) fn described<'a>(
+pub(crate) fn find_repository<'a>(
     policy: &'a Policy,
     repository: &str,
 ) -> Result<&'a PolicyRepository, Failure> {
@@ -267,8 +284,12 @@ pub(crate) fn open_existing(
     context: &Context,
     repository: &PolicyRepository,
 ) -> Result<Repository, Failure> {
-    let backend = destination::reading(context, &location_of(repository)?, &wishes_of(repository))?;
-    opened(context, repository, backend, &[])
+    let backend = destination::open_for_reading(
+        context,
+        &repository_location(repository)?,
+        &destination_options(repository),
+    )?;
+    open_as_described(context, repository, backend, &[])
 }
 
 /// Opens a repository of a policy, and makes it first if the policy says so.
@@ -277,33 +298,37 @@ pub(crate) fn open_repository(
     repository: &PolicyRepository,
     identities: &[PathBuf],
 ) -> Result<Repository, Failure> {
-    let backend = destination::writing(context, &location_of(repository)?, &wishes_of(repository))?;
+    let backend = destination::open_for_writing(
+        context,
+        &repository_location(repository)?,
+        &destination_options(repository),
+    )?;
     if let Some(creation) = &repository.create
-        && !exists(backend.as_ref())?
+        && !repository_exists(backend.as_ref())?
     {
-        let creation = Creation {
+        let creation = CreateRepositoryOptions {
             recipients: &repository.recipients,
             generate_identities: &creation.generate_identities,
             single_recipient: creation.single_recipient,
         };
-        let created = creation::create(context, backend.as_ref(), &creation)?;
-        context.note(&format!(
+        let created = creation::create_repository(context, backend.as_ref(), &creation)?;
+        context.print_note(&format!(
             "created repository {} at {}",
             created.config.repository,
             backend.location()
         ));
         for (file, _) in &created.identities {
-            context.note(&format!(
+            context.print_note(&format!(
                 "created recovery identity {}: move it off this host",
                 file.display()
             ));
         }
     }
-    opened(context, repository, backend, identities)
+    open_as_described(context, repository, backend, identities)
 }
 
 /// Opens a repository, which must be as the policy describes it.
-fn opened(
+fn open_as_described(
     context: &Context,
     repository: &PolicyRepository,
     backend: Arc<dyn Backend>,
@@ -315,7 +340,7 @@ fn opened(
         .map(|signer| signer.to_string().parse())
         .collect::<Result<_, String>>()
         .map_err(|reason| Failure::usage(reason, ""))?;
-    let opened = context.open_at(backend, identities, &signers)?;
+    let opened = context.open_repository_at(backend, identities, &signers)?;
     let recipients = &opened.config().recipients.data;
     let missing = repository
         .recipients

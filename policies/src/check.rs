@@ -5,10 +5,10 @@ use regex::RegexBuilder;
 use serde_json::Value as Json;
 
 use crate::decoder::{Decoder, Field, Fields};
-use crate::document::Value;
-use crate::names::{did_you_mean, listed, quoted};
-use crate::repository::hex64;
-use crate::table_drill::{CHECK, KINDS};
+use crate::document::YamlValue;
+use crate::names::{did_you_mean, join_names, quote};
+use crate::repository::decode_hex64;
+use crate::table_drill::{CHECK, ENTRY_KINDS};
 
 /// A compiled expression may not take more than this: a policy is not trusted to be harmless.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
@@ -17,7 +17,7 @@ const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// at least one entry must match (unless the check is that none does).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Check {
+pub struct DrillCheck {
     /// A path or a glob, relative to what was restored, without `..`. In a glob `*` does not match `/`.
     pub path: String,
     /// At least one.
@@ -31,7 +31,7 @@ pub enum Expectation {
     /// The entry is there, or is not. When it must not be there, this is the only expectation.
     Exists(bool),
     /// The entry is of this kind.
-    Kind(EntryKind),
+    Kind(CheckedEntryKind),
     /// The file contains this text.
     Contains(String),
     /// This regular expression (in multi-line mode) matches in the file.
@@ -55,7 +55,7 @@ pub enum Expectation {
 
 /// The kinds of entry that a check can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
+pub enum CheckedEntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -65,28 +65,28 @@ pub enum EntryKind {
 }
 
 /// Decodes `drills.NAME.checks[]`.
-pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Check> {
+pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<DrillCheck> {
     let fields = decoder.object(field, &CHECK)?;
     let path = fields
         .get("path")
-        .and_then(|field| check_path(decoder, &field));
-    let expectations = expectations(decoder, &fields);
+        .and_then(|field| decode_check_path(decoder, &field));
+    let expectations = decode_expectations(decoder, &fields);
     if expectations.len() > 1
         && expectations.contains(&Expectation::Exists(false))
         && let Some(field) = fields.get("exists")
     {
-        decoder.error(
+        decoder.report_error(
             &field,
             "`exists: false` cannot be combined with other expectations",
         );
     }
-    Some(Check {
+    Some(DrillCheck {
         path: path?,
         expectations,
     })
 }
 
-fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectation> {
+fn decode_expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectation> {
     let found = [
         fields
             .get("exists")
@@ -94,7 +94,7 @@ fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectati
             .map(Expectation::Exists),
         fields
             .get("kind")
-            .and_then(|field| kind(decoder, &field))
+            .and_then(|field| decode_kind(decoder, &field))
             .map(Expectation::Kind),
         fields
             .get("contains")
@@ -102,7 +102,7 @@ fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectati
             .map(|text| Expectation::Contains(text.to_owned())),
         fields
             .get("matches")
-            .and_then(|field| expression(decoder, &field))
+            .and_then(|field| decode_regex(decoder, &field))
             .map(Expectation::Matches),
         fields
             .get("count_at_least")
@@ -110,7 +110,7 @@ fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectati
             .map(|n| Expectation::CountAtLeast(n.get())),
         fields
             .get("mode")
-            .and_then(|field| mode(decoder, &field))
+            .and_then(|field| decode_mode(decoder, &field))
             .map(Expectation::Mode),
         fields
             .get("size_at_least")
@@ -118,46 +118,46 @@ fn expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectati
             .map(Expectation::SizeAtLeast),
         fields
             .get("sha256")
-            .and_then(|field| hex64(decoder, &field))
+            .and_then(|field| decode_hex64(decoder, &field))
             .map(Expectation::Sha256),
-        json(decoder, fields),
+        decode_json_expectation(decoder, fields),
     ];
     found.into_iter().flatten().collect()
 }
 
-fn check_path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_check_path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
-        decoder.error(
+        decoder.report_error(
             field,
             "the path is relative to what was restored, without `..`",
         );
         return None;
     }
     if let Err(error) = GlobBuilder::new(text).literal_separator(true).build() {
-        decoder.error(
+        decoder.report_error(
             field,
-            format!("{} is not a valid glob: {}", quoted(text), error.kind()),
+            format!("{} is not a valid glob: {}", quote(text), error.kind()),
         );
         return None;
     }
     Some(text.to_owned())
 }
 
-fn kind(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<EntryKind> {
+fn decode_kind(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<CheckedEntryKind> {
     let text = decoder.text(field)?;
     match text {
-        "file" => Some(EntryKind::File),
-        "directory" => Some(EntryKind::Directory),
-        "symlink" => Some(EntryKind::Symlink),
+        "file" => Some(CheckedEntryKind::File),
+        "directory" => Some(CheckedEntryKind::Directory),
+        "symlink" => Some(CheckedEntryKind::Symlink),
         _ => {
-            let help = did_you_mean(text, KINDS.iter().copied());
-            let kinds = listed(KINDS.iter().copied());
-            decoder.error_with(
+            let help = did_you_mean(text, ENTRY_KINDS.iter().copied());
+            let kinds = join_names(ENTRY_KINDS.iter().copied());
+            decoder.report_error_with_help(
                 field,
                 format!(
                     "{} is not a kind of entry; the kinds are {kinds}",
-                    quoted(text)
+                    quote(text)
                 ),
                 help,
             );
@@ -166,7 +166,7 @@ fn kind(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<EntryKind> {
     }
 }
 
-fn expression(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_regex(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     let compiled = RegexBuilder::new(text)
         .multi_line(true)
@@ -180,11 +180,11 @@ fn expression(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
             .last()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        decoder.error(
+        decoder.report_error(
             field,
             format!(
                 "{} is not a valid regular expression: {reason}",
-                quoted(text)
+                quote(text)
             ),
         );
         return None;
@@ -192,7 +192,7 @@ fn expression(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
+fn decode_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
     let text = decoder.text(field)?;
     let octal =
         (3..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
@@ -202,11 +202,11 @@ fn mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
         None
     };
     if mode.is_none() {
-        decoder.error(
+        decoder.report_error(
             field,
             format!(
                 "{} is not a mode; write three or four octal digits, like \"0600\"",
-                quoted(text)
+                quote(text)
             ),
         );
     }
@@ -214,21 +214,21 @@ fn mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
 }
 
 /// `json_pointer` and `equals` make sense only together.
-fn json(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Expectation> {
+fn decode_json_expectation(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Expectation> {
     let pointer_field = fields.get("json_pointer");
     let equals_field = fields.get("equals");
     let pointer = pointer_field
         .as_ref()
-        .and_then(|field| json_pointer(decoder, field));
+        .and_then(|field| decode_json_pointer(decoder, field));
     let equals = equals_field
         .as_ref()
-        .and_then(|field| scalar(decoder, field));
+        .and_then(|field| decode_scalar(decoder, field));
     match (pointer_field, equals_field) {
         (Some(field), None) => {
-            decoder.error_at_key(&field, "`json_pointer` needs `equals` beside it", None)
+            decoder.report_error_at_key(&field, "`json_pointer` needs `equals` beside it", None)
         }
         (None, Some(field)) => {
-            decoder.error_at_key(&field, "`equals` needs `json_pointer` beside it", None)
+            decoder.report_error_at_key(&field, "`equals` needs `json_pointer` beside it", None)
         }
         _ => {}
     }
@@ -238,7 +238,7 @@ fn json(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Expectation> {
     })
 }
 
-fn json_pointer(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_json_pointer(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     let mut after_tilde = text.split('~').skip(1);
     if text.starts_with('/') && after_tilde.all(|rest| rest.starts_with(['0', '1'])) {
@@ -248,19 +248,19 @@ fn json_pointer(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> 
         "/{}",
         text.trim_start_matches(['.', '$', '/']).replace('.', "/")
     );
-    let help = (!text.contains('~')).then(|| format!("did you mean {}?", quoted(&guess)));
-    decoder.error_with(
+    let help = (!text.contains('~')).then(|| format!("did you mean {}?", quote(&guess)));
+    decoder.report_error_with_help(
         field,
-        format!("{} is not a JSON pointer", quoted(text)),
+        format!("{} is not a JSON pointer", quote(text)),
         help,
     );
     None
 }
 
 /// A single value with its type.
-pub(crate) fn scalar(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Json> {
-    let Value::Scalar { text, plain } = &field.node.value else {
-        decoder.error(
+pub(crate) fn decode_scalar(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Json> {
+    let YamlValue::Scalar { text, plain } = &field.node.value else {
+        decoder.report_error(
             field,
             format!("expected a single value, found {}", field.node.describe()),
         );

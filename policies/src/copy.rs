@@ -1,7 +1,7 @@
 //! A copy in a policy: from which repository snapshots are copied to which.
 
 use crate::decoder::{Decoder, Field};
-use crate::policy::Known;
+use crate::policy::DefinedNames;
 use crate::table::COPY;
 
 /// One repository whose snapshots are copied to another.
@@ -21,7 +21,7 @@ pub(crate) fn decode(
     decoder: &mut Decoder<'_>,
     name: &str,
     field: Field<'_>,
-    known: &Known,
+    known: &DefinedNames,
 ) -> Option<CopyJob> {
     let fields = decoder.object(field, &COPY)?;
     let mut end = |key| {
@@ -33,7 +33,7 @@ pub(crate) fn decode(
     if from == to
         && let Some(field) = fields.get("to")
     {
-        decoder.error_with(
+        decoder.report_error_with_help(
             &field,
             format!("`{to}` would be copied to itself"),
             Some("name another repository".to_owned()),

@@ -6,23 +6,23 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::document::{Mark, Node, Value};
-use crate::names::{did_you_mean, is_name, listed, quoted};
-use crate::report::{Report, Severity};
-use crate::table::Object;
+use crate::document::{YamlMark, YamlNode, YamlValue};
+use crate::names::{did_you_mean, is_name, join_names, quote};
+use crate::report::{FindingReport, Severity};
+use crate::table::TableObject;
 use crate::units::{UnitError, parse_duration, parse_rate, parse_size};
 
 /// A value in the tree, with the key it stands under and its path.
 #[derive(Debug, Clone)]
 pub(crate) struct Field<'n> {
-    pub(crate) node: &'n Node,
-    pub(crate) key: Option<&'n Node>,
+    pub(crate) node: &'n YamlNode,
+    pub(crate) key: Option<&'n YamlNode>,
     pub(crate) path: String,
 }
 
 impl<'n> Field<'n> {
     /// The place of the value; of the key, when the value is not there to be pointed at.
-    pub(crate) fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> YamlMark {
         match self.key {
             Some(key) if self.node.is_null() => key.mark,
             _ => self.node.mark,
@@ -30,11 +30,11 @@ impl<'n> Field<'n> {
     }
 
     /// The place of the key, for what is about the thing as a whole.
-    pub(crate) fn key_mark(&self) -> Mark {
+    pub(crate) fn key_mark(&self) -> YamlMark {
         self.key.map_or(self.node.mark, |key| key.mark)
     }
 
-    fn child(&self, key: &'n Node, node: &'n Node) -> Self {
+    fn child(&self, key: &'n YamlNode, node: &'n YamlNode) -> Self {
         let name = key.text().unwrap_or_default();
         let path = if self.path.is_empty() {
             name.to_owned()
@@ -53,7 +53,7 @@ impl<'n> Field<'n> {
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     pub(crate) whole: Field<'n>,
-    object: &'static Object,
+    object: &'static TableObject,
 }
 
 impl<'n> Fields<'n> {
@@ -76,23 +76,23 @@ impl<'n> Fields<'n> {
 pub(crate) struct Decoder<'a> {
     /// The folder that paths are relative to.
     pub(crate) base: &'a Path,
-    pub(crate) report: Report,
+    pub(crate) report: FindingReport,
 }
 
 impl Decoder<'_> {
     /// Reports an error at a value.
-    pub(crate) fn error(&mut self, field: &Field<'_>, message: impl Into<String>) {
-        self.error_with(field, message, None);
+    pub(crate) fn report_error(&mut self, field: &Field<'_>, message: impl Into<String>) {
+        self.report_error_with_help(field, message, None);
     }
 
     /// Reports an error at a value, with advice.
-    pub(crate) fn error_with(
+    pub(crate) fn report_error_with_help(
         &mut self,
         field: &Field<'_>,
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.report.add(
+        self.report.add_finding(
             Severity::Error,
             field.mark(),
             &field.path,
@@ -102,13 +102,13 @@ impl Decoder<'_> {
     }
 
     /// Reports an error about the whole of a thing, at its key.
-    pub(crate) fn error_at_key(
+    pub(crate) fn report_error_at_key(
         &mut self,
         field: &Field<'_>,
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.report.add(
+        self.report.add_finding(
             Severity::Error,
             field.key_mark(),
             &field.path,
@@ -117,8 +117,8 @@ impl Decoder<'_> {
         );
     }
 
-    fn expected<T>(&mut self, field: &Field<'_>, what: &str) -> Option<T> {
-        self.error(
+    fn report_unexpected<T>(&mut self, field: &Field<'_>, what: &str) -> Option<T> {
+        self.report_error(
             field,
             format!("expected {what}, found {}", field.node.describe()),
         );
@@ -129,24 +129,24 @@ impl Decoder<'_> {
     pub(crate) fn object<'n>(
         &mut self,
         field: Field<'n>,
-        object: &'static Object,
+        object: &'static TableObject,
     ) -> Option<Fields<'n>> {
-        let Value::Map(entries) = &field.node.value else {
-            return self.expected(&field, "a mapping");
+        let YamlValue::Map(entries) = &field.node.value else {
+            return self.report_unexpected(&field, "a mapping");
         };
         for (key, _) in entries {
-            self.known_key(&field, key, object);
+            self.check_key(&field, key, object);
         }
-        self.required_keys(&field, object);
+        self.check_required_keys(&field, object);
         Some(Fields {
             whole: field,
             object,
         })
     }
 
-    fn known_key(&mut self, parent: &Field<'_>, key: &Node, object: &'static Object) {
+    fn check_key(&mut self, parent: &Field<'_>, key: &YamlNode, object: &'static TableObject) {
         let Some(name) = key.text() else {
-            return self.report.add(
+            return self.report.add_finding(
                 Severity::Error,
                 key.mark,
                 &parent.path,
@@ -159,27 +159,36 @@ impl Decoder<'_> {
             return;
         }
         let path = parent.child(key, key).path;
-        if let Some((_, reason)) = object.refused.iter().find(|(refused, _)| *refused == name) {
-            return self
-                .report
-                .add(Severity::Error, key.mark, &path, (*reason).to_owned(), None);
+        if let Some((_, reason)) = object.rejected.iter().find(|(refused, _)| *refused == name) {
+            return self.report.add_finding(
+                Severity::Error,
+                key.mark,
+                &path,
+                (*reason).to_owned(),
+                None,
+            );
         }
-        let help = did_you_mean(name, object.names())
-            .unwrap_or_else(|| format!("{} has the keys {}", object.title, listed(object.names())));
-        let message = format!("unknown key {} in {}", quoted(name), object.title);
+        let help = did_you_mean(name, object.names()).unwrap_or_else(|| {
+            format!(
+                "{} has the keys {}",
+                object.title,
+                join_names(object.names())
+            )
+        });
+        let message = format!("unknown key {} in {}", quote(name), object.title);
         self.report
-            .add(Severity::Error, key.mark, &path, message, Some(help));
+            .add_finding(Severity::Error, key.mark, &path, message, Some(help));
     }
 
-    fn required_keys(&mut self, field: &Field<'_>, object: &'static Object) {
+    fn check_required_keys(&mut self, field: &Field<'_>, object: &'static TableObject) {
         let has = |name: &str| field.node.entry(name).is_some();
         for key in object
             .keys
             .iter()
             .filter(|key| key.required && !has(key.name))
         {
-            let help = Some(format!("`{}`: {}", key.name, key.about));
-            self.error_at_key(
+            let help = Some(format!("`{}`: {}", key.name, key.description));
+            self.report_error_at_key(
                 field,
                 format!("{} needs the key `{}`", object.title, key.name),
                 help,
@@ -188,15 +197,15 @@ impl Decoder<'_> {
         let one_of = object.exactly_one_of;
         let chosen: Vec<&str> = one_of.iter().copied().filter(|name| has(name)).collect();
         // A refused kind was already reported; asking for another one as well would only confuse.
-        let refused = object.refused.iter().any(|(name, _)| has(name));
+        let refused = object.rejected.iter().any(|(name, _)| has(name));
         if chosen.len() != usize::from(!one_of.is_empty()) && !(refused && chosen.is_empty()) {
             let found = if chosen.is_empty() {
                 "none".to_owned()
             } else {
-                listed(chosen)
+                join_names(chosen)
             };
-            let one_of = listed(one_of.iter().copied());
-            self.error_at_key(
+            let one_of = join_names(one_of.iter().copied());
+            self.report_error_at_key(
                 field,
                 format!(
                     "{} needs exactly one of {one_of}; found {found}",
@@ -207,8 +216,8 @@ impl Decoder<'_> {
         }
         let any_of = object.at_least_one_of;
         if !any_of.is_empty() && !any_of.iter().any(|name| has(name)) && !refused {
-            let any_of = listed(any_of.iter().copied());
-            self.error_at_key(
+            let any_of = join_names(any_of.iter().copied());
+            self.report_error_at_key(
                 field,
                 format!("{} needs at least one of {any_of}", object.title),
                 None,
@@ -232,8 +241,8 @@ impl Decoder<'_> {
         rule: impl Fn(&str) -> bool,
         alphabet: &str,
     ) -> Vec<(String, Field<'n>)> {
-        let Value::Map(entries) = &field.node.value else {
-            self.expected::<()>(field, "a mapping");
+        let YamlValue::Map(entries) = &field.node.value else {
+            self.report_unexpected::<()>(field, "a mapping");
             return Vec::new();
         };
         let mut result: Vec<(String, Field<'n>)> = Vec::with_capacity(entries.len());
@@ -242,11 +251,11 @@ impl Decoder<'_> {
                 Some("<<") => {}
                 Some(name) if rule(name) => result.push((name.to_owned(), field.child(key, node))),
                 Some(name) => {
-                    let message = format!("{} is not a name; names have {alphabet}", quoted(name));
+                    let message = format!("{} is not a name; names have {alphabet}", quote(name));
                     self.report
-                        .add(Severity::Error, key.mark, &field.path, message, None);
+                        .add_finding(Severity::Error, key.mark, &field.path, message, None);
                 }
-                None => self.report.add(
+                None => self.report.add_finding(
                     Severity::Error,
                     key.mark,
                     &field.path,
@@ -260,11 +269,11 @@ impl Decoder<'_> {
 
     /// The items of a list with at least one item.
     pub(crate) fn items<'n>(&mut self, field: &Field<'n>) -> Option<Vec<Field<'n>>> {
-        let Value::List(items) = &field.node.value else {
-            return self.expected(field, "a list");
+        let YamlValue::List(items) = &field.node.value else {
+            return self.report_unexpected(field, "a list");
         };
         if items.is_empty() {
-            self.error(field, "the list is empty; remove the key or add an item");
+            self.report_error(field, "the list is empty; remove the key or add an item");
             return None;
         }
         let path = |index: usize| format!("{}[{index}]", field.path);
@@ -297,15 +306,15 @@ impl Decoder<'_> {
     pub(crate) fn text<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
         match field.node.text() {
             Some("") => {
-                self.error(field, "the text is empty");
+                self.report_error(field, "the text is empty");
                 None
             }
             Some(text) if text.contains('\0') => {
-                self.error(field, "the text contains a NUL character");
+                self.report_error(field, "the text contains a NUL character");
                 None
             }
             Some(text) => Some(text),
-            None => self.expected(field, "text"),
+            None => self.report_unexpected(field, "text"),
         }
     }
 
@@ -317,7 +326,7 @@ impl Decoder<'_> {
         }
         let rule =
             "names have letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)";
-        self.error(field, format!("{} is not a name; {rule}", quoted(text)));
+        self.report_error(field, format!("{} is not a name; {rule}", quote(text)));
         None
     }
 
@@ -335,11 +344,11 @@ impl Decoder<'_> {
         let names = || known.iter().map(String::as_str);
         let help = did_you_mean(text, names()).unwrap_or_else(|| match known {
             [] => format!("this policy defines no {what}"),
-            _ => format!("this policy defines {}", listed(names())),
+            _ => format!("this policy defines {}", join_names(names())),
         });
-        self.error_with(
+        self.report_error_with_help(
             field,
-            format!("there is no {what} named {}", quoted(text)),
+            format!("there is no {what} named {}", quote(text)),
             Some(help),
         );
         None
@@ -348,37 +357,37 @@ impl Decoder<'_> {
     /// `true` or `false`, unquoted.
     pub(crate) fn flag(&mut self, field: &Field<'_>) -> Option<bool> {
         match &field.node.value {
-            Value::Scalar { text, plain: true } if text == "true" => Some(true),
-            Value::Scalar { text, plain: true } if text == "false" => Some(false),
-            Value::Scalar { text, .. } if !field.node.is_null() => {
-                self.error(
+            YamlValue::Scalar { text, plain: true } if text == "true" => Some(true),
+            YamlValue::Scalar { text, plain: true } if text == "false" => Some(false),
+            YamlValue::Scalar { text, .. } if !field.node.is_null() => {
+                self.report_error(
                     field,
-                    format!("expected `true` or `false`, found {}", quoted(text)),
+                    format!("expected `true` or `false`, found {}", quote(text)),
                 );
                 None
             }
-            _ => self.expected(field, "`true` or `false`"),
+            _ => self.report_unexpected(field, "`true` or `false`"),
         }
     }
 
     /// A whole number from 1.
     pub(crate) fn count(&mut self, field: &Field<'_>) -> Option<NonZeroU32> {
-        self.count_to(field, u32::MAX)
+        self.count_up_to(field, u32::MAX)
     }
 
     /// A whole number from 1 to `max`.
-    pub(crate) fn count_to(&mut self, field: &Field<'_>, max: u32) -> Option<NonZeroU32> {
+    pub(crate) fn count_up_to(&mut self, field: &Field<'_>, max: u32) -> Option<NonZeroU32> {
         let text = self.text(field)?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = if digits { text.parse().ok() } else { None };
         let number = number.filter(|number: &NonZeroU32| number.get() <= max);
         if number.is_none() {
             let help = (text == "0").then(|| "leave the key out instead".to_owned());
-            self.error_with(
+            self.report_error_with_help(
                 field,
                 format!(
                     "expected a whole number from 1 to {max}, found {}",
-                    quoted(text)
+                    quote(text)
                 ),
                 help,
             );
@@ -393,7 +402,7 @@ impl Decoder<'_> {
             Err(error) => {
                 let zero = matches!(error, UnitError::Zero { .. });
                 let help = zero.then(|| "leave the key out for no limit".to_owned());
-                self.error_with(field, error.to_string(), help);
+                self.report_error_with_help(field, error.to_string(), help);
                 None
             }
         }
@@ -404,7 +413,7 @@ impl Decoder<'_> {
         match parse_size(self.text(field)?) {
             Ok(size) => Some(size),
             Err(error) => {
-                self.error(field, error.to_string());
+                self.report_error(field, error.to_string());
                 None
             }
         }
@@ -414,7 +423,7 @@ impl Decoder<'_> {
     pub(crate) fn duration(&mut self, field: &Field<'_>) -> Option<Duration> {
         match parse_duration(self.text(field)?) {
             Ok(Duration::ZERO) => {
-                self.error_with(
+                self.report_error_with_help(
                     field,
                     "the duration must not be zero",
                     Some("leave the key out instead".into()),
@@ -423,7 +432,7 @@ impl Decoder<'_> {
             }
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.error(field, error.to_string());
+                self.report_error(field, error.to_string());
                 None
             }
         }

@@ -16,16 +16,16 @@ const NODES_MAX: usize = 100_000;
 
 /// A range in the text: lines and columns count from 1, columns in characters, the end is exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark {
+pub(crate) struct YamlMark {
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) end_line: usize,
     pub(crate) end_column: usize,
 }
 
-impl Mark {
+impl YamlMark {
     /// One character wide.
-    pub(crate) fn point(line: usize, column: usize) -> Self {
+    pub(crate) fn at_point(line: usize, column: usize) -> Self {
         Self {
             line,
             column,
@@ -46,40 +46,40 @@ impl Mark {
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) mark: Mark,
-    pub(crate) value: Value,
+pub(crate) struct YamlNode {
+    pub(crate) mark: YamlMark,
+    pub(crate) value: YamlValue,
 }
 
 /// The three shapes of YAML.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub(crate) enum YamlValue {
     /// `plain` is true when the text stood without quotes, so that it may mean a number, a truth value or nothing.
     Scalar {
         text: String,
         plain: bool,
     },
-    List(Vec<Node>),
-    Map(Vec<(Node, Node)>),
+    List(Vec<YamlNode>),
+    Map(Vec<(YamlNode, YamlNode)>),
 }
 
-impl Node {
+impl YamlNode {
     /// The text of a scalar that is not null.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Scalar { text, .. } if !self.is_null() => Some(text),
+            YamlValue::Scalar { text, .. } if !self.is_null() => Some(text),
             _ => None,
         }
     }
 
     /// Nothing was written, or `~`, or `null`.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+        matches!(&self.value, YamlValue::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
     /// The key and value nodes under a name.
-    pub(crate) fn entry(&self, name: &str) -> Option<(&Node, &Node)> {
-        let Value::Map(entries) = &self.value else {
+    pub(crate) fn entry(&self, name: &str) -> Option<(&YamlNode, &YamlNode)> {
+        let YamlValue::Map(entries) = &self.value else {
             return None;
         };
         entries
@@ -92,20 +92,20 @@ impl Node {
     pub(crate) fn describe(&self) -> &'static str {
         match &self.value {
             _ if self.is_null() => "nothing",
-            Value::Scalar { .. } => "a single value",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
+            YamlValue::Scalar { .. } => "a single value",
+            YamlValue::List(_) => "a list",
+            YamlValue::Map(_) => "a mapping",
         }
     }
 
     /// Number of nodes and height.
-    fn extent(&self) -> (usize, usize) {
+    fn count_and_height(&self) -> (usize, usize) {
         let children: Vec<(usize, usize)> = match &self.value {
-            Value::Scalar { .. } => return (1, 1),
-            Value::List(items) => items.iter().map(Node::extent).collect(),
-            Value::Map(entries) => entries
+            YamlValue::Scalar { .. } => return (1, 1),
+            YamlValue::List(items) => items.iter().map(YamlNode::count_and_height).collect(),
+            YamlValue::Map(entries) => entries
                 .iter()
-                .flat_map(|(key, value)| [key.extent(), value.extent()])
+                .flat_map(|(key, value)| [key.count_and_height(), value.count_and_height()])
                 .collect(),
         };
         let nodes = children.iter().map(|child| child.0).sum::<usize>();
@@ -116,52 +116,55 @@ impl Node {
 
 /// Something wrong with the YAML itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) mark: Mark,
+pub(crate) struct YamlFault {
+    pub(crate) mark: YamlMark,
     pub(crate) message: String,
 }
 
 /// A parsed file. `faults` can be repaired by ignoring them (a key given twice), so decoding goes on and finds more.
 #[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) root: Node,
-    pub(crate) faults: Vec<Fault>,
+pub(crate) struct YamlDocument {
+    pub(crate) root: YamlNode,
+    pub(crate) faults: Vec<YamlFault>,
 }
 
 /// Parses one YAML document.
-pub(crate) fn parse(text: &str) -> Result<Document, Fault> {
+pub(crate) fn parse_yaml(text: &str) -> Result<YamlDocument, YamlFault> {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} KiB", TEXT_BYTES_MAX / 1024);
-        return Err(Fault {
-            mark: Mark::point(1, 1),
+        return Err(YamlFault {
+            mark: YamlMark::at_point(1, 1),
             message,
         });
     }
-    let mut builder = Builder::default();
+    let mut builder = TreeBuilder::default();
     for item in Parser::new_from_str(text) {
         let (event, span) = item.map_err(|error| syntax_fault(&error))?;
-        builder.event(event, Mark::from_span(&span))?;
+        builder.handle_event(event, YamlMark::from_span(&span))?;
     }
-    let Builder { root, faults, .. } = builder;
+    let TreeBuilder { root, faults, .. } = builder;
     match root {
-        Some(root) if !root.is_null() => Ok(Document { root, faults }),
-        _ => Err(Fault {
-            mark: Mark::point(1, 1),
+        Some(root) if !root.is_null() => Ok(YamlDocument { root, faults }),
+        _ => Err(YamlFault {
+            mark: YamlMark::at_point(1, 1),
             message: "the file is empty".to_owned(),
         }),
     }
 }
 
-fn syntax_fault(error: &ScanError) -> Fault {
+fn syntax_fault(error: &ScanError) -> YamlFault {
     let place = error.marker();
-    Fault {
-        mark: Mark::point(place.line().max(1), place.col() + 1),
-        message: format!("this is not valid YAML: {}", reason(error.info())),
+    YamlFault {
+        mark: YamlMark::at_point(place.line().max(1), place.col() + 1),
+        message: format!(
+            "this is not valid YAML: {}",
+            explain_scan_error(error.info())
+        ),
     }
 }
 
 /// The parser's words, but for those that only its author understands.
-fn reason(info: &str) -> &str {
+fn explain_scan_error(info: &str) -> &str {
     if info.starts_with("simple key expect") {
         return "expected `:` after the key before this position";
     }
@@ -170,35 +173,35 @@ fn reason(info: &str) -> &str {
 
 /// A list or mapping that has begun and not ended. A mapping's keys and values alternate in `items`.
 #[derive(Debug)]
-struct Open {
-    mark: Mark,
+struct OpenCollection {
+    mark: YamlMark,
     anchor: usize,
     is_map: bool,
-    items: Vec<Node>,
+    items: Vec<YamlNode>,
 }
 
 /// Builds the tree with its own stack, so that depth in the file is not depth in the program.
 #[derive(Debug, Default)]
-struct Builder {
-    open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
+struct TreeBuilder {
+    open: Vec<OpenCollection>,
+    anchors: BTreeMap<usize, YamlNode>,
     nodes: usize,
     documents: usize,
-    root: Option<Node>,
-    faults: Vec<Fault>,
+    root: Option<YamlNode>,
+    faults: Vec<YamlFault>,
 }
 
-impl Builder {
-    fn event(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Fault> {
+impl TreeBuilder {
+    fn handle_event(&mut self, event: Event<'_>, mark: YamlMark) -> Result<(), YamlFault> {
         match event {
-            Event::DocumentStart(_) => self.document_start(mark),
+            Event::DocumentStart(_) => self.start_document(mark),
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), mark)?;
                 let plain = style == ScalarStyle::Plain;
-                self.close(
-                    Node {
+                self.finish_node(
+                    YamlNode {
                         mark,
-                        value: Value::Scalar {
+                        value: YamlValue::Scalar {
                             text: text.into_owned(),
                             plain,
                         },
@@ -206,18 +209,22 @@ impl Builder {
                     anchor,
                 )
             }
-            Event::SequenceStart(anchor, tag) => self.open(mark, anchor, false, tag.is_some()),
-            Event::MappingStart(anchor, tag) => self.open(mark, anchor, true, tag.is_some()),
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
-            Event::Alias(anchor) => self.alias(anchor, mark),
+            Event::SequenceStart(anchor, tag) => {
+                self.open_collection(mark, anchor, false, tag.is_some())
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.open_collection(mark, anchor, true, tag.is_some())
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close_collection(),
+            Event::Alias(anchor) => self.resolve_alias(anchor, mark),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
         }
     }
 
-    fn document_start(&mut self, mark: Mark) -> Result<(), Fault> {
+    fn start_document(&mut self, mark: YamlMark) -> Result<(), YamlFault> {
         self.documents += 1;
         if self.documents > 1 {
-            return fault(
+            return fail_at(
                 mark,
                 "a second YAML document begins here; a policy file holds one",
             );
@@ -225,9 +232,9 @@ impl Builder {
         Ok(())
     }
 
-    fn refuse_tag(&self, tagged: bool, mark: Mark) -> Result<(), Fault> {
+    fn refuse_tag(&self, tagged: bool, mark: YamlMark) -> Result<(), YamlFault> {
         if tagged {
-            return fault(
+            return fail_at(
                 mark,
                 "YAML tags (`!name`) are not supported; quote a value that must stay text",
             );
@@ -235,12 +242,18 @@ impl Builder {
         Ok(())
     }
 
-    fn open(&mut self, mark: Mark, anchor: usize, is_map: bool, tagged: bool) -> Result<(), Fault> {
+    fn open_collection(
+        &mut self,
+        mark: YamlMark,
+        anchor: usize,
+        is_map: bool,
+        tagged: bool,
+    ) -> Result<(), YamlFault> {
         self.refuse_tag(tagged, mark)?;
         if self.open.len() >= DEPTH_MAX {
-            return fault(mark, &format!("nested deeper than {DEPTH_MAX} levels"));
+            return fail_at(mark, &format!("nested deeper than {DEPTH_MAX} levels"));
         }
-        self.open.push(Open {
+        self.open.push(OpenCollection {
             mark,
             anchor,
             is_map,
@@ -249,8 +262,8 @@ impl Builder {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
-        let Some(Open {
+    fn close_collection(&mut self) -> Result<(), YamlFault> {
+        let Some(OpenCollection {
             mark,
             anchor,
             is_map,
@@ -260,14 +273,14 @@ impl Builder {
             return Ok(());
         };
         let value = if is_map {
-            Value::Map(self.pair_up(items))
+            YamlValue::Map(self.pair_entries(items))
         } else {
-            Value::List(items)
+            YamlValue::List(items)
         };
-        self.close(Node { mark, value }, anchor)
+        self.finish_node(YamlNode { mark, value }, anchor)
     }
 
-    fn pair_up(&mut self, items: Vec<Node>) -> Vec<(Node, Node)> {
+    fn pair_entries(&mut self, items: Vec<YamlNode>) -> Vec<(YamlNode, YamlNode)> {
         let mut entries = Vec::with_capacity(items.len() / 2);
         let mut items = items.into_iter();
         let mut first_lines: HashMap<String, usize> = HashMap::new();
@@ -278,22 +291,22 @@ impl Builder {
         entries
     }
 
-    fn check_key(&mut self, key: &Node, first_lines: &mut HashMap<String, usize>) {
-        let Value::Scalar { text, plain } = &key.value else {
+    fn check_key(&mut self, key: &YamlNode, first_lines: &mut HashMap<String, usize>) {
+        let YamlValue::Scalar { text, plain } = &key.value else {
             return;
         };
         if *plain && text == "<<" {
             let message = "merge keys (`<<`) are not supported; write the keys out".to_owned();
-            self.faults.push(Fault {
+            self.faults.push(YamlFault {
                 mark: key.mark,
                 message,
             });
         } else if let Some(line) = first_lines.get(text) {
             let message = format!(
                 "the key {} was already given on line {line}",
-                crate::names::quoted(text)
+                crate::names::quote(text)
             );
-            self.faults.push(Fault {
+            self.faults.push(YamlFault {
                 mark: key.mark,
                 message,
             });
@@ -302,41 +315,41 @@ impl Builder {
         }
     }
 
-    fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Fault> {
+    fn resolve_alias(&mut self, anchor: usize, mark: YamlMark) -> Result<(), YamlFault> {
         let Some(target) = self.anchors.get(&anchor) else {
-            return fault(mark, "this alias refers to a value that contains it");
+            return fail_at(mark, "this alias refers to a value that contains it");
         };
         // Copied before it is counted: one copy too many is bounded, since the original was counted.
         let copy = target.clone();
-        let (nodes, height) = copy.extent();
+        let (nodes, height) = copy.count_and_height();
         if self.open.len() + height > DEPTH_MAX {
-            return fault(mark, &format!("nested deeper than {DEPTH_MAX} levels"));
+            return fail_at(mark, &format!("nested deeper than {DEPTH_MAX} levels"));
         }
-        self.count(nodes, mark)?;
-        self.attach(copy);
+        self.count_nodes(nodes, mark)?;
+        self.attach_node(copy);
         Ok(())
     }
 
-    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
-        self.count(1, node.mark)?;
+    fn finish_node(&mut self, node: YamlNode, anchor: usize) -> Result<(), YamlFault> {
+        self.count_nodes(1, node.mark)?;
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        self.attach(node);
+        self.attach_node(node);
         Ok(())
     }
 
-    fn attach(&mut self, node: Node) {
+    fn attach_node(&mut self, node: YamlNode) {
         match self.open.last_mut() {
             Some(parent) => parent.items.push(node),
             None => self.root = Some(node),
         }
     }
 
-    fn count(&mut self, nodes: usize, mark: Mark) -> Result<(), Fault> {
+    fn count_nodes(&mut self, nodes: usize, mark: YamlMark) -> Result<(), YamlFault> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > NODES_MAX {
-            return fault(
+            return fail_at(
                 mark,
                 &format!(
                     "more than {NODES_MAX} values (aliases counted as often as they are used)"
@@ -347,8 +360,8 @@ impl Builder {
     }
 }
 
-fn fault(mark: Mark, message: &str) -> Result<(), Fault> {
-    Err(Fault {
+fn fail_at(mark: YamlMark, message: &str) -> Result<(), YamlFault> {
+    Err(YamlFault {
         mark,
         message: message.to_owned(),
     })
@@ -359,13 +372,13 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> (usize, usize, String) {
-        let fault = parse(text).unwrap_err();
+        let fault = parse_yaml(text).unwrap_err();
         (fault.mark.line, fault.mark.column, fault.message)
     }
 
     #[test]
     fn columns_count_characters_from_one_even_after_multibyte_text() {
-        let document = parse("\"ключ €\": {é: x, b: y}\n").unwrap();
+        let document = parse_yaml("\"ключ €\": {é: x, b: y}\n").unwrap();
         let (key, value) = document.root.entry("ключ €").unwrap();
         assert_eq!(
             (key.mark.line, key.mark.column, key.mark.end_column),
@@ -377,10 +390,10 @@ mod tests {
 
     #[test]
     fn an_alias_is_a_copy_that_keeps_the_place_of_the_original() {
-        let document = parse("a: &x [1, 2]\nb: *x\n").unwrap();
+        let document = parse_yaml("a: &x [1, 2]\nb: *x\n").unwrap();
         let (_, copy) = document.root.entry("b").unwrap();
         assert_eq!(copy.mark.line, 1);
-        assert!(matches!(&copy.value, Value::List(items) if items.len() == 2));
+        assert!(matches!(&copy.value, YamlValue::List(items) if items.len() == 2));
     }
 
     #[test]
@@ -426,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_found_at_its_second_place() {
-        let document = parse("a: 1\nb: {c: 1, c: 2}\na: 3\n").unwrap();
+        let document = parse_yaml("a: 1\nb: {c: 1, c: 2}\na: 3\n").unwrap();
         let places: Vec<_> = document
             .faults
             .iter()

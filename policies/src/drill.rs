@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::check::{self, Check};
+use crate::check::{self, DrillCheck};
 use crate::decoder::{Decoder, Field, Fields};
-use crate::names::listed;
-use crate::policy::Known;
-use crate::repository::identity;
-use crate::scratch::{self, Query, ScratchServer};
+use crate::names::join_names;
+use crate::policy::DefinedNames;
+use crate::repository::decode_identity;
+use crate::scratch_server::{self, DrillQuery, ScratchServer};
 use crate::secret::IdentityRef;
 use crate::table_drill::{BUDGET, DRILL};
 
@@ -28,17 +28,17 @@ pub struct Drill {
     /// Where a database server is restored; `None`: its files are.
     pub server: Option<ScratchServer>,
     /// What must be true of the restored databases.
-    pub queries: Vec<Query>,
+    pub queries: Vec<DrillQuery>,
     /// What must be true of the restored files.
-    pub checks: Vec<Check>,
+    pub checks: Vec<DrillCheck>,
     /// What the restore may cost.
-    pub budget: Budget,
+    pub budget: DrillBudget,
 }
 
 /// What a restore may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Budget {
+pub struct DrillBudget {
     /// How long the restore may take.
     pub recovery_time: Option<Duration>,
     /// How old the restored data may be.
@@ -50,33 +50,33 @@ pub(crate) fn decode(
     decoder: &mut Decoder<'_>,
     name: &str,
     field: Field<'_>,
-    known: &Known,
+    known: &DefinedNames,
 ) -> Option<Drill> {
     let fields = decoder.object(field, &DRILL)?;
     let source = fields
         .get("source")
         .and_then(|field| decoder.reference(&field, "source", known.source_names()));
-    let repository = repository(decoder, &fields, source.as_deref(), known);
+    let repository = decode_repository(decoder, &fields, source.as_deref(), known);
     let snapshot_first = fields
         .get("snapshot_first")
         .and_then(|field| decoder.flag(&field))
         .unwrap_or(false);
     let identity = fields
         .get("identity")
-        .and_then(|field| identity(decoder, &field));
+        .and_then(|field| decode_identity(decoder, &field));
     let server = fields
         .get("server")
-        .and_then(|field| scratch::server(decoder, field));
+        .and_then(|field| scratch_server::decode_server(decoder, field));
     let queries = decoder.list(fields.get("queries"), |decoder, item| {
-        scratch::query(decoder, item.clone())
+        scratch_server::decode_query(decoder, item.clone())
     });
     let checks = decoder.list(fields.get("checks"), |decoder, item| {
         check::decode(decoder, item.clone())
     });
-    fit(decoder, &fields, source.as_deref(), known);
+    check_source_kind(decoder, &fields, source.as_deref(), known);
     let budget = fields
         .get("budget")
-        .and_then(|field| budget(decoder, field))
+        .and_then(|field| decode_budget(decoder, field))
         .unwrap_or_default();
     let (source, repository) = (source?, repository?);
     Some(Drill {
@@ -93,29 +93,34 @@ pub(crate) fn decode(
 }
 
 /// Files and servers are checked in different ways.
-fn fit(decoder: &mut Decoder<'_>, fields: &Fields<'_>, source: Option<&str>, known: &Known) {
-    let server = fields.get("server");
-    if let (Some(server), Some(source)) = (&server, source)
-        && known.no_servers.iter().any(|name| name == source)
-    {
-        let message = format!("`{source}` is not a database server");
-        decoder.error_at_key(server, message, Some("leave out `server`".to_owned()));
-    }
-    if let (Some(checks), Some(_)) = (fields.get("checks"), &server) {
-        let help = "use `queries`, or leave out `server`".to_owned();
-        decoder.error_at_key(&checks, "a server has no files to check", Some(help));
-    }
-    if let (Some(queries), None) = (fields.get("queries"), &server) {
-        let help = "add `server` to restore to, or use `checks`".to_owned();
-        decoder.error_at_key(&queries, "queries need a server", Some(help));
-    }
-}
-
-fn repository(
+fn check_source_kind(
     decoder: &mut Decoder<'_>,
     fields: &Fields<'_>,
     source: Option<&str>,
-    known: &Known,
+    known: &DefinedNames,
+) {
+    let server = fields.get("server");
+    if let (Some(server), Some(source)) = (&server, source)
+        && known.non_mysql_sources.iter().any(|name| name == source)
+    {
+        let message = format!("`{source}` is not a database server");
+        decoder.report_error_at_key(server, message, Some("leave out `server`".to_owned()));
+    }
+    if let (Some(checks), Some(_)) = (fields.get("checks"), &server) {
+        let help = "use `queries`, or leave out `server`".to_owned();
+        decoder.report_error_at_key(&checks, "a server has no files to check", Some(help));
+    }
+    if let (Some(queries), None) = (fields.get("queries"), &server) {
+        let help = "add `server` to restore to, or use `checks`".to_owned();
+        decoder.report_error_at_key(&queries, "queries need a server", Some(help));
+    }
+}
+
+fn decode_repository(
+    decoder: &mut Decoder<'_>,
+    fields: &Fields<'_>,
+    source: Option<&str>,
+    known: &DefinedNames,
 ) -> Option<String> {
     let of_source = source
         .and_then(|source| known.source_repositories.get(source))
@@ -124,8 +129,8 @@ fn repository(
         let name = decoder.reference(&field, "repository", &known.repositories)?;
         // When the source's own list is broken it is empty, and that was reported.
         if !of_source.is_empty() && !of_source.contains(&name) {
-            let stored = listed(of_source.iter().map(String::as_str));
-            decoder.error_with(
+            let stored = join_names(of_source.iter().map(String::as_str));
+            decoder.report_error_with_help(
                 &field,
                 format!("the source is not stored in `{name}`"),
                 Some(format!("it is stored in {stored}")),
@@ -137,11 +142,11 @@ fn repository(
         [only] => Some(only.clone()),
         [] => None,
         several => {
-            let names = listed(several.iter().map(String::as_str));
+            let names = join_names(several.iter().map(String::as_str));
             let message = format!(
                 "the source is stored in several repositories ({names}); this drill must name one"
             );
-            decoder.error_at_key(
+            decoder.report_error_at_key(
                 &fields.whole,
                 message,
                 Some("add `repository: NAME`".to_owned()),
@@ -151,7 +156,7 @@ fn repository(
     }
 }
 
-fn budget(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Budget> {
+fn decode_budget(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<DrillBudget> {
     let fields = decoder.object(field, &BUDGET)?;
     let recovery_time = fields
         .get("recovery_time")
@@ -159,7 +164,7 @@ fn budget(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Budget> {
     let data_loss = fields
         .get("data_loss")
         .and_then(|field| decoder.duration(&field));
-    Some(Budget {
+    Some(DrillBudget {
         recovery_time,
         data_loss,
     })

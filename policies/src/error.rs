@@ -26,7 +26,7 @@ pub struct PolicyError {
 
 impl PolicyError {
     /// An error about a file as a whole.
-    pub(crate) fn of_file(file: &Path, message: String) -> Self {
+    pub(crate) fn for_file(file: &Path, message: String) -> Self {
         Self {
             file: file.to_owned(),
             line: 0,
@@ -38,7 +38,7 @@ impl PolicyError {
         }
     }
 
-    fn write(&self, formatter: &mut fmt::Formatter<'_>, kind: &str) -> fmt::Result {
+    fn write_with_kind(&self, formatter: &mut fmt::Formatter<'_>, kind: &str) -> fmt::Result {
         write!(formatter, "{}:", self.file.display())?;
         if self.line > 0 {
             write!(formatter, "{}:{}:", self.line, self.column)?;
@@ -56,7 +56,7 @@ impl PolicyError {
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(formatter, "")
+        self.write_with_kind(formatter, "")
     }
 }
 
@@ -76,7 +76,7 @@ impl PolicyWarning {
 
 impl fmt::Display for PolicyWarning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(formatter, "warning: ")
+        self.0.write_with_kind(formatter, "warning: ")
     }
 }
 
@@ -86,7 +86,7 @@ pub struct PolicyErrors(Vec<PolicyError>);
 
 impl PolicyErrors {
     /// `Err` when there is something to say.
-    pub(crate) fn check(errors: Vec<PolicyError>) -> Result<(), Self> {
+    pub(crate) fn fail_if_any(errors: Vec<PolicyError>) -> Result<(), Self> {
         if errors.is_empty() {
             Ok(())
         } else {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::document::Mark;
-use crate::names::printable;
-use crate::secret::looks_secret;
+use crate::document::YamlMark;
+use crate::names::make_printable;
+use crate::secret::is_secret_name;
 
 /// Longer lines are shown around the place only.
 const SHOWN_CHARACTERS_MAX: usize = 120;
@@ -21,11 +21,11 @@ pub(crate) struct Excerpt {
 
 impl Excerpt {
     /// Cuts the excerpt at `mark` out of the text; `None` beyond its end.
-    pub(crate) fn new(text: &str, mark: Mark, secrets: &[Mark]) -> Option<Self> {
+    pub(crate) fn new(text: &str, mark: YamlMark, secrets: &[YamlMark]) -> Option<Self> {
         let full = text.lines().nth(mark.line.checked_sub(1)?)?;
-        let shown: Vec<char> = blot(full, mark.line, secrets)
+        let shown: Vec<char> = mask_secrets(full, mark.line, secrets)
             .chars()
-            .map(printable)
+            .map(make_printable)
             .collect();
         let start = mark.column.saturating_sub(1).min(shown.len());
         let end = if mark.end_line == mark.line {
@@ -70,7 +70,7 @@ impl fmt::Display for Excerpt {
 
 /// Replaces the rest of the line from where a secret begins. Blotting too much costs a little context; too little
 /// would put a password into a log.
-fn blot(line: &str, number: usize, secrets: &[Mark]) -> String {
+fn mask_secrets(line: &str, number: usize, secrets: &[YamlMark]) -> String {
     let from = secrets
         .iter()
         .filter(|mark| (mark.line..=mark.end_line).contains(&number))
@@ -81,7 +81,7 @@ fn blot(line: &str, number: usize, secrets: &[Mark]) -> String {
                 0
             }
         });
-    let Some(first) = from.chain(guessed_secret(line)).min() else {
+    let Some(first) = from.chain(find_probable_secret(line)).min() else {
         return line.to_owned();
     };
     let kept: String = line.chars().take(first).collect();
@@ -89,10 +89,10 @@ fn blot(line: &str, number: usize, secrets: &[Mark]) -> String {
 }
 
 /// Where the value after a secret-looking word begins. This is for lines that could not be parsed.
-fn guessed_secret(line: &str) -> Option<usize> {
+fn find_probable_secret(line: &str) -> Option<usize> {
     let mut before = String::new();
     for (index, character) in line.chars().enumerate() {
-        if character == ':' && word_before(&before).is_some_and(looks_secret) {
+        if character == ':' && word_before(&before).is_some_and(is_secret_name) {
             let rest: String = line.chars().skip(index + 1).collect();
             let value = rest.trim_start();
             let is_reference = value.starts_with("${env:")
@@ -121,13 +121,13 @@ fn word_before(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, mark: Mark, secrets: &[Mark]) -> String {
+    fn shown(text: &str, mark: YamlMark, secrets: &[YamlMark]) -> String {
         Excerpt::new(text, mark, secrets).unwrap().to_string()
     }
 
     #[test]
     fn the_caret_stands_under_the_place() {
-        let mark = Mark {
+        let mark = YamlMark {
             line: 2,
             column: 3,
             end_line: 2,
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_around_the_place() {
         let text = format!("{}here{}", "x".repeat(1000), "y".repeat(1000));
-        let mark = Mark {
+        let mark = YamlMark {
             line: 1,
             column: 1001,
             end_line: 1,
@@ -156,18 +156,18 @@ mod tests {
 
     #[test]
     fn a_known_secret_is_blotted_out_on_every_line_it_covers() {
-        let secret = Mark {
+        let secret = YamlMark {
             line: 1,
             column: 4,
             end_line: 2,
             end_column: 3,
         };
         assert_eq!(
-            shown("a: hunter2\n  hunter2", Mark::point(1, 1), &[secret]),
+            shown("a: hunter2\n  hunter2", YamlMark::at_point(1, 1), &[secret]),
             "  1 | a: ***\n    | ^"
         );
         assert_eq!(
-            shown("a: hunter2\n  hunter2", Mark::point(2, 1), &[secret]),
+            shown("a: hunter2\n  hunter2", YamlMark::at_point(2, 1), &[secret]),
             "  2 | ***\n    | ^"
         );
     }
@@ -175,17 +175,19 @@ mod tests {
     #[test]
     fn a_probable_secret_is_blotted_out_of_a_line_that_cannot_be_parsed() {
         assert_eq!(
-            shown("{PGPASSWORD: hunter2 ]", Mark::point(1, 2), &[]),
+            shown("{PGPASSWORD: hunter2 ]", YamlMark::at_point(1, 2), &[]),
             "  1 | {PGPASSWORD: ***\n    |  ^"
         );
         assert_eq!(
-            shown("{PGPASSWORD: \"${env:X}\" ]", Mark::point(1, 2), &[])
+            shown("{PGPASSWORD: \"${env:X}\" ]", YamlMark::at_point(1, 2), &[])
                 .lines()
                 .next(),
             Some("  1 | {PGPASSWORD: \"${env:X}\" ]")
         );
         assert_eq!(
-            shown("key: hello", Mark::point(1, 1), &[]).lines().next(),
+            shown("key: hello", YamlMark::at_point(1, 1), &[])
+                .lines()
+                .next(),
             Some("  1 | key: hello")
         );
     }

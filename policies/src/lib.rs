@@ -29,7 +29,7 @@ mod report;
 mod repository;
 mod retention;
 mod schema;
-mod scratch;
+mod scratch_server;
 mod secret;
 mod select;
 mod set;
@@ -42,25 +42,27 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Check, EntryKind, Expectation};
+pub use check::{CheckedEntryKind, DrillCheck, Expectation};
 pub use chrono_tz::Tz;
 pub use copy::CopyJob;
-pub use drill::{Budget, Drill};
+pub use drill::{Drill, DrillBudget};
 pub use error::{PolicyError, PolicyErrors, PolicyWarning};
 pub use location::{LocationError, RepositoryUrl};
-pub use mysql::{LogArchive, MysqlSource, TlsMode};
+pub use mysql::{LogArchive, PolicyMysqlSource, TlsMode};
 pub use policy::Policy;
-pub use repository::{Creation, LockMode, Repository, SignerKey};
+pub use repository::{PolicyCreation, PolicyLockMode, PolicyRepository, SignerKey};
 pub use retention::{
-    Candidate, Decision, HOLD_TAG, Hold, Keeps, Options as RetentionOptions, Pause, Retention,
-    Verdict, decide, leaves_nothing,
+    Candidate, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions,
+    RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
 };
-pub use schema::schema;
-pub use scratch::{Expected, LogReplay, Query, ScratchServer};
+pub use schema::json_schema;
+pub use scratch_server::{DrillQuery, ExpectedValue, LogReplay, ScratchServer};
 pub use secret::{
-    Environment, IdentityRef, ProcessEnvironment, SecretError, SecretRef, SecretString,
+    IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };
 pub use select::SelectError;
 pub use set::PolicySet;
-pub use source::{CommandSource, Source, SourceKind, TfStateSource, VolumeSource};
+pub use source::{
+    PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
+};
 pub use units::{Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size};

@@ -2,47 +2,47 @@
 
 use std::path::Path;
 
-use crate::document::{Mark, Node};
-use crate::names::quoted;
+use crate::document::{YamlMark, YamlNode};
+use crate::names::quote;
 use crate::policy::Policy;
-use crate::report::{Report, Severity};
+use crate::report::{FindingReport, Severity};
 use crate::retention::{HOLD_TAG, Hold};
 use crate::secret::IdentityRef;
 
 /// Looks at a policy that was decoded. `root` is its tree, for the places.
-pub(crate) fn lint(policy: &Policy, root: &Node, report: &mut Report) {
-    let mut lint = Lint {
+pub(crate) fn lint_policy(policy: &Policy, root: &YamlNode, report: &mut FindingReport) {
+    let mut lint = PolicyLinter {
         policy,
         root,
         report,
     };
-    lint.repositories();
-    lint.storage();
-    lint.identities();
-    lint.sources();
-    lint.databases();
-    lint.copies();
-    lint.failure_domains();
-    lint.drills();
-    lint.unused_retention();
-    lint.holds();
+    lint.lint_repositories();
+    lint.lint_storage();
+    lint.lint_identities();
+    lint.lint_sources();
+    lint.lint_databases();
+    lint.lint_copies();
+    lint.lint_failure_domains();
+    lint.lint_drills();
+    lint.lint_unused_retention();
+    lint.lint_holds();
 }
 
-pub(crate) struct Lint<'a> {
+pub(crate) struct PolicyLinter<'a> {
     pub(crate) policy: &'a Policy,
-    root: &'a Node,
-    report: &'a mut Report,
+    root: &'a YamlNode,
+    report: &'a mut FindingReport,
 }
 
-impl Lint<'_> {
+impl PolicyLinter<'_> {
     /// Whether there is a key at this path.
     pub(crate) fn is_given(&self, path: &[&str]) -> bool {
-        place(self.root, path).is_some()
+        find_mark(self.root, path).is_some()
     }
 
-    pub(crate) fn warn(&mut self, path: &[&str], message: String, help: &str) {
-        if let Some(mark) = place(self.root, path) {
-            self.report.add(
+    pub(crate) fn add_warning(&mut self, path: &[&str], message: String, help: &str) {
+        if let Some(mark) = find_mark(self.root, path) {
+            self.report.add_finding(
                 Severity::Warning,
                 mark,
                 &path.join("."),
@@ -52,7 +52,7 @@ impl Lint<'_> {
         }
     }
 
-    fn repositories(&mut self) {
+    fn lint_repositories(&mut self) {
         for (name, repository) in &self.policy.repositories {
             if repository
                 .create
@@ -61,15 +61,15 @@ impl Lint<'_> {
             {
                 let message = "only one key will be able to read this repository".to_owned();
                 let help = "if that key is lost, no snapshot can be read; add a second recipient and keep it elsewhere";
-                self.warn(
+                self.add_warning(
                     &["repositories", name, "create", "single_recipient"],
                     message,
                     help,
                 );
             }
-            if !self.is_filled(name) {
+            if !self.is_used(name) {
                 let message = format!("no source is stored in the repository `{name}`");
-                self.warn(
+                self.add_warning(
                     &["repositories", name],
                     message,
                     "name it in a source's `repositories`, or remove it",
@@ -79,7 +79,7 @@ impl Lint<'_> {
     }
 
     /// Whether anything is put into a repository.
-    fn is_filled(&self, repository: &str) -> bool {
+    fn is_used(&self, repository: &str) -> bool {
         let policy = self.policy;
         let mut stored = policy
             .sources
@@ -90,7 +90,7 @@ impl Lint<'_> {
     }
 
     /// A key that lies in what it opens protects nothing.
-    fn identities(&mut self) {
+    fn lint_identities(&mut self) {
         let message = "this identity file is inside the repository that it decrypts".to_owned();
         let help = "whoever can copy the repository gets the key with it; keep it elsewhere";
         for (name, repository) in &self.policy.repositories {
@@ -102,7 +102,7 @@ impl Lint<'_> {
             };
             let named = |identity: &Option<IdentityRef>| matches!(identity, Some(IdentityRef::File(file)) if inside(file));
             if named(&repository.identity) {
-                self.warn(&["repositories", name, "identity"], message.clone(), help);
+                self.add_warning(&["repositories", name, "identity"], message.clone(), help);
             }
             if repository
                 .create
@@ -110,7 +110,7 @@ impl Lint<'_> {
                 .flat_map(|create| &create.generate_identities)
                 .any(|file| inside(file))
             {
-                self.warn(
+                self.add_warning(
                     &["repositories", name, "create", "generate_identities"],
                     message.clone(),
                     help,
@@ -118,19 +118,19 @@ impl Lint<'_> {
             }
             for (drill_name, drill) in &self.policy.drills {
                 if drill.repository == *name && named(&drill.identity) {
-                    self.warn(&["drills", drill_name, "identity"], message.clone(), help);
+                    self.add_warning(&["drills", drill_name, "identity"], message.clone(), help);
                 }
             }
         }
     }
 
-    fn sources(&mut self) {
+    fn lint_sources(&mut self) {
         for (name, source) in &self.policy.sources {
             if source.retention.is_none() {
                 let message = format!(
                     "the source `{name}` has no retention, so nothing of it is ever forgotten"
                 );
-                self.warn(
+                self.add_warning(
                     &["sources", name],
                     message,
                     "add `retention:` with a name or rules",
@@ -143,16 +143,16 @@ impl Lint<'_> {
                 .any(|drill| drill.source == *name)
             {
                 let message = format!("no drill proves that the source `{name}` can be restored");
-                self.warn(&["sources", name], message, "add one under `drills:`");
+                self.add_warning(&["sources", name], message, "add one under `drills:`");
             }
         }
     }
 
-    fn drills(&mut self) {
+    fn lint_drills(&mut self) {
         for (name, drill) in &self.policy.drills {
             if drill.checks.is_empty() && drill.queries.is_empty() {
                 let message = format!("the drill `{name}` restores but does not check the data");
-                self.warn(
+                self.add_warning(
                     &["drills", name],
                     message,
                     "add `checks:` or `queries:` that would fail if the data were wrong",
@@ -160,7 +160,7 @@ impl Lint<'_> {
             }
             if drill.identity.is_none() {
                 let message = format!("the drill `{name}` has no identity to read with");
-                self.warn(
+                self.add_warning(
                     &["drills", name],
                     message,
                     "add `identity:` here or at the repository, or give it with `--identity`",
@@ -169,13 +169,13 @@ impl Lint<'_> {
         }
     }
 
-    fn holds(&mut self) {
+    fn lint_holds(&mut self) {
         for (name, source) in &self.policy.sources {
             let hold = source.tags.get(HOLD_TAG);
             let hold = hold.map(|text| Hold::parse(text, self.policy.time_zone));
-            if let Some(Hold::Unclear(text)) = hold {
-                let message = format!("{} is not a valid hold; treated as forever", quoted(&text));
-                self.warn(
+            if let Some(Hold::Invalid(text)) = hold {
+                let message = format!("{} is not a valid hold; treated as forever", quote(&text));
+                self.add_warning(
                     &["sources", name, "tags", HOLD_TAG],
                     message,
                     "write `forever`, or the last day as in `until 2027-01-01`",
@@ -184,7 +184,7 @@ impl Lint<'_> {
         }
     }
 
-    fn unused_retention(&mut self) {
+    fn lint_unused_retention(&mut self) {
         let Some((_, sources)) = self.root.entry("sources") else {
             return;
         };
@@ -197,7 +197,7 @@ impl Lint<'_> {
             });
             if !used {
                 let message = format!("no source uses the retention `{name}`");
-                self.warn(
+                self.add_warning(
                     &["retention", name],
                     message,
                     "name it in a source's `retention`, or remove it",
@@ -208,7 +208,7 @@ impl Lint<'_> {
 }
 
 /// The place of the key at a path.
-fn place(root: &Node, path: &[&str]) -> Option<Mark> {
+fn find_mark(root: &YamlNode, path: &[&str]) -> Option<YamlMark> {
     let (last, parents) = path.split_last()?;
     let mut node = root;
     for name in parents {

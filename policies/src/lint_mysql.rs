@@ -1,15 +1,15 @@
 //! Warnings about how database servers are reached.
 
-use crate::lint::Lint;
+use crate::lint::PolicyLinter;
 use crate::mysql::TlsMode;
-use crate::source::SourceKind;
+use crate::source::PolicySourceKind;
 
-impl Lint<'_> {
+impl PolicyLinter<'_> {
     /// Whoever names certificates wants them to be compared.
-    pub(crate) fn databases(&mut self) {
+    pub(crate) fn lint_databases(&mut self) {
         let policy = self.policy;
         for (name, source) in &policy.sources {
-            let SourceKind::Mysql(mysql) = &source.kind else {
+            let PolicySourceKind::Mysql(mysql) = &source.kind else {
                 continue;
             };
             let unused = match mysql.tls {
@@ -19,7 +19,7 @@ impl Lint<'_> {
             if mysql.tls_ca.is_some() {
                 let message = format!("`tls_ca` has no effect with `tls: {}`", unused.as_str());
                 let help = "write `tls: verify-identity` or `tls: verify-ca`, or remove it";
-                self.warn(&["sources", name, "mysql", "tls_ca"], message, help);
+                self.add_warning(&["sources", name, "mysql", "tls_ca"], message, help);
             }
         }
     }

@@ -3,26 +3,26 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::lint::Lint;
+use crate::lint::PolicyLinter;
 use crate::location::RepositoryUrl;
-use crate::names::{listed, quoted};
+use crate::names::{join_names, quote};
 use crate::policy::Policy;
-use crate::repository::Repository;
-use crate::source::Source;
+use crate::repository::PolicyRepository;
+use crate::source::PolicySource;
 
 /// Storage classes and access tiers whose objects must be brought back for hours before they can be read.
-const ARCHIVES: &[&str] = &["GLACIER", "DEEP_ARCHIVE", "Archive"];
+const ARCHIVE_CLASSES: &[&str] = &["GLACIER", "DEEP_ARCHIVE", "Archive"];
 
-impl Lint<'_> {
+impl PolicyLinter<'_> {
     /// Keys of a repository that do nothing, or too much.
-    pub(crate) fn storage(&mut self) {
+    pub(crate) fn lint_storage(&mut self) {
         for (name, repository) in &self.policy.repositories {
-            self.useless_keys(name, repository);
-            self.archive(name, repository);
+            self.lint_useless_keys(name, repository);
+            self.lint_archive_class(name, repository);
         }
     }
 
-    fn useless_keys(&mut self, name: &str, repository: &Repository) {
+    fn lint_useless_keys(&mut self, name: &str, repository: &PolicyRepository) {
         let (place, useless): (_, &[&str]) = match repository.url {
             RepositoryUrl::Directory(_) => (
                 "a local directory",
@@ -35,30 +35,30 @@ impl Lint<'_> {
             let path = ["repositories", name, key];
             if self.is_given(&path) {
                 let message = format!("`{key}` has no effect on {place}");
-                self.warn(&path, message, "remove it");
+                self.add_warning(&path, message, "remove it");
             }
         }
         let path = ["repositories", name, "lock_mode"];
         let locks = repository.immutable_days.is_some() || useless.contains(&"lock_mode");
         if !locks && self.is_given(&path) {
             let message = "`lock_mode` has no effect without `immutable_days`".to_owned();
-            self.warn(&path, message, "add `immutable_days`, or remove it");
+            self.add_warning(&path, message, "add `immutable_days`, or remove it");
         }
     }
 
-    fn archive(&mut self, name: &str, repository: &Repository) {
+    fn lint_archive_class(&mut self, name: &str, repository: &PolicyRepository) {
         let Some(class) = &repository.storage_class else {
             return;
         };
-        let is_archive = ARCHIVES
+        let is_archive = ARCHIVE_CLASSES
             .iter()
             .any(|archive| class.eq_ignore_ascii_case(archive));
         if is_archive && repository.url.directory().is_none() {
             let message = format!(
                 "packs in the storage class {} cannot be read immediately, so restore, verify and drills would fail",
-                quoted(class)
+                quote(class)
             );
-            self.warn(
+            self.add_warning(
                 &["repositories", name, "storage_class"],
                 message,
                 "choose a class that can be read at any time",
@@ -67,7 +67,7 @@ impl Lint<'_> {
     }
 
     /// What spoils the originals must not be able to write into the copy as well.
-    pub(crate) fn copies(&mut self) {
+    pub(crate) fn lint_copies(&mut self) {
         for (name, copy) in &self.policy.copies {
             let stored: Vec<&str> = self
                 .policy
@@ -79,9 +79,9 @@ impl Lint<'_> {
             if !stored.is_empty() {
                 let message = format!(
                     "sources also store directly in the target of this copy: {}",
-                    listed(stored)
+                    join_names(stored)
                 );
-                self.warn(
+                self.add_warning(
                     &["copies", name, "to"],
                     message,
                     "copy to a repository that only copies write to",
@@ -91,19 +91,19 @@ impl Lint<'_> {
     }
 
     /// Several copies that are lost together are one copy.
-    pub(crate) fn failure_domains(&mut self) {
+    pub(crate) fn lint_failure_domains(&mut self) {
         for (name, source) in &self.policy.sources {
-            let domains: Vec<Domain<'_>> = places(self.policy, source)
+            let domains: Vec<FailureDomain<'_>> = repositories_with_copies(self.policy, source)
                 .into_iter()
                 .filter_map(|place| self.policy.repositories.get(place))
-                .map(Domain::of)
+                .map(FailureDomain::of_repository)
                 .collect();
             if let [first, others @ ..] = domains.as_slice()
                 && !others.is_empty()
                 && others.iter().all(|other| other == first)
             {
                 let message = format!("all copies of `{name}` share one failure domain ({first})");
-                self.warn(
+                self.add_warning(
                     &["sources", name],
                     message,
                     "keep one elsewhere, or set `failure_domain` of the repositories",
@@ -114,7 +114,7 @@ impl Lint<'_> {
 }
 
 /// The repositories in which a source's snapshots end up: its own, and whatever they are copied to from there.
-fn places<'a>(policy: &'a Policy, source: &'a Source) -> BTreeSet<&'a str> {
+fn repositories_with_copies<'a>(policy: &'a Policy, source: &'a PolicySource) -> BTreeSet<&'a str> {
     let mut waiting: Vec<&str> = source.repositories.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();
     while let Some(place) = waiting.pop() {
@@ -129,15 +129,15 @@ fn places<'a>(policy: &'a Policy, source: &'a Source) -> BTreeSet<&'a str> {
 
 /// What a repository would be lost with.
 #[derive(Debug, PartialEq, Eq)]
-enum Domain<'a> {
+enum FailureDomain<'a> {
     Label(&'a str),
     Host,
     Bucket(&'a str),
     Account(&'a str),
 }
 
-impl<'a> Domain<'a> {
-    fn of(repository: &'a Repository) -> Self {
+impl<'a> FailureDomain<'a> {
+    fn of_repository(repository: &'a PolicyRepository) -> Self {
         if let Some(label) = &repository.failure_domain {
             return Self::Label(label);
         }
@@ -149,13 +149,13 @@ impl<'a> Domain<'a> {
     }
 }
 
-impl fmt::Display for Domain<'_> {
+impl fmt::Display for FailureDomain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Label(label) => formatter.write_str(&quoted(label)),
+            Self::Label(label) => formatter.write_str(&quote(label)),
             Self::Host => formatter.write_str("this host"),
-            Self::Bucket(bucket) => write!(formatter, "the bucket {}", quoted(bucket)),
-            Self::Account(account) => write!(formatter, "the storage account {}", quoted(account)),
+            Self::Bucket(bucket) => write!(formatter, "the bucket {}", quote(bucket)),
+            Self::Account(account) => write!(formatter, "the storage account {}", quote(account)),
         }
     }
 }

@@ -44,7 +44,7 @@ pub enum LocationError {
     },
     /// `s3:x` instead of `s3://x`.
     #[error("`{scheme}:` must be followed by `//`")]
-    SlashesMissing {
+    MissingSlashes {
         /// The scheme.
         scheme: &'static str,
     },
@@ -53,7 +53,7 @@ pub enum LocationError {
     Credentials,
     /// The part that names a bucket, an account or a container is missing or not a name.
     #[error("the name of the {what} is missing or invalid")]
-    BadPart {
+    InvalidPart {
         /// Which part.
         what: &'static str,
     },
@@ -62,10 +62,10 @@ pub enum LocationError {
     NotAbsolute,
     /// A `%` that does not begin two hexadecimal digits, or bytes that are not UTF-8.
     #[error("`%` in a URL must be followed by two hexadecimal digits that give UTF-8 text")]
-    BadEscape,
+    InvalidEscape,
     /// A `?` or `#`, which no kind of repository uses.
     #[error("a repository URL must not contain `?` or `#`")]
-    Trailer,
+    QueryOrFragment,
 }
 
 impl LocationError {
@@ -78,7 +78,7 @@ impl LocationError {
                 "leave them out; S3 reads the AWS variables and profiles, Azure `AZURE_STORAGE_KEY` and similar variables"
                     .to_owned(),
             ),
-            Self::BadPart { .. } => {
+            Self::InvalidPart { .. } => {
                 Some("write `s3://bucket/prefix` or `azure://account/container/prefix`".to_owned())
             }
             _ => None,
@@ -102,7 +102,7 @@ impl RepositoryUrl {
             .filter(|(scheme, _)| is_scheme(scheme))
         else {
             if let Some(scheme) = SCHEMES.into_iter().find(|scheme| has_scheme(text, scheme)) {
-                return Err(LocationError::SlashesMissing { scheme });
+                return Err(LocationError::MissingSlashes { scheme });
             }
             return Ok(Self::Directory(paths::resolve(base, text)));
         };
@@ -114,12 +114,12 @@ impl RepositoryUrl {
             return Err(LocationError::Credentials);
         }
         if rest.contains(['?', '#']) {
-            return Err(LocationError::Trailer);
+            return Err(LocationError::QueryOrFragment);
         }
         match scheme.to_ascii_lowercase().as_str() {
-            "file" => file(rest),
-            "s3" => s3(rest),
-            "azure" => azure(rest),
+            "file" => parse_file_url(rest),
+            "s3" => parse_s3_url(rest),
+            "azure" => parse_azure_url(rest),
             _ => Err(LocationError::UnknownScheme {
                 scheme: scheme.chars().take(20).collect(),
             }),
@@ -168,7 +168,7 @@ fn has_scheme(text: &str, scheme: &str) -> bool {
         .is_some_and(|rest| rest.starts_with(':'))
 }
 
-fn file(rest: &str) -> Result<RepositoryUrl, LocationError> {
+fn parse_file_url(rest: &str) -> Result<RepositoryUrl, LocationError> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
         return Err(LocationError::NotAbsolute);
@@ -178,30 +178,30 @@ fn file(rest: &str) -> Result<RepositoryUrl, LocationError> {
     ))))
 }
 
-fn s3(rest: &str) -> Result<RepositoryUrl, LocationError> {
+fn parse_s3_url(rest: &str) -> Result<RepositoryUrl, LocationError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     Ok(RepositoryUrl::S3 {
-        bucket: part(bucket, "bucket")?,
+        bucket: check_part(bucket, "bucket")?,
         prefix: prefix.trim_matches('/').to_owned(),
     })
 }
 
-fn azure(rest: &str) -> Result<RepositoryUrl, LocationError> {
+fn parse_azure_url(rest: &str) -> Result<RepositoryUrl, LocationError> {
     let (account, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     Ok(RepositoryUrl::Azure {
-        account: part(account, "storage account")?,
-        container: part(container, "container")?,
+        account: check_part(account, "storage account")?,
+        container: check_part(container, "container")?,
         prefix: prefix.trim_matches('/').to_owned(),
     })
 }
 
-fn part(text: &str, what: &'static str) -> Result<String, LocationError> {
+fn check_part(text: &str, what: &'static str) -> Result<String, LocationError> {
     let plain = text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'$'));
     if text.is_empty() || !plain {
-        Err(LocationError::BadPart { what })
+        Err(LocationError::InvalidPart { what })
     } else {
         Ok(text.to_owned())
     }
@@ -216,13 +216,13 @@ fn unescape(text: &str) -> Result<String, LocationError> {
                 .next()
                 .and_then(hex_digit)
                 .zip(rest.next().and_then(hex_digit));
-            let (high, low) = digits.ok_or(LocationError::BadEscape)?;
+            let (high, low) = digits.ok_or(LocationError::InvalidEscape)?;
             bytes.push(high * 16 + low);
         } else {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).map_err(|_| LocationError::BadEscape)
+    String::from_utf8(bytes).map_err(|_| LocationError::InvalidEscape)
 }
 
 /// The value of a hexadecimal digit.

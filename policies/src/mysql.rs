@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decoder::{Decoder, Field, Fields};
-use crate::mysql_url::url;
-use crate::names::{did_you_mean, listed, quoted};
+use crate::mysql_url::decode_mysql_url;
+use crate::names::{did_you_mean, join_names, quote};
 use crate::paths;
-use crate::repository::path;
-use crate::secret::{SecretRef, Written, written};
+use crate::repository::decode_path;
+use crate::secret::{ParsedReference, SecretRef, parse_reference};
 use crate::table_mysql::{LOG_ARCHIVE, MYSQL, THREADS_MAX, TLS_MODES};
 
 /// Enough to keep a server busy that has a few cores, and few enough to leave it others.
@@ -17,7 +17,7 @@ const THREADS_DEFAULT: u32 = 4;
 /// Databases of a MySQL or MariaDB server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct MysqlSource {
+pub struct PolicyMysqlSource {
     /// `mysql://[USER@]HOST[:PORT]/[DATABASE][?socket=PATH][&container=NAME]`, never with a password.
     pub url: String,
     /// The password; never [`SecretRef::Literal`].
@@ -97,32 +97,36 @@ impl TlsMode {
 }
 
 /// Decodes `sources.NAME.mysql`.
-pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<MysqlSource> {
+pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyMysqlSource> {
     let fields = decoder.object(field, &MYSQL)?;
-    let url = fields.get("url").and_then(|field| url(decoder, &field));
+    let url = fields
+        .get("url")
+        .and_then(|field| decode_mysql_url(decoder, &field));
     let password = fields
         .get("password")
-        .and_then(|field| password(decoder, &field));
+        .and_then(|field| decode_password(decoder, &field));
     let defaults_file = fields
         .get("defaults_file")
-        .and_then(|field| path(decoder, &field));
-    let databases = decoder.list(fields.get("databases"), database_pattern);
-    let exclude_databases = decoder.list(fields.get("exclude_databases"), database_pattern);
-    let tables = decoder.list(fields.get("tables"), table_pattern);
-    let exclude_tables = decoder.list(fields.get("exclude_tables"), table_pattern);
+        .and_then(|field| decode_path(decoder, &field));
+    let databases = decoder.list(fields.get("databases"), decode_database_pattern);
+    let exclude_databases = decoder.list(fields.get("exclude_databases"), decode_database_pattern);
+    let tables = decoder.list(fields.get("tables"), decode_table_pattern);
+    let exclude_tables = decoder.list(fields.get("exclude_tables"), decode_table_pattern);
     let threads = fields
         .get("threads")
-        .and_then(|field| decoder.count_to(&field, THREADS_MAX));
+        .and_then(|field| decoder.count_up_to(&field, THREADS_MAX));
     let tls = fields
         .get("tls")
-        .and_then(|field| tls_mode(decoder, &field));
-    let tls_ca = fields.get("tls_ca").and_then(|field| path(decoder, &field));
-    let users = flag(decoder, &fields, "users", true);
-    let hold_nontransactional = flag(decoder, &fields, "hold_nontransactional", false);
+        .and_then(|field| decode_tls_mode(decoder, &field));
+    let tls_ca = fields
+        .get("tls_ca")
+        .and_then(|field| decode_path(decoder, &field));
+    let users = decode_flag(decoder, &fields, "users", true);
+    let hold_nontransactional = decode_flag(decoder, &fields, "hold_nontransactional", false);
     let log_archive = fields
         .get("log_archive")
-        .and_then(|field| log_archive(decoder, field));
-    Some(MysqlSource {
+        .and_then(|field| decode_log_archive(decoder, field));
+    Some(PolicyMysqlSource {
         url: url?,
         password,
         defaults_file,
@@ -139,20 +143,22 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Mysq
     })
 }
 
-fn log_archive(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<LogArchive> {
+fn decode_log_archive(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<LogArchive> {
     let fields = decoder.object(field, &LOG_ARCHIVE)?;
     Some(LogArchive {
         flush: fields
             .get("flush")
             .and_then(|field| decoder.duration(&field)),
-        spool: fields.get("spool").and_then(|field| path(decoder, &field)),
+        spool: fields
+            .get("spool")
+            .and_then(|field| decode_path(decoder, &field)),
         spool_max: fields
             .get("spool_max")
             .and_then(|field| decoder.size(&field)),
     })
 }
 
-fn flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool) -> bool {
+fn decode_flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool) -> bool {
     fields
         .get(key)
         .and_then(|field| decoder.flag(&field))
@@ -160,34 +166,39 @@ fn flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool
 }
 
 /// A reference to a secret, never the secret itself.
-pub(crate) fn password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
-    let is_named = |text: &str| matches!(written(text), Written::Env(_) | Written::File(_));
+pub(crate) fn decode_password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
+    let is_named = |text: &str| {
+        matches!(
+            parse_reference(text),
+            ParsedReference::Env(_) | ParsedReference::File(_)
+        )
+    };
     if !field.node.text().is_some_and(is_named) {
         // Whatever else it is, neither the message nor the excerpt may show it.
-        decoder.report.hide(field.node.mark);
+        decoder.report.hide_secret(field.node.mark);
     }
     let text = decoder.text(field)?;
     let help = "write `${env:NAME}` to take it from the environment, or `file:PATH`".to_owned();
-    match written(text) {
-        Written::Env(name) => Some(SecretRef::Env(name.to_owned())),
-        Written::File(file) => Some(SecretRef::File(paths::resolve(decoder.base, file))),
-        Written::Malformed(reason) => {
-            decoder.error_with(field, reason, Some(help));
+    match parse_reference(text) {
+        ParsedReference::Env(name) => Some(SecretRef::Env(name.to_owned())),
+        ParsedReference::File(file) => Some(SecretRef::File(paths::resolve(decoder.base, file))),
+        ParsedReference::Malformed(reason) => {
+            decoder.report_error_with_help(field, reason, Some(help));
             None
         }
-        Written::Plain => {
+        ParsedReference::Plain => {
             let message = "a password is a secret, which a policy must not contain";
-            decoder.error_with(field, message, Some(help));
+            decoder.report_error_with_help(field, message, Some(help));
             None
         }
     }
 }
 
-fn database_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_database_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     decoder.text(field).map(str::to_owned)
 }
 
-fn table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     match text.split_once('.') {
         Some((database, table)) if !database.is_empty() && !table.is_empty() => {
@@ -196,27 +207,27 @@ fn table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String>
         _ => {
             let message = format!(
                 "{} is not a table pattern of the form `DATABASE.TABLE`",
-                quoted(text)
+                quote(text)
             );
             let table = text.trim_matches('.');
             let help = format!("write for example `app.{table}`, or `*.{table}` for any database");
-            decoder.error_with(field, message, Some(help));
+            decoder.report_error_with_help(field, message, Some(help));
             None
         }
     }
 }
 
-fn tls_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TlsMode> {
+fn decode_tls_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TlsMode> {
     let text = decoder.text(field)?;
     let mode = TlsMode::ALL.into_iter().find(|mode| mode.as_str() == text);
     if mode.is_none() {
         let modes = || TLS_MODES.iter().copied();
         let message = format!(
             "{} is not a TLS mode; the modes are {}",
-            quoted(text),
-            listed(modes())
+            quote(text),
+            join_names(modes())
         );
-        decoder.error_with(field, message, did_you_mean(text, modes()));
+        decoder.report_error_with_help(field, message, did_you_mean(text, modes()));
     }
     mode
 }

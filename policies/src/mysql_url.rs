@@ -1,25 +1,25 @@
 //! The URL of a MySQL or MariaDB server in a policy: checked here, read where the server is reached.
 
 use crate::decoder::{Decoder, Field};
-use crate::names::{did_you_mean, listed, quoted};
-use crate::secret::looks_secret;
+use crate::names::{did_you_mean, join_names, quote};
+use crate::secret::is_secret_name;
 
 /// What a URL may say after its `?`.
 const PARAMETERS: &[&str] = &["socket", "container"];
 /// What a URL may say on the command line but has a key of its own in a policy, where paths mean something else.
-const KEYS_INSTEAD: &[(&str, &str)] = &[
+const PARAMETERS_WITH_KEYS: &[(&str, &str)] = &[
     ("tls", "tls"),
     ("tls-ca", "tls_ca"),
     ("defaults-file", "defaults_file"),
 ];
 
 /// What is wrong with a URL, and what to write instead. Nothing that may be a password is repeated.
-struct Wrong {
+struct UrlProblem {
     message: String,
     help: Option<String>,
 }
 
-impl Wrong {
+impl UrlProblem {
     fn new(message: impl Into<String>, help: Option<&str>) -> Self {
         Self {
             message: message.into(),
@@ -29,12 +29,12 @@ impl Wrong {
 }
 
 /// Decodes the URL of a server.
-pub(crate) fn url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+pub(crate) fn decode_mysql_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     if has_password(text) {
-        decoder.report.hide(field.node.mark);
+        decoder.report.hide_secret(field.node.mark);
         let help = "leave it out and write `password: ${env:NAME}` or `password: file:PATH` beside the URL";
-        decoder.error_with(
+        decoder.report_error_with_help(
             field,
             "the URL contains a password, which a policy must not contain",
             Some(help.to_owned()),
@@ -46,9 +46,9 @@ pub(crate) fn url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String
         Err(wrong) => {
             // Where a user or a port should be, a password may be that lacks something.
             if text.contains('@') || text.matches(':').count() > 1 {
-                decoder.report.hide(field.node.mark);
+                decoder.report.hide_secret(field.node.mark);
             }
-            decoder.error_with(field, wrong.message, wrong.help);
+            decoder.report_error_with_help(field, wrong.message, wrong.help);
             None
         }
     }
@@ -63,15 +63,15 @@ fn has_password(url: &str) -> bool {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let in_parameters = parameters.split('&').any(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
-        looks_secret(name)
+        is_secret_name(name)
     });
     in_user || in_parameters
 }
 
-fn check_url(text: &str) -> Result<(), Wrong> {
+fn check_url(text: &str) -> Result<(), UrlProblem> {
     let example = Some("write `mysql://USER@HOST/`");
     let Some(rest) = text.strip_prefix("mysql://") else {
-        return Err(Wrong::new(
+        return Err(UrlProblem::new(
             "expected a URL that begins with `mysql://`",
             example,
         ));
@@ -79,7 +79,7 @@ fn check_url(text: &str) -> Result<(), Wrong> {
     if text.contains(|sign: char| sign.is_whitespace() || sign.is_control() || sign == '#') {
         let help = "write `%` and two hexadecimal digits for them";
         let message = "a URL must not contain spaces, control characters or `#`";
-        return Err(Wrong::new(message, Some(help)));
+        return Err(UrlProblem::new(message, Some(help)));
     }
     let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = address.split('/').next().unwrap_or_default();
@@ -89,18 +89,18 @@ fn check_url(text: &str) -> Result<(), Wrong> {
     let host = check_port(host_and_port)?;
     let names = check_parameters(parameters)?;
     if host.is_empty() && names.is_empty() {
-        return Err(Wrong::new("the URL names no host", example));
+        return Err(UrlProblem::new("the URL names no host", example));
     }
     if address.split('/').count() > 2 {
         let help = "choose databases with `databases` and tables with `tables`";
         let message = "the path of the URL is at most one database";
-        return Err(Wrong::new(message, Some(help)));
+        return Err(UrlProblem::new(message, Some(help)));
     }
     Ok(())
 }
 
 /// Returns the host. An address of IPv6 stands in brackets, as it has colons itself.
-fn check_port(host_and_port: &str) -> Result<&str, Wrong> {
+fn check_port(host_and_port: &str) -> Result<&str, UrlProblem> {
     let colon = match host_and_port.rfind(']') {
         Some(bracket) => host_and_port
             .get(bracket..)
@@ -117,23 +117,26 @@ fn check_port(host_and_port: &str) -> Result<&str, Wrong> {
         _ => {
             let help = "write an IPv6 address in brackets: `mysql://USER@[::1]:3306/`";
             let message = "the port is not a number from 1 to 65535";
-            Err(Wrong::new(message, Some(help)))
+            Err(UrlProblem::new(message, Some(help)))
         }
     }
 }
 
 /// Returns the names of the parameters.
-fn check_parameters(parameters: &str) -> Result<Vec<&str>, Wrong> {
+fn check_parameters(parameters: &str) -> Result<Vec<&str>, UrlProblem> {
     let given = parameters
         .split('&')
         .filter(|parameter| !parameter.is_empty());
     given
         .map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if let Some((_, key)) = KEYS_INSTEAD.iter().find(|(instead, _)| *instead == name) {
+            if let Some((_, key)) = PARAMETERS_WITH_KEYS
+                .iter()
+                .find(|(instead, _)| *instead == name)
+            {
                 let message =
                     format!("`{name}` is not a URL parameter in a policy, but a separate key");
-                return Err(Wrong::new(
+                return Err(UrlProblem::new(
                     message,
                     Some(&format!("write `{key}: {value}` beside the URL")),
                 ));
@@ -141,14 +144,17 @@ fn check_parameters(parameters: &str) -> Result<Vec<&str>, Wrong> {
             if !PARAMETERS.contains(&name) {
                 let message = format!(
                     "{} is not a parameter of the URL; they are {}",
-                    quoted(name),
-                    listed(PARAMETERS.iter().copied())
+                    quote(name),
+                    join_names(PARAMETERS.iter().copied())
                 );
                 let help = did_you_mean(name, PARAMETERS.iter().copied());
-                return Err(Wrong { message, help });
+                return Err(UrlProblem { message, help });
             }
             if value.is_empty() {
-                return Err(Wrong::new(format!("`{name}` in the URL is empty"), None));
+                return Err(UrlProblem::new(
+                    format!("`{name}` in the URL is empty"),
+                    None,
+                ));
             }
             Ok(name)
         })

@@ -19,7 +19,10 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// The known name that was probably meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest_name<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     if word.chars().count() > COMPARED_CHARACTERS_MAX {
         return None;
     }
@@ -44,13 +47,13 @@ pub(crate) fn did_you_mean<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    nearest(word, known).map(|name| format!("did you mean `{name}`?"))
+    nearest_name(word, known).map(|name| format!("did you mean `{name}`?"))
 }
 
 /// Text from a file in backquotes, made harmless for a terminal and short enough for a message.
-pub(crate) fn quoted(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
-    let mut shown: String = text.chars().take(SHOWN_MAX).map(printable).collect();
+    let mut shown: String = text.chars().take(SHOWN_MAX).map(make_printable).collect();
     if text.chars().nth(SHOWN_MAX).is_some() {
         shown.push('…');
     }
@@ -58,7 +61,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// Replaces what could steer a terminal.
-pub(crate) fn printable(character: char) -> char {
+pub(crate) fn make_printable(character: char) -> char {
     let steering = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match character {
         '\t' => ' ',
@@ -68,7 +71,7 @@ pub(crate) fn printable(character: char) -> char {
 }
 
 /// `a`, `b` and `c`, for messages.
-pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn join_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         None => "none".to_owned(),
@@ -103,21 +106,21 @@ mod tests {
     #[test]
     fn the_nearest_name_is_near() {
         let known = ["exclude", "exclude_files", "path"];
-        assert_eq!(nearest("exlude", known), Some("exclude"));
-        assert_eq!(nearest("PATH", known), Some("path"));
-        assert_eq!(nearest("url", known), None);
+        assert_eq!(nearest_name("exlude", known), Some("exclude"));
+        assert_eq!(nearest_name("PATH", known), Some("path"));
+        assert_eq!(nearest_name("url", known), None);
     }
 
     #[test]
     fn shown_text_cannot_steer_a_terminal() {
-        assert_eq!(quoted("a\u{1b}[31mb"), "`a\u{fffd}[31mb`");
-        assert_eq!(quoted(&"x".repeat(100)).chars().count(), 63);
+        assert_eq!(quote("a\u{1b}[31mb"), "`a\u{fffd}[31mb`");
+        assert_eq!(quote(&"x".repeat(100)).chars().count(), 63);
     }
 
     #[test]
     fn lists_read_as_sentences() {
-        assert_eq!(listed([]), "none");
-        assert_eq!(listed(["a"]), "`a`");
-        assert_eq!(listed(["a", "b", "c"]), "`a`, `b` and `c`");
+        assert_eq!(join_names([]), "none");
+        assert_eq!(join_names(["a"]), "`a`");
+        assert_eq!(join_names(["a", "b", "c"]), "`a`, `b` and `c`");
     }
 }

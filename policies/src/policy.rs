@@ -7,14 +7,14 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use crate::copy::{self, CopyJob};
 use crate::decoder::{Decoder, Field};
-use crate::document::{self, Mark, Node, Value};
+use crate::document::{self, YamlMark, YamlNode, YamlValue};
 use crate::drill::{self, Drill};
 use crate::error::{PolicyError, PolicyErrors, PolicyWarning};
-use crate::names::{did_you_mean, is_name, quoted};
-use crate::report::{Report, Severity};
-use crate::repository::{self, Repository};
+use crate::names::{did_you_mean, is_name, quote};
+use crate::report::{FindingReport, Severity};
+use crate::repository::{self, PolicyRepository};
 use crate::retention::{self, Retention};
-use crate::source::{self, Source, SourceKind};
+use crate::source::{self, PolicySource, PolicySourceKind};
 use crate::table::POLICY;
 use crate::{lint, paths};
 
@@ -34,9 +34,9 @@ pub struct Policy {
     /// Where days, weeks and months begin.
     pub time_zone: Tz,
     /// Repositories by name.
-    pub repositories: BTreeMap<String, Repository>,
+    pub repositories: BTreeMap<String, PolicyRepository>,
     /// Sources by name.
-    pub sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, PolicySource>,
     /// What is copied from one repository to another, by name.
     pub copies: BTreeMap<String, CopyJob>,
     /// Named retention rules. Each source carries its own copy of those it uses.
@@ -48,23 +48,23 @@ pub struct Policy {
 /// The names that can be referred to. They are taken from the keys alone, so that a mistake inside a repository does
 /// not make every reference to it a second mistake.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct DefinedNames {
     pub(crate) repositories: Vec<String>,
     pub(crate) retention: Vec<String>,
     sources: Vec<String>,
     pub(crate) source_repositories: BTreeMap<String, Vec<String>>,
     /// The sources that are not database servers.
-    pub(crate) no_servers: Vec<String>,
+    pub(crate) non_mysql_sources: Vec<String>,
 }
 
-impl Known {
-    fn new(root: &Node) -> Self {
+impl DefinedNames {
+    fn new(root: &YamlNode) -> Self {
         Self {
-            repositories: keys(root, "repositories"),
-            retention: keys(root, "retention"),
-            sources: keys(root, "sources"),
+            repositories: section_names(root, "repositories"),
+            retention: section_names(root, "retention"),
+            sources: section_names(root, "sources"),
             source_repositories: BTreeMap::new(),
-            no_servers: Vec::new(),
+            non_mysql_sources: Vec::new(),
         }
     }
 
@@ -73,11 +73,11 @@ impl Known {
     }
 }
 
-fn keys(root: &Node, section: &str) -> Vec<String> {
+fn section_names(root: &YamlNode, section: &str) -> Vec<String> {
     let Some((
         _,
-        Node {
-            value: Value::Map(entries),
+        YamlNode {
+            value: YamlValue::Map(entries),
             ..
         },
     )) = root.entry(section)
@@ -100,16 +100,16 @@ pub(crate) fn decode(
 ) -> Result<(Policy, Vec<PolicyWarning>), PolicyErrors> {
     // A byte order mark is not part of the text, and would shift the first line's columns.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut report = Report::default();
-    let document = match document::parse(text) {
+    let mut report = FindingReport::default();
+    let document = match document::parse_yaml(text) {
         Ok(document) => document,
         Err(fault) => {
-            report.add(Severity::Error, fault.mark, "", fault.message, None);
-            return failed(report, file, text);
+            report.add_finding(Severity::Error, fault.mark, "", fault.message, None);
+            return fail_with_report(report, file, text);
         }
     };
     for fault in document.faults {
-        report.add(Severity::Error, fault.mark, "", fault.message, None);
+        report.add_finding(Severity::Error, fault.mark, "", fault.message, None);
     }
     let base = path
         .parent()
@@ -120,21 +120,21 @@ pub(crate) fn decode(
     };
     let policy = decode_root(&mut decoder, &document.root, path);
     if let Some(policy) = &policy {
-        lint::lint(policy, &document.root, &mut decoder.report);
+        lint::lint_policy(policy, &document.root, &mut decoder.report);
     }
-    let (errors, warnings) = decoder.report.finish(file, text);
-    PolicyErrors::check(errors)?;
-    let undecided = || PolicyError::of_file(file, "the policy could not be read".to_owned());
+    let (errors, warnings) = decoder.report.into_errors(file, text);
+    PolicyErrors::fail_if_any(errors)?;
+    let undecided = || PolicyError::for_file(file, "the policy could not be read".to_owned());
     Ok((policy.ok_or_else(undecided)?, warnings))
 }
 
-fn failed<T>(report: Report, file: &Path, text: &str) -> Result<T, PolicyErrors> {
-    let (errors, _) = report.finish(file, text);
-    PolicyErrors::check(errors)?;
-    Err(PolicyError::of_file(file, "the policy could not be read".to_owned()).into())
+fn fail_with_report<T>(report: FindingReport, file: &Path, text: &str) -> Result<T, PolicyErrors> {
+    let (errors, _) = report.into_errors(file, text);
+    PolicyErrors::fail_if_any(errors)?;
+    Err(PolicyError::for_file(file, "the policy could not be read".to_owned()).into())
 }
 
-fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Policy> {
+fn decode_root(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) -> Option<Policy> {
     let field = Field {
         node: root,
         key: None,
@@ -147,32 +147,32 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Po
     }
     let name = match fields.get("name") {
         Some(field) => decoder.name(&field),
-        None => name_of_file(decoder, path),
+        None => name_from_file(decoder, path),
     };
     let time_zone = fields
         .get("time_zone")
-        .map_or(Some(Tz::UTC), |field| time_zone(decoder, &field));
-    let mut known = Known::new(root);
-    let repositories = section(decoder, fields.get("repositories"), repository::decode);
-    let retention = section(decoder, fields.get("retention"), |decoder, _, field| {
+        .map_or(Some(Tz::UTC), |field| decode_time_zone(decoder, &field));
+    let mut known = DefinedNames::new(root);
+    let repositories = decode_section(decoder, fields.get("repositories"), repository::decode);
+    let retention = decode_section(decoder, fields.get("retention"), |decoder, _, field| {
         retention::decode(decoder, field)
     });
-    let sources = section(decoder, fields.get("sources"), |decoder, name, field| {
+    let sources = decode_section(decoder, fields.get("sources"), |decoder, name, field| {
         source::decode(decoder, name, field, &known, &retention)
     });
     known.source_repositories = sources
         .iter()
         .map(|(name, source)| (name.clone(), source.repositories.clone()))
         .collect();
-    known.no_servers = sources
+    known.non_mysql_sources = sources
         .values()
-        .filter(|source| !matches!(source.kind, SourceKind::Mysql(_)))
+        .filter(|source| !matches!(source.kind, PolicySourceKind::Mysql(_)))
         .map(|source| source.name.clone())
         .collect();
-    let mut drills = section(decoder, fields.get("drills"), |decoder, name, field| {
+    let mut drills = decode_section(decoder, fields.get("drills"), |decoder, name, field| {
         drill::decode(decoder, name, field, &known)
     });
-    let copies = section(decoder, fields.get("copies"), |decoder, name, field| {
+    let copies = decode_section(decoder, fields.get("copies"), |decoder, name, field| {
         copy::decode(decoder, name, field, &known)
     });
     for required in ["repositories", "sources"] {
@@ -199,7 +199,7 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &Node, path: &Path) -> Option<Po
 }
 
 /// Another version may mean other keys: its mistakes cannot be judged here.
-fn check_version(decoder: &mut Decoder<'_>, root: &Node) -> Option<()> {
+fn check_version(decoder: &mut Decoder<'_>, root: &YamlNode) -> Option<()> {
     let Some((key, node)) = root.entry("version") else {
         return Some(());
     };
@@ -212,16 +212,16 @@ fn check_version(decoder: &mut Decoder<'_>, root: &Node) -> Option<()> {
         Some(text) if text != VERSION => {
             let message = format!(
                 "version {} is not supported; this version of reprise supports version {VERSION}",
-                quoted(text)
+                quote(text)
             );
-            decoder.error(&field, message);
+            decoder.report_error(&field, message);
             None
         }
         _ => Some(()),
     }
 }
 
-fn section<T>(
+fn decode_section<T>(
     decoder: &mut Decoder<'_>,
     field: Option<Field<'_>>,
     mut decode: impl FnMut(&mut Decoder<'_>, &str, Field<'_>) -> Option<T>,
@@ -240,14 +240,14 @@ fn section<T>(
 
 fn refuse_empty(decoder: &mut Decoder<'_>, field: Option<Field<'_>>) {
     if let Some(field) = field
-        && matches!(&field.node.value, Value::Map(entries) if entries.is_empty())
+        && matches!(&field.node.value, YamlValue::Map(entries) if entries.is_empty())
     {
         let message = format!("`{}` is empty; a policy needs at least one", field.path);
-        decoder.error(&field, message);
+        decoder.report_error(&field, message);
     }
 }
 
-fn name_of_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
+fn name_from_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
     let stem = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -255,10 +255,10 @@ fn name_of_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
     if is_name(stem) {
         return Some(stem.to_owned());
     }
-    let message = format!("the file name {} is not a valid policy name", quoted(stem));
-    decoder.report.add(
+    let message = format!("the file name {} is not a valid policy name", quote(stem));
+    decoder.report.add_finding(
         Severity::Error,
-        Mark::point(1, 1),
+        YamlMark::at_point(1, 1),
         "",
         message,
         Some("add `name: NAME`".to_owned()),
@@ -266,15 +266,15 @@ fn name_of_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
     None
 }
 
-fn time_zone(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Tz> {
+fn decode_time_zone(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Tz> {
     let text = decoder.text(field)?;
     match text.parse() {
         Ok(zone) => Some(zone),
         Err(_) => {
             let help = did_you_mean(text, TZ_VARIANTS.iter().map(|zone| zone.name()));
-            decoder.error_with(
+            decoder.report_error_with_help(
                 field,
-                format!("{} is not an IANA time zone", quoted(text)),
+                format!("{} is not an IANA time zone", quote(text)),
                 help,
             );
             None

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::document::Mark;
+use crate::document::YamlMark;
 use crate::error::{PolicyError, PolicyWarning};
 use crate::excerpt::Excerpt;
 
 /// More findings than this are counted, not shown: nobody reads them, and each excerpt costs a search for its line.
-const SHOWN_MAX: usize = 100;
+const FINDINGS_SHOWN_MAX: usize = 100;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +18,8 @@ pub(crate) enum Severity {
 
 /// A finding whose excerpt is not made yet: first all secrets have to be known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
-    mark: Mark,
+struct PolicyFinding {
+    mark: YamlMark,
     severity: Severity,
     path: String,
     message: String,
@@ -28,21 +28,21 @@ struct Finding {
 
 /// The findings in one file.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    findings: Vec<Finding>,
-    secrets: Vec<Mark>,
+pub(crate) struct FindingReport {
+    findings: Vec<PolicyFinding>,
+    secrets: Vec<YamlMark>,
 }
 
-impl Report {
-    pub(crate) fn add(
+impl FindingReport {
+    pub(crate) fn add_finding(
         &mut self,
         severity: Severity,
-        mark: Mark,
+        mark: YamlMark,
         path: &str,
         message: String,
         suggestion: Option<String>,
     ) {
-        self.findings.push(Finding {
+        self.findings.push(PolicyFinding {
             mark,
             severity,
             path: path.to_owned(),
@@ -52,12 +52,12 @@ impl Report {
     }
 
     /// The text at this place must not be shown in any excerpt.
-    pub(crate) fn hide(&mut self, mark: Mark) {
+    pub(crate) fn hide_secret(&mut self, mark: YamlMark) {
         self.secrets.push(mark);
     }
 
     /// Errors and warnings by place. A value that an alias repeats is reported once.
-    pub(crate) fn finish(
+    pub(crate) fn into_errors(
         mut self,
         file: &Path,
         text: &str,
@@ -68,7 +68,9 @@ impl Report {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         // Errors first, so that no number of warnings can hide one.
         self.findings.sort_by_key(|finding| finding.severity);
-        let hidden = self.findings.split_off(self.findings.len().min(SHOWN_MAX));
+        let hidden = self
+            .findings
+            .split_off(self.findings.len().min(FINDINGS_SHOWN_MAX));
         for finding in self.findings {
             let excerpt = Excerpt::new(text, finding.mark, &self.secrets);
             let error = PolicyError {
@@ -90,7 +92,7 @@ impl Report {
             .filter(|finding| finding.severity == Severity::Error)
             .count();
         if hidden > 0 {
-            errors.push(PolicyError::of_file(
+            errors.push(PolicyError::for_file(
                 file,
                 format!("{hidden} more errors are not shown"),
             ));

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decoder::{Decoder, Field, Fields};
-use crate::document::Value;
+use crate::document::YamlValue;
 use crate::location::{RepositoryUrl, hex_digit};
-use crate::names::{did_you_mean, listed, quoted};
+use crate::names::{did_you_mean, join_names, quote};
 use crate::paths;
-use crate::secret::{IdentityRef, Written, written};
+use crate::secret::{IdentityRef, ParsedReference, parse_reference};
 use crate::table::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
 
 /// A place where snapshots are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Repository {
+pub struct PolicyRepository {
     /// Its name in the policy.
     pub name: String,
     /// Where it is.
@@ -27,11 +27,11 @@ pub struct Repository {
     /// The identity with which drills read.
     pub identity: Option<IdentityRef>,
     /// Whether and how to create it when it is missing.
-    pub create: Option<Creation>,
+    pub create: Option<PolicyCreation>,
     /// Every stored object is locked against deletion for this many days; never given for a folder.
     pub immutable_days: Option<u32>,
     /// How firmly; means nothing without `immutable_days`.
-    pub lock_mode: LockMode,
+    pub lock_mode: PolicyLockMode,
     /// The S3 storage class or Azure access tier of packs.
     pub storage_class: Option<String>,
     /// S3: whether the bucket is named in the path of requests; `None` when the policy does not say.
@@ -48,7 +48,7 @@ pub struct Repository {
 
 /// How firmly stored objects are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LockMode {
+pub enum PolicyLockMode {
     /// Someone with a special right may lift the lock early.
     Governance,
     /// Nobody may, not even the owner of the account.
@@ -60,7 +60,7 @@ pub enum LockMode {
 /// `single_recipient` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Creation {
+pub struct PolicyCreation {
     /// Files in which new recovery identities are written, absolute.
     pub generate_identities: Vec<PathBuf>,
     /// A repository that only one key can read is accepted.
@@ -92,26 +92,27 @@ pub(crate) fn decode(
     decoder: &mut Decoder<'_>,
     name: &str,
     field: Field<'_>,
-) -> Option<Repository> {
+) -> Option<PolicyRepository> {
     let fields = decoder.object(field, &REPOSITORY)?;
     let url = fields
         .get("url")
-        .and_then(|field| location(decoder, &field));
-    let recipients = decoder.list(fields.get("recipients"), recipient);
+        .and_then(|field| decode_url(decoder, &field));
+    let recipients = decoder.list(fields.get("recipients"), decode_recipient);
     let signers = decoder.list(fields.get("signers"), |decoder, item| {
-        hex64(decoder, item).map(SignerKey)
+        decode_hex64(decoder, item).map(SignerKey)
     });
     let identity = fields
         .get("identity")
-        .and_then(|field| identity(decoder, &field));
-    let recipients_written = written_items(fields.get("recipients").as_ref());
+        .and_then(|field| decode_identity(decoder, &field));
+    let recipients_written = count_written_items(fields.get("recipients").as_ref());
     let create = fields
         .get("create")
-        .and_then(|field| creation(decoder, field, recipients_written));
-    let lock_mode = value(decoder, &fields, "lock_mode", lock_mode).unwrap_or_default();
-    let immutable_days = value(decoder, &fields, "immutable_days", immutable_days);
-    refuse_locked_folder(decoder, &fields, url.as_ref());
-    Some(Repository {
+        .and_then(|field| decode_creation(decoder, field, recipients_written));
+    let lock_mode =
+        decode_value(decoder, &fields, "lock_mode", decode_lock_mode).unwrap_or_default();
+    let immutable_days = decode_value(decoder, &fields, "immutable_days", decode_immutable_days);
+    refuse_locked_directory(decoder, &fields, url.as_ref());
+    Some(PolicyRepository {
         name: name.to_owned(),
         url: url?,
         recipients,
@@ -120,17 +121,17 @@ pub(crate) fn decode(
         create,
         immutable_days,
         lock_mode,
-        storage_class: value(decoder, &fields, "storage_class", owned_text),
-        path_style: value(decoder, &fields, "path_style", Decoder::flag),
-        limit_upload: value(decoder, &fields, "limit_upload", Decoder::rate),
-        limit_download: value(decoder, &fields, "limit_download", Decoder::rate),
-        retry_for: value(decoder, &fields, "retry_for", Decoder::duration),
-        failure_domain: value(decoder, &fields, "failure_domain", owned_text),
+        storage_class: decode_value(decoder, &fields, "storage_class", decode_text),
+        path_style: decode_value(decoder, &fields, "path_style", Decoder::flag),
+        limit_upload: decode_value(decoder, &fields, "limit_upload", Decoder::rate),
+        limit_download: decode_value(decoder, &fields, "limit_download", Decoder::rate),
+        retry_for: decode_value(decoder, &fields, "retry_for", Decoder::duration),
+        failure_domain: decode_value(decoder, &fields, "failure_domain", decode_text),
     })
 }
 
 /// The value under a key, when the key is there.
-fn value<'d, T>(
+fn decode_value<'d, T>(
     decoder: &mut Decoder<'d>,
     fields: &Fields<'_>,
     key: &str,
@@ -139,26 +140,26 @@ fn value<'d, T>(
     fields.get(key).and_then(|field| decode(decoder, &field))
 }
 
-fn owned_text(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_text(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     decoder.text(field).map(str::to_owned)
 }
 
-fn immutable_days(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
-    let days = decoder.count_to(field, IMMUTABLE_DAYS_MAX)?;
+fn decode_immutable_days(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
+    let days = decoder.count_up_to(field, IMMUTABLE_DAYS_MAX)?;
     Some(days.get())
 }
 
-fn lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<LockMode> {
+fn decode_lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<PolicyLockMode> {
     let text = decoder.text(field)?;
     match text {
-        "governance" => Some(LockMode::Governance),
-        "compliance" => Some(LockMode::Compliance),
+        "governance" => Some(PolicyLockMode::Governance),
+        "compliance" => Some(PolicyLockMode::Compliance),
         _ => {
             let help = did_you_mean(text, LOCK_MODES.iter().copied());
-            let modes = listed(LOCK_MODES.iter().copied());
-            decoder.error_with(
+            let modes = join_names(LOCK_MODES.iter().copied());
+            decoder.report_error_with_help(
                 field,
-                format!("{} is not a lock mode; the modes are {modes}", quoted(text)),
+                format!("{} is not a lock mode; the modes are {modes}", quote(text)),
                 help,
             );
             None
@@ -167,7 +168,7 @@ fn lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<LockMode> {
 }
 
 /// Someone who demands locks relies on them; a warning would leave them with none.
-fn refuse_locked_folder(
+fn refuse_locked_directory(
     decoder: &mut Decoder<'_>,
     fields: &Fields<'_>,
     url: Option<&RepositoryUrl>,
@@ -176,7 +177,7 @@ fn refuse_locked_folder(
         && url.is_some_and(|url| url.directory().is_some())
     {
         let help = "use a repository in `s3://` or `azure://`, or remove `immutable_days`";
-        decoder.error_at_key(
+        decoder.report_error_at_key(
             &field,
             "a local directory cannot lock objects",
             Some(help.to_owned()),
@@ -184,27 +185,27 @@ fn refuse_locked_folder(
     }
 }
 
-fn location(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryUrl> {
+fn decode_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryUrl> {
     let text = decoder.text(field)?;
     match RepositoryUrl::parse(text, decoder.base) {
         Ok(url) => Some(url),
         Err(error) => {
             if text.contains('@') {
-                decoder.report.hide(field.node.mark);
+                decoder.report.hide_secret(field.node.mark);
             }
-            decoder.error_with(field, error.to_string(), error.hint());
+            decoder.report_error_with_help(field, error.to_string(), error.hint());
             None
         }
     }
 }
 
-fn recipient(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_recipient(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") || text.contains("PRIVATE KEY") {
-        decoder.report.hide(field.node.mark);
+        decoder.report.hide_secret(field.node.mark);
         let help =
             "put the public key here (`age1...`), and treat the secret one as disclosed".to_owned();
-        decoder.error_with(
+        decoder.report_error_with_help(
             field,
             "this is a secret key; a recipient is a public one",
             Some(help),
@@ -218,16 +219,16 @@ fn recipient(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
         return Some(text.to_owned());
     }
     let help = "a recipient is `age1...`, `ssh-ed25519 ...` or `ssh-rsa ...`".to_owned();
-    decoder.error_with(
+    decoder.report_error_with_help(
         field,
-        format!("{} is not a public key that age knows", quoted(text)),
+        format!("{} is not a public key that age knows", quote(text)),
         Some(help),
     );
     None
 }
 
 /// 64 hexadecimal digits.
-pub(crate) fn hex64(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<[u8; 32]> {
+pub(crate) fn decode_hex64(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<[u8; 32]> {
     let text = decoder.text(field)?;
     let digits: Option<Vec<u8>> = text.bytes().map(hex_digit).collect();
     let bytes = digits.filter(|digits| digits.len() == 64).map(|digits| {
@@ -238,29 +239,29 @@ pub(crate) fn hex64(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<[u8;
         bytes
     });
     if bytes.is_none() {
-        decoder.error(
+        decoder.report_error(
             field,
-            format!("expected 64 hexadecimal digits, found {}", quoted(text)),
+            format!("expected 64 hexadecimal digits, found {}", quote(text)),
         );
     }
     bytes
 }
 
 /// `file:PATH` or `${env:NAME}`.
-pub(crate) fn identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<IdentityRef> {
+pub(crate) fn decode_identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<IdentityRef> {
     let text = decoder.text(field)?;
     let help = "write `file:PATH`, or `${env:NAME}` for a variable that holds the path".to_owned();
-    match written(text) {
-        Written::Env(name) => Some(IdentityRef::Env(name.to_owned())),
-        Written::File(path) => Some(IdentityRef::File(paths::resolve(decoder.base, path))),
-        Written::Malformed(reason) => {
-            decoder.error_with(field, reason, Some(help));
+    match parse_reference(text) {
+        ParsedReference::Env(name) => Some(IdentityRef::Env(name.to_owned())),
+        ParsedReference::File(path) => Some(IdentityRef::File(paths::resolve(decoder.base, path))),
+        ParsedReference::Malformed(reason) => {
+            decoder.report_error_with_help(field, reason, Some(help));
             None
         }
-        Written::Plain => {
+        ParsedReference::Plain => {
             // It may be a key that was pasted in; neither the message nor the excerpt may show it.
-            decoder.report.hide(field.node.mark);
-            decoder.error_with(
+            decoder.report.hide_secret(field.node.mark);
+            decoder.report_error_with_help(
                 field,
                 "expected a reference to an identity file, not the identity itself",
                 Some(help),
@@ -270,13 +271,13 @@ pub(crate) fn identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<I
     }
 }
 
-fn creation(
+fn decode_creation(
     decoder: &mut Decoder<'_>,
     field: Field<'_>,
     recipients_written: usize,
-) -> Option<Creation> {
+) -> Option<PolicyCreation> {
     let fields = decoder.object(field, &CREATE)?;
-    let generate_identities = decoder.list(fields.get("generate_identities"), path);
+    let generate_identities = decoder.list(fields.get("generate_identities"), decode_path);
     let single_recipient = fields
         .get("single_recipient")
         .and_then(|field| decoder.flag(&field))
@@ -285,42 +286,43 @@ fn creation(
     distinct.sort();
     distinct.dedup();
     if distinct.len() < generate_identities.len() {
-        decoder.error_at_key(
+        decoder.report_error_at_key(
             &fields.whole,
             "two identities would be written to the same file",
             None,
         );
     }
     let wanted = if single_recipient { 1 } else { 2 };
-    if written_items(fields.get("generate_identities").as_ref()) + recipients_written < wanted {
+    if count_written_items(fields.get("generate_identities").as_ref()) + recipients_written < wanted
+    {
         let message = "`create` needs two recipients or identities: if the only key is lost, so is the repository";
         let help = "add to `recipients` or `create.generate_identities`, or accept the risk with `single_recipient: true`";
-        decoder.error_at_key(&fields.whole, message, Some(help.to_owned()));
+        decoder.report_error_at_key(&fields.whole, message, Some(help.to_owned()));
     }
-    Some(Creation {
+    Some(PolicyCreation {
         generate_identities,
         single_recipient,
     })
 }
 
 /// How many items a list has in the file. Bad ones were reported, and are not missing as well.
-fn written_items(field: Option<&Field<'_>>) -> usize {
+fn count_written_items(field: Option<&Field<'_>>) -> usize {
     match field.map(|field| &field.node.value) {
-        Some(Value::List(items)) => items.len(),
+        Some(YamlValue::List(items)) => items.len(),
         _ => 0,
     }
 }
 
 /// A path, relative to the policy file.
-pub(crate) fn path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<PathBuf> {
+pub(crate) fn decode_path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<PathBuf> {
     let text = decoder.text(field)?;
     if text.contains("://") {
         let message = format!(
             "expected a path on this host, found {}",
-            quoted(text.split("://").next().unwrap_or(""))
+            quote(text.split("://").next().unwrap_or(""))
         );
-        decoder.report.hide(field.node.mark);
-        decoder.error_with(
+        decoder.report.hide_secret(field.node.mark);
+        decoder.report_error_with_help(
             field,
             message,
             Some("URLs are not supported here by this version".to_owned()),

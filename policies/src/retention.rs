@@ -2,10 +2,10 @@
 //!
 //! The decision is a pure function: whoever asks brings the snapshots and the time, and acts on the answer.
 
+mod arrival_rate;
 mod calendar;
 mod candidate;
 mod decision;
-mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +13,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::decoder::{Decoder, Field};
-use crate::document::Value;
+use crate::document::YamlValue;
 use crate::table::RETENTION;
 
 pub use candidate::{Candidate, HOLD_TAG, Hold, leaves_nothing};
-pub use decision::{Decision, Keeps, Options, Pause, Verdict, decide};
+pub use decision::{
+    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
+    decide_retention,
+};
 
 /// Rules for how long snapshots are kept. A snapshot is kept when any rule keeps it. At least one rule is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,14 +76,14 @@ pub(crate) fn decode_or_name(
     decoder: &mut Decoder<'_>,
     field: Field<'_>,
     known: &[String],
-) -> Option<Chosen> {
+) -> Option<RetentionChoice> {
     match &field.node.value {
-        Value::Map(_) => decode(decoder, field).map(Chosen::Inline),
-        Value::Scalar { .. } => decoder
+        YamlValue::Map(_) => decode(decoder, field).map(RetentionChoice::Inline),
+        YamlValue::Scalar { .. } => decoder
             .reference(&field, "retention", known)
-            .map(Chosen::Named),
-        Value::List(_) => {
-            decoder.error(
+            .map(RetentionChoice::Named),
+        YamlValue::List(_) => {
+            decoder.report_error(
                 &field,
                 "expected a name from `retention` or a mapping of rules, found a list",
             );
@@ -91,7 +94,7 @@ pub(crate) fn decode_or_name(
 
 /// What a source says about its retention.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Chosen {
+pub(crate) enum RetentionChoice {
     Named(String),
     Inline(Retention),
 }

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::names::NAME_PATTERN;
-use crate::table::{Key, Object, POLICY, Shape};
+use crate::table::{KeyShape, POLICY, TableKey, TableObject};
 
 /// The schema that editors use to complete and check a policy file.
 #[must_use]
-pub fn schema() -> Value {
-    let mut schema = object(&POLICY);
+pub fn json_schema() -> Value {
+    let mut schema = object_schema(&POLICY);
     if let Value::Object(members) = &mut schema {
         members.insert(
             "$schema".to_owned(),
@@ -23,11 +23,11 @@ pub fn schema() -> Value {
     schema
 }
 
-fn object(object: &Object) -> Value {
+fn object_schema(object: &TableObject) -> Value {
     let properties: Map<String, Value> = object
         .keys
         .iter()
-        .map(|key| (key.name.to_owned(), property(key)))
+        .map(|key| (key.name.to_owned(), property_schema(key)))
         .collect();
     let required: Vec<&str> = object
         .keys
@@ -64,10 +64,10 @@ fn object(object: &Object) -> Value {
     schema
 }
 
-fn property(key: &Key) -> Value {
-    let mut schema = shape(&key.shape);
+fn property_schema(key: &TableKey) -> Value {
+    let mut schema = shape_schema(&key.shape);
     if let Value::Object(members) = &mut schema {
-        members.insert("description".to_owned(), json!(key.about));
+        members.insert("description".to_owned(), json!(key.description));
         let example = key
             .example
             .and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -78,49 +78,53 @@ fn property(key: &Key) -> Value {
     schema
 }
 
-fn shape(shape_of: &Shape) -> Value {
+fn shape_schema(shape_of: &KeyShape) -> Value {
     match shape_of {
-        Shape::Text | Shape::Secret => {
+        KeyShape::Text | KeyShape::Secret => {
             json!({"type": ["string", "number", "boolean"], "minLength": 1})
         }
-        Shape::Path | Shape::Url => json!({"type": "string", "minLength": 1}),
-        Shape::Name => json!({"type": ["string", "number"], "pattern": NAME_PATTERN}),
-        Shape::Reference => {
+        KeyShape::Path | KeyShape::Url => json!({"type": "string", "minLength": 1}),
+        KeyShape::Name => json!({"type": ["string", "number"], "pattern": NAME_PATTERN}),
+        KeyShape::Reference => {
             json!({"type": "string", "pattern": r"^(file:.+|\$\{env:[A-Za-z_][A-Za-z0-9_]*\})$"})
         }
-        Shape::MysqlUrl => json!({"type": "string", "pattern": "^mysql://"}),
-        Shape::TablePattern => {
+        KeyShape::MysqlUrl => json!({"type": "string", "pattern": "^mysql://"}),
+        KeyShape::TablePattern => {
             json!({"type": ["string", "number"], "pattern": r"^[^.]+\.[\s\S]+$"})
         }
-        Shape::Flag => json!({"type": "boolean"}),
-        Shape::Count => shape(&Shape::CountTo(u32::MAX)),
-        Shape::CountTo(max) => json!({"type": "integer", "minimum": 1, "maximum": max}),
-        Shape::Duration => json!({"type": "string", "pattern": "^[0-9]+ *[smhdw]$"}),
-        Shape::Size => {
+        KeyShape::Flag => json!({"type": "boolean"}),
+        KeyShape::Count => shape_schema(&KeyShape::CountTo(u32::MAX)),
+        KeyShape::CountTo(max) => json!({"type": "integer", "minimum": 1, "maximum": max}),
+        KeyShape::Duration => json!({"type": "string", "pattern": "^[0-9]+ *[smhdw]$"}),
+        KeyShape::Size => {
             json!({"type": ["string", "integer"], "pattern": "^[0-9]+ *([KkMmGgTt]?[Ii]?[Bb])?$", "minimum": 0})
         }
-        Shape::Rate => {
+        KeyShape::Rate => {
             json!({"type": ["string", "integer"], "pattern": "^0*[1-9][0-9]* *(([KkMmGgTt][Ii]?)?[Bb])?( */s)?$", "minimum": 1})
         }
-        Shape::Alarm => json!({"type": "string", "pattern": "^([1-9][0-9]? *%|off)$"}),
-        Shape::Version => json!({"const": 1}),
-        Shape::Hex64 => json!({"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}),
-        Shape::Mode => json!({"type": ["string", "integer"], "pattern": "^[0-7]{3,4}$"}),
-        Shape::Word(words) => json!({"enum": words}),
-        Shape::Scalar => json!({"type": ["string", "number", "boolean", "null"]}),
-        Shape::List(item) => json!({"type": "array", "minItems": 1, "items": shape(item)}),
-        Shape::Map(value) => map(value),
-        Shape::Object(of) => object(of),
-        Shape::NameOr(of) => json!({"anyOf": [shape(&Shape::Name), object(of)]}),
+        KeyShape::Alarm => json!({"type": "string", "pattern": "^([1-9][0-9]? *%|off)$"}),
+        KeyShape::Version => json!({"const": 1}),
+        KeyShape::Hex64 => json!({"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}),
+        KeyShape::Mode => json!({"type": ["string", "integer"], "pattern": "^[0-7]{3,4}$"}),
+        KeyShape::Word(words) => json!({"enum": words}),
+        KeyShape::Scalar => json!({"type": ["string", "number", "boolean", "null"]}),
+        KeyShape::List(item) => {
+            json!({"type": "array", "minItems": 1, "items": shape_schema(item)})
+        }
+        KeyShape::Map(value) => map_schema(value),
+        KeyShape::Object(of) => object_schema(of),
+        KeyShape::NameOr(of) => {
+            json!({"anyOf": [shape_schema(&KeyShape::Name), object_schema(of)]})
+        }
     }
 }
 
-fn map(value: &Shape) -> Value {
+fn map_schema(value: &KeyShape) -> Value {
     // Environment variables have their own rule for names, which is stricter in one way and wider in another.
-    let names = if matches!(value, Shape::Secret) {
+    let names = if matches!(value, KeyShape::Secret) {
         "^[A-Za-z_][A-Za-z0-9_]*$"
     } else {
         NAME_PATTERN
     };
-    json!({"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": shape(value)})
+    json!({"type": "object", "propertyNames": {"pattern": names}, "additionalProperties": shape_schema(value)})
 }

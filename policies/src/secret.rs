@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Where secrets come from. The contract: a call reads the present value each time and keeps nothing.
-pub trait Environment {
+pub trait SecretEnvironment {
     /// The value of an environment variable; `None` when it is unset or not Unicode.
     fn variable(&self, name: &str) -> Option<String>;
 
@@ -22,7 +22,7 @@ pub trait Environment {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcessEnvironment;
 
-impl Environment for ProcessEnvironment {
+impl SecretEnvironment for ProcessEnvironment {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -117,10 +117,13 @@ impl SecretRef {
     ///
     /// # Errors
     /// When the variable or file is missing or empty. A literal never fails.
-    pub fn resolve(&self, environment: &impl Environment) -> Result<SecretString, SecretError> {
+    pub fn resolve(
+        &self,
+        environment: &impl SecretEnvironment,
+    ) -> Result<SecretString, SecretError> {
         match self {
-            Self::Env(name) => variable(environment, name).map(SecretString::new),
-            Self::File(path) => read(environment, path),
+            Self::Env(name) => read_variable(environment, name).map(SecretString::new),
+            Self::File(path) => read_secret_file(environment, path),
             Self::Literal(value) => Ok(SecretString::new(value.clone())),
         }
     }
@@ -140,15 +143,15 @@ impl IdentityRef {
     ///
     /// # Errors
     /// When the environment variable is missing or empty.
-    pub fn path(&self, environment: &impl Environment) -> Result<PathBuf, SecretError> {
+    pub fn path(&self, environment: &impl SecretEnvironment) -> Result<PathBuf, SecretError> {
         match self {
-            Self::Env(name) => variable(environment, name).map(PathBuf::from),
+            Self::Env(name) => read_variable(environment, name).map(PathBuf::from),
             Self::File(path) => Ok(path.clone()),
         }
     }
 }
 
-fn variable(environment: &impl Environment, name: &str) -> Result<String, SecretError> {
+fn read_variable(environment: &impl SecretEnvironment, name: &str) -> Result<String, SecretError> {
     let value = environment
         .variable(name)
         .ok_or_else(|| SecretError::VariableMissing {
@@ -162,7 +165,10 @@ fn variable(environment: &impl Environment, name: &str) -> Result<String, Secret
     Ok(value)
 }
 
-fn read(environment: &impl Environment, path: &Path) -> Result<SecretString, SecretError> {
+fn read_secret_file(
+    environment: &impl SecretEnvironment,
+    path: &Path,
+) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::FileUnreadable {
         path: path.to_owned(),
         source,
@@ -181,7 +187,7 @@ fn read(environment: &impl Environment, path: &Path) -> Result<SecretString, Sec
 
 /// A reference as written, before its path is resolved.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Written<'a> {
+pub(crate) enum ParsedReference<'a> {
     Env(&'a str),
     File(&'a str),
     /// No reference at all.
@@ -191,14 +197,14 @@ pub(crate) enum Written<'a> {
 }
 
 /// Recognises `${env:NAME}` and `file:PATH`.
-pub(crate) fn written(text: &str) -> Written<'_> {
+pub(crate) fn parse_reference(text: &str) -> ParsedReference<'_> {
     if let Some(path) = text.strip_prefix("file:") {
         return match path {
-            "" => Written::Malformed("`file:` needs a path after it"),
+            "" => ParsedReference::Malformed("`file:` needs a path after it"),
             _ if path.starts_with("//") => {
-                Written::Malformed("write `file:PATH`, not a `file://` URL")
+                ParsedReference::Malformed("write `file:PATH`, not a `file://` URL")
             }
-            _ => Written::File(path),
+            _ => ParsedReference::File(path),
         };
     }
     if let Some(name) = text
@@ -206,17 +212,17 @@ pub(crate) fn written(text: &str) -> Written<'_> {
         .and_then(|rest| rest.strip_suffix('}'))
     {
         return if is_variable_name(name) {
-            Written::Env(name)
+            ParsedReference::Env(name)
         } else {
-            Written::Malformed(
+            ParsedReference::Malformed(
                 "the name of an environment variable has letters, digits and `_` only",
             )
         };
     }
     if text.contains("${") {
-        return Written::Malformed("a reference `${env:NAME}` must be the whole value");
+        return ParsedReference::Malformed("a reference `${env:NAME}` must be the whole value");
     }
-    Written::Plain
+    ParsedReference::Plain
 }
 
 /// Whether a shell would take this as the name of a variable.
@@ -229,7 +235,7 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
 }
 
 /// Whether a variable of this name usually holds a secret.
-pub(crate) fn looks_secret(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     ["password", "passwd", "secret", "token", "key", "credential"]
         .iter()
@@ -242,7 +248,7 @@ mod tests {
 
     struct Fixed;
 
-    impl Environment for Fixed {
+    impl SecretEnvironment for Fixed {
         fn variable(&self, name: &str) -> Option<String> {
             match name {
                 "SET" => Some("hunter2".to_owned()),
@@ -306,9 +312,9 @@ mod tests {
 
     #[test]
     fn a_reference_is_the_whole_value_or_an_error() {
-        assert_eq!(written("${env:A_1}"), Written::Env("A_1"));
-        assert_eq!(written("file:a/b"), Written::File("a/b"));
-        assert_eq!(written("plain"), Written::Plain);
+        assert_eq!(parse_reference("${env:A_1}"), ParsedReference::Env("A_1"));
+        assert_eq!(parse_reference("file:a/b"), ParsedReference::File("a/b"));
+        assert_eq!(parse_reference("plain"), ParsedReference::Plain);
         for bad in [
             "x${env:A}",
             "${env:A}x",
@@ -318,7 +324,10 @@ mod tests {
             "file:",
             "file:///x",
         ] {
-            assert!(matches!(written(bad), Written::Malformed(_)), "{bad}");
+            assert!(
+                matches!(parse_reference(bad), ParsedReference::Malformed(_)),
+                "{bad}"
+            );
         }
     }
 }

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use crate::copy::CopyJob;
 use crate::drill::Drill;
-use crate::names::{listed, nearest, quoted};
+use crate::names::{join_names, nearest_name, quote};
 use crate::policy::Policy;
 use crate::set::PolicySet;
-use crate::source::Source;
+use crate::source::PolicySource;
 
 /// Why an argument names nothing, or not one thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
     /// Nothing has this name.
-    #[error("there is no {what} named {}; there is {}", quoted(name), listed(existing.iter().map(String::as_str)))]
+    #[error("there is no {what} named {}; there is {}", quote(name), join_names(existing.iter().map(String::as_str)))]
     NotFound {
         /// What was looked for: `policy`, `policy or source`, `copy`, `drill`.
         what: &'static str,
@@ -27,7 +27,7 @@ pub enum SelectError {
         nearest: Option<String>,
     },
     /// Several policies have something with this name.
-    #[error("{} is in several policies; write {}", quoted(name), listed(candidates.iter().map(String::as_str)))]
+    #[error("{} is in several policies; write {}", quote(name), join_names(candidates.iter().map(String::as_str)))]
     Ambiguous {
         /// The argument.
         name: String,
@@ -54,16 +54,19 @@ impl PolicySet {
     ///
     /// # Errors
     /// When an argument names nothing, or is a bare name that several policies have.
-    pub fn select(&self, names: &[String]) -> Result<Vec<(&Policy, &Source)>, SelectError> {
-        choose(self.policies(), names, "source", |policy| &policy.sources)
+    pub fn select_sources(
+        &self,
+        names: &[String],
+    ) -> Result<Vec<(&Policy, &PolicySource)>, SelectError> {
+        select_items(self.policies(), names, "source", |policy| &policy.sources)
     }
 
     /// The one source that an argument names.
     ///
     /// # Errors
     /// As [`PolicySet::select_sources`], or when the argument names a policy with several sources.
-    pub fn find_source(&self, name: &str) -> Result<(&Policy, &Source), SelectError> {
-        let chosen = self.select(&[name.to_owned()])?;
+    pub fn find_source(&self, name: &str) -> Result<(&Policy, &PolicySource), SelectError> {
+        let chosen = self.select_sources(&[name.to_owned()])?;
         match chosen.as_slice() {
             [one] => Ok(*one),
             several => Err(SelectError::Ambiguous {
@@ -81,7 +84,7 @@ impl PolicySet {
     /// # Errors
     /// As [`PolicySet::select_sources`].
     pub fn select_copies(&self, names: &[String]) -> Result<Vec<(&Policy, &CopyJob)>, SelectError> {
-        choose(self.policies(), names, "copy", |policy| &policy.copies)
+        select_items(self.policies(), names, "copy", |policy| &policy.copies)
     }
 
     /// The drills that the arguments name; all of them when there are no arguments.
@@ -89,17 +92,17 @@ impl PolicySet {
     /// # Errors
     /// As [`PolicySet::select_sources`].
     pub fn select_drills(&self, names: &[String]) -> Result<Vec<(&Policy, &Drill)>, SelectError> {
-        choose(self.policies(), names, "drill", |policy| &policy.drills)
+        select_items(self.policies(), names, "drill", |policy| &policy.drills)
     }
 }
 
-type Things<T> = fn(&Policy) -> &BTreeMap<String, T>;
+type ItemsOf<T> = fn(&Policy) -> &BTreeMap<String, T>;
 
-fn choose<'a, T>(
+fn select_items<'a, T>(
     policies: &'a [Policy],
     names: &[String],
     what: &'static str,
-    things: Things<T>,
+    things: ItemsOf<T>,
 ) -> Result<Vec<(&'a Policy, &'a T)>, SelectError> {
     let all = |policy: &'a Policy| things(policy).values().map(move |thing| (policy, thing));
     if names.is_empty() {
@@ -107,7 +110,7 @@ fn choose<'a, T>(
     }
     let mut chosen: Vec<(&Policy, &T)> = Vec::new();
     for name in names {
-        for found in named(policies, name, what, things)? {
+        for found in find_named(policies, name, what, things)? {
             if !chosen
                 .iter()
                 .any(|(_, thing)| std::ptr::eq(*thing, found.1))
@@ -119,11 +122,11 @@ fn choose<'a, T>(
     Ok(chosen)
 }
 
-fn named<'a, T>(
+fn find_named<'a, T>(
     policies: &'a [Policy],
     name: &str,
     what: &'static str,
-    things: Things<T>,
+    things: ItemsOf<T>,
 ) -> Result<Vec<(&'a Policy, &'a T)>, SelectError> {
     let policy_named = |wanted: &str| policies.iter().find(|policy| policy.name == wanted);
     if let Some((policy_name, thing_name)) = name.split_once('/') {
@@ -172,7 +175,7 @@ fn named<'a, T>(
 }
 
 fn not_found(what: &'static str, name: &str, existing: Vec<String>) -> SelectError {
-    let nearest = nearest(name, existing.iter().map(String::as_str)).map(str::to_owned);
+    let nearest = nearest_name(name, existing.iter().map(String::as_str)).map(str::to_owned);
     SelectError::NotFound {
         what,
         name: name.to_owned(),
@@ -186,7 +189,7 @@ fn not_found_bare<T>(
     policies: &[Policy],
     name: &str,
     what: &'static str,
-    things: Things<T>,
+    things: ItemsOf<T>,
 ) -> SelectError {
     let what = match what {
         "source" => "policy or source",
@@ -202,7 +205,7 @@ fn not_found_bare<T>(
     let bare = policies.iter().flat_map(|policy| {
         std::iter::once(policy.name.as_str()).chain(things(policy).keys().map(String::as_str))
     });
-    let nearest = nearest(name, bare).map(str::to_owned);
+    let nearest = nearest_name(name, bare).map(str::to_owned);
     SelectError::NotFound {
         what,
         name: name.to_owned(),

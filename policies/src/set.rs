@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::copy::CopyJob;
 use crate::document::TEXT_BYTES_MAX;
 use crate::error::{PolicyError, PolicyErrors, PolicyWarning};
-use crate::names::nearest;
+use crate::names::nearest_name;
 use crate::policy::{self, Policy};
 
 /// Policies that were read and found good, sorted by file. Their names differ.
@@ -24,14 +24,14 @@ impl PolicySet {
     /// Everything that is wrong in all of the files, when anything is.
     pub fn load(path: &Path) -> Result<Self, PolicyErrors> {
         let files = if path.is_dir() {
-            files_in(path)?
+            list_policy_files(path)?
         } else {
             vec![path.to_owned()]
         };
         let mut texts = Vec::with_capacity(files.len());
         let mut errors = Vec::new();
         for file in files {
-            match read(&file) {
+            match read_policy_text(&file) {
                 Ok(text) => texts.push((file, text)),
                 Err(found) => errors.extend(found.iter().cloned()),
             }
@@ -59,7 +59,7 @@ impl PolicySet {
         let (mut policies, mut warnings) = (Vec::new(), Vec::new());
         let mut seen: BTreeMap<String, PathBuf> = BTreeMap::new();
         for (file, text) in texts {
-            match decode(file, text) {
+            match decode_file(file, text) {
                 Ok((policy, more)) => {
                     if let Some(first) = seen.get(&policy.name) {
                         let message = format!(
@@ -70,7 +70,7 @@ impl PolicySet {
                         let suggestion = Some("give one of them another `name:`".to_owned());
                         errors.push(PolicyError {
                             suggestion,
-                            ..PolicyError::of_file(file, message)
+                            ..PolicyError::for_file(file, message)
                         });
                     }
                     seen.entry(policy.name.clone())
@@ -81,7 +81,7 @@ impl PolicySet {
                 Err(found) => errors.extend(found.iter().cloned()),
             }
         }
-        PolicyErrors::check(errors)?;
+        PolicyErrors::fail_if_any(errors)?;
         Ok(Self { policies, warnings })
     }
 
@@ -111,16 +111,16 @@ impl PolicySet {
     }
 }
 
-fn decode(file: &Path, text: &str) -> Result<(Policy, Vec<PolicyWarning>), PolicyErrors> {
+fn decode_file(file: &Path, text: &str) -> Result<(Policy, Vec<PolicyWarning>), PolicyErrors> {
     let absolute = std::path::absolute(file).map_err(|error| {
-        PolicyError::of_file(file, format!("the path cannot be made absolute: {error}"))
+        PolicyError::for_file(file, format!("the path cannot be made absolute: {error}"))
     })?;
     policy::decode(file, &crate::paths::normalise(&absolute), text)
 }
 
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
+fn list_policy_files(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     let unreadable = |error: std::io::Error| {
-        PolicyError::of_file(folder, format!("cannot read this directory: {error}"))
+        PolicyError::for_file(folder, format!("cannot read this directory: {error}"))
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
@@ -138,12 +138,12 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     files.sort();
     if files.is_empty() {
         let message = "this directory contains no policy (`*.yaml` or `*.yml`)".to_owned();
-        return Err(PolicyError::of_file(folder, message).into());
+        return Err(PolicyError::for_file(folder, message).into());
     }
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<String, PolicyErrors> {
+fn read_policy_text(file: &Path) -> Result<String, PolicyErrors> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file);
@@ -153,24 +153,24 @@ fn read(file: &Path) -> Result<String, PolicyErrors> {
         .saturating_add(1);
     let read = opened.and_then(|opened| opened.take(limit).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let mut error = PolicyError::of_file(file, format!("cannot read this file: {error}"));
-        error.suggestion = near_file(file).map(|name| format!("did you mean `{name}`?"));
+        let mut error = PolicyError::for_file(file, format!("cannot read this file: {error}"));
+        error.suggestion = similar_file_name(file).map(|name| format!("did you mean `{name}`?"));
         return Err(error.into());
     }
     if bytes.len() > TEXT_BYTES_MAX {
         let message = format!("the file is larger than {} KiB", TEXT_BYTES_MAX / 1024);
-        return Err(PolicyError::of_file(file, message).into());
+        return Err(PolicyError::for_file(file, message).into());
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        not_text(file, error.as_bytes().get(..valid).unwrap_or_default()).into()
+        not_utf8_error(file, error.as_bytes().get(..valid).unwrap_or_default()).into()
     })
 }
 
 /// Points behind the part of the file that is text.
-fn not_text(file: &Path, valid: &[u8]) -> PolicyError {
+fn not_utf8_error(file: &Path, valid: &[u8]) -> PolicyError {
     let valid = String::from_utf8_lossy(valid);
-    let mut error = PolicyError::of_file(file, "the file is not UTF-8 text".to_owned());
+    let mut error = PolicyError::for_file(file, "the file is not UTF-8 text".to_owned());
     error.line = valid.matches('\n').count() + 1;
     error.column = valid
         .rsplit('\n')
@@ -183,7 +183,7 @@ fn not_text(file: &Path, valid: &[u8]) -> PolicyError {
 }
 
 /// A file in the same folder with nearly the same name.
-fn near_file(file: &Path) -> Option<String> {
+fn similar_file_name(file: &Path) -> Option<String> {
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -191,7 +191,7 @@ fn near_file(file: &Path) -> Option<String> {
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    nearest(
+    nearest_name(
         file.file_name()?.to_str()?,
         names.iter().map(String::as_str),
     )

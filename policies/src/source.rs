@@ -7,13 +7,15 @@ use std::time::Duration;
 use globset::Glob;
 
 use crate::decoder::{Decoder, Field, Fields};
-use crate::document::Value;
-use crate::mysql::{self, MysqlSource};
-use crate::names::quoted;
-use crate::policy::Known;
-use crate::repository::path;
-use crate::retention::{self, Chosen, Retention};
-use crate::secret::{SecretRef, Written, is_variable_name, looks_secret, written};
+use crate::document::YamlValue;
+use crate::mysql::{self, PolicyMysqlSource};
+use crate::names::quote;
+use crate::policy::DefinedNames;
+use crate::repository::decode_path;
+use crate::retention::{self, Retention, RetentionChoice};
+use crate::secret::{
+    ParsedReference, SecretRef, is_secret_name, is_variable_name, parse_reference,
+};
 use crate::table::{COMMAND, SOURCE, TFSTATE, VOLUME};
 use crate::units::{Percent, parse_percent};
 
@@ -23,11 +25,11 @@ const SHRINK_ALARM_DEFAULT: u8 = 50;
 /// One thing to protect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Source {
+pub struct PolicySource {
     /// Its name in the policy.
     pub name: String,
     /// What it is.
-    pub kind: SourceKind,
+    pub kind: PolicySourceKind,
     /// The repositories to store in: at least one, each once, in the order given.
     pub repositories: Vec<String>,
     /// Words kept with each snapshot.
@@ -41,21 +43,21 @@ pub struct Source {
 /// The kinds of source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SourceKind {
+pub enum PolicySourceKind {
     /// Files and folders.
-    Volume(VolumeSource),
+    Volume(PolicyVolumeSource),
     /// A Terraform state.
-    TfState(TfStateSource),
+    TfState(PolicyTfStateSource),
     /// A program's standard output.
-    Command(CommandSource),
+    Command(PolicyCommandSource),
     /// Databases of a MySQL or MariaDB server.
-    Mysql(MysqlSource),
+    Mysql(PolicyMysqlSource),
 }
 
 /// Files and folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct VolumeSource {
+pub struct PolicyVolumeSource {
     /// The folder, absolute.
     pub path: PathBuf,
     /// Lines in the syntax of .gitignore.
@@ -69,7 +71,7 @@ pub struct VolumeSource {
 /// A Terraform state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct TfStateSource {
+pub struct PolicyTfStateSource {
     /// The state file, absolute.
     pub path: PathBuf,
 }
@@ -77,7 +79,7 @@ pub struct TfStateSource {
 /// A program's standard output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CommandSource {
+pub struct PolicyCommandSource {
     /// The program and its arguments; never empty, and never given to a shell.
     pub run: Vec<String>,
     /// Variables for the program.
@@ -86,7 +88,7 @@ pub struct CommandSource {
     pub timeout: Option<Duration>,
 }
 
-impl SourceKind {
+impl PolicySourceKind {
     /// The kind's key in the policy: `volume`, `tfstate`, `command` or `mysql`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -104,28 +106,28 @@ pub(crate) fn decode(
     decoder: &mut Decoder<'_>,
     name: &str,
     field: Field<'_>,
-    known: &Known,
+    known: &DefinedNames,
     rules: &BTreeMap<String, Retention>,
-) -> Option<Source> {
+) -> Option<PolicySource> {
     let fields = decoder.object(field, &SOURCE)?;
-    let kind = kind(decoder, &fields);
-    let repositories = repositories(decoder, &fields, known);
+    let kind = decode_kind(decoder, &fields);
+    let repositories = decode_repositories(decoder, &fields, known);
     let tags = fields
         .get("tags")
-        .map(|field| tags(decoder, &field))
+        .map(|field| decode_tags(decoder, &field))
         .unwrap_or_default();
     let chosen = fields
         .get("retention")
         .and_then(|field| retention::decode_or_name(decoder, field, &known.retention));
     let retention = chosen.and_then(|chosen| match chosen {
-        Chosen::Inline(rules) => Some(rules),
-        Chosen::Named(name) => rules.get(&name).cloned(),
+        RetentionChoice::Inline(rules) => Some(rules),
+        RetentionChoice::Named(name) => rules.get(&name).cloned(),
     });
     let shrink_alarm = match fields.get("shrink_alarm") {
-        Some(field) => alarm(decoder, &field),
+        Some(field) => decode_shrink_alarm(decoder, &field),
         None => Percent::new(SHRINK_ALARM_DEFAULT),
     };
-    Some(Source {
+    Some(PolicySource {
         name: name.to_owned(),
         kind: kind?,
         repositories,
@@ -136,36 +138,38 @@ pub(crate) fn decode(
 }
 
 /// Every kind that is there is decoded, so that its mistakes are found even when it is one too many.
-fn kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<SourceKind> {
+fn decode_kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<PolicySourceKind> {
     let volume = fields
         .get("volume")
-        .and_then(|field| volume(decoder, field))
-        .map(SourceKind::Volume);
+        .and_then(|field| decode_volume(decoder, field))
+        .map(PolicySourceKind::Volume);
     let tfstate = fields
         .get("tfstate")
-        .and_then(|field| tfstate(decoder, field))
-        .map(SourceKind::TfState);
+        .and_then(|field| decode_tfstate(decoder, field))
+        .map(PolicySourceKind::TfState);
     let command = fields
         .get("command")
-        .and_then(|field| command(decoder, field))
-        .map(SourceKind::Command);
+        .and_then(|field| decode_command(decoder, field))
+        .map(PolicySourceKind::Command);
     let mysql = fields
         .get("mysql")
         .and_then(|field| mysql::decode(decoder, field))
-        .map(SourceKind::Mysql);
+        .map(PolicySourceKind::Mysql);
     volume.or(tfstate).or(command).or(mysql)
 }
 
-fn volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<VolumeSource> {
+fn decode_volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyVolumeSource> {
     let fields = decoder.object(field, &VOLUME)?;
-    let folder = fields.get("path").and_then(|field| path(decoder, &field));
-    let exclude = decoder.list(fields.get("exclude"), exclude_line);
-    let exclude_files = decoder.list(fields.get("exclude_files"), path);
+    let folder = fields
+        .get("path")
+        .and_then(|field| decode_path(decoder, &field));
+    let exclude = decoder.list(fields.get("exclude"), decode_exclude_line);
+    let exclude_files = decoder.list(fields.get("exclude_files"), decode_path);
     let one_file_system = fields
         .get("one_file_system")
         .and_then(|field| decoder.flag(&field))
         .unwrap_or(false);
-    Some(VolumeSource {
+    Some(PolicyVolumeSource {
         path: folder?,
         exclude,
         exclude_files,
@@ -173,52 +177,56 @@ fn volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<VolumeSource> {
     })
 }
 
-fn exclude_line(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+fn decode_exclude_line(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     if text.contains(['\n', '\r']) {
-        decoder.error(field, "a pattern is one line; make a list of several");
+        decoder.report_error(field, "a pattern is one line; make a list of several");
         return None;
     }
     let pattern = text.strip_prefix('!').unwrap_or(text).trim_matches('/');
     if let Err(error) = Glob::new(pattern) {
-        decoder.error(
+        decoder.report_error(
             field,
-            format!("{} is not a valid pattern: {}", quoted(text), error.kind()),
+            format!("{} is not a valid pattern: {}", quote(text), error.kind()),
         );
         return None;
     }
     Some(text.to_owned())
 }
 
-fn tfstate(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<TfStateSource> {
+fn decode_tfstate(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyTfStateSource> {
     let fields = decoder.object(field, &TFSTATE)?;
-    let path = fields.get("path").and_then(|field| path(decoder, &field));
-    Some(TfStateSource { path: path? })
+    let path = fields
+        .get("path")
+        .and_then(|field| decode_path(decoder, &field));
+    Some(PolicyTfStateSource { path: path? })
 }
 
-fn command(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<CommandSource> {
+fn decode_command(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyCommandSource> {
     let fields = decoder.object(field, &COMMAND)?;
-    let run = fields.get("run").and_then(|field| argv(decoder, &field));
+    let run = fields
+        .get("run")
+        .and_then(|field| decode_argv(decoder, &field));
     let env = fields
         .get("env")
-        .map(|field| variables(decoder, &field))
+        .map(|field| decode_variables(decoder, &field))
         .unwrap_or_default();
     let timeout = fields
         .get("timeout")
         .and_then(|field| decoder.duration(&field));
-    Some(CommandSource {
+    Some(PolicyCommandSource {
         run: run?,
         env,
         timeout,
     })
 }
 
-fn argv(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Vec<String>> {
-    if matches!(field.node.value, Value::Scalar { .. }) && !field.node.is_null() {
+fn decode_argv(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Vec<String>> {
+    if matches!(field.node.value, YamlValue::Scalar { .. }) && !field.node.is_null() {
         let help =
             "write a list, `[pg_dump, -Fc, app]`; for a shell, say so: `[sh, -c, \"a | b\"]`"
                 .to_owned();
-        decoder.error_with(
+        decoder.report_error_with_help(
             field,
             "expected a list: the program and its arguments, one item each",
             Some(help),
@@ -229,12 +237,16 @@ fn argv(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Vec<String>> {
     let arguments: Vec<Option<String>> = items
         .iter()
         .enumerate()
-        .map(|(index, item)| argument(decoder, item, index == 0))
+        .map(|(index, item)| decode_argument(decoder, item, index == 0))
         .collect();
     arguments.into_iter().collect()
 }
 
-fn argument(decoder: &mut Decoder<'_>, field: &Field<'_>, is_program: bool) -> Option<String> {
+fn decode_argument(
+    decoder: &mut Decoder<'_>,
+    field: &Field<'_>,
+    is_program: bool,
+) -> Option<String> {
     // An empty argument is unusual but means something; an empty program does not.
     if field.node.text() == Some("") && !is_program {
         return Some(String::new());
@@ -244,7 +256,7 @@ fn argument(decoder: &mut Decoder<'_>, field: &Field<'_>, is_program: bool) -> O
         let help =
             "pass it to the program in `env`; arguments are visible to every user of the host"
                 .to_owned();
-        decoder.error_with(
+        decoder.report_error_with_help(
             field,
             "a secret must not be passed in an argument",
             Some(help),
@@ -254,7 +266,7 @@ fn argument(decoder: &mut Decoder<'_>, field: &Field<'_>, is_program: bool) -> O
     Some(text.to_owned())
 }
 
-fn variables(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, SecretRef> {
+fn decode_variables(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, SecretRef> {
     let entries = decoder.entries_named(
         field,
         is_variable_name,
@@ -262,58 +274,64 @@ fn variables(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, S
     );
     entries
         .into_iter()
-        .filter_map(|(name, field)| Some((name.clone(), variable(decoder, &name, &field)?)))
+        .filter_map(|(name, field)| Some((name.clone(), decode_variable(decoder, &name, &field)?)))
         .collect()
 }
 
-fn variable(decoder: &mut Decoder<'_>, name: &str, field: &Field<'_>) -> Option<SecretRef> {
+fn decode_variable(decoder: &mut Decoder<'_>, name: &str, field: &Field<'_>) -> Option<SecretRef> {
     if field.node.text() == Some("") {
         return Some(SecretRef::Literal(String::new()));
     }
-    let is_single = matches!(field.node.value, Value::Scalar { .. });
-    if looks_secret(name)
+    let is_single = matches!(field.node.value, YamlValue::Scalar { .. });
+    if is_secret_name(name)
         && is_single
         && matches!(
-            field.node.text().map(written),
-            Some(Written::Plain | Written::Malformed(_))
+            field.node.text().map(parse_reference),
+            Some(ParsedReference::Plain | ParsedReference::Malformed(_))
         )
     {
-        decoder.report.hide(field.node.mark);
+        decoder.report.hide_secret(field.node.mark);
     }
     let text = decoder.text(field)?;
-    match written(text) {
-        Written::Env(variable) => Some(SecretRef::Env(variable.to_owned())),
-        Written::File(file) => Some(SecretRef::File(crate::paths::resolve(decoder.base, file))),
-        Written::Malformed(reason) => {
-            decoder.error(field, reason);
+    match parse_reference(text) {
+        ParsedReference::Env(variable) => Some(SecretRef::Env(variable.to_owned())),
+        ParsedReference::File(file) => {
+            Some(SecretRef::File(crate::paths::resolve(decoder.base, file)))
+        }
+        ParsedReference::Malformed(reason) => {
+            decoder.report_error(field, reason);
             None
         }
-        Written::Plain if looks_secret(name) => {
+        ParsedReference::Plain if is_secret_name(name) => {
             let help =
                 format!("write `${{env:{name}}}` to take it from the environment, or `file:PATH`");
-            decoder.error_with(
+            decoder.report_error_with_help(
                 field,
                 format!("`{name}` looks like a secret, which a policy must not contain"),
                 Some(help),
             );
             None
         }
-        Written::Plain => Some(SecretRef::Literal(text.to_owned())),
+        ParsedReference::Plain => Some(SecretRef::Literal(text.to_owned())),
     }
 }
 
-fn repositories(decoder: &mut Decoder<'_>, fields: &Fields<'_>, known: &Known) -> Vec<String> {
+fn decode_repositories(
+    decoder: &mut Decoder<'_>,
+    fields: &Fields<'_>,
+    known: &DefinedNames,
+) -> Vec<String> {
     let Some(field) = fields.get("repositories") else {
         return match known.repositories.as_slice() {
             [only] => vec![only.clone()],
             // Without any, that alone is the error, and it was reported.
             [] => Vec::new(),
             several => {
-                let names = crate::names::listed(several.iter().map(String::as_str));
+                let names = crate::names::join_names(several.iter().map(String::as_str));
                 let message = format!(
                     "there are several repositories ({names}); this source must name one or more of them"
                 );
-                decoder.error_at_key(
+                decoder.report_error_at_key(
                     &fields.whole,
                     message,
                     Some("add `repositories: [NAME]`".to_owned()),
@@ -328,14 +346,14 @@ fn repositories(decoder: &mut Decoder<'_>, fields: &Fields<'_>, known: &Known) -
             continue;
         };
         if names.contains(&name) {
-            decoder.error(&item, format!("the repository `{name}` is listed twice"));
+            decoder.report_error(&item, format!("the repository `{name}` is listed twice"));
         }
         names.push(name);
     }
     names
 }
 
-fn tags(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, String> {
+fn decode_tags(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, String> {
     let entries = decoder.entries(field);
     entries
         .into_iter()
@@ -343,7 +361,7 @@ fn tags(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, String
         .collect()
 }
 
-fn alarm(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Percent> {
+fn decode_shrink_alarm(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Percent> {
     let text = decoder.text(field)?;
     if text == "off" {
         return None;
@@ -353,6 +371,6 @@ fn alarm(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Percent> {
         Ok(share) => format!("{share} would raise the alarm always or never"),
         Err(error) => error.to_string(),
     };
-    decoder.error_with(field, message, Some("write 1% to 99%, or `off`".to_owned()));
+    decoder.report_error_with_help(field, message, Some("write 1% to 99%, or `off`".to_owned()));
     None
 }

@@ -82,7 +82,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let factor = match unit {
         "" => {
             return Err(UnitError::NoUnit {
-                text: shown(text),
+                text: shorten_text(text),
                 example: "26h",
             });
         }
@@ -93,7 +93,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "w" => 7 * 24 * 60 * 60,
         _ => {
             return Err(UnitError::UnknownUnit {
-                unit: shown(unit),
+                unit: shorten_text(unit),
                 known: "s, m, h, d and w",
             });
         }
@@ -101,7 +101,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     number
         .checked_mul(factor)
         .map(Duration::from_secs)
-        .ok_or_else(|| UnitError::TooLarge { text: shown(text) })
+        .ok_or_else(|| UnitError::TooLarge {
+            text: shorten_text(text),
+        })
 }
 
 /// Reads a number of bytes: `4096`, `10MiB` (of 1024) or `1GB` (of 1000). Letter case does not matter.
@@ -110,7 +112,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 /// When the text is not a whole number with one of these units, or is beyond 64 bits of bytes.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = number_and_unit(text, "10MiB")?;
-    bytes(text, number, unit)
+    scale_to_bytes(text, number, unit)
 }
 
 /// Reads a number of bytes per second: a size that is not zero, with or without `/s` behind it: `10MiB`, `500KB/s`.
@@ -120,13 +122,15 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
 pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
     let (number, unit) = number_and_unit(text, "10MiB")?;
     let unit = unit.strip_suffix("/s").map_or(unit, str::trim_end);
-    match bytes(text, number, unit)? {
-        0 => Err(UnitError::Zero { text: shown(text) }),
+    match scale_to_bytes(text, number, unit)? {
+        0 => Err(UnitError::Zero {
+            text: shorten_text(text),
+        }),
         rate => Ok(rate),
     }
 }
 
-fn bytes(text: &str, number: u64, unit: &str) -> Result<u64, UnitError> {
+fn scale_to_bytes(text: &str, number: u64, unit: &str) -> Result<u64, UnitError> {
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1000,
@@ -140,14 +144,16 @@ fn bytes(text: &str, number: u64, unit: &str) -> Result<u64, UnitError> {
         _ => {
             let known = "B, KB, MB, GB, TB (of 1000), KiB, MiB, GiB and TiB (of 1024)";
             return Err(UnitError::UnknownUnit {
-                unit: shown(unit),
+                unit: shorten_text(unit),
                 known,
             });
         }
     };
     number
         .checked_mul(factor)
-        .ok_or_else(|| UnitError::TooLarge { text: shown(text) })
+        .ok_or_else(|| UnitError::TooLarge {
+            text: shorten_text(text),
+        })
 }
 
 /// Reads `0%` to `100%`.
@@ -158,15 +164,17 @@ pub fn parse_percent(text: &str) -> Result<Percent, UnitError> {
     let (number, unit) = number_and_unit(text, "50%")?;
     match unit {
         "" => Err(UnitError::NoUnit {
-            text: shown(text),
+            text: shorten_text(text),
             example: "50%",
         }),
         "%" => {
             let share = u8::try_from(number).ok().and_then(Percent::new);
-            share.ok_or_else(|| UnitError::TooLarge { text: shown(text) })
+            share.ok_or_else(|| UnitError::TooLarge {
+                text: shorten_text(text),
+            })
         }
         _ => Err(UnitError::UnknownUnit {
-            unit: shown(unit),
+            unit: shorten_text(unit),
             known: "%",
         }),
     }
@@ -177,19 +185,22 @@ fn number_and_unit<'a>(text: &'a str, example: &'static str) -> Result<(u64, &'a
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
         return Err(UnitError::NoNumber {
-            text: shown(text),
+            text: shorten_text(text),
             example,
         });
     }
-    let number = number
-        .parse()
-        .map_err(|_| UnitError::TooLarge { text: shown(text) })?;
+    let number = number.parse().map_err(|_| UnitError::TooLarge {
+        text: shorten_text(text),
+    })?;
     Ok((number, unit.trim_start()))
 }
 
 /// An error carries what was written, but not a whole file of it.
-fn shown(text: &str) -> String {
-    text.chars().take(40).map(crate::names::printable).collect()
+fn shorten_text(text: &str) -> String {
+    text.chars()
+        .take(40)
+        .map(crate::names::make_printable)
+        .collect()
 }
 
 #[cfg(test)]

@@ -52,21 +52,21 @@ impl Chunker {
     /// # Errors
     /// Whatever reading `input` gives.
     pub fn next_chunk(&mut self, input: &mut dyn Read) -> std::io::Result<Option<&[u8]>> {
-        if !self.end_of_input && self.available() < self.max() {
-            self.fill(input)?;
+        if !self.end_of_input && self.buffered_bytes() < self.max_chunk_bytes() {
+            self.fill_buffer(input)?;
         }
         Ok(self.take_chunk())
     }
 
     /// Adds bytes to a stream that is pushed rather than read.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.compact();
+        self.compact_buffer();
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next chunk of a pushed stream that later bytes cannot change.
-    pub fn next_settled(&mut self) -> Option<&[u8]> {
-        if self.available() < self.max() {
+    pub fn next_final_chunk(&mut self) -> Option<&[u8]> {
+        if self.buffered_bytes() < self.max_chunk_bytes() {
             None
         } else {
             self.take_chunk()
@@ -74,29 +74,29 @@ impl Chunker {
     }
 
     /// The next of the last chunks of a pushed stream, after its end.
-    pub fn next_last(&mut self) -> Option<&[u8]> {
+    pub fn next_remaining_chunk(&mut self) -> Option<&[u8]> {
         self.take_chunk()
     }
 
-    fn max(&self) -> usize {
+    fn max_chunk_bytes(&self) -> usize {
         self.cutter.sizes.max as usize
     }
 
-    fn available(&self) -> usize {
+    fn buffered_bytes(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    fn compact(&mut self) {
+    fn compact_buffer(&mut self) {
         // Moving the rest only when it is smaller than what was consumed keeps the copying linear.
-        if self.start > 0 && self.start >= self.available() {
+        if self.start > 0 && self.start >= self.buffered_bytes() {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
     }
 
-    fn fill(&mut self, input: &mut dyn Read) -> std::io::Result<()> {
-        self.compact();
-        let wanted = (2 * self.max()).saturating_sub(self.available());
+    fn fill_buffer(&mut self, input: &mut dyn Read) -> std::io::Result<()> {
+        self.compact_buffer();
+        let wanted = (2 * self.max_chunk_bytes()).saturating_sub(self.buffered_bytes());
         // Exactly, as growing by doubling would take twice the memory.
         self.buffer.reserve_exact(wanted + 1);
         let got = input.take(wanted as u64).read_to_end(&mut self.buffer)?;
@@ -105,7 +105,7 @@ impl Chunker {
     }
 
     fn take_chunk(&mut self) -> Option<&[u8]> {
-        if self.available() == 0 {
+        if self.buffered_bytes() == 0 {
             return None;
         }
         let length = self.cutter.first_chunk_length(&self.buffer[self.start..]);
@@ -157,7 +157,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::noise;
+    use crate::testing::incompressible_bytes;
     use proptest::prelude::*;
 
     const SIZES: ChunkSizes = ChunkSizes {
@@ -180,11 +180,11 @@ mod tests {
         let mut chunks = Vec::new();
         for part in input.chunks(step) {
             chunker.push(part);
-            while let Some(chunk) = chunker.next_settled() {
+            while let Some(chunk) = chunker.next_final_chunk() {
                 chunks.push(chunk.to_vec());
             }
         }
-        while let Some(chunk) = chunker.next_last() {
+        while let Some(chunk) = chunker.next_remaining_chunk() {
             chunks.push(chunk.to_vec());
         }
         chunks
@@ -195,7 +195,7 @@ mod tests {
 
         #[test]
         fn chunks_join_to_the_input_within_their_sizes(length in 0..200_000_usize, seed: u64) {
-            let input = noise(length, seed);
+            let input = incompressible_bytes(length, seed);
             let chunks = read_all(&input, seed);
             prop_assert_eq!(chunks.concat(), input);
             for (n, chunk) in chunks.iter().enumerate() {
@@ -206,14 +206,14 @@ mod tests {
 
         #[test]
         fn reading_and_pushing_cut_alike(length in 0..200_000_usize, step in 1..50_000_usize) {
-            let input = noise(length, 3);
+            let input = incompressible_bytes(length, 3);
             prop_assert_eq!(push_all(&input, step), read_all(&input, 5));
         }
     }
 
     #[test]
     fn an_insertion_changes_only_the_chunks_around_it() {
-        let mut input = noise(1_000_000, 1);
+        let mut input = incompressible_bytes(1_000_000, 1);
         let before = read_all(&input, 9);
         input.splice(500_000..500_000, *b"inserted");
         let after = read_all(&input, 9);
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn another_seed_cuts_elsewhere() {
-        let input = noise(1_000_000, 1);
+        let input = incompressible_bytes(1_000_000, 1);
         assert_ne!(read_all(&input, 1), read_all(&input, 2));
     }
 }

@@ -9,13 +9,13 @@ use chrono::{DateTime, Utc};
 /// Tells the time. Tests have clocks of their own.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time of day, which someone may set.
-    fn wall(&self) -> DateTime<Utc>;
+    fn wall_time(&self) -> DateTime<Utc>;
 
     /// Time since some moment, which nobody can set; it may stand still while the machine sleeps.
-    fn monotonic(&self) -> Duration;
+    fn monotonic_time(&self) -> Duration;
 
     /// Whether time passes by itself, so that a thread can wait for it.
-    fn passes(&self) -> bool {
+    fn is_real_time(&self) -> bool {
         true
     }
 }
@@ -25,11 +25,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    fn wall(&self) -> DateTime<Utc> {
+    fn wall_time(&self) -> DateTime<Utc> {
         Utc::now()
     }
 
-    fn monotonic(&self) -> Duration {
+    fn monotonic_time(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }

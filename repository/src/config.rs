@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, RepositoryId};
 use crate::sign::KnownSigner;
-use crate::trust::Trust;
+use crate::trust::TrustStore;
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u64 = 1;
@@ -92,7 +92,7 @@ pub struct Config {
 }
 
 #[derive(Deserialize)]
-struct FormatOnly {
+struct FormatVersion {
     format: u64,
 }
 
@@ -106,7 +106,7 @@ impl Config {
             object: CONFIG_KEY.to_owned(),
             reason,
         };
-        let FormatOnly { format } =
+        let FormatVersion { format } =
             serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
         if format > FORMAT {
             return Err(Error::UnsupportedFormat {
@@ -116,11 +116,11 @@ impl Config {
             });
         }
         let config: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-        config.check().map_err(damaged)?;
+        config.validate_fields().map_err(damaged)?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn validate_fields(&self) -> Result<(), String> {
         let Layout {
             algorithm,
             whole_file_max,
@@ -187,7 +187,7 @@ impl Config {
 
     /// Whom to believe at first: records under `keys/` change it.
     #[must_use]
-    pub fn trust(&self) -> Trust {
-        Trust::new(self.repository.clone(), self.signers.clone())
+    pub fn initial_trust(&self) -> TrustStore {
+        TrustStore::new(self.repository.clone(), self.signers.clone())
     }
 }

@@ -4,7 +4,7 @@
 //! needed, nothing is encrypted again, and the copy is a whole repository. The order is that of commits:
 //! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
 
-mod arrival;
+mod target_check;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,20 +14,20 @@ use crate::backend::{Backend, BackendError, ObjectKey};
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
 use crate::id::ObjectId;
 use crate::index::fragment_key;
-use crate::keys::keys_key;
+use crate::keys::key_object_key;
 use crate::leases::Lease;
-use crate::names::id_in;
+use crate::names::id_from_key;
 use crate::pack::{PackRecord, pack_key};
-use crate::parallel::try_in_parallel;
+use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
-use crate::records::is_gone;
-use crate::replaced::{self, Replaced, replaced_key};
+use crate::records::is_not_found;
+use crate::replaced_packs::{self, ReplacedPacks, replaced_packs_key};
 use crate::repository::{Repository, config_key};
 use crate::snapshot::{Snapshot, snapshot_key};
-use crate::stored::{put_verified, read_again};
 use crate::tombstones::tombstone_key;
+use crate::verified_io::{put_verified, read_with_retries};
 
-use arrival::{Arrived, is_damage};
+use target_check::{CopiedPacks, is_damaged_or_gone};
 
 /// Packs in flight; each is in memory meanwhile.
 const PACKS_MAX: usize = 3;
@@ -67,7 +67,7 @@ impl Repository {
     /// object of this repository is in the report instead, and the snapshots that need it are left out.
     pub fn copy_to(&self, target: &dyn Backend, progress: &Progress) -> Result<CopyReport> {
         let (roots, unreadable) = self.snapshots_lossy()?;
-        let mut copy = Copy {
+        let mut copy = RepositoryCopy {
             repository: self,
             target,
             progress,
@@ -75,18 +75,18 @@ impl Repository {
             bad_packs: HashSet::new(),
         };
         for (key, error) in unreadable {
-            copy.not_copied(key.as_str(), error)?;
+            copy.record_failure(key.as_str(), error)?;
         }
-        copy.begin()?;
+        copy.prepare_target()?;
         // Whoever may not sign copies without a lease: then a prune there does not wait, and the end finds it out.
         let lease = match self.require_writer() {
             Ok(host) => {
                 let name = self.signer_name(&host.signer.id());
-                Some(Lease::take(&self.inner, target, &name, "copy")?)
+                Some(Lease::acquire(&self.inner, target, &name, "copy")?)
             }
             Err(_) => None,
         };
-        let copied = copy.everything(&roots, lease.as_ref());
+        let copied = copy.copy_everything(&roots, lease.as_ref());
         if let Some(lease) = lease.filter(|_| copied.is_ok()) {
             lease.end(target);
         }
@@ -95,7 +95,7 @@ impl Repository {
     }
 }
 
-struct Copy<'a> {
+struct RepositoryCopy<'a> {
     repository: &'a Repository,
     target: &'a dyn Backend,
     progress: &'a Progress,
@@ -104,13 +104,13 @@ struct Copy<'a> {
 }
 
 /// What became of a pack.
-enum Sent {
+enum PackTransfer {
     New,
     Present,
 }
 
-impl Copy<'_> {
-    fn failed(&self, source: BackendError) -> Error {
+impl RepositoryCopy<'_> {
+    fn target_error(&self, source: BackendError) -> Error {
         Error::Backend {
             location: self.target.location(),
             source,
@@ -118,7 +118,7 @@ impl Copy<'_> {
     }
 
     /// Damage of one object must not keep the others from being copied; anything else ends the copy.
-    fn not_copied(&mut self, object: &str, error: Error) -> Result<()> {
+    fn record_failure(&mut self, object: &str, error: Error) -> Result<()> {
         match error.class() {
             ErrorClass::Damaged | ErrorClass::NotFound => {
                 self.report.not_copied.push(ObjectFailure {
@@ -132,20 +132,21 @@ impl Copy<'_> {
     }
 
     /// Makes the copy a repository, or makes sure that it is one of this repository.
-    fn begin(&mut self) -> Result<()> {
+    fn prepare_target(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
         let config = inner.config_bytes()?;
-        let present = read_again(self.target, || match self.target.get(&config_key(), None) {
-            Ok(bytes) if bytes == config => Ok(true),
-            Ok(_) => Err(Error::damaged(
-                &config_key(),
-                "it belongs to another repository",
-            )),
-            Err(BackendError::NotFound { .. }) => Ok(false),
-            Err(source) => Err(self.failed(source)),
-        });
+        let present =
+            read_with_retries(self.target, || match self.target.get(&config_key(), None) {
+                Ok(bytes) if bytes == config => Ok(true),
+                Ok(_) => Err(Error::damaged_object(
+                    &config_key(),
+                    "it belongs to another repository",
+                )),
+                Err(BackendError::NotFound { .. }) => Ok(false),
+                Err(source) => Err(self.target_error(source)),
+            });
         match present {
-            Ok(true) => return self.keys(),
+            Ok(true) => return self.copy_keys(),
             Ok(false) => {}
             Err(Error::Damaged { .. }) => {
                 return Err(Error::OtherRepository {
@@ -154,79 +155,79 @@ impl Copy<'_> {
             }
             Err(error) => return Err(error),
         }
-        self.keys()?;
-        let id = ObjectId::of(&config);
+        self.copy_keys()?;
+        let id = ObjectId::from_content(&config);
         put_verified(self.target, &config_key(), &[config.into()], &id)?;
         self.report.made = true;
         Ok(())
     }
 
-    fn everything(&mut self, roots: &[Snapshot], lease: Option<&Lease>) -> Result<()> {
+    fn copy_everything(&mut self, roots: &[Snapshot], lease: Option<&Lease>) -> Result<()> {
         for _ in 0..PASSES_MAX {
-            let (failed, before) = (self.report.not_copied.len(), self.fragments()?);
-            self.packs_and_fragments(lease)?;
+            let (failed, before) = (self.report.not_copied.len(), self.source_fragments()?);
+            self.copy_packs_and_fragments(lease)?;
             // A prune of the source may have moved what was to be copied: then its index is another one.
-            let same = self.report.not_copied.len() == failed || self.fragments()? == before;
-            if same && !self.was_late(lease)? {
+            let same = self.report.not_copied.len() == failed || self.source_fragments()? == before;
+            if same && !self.has_lost_packs(lease)? {
                 break;
             }
             self.report.not_copied.truncate(failed);
             self.bad_packs.clear();
         }
-        self.tombstones()?;
-        self.replaced()?;
+        self.copy_tombstones()?;
+        self.copy_replacements()?;
         if let Some(lease) = lease {
             lease.renew_if_due(self.target)?;
         }
-        let (there, new) = self.roots(roots)?;
-        self.everything_stays(&there, &new, lease)?;
-        self.logs()
+        let (there, new) = self.copy_roots(roots)?;
+        self.check_roots_stay(&there, &new, lease)?;
+        self.copy_logs()
     }
 
-    fn fragments(&self) -> Result<BTreeSet<ObjectId>> {
+    fn source_fragments(&self) -> Result<BTreeSet<ObjectId>> {
         self.repository.inner.fragment_ids()
     }
 
     /// Secrets and changes of keys that count; forgeries stay where they are.
-    fn keys(&mut self) -> Result<()> {
-        let there = self.listed("keys")?;
-        for id in self.repository.inner.key_objects() {
+    fn copy_keys(&mut self) -> Result<()> {
+        let there = self.list_target_ids("keys")?;
+        for id in self.repository.inner.key_object_ids() {
             if !there.contains(&id) {
-                self.object(&keys_key(&id), &id)?;
+                self.copy_object(&key_object_key(&id), &id)?;
             }
         }
         Ok(())
     }
 
-    fn listed(&self, folder: &str) -> Result<BTreeSet<ObjectId>> {
+    fn list_target_ids(&self, folder: &str) -> Result<BTreeSet<ObjectId>> {
         let listed = self.target.list(folder);
         Ok(listed
-            .map_err(|source| self.failed(source))?
+            .map_err(|source| self.target_error(source))?
             .iter()
-            .filter_map(|info| id_in(&info.key))
+            .filter_map(|info| id_from_key(&info.key))
             .collect())
     }
 
-    fn packs_and_fragments(&mut self, lease: Option<&Lease>) -> Result<()> {
+    fn copy_packs_and_fragments(&mut self, lease: Option<&Lease>) -> Result<()> {
         let inner = &self.repository.inner;
-        let there = self.listed("index")?;
+        let there = self.list_target_ids("index")?;
         // Later than the index: what a fragment describes is there before it.
-        let stored = self.listed("packs")?;
-        let lacking = self.lacking(&there, &stored)?;
+        let stored = self.list_target_ids("packs")?;
+        let lacking = self.fragments_missing_packs(&there, &stored)?;
         let mut fragments = Vec::new();
         let mut fragments_here = inner.fragment_ids()?;
         // What they said is said by others.
-        let quarantined = inner.quarantine()?.fragments();
+        let quarantined = inner.read_quarantine()?.fragment_ids();
         fragments_here.retain(|id| !quarantined.contains(id));
         let is_there = |id: &ObjectId| there.contains(id) && !lacking.contains(id);
         for id in fragments_here.iter().filter(|id| !is_there(id)) {
             match inner.read_fragment(id) {
                 Ok(packs) => fragments.push((*id, packs)),
-                Err(error) if is_gone(&error) => self.report.not_copied.push(ObjectFailure {
+                Err(error) if is_not_found(&error) => self.report.not_copied.push(ObjectFailure {
                     object: format!("index/{id}"),
                     reason: "a prune deleted it while the copy was running".to_owned(),
                 }),
-                Err(error) => self.not_copied(&format!("index/{id}"), error)?,
+                Err(error) => self.record_failure(&format!("index/{id}"), error)?,
             }
         }
         let packs: BTreeMap<ObjectId, u64> = fragments
@@ -235,7 +236,7 @@ impl Copy<'_> {
             .filter(|(id, pack)| !there.contains(id) || !stored.contains(&pack.pack))
             .map(|(_, pack)| (pack.pack, pack.size))
             .collect();
-        self.packs(&packs, lease)?;
+        self.copy_packs(&packs, lease)?;
         let mut rest = Vec::new();
         for (id, packs) in fragments {
             // An index must not promise what is not there.
@@ -244,7 +245,7 @@ impl Copy<'_> {
                 .all(|pack| !self.bad_packs.contains(&pack.pack))
             {
                 if !there.contains(&id) {
-                    self.object(&fragment_key(&id), &id)?;
+                    self.copy_object(&fragment_key(&id), &id)?;
                 }
             } else {
                 let reason = "a pack that it describes could not be copied".to_owned();
@@ -256,35 +257,35 @@ impl Copy<'_> {
             }
         }
         rest.retain(|pack| !self.bad_packs.contains(&pack.pack));
-        self.describe(rest)
+        self.describe_packs(rest)
     }
 
     /// Describes packs whose own fragment cannot come, as it tells of others as well. Who may not sign leaves them
     /// out, and what needs them.
-    fn describe(&self, mut packs: Vec<PackRecord>) -> Result<()> {
+    fn describe_packs(&self, mut packs: Vec<PackRecord>) -> Result<()> {
         if packs.is_empty() || self.repository.require_writer().is_err() {
             return Ok(());
         }
-        let others = self.others()?;
+        let others = self.target_only_index()?;
         let known: HashSet<ObjectId> = others.packs().map(|(id, _)| id).collect();
         packs.retain(|pack| !known.contains(&pack.pack));
         self.repository.inner.put_fragments_at(self.target, packs)
     }
 
-    fn packs(&mut self, packs: &BTreeMap<ObjectId, u64>, lease: Option<&Lease>) -> Result<()> {
+    fn copy_packs(&mut self, packs: &BTreeMap<ObjectId, u64>, lease: Option<&Lease>) -> Result<()> {
         let total = packs.values().sum();
         let progress = self.progress;
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         progress.items_total.store(packs.len() as u64, relaxed);
         progress.bytes_total.store(total, relaxed);
         let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
-        let threads = self.target.abilities().parallel_puts.clamp(1, PACKS_MAX);
-        let results = try_in_parallel(threads, &packs, |(id, size)| {
-            let renewed = progress.check().and_then(|()| match lease {
+        let threads = self.target.capabilities().parallel_puts.clamp(1, PACKS_MAX);
+        let results = try_map_in_parallel(threads, &packs, |(id, size)| {
+            let renewed = progress.check_cancelled().and_then(|()| match lease {
                 Some(lease) => lease.renew_if_due(self.target),
                 None => Ok(()),
             });
-            let sent = renewed.and_then(|()| self.pack(id, *size));
+            let sent = renewed.and_then(|()| self.copy_pack(id, *size));
             Progress::add(&progress.items, 1);
             Progress::add(&progress.bytes, *size);
             match sent {
@@ -294,13 +295,13 @@ impl Copy<'_> {
         })?;
         for ((id, size), sent) in packs.into_iter().zip(results) {
             match sent {
-                Ok(Sent::New) => {
+                Ok(PackTransfer::New) => {
                     self.report.packs += 1;
                     self.report.bytes += size;
                 }
-                Ok(Sent::Present) => self.report.packs_present += 1,
+                Ok(PackTransfer::Present) => self.report.packs_present += 1,
                 Err(error) => {
-                    self.not_copied(pack_key(&id).as_str(), error)?;
+                    self.record_failure(pack_key(&id).as_str(), error)?;
                     self.bad_packs.insert(id);
                 }
             }
@@ -308,13 +309,15 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn pack(&self, id: &ObjectId, size: u64) -> Result<Sent> {
+    fn copy_pack(&self, id: &ObjectId, size: u64) -> Result<PackTransfer> {
         let key = pack_key(id);
         match self.target.size(&key) {
             // An interrupted copy has sent it, and nobody knows whether it was verified.
-            Ok(stored) if stored == size && self.is_right(&key, id)? => return Ok(Sent::Present),
+            Ok(stored) if stored == size && self.has_expected_content(&key, id)? => {
+                return Ok(PackTransfer::Present);
+            }
             Ok(_) => {
-                return Err(Error::damaged(
+                return Err(Error::damaged_object(
                     &key,
                     format!(
                         "the object with this name at {} has different content",
@@ -323,19 +326,25 @@ impl Copy<'_> {
                 ));
             }
             Err(BackendError::NotFound { .. }) => {}
-            Err(source) => return Err(self.failed(source)),
+            Err(source) => return Err(self.target_error(source)),
         }
-        self.object(&key, id)?;
-        Ok(Sent::New)
+        self.copy_object(&key, id)?;
+        Ok(PackTransfer::New)
     }
 
-    fn is_right(&self, key: &ObjectKey, id: &ObjectId) -> Result<bool> {
-        let read = read_again(self.target, || {
-            let bytes = self.target.get(key, None).map_err(|e| self.failed(e))?;
-            if ObjectId::of(&bytes) == *id {
+    fn has_expected_content(&self, key: &ObjectKey, id: &ObjectId) -> Result<bool> {
+        let read = read_with_retries(self.target, || {
+            let bytes = self
+                .target
+                .get(key, None)
+                .map_err(|e| self.target_error(e))?;
+            if ObjectId::from_content(&bytes) == *id {
                 Ok(())
             } else {
-                Err(Error::damaged(key, "content does not match its hash"))
+                Err(Error::damaged_object(
+                    key,
+                    "content does not match its hash",
+                ))
             }
         });
         match read {
@@ -345,8 +354,8 @@ impl Copy<'_> {
         }
     }
 
-    fn object(&self, key: &ObjectKey, id: &ObjectId) -> Result<()> {
-        let bytes = match self.repository.inner.get_named(key) {
+    fn copy_object(&self, key: &ObjectKey, id: &ObjectId) -> Result<()> {
+        let bytes = match self.repository.inner.get_verified(key) {
             Err(Error::Backend {
                 source: BackendError::NotFound { .. },
                 ..
@@ -362,26 +371,30 @@ impl Copy<'_> {
     }
 
     /// Returns those that are there now, and which of them are new.
-    fn roots<'s>(
+    fn copy_roots<'s>(
         &mut self,
         roots: &'s [Snapshot],
     ) -> Result<(Vec<&'s Snapshot>, BTreeSet<ObjectId>)> {
         let (mut arrived_roots, mut new) = (Vec::new(), BTreeSet::new());
-        let there = self.listed("snapshots")?;
+        let there = self.list_target_ids("snapshots")?;
         // Only where something is missing must each snapshot be looked at.
         let arrived = if self.report.not_copied.is_empty() {
             None
         } else {
-            Some(self.arrived()?)
+            Some(self.find_copied_packs()?)
         };
         for root in roots {
-            self.progress.check()?;
-            let is_whole = || arrived.as_ref().map_or(Ok(true), |known| known.holds(root));
+            self.progress.check_cancelled()?;
+            let is_whole = || {
+                arrived
+                    .as_ref()
+                    .map_or(Ok(true), |known| known.has_snapshot(root))
+            };
             if there.contains(&root.id) {
                 arrived_roots.push(root);
                 self.report.snapshots_present += 1;
             } else if is_whole()? {
-                match self.object(&snapshot_key(&root.id), &root.id) {
+                match self.copy_object(&snapshot_key(&root.id), &root.id) {
                     // It was forgotten and swept meanwhile.
                     Err(Error::Missing { .. }) => continue,
                     stored => stored?,
@@ -403,48 +416,53 @@ impl Copy<'_> {
     }
 
     /// What takes others back comes first: an interrupted copy has forgotten too little, and not too much.
-    fn tombstones(&mut self) -> Result<()> {
-        let there = self.listed("tombstones")?;
-        let known = self.repository.tombstones()?;
+    fn copy_tombstones(&mut self) -> Result<()> {
+        let there = self.list_target_ids("tombstones")?;
+        let known = self.repository.read_tombstones()?;
         let mut missing: Vec<_> = known.valid().iter().collect();
         missing.retain(|tombstone| !there.contains(&tombstone.id));
         missing.sort_by_key(|tombstone| tombstone.record.revoke.is_empty());
         for tombstone in missing {
-            self.object(&tombstone_key(&tombstone.id), &tombstone.id)?;
+            self.copy_object(&tombstone_key(&tombstone.id), &tombstone.id)?;
             self.report.tombstones += 1;
         }
         Ok(())
     }
 
     /// Which packs were encrypted anew, so that a prune there deletes what they were before.
-    fn replaced(&mut self) -> Result<()> {
+    fn copy_replacements(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
-        let there = self.listed(replaced::FOLDER)?;
-        let known = Replaced::read(inner, inner.backend.as_ref())?.records;
+        let there = self.list_target_ids(replaced_packs::DIRECTORY)?;
+        let known = ReplacedPacks::read(inner, inner.backend.as_ref())?.records;
         for id in known.iter().filter(|id| !there.contains(*id)) {
-            self.object(&replaced_key(id), id)?;
+            self.copy_object(&replaced_packs_key(id), id)?;
         }
         Ok(())
     }
 
     /// Pieces of logs, oldest first: what an interrupted copy has brought is a beginning.
-    fn logs(&mut self) -> Result<()> {
-        let there = self.target.list("logs").map_err(|e| self.failed(e))?;
+    fn copy_logs(&mut self) -> Result<()> {
+        let there = self.target.list("logs").map_err(|e| self.target_error(e))?;
         let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
-        let tombstones = self.repository.tombstones()?;
-        for folder in self.repository.log_folders()? {
-            let first = self.repository.log_begins(&folder, &tombstones);
-            for piece in self.repository.logs_in(&folder)? {
-                self.progress.check()?;
-                if piece.sequence < first || there.contains(&piece.object()) {
+        let tombstones = self.repository.read_tombstones()?;
+        for folder in self.repository.log_directories()? {
+            let first = self.repository.first_log_sequence(&folder, &tombstones);
+            for piece in self.repository.list_log_segments_in(&folder)? {
+                self.progress.check_cancelled()?;
+                if piece.sequence < first || there.contains(&piece.to_object_key()) {
                     continue;
                 }
-                match self.repository.log_bytes(&piece) {
+                match self.repository.read_log_bytes(&piece) {
                     Ok(bytes) => {
-                        put_verified(self.target, &piece.object(), &[bytes.into()], &piece.id)?;
+                        put_verified(
+                            self.target,
+                            &piece.to_object_key(),
+                            &[bytes.into()],
+                            &piece.id,
+                        )?;
                         self.report.log_pieces += 1;
                     }
-                    Err(error) => self.not_copied(piece.object().as_str(), error)?,
+                    Err(error) => self.record_failure(piece.to_object_key().as_str(), error)?,
                 }
             }
         }
@@ -452,16 +470,16 @@ impl Copy<'_> {
     }
 
     /// What the copy's own index promises.
-    fn arrived(&self) -> Result<Arrived> {
+    fn find_copied_packs(&self) -> Result<CopiedPacks> {
         let mut packs = HashSet::new();
-        for id in self.listed("index")? {
-            match self.fragment_there(&id) {
+        for id in self.list_target_ids("index")? {
+            match self.read_target_fragment(&id) {
                 Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
-                Err(error) if is_damage(&error) => {}
+                Err(error) if is_damaged_or_gone(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Arrived {
+        Ok(CopiedPacks {
             packs,
             reader: self.repository.content_reader()?,
         })

@@ -23,7 +23,7 @@ use crate::id::ObjectId;
 /// Who may read something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
+pub enum RecipientClass {
     /// File contents, names, rows: the recovery identities only.
     Data,
     /// Ids, sizes, the index, snapshot roots without names: also the host's own writer identity.
@@ -74,12 +74,12 @@ impl Recipients {
     }
 
     /// What tells this set of recipients from any other.
-    pub(crate) fn set_id(&self) -> ObjectId {
+    pub(crate) fn recipient_set_id(&self) -> ObjectId {
         let texts = self.texts.iter();
         let mut texts: Vec<String> = texts.map(|text| canonical_recipient(text)).collect();
         texts.sort_unstable();
         texts.dedup();
-        ObjectId::of(texts.join("\n").as_bytes())
+        ObjectId::from_content(texts.join("\n").as_bytes())
     }
 
     /// Encrypts bytes into one complete age file with a file key of its own.
@@ -109,19 +109,24 @@ impl Recipients {
 }
 
 /// What all secret keys of age contain, those of plugins too.
-const SECRET_MARK: &str = "SECRET-KEY-";
+const SECRET_KEY_MARKER: &str = "SECRET-KEY-";
 
 /// What the signing keys of hosts and keepers begin with.
-pub(crate) const SIGNING_MARK: &str = "REPRISE-SIGNING-KEY-";
+pub(crate) const SIGNING_KEY_PREFIX: &str = "REPRISE-SIGNING-KEY-";
 
 /// What all private keys of SSH contain.
-const PRIVATE_MARK: &str = "PRIVATE KEY";
+const PRIVATE_KEY_MARKER: &str = "PRIVATE KEY";
 
 /// A text as it may be shown, also when it is a secret key by mistake.
 #[must_use]
 pub fn mask_secret(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
-    let marks = [SECRET_MARK, PRIVATE_MARK, SIGNING_MARK, "AGE-PLUGIN-"];
+    let marks = [
+        SECRET_KEY_MARKER,
+        PRIVATE_KEY_MARKER,
+        SIGNING_KEY_PREFIX,
+        "AGE-PLUGIN-",
+    ];
     match marks.iter().any(|mark| upper.contains(mark)) {
         true => "(a secret key)".to_owned(),
         false => text.to_owned(),
@@ -152,7 +157,7 @@ fn parse_recipient(text: &str) -> Result<Vec<Box<dyn age::Recipient + Send>>> {
         recipient: mask_secret(text),
         reason,
     };
-    if text.to_ascii_uppercase().contains(SECRET_MARK) {
+    if text.to_ascii_uppercase().contains(SECRET_KEY_MARKER) {
         return Err(fail(
             "it is a secret key: give the public key instead".to_owned(),
         ));
@@ -198,30 +203,30 @@ pub fn generate_identity(created: &str) -> GeneratedIdentity {
     }
 }
 
-struct Question {
+struct UnwrapRequest {
     stanzas: Vec<Stanza>,
-    answer: Sender<Option<std::result::Result<FileKey, age::DecryptError>>>,
+    reply: Sender<Option<std::result::Result<FileKey, age::DecryptError>>>,
 }
 
 /// Keys of single age files, by the hash of the file.
 pub(crate) type FileKeys = HashMap<ObjectId, [u8; FILE_KEY_BYTES]>;
 
 /// The key of one age file, in the place of an identity.
-struct Handed([u8; FILE_KEY_BYTES]);
+struct FileKeyIdentity([u8; FILE_KEY_BYTES]);
 
-impl age::Identity for Handed {
+impl age::Identity for FileKeyIdentity {
     fn unwrap_stanza(&self, _: &Stanza) -> Option<std::result::Result<FileKey, age::DecryptError>> {
         Some(Ok(FileKey::new(Box::new(self.0))))
     }
 }
 
 /// Remembers the key that the identities found.
-struct Remembering<'a> {
+struct CapturingIdentity<'a> {
     identities: &'a Identities,
-    found: Cell<Option<[u8; FILE_KEY_BYTES]>>,
+    captured_key: Cell<Option<[u8; FILE_KEY_BYTES]>>,
 }
 
-impl age::Identity for Remembering<'_> {
+impl age::Identity for CapturingIdentity<'_> {
     fn unwrap_stanza(
         &self,
         stanza: &Stanza,
@@ -229,7 +234,7 @@ impl age::Identity for Remembering<'_> {
         use age::secrecy::ExposeSecret;
         let answer = self.identities.unwrap_stanza(stanza);
         if let Some(Ok(key)) = &answer {
-            self.found.set(Some(*key.expose_secret()));
+            self.captured_key.set(Some(*key.expose_secret()));
         }
         answer
     }
@@ -242,8 +247,8 @@ impl age::Identity for Remembering<'_> {
 #[derive(Clone)]
 pub struct Identities {
     files: Arc<Vec<PathBuf>>,
-    questions: Sender<Question>,
-    handed: Arc<FileKeys>,
+    requests: Sender<UnwrapRequest>,
+    file_keys: Arc<FileKeys>,
 }
 
 impl fmt::Debug for Identities {
@@ -260,20 +265,20 @@ impl Identities {
     pub fn read(files: &[PathBuf]) -> Result<Self> {
         let (ready, readiness) = crossbeam_channel::bounded(1);
         // Workers wait for the answer to their one question, so a short queue is enough.
-        let (questions, inbox) = crossbeam_channel::bounded::<Question>(16);
+        let (questions, inbox) = crossbeam_channel::bounded::<UnwrapRequest>(16);
         let owned = files.to_vec();
         thread::Builder::new()
             .name("identities".to_owned())
             .spawn(move || match load_identities(&owned) {
                 Ok(identities) => {
                     if ready.send(Ok(())).is_ok() {
-                        answer_questions(&inbox, &identities);
+                        serve_unwrap_requests(&inbox, &identities);
                     }
                 }
                 // The receiver waits for exactly this message.
                 Err(error) => drop(ready.send(Err(error))),
             })
-            .map_err(|source| Error::Local {
+            .map_err(|source| Error::LocalIo {
                 action: "start a thread for",
                 path: "identities".into(),
                 source,
@@ -281,8 +286,8 @@ impl Identities {
         match readiness.recv() {
             Ok(Ok(())) => Ok(Self {
                 files: Arc::new(files.to_vec()),
-                questions,
-                handed: Arc::default(),
+                requests: questions,
+                file_keys: Arc::default(),
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Identity {
@@ -299,35 +304,35 @@ impl Identities {
     /// The same identities, which also open these age files.
     pub(crate) fn with_file_keys(self, handed: FileKeys) -> Self {
         Self {
-            handed: Arc::new(handed),
+            file_keys: Arc::new(handed),
             ..self
         }
     }
 
     /// The key of an age file with a hash that begins like this, if one of the identities opens it or it was handed
     /// over to them.
-    pub(crate) fn file_key(
+    pub(crate) fn unwrap_file_key(
         &self,
         hash: &ObjectId,
         beginning: &[u8],
     ) -> Option<[u8; FILE_KEY_BYTES]> {
-        self.own_file_key(beginning).or_else(|| {
-            let key = *self.handed.get(hash)?;
+        self.unwrap_own_file_key(beginning).or_else(|| {
+            let key = *self.file_keys.get(hash)?;
             let decryptor = age::Decryptor::new_buffered(beginning).ok()?;
-            let handed = Handed(key);
+            let handed = FileKeyIdentity(key);
             let opened = decryptor.decrypt(std::iter::once(&handed as &dyn age::Identity));
             opened.ok().map(|_| key)
         })
     }
 
-    fn own_file_key(&self, beginning: &[u8]) -> Option<[u8; FILE_KEY_BYTES]> {
-        let remembering = Remembering {
+    fn unwrap_own_file_key(&self, beginning: &[u8]) -> Option<[u8; FILE_KEY_BYTES]> {
+        let remembering = CapturingIdentity {
             identities: self,
-            found: Cell::new(None),
+            captured_key: Cell::new(None),
         };
         let decryptor = age::Decryptor::new_buffered(beginning).ok()?;
         let opened = decryptor.decrypt(std::iter::once(&remembering as &dyn age::Identity));
-        opened.ok().and_then(|_| remembering.found.get())
+        opened.ok().and_then(|_| remembering.captured_key.get())
     }
 
     /// Decrypts one complete age file. `object` names it in errors; `size_max` bounds the plain size.
@@ -344,17 +349,17 @@ impl Identities {
     ) -> Result<Vec<u8>> {
         let damaged = |reason: String| Error::Damaged {
             object: object.to_string(),
-            reason: one_line(&reason),
+            reason: collapse_whitespace(&reason),
         };
         let open = |identity: &dyn age::Identity| {
             age::Decryptor::new_buffered(encrypted)?.decrypt(std::iter::once(identity))
         };
         let mut opened = open(self);
         if let Err(age::DecryptError::NoMatchingKeys) = opened
-            && !self.handed.is_empty()
-            && let Some(key) = self.handed.get(&ObjectId::of(encrypted))
+            && !self.file_keys.is_empty()
+            && let Some(key) = self.file_keys.get(&ObjectId::from_content(encrypted))
         {
-            opened = open(&Handed(*key));
+            opened = open(&FileKeyIdentity(*key));
         }
         let reader = match opened {
             Ok(reader) => reader,
@@ -401,11 +406,11 @@ impl age::Identity for Identities {
             body: stanza.body.clone(),
         };
         let (answer, answers) = crossbeam_channel::bounded(1);
-        let question = Question {
+        let question = UnwrapRequest {
             stanzas: stanzas.iter().map(copy).collect(),
-            answer,
+            reply: answer,
         };
-        self.questions.send(question).ok()?;
+        self.requests.send(question).ok()?;
         answers.recv().ok().flatten()
     }
 }
@@ -415,7 +420,7 @@ fn load_identities(files: &[PathBuf]) -> Result<Vec<Box<dyn age::Identity>>> {
     for file in files {
         let fail = |reason: String| Error::Identity {
             path: file.display().to_string(),
-            reason: one_line(&reason),
+            reason: collapse_whitespace(&reason),
         };
         // The library takes names as text only; a file with any other name is opened here.
         let opened = match file.to_str() {
@@ -438,17 +443,17 @@ fn load_identities(files: &[PathBuf]) -> Result<Vec<Box<dyn age::Identity>>> {
     Ok(identities)
 }
 
-fn answer_questions(inbox: &Receiver<Question>, identities: &[Box<dyn age::Identity>]) {
+fn serve_unwrap_requests(inbox: &Receiver<UnwrapRequest>, identities: &[Box<dyn age::Identity>]) {
     for question in inbox {
         let answer = identities
             .iter()
             .find_map(|i| i.unwrap_stanzas(&question.stanzas));
         // A worker that no longer waits has failed for its own reason.
-        drop(question.answer.send(answer));
+        drop(question.reply.send(answer));
     }
 }
 
-fn one_line(text: &str) -> String {
+fn collapse_whitespace(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -498,13 +503,13 @@ mod tests {
             generate_identity("now").recipient,
             generate_identity("now").recipient,
         );
-        let set = |texts: &[String]| Recipients::parse(texts).unwrap().set_id();
+        let set = |texts: &[String]| Recipients::parse(texts).unwrap().recipient_set_id();
         let again = [two.clone(), one.to_uppercase()];
         assert_eq!(set(&[one, two]), set(&again));
     }
 
     #[test]
-    fn a_key_that_was_handed_over_opens_its_file_and_no_other() {
+    fn a_wrapped_file_key_opens_its_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let (file, recipient) = identity_in(&folder, "1");
         let (stranger, _) = identity_in(&folder, "2");
@@ -515,17 +520,31 @@ mod tests {
         );
         let identities = Identities::read(&[file]).unwrap();
         let stranger = Identities::read(&[stranger]).unwrap();
-        assert!(stranger.own_file_key(&one).is_none());
-        let key = identities.own_file_key(&one[..one.len() - 5]).unwrap();
-        let handed = FileKeys::from([(ObjectId::of(&one), key), (ObjectId::of(&two), key)]);
+        assert!(stranger.unwrap_own_file_key(&one).is_none());
+        let key = identities
+            .unwrap_own_file_key(&one[..one.len() - 5])
+            .unwrap();
+        let handed = FileKeys::from([
+            (ObjectId::from_content(&one), key),
+            (ObjectId::from_content(&two), key),
+        ]);
         let stranger = stranger.with_file_keys(handed);
         assert_eq!(stranger.decrypt(&one, &"x", &[], 10).unwrap(), b"one");
         assert!(stranger.decrypt(&two, &"x", &[], 10).is_err());
         // So it can be handed on, by the hash of the file; a wrong one is not.
         let beginning = &one[..one.len() - 5];
-        assert_eq!(stranger.file_key(&ObjectId::of(&one), beginning), Some(key));
-        assert_eq!(stranger.file_key(&ObjectId::of(beginning), beginning), None);
-        assert_eq!(stranger.file_key(&ObjectId::of(&two), &two), None);
+        assert_eq!(
+            stranger.unwrap_file_key(&ObjectId::from_content(&one), beginning),
+            Some(key)
+        );
+        assert_eq!(
+            stranger.unwrap_file_key(&ObjectId::from_content(beginning), beginning),
+            None
+        );
+        assert_eq!(
+            stranger.unwrap_file_key(&ObjectId::from_content(&two), &two),
+            None
+        );
     }
 
     #[test]
@@ -591,7 +610,7 @@ mod tests {
     #[test]
     fn a_secret_key_given_for_a_public_one_is_never_shown() {
         let secret = crate::crypt::generate_identity("now").file_text;
-        let line = secret.lines().find(|line| line.contains(SECRET_MARK));
+        let line = secret.lines().find(|line| line.contains(SECRET_KEY_MARKER));
         let line = line.unwrap();
         for text in [line.to_owned(), line.to_ascii_lowercase()] {
             let error = Recipients::parse(std::slice::from_ref(&text))
@@ -601,7 +620,7 @@ mod tests {
             assert!(!said.contains(&text[20..]), "{said}");
         }
         assert_eq!(
-            mask_secret(&format!("# {SIGNING_MARK}00ff")),
+            mask_secret(&format!("# {SIGNING_KEY_PREFIX}00ff")),
             "(a secret key)"
         );
         assert_eq!(mask_secret("age1x"), "age1x");

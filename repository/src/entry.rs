@@ -127,11 +127,11 @@ impl Entry {
     /// A sentence that says what is wrong.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         let entry: Self = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-        entry.check()?;
+        entry.validate()?;
         Ok(entry)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), String> {
         check_path(self.path.as_bytes())?;
         if self.mtime.1 >= 1_000_000_000 {
             return Err(format!(
@@ -273,10 +273,10 @@ mod tests {
             holes(10, vec![(u64::MAX, 2)]),
         ];
         for entry in bad {
-            assert!(entry.check().is_err(), "{entry:?}");
+            assert!(entry.validate().is_err(), "{entry:?}");
         }
-        assert!(link(EntryKind::Hardlink, Some("a")).check().is_ok());
-        assert!(holes(10, vec![(0, 2), (2, 8)]).check().is_ok());
+        assert!(link(EntryKind::Hardlink, Some("a")).validate().is_ok());
+        assert!(holes(10, vec![(0, 2), (2, 8)]).validate().is_ok());
     }
 
     proptest! {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypt::{Identities, Recipients};
 use crate::error::{Error, Result};
-use crate::sign::{HostSigner, Role, SignerId, signature_is_good};
-use crate::trust::Trust;
+use crate::sign::{HostSigner, SignerId, SignerRole, is_valid_signature};
+use crate::trust::TrustStore;
 
 /// The format of envelopes this program writes and reads.
 pub(crate) const ENVELOPE_FORMAT: u64 = 1;
@@ -18,7 +18,7 @@ pub(crate) const ENVELOPE_FORMAT: u64 = 1;
 const HEADER_BYTES_MAX: usize = 1024;
 
 /// How many bytes are compared at a time.
-const COMPARED_BYTES: usize = 64 << 10;
+const COMPARE_BUFFER_BYTES: usize = 64 << 10;
 
 /// What an envelope holds. The kind is signed, so a record cannot stand in for one of another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,18 +63,20 @@ impl RecordKind {
     }
 
     /// Whose signature counts: any of these roles.
-    fn roles(self) -> &'static [Role] {
+    fn signer_roles(self) -> &'static [SignerRole] {
         match self {
-            Self::Snapshot | Self::Index | Self::Pack | Self::Log => &[Role::Writer],
-            Self::Keys | Self::Tombstone | Self::Quarantine | Self::Replaced => &[Role::Keeper],
-            Self::Lease | Self::Sweep => &[Role::Writer, Role::Keeper],
+            Self::Snapshot | Self::Index | Self::Pack | Self::Log => &[SignerRole::Writer],
+            Self::Keys | Self::Tombstone | Self::Quarantine | Self::Replaced => {
+                &[SignerRole::Keeper]
+            }
+            Self::Lease | Self::Sweep => &[SignerRole::Writer, SignerRole::Keeper],
         }
     }
 }
 
 /// What every version's header says, in a kind that only that version may know.
 #[derive(Debug, Serialize, Deserialize)]
-struct AnyHeader {
+struct EnvelopeHeader {
     reprise: u64,
     kind: String,
     signer: SignerId,
@@ -82,7 +84,7 @@ struct AnyHeader {
 }
 
 /// The bytes that are signed for a record, in every version.
-fn signed_message(version: u64, kind: &str, repository: &str, body: &[u8]) -> String {
+fn message_to_sign(version: u64, kind: &str, repository: &str, body: &[u8]) -> String {
     format!(
         "reprise {version} {kind} {repository} {}",
         blake3::hash(body)
@@ -93,7 +95,7 @@ fn signed_message(version: u64, kind: &str, repository: &str, body: &[u8]) -> St
 ///
 /// # Errors
 /// When compressing or encrypting fails.
-pub(crate) fn seal(
+pub(crate) fn seal_record(
     kind: RecordKind,
     content: &[u8],
     recipients: &Recipients,
@@ -107,21 +109,21 @@ pub(crate) fn seal(
     };
     let compressed = zstd::bulk::compress(content, 3).map_err(|e| internal(&e))?;
     let body = recipients.encrypt(&compressed)?;
-    signed(kind, &body, signer, repository).map_err(|e| internal(&e))
+    sign_body(kind, &body, signer, repository).map_err(|e| internal(&e))
 }
 
 /// Compresses and signs a record that everybody may read, as one must before anything can be decrypted.
 ///
 /// # Errors
 /// When compressing fails.
-pub(crate) fn seal_plain(
+pub(crate) fn seal_unencrypted(
     kind: RecordKind,
     content: &[u8],
     signer: &HostSigner,
     repository: &str,
 ) -> Result<Vec<u8>> {
     zstd::bulk::compress(content, 3)
-        .and_then(|body| signed(kind, &body, signer, repository).map_err(Into::into))
+        .and_then(|body| sign_body(kind, &body, signer, repository).map_err(Into::into))
         .map_err(|error| {
             Error::Internal(format!(
                 "cannot compress, encrypt or sign a record: {error}"
@@ -129,25 +131,25 @@ pub(crate) fn seal_plain(
         })
 }
 
-fn signed(
+fn sign_body(
     kind: RecordKind,
     body: &[u8],
     signer: &HostSigner,
     repository: &str,
 ) -> serde_json::Result<Vec<u8>> {
-    signed_as(ENVELOPE_FORMAT, kind.name(), body, signer, repository)
+    sign_body_as(ENVELOPE_FORMAT, kind.name(), body, signer, repository)
 }
 
 /// A record of a version.
-pub(crate) fn signed_as(
+pub(crate) fn sign_body_as(
     version: u64,
     kind: &str,
     body: &[u8],
     signer: &HostSigner,
     repository: &str,
 ) -> serde_json::Result<Vec<u8>> {
-    let message = signed_message(version, kind, repository, body);
-    let header = AnyHeader {
+    let message = message_to_sign(version, kind, repository, body);
+    let header = EnvelopeHeader {
         reprise: version,
         kind: kind.to_owned(),
         signer: signer.id(),
@@ -161,7 +163,7 @@ pub(crate) fn signed_as(
 
 /// A record whose signature is good; still encrypted.
 #[derive(Debug)]
-pub(crate) struct Verified<'a> {
+pub(crate) struct VerifiedRecord<'a> {
     /// Who signed it.
     pub signer: SignerId,
     version: u64,
@@ -173,23 +175,23 @@ pub(crate) struct Verified<'a> {
 /// # Errors
 /// [`Error::Damaged`] for anything that no known signer with the right role has signed as this kind for this
 /// repository, [`Error::UnsupportedFormat`] for a newer format that such a signer has signed.
-pub(crate) fn verify<'a>(
+pub(crate) fn verify_record<'a>(
     kind: RecordKind,
     sealed: &'a [u8],
     object: &dyn std::fmt::Display,
-    trust: &Trust,
-) -> Result<Verified<'a>> {
-    let claimed = parse(kind, sealed, object)?;
+    trust: &TrustStore,
+) -> Result<VerifiedRecord<'a>> {
+    let claimed = parse_record(kind, sealed, object)?;
     trust
-        .accepts(&claimed.signer, kind.roles(), &object.to_string())
-        .map_err(|reason| Error::damaged(&object, reason))?;
-    let verified = claimed.prove(object, trust.repository())?;
-    verified.known(object)
+        .check_signer(&claimed.signer, kind.signer_roles(), &object.to_string())
+        .map_err(|reason| Error::damaged_object(&object, reason))?;
+    let verified = claimed.verify_signature(object, trust.repository())?;
+    verified.require_known_format(object)
 }
 
 /// A record that names its signer; nothing is proven.
 #[derive(Debug)]
-pub(crate) struct Claimed<'a> {
+pub(crate) struct UnverifiedRecord<'a> {
     /// Who is said to have signed it.
     pub signer: SignerId,
     version: u64,
@@ -203,11 +205,11 @@ pub(crate) struct Claimed<'a> {
 /// # Errors
 /// [`Error::Damaged`] when it is none of this kind. A newer version's is taken apart as well: only its signature
 /// tells whether it is one, as anybody can write a number.
-pub(crate) fn parse<'a>(
+pub(crate) fn parse_record<'a>(
     kind: RecordKind,
     sealed: &'a [u8],
     object: &dyn std::fmt::Display,
-) -> Result<Claimed<'a>> {
+) -> Result<UnverifiedRecord<'a>> {
     let damaged = |reason: &str| Error::Damaged {
         object: object.to_string(),
         reason: reason.to_owned(),
@@ -218,7 +220,7 @@ pub(crate) fn parse<'a>(
         .position(|b| *b == b'\n')
         .ok_or_else(|| damaged("it does not begin with a header line"))?;
     let (line, body) = (&sealed[..line_end], &sealed[line_end + 1..]);
-    let header: AnyHeader =
+    let header: EnvelopeHeader =
         serde_json::from_slice(line).map_err(|_| damaged("its header line cannot be parsed"))?;
     if header.reprise <= ENVELOPE_FORMAT && header.kind != kind.name() {
         return Err(damaged("it is a record of another kind"));
@@ -226,7 +228,7 @@ pub(crate) fn parse<'a>(
     let mut signature = [0; 64];
     hex::decode_to_slice(&header.signature, &mut signature)
         .map_err(|_| damaged("its signature is not 128 hexadecimal digits"))?;
-    Ok(Claimed {
+    Ok(UnverifiedRecord {
         signer: header.signer,
         version: header.reprise,
         kind: header.kind,
@@ -235,25 +237,25 @@ pub(crate) fn parse<'a>(
     })
 }
 
-impl<'a> Claimed<'a> {
+impl<'a> UnverifiedRecord<'a> {
     /// Checks that it was signed by whom it names, whoever that is.
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub(crate) fn prove(
+    pub(crate) fn verify_signature(
         self,
         object: &dyn std::fmt::Display,
         repository: &str,
-    ) -> Result<Verified<'a>> {
-        let message = signed_message(self.version, &self.kind, repository, self.body);
-        if signature_is_good(&self.signer, message.as_bytes(), &self.signature) {
-            Ok(Verified {
+    ) -> Result<VerifiedRecord<'a>> {
+        let message = message_to_sign(self.version, &self.kind, repository, self.body);
+        if is_valid_signature(&self.signer, message.as_bytes(), &self.signature) {
+            Ok(VerifiedRecord {
                 signer: self.signer,
                 version: self.version,
                 body: self.body,
             })
         } else {
-            Err(Error::damaged(
+            Err(Error::damaged_object(
                 &object,
                 "its signature is invalid: the object was altered or forged",
             ))
@@ -261,12 +263,12 @@ impl<'a> Claimed<'a> {
     }
 }
 
-impl Verified<'_> {
+impl VerifiedRecord<'_> {
     /// Itself, if this program knows its format.
     ///
     /// # Errors
     /// [`Error::UnsupportedFormat`] for a newer one.
-    pub(crate) fn known(self, object: &dyn std::fmt::Display) -> Result<Self> {
+    pub(crate) fn require_known_format(self, object: &dyn std::fmt::Display) -> Result<Self> {
         if self.version > ENVELOPE_FORMAT {
             return Err(Error::UnsupportedFormat {
                 object: object.to_string(),
@@ -289,7 +291,7 @@ impl Verified<'_> {
         size_max: usize,
     ) -> Result<Vec<u8>> {
         let compressed = identities.decrypt(self.body, object, recipients, size_max)?;
-        decompress(&compressed, size_max).map_err(|reason| Error::Damaged {
+        decompress_frame(&compressed, size_max).map_err(|reason| Error::Damaged {
             object: object.to_string(),
             reason,
         })
@@ -299,17 +301,18 @@ impl Verified<'_> {
     ///
     /// # Errors
     /// [`Error::Damaged`] when it is larger than `size_max` or not whole.
-    pub(crate) fn open_plain(
+    pub(crate) fn open_unencrypted(
         &self,
         object: &dyn std::fmt::Display,
         size_max: usize,
     ) -> Result<Vec<u8>> {
-        decompress(self.body, size_max).map_err(|reason| Error::damaged(&object, reason))
+        decompress_frame(self.body, size_max)
+            .map_err(|reason| Error::damaged_object(&object, reason))
     }
 }
 
 /// The size that the header of a zstd frame states, which may be at most `size_max`.
-fn size_in(compressed: &[u8], size_max: usize) -> Result<usize, String> {
+fn frame_content_size(compressed: &[u8], size_max: usize) -> Result<usize, String> {
     let size = zstd::zstd_safe::get_frame_content_size(compressed)
         .map_err(|_| "it is not a zstd frame".to_owned())?
         .ok_or("its zstd frame does not state its size")?;
@@ -328,12 +331,12 @@ pub(crate) fn decompresses_to(
     size_max: usize,
     plain: &[u8],
 ) -> Result<bool, String> {
-    if size_in(compressed, size_max)? != plain.len() {
+    if frame_content_size(compressed, size_max)? != plain.len() {
         return Ok(false);
     }
     let failed = |error: std::io::Error| error.to_string();
     let mut decoder = zstd::Decoder::with_buffer(compressed).map_err(failed)?;
-    let (mut rest, mut buffer) = (plain, [0; COMPARED_BYTES]);
+    let (mut rest, mut buffer) = (plain, [0; COMPARE_BUFFER_BYTES]);
     loop {
         let read = decoder.read(&mut buffer).map_err(failed)?;
         match (read, rest.split_at_checked(read)) {
@@ -345,8 +348,8 @@ pub(crate) fn decompresses_to(
 }
 
 /// Decompresses one zstd frame whose header states its size, which may be at most `size_max`.
-pub(crate) fn decompress(compressed: &[u8], size_max: usize) -> Result<Vec<u8>, String> {
-    let size = size_in(compressed, size_max)?;
+pub(crate) fn decompress_frame(compressed: &[u8], size_max: usize) -> Result<Vec<u8>, String> {
+    let size = frame_content_size(compressed, size_max)?;
     let plain = zstd::bulk::decompress(compressed, size).map_err(|e| e.to_string())?;
     if plain.len() == size {
         Ok(plain)
@@ -365,7 +368,7 @@ mod tests {
         let frame = zstd::bulk::compress(&plain, 3).unwrap();
         let size_max = plain.len();
         assert!(decompresses_to(&frame, size_max, &plain).unwrap());
-        for place in [0, COMPARED_BYTES, plain.len() - 1] {
+        for place in [0, COMPARE_BUFFER_BYTES, plain.len() - 1] {
             let mut other = plain.clone();
             other[place] ^= 1;
             assert!(!decompresses_to(&frame, size_max, &other).unwrap());

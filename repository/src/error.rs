@@ -95,14 +95,14 @@ pub enum Error {
     },
     /// What a repository stores is there, and what describes the repository is not.
     #[error(
-        "{location} has objects of a repository under {folder}/, but {} is missing",
+        "{location} has objects of a repository under {directory}/, but {} is missing",
         crate::config::CONFIG_KEY
     )]
-    NoDescription {
+    MissingConfig {
         /// Where.
         location: String,
         /// Where in it.
-        folder: &'static str,
+        directory: &'static str,
     },
     /// An identity file cannot be used.
     #[error("identity file {path} cannot be used: {reason}")]
@@ -122,7 +122,7 @@ pub enum Error {
     },
     /// A collection of garbage is deleting what a run relies on.
     #[error("{object} is being deleted by a prune, but this run needs it")]
-    Swept {
+    ObjectSwept {
         /// What goes.
         object: String,
         /// The root that was stored all the same and cannot be relied on, if there is one.
@@ -222,7 +222,7 @@ pub enum Error {
     },
     /// Something of the local machine failed.
     #[error("cannot {action} {}", path.display())]
-    Local {
+    LocalIo {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file.
@@ -244,7 +244,7 @@ pub enum Error {
 
 impl Error {
     /// A damaged object under a key.
-    pub fn damaged(key: &impl std::fmt::Display, reason: impl Into<String>) -> Self {
+    pub fn damaged_object(key: &impl std::fmt::Display, reason: impl Into<String>) -> Self {
         Self::Damaged {
             object: key.to_string(),
             reason: reason.into(),
@@ -255,17 +255,17 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Backend { source, .. } => class_of(source),
+            Self::Backend { source, .. } => backend_error_class(source),
             Self::UnsupportedFormat { .. }
-            | Self::Swept { .. }
-            | Self::Local { .. }
+            | Self::ObjectSwept { .. }
+            | Self::LocalIo { .. }
             | Self::Internal(_)
             | Self::Interrupted
             | Self::Source(_) => ErrorClass::Failed,
             Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Damaged,
             Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorClass::NotFound,
             Self::RepositoryExists { .. }
-            | Self::NoDescription { .. }
+            | Self::MissingConfig { .. }
             | Self::NoMatchingIdentity { .. }
             | Self::Identity { .. }
             | Self::HostKeys { .. }
@@ -295,16 +295,16 @@ impl Error {
             Self::RepositoryExists { .. } => {
                 "use it as it is, or choose an empty location for a new one".to_owned()
             }
-            Self::NoDescription { location, .. } => format!(
+            Self::MissingConfig { location, .. } => format!(
                 "restore it from a repository copy with `reprise -r COPY copy --to {location}`; a new repository needs an empty location"
             ),
             Self::UnsupportedFormat { .. } => {
                 "it is not damaged: use a newer version of reprise".to_owned()
             }
-            Self::Swept { root: None, .. } => {
+            Self::ObjectSwept { root: None, .. } => {
                 "run it again: what was deleted is stored again; the lease of this run expired".to_owned()
             }
-            Self::Swept { root: Some(root), .. } => format!(
+            Self::ObjectSwept { root: Some(root), .. } => format!(
                 "run it again, and forget {root}: objects that it needs may have been deleted meanwhile"
             ),
             Self::Damaged { .. } | Self::Missing { .. } => {
@@ -344,7 +344,7 @@ impl Error {
                 "a location is a path, file:///path, s3://bucket/prefix or azure://account/container/prefix"
                     .to_owned()
             }
-            Self::Local { .. } | Self::Internal(_) | Self::Interrupted | Self::Source(_) => {
+            Self::LocalIo { .. } | Self::Internal(_) | Self::Interrupted | Self::Source(_) => {
                 String::new()
             }
         }
@@ -353,7 +353,7 @@ impl Error {
 
 /// An error with all its causes, for people.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn format_error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -364,15 +364,19 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn class_of(error: &BackendError) -> ErrorClass {
-    use crate::backend::Setup;
+fn backend_error_class(error: &BackendError) -> ErrorClass {
+    use crate::backend::ConfigurationError;
     match error {
         BackendError::PermissionDenied { .. } | BackendError::Locked { .. } => ErrorClass::Refused,
-        BackendError::Setup { problem, .. } => match problem {
-            Setup::NoCredentials | Setup::Credentials => ErrorClass::Refused,
-            Setup::NoBucket => ErrorClass::NotFound,
-            Setup::Option(_) => ErrorClass::Usage,
-            Setup::Region { .. } | Setup::Clock { .. } | Setup::Certificate => ErrorClass::Failed,
+        BackendError::Configuration { problem, .. } => match problem {
+            ConfigurationError::MissingCredentials | ConfigurationError::InvalidCredentials => {
+                ErrorClass::Refused
+            }
+            ConfigurationError::BucketNotFound => ErrorClass::NotFound,
+            ConfigurationError::Option(_) => ErrorClass::Usage,
+            ConfigurationError::WrongRegion { .. }
+            | ConfigurationError::ClockSkew { .. }
+            | ConfigurationError::UntrustedCertificate => ErrorClass::Failed,
         },
         _ => ErrorClass::Failed,
     }

@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypt::{SIGNING_MARK, generate_identity};
+use crate::crypt::{SIGNING_KEY_PREFIX, generate_identity};
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, RepositoryId};
 use crate::sign::{HostSigner, SignerId};
 
 const IDENTITY_FILE: &str = "writer-identity.txt";
-const SIGNER_FILE: &str = "signing-key.txt";
+const SIGNING_KEY_FILE: &str = "signing-key.txt";
 
 /// The folder of the host's keys and pins.
 #[derive(Debug, Clone)]
-pub struct HostFolder {
+pub struct HostDirectory {
     path: PathBuf,
 }
 
@@ -44,13 +44,13 @@ pub struct KeeperKeys {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Pin {
+struct RepositoryPin {
     location: String,
     repository: RepositoryId,
     config: ObjectId,
 }
 
-impl HostFolder {
+impl HostDirectory {
     /// Uses a folder, which need not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -67,27 +67,33 @@ impl HostFolder {
     ///
     /// # Errors
     /// [`Error::HostKeys`] when they cannot be read, or others than their owner can read them.
-    pub fn keys(&self) -> Result<Option<HostKeys>> {
-        let (identity_file, signer_file) =
-            (self.path.join(IDENTITY_FILE), self.path.join(SIGNER_FILE));
-        match (read_secret(&identity_file)?, read_secret(&signer_file)?) {
+    pub fn load_keys(&self) -> Result<Option<HostKeys>> {
+        let (identity_file, signer_file) = (
+            self.path.join(IDENTITY_FILE),
+            self.path.join(SIGNING_KEY_FILE),
+        );
+        match (
+            read_secret_file(&identity_file)?,
+            read_secret_file(&signer_file)?,
+        ) {
             (None, None) => Ok(None),
             (Some(identity), Some(signer)) => {
-                let recipient = public_key(&identity)
-                    .ok_or_else(|| unusable(&identity_file, "it contains no X25519 identity"))?;
-                let signer = parse_signer(&signer)
-                    .ok_or_else(|| unusable(&signer_file, "it contains no signing key"))?;
+                let recipient = derive_recipient(&identity).ok_or_else(|| {
+                    host_keys_error(&identity_file, "it contains no X25519 identity")
+                })?;
+                let signer = parse_signing_key(&signer)
+                    .ok_or_else(|| host_keys_error(&signer_file, "it contains no signing key"))?;
                 Ok(Some(HostKeys {
                     identity_file,
                     recipient,
                     signer,
                 }))
             }
-            (None, Some(_)) => Err(unusable(
+            (None, Some(_)) => Err(host_keys_error(
                 &identity_file,
                 "it is missing, but the signing key exists: restore both files from a backup",
             )),
-            (Some(_), None) => Err(unusable(
+            (Some(_), None) => Err(host_keys_error(
                 &signer_file,
                 "it is missing, but the identity exists: restore both files from a backup",
             )),
@@ -98,20 +104,20 @@ impl HostFolder {
     ///
     /// # Errors
     /// [`Error::HostKeys`] as for [`Self::keys`], [`Error::Local`] when they cannot be written.
-    pub fn keys_or_new(&self, now: &str) -> Result<HostKeys> {
-        if let Some(keys) = self.keys()? {
+    pub fn load_or_create_keys(&self, now: &str) -> Result<HostKeys> {
+        if let Some(keys) = self.load_keys()? {
             return Ok(keys);
         }
-        let (public, secret) = new_signer()?;
+        let (public, secret) = generate_signing_key()?;
         let signer_text =
-            format!("# created: {now}\n# public key: {public}\n{SIGNING_MARK}{secret}\n");
-        write_new_secret(&self.path.join(SIGNER_FILE), &signer_text)?;
-        write_new_secret(
+            format!("# created: {now}\n# public key: {public}\n{SIGNING_KEY_PREFIX}{secret}\n");
+        write_secret_file(&self.path.join(SIGNING_KEY_FILE), &signer_text)?;
+        write_secret_file(
             &self.path.join(IDENTITY_FILE),
             &generate_identity(now).file_text,
         )?;
-        self.keys()?.ok_or_else(|| {
-            unusable(
+        self.load_keys()?.ok_or_else(|| {
+            host_keys_error(
                 &self.path,
                 "the keys that were just written cannot be found in it",
             )
@@ -128,13 +134,13 @@ impl HostFolder {
         repository: &RepositoryId,
         config: ObjectId,
     ) -> Result<()> {
-        let pin_file = self.pin_file(repository);
+        let pin_file = self.pin_path(repository);
         let mismatch = |reason: &str, pin_file: PathBuf| Error::PinMismatch {
             location: location.to_owned(),
             reason: reason.to_owned(),
             pin_file,
         };
-        for (path, pin) in self.pins() {
+        for (path, pin) in self.load_pins() {
             if pin.repository == *repository {
                 return if pin.config == config {
                     Ok(())
@@ -152,7 +158,7 @@ impl HostFolder {
                 ));
             }
         }
-        let pin = Pin {
+        let pin = RepositoryPin {
             location: location.to_owned(),
             repository: repository.clone(),
             config,
@@ -161,15 +167,15 @@ impl HostFolder {
             Error::Internal(format!("cannot serialize the pin of a repository: {e}"))
         })?;
         // A machine that only restores may have no place for pins; that must not keep data from coming back.
-        if let Err(error) = write_new_secret(&pin_file, &(text + "\n")) {
+        if let Err(error) = write_secret_file(&pin_file, &(text + "\n")) {
             tracing::warn!(file = %pin_file.display(), %error, "cannot pin the repository on this host");
         }
         Ok(())
     }
 
     /// Drops pins of a location at which a new repository was just made.
-    pub fn forget_location(&self, location: &str) {
-        for (path, pin) in self.pins() {
+    pub fn remove_pins_for(&self, location: &str) {
+        for (path, pin) in self.load_pins() {
             if pin.location == location
                 && let Err(error) = fs::remove_file(&path)
             {
@@ -178,11 +184,11 @@ impl HostFolder {
         }
     }
 
-    fn pin_file(&self, repository: &RepositoryId) -> PathBuf {
+    fn pin_path(&self, repository: &RepositoryId) -> PathBuf {
         self.path.join("pins").join(format!("{repository}.json"))
     }
 
-    fn pins(&self) -> Vec<(PathBuf, Pin)> {
+    fn load_pins(&self) -> Vec<(PathBuf, RepositoryPin)> {
         let entries = fs::read_dir(self.path.join("pins"));
         let read = |entry: fs::DirEntry| {
             let text = fs::read_to_string(entry.path()).ok()?;
@@ -197,38 +203,38 @@ impl HostFolder {
     }
 }
 
-fn unusable(path: &Path, reason: &str) -> Error {
+fn host_keys_error(path: &Path, reason: &str) -> Error {
     Error::HostKeys {
         path: path.to_owned(),
         reason: reason.to_owned(),
     }
 }
 
-fn read_secret(path: &Path) -> Result<Option<String>> {
+fn read_secret_file(path: &Path) -> Result<Option<String>> {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(path, &error.to_string())),
+        Err(error) => return Err(host_keys_error(path, &error.to_string())),
     };
     if meta.mode() & 0o077 != 0 {
-        return Err(unusable(
+        return Err(host_keys_error(
             path,
             "its permissions are too open, users other than its owner can access it: run `chmod 600` on it",
         ));
     }
     fs::read_to_string(path)
         .map(Some)
-        .map_err(|error| unusable(path, &error.to_string()))
+        .map_err(|error| host_keys_error(path, &error.to_string()))
 }
 
 /// The signing key in a file that only its owner can read.
-pub(crate) fn read_signer(path: &Path) -> Result<HostSigner> {
-    let text = read_secret(path)?.ok_or_else(|| unusable(path, "it does not exist"))?;
-    parse_signer(&text).ok_or_else(|| unusable(path, "it contains no signing key"))
+pub(crate) fn read_signing_key(path: &Path) -> Result<HostSigner> {
+    let text = read_secret_file(path)?.ok_or_else(|| host_keys_error(path, "it does not exist"))?;
+    parse_signing_key(&text).ok_or_else(|| host_keys_error(path, "it contains no signing key"))
 }
 
 /// A new signing key: its public half, and its secret digits.
-fn new_signer() -> Result<(SignerId, String)> {
+fn generate_signing_key() -> Result<(SignerId, String)> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|e| {
         Error::Internal(format!(
@@ -240,15 +246,17 @@ fn new_signer() -> Result<(SignerId, String)> {
 
 /// The keeper's keys in a file that only its owner can read, made now if there is no such file: a signing key, and an
 /// age identity that reads the catalog. To age the file is an identity file, so the signing key is in a comment.
-pub(crate) fn keeper_keys_or_new(file: &Path, now: &str) -> Result<KeeperKeys> {
+pub(crate) fn load_or_create_keeper_keys(file: &Path, now: &str) -> Result<KeeperKeys> {
     if file.symlink_metadata().is_err() {
-        let (public, secret) = new_signer()?;
+        let (public, secret) = generate_signing_key()?;
         let identity = generate_identity(now).file_text;
-        let text = format!("{identity}# signer: {public}\n# {SIGNING_MARK}{secret}\n");
-        write_new_secret(file, &text)?;
+        let text = format!("{identity}# signer: {public}\n# {SIGNING_KEY_PREFIX}{secret}\n");
+        write_secret_file(file, &text)?;
     }
-    let signer = read_signer(file)?.id();
-    let recipient = read_secret(file)?.as_deref().and_then(public_key);
+    let signer = read_signing_key(file)?.id();
+    let recipient = read_secret_file(file)?
+        .as_deref()
+        .and_then(derive_recipient);
     Ok(KeeperKeys { recipient, signer })
 }
 
@@ -256,11 +264,14 @@ pub(crate) fn keeper_keys_or_new(file: &Path, now: &str) -> Result<KeeperKeys> {
 ///
 /// # Errors
 /// [`Error::HostKeys`] when it cannot be read, or others than its owner can read it.
-pub fn holds_identity(file: &Path) -> Result<bool> {
-    Ok(read_secret(file)?.as_deref().and_then(public_key).is_some())
+pub fn has_age_identity(file: &Path) -> Result<bool> {
+    Ok(read_secret_file(file)?
+        .as_deref()
+        .and_then(derive_recipient)
+        .is_some())
 }
 
-fn public_key(identity: &str) -> Option<String> {
+fn derive_recipient(identity: &str) -> Option<String> {
     let secret = identity
         .lines()
         .find(|line| line.starts_with("AGE-SECRET-KEY-1"))?;
@@ -268,11 +279,11 @@ fn public_key(identity: &str) -> Option<String> {
     Some(identity.to_public().to_string())
 }
 
-fn parse_signer(text: &str) -> Option<HostSigner> {
+fn parse_signing_key(text: &str) -> Option<HostSigner> {
     let digits = text
         .lines()
         .map(|line| line.strip_prefix("# ").unwrap_or(line))
-        .find_map(|line| line.strip_prefix(SIGNING_MARK))?;
+        .find_map(|line| line.strip_prefix(SIGNING_KEY_PREFIX))?;
     let mut secret = [0; 32];
     hex::decode_to_slice(digits.trim(), &mut secret).ok()?;
     Some(HostSigner::from_secret(&secret))
@@ -282,8 +293,8 @@ fn parse_signer(text: &str) -> Option<HostSigner> {
 ///
 /// # Errors
 /// [`Error::Local`], also when the file exists.
-pub fn write_new_secret(path: &Path, text: &str) -> Result<()> {
-    let fail = |source| Error::Local {
+pub fn write_secret_file(path: &Path, text: &str) -> Result<()> {
+    let fail = |source| Error::LocalIo {
         action: "write",
         path: path.to_owned(),
         source,
@@ -323,19 +334,19 @@ mod tests {
     #[test]
     fn keys_are_made_once_and_only_the_owner_can_read_them() {
         let folder = tempfile::tempdir().unwrap();
-        let host = HostFolder::new(folder.path().join("a/b"));
-        assert!(host.keys().unwrap().is_none());
-        let made = host.keys_or_new("now").unwrap();
-        let again = host.keys_or_new("later").unwrap();
+        let host = HostDirectory::new(folder.path().join("a/b"));
+        assert!(host.load_keys().unwrap().is_none());
+        let made = host.load_or_create_keys("now").unwrap();
+        let again = host.load_or_create_keys("later").unwrap();
         assert_eq!(
             (made.signer.id(), made.recipient),
             (again.signer.id(), again.recipient)
         );
-        for file in [IDENTITY_FILE, SIGNER_FILE] {
+        for file in [IDENTITY_FILE, SIGNING_KEY_FILE] {
             let path = host.path().join(file);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(host.keys(), Err(Error::HostKeys { .. })));
+            assert!(matches!(host.load_keys(), Err(Error::HostKeys { .. })));
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         }
     }
@@ -343,11 +354,11 @@ mod tests {
     #[test]
     fn a_lost_half_of_the_keys_is_an_error_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let host = HostFolder::new(folder.path());
-        host.keys_or_new("now").unwrap();
-        fs::remove_file(folder.path().join(SIGNER_FILE)).unwrap();
+        let host = HostDirectory::new(folder.path());
+        host.load_or_create_keys("now").unwrap();
+        fs::remove_file(folder.path().join(SIGNING_KEY_FILE)).unwrap();
         assert!(matches!(
-            host.keys_or_new("now"),
+            host.load_or_create_keys("now"),
             Err(Error::HostKeys { .. })
         ));
     }
@@ -355,12 +366,12 @@ mod tests {
     #[test]
     fn another_repository_at_a_pinned_place_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let host = HostFolder::new(folder.path());
+        let host = HostDirectory::new(folder.path());
         let (a, b) = (
             RepositoryId::random().unwrap(),
             RepositoryId::random().unwrap(),
         );
-        let (config, other) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
+        let (config, other) = (ObjectId::from_content(b"1"), ObjectId::from_content(b"2"));
         host.check_pin("/r", &a, config).unwrap();
         host.check_pin("/r", &a, config).unwrap();
         host.check_pin("/moved", &a, config).unwrap();
@@ -372,7 +383,7 @@ mod tests {
             host.check_pin("/r", &b, config),
             Err(Error::PinMismatch { .. })
         ));
-        host.forget_location("/r");
+        host.remove_pins_for("/r");
         host.check_pin("/r", &b, config).unwrap();
     }
 }

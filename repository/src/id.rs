@@ -83,23 +83,23 @@ impl serde::de::Visitor<'_> for HexIdVisitor {
 fn decode_hex_id(text: &[u8]) -> Option<[u8; ID_BYTES]> {
     let (pairs, rest) = text.as_chunks::<2>();
     let mut bytes = [0; ID_BYTES];
-    if pairs.len() != ID_BYTES || !rest.is_empty() || !are_digits(text) {
+    if pairs.len() != ID_BYTES || !rest.is_empty() || !are_hex_digits(text) {
         return None;
     }
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high) << 4 | digit(*low);
+        *byte = hex_digit_value(*high) << 4 | hex_digit_value(*low);
     }
     Some(bytes)
 }
 
 /// Whether these are lower-case hexadecimal digits. Looks at all of them, which is faster than to stop.
-pub(crate) fn are_digits(text: &[u8]) -> bool {
+pub(crate) fn are_hex_digits(text: &[u8]) -> bool {
     let is_digit = |b: u8| b.is_ascii_digit() | (b'a'..=b'f').contains(&b);
     text.iter().fold(true, |good, b| good & is_digit(*b))
 }
 
 /// The value of a digit: its last four bits, and nine more for a letter.
-pub(crate) const fn digit(b: u8) -> u8 {
+pub(crate) const fn hex_digit_value(b: u8) -> u8 {
     (b & 15) + 9 * (b >> 6)
 }
 
@@ -116,7 +116,7 @@ hash_id! {
 impl ObjectId {
     /// The name of an object with these stored bytes, given in parts.
     #[must_use]
-    pub fn of_parts(parts: &[&[u8]]) -> Self {
+    pub fn from_content_parts(parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
             hasher.update(part);
@@ -126,7 +126,7 @@ impl ObjectId {
 
     /// The name of an object with these stored bytes.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn from_content(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_id_survives_text_and_json() {
-        let id = ObjectId::of(b"reprise");
+        let id = ObjectId::from_content(b"reprise");
         assert_eq!(id.to_string().parse::<ObjectId>(), Ok(id));
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(serde_json::from_str::<ObjectId>(&json).unwrap(), id);
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn parts_hash_like_the_whole() {
         assert_eq!(
-            ObjectId::of_parts(&[b"ab", b"", b"c"]),
-            ObjectId::of(b"abc")
+            ObjectId::from_content_parts(&[b"ab", b"", b"c"]),
+            ObjectId::from_content(b"abc")
         );
     }
 

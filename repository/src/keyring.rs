@@ -11,8 +11,8 @@ use crate::config::{Config, RecipientTexts};
 use crate::crypt::{Recipients, has_recipient};
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::sign::{KnownSigner, Role, SignerId};
-use crate::trust::Trust;
+use crate::sign::{KnownSigner, SignerId, SignerRole};
+use crate::trust::TrustStore;
 
 /// A change of keys, as a record under `keys/` holds it. Everybody can read it: only public halves are in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// How many of the stored objects count although their signer is revoked; `None` where none is.
     #[must_use]
-    pub fn accepted(&self) -> Option<usize> {
+    pub fn accepted_count(&self) -> Option<usize> {
         let signer = self.revoke.signers.first()?;
         Some(signer.accepts.len())
     }
@@ -73,7 +73,7 @@ pub struct RevokedSigner {
     /// Its public key.
     pub key: SignerId,
     /// The roles that it loses.
-    pub roles: Vec<Role>,
+    pub roles: Vec<SignerRole>,
     /// Keys of the objects that were there, and count although it signed them.
     pub accepts: Vec<String>,
 }
@@ -102,12 +102,12 @@ pub struct AppliedKeyRecord {
 /// The keys that count.
 #[derive(Debug, Clone)]
 pub struct Keyring {
-    first: RecipientTexts,
-    first_signers: Vec<KnownSigner>,
-    trust: Trust,
+    initial_recipients: RecipientTexts,
+    initial_signers: Vec<KnownSigner>,
+    trust: TrustStore,
     recipients: RecipientTexts,
-    secrets: Vec<ObjectId>,
-    catalogs: Vec<ObjectId>,
+    secret_objects: Vec<ObjectId>,
+    catalog_objects: Vec<ObjectId>,
     applied: Vec<AppliedKeyRecord>,
     refused: Vec<(ObjectId, String)>,
 }
@@ -116,25 +116,25 @@ impl Keyring {
     /// The keys that follow from `reprise.json` and some records.
     pub(crate) fn new(config: &Config, mut records: Vec<StoredKeyRecord>) -> Self {
         let mut ring = Self {
-            first: config.recipients.clone(),
-            first_signers: config.signers.clone(),
-            trust: config.trust(),
+            initial_recipients: config.recipients.clone(),
+            initial_signers: config.signers.clone(),
+            trust: config.initial_trust(),
             recipients: config.recipients.clone(),
-            secrets: vec![config.keys],
-            catalogs: Vec::new(),
+            secret_objects: vec![config.keys],
+            catalog_objects: Vec::new(),
             applied: Vec::new(),
             refused: Vec::new(),
         };
         records.sort_by_key(|record| (record.received, record.id));
         loop {
             let before = records.len();
-            records = ring.apply_all(records);
+            records = ring.apply_valid_records(records);
             if records.len() == before {
                 break;
             }
         }
         let waiting = records.iter().map(|record| {
-            let refusal = ring.refusal(record).unwrap_or_default();
+            let refusal = ring.refusal_reason(record).unwrap_or_default();
             (record.id, refusal)
         });
         ring.refused = waiting.collect();
@@ -142,68 +142,73 @@ impl Keyring {
     }
 
     /// Applies what counts now; gives the others back.
-    fn apply_all(&mut self, records: Vec<StoredKeyRecord>) -> Vec<StoredKeyRecord> {
+    fn apply_valid_records(&mut self, records: Vec<StoredKeyRecord>) -> Vec<StoredKeyRecord> {
         let mut waiting = Vec::new();
         for record in records {
-            match self.refusal(&record) {
+            match self.refusal_reason(&record) {
                 Some(_) => waiting.push(record),
-                None => self.apply(record),
+                None => self.apply_record(record),
             }
         }
         waiting
     }
 
     /// Why a record does not count as things are.
-    fn refusal(&self, stored: &StoredKeyRecord) -> Option<String> {
+    fn refusal_reason(&self, stored: &StoredKeyRecord) -> Option<String> {
         let object = format!("keys/{}", stored.id);
-        if let Err(reason) = self.trust.accepts(&stored.signer, &[Role::Keeper], &object) {
+        if let Err(reason) = self
+            .trust
+            .check_signer(&stored.signer, &[SignerRole::Keeper], &object)
+        {
             return Some(reason);
         }
         let mut after = self.clone();
-        after.apply(stored.clone());
+        after.apply_record(stored.clone());
         after
-            .flaw()
+            .missing_requirement()
             .map(|flaw| format!("it would leave the repository with {flaw}"))
     }
 
     /// What a repository with these keys would lack.
-    fn flaw(&self) -> Option<&'static str> {
+    fn missing_requirement(&self) -> Option<&'static str> {
         if self.recipients.data.is_empty() {
             return Some("no recovery recipient: nobody could decrypt new snapshots");
         }
         let signers = self.trust.signers();
-        let keeps = signers.iter().any(|s| s.roles.contains(&Role::Keeper));
+        let keeps = signers
+            .iter()
+            .any(|s| s.roles.contains(&SignerRole::Keeper));
         (!keeps).then_some("no keeper: nobody could change keys or forget snapshots")
     }
 
-    fn apply(&mut self, stored: StoredKeyRecord) {
+    fn apply_record(&mut self, stored: StoredKeyRecord) {
         let KeyRecord { add, revoke, .. } = &stored.record;
         for signer in &add.signers {
-            self.trust.add(signer);
+            self.trust.add_signer(signer);
         }
         for revoked in &revoke.signers {
             self.trust
-                .revoke(revoked.key, &revoked.roles, &revoked.accepts);
+                .revoke_roles(revoked.key, &revoked.roles, &revoked.accepts);
         }
-        self.secrets.extend(&add.secrets);
-        self.catalogs.extend(&add.catalogs);
+        self.secret_objects.extend(&add.secrets);
+        self.catalog_objects.extend(&add.catalogs);
         self.applied.push(AppliedKeyRecord {
             id: stored.id,
             signer: stored.signer,
             record: stored.record,
         });
         self.recipients = RecipientTexts {
-            data: self.present(|texts| &texts.data),
-            writers: self.present(|texts| &texts.writers),
+            data: self.current_recipients(|texts| &texts.data),
+            writers: self.current_recipients(|texts| &texts.writers),
         };
     }
 
     /// Recipients of one sort: all that were ever added, without those revoked. A revoked one never comes back.
-    fn present(&self, sort: impl Fn(&RecipientTexts) -> &Vec<String>) -> Vec<String> {
+    fn current_recipients(&self, sort: impl Fn(&RecipientTexts) -> &Vec<String>) -> Vec<String> {
         let records = || self.applied.iter().map(|applied| &applied.record);
         let mut present: Vec<String> = Vec::new();
         let added = records().flat_map(|record| sort(&record.add.recipients));
-        for recipient in sort(&self.first).iter().chain(added) {
+        for recipient in sort(&self.initial_recipients).iter().chain(added) {
             let revoked =
                 |record: &KeyRecord| has_recipient(sort(&record.revoke.recipients), recipient);
             if !has_recipient(&present, recipient) && !records().any(revoked) {
@@ -219,7 +224,7 @@ impl Keyring {
         let added = self.applied.iter();
         let added = added.flat_map(|applied| &applied.record.add.recipients.data);
         let mut removed: Vec<String> = Vec::new();
-        for recipient in self.first.data.iter().chain(added) {
+        for recipient in self.initial_recipients.data.iter().chain(added) {
             let here = has_recipient(&self.recipients.data, recipient);
             if !here && !has_recipient(&removed, recipient) {
                 removed.push(recipient.clone());
@@ -239,7 +244,7 @@ impl Keyring {
 
     /// Whom to believe.
     #[must_use]
-    pub fn trust(&self) -> &Trust {
+    pub fn trust(&self) -> &TrustStore {
         &self.trust
     }
 
@@ -252,8 +257,8 @@ impl Keyring {
     /// Recipients of the catalog with the signers that they were added with: those of hosts come first, then those of
     /// keepers that are no hosts.
     #[must_use]
-    pub fn holders(&self) -> Vec<(KnownSigner, String)> {
-        let first = (&self.first_signers, &self.first.writers);
+    pub fn recipient_owners(&self) -> Vec<(KnownSigner, String)> {
+        let first = (&self.initial_signers, &self.initial_recipients.writers);
         let added = self.applied.iter().map(|applied| {
             let add = &applied.record.add;
             (&add.signers, &add.recipients.writers)
@@ -263,7 +268,7 @@ impl Keyring {
             let (hosts, others): (Vec<_>, Vec<_>) = signers
                 .iter()
                 .cloned()
-                .partition(|signer| signer.roles.contains(&Role::Writer));
+                .partition(|signer| signer.roles.contains(&SignerRole::Writer));
             let signers = hosts.into_iter().chain(others);
             holders.extend(signers.zip(recipients.iter().cloned()));
         }
@@ -272,8 +277,8 @@ impl Keyring {
 
     /// The signer with a role that a recipient of the catalog belongs to.
     #[must_use]
-    pub fn holder_of(&self, recipient: &str) -> Option<KnownSigner> {
-        let holders = self.holders().into_iter();
+    pub fn owner_of_recipient(&self, recipient: &str) -> Option<KnownSigner> {
+        let holders = self.recipient_owners().into_iter();
         let mut held = holders.filter(|(_, theirs)| has_recipient([theirs], recipient));
         held.find_map(|(holder, _)| {
             let mut present = self.trust.signers().into_iter();
@@ -282,17 +287,20 @@ impl Keyring {
     }
 
     /// Recipients of the catalog that signers leave behind who lose their last roles by this.
-    pub(crate) fn left_behind(&self, revoked: &[(SignerId, Vec<Role>)]) -> Vec<String> {
+    pub(crate) fn orphaned_recipients(
+        &self,
+        revoked: &[(SignerId, Vec<SignerRole>)],
+    ) -> Vec<String> {
         let mut after = self.clone();
         for (key, roles) in revoked {
-            after.trust.revoke(*key, roles, &[]);
+            after.trust.revoke_roles(*key, roles, &[]);
         }
         let of_revoked = |key: &SignerId| revoked.iter().any(|(theirs, _)| theirs == key);
         let mut left: Vec<String> = Vec::new();
-        for (holder, recipient) in self.holders() {
+        for (holder, recipient) in self.recipient_owners() {
             if of_revoked(&holder.key)
                 && has_recipient(&self.recipients.writers, &recipient)
-                && after.holder_of(&recipient).is_none()
+                && after.owner_of_recipient(&recipient).is_none()
                 && !has_recipient(&left, &recipient)
             {
                 left.push(recipient);
@@ -303,22 +311,22 @@ impl Keyring {
 
     /// The changes that count, in order.
     #[must_use]
-    pub fn applied(&self) -> &[AppliedKeyRecord] {
+    pub fn applied_records(&self) -> &[AppliedKeyRecord] {
         &self.applied
     }
 
     /// Records that count for nothing, and why.
     #[must_use]
-    pub fn refused(&self) -> &[(ObjectId, String)] {
+    pub fn refused_records(&self) -> &[(ObjectId, String)] {
         &self.refused
     }
 
-    pub(crate) fn secrets(&self) -> &[ObjectId] {
-        &self.secrets
+    pub(crate) fn secret_objects(&self) -> &[ObjectId] {
+        &self.secret_objects
     }
 
-    pub(crate) fn catalogs(&self) -> &[ObjectId] {
-        &self.catalogs
+    pub(crate) fn catalog_objects(&self) -> &[ObjectId] {
+        &self.catalog_objects
     }
 
     /// Recipients of file contents and names.
@@ -334,12 +342,12 @@ impl Keyring {
     }
 
     /// The keys after one more record, or why it would not count.
-    pub(crate) fn with(&self, record: StoredKeyRecord) -> Result<Self, String> {
-        if let Some(reason) = self.refusal(&record) {
+    pub(crate) fn with_record(&self, record: StoredKeyRecord) -> Result<Self, String> {
+        if let Some(reason) = self.refusal_reason(&record) {
             return Err(reason);
         }
         let mut after = self.clone();
-        after.apply(record);
+        after.apply_record(record);
         Ok(after)
     }
 }
@@ -354,7 +362,7 @@ mod tests {
         hex::encode([n; 32]).parse().unwrap()
     }
 
-    fn known(n: u8, roles: &[Role]) -> KnownSigner {
+    fn known(n: u8, roles: &[SignerRole]) -> KnownSigner {
         KnownSigner {
             key: signer(n),
             roles: roles.to_vec(),
@@ -372,8 +380,8 @@ mod tests {
                 data: vec!["d1".to_owned()],
                 writers: vec!["w1".to_owned()],
             },
-            signers: vec![known(1, &[Role::Writer, Role::Keeper])],
-            keys: ObjectId::of(b"secrets"),
+            signers: vec![known(1, &[SignerRole::Writer, SignerRole::Keeper])],
+            keys: ObjectId::from_content(b"secrets"),
         }
     }
 
@@ -388,7 +396,7 @@ mod tests {
         };
         change(&mut record);
         StoredKeyRecord {
-            id: ObjectId::of(format!("{by} {second}").as_bytes()),
+            id: ObjectId::from_content(format!("{by} {second}").as_bytes()),
             signer: signer(by),
             received: DateTime::from_timestamp(second, 0),
             record,
@@ -396,7 +404,7 @@ mod tests {
     }
 
     fn keeper(n: u8) -> impl FnOnce(&mut KeyRecord) {
-        move |record| record.add.signers.push(known(n, &[Role::Keeper]))
+        move |record| record.add.signers.push(known(n, &[SignerRole::Keeper]))
     }
 
     fn revokes(n: u8, accepts: Vec<ObjectId>) -> impl FnOnce(&mut KeyRecord) {
@@ -404,14 +412,14 @@ mod tests {
         move |record| {
             record.revoke.signers.push(RevokedSigner {
                 key: signer(n),
-                roles: vec![Role::Keeper],
+                roles: vec![SignerRole::Keeper],
                 accepts,
             });
         }
     }
 
     fn is_keeper(ring: &Keyring, n: u8) -> bool {
-        ring.trust().allows(&signer(n), Role::Keeper)
+        ring.trust().has_role(&signer(n), SignerRole::Keeper)
     }
 
     #[test]
@@ -424,23 +432,23 @@ mod tests {
         ];
         let ring = Keyring::new(&config(), records);
         assert!((1..=4).all(|n| is_keeper(&ring, n)));
-        assert_eq!(ring.refused(), []);
+        assert_eq!(ring.refused_records(), []);
     }
 
     #[test]
     fn what_no_keeper_signed_counts_for_nothing() {
         let writer = record(1, 1, |record| {
-            record.add.signers.push(known(2, &[Role::Writer]))
+            record.add.signers.push(known(2, &[SignerRole::Writer]))
         });
         let forged = record(2, 2, keeper(2));
         let ring = Keyring::new(&config(), vec![forged.clone(), writer]);
         assert!(!is_keeper(&ring, 2));
-        assert_eq!(ring.refused().len(), 1);
-        assert_eq!(ring.refused()[0].0, forged.id);
+        assert_eq!(ring.refused_records().len(), 1);
+        assert_eq!(ring.refused_records()[0].0, forged.id);
         assert!(
-            ring.refused()[0].1.contains("it is not a keeper"),
+            ring.refused_records()[0].1.contains("it is not a keeper"),
             "{:?}",
-            ring.refused()
+            ring.refused_records()
         );
     }
 
@@ -460,7 +468,7 @@ mod tests {
                 is_keeper(&ring, first) && !is_keeper(&ring, second),
                 "{first}"
             );
-            assert_eq!(ring.refused().len(), 1);
+            assert_eq!(ring.refused_records().len(), 1);
         }
     }
 
@@ -472,7 +480,7 @@ mod tests {
         let mut records = vec![second, third, revocation, after.clone()];
         let ring = Keyring::new(&config(), records.clone());
         assert!(is_keeper(&ring, 3) && !is_keeper(&ring, 2) && !is_keeper(&ring, 4));
-        assert_eq!(ring.refused()[0].0, after.id);
+        assert_eq!(ring.refused_records()[0].0, after.id);
         // A copy whose storage received everything in one second says the same, by what the revocation lists.
         for record in &mut records {
             record.received = None;
@@ -491,7 +499,12 @@ mod tests {
             record.revoke.recipients.data.push("d1".to_owned())
         });
         let ring = Keyring::new(&config(), vec![nobody, unreadable]);
-        assert_eq!(ring.refused().len(), 2, "{:?}", ring.refused());
+        assert_eq!(
+            ring.refused_records().len(),
+            2,
+            "{:?}",
+            ring.refused_records()
+        );
         assert!(is_keeper(&ring, 1));
         assert_eq!(ring.recipients().data, ["d1"]);
     }

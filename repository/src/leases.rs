@@ -16,23 +16,23 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
-use crate::records::{Found, Records};
+use crate::records::{RecordSet, StoredRecord};
 use crate::repository::Inner;
 
 /// Where they are.
-pub(crate) const FOLDER: &str = "leases";
+pub(crate) const DIRECTORY: &str = "leases";
 
 /// How long a lease lasts unless it is renewed.
-const LENGTH: TimeDelta = TimeDelta::hours(1);
+const LEASE_DURATION: TimeDelta = TimeDelta::hours(1);
 
 /// When it is renewed.
-const RENEWED_AFTER: TimeDelta = TimeDelta::minutes(15);
+const RENEW_AFTER: TimeDelta = TimeDelta::minutes(15);
 
 /// How often the thread that renews looks at the clock, and how soon it tries again.
-const LOOKED_AT: Duration = Duration::from_secs(60);
+const RENEW_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// No lease counts for longer after it was received, whatever it says.
-const LENGTH_MAX: TimeDelta = TimeDelta::hours(24);
+const LEASE_DURATION_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// A lease as it is stored (catalog class).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,21 +57,21 @@ pub(crate) struct LeaseRecord {
 #[derive(Debug)]
 pub(crate) struct Lease {
     inner: Arc<Inner>,
-    first: LeaseRecord,
-    held: Mutex<Held>,
+    record: LeaseRecord,
+    state: Mutex<LeaseState>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct LeaseState {
     wall: DateTime<Utc>,
     monotonic: Duration,
     /// Whether it ever ran out.
-    lapsed: bool,
+    expired: bool,
 }
 
 impl Lease {
     /// Takes a lease. When this returns, every sweep that begins later sees it.
-    pub(crate) fn take(
+    pub(crate) fn acquire(
         inner: &Arc<Inner>,
         backend: &dyn Backend,
         host: &str,
@@ -81,89 +81,89 @@ impl Lease {
         getrandom::fill(&mut run).map_err(|e| {
             Error::Internal(format!("cannot get random bytes from the system: {e}"))
         })?;
-        let now = inner.clock.wall();
+        let now = inner.clock.wall_time();
         let lease = Self {
-            first: LeaseRecord {
+            record: LeaseRecord {
                 run: hex::encode(run),
                 host: host.to_owned(),
                 command: command.to_owned(),
                 started: now,
                 at: now,
-                expires: now + LENGTH,
+                expires: now + LEASE_DURATION,
                 ends: false,
             },
-            held: Mutex::new(Held {
+            state: Mutex::new(LeaseState {
                 wall: now,
-                monotonic: inner.clock.monotonic(),
-                lapsed: false,
+                monotonic: inner.clock.monotonic_time(),
+                expired: false,
             }),
             inner: Arc::clone(inner),
         };
-        inner.put_record(backend, RecordKind::Lease, FOLDER, &lease.first)?;
+        inner.put_record(backend, RecordKind::Lease, DIRECTORY, &lease.record)?;
         Ok(lease)
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_state(&self) -> std::sync::MutexGuard<'_, LeaseState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How old it is. `None`: the clock was set back, so nobody knows.
-    fn age(&self, held: &Held) -> Option<TimeDelta> {
+    fn age(&self, held: &LeaseState) -> Option<TimeDelta> {
         let clock = &self.inner.clock;
-        let wall = clock.wall() - held.wall;
-        let since = clock.monotonic().saturating_sub(held.monotonic);
-        let since = TimeDelta::from_std(since).unwrap_or(LENGTH_MAX);
+        let wall = clock.wall_time() - held.wall;
+        let since = clock.monotonic_time().saturating_sub(held.monotonic);
+        let since = TimeDelta::from_std(since).unwrap_or(LEASE_DURATION_MAX);
         (wall >= TimeDelta::zero()).then(|| wall.max(since))
     }
 
     /// Renews it if it is time to.
     pub(crate) fn renew_if_due(&self, backend: &dyn Backend) -> Result<()> {
-        let held = *self.held();
+        let held = *self.lock_state();
         match self.age(&held) {
-            Some(age) if age < RENEWED_AFTER => Ok(()),
+            Some(age) if age < RENEW_AFTER => Ok(()),
             _ => self.renew(backend),
         }
     }
 
     fn renew(&self, backend: &dyn Backend) -> Result<()> {
         let clock = &self.inner.clock;
-        let (wall, monotonic) = (clock.wall(), clock.monotonic());
+        let (wall, monotonic) = (clock.wall_time(), clock.monotonic_time());
         let record = LeaseRecord {
             at: wall,
-            expires: wall + LENGTH,
-            ..self.first.clone()
+            expires: wall + LEASE_DURATION,
+            ..self.record.clone()
         };
         self.inner
-            .put_record(backend, RecordKind::Lease, FOLDER, &record)?;
-        let mut held = self.held();
-        let lapsed = held.lapsed || self.age(&held).is_none_or(|age| age >= LENGTH);
-        *held = Held {
+            .put_record(backend, RecordKind::Lease, DIRECTORY, &record)?;
+        let mut held = self.lock_state();
+        let lapsed = held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION);
+        *held = LeaseState {
             wall,
             monotonic,
-            lapsed,
+            expired: lapsed,
         };
         Ok(())
     }
 
     /// Whether it has run out at any time since it was taken. A run whose lease did cannot rely on others
     /// having waited for it.
-    pub(crate) fn has_lapsed(&self) -> bool {
-        let held = self.held();
-        held.lapsed || self.age(&held).is_none_or(|age| age >= LENGTH)
+    pub(crate) fn has_expired(&self) -> bool {
+        let held = self.lock_state();
+        held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION)
     }
 
     /// Says that the run is over, so that nobody waits for it. Not being able to costs others some waiting.
     pub(crate) fn end(&self, backend: &dyn Backend) {
-        let now = self.inner.clock.wall();
+        let now = self.inner.clock.wall_time();
         let record = LeaseRecord {
             at: now,
             expires: now,
             ends: true,
-            ..self.first.clone()
+            ..self.record.clone()
         };
         let ended = self
             .inner
-            .put_record(backend, RecordKind::Lease, FOLDER, &record);
+            .put_record(backend, RecordKind::Lease, DIRECTORY, &record);
         if let Err(error) = ended {
             tracing::info!(%error, "could not record the end of this run's lease: prune waits until the lease expires");
         }
@@ -172,20 +172,20 @@ impl Lease {
 
 /// A lease that a thread renews while the run does other things.
 #[derive(Debug)]
-pub(crate) struct KeptLease {
+pub(crate) struct AutoRenewedLease {
     lease: Arc<Lease>,
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl KeptLease {
+impl AutoRenewedLease {
     /// Takes a lease at the repository itself.
-    pub(crate) fn take(inner: &Arc<Inner>, host: &str, command: &str) -> Result<Self> {
-        let lease = Lease::take(inner, inner.backend.as_ref(), host, command)?;
+    pub(crate) fn acquire(inner: &Arc<Inner>, host: &str, command: &str) -> Result<Self> {
+        let lease = Lease::acquire(inner, inner.backend.as_ref(), host, command)?;
         let lease = Arc::new(lease);
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let thread = if inner.clock.passes() {
-            Some(spawn(Arc::clone(&lease), Arc::clone(&stop))?)
+        let thread = if inner.clock.is_real_time() {
+            Some(spawn_renewal_thread(Arc::clone(&lease), Arc::clone(&stop))?)
         } else {
             None
         };
@@ -202,11 +202,11 @@ impl KeptLease {
 
     /// Ends it: nothing that the run has asked the storage for can still arrive.
     pub(crate) fn end(mut self) {
-        self.stop();
+        self.stop_renewal();
         self.lease.end(self.lease.inner.backend.as_ref());
     }
 
-    fn stop(&mut self) {
+    fn stop_renewal(&mut self) {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.1.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -216,19 +216,22 @@ impl KeptLease {
     }
 }
 
-impl Drop for KeptLease {
+impl Drop for AutoRenewedLease {
     /// Without an end it runs out by itself.
     fn drop(&mut self) {
-        self.stop();
+        self.stop_renewal();
     }
 }
 
-fn spawn(lease: Arc<Lease>, stop: Arc<(Mutex<bool>, Condvar)>) -> Result<JoinHandle<()>> {
+fn spawn_renewal_thread(
+    lease: Arc<Lease>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
+) -> Result<JoinHandle<()>> {
     let body = move || {
         let (stopped, told) = &*stop;
         let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
         while !*guard {
-            let waited = told.wait_timeout(guard, LOOKED_AT);
+            let waited = told.wait_timeout(guard, RENEW_CHECK_INTERVAL);
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
             if *guard {
                 return;
@@ -243,7 +246,7 @@ fn spawn(lease: Arc<Lease>, stop: Arc<(Mutex<bool>, Condvar)>) -> Result<JoinHan
     std::thread::Builder::new()
         .name("lease".to_owned())
         .spawn(body)
-        .map_err(|source| Error::Local {
+        .map_err(|source| Error::LocalIo {
             action: "start a thread for",
             path: "lease".into(),
             source,
@@ -252,7 +255,7 @@ fn spawn(lease: Arc<Lease>, stop: Arc<(Mutex<bool>, Condvar)>) -> Result<JoinHan
 
 /// A run for which a sweep waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LivingRun {
+pub struct ActiveRun {
     /// Its random name.
     pub run: String,
     /// On which host.
@@ -268,9 +271,9 @@ pub struct LivingRun {
 /// All leases, as a sweep sees them.
 #[derive(Debug)]
 pub(crate) struct Leases {
-    pub(crate) living: Vec<LivingRun>,
+    pub(crate) active: Vec<ActiveRun>,
     /// Records of runs that are over, by run.
-    pub(crate) over: Vec<Vec<Found<LeaseRecord>>>,
+    pub(crate) ended: Vec<Vec<StoredRecord<LeaseRecord>>>,
     /// The time, by this machine's clock and the storage's: whichever is earlier, as far as both are known.
     pub(crate) now: DateTime<Utc>,
 }
@@ -278,27 +281,28 @@ pub(crate) struct Leases {
 impl Leases {
     /// Reads all. When the storage received the newest lease of `own`, it had that time.
     pub(crate) fn read(inner: &Inner, own: Option<&Lease>) -> Result<Self> {
-        Self::read_at(inner, inner.backend.as_ref(), own)
+        Self::read_from(inner, inner.backend.as_ref(), own)
     }
 
     /// As [`Self::read`], at a copy.
-    pub(crate) fn read_at(
+    pub(crate) fn read_from(
         inner: &Inner,
         backend: &dyn Backend,
         own: Option<&Lease>,
     ) -> Result<Self> {
-        let records: Records<LeaseRecord> =
-            inner.records(backend, RecordKind::Lease, FOLDER)?.known()?;
-        let is_own = |run: &str| own.is_some_and(|own| own.first.run == run);
+        let records: RecordSet<LeaseRecord> = inner
+            .read_records(backend, RecordKind::Lease, DIRECTORY)?
+            .require_supported()?;
+        let is_own = |run: &str| own.is_some_and(|own| own.record.run == run);
         let of_own = records
-            .found
+            .valid
             .iter()
             .filter(|found| is_own(&found.record.run));
         let shown = of_own.filter_map(|found| found.received).max();
-        let wall = inner.clock.wall();
+        let wall = inner.clock.wall_time();
         let now = shown.map_or(wall, |shown| wall.min(shown));
-        let mut runs: BTreeMap<String, Vec<Found<LeaseRecord>>> = BTreeMap::new();
-        for found in records.found {
+        let mut runs: BTreeMap<String, Vec<StoredRecord<LeaseRecord>>> = BTreeMap::new();
+        for found in records.valid {
             runs.entry(found.record.run.clone())
                 .or_default()
                 .push(found);
@@ -306,11 +310,11 @@ impl Leases {
         let (mut living, mut over) = (Vec::new(), Vec::new());
         for (run, records) in runs {
             let ended = records.iter().any(|found| found.record.ends);
-            let until = records.iter().map(|found| counts_until(found, now)).max();
+            let until = records.iter().map(|found| valid_until(found, now)).max();
             match until {
                 _ if is_own(&run) => {}
-                Some(until) if !ended && until > now => living.push(LivingRun {
-                    since: since(&records),
+                Some(until) if !ended && until > now => living.push(ActiveRun {
+                    since: first_received(&records),
                     run,
                     host: records[0].record.host.clone(),
                     command: records[0].record.command.clone(),
@@ -321,9 +325,9 @@ impl Leases {
         }
         // What cannot be read may be a lease that was damaged; no lease counts for longer than this.
         for (info, _) in records.refused {
-            let until = info.received.unwrap_or(now) + LENGTH_MAX;
+            let until = info.received.unwrap_or(now) + LEASE_DURATION_MAX;
             if until > now {
-                living.push(LivingRun {
+                living.push(ActiveRun {
                     run: info.key.to_string(),
                     host: "an unknown host".to_owned(),
                     command: format!("command with the unreadable lease {}", info.key),
@@ -332,20 +336,24 @@ impl Leases {
                 });
             }
         }
-        Ok(Self { living, over, now })
+        Ok(Self {
+            active: living,
+            ended: over,
+            now,
+        })
     }
 }
 
 /// When the run began, by the storage's clock; `None` when that is not known.
-fn since(records: &[Found<LeaseRecord>]) -> Option<DateTime<Utc>> {
+fn first_received(records: &[StoredRecord<LeaseRecord>]) -> Option<DateTime<Utc>> {
     let times: Option<Vec<_>> = records.iter().map(|found| found.received).collect();
     times.and_then(|times| times.into_iter().min())
 }
 
 /// Until when a lease counts: by what it says and by when it was received, whichever is later.
-fn counts_until(found: &Found<LeaseRecord>, now: DateTime<Utc>) -> DateTime<Utc> {
+fn valid_until(found: &StoredRecord<LeaseRecord>, now: DateTime<Utc>) -> DateTime<Utc> {
     let LeaseRecord { at, expires, .. } = found.record;
     let received = found.received.unwrap_or(now);
-    let length = (expires - at).clamp(TimeDelta::zero(), LENGTH_MAX);
-    (received + length).max(expires.min(received + LENGTH_MAX))
+    let length = (expires - at).clamp(TimeDelta::zero(), LEASE_DURATION_MAX);
+    (received + length).max(expires.min(received + LEASE_DURATION_MAX))
 }

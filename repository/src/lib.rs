@@ -9,43 +9,41 @@ mod clock;
 mod config;
 mod copy;
 mod crypt;
-mod descriptions;
 mod entry;
 mod envelope;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
-mod handover;
 mod host;
 mod id;
 mod index;
+mod key_wrapping;
 mod keyring;
 mod keys;
 mod leases;
 mod locks;
 mod log_cache;
-mod log_line;
+mod log_chain;
 mod logs;
-mod logs_verify;
 mod names;
 mod pack;
+mod pack_descriptions;
 mod parallel;
 mod progress;
 mod prune;
 mod quarantine;
 mod reader;
+mod record_cache;
 mod records;
 mod reencrypt;
 mod repair;
-mod replaced;
+mod replaced_packs;
 mod repository;
 mod revocation;
-mod roots;
 mod secrets;
 mod segment;
 mod sign;
 mod snapshot;
-mod stored;
 mod sweeps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -53,7 +51,9 @@ mod text;
 mod tombstones;
 mod trailer;
 mod trust;
+mod verified_io;
 mod verify;
+mod verify_logs;
 mod writer;
 
 /// What wrote an object, with its version.
@@ -64,40 +64,43 @@ pub use clock::{Clock, SystemClock};
 pub use config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
 pub use copy::CopyReport;
 pub use crypt::{
-    Class, GeneratedIdentity, Identities, Recipients, canonical_recipient, generate_identity,
-    has_recipient, mask_secret,
+    GeneratedIdentity, Identities, RecipientClass, Recipients, canonical_recipient,
+    generate_identity, has_recipient, mask_secret,
 };
 pub use entry::{Entry, EntryKind, FileTime, Xattr, path_order};
-pub use error::{Error, ErrorClass, ObjectFailure, Result, chain};
-pub use host::{HostFolder, HostKeys, KeeperKeys, holds_identity, write_new_secret};
+pub use error::{Error, ErrorClass, ObjectFailure, Result, format_error_chain};
+pub use host::{HostDirectory, HostKeys, KeeperKeys, has_age_identity, write_secret_file};
 pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
-pub use index::{Location as ChunkLocation, SegmentLocation};
+pub use index::{ChunkLocation, SegmentLocation};
 pub use keyring::{AddedKeys, AppliedKeyRecord, KeyRecord, Keyring, RevokedKeys, RevokedSigner};
-pub use keys::{ChangedKeys, KeyChange};
-pub use leases::LivingRun;
+pub use keys::{KeyChange, KeyChangeResult};
+pub use leases::ActiveRun;
 pub use locks::LockReport;
-pub use log_line::{Link, ReadPiece, line};
-pub use logs::{KnownLog, LogKey, LogRecord, NewLog, SealedLog};
+pub use log_chain::{ListedLogSegment, LogChainLink, build_log_chain};
+pub use logs::{LogSegmentKey, LogSegmentRecord, NewLogSegment, SealedLogSegment, SourceLog};
 pub use progress::Progress;
-pub use prune::{PruneOptions, PrunePlan, PruneReport, Waiting};
-pub use quarantine::{HurtSnapshot, Quarantine, QuarantineRecord, Quarantined};
+pub use prune::{PruneOptions, PrunePlan, PruneReport, WaitingSweep};
+pub use quarantine::{AffectedSnapshot, Quarantine, QuarantineRecord, QuarantinedObject};
 pub use reader::{ContentReader, ContentStream, EntryReader, SegmentKey, SnapshotReader};
 pub use reencrypt::{ReencryptOptions, ReencryptPlan, ReencryptReport};
-pub use repair::{RepairOptions, RepairReport, Repaired};
-pub use repository::{InitOptions, OpenOptions, Repository, UnreadableRoot, backend_at, exists};
+pub use repair::{RepairOptions, RepairReport, RepairedObject};
+pub use repository::{
+    InitOptions, OpenOptions, Repository, UnreadableRoot, open_backend, repository_exists,
+};
 pub use secrets::Secrets;
-pub use sign::{HostSigner, KnownSigner, Role, SignerId};
+pub use sign::{HostSigner, KnownSigner, SignerId, SignerRole};
 pub use snapshot::{
-    Added, Counts, Details, Outcome, Snapshot, SnapshotRoot, SourceKind, StreamRecord, Warning,
+    AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
+    StreamRecord, Warning,
 };
 pub use text::RawText;
 pub use tombstones::{
-    ForgottenLog, Keeper, PolicyVersion, RefusedTombstone, Tombstone, TombstoneRecord, Tombstones,
-    Why,
+    ForgottenLog, Keeper, PolicyVersion, RefusedTombstone, Tombstone, TombstoneMetadata,
+    TombstoneRecord, Tombstones,
 };
-pub use trust::Trust;
-pub use verify::{Depth, Finding, Report, Share, VerifyOptions};
+pub use trust::TrustStore;
+pub use verify::{DataSubset, VerifyDepth, VerifyFinding, VerifyOptions, VerifyReport};
 pub use writer::{
-    Committed, EntryObserver, Item, KnownChunks, Loaded, OpenStream, SnapshotOptions,
-    SnapshotWriter, Stamp, StreamId, StreamSender, Summary,
+    CommittedSnapshot, EntryObserver, FileStamp, KnownChunks, LoadedFile, OpenStream, SnapshotItem,
+    SnapshotOptions, SnapshotSummary, SnapshotWriter, StreamId, StreamSender,
 };

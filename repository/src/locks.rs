@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::backend::{BackendError, Immutable, ObjectKey};
+use crate::backend::{BackendError, ImmutabilityPolicy, ObjectKey};
 use crate::error::{Error, ObjectFailure, Result};
 use crate::pack::pack_key;
-use crate::parallel::try_in_parallel;
+use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::repository::{Repository, config_key};
 use crate::snapshot::snapshot_key;
 
 /// When each object's lock ends, as far as it is known here.
-type Known = BTreeMap<String, DateTime<Utc>>;
+type LockCache = BTreeMap<String, DateTime<Utc>>;
 
 /// What is known of the locks of a repository's objects.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -37,8 +37,8 @@ impl Repository {
     ///
     /// # Errors
     /// When the objects cannot be listed.
-    pub fn locks(&self, now: DateTime<Utc>, progress: &Progress) -> Result<LockReport> {
-        self.each_lock(now, None, Known::new(), progress)
+    pub fn inspect_locks(&self, now: DateTime<Utc>, progress: &Progress) -> Result<LockReport> {
+        self.visit_locks(now, None, LockCache::new(), progress)
             .map(|(report, _)| report)
     }
 
@@ -48,29 +48,30 @@ impl Repository {
     /// When the objects cannot be listed. What cannot be extended is in the report.
     pub fn extend_locks(
         &self,
-        immutable: Immutable,
+        immutable: ImmutabilityPolicy,
         now: DateTime<Utc>,
         progress: &Progress,
     ) -> Result<LockReport> {
-        let (report, known) = self.each_lock(now, Some(immutable), self.known_locks(), progress)?;
-        self.remember_locks(&known);
+        let (report, known) =
+            self.visit_locks(now, Some(immutable), self.load_lock_cache(), progress)?;
+        self.save_lock_cache(&known);
         Ok(report)
     }
 
-    fn each_lock(
+    fn visit_locks(
         &self,
         now: DateTime<Utc>,
-        extend: Option<Immutable>,
-        mut known: Known,
+        extend: Option<ImmutabilityPolicy>,
+        mut known: LockCache,
         progress: &Progress,
-    ) -> Result<(LockReport, Known)> {
+    ) -> Result<(LockReport, LockCache)> {
         let keys = self.needed_objects()?;
         known.retain(|key, _| keys.binary_search_by(|k| k.as_str().cmp(key)).is_ok());
-        let threads = self.inner.backend.abilities().parallel_reads;
-        let results = try_in_parallel(threads, &keys, |key| {
-            progress.check().map(|()| {
+        let threads = self.inner.backend.capabilities().parallel_reads;
+        let results = try_map_in_parallel(threads, &keys, |key| {
+            progress.check_cancelled().map(|()| {
                 let before = known.get(key.as_str()).copied();
-                self.one_lock(key, now, extend, before)
+                self.check_lock(key, now, extend, before)
             })
         })?;
         let mut report = LockReport::default();
@@ -98,11 +99,11 @@ impl Repository {
     }
 
     /// Until when an object is locked, and whether that is new.
-    fn one_lock(
+    fn check_lock(
         &self,
         key: &ObjectKey,
         now: DateTime<Utc>,
-        extend: Option<Immutable>,
+        extend: Option<ImmutabilityPolicy>,
         known: Option<DateTime<Utc>>,
     ) -> std::result::Result<(Option<DateTime<Utc>>, bool), BackendError> {
         let backend = self.inner.backend.as_ref();
@@ -118,7 +119,7 @@ impl Repository {
         if until.is_some_and(|until| until > renew_before) {
             return Ok((until, false));
         }
-        let until = immutable.until(now);
+        let until = immutable.lock_expiry(now);
         backend.lock_until(key, until)?;
         Ok((Some(until), true))
     }
@@ -127,13 +128,18 @@ impl Repository {
     fn needed_objects(&self) -> Result<Vec<ObjectKey>> {
         let mut keys = vec![config_key()];
         for folder in ["index", "keys", "snapshots"] {
-            keys.extend(self.inner.list(folder)?.into_iter().map(|info| info.key));
+            keys.extend(
+                self.inner
+                    .list_objects(folder)?
+                    .into_iter()
+                    .map(|info| info.key),
+            );
         }
         // What is forgotten is to go once its lock has ended.
-        let forgotten = self.tombstones()?.forgotten();
+        let forgotten = self.read_tombstones()?.forgotten_snapshots();
         let gone: HashSet<_> = forgotten.iter().map(snapshot_key).collect();
         keys.retain(|key| !gone.contains(key));
-        let (index, unreadable) = self.inner.indexed()?;
+        let (index, unreadable) = self.inner.load_index()?;
         if let Some((id, error)) = unreadable.into_iter().next() {
             return Err(Error::Damaged {
                 object: format!("index/{id}"),
@@ -146,20 +152,22 @@ impl Repository {
         Ok(keys)
     }
 
-    fn locks_file(&self) -> Option<PathBuf> {
-        self.cache().map(|cache| cache.join("locks.json"))
+    fn lock_cache_file(&self) -> Option<PathBuf> {
+        self.cache_dir().map(|cache| cache.join("locks.json"))
     }
 
-    fn known_locks(&self) -> Known {
-        let bytes = self.locks_file().and_then(|file| std::fs::read(file).ok());
+    fn load_lock_cache(&self) -> LockCache {
+        let bytes = self
+            .lock_cache_file()
+            .and_then(|file| std::fs::read(file).ok());
         bytes
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default()
     }
 
     /// Best effort: without it the next run asks the storage again.
-    fn remember_locks(&self, known: &Known) {
-        let Some(file) = self.locks_file() else {
+    fn save_lock_cache(&self, known: &LockCache) {
+        let Some(file) = self.lock_cache_file() else {
             return;
         };
         let written = || -> std::io::Result<()> {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::logs::{LogKey, LogRecord};
+use crate::logs::{LogSegmentKey, LogSegmentRecord};
 
 /// How strongly it is compressed.
-const LEVEL: i32 = 3;
+const COMPRESSION_LEVEL: i32 = 3;
 
 /// Records in a file: zstd frames of JSON lines, each run's new ones behind those of the runs before.
 #[derive(Debug)]
@@ -22,24 +22,24 @@ pub(crate) struct LogCache {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct CachedLogRecord {
     id: ObjectId,
     /// The size of the whole piece: one that was cut off must not pass for whole.
     size: u64,
-    record: LogRecord,
+    record: LogSegmentRecord,
 }
 
 /// What is cached.
 #[derive(Debug, Default)]
-pub(crate) struct Cached {
-    records: HashMap<ObjectId, (u64, LogRecord)>,
+pub(crate) struct CachedLogRecords {
+    records: HashMap<ObjectId, (u64, LogSegmentRecord)>,
     /// Whether something behind it cannot be read.
-    torn: bool,
+    is_damaged: bool,
 }
 
-impl Cached {
+impl CachedLogRecords {
     /// The record of a piece, if it is known.
-    pub(crate) fn take(&mut self, key: &LogKey) -> Option<LogRecord> {
+    pub(crate) fn take_record(&mut self, key: &LogSegmentKey) -> Option<LogSegmentRecord> {
         let (size, _) = self.records.get(&key.id)?;
         if *size != key.size {
             return None;
@@ -57,8 +57,8 @@ impl LogCache {
     }
 
     /// Everything that can be read.
-    pub(crate) fn read(&self) -> Cached {
-        let mut cached = Cached::default();
+    pub(crate) fn load_records(&self) -> CachedLogRecords {
+        let mut cached = CachedLogRecords::default();
         let Some(file) = self
             .path
             .as_ref()
@@ -67,13 +67,13 @@ impl LogCache {
             return cached;
         };
         let Ok(decoder) = zstd::Decoder::new(file) else {
-            cached.torn = true;
+            cached.is_damaged = true;
             return cached;
         };
         for line in BufReader::new(decoder).lines() {
             let parsed = line.ok().and_then(|line| serde_json::from_str(&line).ok());
-            let Some(Line { id, size, record }) = parsed else {
-                cached.torn = true;
+            let Some(CachedLogRecord { id, size, record }) = parsed else {
+                cached.is_damaged = true;
                 break;
             };
             cached.records.insert(id, (size, record));
@@ -83,11 +83,11 @@ impl LogCache {
 
     /// Keeps records: the new ones behind those that are there, or, where much of that is of no use any more (`unused`
     /// is what nobody took), all of them in its place. When that fails, it only costs time.
-    pub(crate) fn keep(
+    pub(crate) fn store_records(
         &self,
-        unused: &Cached,
-        old: &[(LogKey, LogRecord)],
-        new: &[(LogKey, Result<LogRecord>)],
+        unused: &CachedLogRecords,
+        old: &[(LogSegmentKey, LogSegmentRecord)],
+        new: &[(LogSegmentKey, Result<LogSegmentRecord>)],
     ) {
         let Some(path) = &self.path else { return };
         let old = old.iter().map(|(key, record)| (key, record));
@@ -95,10 +95,10 @@ impl LogCache {
             .iter()
             .filter_map(|(key, record)| Some((key, record.as_ref().ok()?)))
             .peekable();
-        let kept = if unused.torn || unused.records.len() > old.len() {
-            replace(path, old.chain(new))
+        let kept = if unused.is_damaged || unused.records.len() > old.len() {
+            replace_file(path, old.chain(new))
         } else if new.peek().is_some() {
-            append(path, new)
+            append_frame(path, new)
         } else {
             return;
         };
@@ -108,26 +108,32 @@ impl LogCache {
     }
 }
 
-type Known<'a> = (&'a LogKey, &'a LogRecord);
+type LogRecordRef<'a> = (&'a LogSegmentKey, &'a LogSegmentRecord);
 
-fn append<'a>(path: &Path, records: impl Iterator<Item = Known<'a>>) -> std::io::Result<()> {
+fn append_frame<'a>(
+    path: &Path,
+    records: impl Iterator<Item = LogRecordRef<'a>>,
+) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let frame = frame(records)?;
+    let frame = encode_frame(records)?;
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     file.write_all(&frame)
 }
 
-fn replace<'a>(path: &Path, records: impl Iterator<Item = Known<'a>>) -> std::io::Result<()> {
+fn replace_file<'a>(
+    path: &Path,
+    records: impl Iterator<Item = LogRecordRef<'a>>,
+) -> std::io::Result<()> {
     let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&unfinished, frame(records)?)?;
+    fs::write(&unfinished, encode_frame(records)?)?;
     fs::rename(&unfinished, path)
 }
 
-fn frame<'a>(records: impl Iterator<Item = Known<'a>>) -> std::io::Result<Vec<u8>> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
+fn encode_frame<'a>(records: impl Iterator<Item = LogRecordRef<'a>>) -> std::io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), COMPRESSION_LEVEL)?;
     encoder.include_checksum(true)?;
     for (key, record) in records {
-        let line = Line {
+        let line = CachedLogRecord {
             id: key.id,
             size: key.size,
             record: record.clone(),
@@ -142,24 +148,30 @@ fn frame<'a>(records: impl Iterator<Item = Known<'a>>) -> std::io::Result<Vec<u8
 mod tests {
     use super::*;
 
-    fn pieces(range: std::ops::Range<u64>) -> Vec<(LogKey, LogRecord)> {
+    fn segments(range: std::ops::Range<u64>) -> Vec<(LogSegmentKey, LogSegmentRecord)> {
         let piece = |n: u64| {
-            let id = ObjectId::of(&n.to_le_bytes());
-            (LogKey::for_test(n, id, None), LogRecord::for_test(n, None))
+            let id = ObjectId::from_content(&n.to_le_bytes());
+            (
+                LogSegmentKey::for_test(n, id, None),
+                LogSegmentRecord::for_test(n, None),
+            )
         };
         range.map(piece).collect()
     }
 
-    fn good(pieces: Vec<(LogKey, LogRecord)>) -> Vec<(LogKey, Result<LogRecord>)> {
+    fn good(
+        pieces: Vec<(LogSegmentKey, LogSegmentRecord)>,
+    ) -> Vec<(LogSegmentKey, Result<LogSegmentRecord>)> {
         let good = |(key, record)| (key, Ok(record));
         pieces.into_iter().map(good).collect()
     }
 
     /// How many of these pieces the cache knows.
-    fn known(cache: &LogCache, pieces: &[(LogKey, LogRecord)]) -> usize {
-        let mut cached = cache.read();
-        let knows =
-            |(key, record): &&(LogKey, LogRecord)| cached.take(key).as_ref() == Some(record);
+    fn known(cache: &LogCache, pieces: &[(LogSegmentKey, LogSegmentRecord)]) -> usize {
+        let mut cached = cache.load_records();
+        let knows = |(key, record): &&(LogSegmentKey, LogSegmentRecord)| {
+            cached.take_record(key).as_ref() == Some(record)
+        };
         pieces.iter().filter(knows).count()
     }
 
@@ -167,13 +179,17 @@ mod tests {
     fn what_was_read_once_is_known_and_what_has_another_size_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let cache = LogCache::new(Some(folder.path()), "db");
-        let all = pieces(0..20);
-        cache.keep(&cache.read(), &[], &good(pieces(0..10)));
-        cache.keep(&Cached::default(), &pieces(0..10), &good(pieces(10..20)));
+        let all = segments(0..20);
+        cache.store_records(&cache.load_records(), &[], &good(segments(0..10)));
+        cache.store_records(
+            &CachedLogRecords::default(),
+            &segments(0..10),
+            &good(segments(10..20)),
+        );
         assert_eq!(known(&cache, &all), 20);
         let mut short = all[3].0.clone();
         short.size -= 1;
-        assert!(cache.read().take(&short).is_none());
+        assert!(cache.load_records().take_record(&short).is_none());
         assert_eq!(known(&LogCache::new(None, "db"), &all), 0);
     }
 
@@ -181,19 +197,23 @@ mod tests {
     fn a_torn_cache_gives_its_beginning_and_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let cache = LogCache::new(Some(folder.path()), "db");
-        let all = pieces(0..20);
-        cache.keep(&cache.read(), &[], &good(pieces(0..10)));
+        let all = segments(0..20);
+        cache.store_records(&cache.load_records(), &[], &good(segments(0..10)));
         let path = folder.path().join("logs/db");
         let whole = fs::metadata(&path).unwrap().len();
-        cache.keep(&Cached::default(), &pieces(0..10), &good(pieces(10..20)));
+        cache.store_records(
+            &CachedLogRecords::default(),
+            &segments(0..10),
+            &good(segments(10..20)),
+        );
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(whole + 20).unwrap();
-        let torn = cache.read();
-        assert!(torn.torn);
+        let torn = cache.load_records();
+        assert!(torn.is_damaged);
         assert_eq!(known(&cache, &all), 10);
-        cache.keep(&torn, &pieces(0..10), &good(pieces(10..20)));
+        cache.store_records(&torn, &segments(0..10), &good(segments(10..20)));
         assert_eq!(known(&cache, &all), 20);
-        assert!(!cache.read().torn);
+        assert!(!cache.load_records().is_damaged);
         fs::write(&path, b"nonsense").unwrap();
         assert_eq!(known(&cache, &all), 0);
     }
@@ -202,11 +222,12 @@ mod tests {
     fn what_is_no_longer_stored_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let cache = LogCache::new(Some(folder.path()), "db");
-        cache.keep(&cache.read(), &[], &good(pieces(0..20)));
-        let mut cached = cache.read();
-        let left = pieces(18..20);
-        left.iter().for_each(|(key, _)| drop(cached.take(key)));
-        cache.keep(&cached, &left, &[]);
-        assert_eq!(known(&cache, &pieces(0..20)), 2);
+        cache.store_records(&cache.load_records(), &[], &good(segments(0..20)));
+        let mut cached = cache.load_records();
+        let left = segments(18..20);
+        left.iter()
+            .for_each(|(key, _)| drop(cached.take_record(key)));
+        cache.store_records(&cached, &left, &[]);
+        assert_eq!(known(&cache, &segments(0..20)), 2);
     }
 }

@@ -13,13 +13,13 @@ use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::ObjectId;
 use crate::log_cache::LogCache;
-use crate::log_line::{Link, ReadPiece, line};
-use crate::names::{is_piece, piece_in};
-use crate::parallel::in_parallel;
+use crate::log_chain::{ListedLogSegment, LogChainLink, build_log_chain};
+use crate::names::{is_log_segment, log_segment_from_key};
+use crate::parallel::map_in_parallel;
 use crate::repository::Repository;
-use crate::stored::{put_verified, read_again};
 use crate::tombstones::Tombstones;
-use crate::trailer::{TRAILER_BYTES, described_length, trailer};
+use crate::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
+use crate::verified_io::{put_verified, read_with_retries};
 
 /// No piece has more plain bytes.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
@@ -28,17 +28,17 @@ const PLAIN_BYTES_MAX: usize = 64 << 20;
 const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// So much of the end of a piece is read at first, in bytes: nearly every record is shorter.
-const END_BYTES: u64 = 8 << 10;
+const TAIL_BYTES: u64 = 8 << 10;
 
 /// How strongly a piece is compressed.
-const LEVEL: i32 = 3;
+const COMPRESSION_LEVEL: i32 = 3;
 
 /// Digits of a piece's number in its key.
 const DIGITS: usize = 16;
 
 /// What a piece is, before it is stored.
 #[derive(Debug, Clone)]
-pub struct NewLog {
+pub struct NewLogSegment {
     /// The source's name.
     pub source: String,
     /// Its place: the first has 1.
@@ -55,7 +55,7 @@ pub struct NewLog {
 
 /// What a stored piece says of itself (catalog class).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LogRecord {
+pub struct LogSegmentRecord {
     /// The source's name.
     pub source: String,
     /// Its place: the first has 1.
@@ -78,7 +78,7 @@ pub struct LogRecord {
 
 /// Where a stored piece is.
 #[derive(Debug, Clone)]
-pub struct LogKey {
+pub struct LogSegmentKey {
     /// Its place, as its name says.
     pub sequence: u64,
     /// The hash of all its bytes, as its name says.
@@ -87,33 +87,33 @@ pub struct LogKey {
     pub size: u64,
     /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
     pub received: Option<DateTime<Utc>>,
-    folder: String,
+    directory: String,
 }
 
-impl PartialEq for LogKey {
+impl PartialEq for LogSegmentKey {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for LogKey {}
+impl Eq for LogSegmentKey {}
 
-impl PartialOrd for LogKey {
+impl PartialOrd for LogSegmentKey {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for LogKey {
+impl Ord for LogSegmentKey {
     /// By place; it does not matter when it was received.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let parts = |key: &Self| (key.sequence, key.id, key.size);
-        let folders = || self.folder.cmp(&other.folder);
+        let folders = || self.directory.cmp(&other.directory);
         parts(self).cmp(&parts(other)).then_with(folders)
     }
 }
 
-impl LogKey {
+impl LogSegmentKey {
     #[cfg(test)]
     pub(crate) fn for_test(sequence: u64, id: ObjectId, received: Option<DateTime<Utc>>) -> Self {
         Self {
@@ -121,27 +121,27 @@ impl LogKey {
             id,
             size: 1000,
             received,
-            folder: "logs/test".to_owned(),
+            directory: "logs/test".to_owned(),
         }
     }
 
-    pub(crate) fn object(&self) -> ObjectKey {
-        object_key(&self.folder, self.sequence, &self.id)
+    pub(crate) fn to_object_key(&self) -> ObjectKey {
+        object_key(&self.directory, self.sequence, &self.id)
     }
 }
 
-impl std::fmt::Display for LogKey {
+impl std::fmt::Display for LogSegmentKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.object().fmt(f)
+        self.to_object_key().fmt(f)
     }
 }
 
 fn object_key(folder: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
-    ObjectKey::trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
+    ObjectKey::from_trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
 }
 
 #[cfg(test)]
-impl LogRecord {
+impl LogSegmentRecord {
     pub(crate) fn for_test(sequence: u64, previous: Option<ObjectId>) -> Self {
         Self {
             source: "db".to_owned(),
@@ -151,7 +151,7 @@ impl LogRecord {
             program: "a test".to_owned(),
             plain: sequence,
             length: sequence,
-            hash: ObjectId::of(b"content"),
+            hash: ObjectId::from_content(b"content"),
             facts: serde_json::json!({ "n": sequence }),
         }
     }
@@ -159,32 +159,32 @@ impl LogRecord {
 
 /// A source's log, as far as it is kept.
 #[derive(Debug)]
-pub struct KnownLog {
+pub struct SourceLog {
     /// The place of the first piece that is kept: what is before it may be gone. 1 if nothing is forgotten.
-    pub first: u64,
+    pub first_sequence: u64,
     /// The pieces, by place.
-    pub pieces: Vec<ReadPiece>,
+    pub segments: Vec<ListedLogSegment>,
 }
 
-impl KnownLog {
+impl SourceLog {
     /// In which order they belong together.
     #[must_use]
-    pub fn line(&self) -> Vec<Link> {
-        line(&self.pieces, self.first)
+    pub fn chain(&self) -> Vec<LogChainLink> {
+        build_log_chain(&self.segments, self.first_sequence)
     }
 }
 
 /// A piece that is ready to be stored.
 #[derive(Debug, Clone)]
-pub struct SealedLog {
-    key: LogKey,
+pub struct SealedLogSegment {
+    key: LogSegmentKey,
     bytes: Bytes,
 }
 
-impl SealedLog {
+impl SealedLogSegment {
     /// Where it belongs.
     #[must_use]
-    pub fn key(&self) -> &LogKey {
+    pub fn key(&self) -> &LogSegmentKey {
         &self.key
     }
 
@@ -200,12 +200,13 @@ impl Repository {
     ///
     /// # Errors
     /// When this host has no writer's key, or sealing fails.
-    pub fn seal_log(&self, new: &NewLog, plain: &[u8]) -> Result<SealedLog> {
+    pub fn seal_log_segment(&self, new: &NewLogSegment, plain: &[u8]) -> Result<SealedLogSegment> {
         let internal = |error: &dyn std::fmt::Display| {
             Error::Internal(format!("cannot seal a log segment: {error}"))
         };
         let inner = &self.inner;
-        let compressed = zstd::bulk::compress(plain, LEVEL).map_err(|e| internal(&e))?;
+        let compressed =
+            zstd::bulk::compress(plain, COMPRESSION_LEVEL).map_err(|e| internal(&e))?;
         // What cannot be read back must not be relied on.
         match envelope::decompresses_to(&compressed, PLAIN_BYTES_MAX, plain) {
             Ok(true) => {}
@@ -217,7 +218,7 @@ impl Repository {
             Err(reason) => return Err(internal(&reason)),
         }
         let mut bytes = inner.data_recipients.encrypt(&compressed)?;
-        let record = LogRecord {
+        let record = LogSegmentRecord {
             source: new.source.clone(),
             sequence: new.sequence,
             previous: new.previous,
@@ -225,11 +226,11 @@ impl Repository {
             program: new.program.clone(),
             plain: plain.len() as u64,
             length: bytes.len() as u64,
-            hash: ObjectId::of(&bytes),
+            hash: ObjectId::from_content(&bytes),
             facts: new.facts.clone(),
         };
         let json = serde_json::to_vec(&record).map_err(|e| internal(&e))?;
-        let sealed = envelope::seal(
+        let sealed = envelope::seal_record(
             RecordKind::Log,
             &json,
             &inner.catalog_recipients,
@@ -237,20 +238,25 @@ impl Repository {
             inner.trust.repository(),
         )?;
         bytes.extend_from_slice(&sealed);
-        bytes.extend_from_slice(&trailer(sealed.len())?);
-        Ok(self.log_of_bytes(&new.source, new.sequence, bytes.into()))
+        bytes.extend_from_slice(&encode_trailer(sealed.len())?);
+        Ok(self.log_segment_from_bytes(&new.source, new.sequence, bytes.into()))
     }
 
     /// A sealed piece from its bytes, as they were kept outside of the repository for a while.
     #[must_use]
-    pub fn log_of_bytes(&self, source: &str, sequence: u64, bytes: Bytes) -> SealedLog {
-        SealedLog {
-            key: LogKey {
+    pub fn log_segment_from_bytes(
+        &self,
+        source: &str,
+        sequence: u64,
+        bytes: Bytes,
+    ) -> SealedLogSegment {
+        SealedLogSegment {
+            key: LogSegmentKey {
                 sequence,
-                id: ObjectId::of(&bytes),
+                id: ObjectId::from_content(&bytes),
                 size: bytes.len() as u64,
                 received: None,
-                folder: self.log_folder(source),
+                directory: self.log_directory(source),
             },
             bytes,
         }
@@ -260,29 +266,32 @@ impl Repository {
     ///
     /// # Errors
     /// What the backend says. Only without an error it is stored.
-    pub fn store_log(&self, sealed: &SealedLog) -> Result<()> {
+    pub fn store_log_segment(&self, sealed: &SealedLogSegment) -> Result<()> {
         let key = &sealed.key;
         let backend = self.inner.backend.as_ref();
         let parts = [sealed.bytes.clone()];
-        put_verified(backend, &key.object(), &parts, &key.id)
+        put_verified(backend, &key.to_object_key(), &parts, &key.id)
     }
 
     /// All pieces of a source's log in order. Two of the same place are both there.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn logs(&self, source: &str) -> Result<Vec<LogKey>> {
-        self.logs_in(&self.log_folder(source))
+    pub fn list_log_segments(&self, source: &str) -> Result<Vec<LogSegmentKey>> {
+        self.list_log_segments_in(&self.log_directory(source))
     }
 
     /// The folders of all logs.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub(crate) fn log_folders(&self) -> Result<Vec<String>> {
-        let listed = self.inner.list("logs")?;
+    pub(crate) fn log_directories(&self) -> Result<Vec<String>> {
+        let listed = self.inner.list_objects("logs")?;
         let folder = |key: &ObjectKey| {
-            let (folder, _) = key.as_str().rsplit_once('/').filter(|_| is_piece(key))?;
+            let (folder, _) = key
+                .as_str()
+                .rsplit_once('/')
+                .filter(|_| is_log_segment(key))?;
             Some(folder.to_owned())
         };
         let mut folders: Vec<String> = listed.iter().filter_map(|info| folder(&info.key)).collect();
@@ -291,17 +300,17 @@ impl Repository {
         Ok(folders)
     }
 
-    pub(crate) fn logs_in(&self, folder: &str) -> Result<Vec<LogKey>> {
-        let listed = self.inner.list(folder)?.into_iter();
-        let mut keys: Vec<LogKey> = listed
+    pub(crate) fn list_log_segments_in(&self, folder: &str) -> Result<Vec<LogSegmentKey>> {
+        let listed = self.inner.list_objects(folder)?.into_iter();
+        let mut keys: Vec<LogSegmentKey> = listed
             .filter_map(|info| {
-                let (sequence, id) = piece_in(folder, &info.key)?;
-                Some(LogKey {
+                let (sequence, id) = log_segment_from_key(folder, &info.key)?;
+                Some(LogSegmentKey {
                     sequence,
                     id,
                     size: info.size_bytes,
                     received: info.received,
-                    folder: folder.to_owned(),
+                    directory: folder.to_owned(),
                 })
             })
             .collect();
@@ -313,44 +322,49 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Damaged`] names the piece.
-    pub fn log_record(&self, key: &LogKey) -> Result<LogRecord> {
-        read_again(self.inner.backend.as_ref(), || {
-            let end = self.log_end(key, key.size.min(END_BYTES))?;
+    pub fn read_log_record(&self, key: &LogSegmentKey) -> Result<LogSegmentRecord> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            let end = self.read_log_tail(key, key.size.min(TAIL_BYTES))?;
             let length = record_length(key, &end)?;
             let end = match length + TRAILER_BYTES > end.len() as u64 {
-                true => self.log_end(key, length + TRAILER_BYTES)?,
+                true => self.read_log_tail(key, length + TRAILER_BYTES)?,
                 false => end,
             };
-            let (record, _) = self.parse_log(key, &end)?;
+            let (record, _) = self.parse_log_segment(key, &end)?;
             Ok(record)
         })
     }
 
-    fn log_end(&self, key: &LogKey, bytes: u64) -> Result<Vec<u8>> {
+    fn read_log_tail(&self, key: &LogSegmentKey, bytes: u64) -> Result<Vec<u8>> {
         if key.size < TRAILER_BYTES {
-            return Err(Error::damaged(key, "it is shorter than a trailer"));
+            return Err(Error::damaged_object(key, "it is shorter than a trailer"));
         }
         let range = Some(key.size - bytes..key.size);
-        let read = self.inner.backend.get(&key.object(), range);
-        read.map_err(|source| self.inner.failed(source))
+        let read = self.inner.backend.get(&key.to_object_key(), range);
+        read.map_err(|source| self.inner.backend_error(source))
     }
 
     /// The record at the end of some bytes, and where it begins in them.
-    fn parse_log(&self, key: &LogKey, end: &[u8]) -> Result<(LogRecord, usize)> {
+    fn parse_log_segment(
+        &self,
+        key: &LogSegmentKey,
+        end: &[u8],
+    ) -> Result<(LogSegmentRecord, usize)> {
         let inner = &self.inner;
         let length = record_length(key, end)?;
         let until = end.len() - TRAILER_BYTES as usize;
         let begin = usize::try_from(length)
             .ok()
             .and_then(|length| until.checked_sub(length))
-            .ok_or_else(|| Error::damaged(key, "it is shorter than its record"))?;
-        let verified = envelope::verify(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
+            .ok_or_else(|| Error::damaged_object(key, "it is shorter than its record"))?;
+        let verified =
+            envelope::verify_record(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
         let recipients = inner.catalog_recipients.texts();
         let json = verified.open(&inner.identities, key, recipients, RECORD_BYTES_MAX)?;
-        let record: LogRecord = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("its record cannot be read: {e}")))?;
-        if record.sequence != key.sequence || self.log_folder(&record.source) != key.folder {
-            return Err(Error::damaged(
+        let record: LogSegmentRecord = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged_object(key, format!("its record cannot be read: {e}")))?;
+        if record.sequence != key.sequence || self.log_directory(&record.source) != key.directory {
+            return Err(Error::damaged_object(
                 key,
                 format!(
                     "its record says segment {} of the log of {}, which does not match its object name",
@@ -359,7 +373,10 @@ impl Repository {
             ));
         }
         if record.length + length + TRAILER_BYTES != key.size {
-            return Err(Error::damaged(key, "its size does not match its record"));
+            return Err(Error::damaged_object(
+                key,
+                "its size does not match its record",
+            ));
         }
         Ok((record, begin))
     }
@@ -369,50 +386,58 @@ impl Repository {
     ///
     /// # Errors
     /// As for [`Self::log_records`].
-    pub fn known_log(&self, source: &str) -> Result<KnownLog> {
-        let first = self.tombstones()?.log_begins(source);
-        let cache = LogCache::new(self.cache(), &self.log_name(source));
-        let mut cached = cache.read();
-        let kept = self.logs(source)?.into_iter();
+    pub fn load_log(&self, source: &str) -> Result<SourceLog> {
+        let first = self.read_tombstones()?.first_kept_segment(source);
+        let cache = LogCache::new(self.cache_dir(), &self.log_name(source));
+        let mut cached = cache.load_records();
+        let kept = self.list_log_segments(source)?.into_iter();
         let kept = kept.filter(|key| key.sequence >= first);
         let known = kept.map(|key| {
-            let record = cached.take(&key);
+            let record = cached.take_record(&key);
             (key, record)
         });
         let (old, new): (Vec<_>, Vec<_>) = known.partition(|(_, record)| record.is_some());
-        let new: Vec<LogKey> = new.into_iter().map(|(key, _)| key).collect();
-        let read = self.log_records(&new)?;
-        let new: Vec<(LogKey, Result<LogRecord>)> = new.into_iter().zip(read).collect();
+        let new: Vec<LogSegmentKey> = new.into_iter().map(|(key, _)| key).collect();
+        let read = self.read_log_records(&new)?;
+        let new: Vec<(LogSegmentKey, Result<LogSegmentRecord>)> =
+            new.into_iter().zip(read).collect();
         let old = old
             .into_iter()
             .filter_map(|(key, record)| Some((key, record?)));
-        let old: Vec<(LogKey, LogRecord)> = old.collect();
-        cache.keep(&cached, &old, &new);
+        let old: Vec<(LogSegmentKey, LogSegmentRecord)> = old.collect();
+        cache.store_records(&cached, &old, &new);
         let old = old.into_iter().map(|(key, record)| (key, Ok(record)));
         let mut pieces: Vec<_> = old.chain(new).collect();
         pieces.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(KnownLog { first, pieces })
+        Ok(SourceLog {
+            first_sequence: first,
+            segments: pieces,
+        })
     }
 
     /// The same of the log in a folder, as it is stored.
-    pub(crate) fn stored_log(&self, folder: &str, tombstones: &Tombstones) -> Result<KnownLog> {
-        let first = self.log_begins(folder, tombstones);
-        let mut keys = self.logs_in(folder)?;
+    pub(crate) fn load_stored_log(
+        &self,
+        folder: &str,
+        tombstones: &Tombstones,
+    ) -> Result<SourceLog> {
+        let first = self.first_log_sequence(folder, tombstones);
+        let mut keys = self.list_log_segments_in(folder)?;
         keys.retain(|key| key.sequence >= first);
-        let records = self.log_records(&keys)?;
-        Ok(KnownLog {
-            first,
-            pieces: keys.into_iter().zip(records).collect(),
+        let records = self.read_log_records(&keys)?;
+        Ok(SourceLog {
+            first_sequence: first,
+            segments: keys.into_iter().zip(records).collect(),
         })
     }
 
     /// The place of the first piece that is kept of the log in a folder.
-    pub(crate) fn log_begins(&self, folder: &str, tombstones: &Tombstones) -> u64 {
+    pub(crate) fn first_log_sequence(&self, folder: &str, tombstones: &Tombstones) -> u64 {
         let of_folder = tombstones
-            .logs()
-            .filter(|(source, _)| self.log_folder(source) == folder);
+            .forgotten_logs()
+            .filter(|(source, _)| self.log_directory(source) == folder);
         of_folder
-            .map(|(source, _)| tombstones.log_begins(source))
+            .map(|(source, _)| tombstones.first_kept_segment(source))
             .max()
             .unwrap_or(1)
     }
@@ -421,9 +446,12 @@ impl Repository {
     ///
     /// # Errors
     /// When the storage does not answer. What is wrong with a single piece is in its place.
-    pub fn log_records(&self, keys: &[LogKey]) -> Result<Vec<Result<LogRecord>>> {
-        let readers = self.inner.backend.abilities().parallel_reads;
-        let records = in_parallel(readers, keys, |key| self.log_record(key));
+    pub fn read_log_records(
+        &self,
+        keys: &[LogSegmentKey],
+    ) -> Result<Vec<Result<LogSegmentRecord>>> {
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let records = map_in_parallel(readers, keys, |key| self.read_log_record(key));
         records
             .into_iter()
             .map(|record| match record {
@@ -437,8 +465,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn sealed_record(&self, sealed: &SealedLog) -> Result<LogRecord> {
-        self.parse_log(&sealed.key, &sealed.bytes)
+    pub fn read_sealed_record(&self, sealed: &SealedLogSegment) -> Result<LogSegmentRecord> {
+        self.parse_log_segment(&sealed.key, &sealed.bytes)
             .map(|(record, _)| record)
     }
 
@@ -446,8 +474,8 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Damaged`] names the piece, [`Error::NoMatchingIdentity`] the recipients.
-    pub fn log_content(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
-        let (record, bytes) = self.log_whole(key)?;
+    pub fn read_log_segment(&self, key: &LogSegmentKey) -> Result<(LogSegmentRecord, Vec<u8>)> {
+        let (record, bytes) = self.read_encrypted_log_segment(key)?;
         let inner = &self.inner;
         let compressed = inner.identities.decrypt(
             &bytes,
@@ -455,10 +483,10 @@ impl Repository {
             inner.data_recipients.texts(),
             PLAIN_BYTES_MAX,
         )?;
-        let plain = envelope::decompress(&compressed, PLAIN_BYTES_MAX)
-            .map_err(|reason| Error::damaged(key, reason))?;
+        let plain = envelope::decompress_frame(&compressed, PLAIN_BYTES_MAX)
+            .map_err(|reason| Error::damaged_object(key, reason))?;
         if plain.len() as u64 != record.plain {
-            return Err(Error::damaged(
+            return Err(Error::damaged_object(
                 key,
                 "the length of its content does not match its record",
             ));
@@ -467,27 +495,35 @@ impl Repository {
     }
 
     /// All bytes of a piece, which are what its name says.
-    pub(crate) fn log_bytes(&self, key: &LogKey) -> Result<Vec<u8>> {
-        read_again(self.inner.backend.as_ref(), || self.log_bytes_once(key))
+    pub(crate) fn read_log_bytes(&self, key: &LogSegmentKey) -> Result<Vec<u8>> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            self.read_log_bytes_once(key)
+        })
     }
 
-    fn log_bytes_once(&self, key: &LogKey) -> Result<Vec<u8>> {
-        let read = self.inner.backend.get(&key.object(), None);
-        let bytes = read.map_err(|source| self.inner.failed(source))?;
-        match ObjectId::of(&bytes) == key.id {
+    fn read_log_bytes_once(&self, key: &LogSegmentKey) -> Result<Vec<u8>> {
+        let read = self.inner.backend.get(&key.to_object_key(), None);
+        let bytes = read.map_err(|source| self.inner.backend_error(source))?;
+        match ObjectId::from_content(&bytes) == key.id {
             true => Ok(bytes),
-            false => Err(Error::damaged(key, "content does not match its hash")),
+            false => Err(Error::damaged_object(
+                key,
+                "content does not match its hash",
+            )),
         }
     }
 
     /// A piece's record, and its encrypted content, each compared with its hash.
-    fn log_whole(&self, key: &LogKey) -> Result<(LogRecord, Vec<u8>)> {
-        read_again(self.inner.backend.as_ref(), || {
-            let mut bytes = self.log_bytes_once(key)?;
-            let (record, begin) = self.parse_log(key, &bytes)?;
+    fn read_encrypted_log_segment(
+        &self,
+        key: &LogSegmentKey,
+    ) -> Result<(LogSegmentRecord, Vec<u8>)> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            let mut bytes = self.read_log_bytes_once(key)?;
+            let (record, begin) = self.parse_log_segment(key, &bytes)?;
             bytes.truncate(begin);
-            if ObjectId::of(&bytes) != record.hash {
-                return Err(Error::damaged(
+            if ObjectId::from_content(&bytes) != record.hash {
+                return Err(Error::damaged_object(
                     key,
                     "its content does not match the hash in its record",
                 ));
@@ -499,12 +535,12 @@ impl Repository {
     /// What stands for a source in the names of its log's pieces: 32 hexadecimal digits.
     #[must_use]
     pub fn log_name(&self, source: &str) -> String {
-        let folder = self.log_folder(source);
+        let folder = self.log_directory(source);
         folder.trim_start_matches("logs/").to_owned()
     }
 
     /// Names of sources are not names of objects.
-    fn log_folder(&self, source: &str) -> String {
+    fn log_directory(&self, source: &str) -> String {
         let mut hasher = self.inner.secrets.keyed_hasher();
         hasher.update(b"log of ");
         hasher.update(source.as_bytes());
@@ -512,12 +548,12 @@ impl Repository {
     }
 }
 
-fn record_length(key: &LogKey, end: &[u8]) -> Result<u64> {
+fn record_length(key: &LogSegmentKey, end: &[u8]) -> Result<u64> {
     let trailer = end
         .len()
         .checked_sub(TRAILER_BYTES as usize)
         .map(|begin| &end[begin..])
-        .ok_or_else(|| Error::damaged(key, "it is shorter than a trailer"))?;
-    described_length(trailer, key.size, RECORD_BYTES_MAX as u64)
-        .map_err(|reason| Error::damaged(key, reason))
+        .ok_or_else(|| Error::damaged_object(key, "it is shorter than a trailer"))?;
+    parse_trailer(trailer, key.size, RECORD_BYTES_MAX as u64)
+        .map_err(|reason| Error::damaged_object(key, reason))
 }

@@ -1,12 +1,12 @@
 //! Which names objects have. Whoever may add objects can give them any other name: that counts for nothing.
 
 use crate::backend::ObjectKey;
-use crate::id::{ObjectId, are_digits};
+use crate::id::{ObjectId, are_hex_digits};
 use crate::pack::pack_key;
 
 /// The id in a key, if the key is the very one that an object with this id has in its directory. Log segments have
 /// names of another kind.
-pub(crate) fn id_in(key: &ObjectKey) -> Option<ObjectId> {
+pub(crate) fn id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     let id = key.name().parse().ok()?;
     let (directory, rest) = key.as_str().split_once('/')?;
     let is_its_own = match directory {
@@ -17,7 +17,7 @@ pub(crate) fn id_in(key: &ObjectKey) -> Option<ObjectId> {
 }
 
 /// Number and id of a log segment, if the key is the very one that it has in this directory.
-pub(crate) fn piece_in(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
+pub(crate) fn log_segment_from_key(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
     let (number, id) = key.name().split_once('.')?;
     let (number, id) = (number.parse().ok()?, id.parse().ok()?);
     let own = format!("{directory}/{number:016}.{id}");
@@ -25,21 +25,23 @@ pub(crate) fn piece_in(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectI
 }
 
 /// As [`id_in`], of log segments as well.
-pub(crate) fn object_in(key: &ObjectKey) -> Option<ObjectId> {
+pub(crate) fn object_id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     let (directory, _) = key.as_str().rsplit_once('/')?;
-    match is_piece(key) {
-        true => piece_in(directory, key).map(|(_, id)| id),
-        false => id_in(key),
+    match is_log_segment(key) {
+        true => log_segment_from_key(directory, key).map(|(_, id)| id),
+        false => id_from_key(key),
     }
 }
 
 /// Whether this is the key of a log segment, `logs/<32 hex>/<16 digits>.<id>`.
-pub(crate) fn is_piece(key: &ObjectKey) -> bool {
+pub(crate) fn is_log_segment(key: &ObjectKey) -> bool {
     let Some((directory, _)) = key.as_str().rsplit_once('/') else {
         return false;
     };
     let log = directory.strip_prefix("logs/").unwrap_or_default();
-    log.len() == 32 && are_digits(log.as_bytes()) && piece_in(directory, key).is_some()
+    log.len() == 32
+        && are_hex_digits(log.as_bytes())
+        && log_segment_from_key(directory, key).is_some()
 }
 
 #[cfg(test)]
@@ -48,10 +50,10 @@ mod tests {
 
     #[test]
     fn only_an_objects_own_key_has_its_id() {
-        let id = ObjectId::of(b"x");
+        let id = ObjectId::from_content(b"x");
         let key = |text: String| ObjectKey::new(text).unwrap();
-        assert_eq!(id_in(&pack_key(&id)), Some(id));
-        assert_eq!(id_in(&key(format!("index/{id}"))), Some(id));
+        assert_eq!(id_from_key(&pack_key(&id)), Some(id));
+        assert_eq!(id_from_key(&key(format!("index/{id}"))), Some(id));
         for foreign in [
             format!("packs/{id}"),
             format!("packs/zz/{id}"),
@@ -60,33 +62,33 @@ mod tests {
             "index/foo".to_owned(),
             id.to_string(),
         ] {
-            assert_eq!(id_in(&key(foreign.clone())), None, "{foreign}");
+            assert_eq!(id_from_key(&key(foreign.clone())), None, "{foreign}");
         }
     }
 
     #[test]
     fn only_a_log_segment_in_its_own_directory_is_one() {
-        let id = ObjectId::of(b"x");
+        let id = ObjectId::from_content(b"x");
         let key = |text: String| ObjectKey::new(text).unwrap();
         let own = key(format!("logs/f/0000000000000007.{id}"));
-        assert_eq!(piece_in("logs/f", &own), Some((7, id)));
-        assert_eq!(piece_in("logs/g", &own), None);
+        assert_eq!(log_segment_from_key("logs/f", &own), Some((7, id)));
+        assert_eq!(log_segment_from_key("logs/g", &own), None);
         let log = "0".repeat(32);
         let own = key(format!("logs/{log}/0000000000000007.{id}"));
-        assert!(is_piece(&own) && object_in(&own) == Some(id));
-        assert_eq!(object_in(&pack_key(&id)), Some(id));
+        assert!(is_log_segment(&own) && object_id_from_key(&own) == Some(id));
+        assert_eq!(object_id_from_key(&pack_key(&id)), Some(id));
         for foreign in [
             format!("logs/x/0000000000000007.{id}"),
             format!("logs/{log}/x/0000000000000007.{id}"),
             format!("snapshots/{log}/0000000000000007.{id}"),
         ] {
-            assert!(!is_piece(&key(foreign)));
+            assert!(!is_log_segment(&key(foreign)));
         }
         for foreign in [
             format!("logs/f/7.{id}"),
             format!("logs/f/zz/0000000000000007.{id}"),
         ] {
-            assert_eq!(piece_in("logs/f", &key(foreign)), None);
+            assert_eq!(log_segment_from_key("logs/f", &key(foreign)), None);
         }
     }
 }

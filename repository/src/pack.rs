@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::segment::{SealedSegment, SegmentRecord};
 use crate::sign::HostSigner;
-use crate::trailer::{TRAILER_BYTES, described_length, trailer};
-use crate::trust::Trust;
+use crate::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
+use crate::trust::TrustStore;
 
 /// No directory is larger, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
 pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
@@ -20,7 +20,7 @@ pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
 #[must_use]
 pub(crate) fn pack_key(id: &ObjectId) -> ObjectKey {
     let name = id.to_string();
-    ObjectKey::trusted(format!("packs/{}/{name}", &name[..2]))
+    ObjectKey::from_trusted(format!("packs/{}/{name}", &name[..2]))
 }
 
 /// A pack as an index fragment describes it.
@@ -48,7 +48,7 @@ impl PackRecord {
     ///
     /// # Errors
     /// A sentence that says what does not.
-    pub(crate) fn check(&self, plain_max: usize) -> Result<(), String> {
+    pub(crate) fn check_sizes(&self, plain_max: usize) -> Result<(), String> {
         check_segments(&self.segments, self.size, plain_max)
     }
 }
@@ -60,7 +60,7 @@ fn check_segments(
 ) -> Result<(), String> {
     let mut expected = 0;
     for segment in segments {
-        segment.check(plain_max)?;
+        segment.check_sizes(plain_max)?;
         if segment.offset != expected {
             return Err("its segments are not contiguous".to_owned());
         }
@@ -74,7 +74,7 @@ fn check_segments(
 }
 
 #[derive(Serialize, Deserialize)]
-struct Directory {
+struct PackDirectory {
     segments: Vec<SegmentRecord>,
 }
 
@@ -109,7 +109,7 @@ impl PackBuilder {
             offset: self.size,
             length,
             plain: plain_length,
-            hash: ObjectId::of(&stored),
+            hash: ObjectId::from_content(&stored),
             chunks,
             recipients,
         });
@@ -137,16 +137,17 @@ impl PackBuilder {
             segments,
             size,
         } = self;
-        let directory = Directory { segments };
+        let directory = PackDirectory { segments };
         let json = serde_json::to_vec(&directory)
             .map_err(|e| Error::Internal(format!("writing a pack directory: {e}")))?;
-        let sealed = envelope::seal(RecordKind::Pack, &json, recipients, signer, repository)?;
-        let trailer = trailer(sealed.len())?;
+        let sealed =
+            envelope::seal_record(RecordKind::Pack, &json, recipients, signer, repository)?;
+        let trailer = encode_trailer(sealed.len())?;
         let size = size + sealed.len() as u64 + TRAILER_BYTES;
         parts.push(sealed.into());
         parts.push(trailer.into());
         let slices: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-        let pack = ObjectId::of_parts(&slices);
+        let pack = ObjectId::from_content_parts(&slices);
         Ok(FinishedPack {
             parts,
             record: PackRecord {
@@ -160,29 +161,29 @@ impl PackBuilder {
 
 /// What is needed to read directories.
 #[derive(Debug)]
-pub(crate) struct DirectoryReader<'a> {
+pub(crate) struct PackDirectoryReader<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) identities: &'a Identities,
-    pub(crate) trust: &'a Trust,
+    pub(crate) trust: &'a TrustStore,
     pub(crate) recipients: &'a [String],
     pub(crate) plain_max: usize,
 }
 
-impl DirectoryReader<'_> {
+impl PackDirectoryReader<'_> {
     /// Reads the directory of a stored pack by its end alone, without reading its segments.
-    pub(crate) fn read(&self, id: &ObjectId) -> Result<PackRecord> {
+    pub(crate) fn read_directory(&self, id: &ObjectId) -> Result<PackRecord> {
         let key = pack_key(id);
         let failed = |source: BackendError| Error::Backend {
             location: self.backend.location(),
             source,
         };
         let size = self.backend.size(&key).map_err(failed)?;
-        let sealed = self.sealed(id, size)?;
-        self.parse(id, size, &sealed)
+        let sealed = self.read_sealed_directory(id, size)?;
+        self.parse_directory(id, size, &sealed)
     }
 
     /// The sealed directory of a stored pack of a size.
-    pub(crate) fn sealed(&self, id: &ObjectId, size: u64) -> Result<Vec<u8>> {
+    pub(crate) fn read_sealed_directory(&self, id: &ObjectId, size: u64) -> Result<Vec<u8>> {
         let key = pack_key(id);
         let get = |range| {
             let read = self.backend.get(&key, Some(range));
@@ -193,33 +194,34 @@ impl DirectoryReader<'_> {
         };
         let end = size
             .checked_sub(TRAILER_BYTES)
-            .ok_or_else(|| Error::damaged(&key, "it is too short to be a pack"))?;
-        let length = described_length(&get(end..size)?, size, DIRECTORY_BYTES_MAX as u64)
-            .map_err(|reason| Error::damaged(&key, reason))?;
+            .ok_or_else(|| Error::damaged_object(&key, "it is too short to be a pack"))?;
+        let length = parse_trailer(&get(end..size)?, size, DIRECTORY_BYTES_MAX as u64)
+            .map_err(|reason| Error::damaged_object(&key, reason))?;
         get(end - length..end)
     }
 
     /// Reads the directory of a pack whose bytes are all here.
-    pub(crate) fn read_whole(&self, id: &ObjectId, pack: &[u8]) -> Result<PackRecord> {
+    pub(crate) fn parse_whole_pack(&self, id: &ObjectId, pack: &[u8]) -> Result<PackRecord> {
         let key = pack_key(id);
         let size = pack.len() as u64;
         let end = pack
             .len()
             .checked_sub(16)
-            .ok_or_else(|| Error::damaged(&key, "it is too short to be a pack"))?;
-        let length = described_length(&pack[end..], size, DIRECTORY_BYTES_MAX as u64)
-            .map_err(|reason| Error::damaged(&key, reason))?;
+            .ok_or_else(|| Error::damaged_object(&key, "it is too short to be a pack"))?;
+        let length = parse_trailer(&pack[end..], size, DIRECTORY_BYTES_MAX as u64)
+            .map_err(|reason| Error::damaged_object(&key, reason))?;
         let start = usize::try_from(end as u64 - length)
-            .map_err(|e| Error::damaged(&key, e.to_string()))?;
-        self.parse(id, size, &pack[start..end])
+            .map_err(|e| Error::damaged_object(&key, e.to_string()))?;
+        self.parse_directory(id, size, &pack[start..end])
     }
 
-    fn parse(&self, id: &ObjectId, size: u64, sealed: &[u8]) -> Result<PackRecord> {
+    fn parse_directory(&self, id: &ObjectId, size: u64, sealed: &[u8]) -> Result<PackRecord> {
         let key = pack_key(id);
-        let verified = envelope::verify(RecordKind::Pack, sealed, &key, self.trust)?;
+        let verified = envelope::verify_record(RecordKind::Pack, sealed, &key, self.trust)?;
         let json = verified.open(self.identities, &key, self.recipients, DIRECTORY_BYTES_MAX)?;
-        let directory: Directory = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(&key, format!("its directory cannot be parsed: {e}")))?;
+        let directory: PackDirectory = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(&key, format!("its directory cannot be parsed: {e}"))
+        })?;
         let record = PackRecord {
             pack: *id,
             size,
@@ -227,7 +229,7 @@ impl DirectoryReader<'_> {
         };
         let segments_end = size - TRAILER_BYTES - sealed.len() as u64;
         check_segments(&record.segments, segments_end, self.plain_max)
-            .map_err(|reason| Error::damaged(&key, reason))?;
+            .map_err(|reason| Error::damaged_object(&key, reason))?;
         Ok(record)
     }
 }

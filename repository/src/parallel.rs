@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 /// Does something with each item on several threads; the results are in order.
-pub(crate) fn in_parallel<T: Sync, R: Send>(
+pub(crate) fn map_in_parallel<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
     work: impl Fn(&T) -> R + Sync,
@@ -33,13 +33,13 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
 }
 
 /// As [`in_parallel`], until one fails: then no other item is begun, and that failure is the result.
-pub(crate) fn try_in_parallel<T: Sync, R: Send, E: Send>(
+pub(crate) fn try_map_in_parallel<T: Sync, R: Send, E: Send>(
     threads: usize,
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
     let failed = AtomicBool::new(false);
-    let results = in_parallel(threads, items, |item| {
+    let results = map_in_parallel(threads, items, |item| {
         if failed.load(Ordering::Relaxed) {
             return None;
         }
@@ -54,7 +54,7 @@ pub(crate) fn try_in_parallel<T: Sync, R: Send, E: Send>(
 
 /// Makes something of each item on several threads while this one takes what is made, in any order. At most
 /// `ahead` results wait. After a failure of either no other item is begun, and that failure is the result.
-pub(crate) fn try_take_in_parallel<T: Sync, R: Send, E: Send>(
+pub(crate) fn try_map_and_consume<T: Sync, R: Send, E: Send>(
     threads: usize,
     ahead: usize,
     items: &[T],
@@ -94,7 +94,7 @@ mod tests {
     fn results_are_in_the_order_of_the_items() {
         let items: Vec<usize> = (0..1000).collect();
         for threads in [0, 1, 7] {
-            let doubled = in_parallel(threads, &items, |n| n * 2);
+            let doubled = map_in_parallel(threads, &items, |n| n * 2);
             assert!(doubled.iter().zip(&items).all(|(d, n)| *d == n * 2));
             assert_eq!(doubled.len(), items.len());
         }
@@ -105,7 +105,7 @@ mod tests {
         let items: Vec<usize> = (0..1000).collect();
         for threads in [0, 1, 7] {
             let mut taken = Vec::new();
-            let all = try_take_in_parallel(
+            let all = try_map_and_consume(
                 threads,
                 2,
                 &items,
@@ -132,7 +132,7 @@ mod tests {
                 fails(*n, maker)
             };
             let take = |n: &usize, _| fails(*n, taker).map(drop);
-            let result = try_take_in_parallel(threads, 2, &items, make, take);
+            let result = try_map_and_consume(threads, 2, &items, make, take);
             assert_eq!(result, Err("five"));
             assert!(begun.into_inner() < items.len());
         }
@@ -143,13 +143,13 @@ mod tests {
         let items: Vec<usize> = (0..1000).collect();
         for threads in [0, 1, 7] {
             let begun = AtomicUsize::new(0);
-            let result = try_in_parallel(threads, &items, |n| {
+            let result = try_map_in_parallel(threads, &items, |n| {
                 begun.fetch_add(1, Ordering::Relaxed);
                 if *n == 5 { Err("five") } else { Ok(*n) }
             });
             assert_eq!(result, Err("five"));
             assert!(begun.into_inner() < items.len());
-            let all: Result<_, ()> = try_in_parallel(threads, &items, |n| Ok(*n));
+            let all: Result<_, ()> = try_map_in_parallel(threads, &items, |n| Ok(*n));
             assert_eq!(all.as_ref(), Ok(&items));
         }
     }

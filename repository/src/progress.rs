@@ -41,7 +41,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`Error::Interrupted`].
-    pub fn check(&self) -> Result<()> {
+    pub fn check_cancelled(&self) -> Result<()> {
         if self.cancelled.load(Ordering::SeqCst) {
             Err(Error::Interrupted)
         } else {

@@ -13,16 +13,16 @@ use crate::backend::ObjectKey;
 use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
-use crate::names::id_in;
+use crate::names::id_from_key;
 use crate::repository::{Inner, Repository};
 use crate::tombstones::Keeper;
 
 /// Where the records are.
-pub(crate) const FOLDER: &str = "quarantine";
+pub(crate) const DIRECTORY: &str = "quarantine";
 
 /// An object that must not be relied on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Quarantined {
+pub struct QuarantinedObject {
     /// Its key.
     pub object: String,
     /// What is wrong with it.
@@ -31,7 +31,7 @@ pub struct Quarantined {
 
 /// A snapshot that lacks something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HurtSnapshot {
+pub struct AffectedSnapshot {
     /// Its id.
     pub snapshot: ObjectId,
     /// Chunks that it needs and that had no good copy; not all of them, if there are very many.
@@ -42,9 +42,9 @@ pub struct HurtSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
     /// What is damaged.
-    pub objects: Vec<Quarantined>,
+    pub objects: Vec<QuarantinedObject>,
     /// Which snapshots that hurts.
-    pub hurts: Vec<HurtSnapshot>,
+    pub hurts: Vec<AffectedSnapshot>,
     /// Records that this one replaces: what they named and it does not is good again.
     pub replaces: Vec<ObjectId>,
     /// When, by the clock of whoever made it.
@@ -59,12 +59,12 @@ pub struct QuarantineRecord {
 #[derive(Debug, Clone, Default)]
 pub struct Quarantine {
     objects: BTreeMap<String, String>,
-    hurts: BTreeMap<ObjectId, Vec<ChunkId>>,
+    affected_snapshots: BTreeMap<ObjectId, Vec<ChunkId>>,
     records: BTreeSet<ObjectId>,
 }
 
 impl Quarantine {
-    fn new(records: Vec<(ObjectId, QuarantineRecord)>) -> Self {
+    fn from_records(records: Vec<(ObjectId, QuarantineRecord)>) -> Self {
         let replaced: HashSet<ObjectId> = records
             .iter()
             .flat_map(|(_, record)| record.replaces.iter().copied())
@@ -79,7 +79,7 @@ impl Quarantine {
                 quarantine.objects.insert(found.object, found.reason);
             }
             for hurt in record.hurts {
-                match quarantine.hurts.entry(hurt.snapshot) {
+                match quarantine.affected_snapshots.entry(hurt.snapshot) {
                     Entry::Vacant(entry) => drop(entry.insert(hurt.lost)),
                     // Where one does not know what is lost, all of it may be.
                     Entry::Occupied(mut entry) if hurt.lost.is_empty() => entry.get_mut().clear(),
@@ -100,23 +100,23 @@ impl Quarantine {
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.hurts.is_empty()
+        self.objects.is_empty() && self.affected_snapshots.is_empty()
     }
 
     /// The records that count.
-    pub(crate) fn records(&self) -> Vec<ObjectId> {
+    pub(crate) fn record_ids(&self) -> Vec<ObjectId> {
         self.records.iter().copied().collect()
     }
 
-    pub(crate) fn hurts(&self) -> &BTreeMap<ObjectId, Vec<ChunkId>> {
-        &self.hurts
+    pub(crate) fn affected_snapshots(&self) -> &BTreeMap<ObjectId, Vec<ChunkId>> {
+        &self.affected_snapshots
     }
 
     /// Ids of the objects in a folder.
-    fn ids_in(&self, folder: &str) -> HashSet<ObjectId> {
+    fn object_ids_under(&self, folder: &str) -> HashSet<ObjectId> {
         let inside = self.objects.keys().filter(|key| key.starts_with(folder));
         let keys = inside.filter_map(|key| ObjectKey::new(key.as_str()));
-        keys.filter_map(|key| id_in(&key)).collect()
+        keys.filter_map(|key| id_from_key(&key)).collect()
     }
 
     /// The packs, with what is wrong with each.
@@ -126,33 +126,33 @@ impl Quarantine {
             .iter()
             .filter(|(key, _)| key.starts_with("packs/"));
         let parsed = packs.filter_map(|(key, reason)| {
-            Some((id_in(&ObjectKey::new(key.as_str())?)?, reason.clone()))
+            Some((id_from_key(&ObjectKey::new(key.as_str())?)?, reason.clone()))
         });
         parsed.collect()
     }
 
-    pub(crate) fn packs(&self) -> HashSet<ObjectId> {
-        self.ids_in("packs/")
+    pub(crate) fn pack_ids(&self) -> HashSet<ObjectId> {
+        self.object_ids_under("packs/")
     }
 
-    pub(crate) fn fragments(&self) -> HashSet<ObjectId> {
-        self.ids_in("index/")
+    pub(crate) fn fragment_ids(&self) -> HashSet<ObjectId> {
+        self.object_ids_under("index/")
     }
 }
 
 impl Inner {
     /// What is in quarantine. A record that no keeper signed counts for nothing.
-    pub(crate) fn quarantine(&self) -> Result<Quarantine> {
-        let records = self.records::<QuarantineRecord>(
+    pub(crate) fn read_quarantine(&self) -> Result<Quarantine> {
+        let records = self.read_records::<QuarantineRecord>(
             self.backend.as_ref(),
             RecordKind::Quarantine,
-            FOLDER,
+            DIRECTORY,
         )?;
         for (info, error) in &records.refused {
             tracing::warn!(object = %info.key, %error, "ignoring an unusable quarantine record");
         }
-        let found = records.found.into_iter();
-        Ok(Quarantine::new(
+        let found = records.valid.into_iter();
+        Ok(Quarantine::from_records(
             found.map(|found| (found.id, found.record)).collect(),
         ))
     }
@@ -163,8 +163,8 @@ impl Repository {
     ///
     /// # Errors
     /// What the backend says.
-    pub fn quarantine(&self) -> Result<Quarantine> {
-        self.inner.quarantine()
+    pub fn read_quarantine(&self) -> Result<Quarantine> {
+        self.inner.read_quarantine()
     }
 
     /// Snapshots that lack something for which no good copy has come since.
@@ -172,14 +172,14 @@ impl Repository {
     /// # Errors
     /// What reading the quarantine or the index gives.
     pub fn degraded_snapshots(&self) -> Result<BTreeSet<ObjectId>> {
-        let quarantine = self.inner.quarantine()?;
-        if quarantine.hurts.is_empty() {
+        let quarantine = self.inner.read_quarantine()?;
+        if quarantine.affected_snapshots.is_empty() {
             return Ok(BTreeSet::new());
         }
         let mut index = self.index_for_reading()?;
-        index.exclude(&quarantine.packs());
+        index.exclude_packs(&quarantine.pack_ids());
         let mut degraded = BTreeSet::new();
-        for (snapshot, lost) in &quarantine.hurts {
+        for (snapshot, lost) in &quarantine.affected_snapshots {
             // Where it is not known what is lost, all of it may be.
             let mut hurt = lost.is_empty();
             for id in lost {
@@ -193,7 +193,7 @@ impl Repository {
     }
 
     /// Stores a record of the quarantine.
-    pub(crate) fn put_quarantine(
+    pub(crate) fn put_quarantine_record(
         &self,
         keeper: &Keeper,
         record: &QuarantineRecord,
@@ -201,7 +201,7 @@ impl Repository {
         let inner = &self.inner;
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("cannot serialize a quarantine record: {e}")))?;
-        let key = |id: &ObjectId| ObjectKey::trusted(format!("{FOLDER}/{id}"));
+        let key = |id: &ObjectId| ObjectKey::from_trusted(format!("{DIRECTORY}/{id}"));
         let (backend, signer) = (inner.backend.as_ref(), keeper.signer());
         inner.put_signed(backend, RecordKind::Quarantine, &json, signer, key)
     }
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn record(objects: &[&str], replaces: Vec<ObjectId>) -> QuarantineRecord {
-        let objects = objects.iter().map(|object| Quarantined {
+        let objects = objects.iter().map(|object| QuarantinedObject {
             object: (*object).to_owned(),
             reason: "test".to_owned(),
         });
@@ -228,33 +228,36 @@ mod tests {
 
     #[test]
     fn where_one_record_does_not_know_what_is_lost_all_may_be() {
-        let snapshot = ObjectId::of(b"s");
+        let snapshot = ObjectId::from_content(b"s");
         let hurt = |lost: Vec<ChunkId>| QuarantineRecord {
-            hurts: vec![HurtSnapshot { snapshot, lost }],
+            hurts: vec![AffectedSnapshot { snapshot, lost }],
             ..record(&[], Vec::new())
         };
         let some = || hurt(vec![ChunkId::from_bytes([7; 32])]);
-        let (one, two) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
+        let (one, two) = (ObjectId::from_content(b"1"), ObjectId::from_content(b"2"));
         for (first, second) in [(some(), hurt(Vec::new())), (hurt(Vec::new()), some())] {
-            let quarantine = Quarantine::new(vec![(one, first), (two, second)]);
-            assert_eq!(quarantine.hurts()[&snapshot], []);
+            let quarantine = Quarantine::from_records(vec![(one, first), (two, second)]);
+            assert_eq!(quarantine.affected_snapshots()[&snapshot], []);
         }
-        let quarantine = Quarantine::new(vec![(one, some()), (two, some())]);
-        assert_eq!(quarantine.hurts()[&snapshot].len(), 2);
+        let quarantine = Quarantine::from_records(vec![(one, some()), (two, some())]);
+        assert_eq!(quarantine.affected_snapshots()[&snapshot].len(), 2);
     }
 
     #[test]
     fn a_later_record_takes_back_what_it_does_not_repeat() {
-        let (one, two) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
-        let pack = crate::pack::pack_key(&ObjectId::of(b"p")).to_string();
+        let (one, two) = (ObjectId::from_content(b"1"), ObjectId::from_content(b"2"));
+        let pack = crate::pack::pack_key(&ObjectId::from_content(b"p")).to_string();
         let first = (one, record(&[&pack, "index/x"], Vec::new()));
-        let quarantine = Quarantine::new(vec![first.clone()]);
-        assert_eq!(quarantine.packs(), HashSet::from([ObjectId::of(b"p")]));
+        let quarantine = Quarantine::from_records(vec![first.clone()]);
+        assert_eq!(
+            quarantine.pack_ids(),
+            HashSet::from([ObjectId::from_content(b"p")])
+        );
         let second = (two, record(&[&pack], vec![one]));
         for records in [vec![first.clone(), second.clone()], vec![second, first]] {
-            let quarantine = Quarantine::new(records);
+            let quarantine = Quarantine::from_records(records);
             assert_eq!(quarantine.objects().len(), 1);
-            assert_eq!(quarantine.records(), [two]);
+            assert_eq!(quarantine.record_ids(), [two]);
         }
     }
 }

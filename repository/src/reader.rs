@@ -4,19 +4,19 @@ use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryKind, path_order};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
-use crate::index::{Index, Location};
+use crate::index::{ChunkLocation, Index};
 use crate::pack::pack_key;
 use crate::repository::{Inner, Repository};
 use crate::segment::{self, SegmentRecord};
-use crate::snapshot::{Details, Snapshot, StreamRecord};
-use crate::stored::read_again;
+use crate::snapshot::{Snapshot, SnapshotDetails, StreamRecord};
+use crate::verified_io::read_with_retries;
 
 /// Decoded segments that a stream keeps: neighbouring chunks share them.
-const SEGMENTS_KEPT: usize = 3;
+const SEGMENTS_CACHED: usize = 3;
 
 /// Details are read whole; a run with a million warnings stays below this, in bytes.
 const DETAILS_BYTES_MAX: u64 = 1 << 30;
@@ -30,7 +30,7 @@ pub struct SegmentKey {
     pub offset: u64,
 }
 
-impl Location {
+impl ChunkLocation {
     /// The segment that holds the chunk.
     #[must_use]
     pub fn segment_key(&self) -> SegmentKey {
@@ -46,24 +46,24 @@ impl Location {
 pub struct ContentReader {
     inner: Arc<Inner>,
     repository: Repository,
-    index: Arc<RwLock<(Index, Adopted)>>,
+    index: Arc<RwLock<(Index, UnindexedPackSearch)>>,
     /// What was missing when the index had been read again.
-    missing: Arc<Mutex<HashSet<String>>>,
+    reported_missing: Arc<Mutex<HashSet<String>>>,
     /// Segments that were read to find out which of several places of a chunk tells the truth.
-    probed: Arc<Mutex<VecDeque<Probed>>>,
+    probed_segments: Arc<Mutex<VecDeque<ProbedSegment>>>,
 }
 
 /// A segment's plain bytes; `None` where it cannot be read.
-type Probed = (SegmentKey, Option<Arc<Vec<u8>>>);
+type ProbedSegment = (SegmentKey, Option<Arc<Vec<u8>>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Adopted {
+enum UnindexedPackSearch {
     /// Packs that are not indexed were not looked for.
-    NotYet,
+    Pending,
     /// They were.
     Done,
     /// The index must stay as it is.
-    Fixed,
+    Disabled,
 }
 
 impl Repository {
@@ -73,21 +73,21 @@ impl Repository {
     /// When the index cannot be listed.
     pub fn content_reader(&self) -> Result<ContentReader> {
         let index = self.index_for_reading()?;
-        Ok(self.reader_over(index, Adopted::NotYet))
+        Ok(self.reader_with_index(index, UnindexedPackSearch::Pending))
     }
 
     /// A reader over an index that has everything and does not change.
     pub(crate) fn fixed_reader(&self, index: Index) -> ContentReader {
-        self.reader_over(index, Adopted::Fixed)
+        self.reader_with_index(index, UnindexedPackSearch::Disabled)
     }
 
-    fn reader_over(&self, index: Index, adopted: Adopted) -> ContentReader {
+    fn reader_with_index(&self, index: Index, adopted: UnindexedPackSearch) -> ContentReader {
         ContentReader {
             inner: Arc::clone(&self.inner),
             repository: self.clone(),
             index: Arc::new(RwLock::new((index, adopted))),
-            missing: Arc::default(),
-            probed: Arc::default(),
+            reported_missing: Arc::default(),
+            probed_segments: Arc::default(),
         }
     }
 }
@@ -98,66 +98,73 @@ impl ContentReader {
     ///
     /// # Errors
     /// [`Error::Missing`] names the chunk and who needs it.
-    pub fn locate(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<Location> {
-        let found = self.locations(id, needed_by)?;
-        let first = found.first().ok_or_else(|| missing(id, needed_by))?;
+    pub fn locate_chunk(
+        &self,
+        id: &ChunkId,
+        needed_by: &dyn std::fmt::Display,
+    ) -> Result<ChunkLocation> {
+        let found = self.locate_all(id, needed_by)?;
+        let first = found.first().ok_or_else(|| missing_chunk(id, needed_by))?;
         // Where a chunk lies in a file follows from lengths: one that is a lie would put others in wrong places.
         if found.iter().all(|other| other.length == first.length) {
             return Ok(*first);
         }
         Ok(*found
             .iter()
-            .find(|place| self.holds(place, id))
+            .find(|place| self.holds_chunk(place, id))
             .unwrap_or(first))
     }
 
     /// Whether a chunk is where it is said to be, as far as it can be read here.
-    fn holds(&self, place: &Location, id: &ChunkId) -> bool {
-        let segment = self.probe(place);
+    fn holds_chunk(&self, place: &ChunkLocation, id: &ChunkId) -> bool {
+        let segment = self.probe_segment(place);
         segment.is_some_and(|segment| {
-            self.chunk_of(&segment, place, id, place.segment.class)
+            self.extract_chunk(&segment, place, id, place.segment.class)
                 .is_ok()
         })
     }
 
-    fn probe(&self, place: &Location) -> Option<Arc<Vec<u8>>> {
+    fn probe_segment(&self, place: &ChunkLocation) -> Option<Arc<Vec<u8>>> {
         let key = place.segment_key();
-        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probed = self
+            .probed_segments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((_, segment)) = probed.iter().find(|(known, _)| *known == key) {
             return segment.clone();
         }
         let segment = self.read_segment(place).ok().map(Arc::new);
         probed.push_back((key, segment.clone()));
-        if probed.len() > SEGMENTS_KEPT {
+        if probed.len() > SEGMENTS_CACHED {
             probed.pop_front();
         }
         segment
     }
 
-    pub(crate) fn locations(
+    pub(crate) fn locate_all(
         &self,
         id: &ChunkId,
         needed_by: &dyn std::fmt::Display,
-    ) -> Result<Vec<Location>> {
+    ) -> Result<Vec<ChunkLocation>> {
         let (found, adopted) = {
             let guard = self.index.read().unwrap_or_else(PoisonError::into_inner);
             (guard.0.locations(id)?, guard.1)
         };
-        if !found.is_empty() || adopted != Adopted::NotYet {
+        if !found.is_empty() || adopted != UnindexedPackSearch::Pending {
             return if found.is_empty() {
-                Err(missing(id, needed_by))
+                Err(missing_chunk(id, needed_by))
             } else {
                 Ok(found)
             };
         }
         let mut guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if guard.1 == Adopted::NotYet {
-            self.repository.adopt_unindexed(&mut guard.0)?;
-            guard.1 = Adopted::Done;
+        if guard.1 == UnindexedPackSearch::Pending {
+            self.repository.add_unindexed_packs(&mut guard.0)?;
+            guard.1 = UnindexedPackSearch::Done;
         }
         let found = guard.0.locations(id)?;
         if found.is_empty() {
-            Err(missing(id, needed_by))
+            Err(missing_chunk(id, needed_by))
         } else {
             Ok(found)
         }
@@ -167,7 +174,7 @@ impl ContentReader {
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Missing`] name the pack, [`Error::NoMatchingIdentity`] the recipients.
-    pub fn read_segment(&self, location: &Location) -> Result<Vec<u8>> {
+    pub fn read_segment(&self, location: &ChunkLocation) -> Result<Vec<u8>> {
         read_segment(&self.inner, location)
     }
 
@@ -178,12 +185,12 @@ impl ContentReader {
     pub fn read_chunk(
         &self,
         id: &ChunkId,
-        class: Class,
+        class: RecipientClass,
         needed_by: &dyn std::fmt::Display,
     ) -> Result<Vec<u8>> {
         match self.read_known_chunk(id, class, needed_by) {
             // A sweep may have moved it since the index was read.
-            Err(Error::Missing { object, .. }) if self.read_index_again(&object)? => {
+            Err(Error::Missing { object, .. }) if self.reload_index(&object)? => {
                 self.read_known_chunk(id, class, needed_by)
             }
             read => read,
@@ -192,18 +199,21 @@ impl ContentReader {
 
     /// Reads the index as it is now because of an object; `false` where it must stay, or when that was done for
     /// this object before.
-    fn read_index_again(&self, object: &str) -> Result<bool> {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn reload_index(&self, object: &str) -> Result<bool> {
+        let mut missing = self
+            .reported_missing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !missing.insert(object.to_owned()) {
             return Ok(false);
         }
         drop(missing);
         let index = self.repository.index_for_reading()?;
         let mut guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        if guard.1 == Adopted::Fixed {
+        if guard.1 == UnindexedPackSearch::Disabled {
             return Ok(false);
         }
-        *guard = (index, Adopted::NotYet);
+        *guard = (index, UnindexedPackSearch::Pending);
         Ok(true)
     }
 
@@ -215,13 +225,13 @@ impl ContentReader {
     fn read_known_chunk(
         &self,
         id: &ChunkId,
-        class: Class,
+        class: RecipientClass,
         needed_by: &dyn std::fmt::Display,
     ) -> Result<Vec<u8>> {
         let mut first_error = None;
-        for location in self.locations(id, needed_by)? {
+        for location in self.locate_all(id, needed_by)? {
             let chunk = self.read_segment(&location).and_then(|segment| {
-                self.chunk_of(&segment, &location, id, class)
+                self.extract_chunk(&segment, &location, id, class)
                     .map(<[u8]>::to_vec)
             });
             match chunk {
@@ -229,19 +239,19 @@ impl ContentReader {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        Err(first_error.unwrap_or_else(|| missing(id, needed_by)))
+        Err(first_error.unwrap_or_else(|| missing_chunk(id, needed_by)))
     }
 
     /// The chunk at a location in its segment's plain bytes, proven by its id.
     ///
     /// # Errors
     /// [`Error::Damaged`] when other bytes are there.
-    pub fn chunk_of<'a>(
+    pub fn extract_chunk<'a>(
         &self,
         segment: &'a [u8],
-        location: &Location,
+        location: &ChunkLocation,
         id: &ChunkId,
-        class: Class,
+        class: RecipientClass,
     ) -> Result<&'a [u8]> {
         let start = location.offset as usize;
         let chunk = start
@@ -251,7 +261,7 @@ impl ContentReader {
                 location.segment.class == class && self.inner.secrets.chunk_id(class, chunk) == *id
             });
         chunk.ok_or_else(|| {
-            Error::damaged(
+            Error::damaged_object(
                 &pack_key(&location.pack),
                 format!("chunk {id} is not at the position that the index states"),
             )
@@ -262,58 +272,58 @@ impl ContentReader {
     ///
     /// # Errors
     /// As for [`Self::locate`].
-    pub fn length_of(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<u32> {
-        Ok(self.locate(id, needed_by)?.length)
+    pub fn chunk_length(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<u32> {
+        Ok(self.locate_chunk(id, needed_by)?.length)
     }
 
     /// How many reads may usefully run at the same time.
     #[must_use]
     pub fn parallel_reads(&self) -> usize {
-        self.inner.backend.abilities().parallel_reads
+        self.inner.backend.capabilities().parallel_reads
     }
 
     /// The content of a file, given its chunks, piece by piece from its beginning.
     #[must_use]
     pub fn content(&self, chunks: Vec<ChunkId>, name: String) -> ContentStream<'_> {
-        ContentStream(Stream {
+        ContentStream(ChunkStream {
             reader: self,
             chunks: chunks.into(),
-            class: Class::Data,
+            class: RecipientClass::Data,
             name,
-            kept: VecDeque::new(),
+            cached_segments: VecDeque::new(),
         })
     }
 
-    pub(crate) fn stream<'a>(
+    pub(crate) fn open_stream<'a>(
         &'a self,
         record: &StreamRecord,
-        class: Class,
+        class: RecipientClass,
         name: String,
-    ) -> Stream<'a> {
-        Stream {
+    ) -> ChunkStream<'a> {
+        ChunkStream {
             reader: self,
             chunks: record.chunks.clone().into(),
             class,
             name,
-            kept: VecDeque::new(),
+            cached_segments: VecDeque::new(),
         }
     }
 }
 
-fn missing(id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Error {
+fn missing_chunk(id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Error {
     Error::Missing {
         object: format!("chunk {id}"),
         needed_by: needed_by.to_string(),
     }
 }
 
-pub(crate) fn read_segment(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
-    read_again(inner.backend.as_ref(), || {
+pub(crate) fn read_segment(inner: &Inner, location: &ChunkLocation) -> Result<Vec<u8>> {
+    read_with_retries(inner.backend.as_ref(), || {
         read_segment_once(inner, location)
     })
 }
 
-fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
+fn read_segment_once(inner: &Inner, location: &ChunkLocation) -> Result<Vec<u8>> {
     let key = pack_key(&location.pack);
     let at = location.segment;
     let range = at.offset..at.offset + u64::from(at.length);
@@ -326,9 +336,9 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
                 needed_by: "the index".to_owned(),
             },
             crate::backend::BackendError::OutOfRange { .. } => {
-                Error::damaged(&key, "it is shorter than the index states")
+                Error::damaged_object(&key, "it is shorter than the index states")
             }
-            source => inner.failed(source),
+            source => inner.backend_error(source),
         })?;
     let record = SegmentRecord {
         class: at.class,
@@ -340,11 +350,11 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
         recipients: None,
     };
     let recipients = match at.class {
-        Class::Data => inner.data_recipients.texts(),
-        Class::Catalog => inner.catalog_recipients.texts(),
+        RecipientClass::Data => inner.data_recipients.texts(),
+        RecipientClass::Catalog => inner.catalog_recipients.texts(),
     };
-    segment::check_stored(&record, &stored, key.as_str())?;
-    segment::open(
+    segment::check_stored_segment(&record, &stored, key.as_str())?;
+    segment::open_segment(
         &record,
         &stored,
         key.as_str(),
@@ -357,18 +367,18 @@ fn read_segment_once(inner: &Inner, location: &Location) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Damaged`], or [`Error::NoMatchingIdentity`].
-pub(crate) fn prove_segment(
+pub(crate) fn verify_segment(
     inner: &Inner,
     object: &str,
     record: &SegmentRecord,
     stored: &[u8],
 ) -> Result<Vec<u8>> {
     let recipients = match record.class {
-        Class::Data => inner.data_recipients.texts(),
-        Class::Catalog => inner.catalog_recipients.texts(),
+        RecipientClass::Data => inner.data_recipients.texts(),
+        RecipientClass::Catalog => inner.catalog_recipients.texts(),
     };
-    segment::check_stored(record, stored, object)?;
-    let plain = segment::open(record, stored, object, &inner.identities, recipients)?;
+    segment::check_stored_segment(record, stored, object)?;
+    let plain = segment::open_segment(record, stored, object, &inner.identities, recipients)?;
     let mut rest = plain.as_slice();
     for chunk in &record.chunks {
         let (bytes, after) = rest.split_at(chunk.1 as usize);
@@ -385,36 +395,38 @@ pub(crate) fn prove_segment(
 
 /// A stream's chunks, one after the other.
 #[derive(Debug)]
-pub(crate) struct Stream<'a> {
+pub(crate) struct ChunkStream<'a> {
     reader: &'a ContentReader,
     chunks: VecDeque<ChunkId>,
-    class: Class,
+    class: RecipientClass,
     name: String,
-    kept: VecDeque<(SegmentKey, Vec<u8>)>,
+    cached_segments: VecDeque<(SegmentKey, Vec<u8>)>,
 }
 
-impl Stream<'_> {
+impl ChunkStream<'_> {
     /// The next chunk's bytes.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(id) = self.chunks.pop_front() else {
             return Ok(None);
         };
-        let location = self.reader.locate(&id, &self.name)?;
+        let location = self.reader.locate_chunk(&id, &self.name)?;
         let key = location.segment_key();
-        if !self.kept.iter().any(|(kept, _)| *kept == key) {
+        if !self.cached_segments.iter().any(|(kept, _)| *kept == key) {
             match self.reader.read_segment(&location) {
-                Ok(segment) => self.kept.push_back((key, segment)),
+                Ok(segment) => self.cached_segments.push_back((key, segment)),
                 // Another copy may be whole.
                 Err(Error::Damaged { .. } | Error::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
-            if self.kept.len() > SEGMENTS_KEPT {
-                self.kept.pop_front();
+            if self.cached_segments.len() > SEGMENTS_CACHED {
+                self.cached_segments.pop_front();
             }
         }
-        let kept = self.kept.iter().find(|(kept, _)| *kept == key);
+        let kept = self.cached_segments.iter().find(|(kept, _)| *kept == key);
         let chunk = kept.and_then(|(_, segment)| {
-            let chunk = self.reader.chunk_of(segment, &location, &id, self.class);
+            let chunk = self
+                .reader
+                .extract_chunk(segment, &location, &id, self.class);
             chunk.ok().map(<[u8]>::to_vec)
         });
         match chunk {
@@ -429,7 +441,7 @@ impl Stream<'_> {
 
 /// The content of a file in order.
 #[derive(Debug)]
-pub struct ContentStream<'a>(Stream<'a>);
+pub struct ContentStream<'a>(ChunkStream<'a>);
 
 impl ContentStream<'_> {
     /// The next chunk, proven by its id.
@@ -437,21 +449,21 @@ impl ContentStream<'_> {
     /// # Errors
     /// As for [`ContentReader::read_chunk`].
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        self.0.next()
+        self.0.next_chunk()
     }
 }
 
 /// Splits a stream into lines.
 #[derive(Debug)]
-struct Lines<'a> {
-    stream: Stream<'a>,
+struct StreamLines<'a> {
+    stream: ChunkStream<'a>,
     buffer: Vec<u8>,
     start: usize,
     line_max: usize,
 }
 
-impl<'a> Lines<'a> {
-    fn new(stream: Stream<'a>, line_max: usize) -> Self {
+impl<'a> StreamLines<'a> {
+    fn new(stream: ChunkStream<'a>, line_max: usize) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -461,7 +473,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line without its end.
-    fn next(&mut self) -> Result<Option<&[u8]>> {
+    fn next_line(&mut self) -> Result<Option<&[u8]>> {
         let mut searched = self.start;
         loop {
             if let Some(length) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
@@ -470,20 +482,20 @@ impl<'a> Lines<'a> {
                 return Ok(Some(&self.buffer[line]));
             }
             if self.buffer.len() - self.start > self.line_max {
-                return Err(self.damaged("a line is longer than the maximum"));
+                return Err(self.damaged_error("a line is longer than the maximum"));
             }
             self.buffer.drain(..self.start);
             self.start = 0;
             searched = self.buffer.len();
-            match self.stream.next()? {
+            match self.stream.next_chunk()? {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(self.damaged("its last line is truncated")),
+                None => return Err(self.damaged_error("its last line is truncated")),
             }
         }
     }
 
-    fn damaged(&self, reason: &str) -> Error {
+    fn damaged_error(&self, reason: &str) -> Error {
         Error::Damaged {
             object: self.stream.name.clone(),
             reason: reason.to_owned(),
@@ -501,7 +513,7 @@ pub struct SnapshotReader<'a> {
 impl ContentReader {
     /// A reader of one snapshot.
     #[must_use]
-    pub fn snapshot<'a>(&'a self, snapshot: &'a Snapshot) -> SnapshotReader<'a> {
+    pub fn snapshot_reader<'a>(&'a self, snapshot: &'a Snapshot) -> SnapshotReader<'a> {
         SnapshotReader {
             reader: self,
             snapshot,
@@ -518,12 +530,14 @@ impl<'a> SnapshotReader<'a> {
     #[must_use]
     pub fn entries(&self) -> EntryReader<'a> {
         let root = &self.snapshot.root;
-        let entries =
-            self.reader
-                .stream(&root.entries, Class::Data, self.stream_name("entry list"));
+        let entries = self.reader.open_stream(
+            &root.entries,
+            RecipientClass::Data,
+            self.stream_name("entry list"),
+        );
         let references = self.references();
         EntryReader {
-            entries: Lines::new(entries, ENTRY_LINE_BYTES_MAX),
+            entries: StreamLines::new(entries, ENTRY_LINE_BYTES_MAX),
             references,
             last_path: None,
         }
@@ -533,11 +547,13 @@ impl<'a> SnapshotReader<'a> {
     #[must_use]
     pub fn references(&self) -> ReferenceReader<'a> {
         let record = &self.snapshot.root.references;
-        let stream = self
-            .reader
-            .stream(record, Class::Catalog, self.stream_name("reference list"));
+        let stream = self.reader.open_stream(
+            record,
+            RecipientClass::Catalog,
+            self.stream_name("reference list"),
+        );
         ReferenceReader {
-            lines: Lines::new(stream, 64),
+            lines: StreamLines::new(stream, 64),
         }
     }
 
@@ -545,7 +561,7 @@ impl<'a> SnapshotReader<'a> {
     ///
     /// # Errors
     /// As for reading chunks.
-    pub fn details(&self) -> Result<Details> {
+    pub fn details(&self) -> Result<SnapshotDetails> {
         let record = &self.snapshot.root.details;
         let name = self.stream_name("detail record");
         let damaged = |reason: String| Error::Damaged {
@@ -558,9 +574,11 @@ impl<'a> SnapshotReader<'a> {
                 record.bytes
             )));
         }
-        let mut stream = self.reader.stream(record, Class::Data, name.clone());
+        let mut stream = self
+            .reader
+            .open_stream(record, RecipientClass::Data, name.clone());
         let mut json = Vec::new();
-        while let Some(chunk) = stream.next()? {
+        while let Some(chunk) = stream.next_chunk()? {
             json.extend_from_slice(&chunk);
         }
         serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
@@ -570,7 +588,7 @@ impl<'a> SnapshotReader<'a> {
 /// The ids of a snapshot's reference stream.
 #[derive(Debug)]
 pub struct ReferenceReader<'a> {
-    lines: Lines<'a>,
+    lines: StreamLines<'a>,
 }
 
 impl ReferenceReader<'_> {
@@ -579,7 +597,7 @@ impl ReferenceReader<'_> {
     /// # Errors
     /// As for reading chunks.
     pub fn next_id(&mut self) -> Result<Option<ChunkId>> {
-        let parsed = match self.lines.next()? {
+        let parsed = match self.lines.next_line()? {
             None => return Ok(None),
             Some(line) => std::str::from_utf8(line)
                 .ok()
@@ -587,14 +605,14 @@ impl ReferenceReader<'_> {
         };
         parsed
             .map(Some)
-            .ok_or_else(|| self.lines.damaged("a line is not a chunk ID"))
+            .ok_or_else(|| self.lines.damaged_error("a line is not a chunk ID"))
     }
 }
 
 /// The entries of a snapshot, each with the ids of its chunks.
 #[derive(Debug)]
 pub struct EntryReader<'a> {
-    entries: Lines<'a>,
+    entries: StreamLines<'a>,
     references: ReferenceReader<'a>,
     last_path: Option<Vec<u8>>,
 }
@@ -605,11 +623,11 @@ impl EntryReader<'_> {
     /// # Errors
     /// As for reading chunks, and [`Error::Damaged`] for entries that no snapshot could contain.
     pub fn next_entry(&mut self) -> Result<Option<(Entry, Vec<ChunkId>)>> {
-        let parsed = match self.entries.next()? {
-            None => return self.end().map(|()| None),
+        let parsed = match self.entries.next_line()? {
+            None => return self.check_end().map(|()| None),
             Some(line) => Entry::parse(line),
         };
-        let entry = parsed.map_err(|reason| self.entries.damaged(&reason))?;
+        let entry = parsed.map_err(|reason| self.entries.damaged_error(&reason))?;
         let path = entry.path.as_bytes();
         if self
             .last_path
@@ -618,10 +636,10 @@ impl EntryReader<'_> {
         {
             return Err(self
                 .entries
-                .damaged(&format!("{:?} is out of order", entry.path)));
+                .damaged_error(&format!("{:?} is out of order", entry.path)));
         }
         if entry.chunks > 0 && entry.kind != EntryKind::File {
-            return Err(self.entries.damaged(&format!(
+            return Err(self.entries.damaged_error(&format!(
                 "{:?} has content but is not a regular file",
                 entry.path
             )));
@@ -634,19 +652,19 @@ impl EntryReader<'_> {
                 None => {
                     return Err(self
                         .entries
-                        .damaged("it refers to more chunks than the reference list has"));
+                        .damaged_error("it refers to more chunks than the reference list has"));
                 }
             }
         }
         Ok(Some((entry, chunks)))
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn check_end(&mut self) -> Result<()> {
         match self.references.next_id()? {
             None => Ok(()),
             Some(_) => Err(self
                 .entries
-                .damaged("it refers to fewer chunks than the reference list has")),
+                .damaged_error("it refers to fewer chunks than the reference list has")),
         }
     }
 }

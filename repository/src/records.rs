@@ -9,17 +9,17 @@ use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
-use crate::names::id_in;
-use crate::parallel::in_parallel;
+use crate::names::id_from_key;
+use crate::parallel::map_in_parallel;
 use crate::repository::Inner;
 use crate::sign::HostSigner;
-use crate::stored::{get_named, put_verified};
+use crate::verified_io::{get_verified, put_verified};
 
 /// No such record is larger, in bytes: a sweep of several hundred thousand packs.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
 /// Folders of whole records that belong to the catalog. Pieces of logs are left out: there are too many.
-pub(crate) const CATALOG_FOLDERS: [(&str, RecordKind); 7] = [
+pub(crate) const CATALOG_DIRECTORIES: [(&str, RecordKind); 7] = [
     ("snapshots", RecordKind::Snapshot),
     ("tombstones", RecordKind::Tombstone),
     ("index", RecordKind::Index),
@@ -31,7 +31,7 @@ pub(crate) const CATALOG_FOLDERS: [(&str, RecordKind); 7] = [
 
 /// A record as it is stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Found<T> {
+pub(crate) struct StoredRecord<T> {
     pub(crate) id: ObjectId,
     pub(crate) key: ObjectKey,
     /// When the storage received it.
@@ -41,24 +41,24 @@ pub(crate) struct Found<T> {
 
 /// All records of a kind that count, and the objects that count for nothing.
 #[derive(Debug)]
-pub(crate) struct Records<T> {
-    pub(crate) found: Vec<Found<T>>,
+pub(crate) struct RecordSet<T> {
+    pub(crate) valid: Vec<StoredRecord<T>>,
     pub(crate) refused: Vec<(ObjectInfo, Error)>,
 }
 
-impl<T> Records<T> {
+impl<T> RecordSet<T> {
     /// What another version wrote is an error: nobody here knows what it means.
-    pub(crate) fn known(self) -> Result<Self> {
-        self.without(|error| matches!(error, Error::UnsupportedFormat { .. }))
+    pub(crate) fn require_supported(self) -> Result<Self> {
+        self.reject_if(|error| matches!(error, Error::UnsupportedFormat { .. }))
     }
 
     /// As [`Self::known`], and what somebody wrote for others is an error as well.
-    pub(crate) fn open(self) -> Result<Self> {
-        self.known()?
-            .without(|error| matches!(error, Error::NoMatchingIdentity { .. }))
+    pub(crate) fn require_readable(self) -> Result<Self> {
+        self.require_supported()?
+            .reject_if(|error| matches!(error, Error::NoMatchingIdentity { .. }))
     }
 
-    fn without(mut self, fatal: impl Fn(&Error) -> bool) -> Result<Self> {
+    fn reject_if(mut self, fatal: impl Fn(&Error) -> bool) -> Result<Self> {
         match self.refused.iter().position(|(_, error)| fatal(error)) {
             None => Ok(self),
             Some(n) => Err(self.refused.swap_remove(n).1),
@@ -67,7 +67,7 @@ impl<T> Records<T> {
 }
 
 /// Whether an object was listed and is gone: it was swept meanwhile.
-pub(crate) fn is_gone(error: &Error) -> bool {
+pub(crate) fn is_not_found(error: &Error) -> bool {
     matches!(
         error,
         Error::Backend {
@@ -89,7 +89,7 @@ impl Inner {
         let signer = self.signer()?;
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("writing a record for {folder}: {e}")))?;
-        let key = |id: &ObjectId| ObjectKey::trusted(format!("{folder}/{id}"));
+        let key = |id: &ObjectId| ObjectKey::from_trusted(format!("{folder}/{id}"));
         self.put_signed(backend, kind, &json, signer, key)
     }
 
@@ -102,45 +102,45 @@ impl Inner {
         signer: &HostSigner,
         key: impl FnOnce(&ObjectId) -> ObjectKey,
     ) -> Result<ObjectId> {
-        let sealed = envelope::seal(
+        let sealed = envelope::seal_record(
             kind,
             json,
             &self.catalog_recipients,
             signer,
             self.trust.repository(),
         )?;
-        let id = ObjectId::of(&sealed);
+        let id = ObjectId::from_content(&sealed);
         put_verified(backend, &key(&id), &[sealed.into()], &id)?;
         Ok(id)
     }
 
     /// Reads all records of a kind. What is damaged, signed by nobody who may, newer than this program, or encrypted
     /// to others is refused.
-    pub(crate) fn records<T: DeserializeOwned + Send>(
+    pub(crate) fn read_records<T: DeserializeOwned + Send>(
         &self,
         backend: &dyn Backend,
         kind: RecordKind,
         folder: &str,
-    ) -> Result<Records<T>> {
+    ) -> Result<RecordSet<T>> {
         let failed = |source| Error::Backend {
             location: backend.location(),
             source,
         };
         let listed = backend.list(folder).map_err(failed)?;
-        let readers = backend.abilities().parallel_reads;
-        let read = in_parallel(readers, &listed, |info| {
-            self.record(backend, kind, &info.key)
+        let readers = backend.capabilities().parallel_reads;
+        let read = map_in_parallel(readers, &listed, |info| {
+            self.read_record(backend, kind, &info.key)
         });
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         for (info, read) in listed.into_iter().zip(read) {
             match read {
-                Ok((id, record)) => found.push(Found {
+                Ok((id, record)) => found.push(StoredRecord {
                     id,
                     key: info.key,
                     received: info.received,
                     record,
                 }),
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(
                     error @ (Error::Damaged { .. }
                     | Error::UnsupportedFormat { .. }
@@ -150,22 +150,27 @@ impl Inner {
             }
         }
         found.sort_by_key(|found| (found.received, found.id));
-        Ok(Records { found, refused })
+        Ok(RecordSet {
+            valid: found,
+            refused,
+        })
     }
 
-    fn record<T: DeserializeOwned>(
+    fn read_record<T: DeserializeOwned>(
         &self,
         backend: &dyn Backend,
         kind: RecordKind,
         key: &ObjectKey,
     ) -> Result<(ObjectId, T)> {
-        let id = id_in(key).ok_or_else(|| Error::damaged(key, "its name is not an object ID"))?;
-        let bytes = get_named(backend, key)?;
-        let verified = envelope::verify(kind, &bytes, key, &self.trust)?;
+        let id = id_from_key(key)
+            .ok_or_else(|| Error::damaged_object(key, "its name is not an object ID"))?;
+        let bytes = get_verified(backend, key)?;
+        let verified = envelope::verify_record(kind, &bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, RECORD_BYTES_MAX)?;
-        let record = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
+        let record = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(key, format!("its content cannot be parsed: {e}"))
+        })?;
         Ok((id, record))
     }
 }

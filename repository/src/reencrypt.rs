@@ -15,26 +15,26 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::backend::ObjectInfo;
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
 use crate::id::ObjectId;
 use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::leases::Lease;
-use crate::names::id_in;
+use crate::names::id_from_key;
 use crate::pack::{PackBuilder, PackRecord, pack_key};
-use crate::parallel::try_in_parallel;
+use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
-use crate::reader::prove_segment;
-use crate::records::is_gone;
-use crate::replaced::{self, Replaced, ReplacedRecord, Replacement};
+use crate::reader::verify_segment;
+use crate::records::is_not_found;
+use crate::replaced_packs::{self, PackReplacement, ReplacedPacks, ReplacedPacksRecord};
 use crate::repository::Repository;
 use crate::segment::SegmentBuilder;
-use crate::stored::{put_verified, read_again};
 use crate::sweeps::Sweeps;
 use crate::tombstones::Keeper;
+use crate::verified_io::{put_verified, read_with_retries};
 
 /// After this many packs it is told what replaces what.
-const TOLD_AFTER: usize = 256;
+const REPLACEMENTS_PER_RECORD: usize = 256;
 
 /// Who encrypts anew.
 #[derive(Debug, Clone)]
@@ -101,20 +101,20 @@ impl Repository {
         show: impl FnOnce(&ReencryptPlan),
     ) -> Result<ReencryptReport> {
         let Some(keeper) = keeper else {
-            show(&Due::find(self, progress)?.plan);
+            show(&PendingReencryption::find_packs(self, progress)?.plan);
             return Ok(ReencryptReport::default());
         };
         self.require_writer()?;
-        self.require_present_identity()?;
+        self.require_current_identity()?;
         let backend = self.inner.backend.as_ref();
         // The lease first: a sweep that begins after it waits, and what one condemned before is left out.
-        let lease = Lease::take(&self.inner, backend, &options.host, "reencrypt")?;
-        let done = self.reencrypt_under(&lease, options, keeper, progress, show);
+        let lease = Lease::acquire(&self.inner, backend, &options.host, "reencrypt")?;
+        let done = self.reencrypt_with_lease(&lease, options, keeper, progress, show);
         lease.end(backend);
         done
     }
 
-    fn reencrypt_under(
+    fn reencrypt_with_lease(
         &self,
         lease: &Lease,
         options: &ReencryptOptions,
@@ -122,7 +122,7 @@ impl Repository {
         progress: &Progress,
         show: impl FnOnce(&ReencryptPlan),
     ) -> Result<ReencryptReport> {
-        let due = Due::find(self, progress)?;
+        let due = PendingReencryption::find_packs(self, progress)?;
         show(&due.plan);
         progress.items.store(0, Ordering::Relaxed);
         progress
@@ -131,23 +131,23 @@ impl Repository {
         progress
             .bytes_total
             .store(due.plan.bytes, Ordering::Relaxed);
-        let mut renewal = Renewal {
+        let mut renewal = ReencryptRun {
             repository: self,
             options,
             keeper,
-            left_over: due.left_over,
-            made: HashMap::new(),
+            orphaned_packs: due.orphaned_packs,
+            new_packs_by_content: HashMap::new(),
             unindexed: Vec::new(),
-            replaced: Vec::new(),
+            replacements: Vec::new(),
             report: ReencryptReport::default(),
         };
         let worked = due.packs.iter().try_for_each(|info| {
-            progress.check()?;
+            progress.check_cancelled()?;
             lease.renew_if_due(self.inner.backend.as_ref())?;
-            renewal.pack(info, progress)
+            renewal.process_pack(info, progress)
         });
         // What is done is told even if the rest could not be.
-        let told = renewal.tell();
+        let told = renewal.publish_replacements();
         worked.and(told)?;
         Ok(renewal.report)
     }
@@ -155,61 +155,69 @@ impl Repository {
 
 /// What is to be done.
 #[derive(Default)]
-struct Due {
+struct PendingReencryption {
     plan: ReencryptPlan,
     packs: Vec<(ObjectId, u64)>,
     /// Packs for the present recipients that no record names, by what they hold: a run that died may have left them.
-    left_over: HashMap<ObjectId, Vec<ObjectId>>,
+    orphaned_packs: HashMap<ObjectId, Vec<ObjectId>>,
 }
 
-impl Due {
+impl PendingReencryption {
     /// Asks every pack itself: what fragments say of it may be a lie.
-    fn find(repository: &Repository, progress: &Progress) -> Result<Self> {
+    fn find_packs(repository: &Repository, progress: &Progress) -> Result<Self> {
         let inner = &repository.inner;
-        let unusable = Sweeps::read(inner, inner.backend.as_ref())?.unusable();
-        let replaced = Replaced::read(inner, inner.backend.as_ref())?;
+        let unusable = Sweeps::read(inner, inner.backend.as_ref())?.unusable_packs();
+        let replaced = ReplacedPacks::read(inner, inner.backend.as_ref())?;
         let mut due = Self::default();
         due.plan.recipients = inner.data_recipients.texts().to_vec();
-        for info in inner.list("logs")? {
+        for info in inner.list_objects("logs")? {
             due.plan.log_pieces += 1;
             due.plan.log_bytes += info.size_bytes;
         }
-        let own = |info: ObjectInfo| Some((id_in(&info.key)?, info.size_bytes));
-        let stored: Vec<_> = inner.list("packs")?.into_iter().filter_map(own).collect();
-        let readers = inner.backend.abilities().parallel_reads;
-        let directories = try_in_parallel(readers, &stored, |(id, _)| {
-            progress.check()?;
-            let read = read_again(inner.backend.as_ref(), || inner.directory_reader().read(id));
+        let own = |info: ObjectInfo| Some((id_from_key(&info.key)?, info.size_bytes));
+        let stored: Vec<_> = inner
+            .list_objects("packs")?
+            .into_iter()
+            .filter_map(own)
+            .collect();
+        let readers = inner.backend.capabilities().parallel_reads;
+        let directories = try_map_in_parallel(readers, &stored, |(id, _)| {
+            progress.check_cancelled()?;
+            let read = read_with_retries(inner.backend.as_ref(), || {
+                inner.directory_reader().read_directory(id)
+            });
             match read {
-                Err(error) if error.class() == ErrorClass::Failed && !is_gone(&error) => Err(error),
+                Err(error) if error.class() == ErrorClass::Failed && !is_not_found(&error) => {
+                    Err(error)
+                }
                 read => Ok(read),
             }
         })?;
-        let present = inner.data_recipients.set_id();
+        let present = inner.data_recipients.recipient_set_id();
         let (mut others, mut present_packs) = (Vec::new(), HashSet::new());
         for ((id, size), read) in stored.into_iter().zip(directories) {
             match read {
-                Ok(record) if is_for(&record, &present) => {
-                    if has_data(&record) {
+                Ok(record) if is_encrypted_to(&record, &present) => {
+                    if has_data_segments(&record) {
                         due.plan.present_packs += 1;
                     }
                     present_packs.insert(id);
-                    if !unusable.contains(&id) && !replaced.replaces_any(&id) {
-                        due.left_over
-                            .entry(content_of(&record)?)
+                    if !unusable.contains(&id) && !replaced.is_replacement(&id) {
+                        due.orphaned_packs
+                            .entry(content_hash(&record)?)
                             .or_default()
                             .push(id);
                     }
                 }
                 Ok(_) if unusable.contains(&id) => due.plan.condemned_packs += 1,
                 Ok(_) => others.push((id, size)),
-                Err(error) if is_gone(&error) => {}
-                Err(error) => due.plan.findings.push(failure(&id, &error)),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => due.plan.findings.push(pack_failure(&id, &error)),
             }
         }
         for (id, size) in others {
             let usable = |by: &ObjectId| present_packs.contains(by) && !unusable.contains(by);
-            if replaced.by(&id).iter().any(usable) {
+            if replaced.replacements_of(&id).iter().any(usable) {
                 due.plan.replaced_packs += 1;
             } else {
                 due.plan.packs += 1;
@@ -221,28 +229,31 @@ impl Due {
     }
 }
 
-fn has_data(record: &PackRecord) -> bool {
+fn has_data_segments(record: &PackRecord) -> bool {
     let mut segments = record.segments.iter();
-    segments.any(|segment| segment.class == Class::Data)
+    segments.any(|segment| segment.class == RecipientClass::Data)
 }
 
 /// Whether all contents of a pack are encrypted to a set of recipients. Where it does not say so, they may not be.
-fn is_for(record: &PackRecord, recipients: &ObjectId) -> bool {
-    let mut data = record.segments.iter().filter(|s| s.class == Class::Data);
+fn is_encrypted_to(record: &PackRecord, recipients: &ObjectId) -> bool {
+    let mut data = record
+        .segments
+        .iter()
+        .filter(|s| s.class == RecipientClass::Data);
     data.all(|segment| segment.recipients.as_ref() == Some(recipients))
 }
 
 /// The hash of what a pack holds, however it is encrypted.
-fn content_of(record: &PackRecord) -> Result<ObjectId> {
+fn content_hash(record: &PackRecord) -> Result<ObjectId> {
     let segments = record.segments.iter();
     let content: Vec<_> = segments.map(|s| (s.class, &s.chunks)).collect();
     let json = serde_json::to_vec(&content).map_err(|e| {
         Error::Internal(format!("cannot serialize the content list of a pack: {e}"))
     })?;
-    Ok(ObjectId::of(&json))
+    Ok(ObjectId::from_content(&json))
 }
 
-fn failure(pack: &ObjectId, error: &Error) -> ObjectFailure {
+fn pack_failure(pack: &ObjectId, error: &Error) -> ObjectFailure {
     ObjectFailure {
         object: pack_key(pack).to_string(),
         reason: error.to_string(),
@@ -250,73 +261,73 @@ fn failure(pack: &ObjectId, error: &Error) -> ObjectFailure {
 }
 
 /// Whether an error is about one pack, and others may be better.
-fn is_of_the_pack(error: &Error) -> bool {
+fn is_pack_error(error: &Error) -> bool {
     error.class() == ErrorClass::Damaged || matches!(error, Error::NoMatchingIdentity { .. })
 }
 
-struct Renewal<'a> {
+struct ReencryptRun<'a> {
     repository: &'a Repository,
     options: &'a ReencryptOptions,
     keeper: &'a Keeper,
-    left_over: HashMap<ObjectId, Vec<ObjectId>>,
+    orphaned_packs: HashMap<ObjectId, Vec<ObjectId>>,
     /// Packs that this run has made, by what they hold.
-    made: HashMap<ObjectId, ObjectId>,
+    new_packs_by_content: HashMap<ObjectId, ObjectId>,
     unindexed: Vec<PackRecord>,
-    replaced: Vec<Replacement>,
+    replacements: Vec<PackReplacement>,
     report: ReencryptReport,
 }
 
-impl Renewal<'_> {
-    fn pack(&mut self, (id, size): &(ObjectId, u64), progress: &Progress) -> Result<()> {
-        let renewed = self.renew(id, progress)?;
+impl ReencryptRun<'_> {
+    fn process_pack(&mut self, (id, size): &(ObjectId, u64), progress: &Progress) -> Result<()> {
+        let renewed = self.reencrypt_pack(id, progress)?;
         if let Some((content, by)) = renewed {
-            let left_over = self.left_over.remove(&content).unwrap_or_default();
+            let left_over = self.orphaned_packs.remove(&content).unwrap_or_default();
             for pack in std::iter::once(*id).chain(left_over) {
-                self.replaced.push(Replacement { pack, by });
+                self.replacements.push(PackReplacement { pack, by });
             }
             self.report.packs += 1;
         }
         Progress::add(&progress.items, 1);
         Progress::add(&progress.bytes, *size);
         let chunks: usize = self.unindexed.iter().map(PackRecord::chunk_count).sum();
-        if self.replaced.len() >= TOLD_AFTER || chunks >= FRAGMENT_CHUNKS_MAX {
-            self.tell()?;
+        if self.replacements.len() >= REPLACEMENTS_PER_RECORD || chunks >= FRAGMENT_CHUNKS_MAX {
+            self.publish_replacements()?;
         }
         Ok(())
     }
 
     /// Stores what a pack holds anew. Returns what that is, and in which pack.
-    fn renew(
+    fn reencrypt_pack(
         &mut self,
         id: &ObjectId,
         progress: &Progress,
     ) -> Result<Option<(ObjectId, ObjectId)>> {
         let inner = &self.repository.inner;
         let key = pack_key(id);
-        let read = inner.get_named(&key).and_then(|bytes| {
-            let record = inner.directory_reader().read_whole(id, &bytes)?;
+        let read = inner.get_verified(&key).and_then(|bytes| {
+            let record = inner.directory_reader().parse_whole_pack(id, &bytes)?;
             Ok((record, bytes))
         });
         let (record, bytes) = match read {
             Ok(read) => read,
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return self.stays(id, error),
+            Err(error) if is_not_found(&error) => return Ok(None),
+            Err(error) => return self.record_pack_failure(id, error),
         };
-        let content = content_of(&record)?;
+        let content = content_hash(&record)?;
         let mut builder = PackBuilder::default();
-        let made = self.made.get(&content).copied();
+        let made = self.new_packs_by_content.get(&content).copied();
         for segment in &record.segments {
-            let stored = segment.stored_in(&bytes);
-            let plain = match prove_segment(inner, key.as_str(), segment, stored) {
+            let stored = segment.stored_bytes_in(&bytes);
+            let plain = match verify_segment(inner, key.as_str(), segment, stored) {
                 Ok(plain) => plain,
-                Err(error) => return self.stays(id, error),
+                Err(error) => return self.record_pack_failure(id, error),
             };
             if made.is_some() {
                 continue;
             }
             let recipients = match segment.class {
-                Class::Data => &inner.data_recipients,
-                Class::Catalog => &inner.catalog_recipients,
+                RecipientClass::Data => &inner.data_recipients,
+                RecipientClass::Catalog => &inner.catalog_recipients,
             };
             let mut sealer = SegmentBuilder::new(segment.class, recipients.clone())?;
             let mut rest = plain.as_slice();
@@ -329,22 +340,26 @@ impl Renewal<'_> {
         }
         let by = match made {
             Some(by) => by,
-            None => self.store(builder, &record, progress)?,
+            None => self.store_pack(builder, &record, progress)?,
         };
-        self.made.insert(content, by);
+        self.new_packs_by_content.insert(content, by);
         Ok(Some((content, by)))
     }
 
-    fn stays(&mut self, id: &ObjectId, error: Error) -> Result<Option<(ObjectId, ObjectId)>> {
-        if !is_of_the_pack(&error) {
+    fn record_pack_failure(
+        &mut self,
+        id: &ObjectId,
+        error: Error,
+    ) -> Result<Option<(ObjectId, ObjectId)>> {
+        if !is_pack_error(&error) {
             return Err(error);
         }
-        self.report.findings.push(failure(id, &error));
+        self.report.findings.push(pack_failure(id, &error));
         Ok(None)
     }
 
     /// Stores a pack, once it was read as the present recipients will read it.
-    fn store(
+    fn store_pack(
         &mut self,
         builder: PackBuilder,
         old: &PackRecord,
@@ -355,13 +370,13 @@ impl Renewal<'_> {
         let pack = builder.finish(catalog, inner.signer()?, inner.trust.repository())?;
         let id = pack.record.pack;
         let key = pack_key(&id);
-        if content_of(&pack.record)? != content_of(old)? {
+        if content_hash(&pack.record)? != content_hash(old)? {
             return Err(Error::Internal(format!(
                 "{key} does not contain the same data as the pack that it replaces"
             )));
         }
         for (segment, stored) in pack.record.segments.iter().zip(&pack.parts) {
-            prove_segment(inner, key.as_str(), segment, stored)?;
+            verify_segment(inner, key.as_str(), segment, stored)?;
         }
         put_verified(inner.backend.as_ref(), &key, &pack.parts, &id)?;
         self.report.new_packs += 1;
@@ -372,22 +387,22 @@ impl Renewal<'_> {
     }
 
     /// Describes new packs, then says what they replace.
-    fn tell(&mut self) -> Result<()> {
+    fn publish_replacements(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
         if !self.unindexed.is_empty() {
             inner.put_fragment(&self.unindexed)?;
             self.unindexed.clear();
         }
-        if self.replaced.is_empty() {
+        if self.replacements.is_empty() {
             return Ok(());
         }
-        let record = ReplacedRecord {
-            packs: std::mem::take(&mut self.replaced),
-            at: inner.clock.wall(),
+        let record = ReplacedPacksRecord {
+            packs: std::mem::take(&mut self.replacements),
+            at: inner.clock.wall_time(),
             by: self.options.by.clone(),
             program: crate::PROGRAM.to_owned(),
         };
-        let id = replaced::put(inner, self.keeper, &record)?;
+        let id = replaced_packs::put_replaced_packs(inner, self.keeper, &record)?;
         self.report.records.push(id);
         Ok(())
     }

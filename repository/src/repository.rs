@@ -7,40 +7,40 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::backend::{
-    AzureBackend, Backend, BackendError, LocalBackend, Location, ObjectInfo, ObjectKey,
-    RemoteOptions, S3Backend, Traffic,
+    AzureBackend, Backend, BackendError, LocalBackend, ObjectInfo, ObjectKey, RemoteOptions,
+    RepositoryLocation, S3Backend, Traffic,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CONFIG_KEY, Config, FORMAT, Layout, RecipientTexts};
 use crate::crypt::{Identities, Recipients, has_recipient};
-use crate::descriptions::Descriptions;
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
-use crate::host::{HostFolder, HostKeys, KeeperKeys, keeper_keys_or_new};
+use crate::host::{HostDirectory, HostKeys, KeeperKeys, load_or_create_keeper_keys};
 use crate::id::{ObjectId, RepositoryId};
 use crate::index::{
-    FRAGMENT_CHUNKS_MAX, Index, IndexCache, Unreadable, fragment_key, parse_fragment,
+    FRAGMENT_CHUNKS_MAX, FragmentErrors, Index, IndexCache, fragment_key, parse_fragment,
     write_fragment,
 };
 use crate::keyring::Keyring;
-use crate::keys::{put_secrets, read_handed, read_keyring, read_secrets};
-use crate::names::id_in;
-use crate::pack::{DIRECTORY_BYTES_MAX, DirectoryReader, PackRecord, pack_key};
-use crate::parallel::in_parallel;
-use crate::records::is_gone;
-use crate::replaced::Replaced;
-use crate::roots::RecordCache;
+use crate::keys::{put_secrets, read_all_wrapped_keys, read_keyring, read_secrets};
+use crate::names::id_from_key;
+use crate::pack::{DIRECTORY_BYTES_MAX, PackDirectoryReader, PackRecord, pack_key};
+use crate::pack_descriptions::PackDescriptions;
+use crate::parallel::map_in_parallel;
+use crate::record_cache::RecordCache;
+use crate::records::is_not_found;
+use crate::replaced_packs::ReplacedPacks;
 use crate::secrets::Secrets;
-use crate::sign::{HostSigner, KnownSigner, Role, SignerId};
+use crate::sign::{HostSigner, KnownSigner, SignerId, SignerRole};
 use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
-use crate::stored::{get_named, read_again};
-use crate::trust::Trust;
+use crate::trust::TrustStore;
+use crate::verified_io::{get_verified, read_with_retries};
 
 /// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
 
 /// So often the description is read until two readings agree.
-const AGREEMENTS_MAX: usize = 5;
+const CONFIG_READS_MAX: usize = 5;
 
 /// What `init` needs to know.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub struct InitOptions {
 #[derive(Debug)]
 pub struct OpenOptions {
     /// The host's folder of keys and pins.
-    pub host: HostFolder,
+    pub host: HostDirectory,
     /// Files with identities that read contents.
     pub identity_files: Vec<PathBuf>,
     /// Where the local cache may be, if anywhere.
@@ -84,7 +84,7 @@ pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) config: Config,
     pub(crate) config_hash: ObjectId,
-    pub(crate) trust: Trust,
+    pub(crate) trust: TrustStore,
     pub(crate) keyring: Keyring,
     pub(crate) secrets: Secrets,
     pub(crate) identities: Identities,
@@ -99,22 +99,25 @@ pub(crate) struct Inner {
 ///
 /// # Errors
 /// [`Error::Backend`] when settings or credentials cannot be used.
-pub fn backend_at(location: &Location, options: &RemoteOptions) -> Result<Arc<dyn Backend>> {
+pub fn open_backend(
+    location: &RepositoryLocation,
+    options: &RemoteOptions,
+) -> Result<Arc<dyn Backend>> {
     let failed = |source| Error::Backend {
         location: location.to_string(),
         source,
     };
     match location {
-        Location::Local(path) => {
+        RepositoryLocation::Local(path) => {
             let backend = LocalBackend::new(path);
-            backend.remove_stale_unfinished();
+            backend.remove_stale_temp_files();
             Ok(Arc::new(backend))
         }
-        Location::S3 { bucket, prefix } => {
+        RepositoryLocation::S3 { bucket, prefix } => {
             let backend = S3Backend::new(bucket, prefix, options.clone()).map_err(failed)?;
             Ok(Arc::new(backend))
         }
-        Location::Azure {
+        RepositoryLocation::Azure {
             account,
             container,
             prefix,
@@ -129,7 +132,7 @@ pub fn backend_at(location: &Location, options: &RemoteOptions) -> Result<Arc<dy
 ///
 /// # Errors
 /// When the backend cannot be asked.
-pub fn exists(backend: &dyn Backend) -> Result<bool> {
+pub fn repository_exists(backend: &dyn Backend) -> Result<bool> {
     // Not by its size: a server that is only asked for a size does not say whether the bucket exists.
     match backend.get(&config_key(), None) {
         Ok(_) => Ok(true),
@@ -142,7 +145,7 @@ pub fn exists(backend: &dyn Backend) -> Result<bool> {
 }
 
 pub(crate) fn config_key() -> ObjectKey {
-    ObjectKey::trusted(CONFIG_KEY.to_owned())
+    ObjectKey::from_trusted(CONFIG_KEY.to_owned())
 }
 
 impl Repository {
@@ -150,26 +153,33 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::RepositoryExists`], [`Error::Recipient`], or what the backend says.
-    pub fn init(backend: &dyn Backend, host: &HostFolder, options: &InitOptions) -> Result<Config> {
+    pub fn init(
+        backend: &dyn Backend,
+        host: &HostDirectory,
+        options: &InitOptions,
+    ) -> Result<Config> {
         let location = backend.location();
         let failed = |source| Error::Backend {
             location: location.clone(),
             source,
         };
-        if exists(backend)? {
+        if repository_exists(backend)? {
             return Err(Error::RepositoryExists {
                 location: location.clone(),
             });
         }
         for folder in ["snapshots", "index"] {
             if !backend.list(folder).map_err(failed)?.is_empty() {
-                return Err(Error::NoDescription { location, folder });
+                return Err(Error::MissingConfig {
+                    location,
+                    directory: folder,
+                });
             }
         }
-        let keys = host.keys_or_new(&options.now.to_rfc3339())?;
+        let keys = host.load_or_create_keys(&options.now.to_rfc3339())?;
         let keeper = options.keeper.as_ref();
         let keeper = keeper
-            .map(|file| keeper_beside(&keys, file, options))
+            .map(|file| load_separate_keeper_keys(&keys, file, options))
             .transpose()?;
         let mut writers = vec![keys.recipient.clone()];
         writers.extend(keeper.as_ref().and_then(|keeper| keeper.recipient.clone()));
@@ -184,8 +194,8 @@ impl Repository {
                 data: options.recipients.clone(),
                 writers,
             },
-            signers: first_signers(&keys, keeper.as_ref(), options),
-            keys: ObjectId::of(b""),
+            signers: initial_signers(&keys, keeper.as_ref(), options),
+            keys: ObjectId::from_content(b""),
         };
         let first = Keyring::new(&config, Vec::new());
         first.data_recipients()?;
@@ -200,15 +210,19 @@ impl Repository {
             done => drop(done.map_err(failed)?),
         }
         // Where nobody refuses a second one, another host may have won; its repository is left alone.
-        if !backend.abilities().refuses_overwrite
+        if !backend.capabilities().refuses_overwrite
             && backend.get(&config_key(), None).map_err(failed)? != bytes
         {
             return Err(Error::RepositoryExists {
                 location: location.clone(),
             });
         }
-        host.forget_location(&location);
-        host.check_pin(&location, &config.repository, ObjectId::of(&bytes))?;
+        host.remove_pins_for(&location);
+        host.check_pin(
+            &location,
+            &config.repository,
+            ObjectId::from_content(&bytes),
+        )?;
         Ok(config)
     }
 
@@ -231,19 +245,19 @@ impl Repository {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let location = backend.location();
-        let (config, hash) = read_config_surely(backend.as_ref())?;
+        let (config, hash) = read_config_confirmed(backend.as_ref())?;
         options
             .host
             .check_pin(&location, &config.repository, hash)?;
         check_pinned_signers(&config, &options.pinned_signers, &location)?;
-        let host = options.host.keys()?;
+        let host = options.host.load_keys()?;
         let mut files = options.identity_files.clone();
         files.extend(host.iter().map(|keys| keys.identity_file.clone()));
         let identities = Identities::read(&files)?;
         let cache = options
             .cache
             .as_ref()
-            .map(|cache| cache.join(cache_name(&config, &location)));
+            .map(|cache| cache.join(cache_dir_name(&config, &location)));
         let records = RecordCache::new(cache.as_deref(), "keys");
         let (keyring, unusable) = read_keyring(backend.as_ref(), &config, &records)?;
         for (key, reason) in unusable {
@@ -252,7 +266,8 @@ impl Repository {
         let catalog_recipients = keyring.catalog_recipients()?;
         let recipients = catalog_recipients.texts();
         let (secrets, opened) = read_secrets(backend.as_ref(), &keyring, &identities, recipients)?;
-        let handed = read_handed(backend.as_ref(), &keyring, &identities, &records, &opened)?;
+        let handed =
+            read_all_wrapped_keys(backend.as_ref(), &keyring, &identities, &records, &opened)?;
         let identities = identities.with_file_keys(handed);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -298,7 +313,7 @@ impl Repository {
 
     /// The repository's folder in the local cache, if there is a cache.
     #[must_use]
-    pub fn cache(&self) -> Option<&Path> {
+    pub fn cache_dir(&self) -> Option<&Path> {
         self.inner.cache.as_deref()
     }
 
@@ -314,11 +329,11 @@ impl Repository {
     /// [`Error::NoMatchingIdentity`].
     pub fn require_data_identity(&self) -> Result<()> {
         let inner = &self.inner;
-        let (object, mut recipients) = match self.require_present_identity() {
+        let (object, mut recipients) = match self.require_current_identity() {
             Err(Error::NoMatchingIdentity { object, recipients }) => (object, recipients),
             done => return done,
         };
-        let added = inner.keyring.applied().iter();
+        let added = inner.keyring.applied_records().iter();
         let added = added.flat_map(|applied| &applied.record.add.recipients.data);
         for recipient in inner.config.recipients.data.iter().chain(added) {
             if has_recipient(&recipients, recipient) {
@@ -341,7 +356,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`].
-    pub(crate) fn require_present_identity(&self) -> Result<()> {
+    pub(crate) fn require_current_identity(&self) -> Result<()> {
         self.require_identity_of(&self.inner.data_recipients)
     }
 
@@ -380,31 +395,31 @@ impl Repository {
     /// # Errors
     /// When roots or tombstones cannot be listed at all.
     pub fn all_snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
-        self.roots(&self.inner.record_cache("snapshots"))
+        self.load_snapshots(&self.inner.record_cache("snapshots"))
     }
 
     /// As [`Self::snapshots_lossy`], but every root is read from the storage, whatever the cache holds.
-    pub(crate) fn snapshots_anew(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
-        self.roots(&RecordCache::new(None, "snapshots"))
+    pub(crate) fn snapshots_uncached(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        self.load_snapshots(&RecordCache::new(None, "snapshots"))
     }
 
     /// Roots before tombstones: what is forgotten meanwhile may still appear here, but nothing that was brought
     /// back meanwhile is taken for forgotten.
-    fn roots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+    fn load_snapshots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
-        let listed = self.inner.list("snapshots")?;
-        cache.forget_others(listed.iter().map(|info| &info.key));
-        let readers = self.inner.backend.abilities().parallel_reads;
-        let roots = in_parallel(readers, &listed, |info| self.inner.read_root(info, cache));
+        let listed = self.inner.list_objects("snapshots")?;
+        cache.remove_others(listed.iter().map(|info| &info.key));
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let roots = map_in_parallel(readers, &listed, |info| self.inner.read_root(info, cache));
         for (info, root) in listed.into_iter().zip(roots) {
             match root {
                 Ok(snapshot) => snapshots.push(snapshot),
                 // Listed and gone: it was swept meanwhile.
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_not_found(&error) => {}
                 Err(error) => errors.push((info.key, error)),
             }
         }
-        let tombstones = self.tombstones()?;
+        let tombstones = self.read_tombstones()?;
         for snapshot in &mut snapshots {
             snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
@@ -445,7 +460,7 @@ impl Repository {
                 Some((_, error)) => Err(error),
                 None => Err(Error::NoSnapshot {
                     name: name.to_owned(),
-                    hint: known_sources(&snapshots),
+                    hint: describe_known_sources(&snapshots),
                 }),
             },
         }
@@ -455,7 +470,7 @@ impl Repository {
     ///
     /// # Errors
     /// When snapshots cannot be listed.
-    pub fn latest(&self, source: &str) -> Result<Option<Snapshot>> {
+    pub fn latest_snapshot(&self, source: &str) -> Result<Option<Snapshot>> {
         let (snapshots, _) = self.snapshots_lossy()?;
         Ok(snapshots
             .into_iter()
@@ -466,15 +481,15 @@ impl Repository {
     /// The index as the fragments tell it. Where one cannot be read, the directories of the packs that it
     /// described stand in, so that a damaged index never keeps data from coming back.
     pub(crate) fn index_for_reading(&self) -> Result<Index> {
-        let quarantine = self.inner.quarantine()?;
-        let (mut index, unreadable) = self.inner.indexed_without(&quarantine.fragments())?;
+        let quarantine = self.inner.read_quarantine()?;
+        let (mut index, unreadable) = self.inner.load_index_without(&quarantine.fragment_ids())?;
         if !unreadable.is_empty() {
-            self.adopt_unindexed(&mut index)?;
+            self.add_unindexed_packs(&mut index)?;
         }
         // What was encrypted anew is what the present identities open.
-        let mut last = quarantine.packs();
-        last.extend(Replaced::read(&self.inner, self.inner.backend.as_ref())?.packs());
-        index.prefer_others(last);
+        let mut last = quarantine.pack_ids();
+        last.extend(ReplacedPacks::read(&self.inner, self.inner.backend.as_ref())?.packs());
+        index.deprioritize_packs(last);
         Ok(index)
     }
 
@@ -488,38 +503,42 @@ impl Repository {
         noted: &BTreeSet<ObjectId>,
         unusable: &HashSet<ObjectId>,
     ) -> Result<(Index, Vec<PackRecord>)> {
-        let quarantine = self.inner.quarantine()?;
+        let quarantine = self.inner.read_quarantine()?;
         // What is damaged must be stored again.
-        let unusable = &unusable.union(&quarantine.packs()).copied().collect();
-        let (mut index, unreadable) = self.inner.indexed_without(&quarantine.fragments())?;
-        index.exclude(unusable);
+        let unusable = &unusable.union(&quarantine.pack_ids()).copied().collect();
+        let (mut index, unreadable) = self.inner.load_index_without(&quarantine.fragment_ids())?;
+        index.exclude_packs(unusable);
         let noted = &noted
             .iter()
             .filter(|id| !unusable.contains(*id))
             .copied()
             .collect();
-        if unreadable.is_empty() && !self.inner.backend.abilities().cheap_listing {
-            let adopted = self.inner.noted_packs(&index, noted)?;
+        if unreadable.is_empty() && !self.inner.backend.capabilities().cheap_listing {
+            let adopted = self.inner.find_recorded_packs(&index, noted)?;
             index.add_packs(&adopted)?;
             return Ok((index, adopted));
         }
-        let mut adopted = self.inner.unindexed(&index)?;
+        let mut adopted = self.inner.find_unindexed_packs(&index)?;
         adopted.retain(|record| !unusable.contains(&record.pack));
         index.add_packs(&adopted)?;
         Ok((index, adopted))
     }
 
     /// Adds packs that are stored but not indexed to an index.
-    pub(crate) fn adopt_unindexed(&self, index: &mut Index) -> Result<Vec<PackRecord>> {
-        let adopted = self.inner.unindexed(index)?;
+    pub(crate) fn add_unindexed_packs(&self, index: &mut Index) -> Result<Vec<PackRecord>> {
+        let adopted = self.inner.find_unindexed_packs(index)?;
         index.add_packs(&adopted)?;
         Ok(adopted)
     }
 }
 
 /// The keys of a keeper that is not the host.
-fn keeper_beside(host: &HostKeys, file: &Path, options: &InitOptions) -> Result<KeeperKeys> {
-    let keeper = keeper_keys_or_new(file, &options.now.to_rfc3339())?;
+fn load_separate_keeper_keys(
+    host: &HostKeys,
+    file: &Path,
+    options: &InitOptions,
+) -> Result<KeeperKeys> {
+    let keeper = load_or_create_keeper_keys(file, &options.now.to_rfc3339())?;
     if keeper.signer == host.signer.id() {
         return Err(Error::HostKeys {
             path: file.to_owned(),
@@ -531,27 +550,27 @@ fn keeper_beside(host: &HostKeys, file: &Path, options: &InitOptions) -> Result<
 }
 
 /// Whom a new repository believes, and in what.
-fn first_signers(
+fn initial_signers(
     host: &HostKeys,
     keeper: Option<&KeeperKeys>,
     options: &InitOptions,
 ) -> Vec<KnownSigner> {
-    let signer = |key, roles: &[Role], name: &str| KnownSigner {
+    let signer = |key, roles: &[SignerRole], name: &str| KnownSigner {
         key,
         roles: roles.to_vec(),
         name: name.to_owned(),
     };
     let (id, name) = (host.signer.id(), &options.host_name);
     match keeper {
-        None => vec![signer(id, &[Role::Writer, Role::Keeper], name)],
+        None => vec![signer(id, &[SignerRole::Writer, SignerRole::Keeper], name)],
         Some(keeper) => vec![
-            signer(id, &[Role::Writer], name),
-            signer(keeper.signer, &[Role::Keeper], "keeper"),
+            signer(id, &[SignerRole::Writer], name),
+            signer(keeper.signer, &[SignerRole::Keeper], "keeper"),
         ],
     }
 }
 
-fn known_sources(snapshots: &[Snapshot]) -> String {
+fn describe_known_sources(snapshots: &[Snapshot]) -> String {
     let kept = snapshots.iter().filter(|s| !s.forgotten);
     let sources: BTreeSet<_> = kept.map(|s| s.root.source.as_str()).collect();
     if sources.is_empty() {
@@ -565,20 +584,20 @@ fn known_sources(snapshots: &[Snapshot]) -> String {
 }
 
 /// Copies of a repository have the same identifier, but each has its own index and roots.
-fn cache_name(config: &Config, location: &str) -> String {
-    let place = ObjectId::of(location.as_bytes()).to_string();
+fn cache_dir_name(config: &Config, location: &str) -> String {
+    let place = ObjectId::from_content(location.as_bytes()).to_string();
     format!("{}-{}", config.repository.as_str(), &place[..8])
 }
 
 /// Reads the description. No name tells its hash, so where bytes may be changed on the way, two readings must agree:
 /// one that was garbled must neither be pinned nor pass for a forgery.
-fn read_config_surely(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
-    let read = || read_again(backend, || read_config(backend));
+fn read_config_confirmed(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+    let read = || read_with_retries(backend, || read_config(backend));
     let mut last = read()?;
-    if !backend.abilities().reads_may_be_garbled {
+    if !backend.capabilities().reads_may_be_corrupted {
         return Ok(last);
     }
-    for _ in 0..AGREEMENTS_MAX {
+    for _ in 0..CONFIG_READS_MAX {
         let next = read()?;
         if next.1 == last.1 {
             return Ok(next);
@@ -586,7 +605,7 @@ fn read_config_surely(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
         last = next;
     }
     let reason = "each read returned different bytes: check the network and the storage";
-    Err(Error::damaged(&config_key(), reason))
+    Err(Error::damaged_object(&config_key(), reason))
 }
 
 fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) -> Result<()> {
@@ -611,37 +630,37 @@ fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) ->
 fn read_config(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
     let location = backend.location();
     match backend.get(&config_key(), None) {
-        Ok(bytes) => Ok((Config::parse(&bytes)?, ObjectId::of(&bytes))),
+        Ok(bytes) => Ok((Config::parse(&bytes)?, ObjectId::from_content(&bytes))),
         Err(BackendError::NotFound { .. }) => Err(Error::NoRepository { location }),
         Err(source) => Err(Error::Backend { location, source }),
     }
 }
 
 impl Inner {
-    pub(crate) fn failed(&self, source: BackendError) -> Error {
+    pub(crate) fn backend_error(&self, source: BackendError) -> Error {
         Error::Backend {
             location: self.backend.location(),
             source,
         }
     }
 
-    pub(crate) fn list(&self, folder: &str) -> Result<Vec<ObjectInfo>> {
+    pub(crate) fn list_objects(&self, folder: &str) -> Result<Vec<ObjectInfo>> {
         self.backend
             .list(folder)
-            .map_err(|source| self.failed(source))
+            .map_err(|source| self.backend_error(source))
     }
 
     /// The bytes of `reprise.json`, which are those that were opened.
     pub(crate) fn config_bytes(&self) -> Result<Vec<u8>> {
-        read_again(self.backend.as_ref(), || {
+        read_with_retries(self.backend.as_ref(), || {
             let bytes = self
                 .backend
                 .get(&config_key(), None)
-                .map_err(|source| self.failed(source))?;
-            if ObjectId::of(&bytes) == self.config_hash {
+                .map_err(|source| self.backend_error(source))?;
+            if ObjectId::from_content(&bytes) == self.config_hash {
                 Ok(bytes)
             } else {
-                Err(Error::damaged(
+                Err(Error::damaged_object(
                     &config_key(),
                     "it was changed after the repository was opened",
                 ))
@@ -650,13 +669,13 @@ impl Inner {
     }
 
     /// Reads an object whose name is the hash of its bytes.
-    pub(crate) fn get_named(&self, key: &ObjectKey) -> Result<Vec<u8>> {
-        get_named(self.backend.as_ref(), key)
+    pub(crate) fn get_verified(&self, key: &ObjectKey) -> Result<Vec<u8>> {
+        get_verified(self.backend.as_ref(), key)
     }
 
     /// The cache of the records in a folder, where asking the storage is dear.
     pub(crate) fn record_cache(&self, folder: &str) -> RecordCache {
-        let cached = !self.backend.abilities().cheap_listing;
+        let cached = !self.backend.capabilities().cheap_listing;
         RecordCache::new(self.cache.as_deref().filter(|_| cached), folder)
     }
 
@@ -673,23 +692,25 @@ impl Inner {
         cache: &RecordCache,
         parse: impl Fn(ObjectId, &[u8]) -> Result<T>,
     ) -> Result<T> {
-        let id = id_in(key).ok_or_else(|| Error::damaged(key, "its name is not an object ID"))?;
+        let id = id_from_key(key)
+            .ok_or_else(|| Error::damaged_object(key, "its name is not an object ID"))?;
         if let Some(bytes) = cache.get(&id) {
             return parse(id, &bytes);
         }
-        let bytes = self.get_named(key)?;
+        let bytes = self.get_verified(key)?;
         let record = parse(id, &bytes)?;
-        cache.keep(&id, &bytes);
+        cache.insert(&id, &bytes);
         Ok(record)
     }
 
     fn parse_root(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
         let key = &info.key;
-        let verified = envelope::verify(RecordKind::Snapshot, bytes, key, &self.trust)?;
+        let verified = envelope::verify_record(RecordKind::Snapshot, bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
-        let root: SnapshotRoot = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
+        let root: SnapshotRoot = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(key, format!("its content cannot be parsed: {e}"))
+        })?;
         Ok(Snapshot {
             id,
             signer: verified.signer,
@@ -751,18 +772,18 @@ impl Inner {
     }
 
     /// The index of all readable fragments, and the unreadable ones.
-    pub(crate) fn indexed(&self) -> Result<(Index, Unreadable)> {
-        self.indexed_without(&self.quarantine()?.fragments())
+    pub(crate) fn load_index(&self) -> Result<(Index, FragmentErrors)> {
+        self.load_index_without(&self.read_quarantine()?.fragment_ids())
     }
 
     /// The index of all readable fragments but some.
-    pub(crate) fn indexed_without(
+    pub(crate) fn load_index_without(
         &self,
         left_out: &HashSet<ObjectId>,
-    ) -> Result<(Index, Unreadable)> {
+    ) -> Result<(Index, FragmentErrors)> {
         let mut fragments = self.fragment_ids()?;
         fragments.retain(|id| !left_out.contains(id));
-        let (index, unreadable) = self.indexed_of(&fragments, |id| Ok(self.read_fragment(id)))?;
+        let (index, unreadable) = self.build_index(&fragments, |id| Ok(self.read_fragment(id)))?;
         for (fragment, error) in &unreadable {
             tracing::warn!(%fragment, %error, "an index fragment cannot be read");
         }
@@ -774,38 +795,38 @@ impl Inner {
         IndexCache::new(self.cache.as_deref(), self.trust.revocations_hash())
     }
 
-    fn indexed_of(
+    fn build_index(
         &self,
         fragments: &BTreeSet<ObjectId>,
         read: impl FnMut(&ObjectId) -> Result<Result<Vec<PackRecord>>>,
-    ) -> Result<(Index, Unreadable)> {
+    ) -> Result<(Index, FragmentErrors)> {
         let cache = self.index_cache();
-        let (tables, unreadable) = cache.load(fragments, read)?;
+        let (tables, unreadable) = cache.load_tables(fragments, read)?;
         Ok((Index::new(tables), unreadable))
     }
 
     /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds. `left_out`
     /// are not read. Also tells what each fragment says.
-    pub(crate) fn indexed_anew(
+    pub(crate) fn load_index_uncached(
         &self,
         left_out: &HashSet<ObjectId>,
-    ) -> Result<(Index, Unreadable, Descriptions)> {
-        let cached = self.index_cache().fragments();
-        let (mut readable, mut unreadable) = (self.fragment_ids()?, Unreadable::new());
+    ) -> Result<(Index, FragmentErrors, PackDescriptions)> {
+        let cached = self.index_cache().cached_fragments();
+        let (mut readable, mut unreadable) = (self.fragment_ids()?, FragmentErrors::new());
         readable.retain(|id| !left_out.contains(id));
-        let mut said = Descriptions::default();
+        let mut said = PackDescriptions::default();
         // What is not cached is read for the index.
         for id in readable.intersection(&cached) {
-            match self.read_or_stop(id)? {
-                Ok(packs) => said.add(id, &packs),
+            match self.read_fragment_or_fail(id)? {
+                Ok(packs) => said.add_fragment(id, &packs),
                 Err(error) => unreadable.push((*id, error)),
             }
         }
         readable.retain(|id| unreadable.iter().all(|(bad, _)| bad != id));
-        let (index, more) = self.indexed_of(&readable, |id| {
-            let read = self.read_or_stop(id)?;
+        let (index, more) = self.build_index(&readable, |id| {
+            let read = self.read_fragment_or_fail(id)?;
             if let Ok(packs) = &read {
-                said.add(id, packs);
+                said.add_fragment(id, packs);
             }
             Ok(read)
         })?;
@@ -814,7 +835,7 @@ impl Inner {
     }
 
     /// A fragment, or what is wrong with it. Where the storage does not answer, nothing is known of either.
-    fn read_or_stop(&self, id: &ObjectId) -> Result<Result<Vec<PackRecord>>> {
+    fn read_fragment_or_fail(&self, id: &ObjectId) -> Result<Result<Vec<PackRecord>>> {
         match self.read_fragment(id) {
             // Its packs tell what is in them, whatever a newer version's fragment says.
             Err(error @ Error::UnsupportedFormat { .. }) => Ok(Err(error)),
@@ -826,29 +847,29 @@ impl Inner {
     pub(crate) fn fragment_ids(&self) -> Result<BTreeSet<ObjectId>> {
         // A foreign name cannot be a fragment; `verify` reports it.
         Ok(self
-            .list("index")?
+            .list_objects("index")?
             .iter()
-            .filter_map(|info| id_in(&info.key))
+            .filter_map(|info| id_from_key(&info.key))
             .collect())
     }
 
     pub(crate) fn read_fragment(&self, id: &ObjectId) -> Result<Vec<PackRecord>> {
-        let bytes = self.get_named(&fragment_key(id))?;
+        let bytes = self.get_verified(&fragment_key(id))?;
         self.open_fragment(id, &bytes)
     }
 
     /// What a fragment says whose bytes are known to have its name.
     pub(crate) fn open_fragment(&self, id: &ObjectId, bytes: &[u8]) -> Result<Vec<PackRecord>> {
         let key = fragment_key(id);
-        let verified = envelope::verify(RecordKind::Index, bytes, &key, &self.trust)?;
+        let verified = envelope::verify_record(RecordKind::Index, bytes, &key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let content = verified.open(&self.identities, &key, recipients, DIRECTORY_BYTES_MAX)?;
         parse_fragment(&content, self.config.segment_plain_max())
-            .map_err(|reason| Error::damaged(&key, reason))
+            .map_err(|reason| Error::damaged_object(&key, reason))
     }
 
-    pub(crate) fn directory_reader(&self) -> DirectoryReader<'_> {
-        DirectoryReader {
+    pub(crate) fn directory_reader(&self) -> PackDirectoryReader<'_> {
+        PackDirectoryReader {
             backend: self.backend.as_ref(),
             identities: &self.identities,
             trust: &self.trust,
@@ -859,13 +880,17 @@ impl Inner {
 
     /// Of some packs those that are stored, whole, and unknown to the index. Each is read: nobody may have
     /// verified it when the run that stored it died.
-    fn noted_packs(&self, index: &Index, noted: &BTreeSet<ObjectId>) -> Result<Vec<PackRecord>> {
+    fn find_recorded_packs(
+        &self,
+        index: &Index,
+        noted: &BTreeSet<ObjectId>,
+    ) -> Result<Vec<PackRecord>> {
         let known: std::collections::HashSet<_> = index.packs().map(|(id, _)| id).collect();
         let mut found = Vec::new();
         for id in noted.iter().filter(|id| !known.contains(id)) {
             let read = self
-                .get_named(&pack_key(id))
-                .and_then(|bytes| self.directory_reader().read_whole(id, &bytes));
+                .get_verified(&pack_key(id))
+                .and_then(|bytes| self.directory_reader().parse_whole_pack(id, &bytes));
             match read {
                 Ok(record) => found.push(record),
                 Err(Error::Backend {
@@ -882,10 +907,10 @@ impl Inner {
     }
 
     /// Packs that are stored and whole but not indexed.
-    fn unindexed(&self, index: &Index) -> Result<Vec<PackRecord>> {
+    fn find_unindexed_packs(&self, index: &Index) -> Result<Vec<PackRecord>> {
         let mut found = Vec::new();
-        let listed = self.list("packs")?;
-        for (key, record) in self.unindexed_packs(index, listed) {
+        let listed = self.list_objects("packs")?;
+        for (key, record) in self.read_unindexed_packs(index, listed) {
             match record {
                 Ok(record) => found.push(record),
                 Err(error) => {
@@ -897,7 +922,7 @@ impl Inner {
     }
 
     /// Of the listed packs those that the index does not know, with whatever is wrong with them.
-    pub(crate) fn unindexed_packs(
+    pub(crate) fn read_unindexed_packs(
         &self,
         index: &Index,
         listed: Vec<ObjectInfo>,
@@ -906,14 +931,15 @@ impl Inner {
         let reader = self.directory_reader();
         let mut found = Vec::new();
         for info in listed {
-            match id_in(&info.key) {
+            match id_from_key(&info.key) {
                 Some(id) if known.contains(&id) => {}
                 Some(id) => {
-                    let record = read_again(self.backend.as_ref(), || reader.read(&id));
+                    let record =
+                        read_with_retries(self.backend.as_ref(), || reader.read_directory(&id));
                     found.push((info.key, record));
                 }
                 None => {
-                    let error = Error::damaged(&info.key, "its name is not a pack ID");
+                    let error = Error::damaged_object(&info.key, "its name is not a pack ID");
                     found.push((info.key, Err(error)));
                 }
             }

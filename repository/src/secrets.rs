@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::chunker::ChunkerSeed;
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 
@@ -85,10 +85,10 @@ impl Secrets {
     /// The name of a chunk with these plain bytes. Each class has a key of its own, so that a chunk which
     /// the catalog must read is never taken for one that only the recovery identities can.
     #[must_use]
-    pub fn chunk_id(&self, class: Class, plain: &[u8]) -> ChunkId {
+    pub fn chunk_id(&self, class: RecipientClass, plain: &[u8]) -> ChunkId {
         let key = match class {
-            Class::Data => &self.chunk_id_key,
-            Class::Catalog => &self.catalog_chunk_id_key,
+            RecipientClass::Data => &self.chunk_id_key,
+            RecipientClass::Catalog => &self.catalog_chunk_id_key,
         };
         ChunkId::from_bytes(*blake3::keyed_hash(key, plain).as_bytes())
     }

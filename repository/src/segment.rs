@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypt::{Class, Identities, Recipients};
-use crate::envelope::decompress;
+use crate::crypt::{Identities, RecipientClass, Recipients};
+use crate::envelope::decompress_frame;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 
@@ -39,7 +39,7 @@ pub(crate) struct ChunkInSegment(pub ChunkId, pub u32);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentRecord {
     /// Whom it is encrypted to.
-    pub class: Class,
+    pub class: RecipientClass,
     /// Its first byte in the pack.
     pub offset: u64,
     /// Its stored bytes.
@@ -57,7 +57,7 @@ pub(crate) struct SegmentRecord {
 
 impl SegmentRecord {
     /// Its stored bytes in those of its pack; none when the pack is too short, which its hash tells.
-    pub(crate) fn stored_in<'a>(&self, pack: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn stored_bytes_in<'a>(&self, pack: &'a [u8]) -> &'a [u8] {
         let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(self.length as usize);
         pack.get(start..end).unwrap_or_default()
@@ -67,7 +67,7 @@ impl SegmentRecord {
     ///
     /// # Errors
     /// A sentence that says what does not.
-    pub(crate) fn check(&self, plain_max: usize) -> Result<(), String> {
+    pub(crate) fn check_sizes(&self, plain_max: usize) -> Result<(), String> {
         let sum: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
         if sum != u64::from(self.plain) {
             return Err("the sizes of a segment's chunks do not add up to its size".to_owned());
@@ -92,7 +92,7 @@ impl SegmentRecord {
 /// A finished segment on its way into a pack.
 #[derive(Debug)]
 pub(crate) struct SealedSegment {
-    pub(crate) class: Class,
+    pub(crate) class: RecipientClass,
     pub(crate) stored: Vec<u8>,
     pub(crate) plain_length: u32,
     pub(crate) chunks: Vec<ChunkInSegment>,
@@ -102,31 +102,31 @@ pub(crate) struct SealedSegment {
 
 /// Collects chunks and seals them into a segment.
 pub(crate) struct SegmentBuilder {
-    class: Class,
+    class: RecipientClass,
     recipients: Recipients,
-    set: ObjectId,
+    recipient_set: ObjectId,
     plain: Vec<u8>,
     chunks: Vec<ChunkInSegment>,
     compressors: Compressors,
     decompressor: zstd::bulk::Decompressor<'static>,
-    check: Vec<u8>,
+    decompressed: Vec<u8>,
 }
 
 impl SegmentBuilder {
-    pub(crate) fn new(class: Class, recipients: Recipients) -> Result<Self> {
+    pub(crate) fn new(class: RecipientClass, recipients: Recipients) -> Result<Self> {
         Ok(Self {
             class,
-            set: recipients.set_id(),
+            recipient_set: recipients.recipient_set_id(),
             recipients,
             plain: Vec::new(),
             chunks: Vec::new(),
-            compressors: Compressors::new().map_err(|e| zstd_failed(&e))?,
-            decompressor: zstd::bulk::Decompressor::new().map_err(|e| zstd_failed(&e))?,
-            check: Vec::new(),
+            compressors: Compressors::new().map_err(|e| zstd_error(&e))?,
+            decompressor: zstd::bulk::Decompressor::new().map_err(|e| zstd_error(&e))?,
+            decompressed: Vec::new(),
         })
     }
 
-    pub(crate) fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> RecipientClass {
         self.class
     }
 
@@ -139,7 +139,7 @@ impl SegmentBuilder {
     }
 
     /// Room at the end for a chunk that is read in place; `keep_tail` or `drop_tail` decides on it.
-    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn tail_buffer(&mut self) -> &mut Vec<u8> {
         &mut self.plain
     }
 
@@ -165,13 +165,13 @@ impl SegmentBuilder {
         let compressed = self
             .compressors
             .compress(&self.plain)
-            .map_err(|e| zstd_failed(&e))?;
-        self.check.resize(self.plain.len(), 0);
+            .map_err(|e| zstd_error(&e))?;
+        self.decompressed.resize(self.plain.len(), 0);
         let length = self
             .decompressor
-            .decompress_to_buffer(&compressed, &mut self.check[..])
-            .map_err(|e| zstd_failed(&e))?;
-        if length != self.plain.len() || self.check != self.plain {
+            .decompress_to_buffer(&compressed, &mut self.decompressed[..])
+            .map_err(|e| zstd_error(&e))?;
+        if length != self.plain.len() || self.decompressed != self.plain {
             return Err(Error::Internal(
                 "a compressed segment does not decompress to its original content: this machine's memory may be faulty"
                     .to_owned(),
@@ -186,7 +186,7 @@ impl SegmentBuilder {
             stored,
             plain_length,
             chunks: std::mem::take(&mut self.chunks),
-            recipients: Some(self.set),
+            recipients: Some(self.recipient_set),
         })
     }
 }
@@ -217,7 +217,7 @@ impl Compressors {
     fn compress(&mut self, plain: &[u8]) -> std::io::Result<Vec<u8>> {
         if !is_mostly_text(plain) {
             self.binary.compress(plain)
-        } else if self.gains(plain)? {
+        } else if self.gains_from_search(plain)? {
             self.text.compress(plain)
         } else {
             self.rows.compress(plain)
@@ -225,7 +225,7 @@ impl Compressors {
     }
 
     /// Whether a stretch from the middle gets clearly smaller by a thorough search.
-    fn gains(&mut self, plain: &[u8]) -> std::io::Result<bool> {
+    fn gains_from_search(&mut self, plain: &[u8]) -> std::io::Result<bool> {
         let start = plain.len().saturating_sub(TRIAL_BYTES) / 2;
         let stretch = &plain[start..plain.len().min(start + TRIAL_BYTES)];
         let thorough = self.text.compress(stretch)?.len();
@@ -248,7 +248,7 @@ fn is_mostly_text(plain: &[u8]) -> bool {
     text * 10 >= all * 9
 }
 
-fn zstd_failed(error: &std::io::Error) -> Error {
+fn zstd_error(error: &std::io::Error) -> Error {
     Error::Internal(format!("zstd compression failed: {error}"))
 }
 
@@ -256,8 +256,12 @@ fn zstd_failed(error: &std::io::Error) -> Error {
 ///
 /// # Errors
 /// [`Error::Damaged`] when they differ.
-pub(crate) fn check_stored(record: &SegmentRecord, stored: &[u8], object: &str) -> Result<()> {
-    if stored.len() == record.length as usize && ObjectId::of(stored) == record.hash {
+pub(crate) fn check_stored_segment(
+    record: &SegmentRecord,
+    stored: &[u8],
+    object: &str,
+) -> Result<()> {
+    if stored.len() == record.length as usize && ObjectId::from_content(stored) == record.hash {
         Ok(())
     } else {
         Err(Error::Damaged {
@@ -274,7 +278,7 @@ pub(crate) fn check_stored(record: &SegmentRecord, stored: &[u8], object: &str) 
 ///
 /// # Errors
 /// [`Error::NoMatchingIdentity`], or [`Error::Damaged`].
-pub(crate) fn open(
+pub(crate) fn open_segment(
     record: &SegmentRecord,
     stored: &[u8],
     object: &str,
@@ -288,7 +292,7 @@ pub(crate) fn open(
     };
     let compressed_max = zstd::zstd_safe::compress_bound(plain_max);
     let compressed = identities.decrypt(stored, &object, recipients, compressed_max)?;
-    let plain = decompress(&compressed, plain_max).map_err(damaged)?;
+    let plain = decompress_frame(&compressed, plain_max).map_err(damaged)?;
     if plain.len() == plain_max {
         Ok(plain)
     } else {

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 /// What a signer may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum SignerRole {
     /// Adds packs, index fragments and snapshots.
     Writer,
     /// Forgets snapshots and changes keys.
     Keeper,
 }
 
-impl Role {
+impl SignerRole {
     /// As it is written.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -80,7 +80,7 @@ pub struct KnownSigner {
     /// The public key.
     pub key: SignerId,
     /// What it may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<SignerRole>,
     /// For people: which host or person it is.
     pub name: String,
 }
@@ -122,14 +122,14 @@ impl HostSigner {
 impl SignerId {
     /// Whether anything can be signed by it: most texts of the right length are no key.
     #[must_use]
-    pub(crate) fn is_a_key(&self) -> bool {
+    pub(crate) fn is_valid_key(&self) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
     }
 }
 
 /// Whether `signature` over `message` was made by `signer`. Strict: no malleable or weak-key signatures.
 #[must_use]
-pub(crate) fn signature_is_good(signer: &SignerId, message: &[u8], signature: &[u8; 64]) -> bool {
+pub(crate) fn is_valid_signature(signer: &SignerId, message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(&signer.0).is_ok_and(|key| {
         key.verify_strict(message, &Signature::from_bytes(signature))
             .is_ok()
@@ -145,9 +145,9 @@ mod tests {
         let signer = HostSigner::from_secret(&[7; 32]);
         let other = HostSigner::from_secret(&[8; 32]);
         let signature = signer.sign(b"root");
-        assert!(signature_is_good(&signer.id(), b"root", &signature));
-        assert!(!signature_is_good(&signer.id(), b"toor", &signature));
-        assert!(!signature_is_good(&other.id(), b"root", &signature));
-        assert!(!signature_is_good(&SignerId([0; 32]), b"root", &[0; 64]));
+        assert!(is_valid_signature(&signer.id(), b"root", &signature));
+        assert!(!is_valid_signature(&signer.id(), b"toor", &signature));
+        assert!(!is_valid_signature(&other.id(), b"root", &signature));
+        assert!(!is_valid_signature(&SignerId([0; 32]), b"root", &[0; 64]));
     }
 }

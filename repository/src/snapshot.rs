@@ -62,7 +62,7 @@ impl fmt::Display for SourceKind {
 
 /// How many of what a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
+pub struct EntryCounts {
     /// All entries.
     pub entries: u64,
     /// Regular files, further names not counted.
@@ -81,9 +81,9 @@ pub struct Counts {
     pub chunks: u64,
 }
 
-impl Counts {
+impl EntryCounts {
     /// Counts one more entry.
-    pub fn add(&mut self, entry: &Entry) {
+    pub fn add_entry(&mut self, entry: &Entry) {
         self.entries += 1;
         match entry.kind {
             EntryKind::File => {
@@ -106,7 +106,7 @@ impl Counts {
 
 /// What a run added to the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Added {
+pub struct AddedData {
     /// Chunks that were not there before.
     pub chunks: u64,
     /// Their plain bytes.
@@ -144,9 +144,9 @@ pub struct SnapshotRoot {
     /// How many warnings the details hold.
     pub warnings: u64,
     /// What it holds.
-    pub counts: Counts,
+    pub counts: EntryCounts,
     /// What it added.
-    pub added: Added,
+    pub added: AddedData,
     /// The snapshot of the same source before it, if any.
     pub parent: Option<ObjectId>,
     /// Labels.
@@ -165,7 +165,7 @@ pub struct SnapshotRoot {
 
 /// What only the recovery identities may read about a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Details {
+pub struct SnapshotDetails {
     /// Where the source was: a path, a command line.
     pub location: RawText,
     /// Everything that was skipped or inconsistent.
@@ -209,5 +209,5 @@ pub struct Snapshot {
 /// The key of a snapshot.
 #[must_use]
 pub(crate) fn snapshot_key(id: &ObjectId) -> ObjectKey {
-    ObjectKey::trusted(format!("snapshots/{id}"))
+    ObjectKey::from_trusted(format!("snapshots/{id}"))
 }

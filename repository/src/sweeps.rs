@@ -12,23 +12,23 @@ use crate::backend::Backend;
 use crate::envelope::RecordKind;
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::records::{Found, Records};
+use crate::records::{RecordSet, StoredRecord};
 use crate::repository::Inner;
 use crate::tombstones::ForgottenLog;
 
 /// Where they are.
-pub(crate) const FOLDER: &str = "sweeps";
+pub(crate) const DIRECTORY: &str = "sweeps";
 
 /// Receipt times of a storage with many machines may differ by this much.
-pub(crate) const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
+pub(crate) const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// For so long after a prune said that it deletes something it may still do so: it does not act on what it saw longer ago.
-pub(crate) const SLOW_FOR: TimeDelta = TimeDelta::days(1);
+pub(crate) const DELETION_TIME_MAX: TimeDelta = TimeDelta::days(1);
 
 /// How far a sweep is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
+pub(crate) enum SweepState {
     /// Named; nothing is deleted yet.
     Condemned,
     /// Being deleted.
@@ -40,7 +40,7 @@ pub(crate) enum State {
 /// A sweep as it is stored (catalog class).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SweepRecord {
-    pub(crate) state: State,
+    pub(crate) state: SweepState,
     /// When, by the clock of whoever made it.
     pub(crate) at: DateTime<Utc>,
     /// Which host.
@@ -58,25 +58,27 @@ pub(crate) struct SweepRecord {
 }
 
 /// Stores a record.
-pub(crate) fn put(inner: &Inner, record: &SweepRecord) -> Result<ObjectId> {
-    inner.put_record(inner.backend.as_ref(), RecordKind::Sweep, FOLDER, record)
+pub(crate) fn put_sweep_record(inner: &Inner, record: &SweepRecord) -> Result<ObjectId> {
+    inner.put_record(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY, record)
 }
 
 /// A sweep that is not done.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSweep {
-    pub(crate) condemned: Found<SweepRecord>,
+    pub(crate) condemned: StoredRecord<SweepRecord>,
 }
 
 /// All sweeps of a repository.
 #[derive(Debug)]
 pub(crate) struct Sweeps {
-    records: Records<SweepRecord>,
+    records: RecordSet<SweepRecord>,
 }
 
 impl Sweeps {
     pub(crate) fn read(inner: &Inner, backend: &dyn Backend) -> Result<Self> {
-        let records = inner.records(backend, RecordKind::Sweep, FOLDER)?.open()?;
+        let records = inner
+            .read_records(backend, RecordKind::Sweep, DIRECTORY)?
+            .require_readable()?;
         for (info, error) in &records.refused {
             tracing::warn!(object = %info.key, %error, "ignoring an invalid sweep record");
         }
@@ -85,32 +87,35 @@ impl Sweeps {
 
     /// As [`Self::read`], for someone who only looks: what is newer than this program is left out too.
     pub(crate) fn read_lossy(inner: &Inner) -> Result<Self> {
-        let records = inner.records(inner.backend.as_ref(), RecordKind::Sweep, FOLDER)?;
+        let records = inner.read_records(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY)?;
         Ok(Self { records })
     }
 
-    pub(crate) fn records(&self) -> &Records<SweepRecord> {
+    pub(crate) fn records(&self) -> &RecordSet<SweepRecord> {
         &self.records
     }
 
-    fn of_state(&self, state: State) -> impl Iterator<Item = &Found<SweepRecord>> {
-        let found = self.records.found.iter();
+    fn records_in_state(
+        &self,
+        state: SweepState,
+    ) -> impl Iterator<Item = &StoredRecord<SweepRecord>> {
+        let found = self.records.valid.iter();
         found.filter(move |found| found.record.state == state)
     }
 
     /// What a writer that begins now must not use: whatever is condemned, and whatever was ever about to be
     /// deleted, as a prune that is very slow may still delete it.
-    pub(crate) fn unusable(&self) -> HashSet<ObjectId> {
-        let open = self.open();
+    pub(crate) fn unusable_packs(&self) -> HashSet<ObjectId> {
+        let open = self.open_sweeps();
         let condemned = open.iter().flat_map(|sweep| &sweep.condemned.record.packs);
         let mut packs: HashSet<ObjectId> = condemned.copied().collect();
-        packs.extend(self.going());
+        packs.extend(self.packs_being_deleted());
         packs
     }
 
     /// Packs that some prune is deleting, or was: it may be slow.
-    pub(crate) fn going(&self) -> HashSet<ObjectId> {
-        let finals = self.of_state(State::Final);
+    pub(crate) fn packs_being_deleted(&self) -> HashSet<ObjectId> {
+        let finals = self.records_in_state(SweepState::Final);
         finals
             .flat_map(|found| found.record.packs.iter().copied())
             .collect()
@@ -118,47 +123,50 @@ impl Sweeps {
 
     /// What says that something is being deleted, or was within a day: for someone who cannot store it under another
     /// name.
-    pub(crate) fn finals_since(&self, now: DateTime<Utc>) -> Vec<&Found<SweepRecord>> {
-        let open: HashSet<ObjectId> = self.open().iter().map(|s| s.condemned.id).collect();
-        let finals = self.of_state(State::Final).filter(|found| {
+    pub(crate) fn recent_final_records(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Vec<&StoredRecord<SweepRecord>> {
+        let open: HashSet<ObjectId> = self.open_sweeps().iter().map(|s| s.condemned.id).collect();
+        let finals = self.records_in_state(SweepState::Final).filter(|found| {
             let is_open = found.record.of.is_none_or(|of| open.contains(&of));
-            let young = found.received.is_none_or(|at| now < at + SLOW_FOR);
+            let young = found.received.is_none_or(|at| now < at + DELETION_TIME_MAX);
             is_open || young
         });
         finals.collect()
     }
 
     /// Index fragments of which the same is true.
-    pub(crate) fn going_fragments(&self) -> HashSet<ObjectId> {
-        let finals = self.of_state(State::Final);
+    pub(crate) fn fragments_being_deleted(&self) -> HashSet<ObjectId> {
+        let finals = self.records_in_state(SweepState::Final);
         finals
             .flat_map(|found| found.record.fragments.iter().copied())
             .collect()
     }
 
     /// Roots of which the same is true.
-    pub(crate) fn going_roots(&self) -> HashSet<ObjectId> {
-        let finals = self.of_state(State::Final);
+    pub(crate) fn roots_being_deleted(&self) -> HashSet<ObjectId> {
+        let finals = self.records_in_state(SweepState::Final);
         finals
             .flat_map(|found| found.record.roots.iter().copied())
             .collect()
     }
 
     /// The place up to which pieces of a source's log are being deleted, or were: 1 if none are.
-    pub(crate) fn log_goes_before(&self, source: &str) -> u64 {
-        let finals = self.of_state(State::Final);
+    pub(crate) fn log_deleted_before(&self, source: &str) -> u64 {
+        let finals = self.records_in_state(SweepState::Final);
         let logs = finals.flat_map(|found| &found.record.logs);
         let places = logs.filter(|log| log.source == source);
         places.map(|log| log.before).max().unwrap_or(1)
     }
 
     /// Sweeps that are not done, oldest first.
-    pub(crate) fn open(&self) -> Vec<OpenSweep> {
+    pub(crate) fn open_sweeps(&self) -> Vec<OpenSweep> {
         let done: HashSet<ObjectId> = self
-            .of_state(State::Done)
+            .records_in_state(SweepState::Done)
             .filter_map(|found| found.record.of)
             .collect();
-        self.of_state(State::Condemned)
+        self.records_in_state(SweepState::Condemned)
             .filter(|found| !done.contains(&found.id))
             .map(|found| OpenSweep {
                 condemned: found.clone(),

@@ -12,34 +12,34 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{BackendError, ObjectInfo, ObjectKey};
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
-use crate::host::read_signer;
+use crate::host::read_signing_key;
 use crate::id::ObjectId;
-use crate::names::id_in;
-use crate::parallel::in_parallel;
-use crate::records::is_gone;
+use crate::names::id_from_key;
+use crate::parallel::map_in_parallel;
+use crate::records::is_not_found;
 use crate::repository::{Inner, Repository};
-use crate::sign::{HostSigner, Role, SignerId};
+use crate::sign::{HostSigner, SignerId, SignerRole};
 use crate::snapshot::snapshot_key;
 use crate::sweeps::Sweeps;
 
 /// Where they are.
-const FOLDER: &str = "tombstones";
+const DIRECTORY: &str = "tombstones";
 
 /// No tombstone is larger, in bytes.
 const TOMBSTONE_BYTES_MAX: usize = 16 << 20;
 
 /// More rounds than others who bring back snapshots at the same time can cause.
-const ROUNDS_MAX: usize = 10;
+const UNFORGET_ROUNDS_MAX: usize = 10;
 
 /// What is wrong with what was to be brought back while a prune deleted it, and the ways out.
-const LATE: &str = "may be deleted by a prune that was running when it was unforgotten";
-const SWEPT_MEANWHILE: &str = "was deleted by a prune while it was being unforgotten";
-const VERIFY: &str =
+const BEING_DELETED: &str = "may be deleted by a prune that was running when it was unforgotten";
+const DELETED_MEANWHILE: &str = "was deleted by a prune while it was being unforgotten";
+const VERIFY_HINT: &str =
     "when that prune has finished, run `reprise verify` to see whether it still exists";
-const ELSEWHERE: &str = "look for it in another copy of the repository";
+const OTHER_COPY_HINT: &str = "look for it in another copy of the repository";
 
 /// More ids than this go into several tombstones.
-const IDS_MAX: usize = 50_000;
+const IDS_PER_TOMBSTONE_MAX: usize = 50_000;
 
 /// The policy file that decided, as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub struct PolicyVersion {
 
 /// Who forgets or brings back, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Why {
+pub struct TombstoneMetadata {
     /// When, by the clock of whoever does it.
     pub at: DateTime<Utc>,
     /// Who, as `user@host`.
@@ -118,7 +118,7 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// Since when it says what it says: by the storage's clock where there is one.
-    pub(crate) fn since(&self) -> DateTime<Utc> {
+    pub(crate) fn effective_since(&self) -> DateTime<Utc> {
         self.received.unwrap_or(self.record.at)
     }
 }
@@ -140,28 +140,28 @@ pub struct RefusedTombstone {
 pub struct Tombstones {
     valid: Vec<Tombstone>,
     refused: Vec<RefusedTombstone>,
-    forgotten: HashMap<ObjectId, Vec<usize>>,
+    forgotten_snapshots: HashMap<ObjectId, Vec<usize>>,
     /// The place of the first piece that is kept of each log, and the tombstones that say so.
-    logs: HashMap<String, (u64, Vec<usize>)>,
+    forgotten_logs: HashMap<String, (u64, Vec<usize>)>,
 }
 
 impl Tombstones {
-    fn new(valid: Vec<Tombstone>, refused: Vec<RefusedTombstone>) -> Self {
+    fn from_records(valid: Vec<Tombstone>, refused: Vec<RefusedTombstone>) -> Self {
         let revoked: BTreeSet<ObjectId> = valid
             .iter()
             .flat_map(|tombstone| tombstone.record.revoke.iter().copied())
             .collect();
-        let mut forgotten: HashMap<ObjectId, Vec<usize>> = HashMap::new();
-        let mut logs: HashMap<String, (u64, Vec<usize>)> = HashMap::new();
+        let mut forgotten_snapshots: HashMap<ObjectId, Vec<usize>> = HashMap::new();
+        let mut forgotten_logs: HashMap<String, (u64, Vec<usize>)> = HashMap::new();
         for (n, tombstone) in valid.iter().enumerate() {
             if revoked.contains(&tombstone.id) {
                 continue;
             }
             for id in &tombstone.record.forget {
-                forgotten.entry(*id).or_default().push(n);
+                forgotten_snapshots.entry(*id).or_default().push(n);
             }
             for log in &tombstone.record.logs {
-                let (before, by) = logs.entry(log.source.clone()).or_default();
+                let (before, by) = forgotten_logs.entry(log.source.clone()).or_default();
                 *before = log.before.max(*before);
                 by.push(n);
             }
@@ -169,8 +169,8 @@ impl Tombstones {
         Self {
             valid,
             refused,
-            forgotten,
-            logs,
+            forgotten_snapshots,
+            forgotten_logs,
         }
     }
 
@@ -189,27 +189,27 @@ impl Tombstones {
     /// Whether a snapshot is forgotten.
     #[must_use]
     pub fn is_forgotten(&self, id: &ObjectId) -> bool {
-        self.forgotten.contains_key(id)
+        self.forgotten_snapshots.contains_key(id)
     }
 
     /// All snapshots that are forgotten, those that are swept already among them.
     #[must_use]
-    pub fn forgotten(&self) -> BTreeSet<ObjectId> {
-        self.forgotten.keys().copied().collect()
+    pub fn forgotten_snapshots(&self) -> BTreeSet<ObjectId> {
+        self.forgotten_snapshots.keys().copied().collect()
     }
 
     /// The place of the first piece of a source's log that is kept; 1 if nothing of it is forgotten.
     #[must_use]
-    pub fn log_begins(&self, source: &str) -> u64 {
-        self.logs
+    pub fn first_kept_segment(&self, source: &str) -> u64 {
+        self.forgotten_logs
             .get(source)
             .map_or(1, |(before, _)| *before)
             .max(1)
     }
 
     /// The sources whose logs are forgotten up to a place, with the tombstones that say so.
-    pub fn logs(&self) -> impl Iterator<Item = (&str, Vec<&Tombstone>)> {
-        self.logs.iter().map(|(source, (_, by))| {
+    pub fn forgotten_logs(&self) -> impl Iterator<Item = (&str, Vec<&Tombstone>)> {
+        self.forgotten_logs.iter().map(|(source, (_, by))| {
             let by = by.iter().filter_map(|n| self.valid.get(*n));
             (source.as_str(), by.collect())
         })
@@ -218,7 +218,7 @@ impl Tombstones {
     /// Since when a snapshot is forgotten without a break, by the storage's clock; `None` when it is not.
     #[must_use]
     pub fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
-        self.of(id).map(Tombstone::since).min()
+        self.tombstones_of(id).map(Tombstone::effective_since).min()
     }
 
     /// Tombstones that more than one takes back.
@@ -229,8 +229,8 @@ impl Tombstones {
     }
 
     /// The tombstones that make a snapshot forgotten.
-    pub fn of(&self, id: &ObjectId) -> impl Iterator<Item = &Tombstone> {
-        let found = self.forgotten.get(id).into_iter().flatten();
+    pub fn tombstones_of(&self, id: &ObjectId) -> impl Iterator<Item = &Tombstone> {
+        let found = self.forgotten_snapshots.get(id).into_iter().flatten();
         found.filter_map(|n| self.valid.get(*n))
     }
 }
@@ -252,7 +252,7 @@ impl Keeper {
 /// The key of a tombstone.
 #[must_use]
 pub(crate) fn tombstone_key(id: &ObjectId) -> ObjectKey {
-    ObjectKey::trusted(format!("{FOLDER}/{id}"))
+    ObjectKey::from_trusted(format!("{DIRECTORY}/{id}"))
 }
 
 impl Repository {
@@ -261,14 +261,14 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::NotKeeper`] when the key has no such role here, [`Error::HostKeys`] when it cannot be read.
-    pub fn keeper(&self, file: Option<&Path>, action: &'static str) -> Result<Keeper> {
+    pub fn load_keeper(&self, file: Option<&Path>, action: &'static str) -> Result<Keeper> {
         let not_keeper = |who: String| Error::NotKeeper {
             location: self.location(),
             action,
             who,
         };
         let signer = match (file, &self.inner.host) {
-            (Some(file), _) => read_signer(file)?,
+            (Some(file), _) => read_signing_key(file)?,
             (None, Some(host)) => host.signer.clone(),
             (None, None) => {
                 return Err(not_keeper(
@@ -278,7 +278,7 @@ impl Repository {
         };
         let keeper = Keeper { signer };
         let id = keeper.signer().id();
-        if self.inner.trust.allows(&id, Role::Keeper) {
+        if self.inner.trust.has_role(&id, SignerRole::Keeper) {
             return Ok(keeper);
         }
         Err(not_keeper(file.map_or_else(
@@ -291,12 +291,12 @@ impl Repository {
     ///
     /// # Errors
     /// When they cannot be listed, or the storage does not give one: without it nobody knows what is forgotten.
-    pub fn tombstones(&self) -> Result<Tombstones> {
-        let listed = self.inner.list(FOLDER)?;
-        let cache = self.inner.record_cache(FOLDER);
-        cache.forget_others(listed.iter().map(|info| &info.key));
-        let readers = self.inner.backend.abilities().parallel_reads;
-        let read = in_parallel(readers, &listed, |info| {
+    pub fn read_tombstones(&self) -> Result<Tombstones> {
+        let listed = self.inner.list_objects(DIRECTORY)?;
+        let cache = self.inner.record_cache(DIRECTORY);
+        cache.remove_others(listed.iter().map(|info| &info.key));
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let read = map_in_parallel(readers, &listed, |info| {
             self.inner.read_cached(&info.key, &cache, |id, bytes| {
                 self.inner.parse_tombstone(info, id, bytes)
             })
@@ -305,26 +305,31 @@ impl Repository {
         for (info, read) in listed.into_iter().zip(read) {
             match read {
                 Ok(tombstone) => valid.push(tombstone),
-                Err(error) if is_gone(&error) => {}
-                Err(error) => refused.push(self.inner.refused(info.key, error)?),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => refused.push(self.inner.refuse_tombstone(info.key, error)?),
             }
         }
         valid.sort_by_key(|tombstone| (tombstone.record.at, tombstone.id));
-        Ok(Tombstones::new(valid, refused))
+        Ok(Tombstones::from_records(valid, refused))
     }
 
     /// Writes tombstones for snapshots. Nothing is deleted. What is forgotten already is not named again.
     ///
     /// # Errors
     /// What the backend says.
-    pub fn forget(&self, keeper: &Keeper, ids: &[ObjectId], why: &Why) -> Result<Vec<ObjectId>> {
-        let known = self.tombstones()?;
+    pub fn forget_snapshots(
+        &self,
+        keeper: &Keeper,
+        ids: &[ObjectId],
+        why: &TombstoneMetadata,
+    ) -> Result<Vec<ObjectId>> {
+        let known = self.read_tombstones()?;
         let new: BTreeSet<_> = ids.iter().filter(|id| !known.is_forgotten(id)).collect();
         let new: Vec<ObjectId> = new.into_iter().copied().collect();
-        let parts = new.chunks(IDS_MAX);
+        let parts = new.chunks(IDS_PER_TOMBSTONE_MAX);
         parts
             .map(|forget| {
-                let mut record = TombstoneRecord::because(why);
+                let mut record = TombstoneRecord::with_metadata(why);
                 record.forget = forget.to_vec();
                 self.inner.write_tombstone(&record, keeper)
             })
@@ -341,12 +346,12 @@ impl Repository {
         keeper: &Keeper,
         source: &str,
         before: u64,
-        why: &Why,
+        why: &TombstoneMetadata,
     ) -> Result<Option<ObjectId>> {
-        if self.tombstones()?.log_begins(source) >= before {
+        if self.read_tombstones()?.first_kept_segment(source) >= before {
             return Ok(None);
         }
-        let mut record = TombstoneRecord::because(why);
+        let mut record = TombstoneRecord::with_metadata(why);
         record.logs.push(ForgottenLog {
             source: source.to_owned(),
             before,
@@ -359,14 +364,19 @@ impl Repository {
     /// # Errors
     /// [`Error::LogState`] when nothing of it is forgotten, what was is swept, or a prune may delete it all the same; or
     /// what the backend says.
-    pub fn unforget_log(&self, keeper: &Keeper, source: &str, why: &Why) -> Result<Vec<ObjectId>> {
-        let known = self.tombstones()?;
+    pub fn unforget_log(
+        &self,
+        keeper: &Keeper,
+        source: &str,
+        why: &TombstoneMetadata,
+    ) -> Result<Vec<ObjectId>> {
+        let known = self.read_tombstones()?;
         let problem = |problem, hint| Error::LogState {
             source_name: source.to_owned(),
             problem,
             hint,
         };
-        let named = known.logs().find(|(name, _)| *name == source);
+        let named = known.forgotten_logs().find(|(name, _)| *name == source);
         let Some((_, mut tombstones)) = named else {
             return Err(problem(
                 "is not forgotten",
@@ -380,7 +390,7 @@ impl Repository {
         };
         tombstones.sort_by_key(|tombstone| std::cmp::Reverse(before(tombstone)));
         let places = |repository: &Self| {
-            let keys = repository.logs(source)?.into_iter();
+            let keys = repository.list_log_segments(source)?.into_iter();
             Ok::<BTreeSet<u64>, Error>(keys.map(|key| key.sequence).collect())
         };
         let there = places(self)?;
@@ -397,20 +407,20 @@ impl Repository {
         if back.is_empty() {
             return Err(problem(
                 "was already deleted by a prune and cannot be unforgotten",
-                ELSEWHERE,
+                OTHER_COPY_HINT,
             ));
         }
-        let written = self.revoke(keeper, &back, why, |record| {
+        let written = self.revoke_tombstones(keeper, &back, why, |record| {
             record.logs.retain(|log| log.source != source);
         })?;
         // Whoever deletes says so before it reads tombstones for the last time.
         let sweeps = Sweeps::read(&self.inner, self.inner.backend.as_ref())?;
         let there = places(self)?;
         if !(begin..end).all(|place| there.contains(&place)) {
-            return Err(problem(SWEPT_MEANWHILE, ELSEWHERE));
+            return Err(problem(DELETED_MEANWHILE, OTHER_COPY_HINT));
         }
-        if sweeps.log_goes_before(source) > begin {
-            return Err(problem(LATE, VERIFY));
+        if sweeps.log_deleted_before(source) > begin {
+            return Err(problem(BEING_DELETED, VERIFY_HINT));
         }
         Ok(written)
     }
@@ -420,28 +430,33 @@ impl Repository {
     /// # Errors
     /// [`Error::SnapshotState`] when one is not forgotten, or was swept, and then nothing is changed for it; or when
     /// a sweep may delete it all the same.
-    pub fn unforget(&self, keeper: &Keeper, ids: &[ObjectId], why: &Why) -> Result<Vec<ObjectId>> {
-        let known = self.tombstones()?;
+    pub fn unforget_snapshots(
+        &self,
+        keeper: &Keeper,
+        ids: &[ObjectId],
+        why: &TombstoneMetadata,
+    ) -> Result<Vec<ObjectId>> {
+        let known = self.read_tombstones()?;
         for id in ids {
-            self.can_come_back(&known, id)?;
+            self.check_can_unforget(&known, id)?;
         }
         let mut written = Vec::new();
         let mut known = known;
         // Who takes back another snapshot of the same tombstone at the same time may have said again what goes.
-        for _ in 0..ROUNDS_MAX {
+        for _ in 0..UNFORGET_ROUNDS_MAX {
             let revoke: BTreeMap<ObjectId, &Tombstone> = ids
                 .iter()
-                .flat_map(|id| known.of(id))
+                .flat_map(|id| known.tombstones_of(id))
                 .map(|tombstone| (tombstone.id, tombstone))
                 .collect();
             if revoke.is_empty() {
                 break;
             }
             let revoke: Vec<&Tombstone> = revoke.into_values().collect();
-            written.extend(self.revoke(keeper, &revoke, why, |record| {
+            written.extend(self.revoke_tombstones(keeper, &revoke, why, |record| {
                 record.forget.retain(|id| !ids.contains(id));
             })?);
-            known = self.tombstones()?;
+            known = self.read_tombstones()?;
         }
         if let Some(id) = ids.iter().find(|id| known.is_forgotten(id)) {
             return Err(Error::SnapshotState {
@@ -451,7 +466,7 @@ impl Repository {
             });
         }
         // Whoever deletes says so before it lists what was taken back for the last time.
-        let going = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.going_roots();
+        let going = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.roots_being_deleted();
         let problem = |id: &ObjectId, problem, hint| Error::SnapshotState {
             snapshot: *id,
             problem,
@@ -459,37 +474,37 @@ impl Repository {
         };
         // A prune that began and ended meanwhile may have told so much that nothing seems to go now.
         for id in ids {
-            if !self.has_root(id)? {
-                return Err(problem(id, SWEPT_MEANWHILE, ELSEWHERE));
+            if !self.has_snapshot_root(id)? {
+                return Err(problem(id, DELETED_MEANWHILE, OTHER_COPY_HINT));
             }
         }
         match ids.iter().find(|id| going.contains(id)) {
             None => Ok(written),
-            Some(id) => Err(problem(id, LATE, VERIFY)),
+            Some(id) => Err(problem(id, BEING_DELETED, VERIFY_HINT)),
         }
     }
 
-    fn has_root(&self, id: &ObjectId) -> Result<bool> {
+    fn has_snapshot_root(&self, id: &ObjectId) -> Result<bool> {
         match self.inner.backend.size(&snapshot_key(id)) {
             Ok(_) => Ok(true),
             Err(BackendError::NotFound { .. }) => Ok(false),
-            Err(source) => Err(self.inner.failed(source)),
+            Err(source) => Err(self.inner.backend_error(source)),
         }
     }
 
     /// Revokes tombstones, and says again what is left of them.
-    fn revoke(
+    fn revoke_tombstones(
         &self,
         keeper: &Keeper,
         tombstones: &[&Tombstone],
-        why: &Why,
+        why: &TombstoneMetadata,
         reduce: impl Fn(&mut TombstoneRecord),
     ) -> Result<Vec<ObjectId>> {
         // Revoked first: whoever is interrupted here has kept too much, and not too little.
         let written = self.write_revocation(keeper, tombstones, why)?;
         let mut written = vec![written];
         // What another one has revoked too is not said again: neither may forget what the other brings back.
-        let shared = self.tombstones()?.revoked_twice();
+        let shared = self.read_tombstones()?.revoked_twice();
         let mut rest = Vec::new();
         for tombstone in tombstones.iter().filter(|t| !shared.contains(&t.id)) {
             let mut record = tombstone.record.clone();
@@ -499,7 +514,7 @@ impl Repository {
             }
         }
         written.extend(rest.iter().map(|(_, id)| *id));
-        let now = self.tombstones()?;
+        let now = self.read_tombstones()?;
         let shared = now.revoked_twice();
         rest.retain(|(old, _)| shared.contains(old));
         let taken_back = rest.iter().map(|(_, id)| id);
@@ -516,14 +531,14 @@ impl Repository {
         &self,
         keeper: &Keeper,
         tombstones: &[&Tombstone],
-        why: &Why,
+        why: &TombstoneMetadata,
     ) -> Result<ObjectId> {
-        let mut revoking = TombstoneRecord::because(why);
+        let mut revoking = TombstoneRecord::with_metadata(why);
         revoking.revoke = tombstones.iter().map(|tombstone| tombstone.id).collect();
         self.inner.write_tombstone(&revoking, keeper)
     }
 
-    fn can_come_back(&self, known: &Tombstones, id: &ObjectId) -> Result<()> {
+    fn check_can_unforget(&self, known: &Tombstones, id: &ObjectId) -> Result<()> {
         let problem = |problem, hint| Error::SnapshotState {
             snapshot: *id,
             problem,
@@ -532,19 +547,19 @@ impl Repository {
         if !known.is_forgotten(id) {
             return Err(problem("is not forgotten", "there is nothing to unforget"));
         }
-        if self.has_root(id)? {
+        if self.has_snapshot_root(id)? {
             return Ok(());
         }
         Err(problem(
             "was already deleted by a prune and cannot be unforgotten",
-            ELSEWHERE,
+            OTHER_COPY_HINT,
         ))
     }
 }
 
 impl TombstoneRecord {
     /// One that names nothing yet.
-    fn because(why: &Why) -> Self {
+    fn with_metadata(why: &TombstoneMetadata) -> Self {
         Self {
             forget: Vec::new(),
             logs: Vec::new(),
@@ -568,11 +583,12 @@ impl Inner {
 
     fn parse_tombstone(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Tombstone> {
         let key = &info.key;
-        let verified = envelope::verify(RecordKind::Tombstone, bytes, key, &self.trust)?;
+        let verified = envelope::verify_record(RecordKind::Tombstone, bytes, key, &self.trust)?;
         let recipients = self.catalog_recipients.texts();
         let json = verified.open(&self.identities, key, recipients, TOMBSTONE_BYTES_MAX)?;
-        let record = serde_json::from_slice(&json)
-            .map_err(|e| Error::damaged(key, format!("its content cannot be parsed: {e}")))?;
+        let record = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(key, format!("its content cannot be parsed: {e}"))
+        })?;
         Ok(Tombstone {
             id,
             signer: verified.signer,
@@ -582,7 +598,7 @@ impl Inner {
     }
 
     /// An object that does not count. Where the storage did not answer, nothing is known of it.
-    fn refused(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
+    fn refuse_tombstone(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
         let closed = matches!(
             error,
             Error::UnsupportedFormat { .. } | Error::NoMatchingIdentity { .. }
@@ -593,11 +609,11 @@ impl Inner {
         // What has its name and no signature was never a tombstone; anyone who may add objects can make one.
         // What does not have its name was altered after it was stored.
         // Under another folder's name a true one counts for nothing either.
-        let may_revoke = id_in(&object).is_some()
+        let may_revoke = id_from_key(&object).is_some()
             && (closed
-                || match self.get_named(&object) {
+                || match self.get_verified(&object) {
                     Ok(bytes) => {
-                        envelope::verify(RecordKind::Tombstone, &bytes, &object, &self.trust)
+                        envelope::verify_record(RecordKind::Tombstone, &bytes, &object, &self.trust)
                             .is_ok()
                     }
                     Err(Error::Damaged { .. }) => true,

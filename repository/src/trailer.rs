@@ -10,7 +10,7 @@ const MAGIC: &[u8; 8] = b"reprise1";
 pub(crate) const TRAILER_BYTES: u64 = 16;
 
 /// The trailer after a description of so many bytes.
-pub(crate) fn trailer(length: usize) -> Result<Vec<u8>> {
+pub(crate) fn encode_trailer(length: usize) -> Result<Vec<u8>> {
     let length = u32::try_from(length)
         .map_err(|_| Error::Internal("a description is larger than 4 GiB".to_owned()))?;
     Ok([MAGIC, format!("{length:08x}").as_bytes()].concat())
@@ -20,7 +20,7 @@ pub(crate) fn trailer(length: usize) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.
-pub(crate) fn described_length(trailer: &[u8], size: u64, length_max: u64) -> Result<u64, String> {
+pub(crate) fn parse_trailer(trailer: &[u8], size: u64, length_max: u64) -> Result<u64, String> {
     let digits = trailer
         .strip_prefix(MAGIC)
         .and_then(|digits| std::str::from_utf8(digits).ok())
@@ -43,15 +43,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_trailer_makes_a_description_outside_the_object(bytes: [u8; 16], size in 16_u64..1 << 40) {
-            if let Ok(length) = described_length(&bytes, size, u64::MAX) {
+            if let Ok(length) = parse_trailer(&bytes, size, u64::MAX) {
                 prop_assert!(length <= size - 16);
             }
         }
 
         #[test]
         fn the_stated_length_is_read_back(length in 0_u32..1 << 20) {
-            let bytes = trailer(length as usize).unwrap();
-            prop_assert_eq!(described_length(&bytes, 1 << 30, 1 << 20), Ok(u64::from(length)));
+            let bytes = encode_trailer(length as usize).unwrap();
+            prop_assert_eq!(parse_trailer(&bytes, 1 << 30, 1 << 20), Ok(u64::from(length)));
         }
     }
 }

@@ -3,24 +3,24 @@
 use std::collections::HashSet;
 
 use crate::id::{ObjectId, RepositoryId};
-use crate::sign::{KnownSigner, Role, SignerId};
+use crate::sign::{KnownSigner, SignerId, SignerRole};
 
 /// The signers of a repository and what each may do.
 #[derive(Debug, Clone)]
-pub struct Trust {
+pub struct TrustStore {
     repository: RepositoryId,
     signers: Vec<KnownSigner>,
-    revocations: Vec<Revocation>,
+    revocations: Vec<RoleRevocation>,
 }
 
 #[derive(Debug, Clone)]
-struct Revocation {
+struct RoleRevocation {
     key: SignerId,
-    roles: Vec<Role>,
-    accepts: HashSet<String>,
+    roles: Vec<SignerRole>,
+    accepted_objects: HashSet<String>,
 }
 
-impl Trust {
+impl TrustStore {
     pub(crate) fn new(repository: RepositoryId, signers: Vec<KnownSigner>) -> Self {
         Self {
             repository,
@@ -37,23 +37,27 @@ impl Trust {
 
     /// Whether a signer has a role now: it may sign something new.
     #[must_use]
-    pub fn allows(&self, signer: &SignerId, role: Role) -> bool {
-        self.had(signer, role) && !self.is_revoked(signer, role)
+    pub fn has_role(&self, signer: &SignerId, role: SignerRole) -> bool {
+        self.has_had_role(signer, role) && !self.is_revoked(signer, role)
     }
 
     /// Whether a signer has, or once had, a role.
-    fn had(&self, signer: &SignerId, role: Role) -> bool {
+    fn has_had_role(&self, signer: &SignerId, role: SignerRole) -> bool {
         let mut signers = self.signers.iter();
         signers.any(|known| known.key == *signer && known.roles.contains(&role))
     }
 
     /// Whether a role was taken from a signer. It never comes back.
     #[must_use]
-    pub fn is_revoked(&self, signer: &SignerId, role: Role) -> bool {
+    pub fn is_revoked(&self, signer: &SignerId, role: SignerRole) -> bool {
         self.revocations_of(signer, role).next().is_some()
     }
 
-    fn revocations_of(&self, signer: &SignerId, role: Role) -> impl Iterator<Item = &Revocation> {
+    fn revocations_of(
+        &self,
+        signer: &SignerId,
+        role: SignerRole,
+    ) -> impl Iterator<Item = &RoleRevocation> {
         let signer = *signer;
         self.revocations
             .iter()
@@ -65,20 +69,20 @@ impl Trust {
     ///
     /// # Errors
     /// A sentence that says why it does not count.
-    pub(crate) fn accepts(
+    pub(crate) fn check_signer(
         &self,
         signer: &SignerId,
-        roles: &[Role],
+        roles: &[SignerRole],
         object: &str,
     ) -> Result<(), String> {
-        let held: Vec<Role> = roles
+        let held: Vec<SignerRole> = roles
             .iter()
             .copied()
-            .filter(|role| self.had(signer, *role))
+            .filter(|role| self.has_had_role(signer, *role))
             .collect();
-        let counts = |role: &Role| {
+        let counts = |role: &SignerRole| {
             self.revocations_of(signer, *role)
-                .all(|revoked| revoked.accepts.contains(object))
+                .all(|revoked| revoked.accepted_objects.contains(object))
         };
         if held.iter().any(counts) {
             return Ok(());
@@ -86,12 +90,12 @@ impl Trust {
         Err(if !held.is_empty() {
             format!(
                 "its signer {signer} ({}) was revoked, and the object is not one of those accepted at that time",
-                self.name(signer)
+                self.signer_name(signer)
             )
         } else if self.signers.iter().any(|known| known.key == *signer) {
             format!(
                 "its signer {signer} ({}) may not sign this: it is not a {}",
-                self.name(signer),
+                self.signer_name(signer),
                 roles.first().map_or("signer", |role| role.name())
             )
         } else {
@@ -101,7 +105,7 @@ impl Trust {
 
     /// A signer's name for people, or its key.
     #[must_use]
-    pub fn name(&self, signer: &SignerId) -> String {
+    pub fn signer_name(&self, signer: &SignerId) -> String {
         let known = self.signers.iter().find(|known| known.key == *signer);
         known.map_or_else(|| signer.to_string(), |known| known.name.clone())
     }
@@ -111,8 +115,8 @@ impl Trust {
     pub fn signers(&self) -> Vec<KnownSigner> {
         let mut signers: Vec<KnownSigner> = Vec::new();
         for known in &self.signers {
-            let allowed = |role: &&Role| self.allows(&known.key, **role);
-            let roles: Vec<Role> = known.roles.iter().filter(allowed).copied().collect();
+            let allowed = |role: &&SignerRole| self.has_role(&known.key, **role);
+            let roles: Vec<SignerRole> = known.roles.iter().filter(allowed).copied().collect();
             match signers.iter_mut().find(|other| other.key == known.key) {
                 Some(other) => other.roles.extend(roles),
                 None => signers.push(KnownSigner {
@@ -130,25 +134,25 @@ impl Trust {
             .revocations
             .iter()
             .flat_map(|revoked| {
-                let mut keys: Vec<_> = revoked.accepts.iter().cloned().collect();
+                let mut keys: Vec<_> = revoked.accepted_objects.iter().cloned().collect();
                 keys.sort_unstable();
                 keys.push(format!("{} {:?}", revoked.key, revoked.roles));
                 keys
             })
             .collect();
         lines.sort_unstable();
-        (!lines.is_empty()).then(|| ObjectId::of(lines.join("\n").as_bytes()))
+        (!lines.is_empty()).then(|| ObjectId::from_content(lines.join("\n").as_bytes()))
     }
 
-    pub(crate) fn add(&mut self, signer: &KnownSigner) {
+    pub(crate) fn add_signer(&mut self, signer: &KnownSigner) {
         self.signers.push(signer.clone());
     }
 
-    pub(crate) fn revoke(&mut self, key: SignerId, roles: &[Role], accepts: &[String]) {
-        self.revocations.push(Revocation {
+    pub(crate) fn revoke_roles(&mut self, key: SignerId, roles: &[SignerRole], accepts: &[String]) {
+        self.revocations.push(RoleRevocation {
             key,
             roles: roles.to_vec(),
-            accepts: accepts.iter().cloned().collect(),
+            accepted_objects: accepts.iter().cloned().collect(),
         });
     }
 }
@@ -161,18 +165,18 @@ mod tests {
         hex::encode([n; 32]).parse().unwrap()
     }
 
-    fn trust() -> Trust {
-        let known = |n, roles: &[Role]| KnownSigner {
+    fn trust() -> TrustStore {
+        let known = |n, roles: &[SignerRole]| KnownSigner {
             key: signer(n),
             roles: roles.to_vec(),
             name: format!("s{n}"),
         };
         let id = RepositoryId::try_from("0".repeat(32)).unwrap();
-        Trust::new(
+        TrustStore::new(
             id,
             vec![
-                known(1, &[Role::Writer, Role::Keeper]),
-                known(2, &[Role::Writer]),
+                known(1, &[SignerRole::Writer, SignerRole::Keeper]),
+                known(2, &[SignerRole::Writer]),
             ],
         )
     }
@@ -180,13 +184,16 @@ mod tests {
     #[test]
     fn a_revoked_signer_counts_for_what_was_there_and_nothing_else() {
         let mut trust = trust();
-        let (there, later) = (ObjectId::of(b"there"), ObjectId::of(b"later"));
+        let (there, later) = (
+            ObjectId::from_content(b"there"),
+            ObjectId::from_content(b"later"),
+        );
         let keys = [format!("packs/aa/{there}"), format!("logs/x/01.{there}")];
-        trust.revoke(signer(2), &[Role::Writer], &keys);
-        assert!(!trust.allows(&signer(2), Role::Writer));
-        let writer = [Role::Writer];
+        trust.revoke_roles(signer(2), &[SignerRole::Writer], &keys);
+        assert!(!trust.has_role(&signer(2), SignerRole::Writer));
+        let writer = [SignerRole::Writer];
         for key in &keys {
-            assert_eq!(trust.accepts(&signer(2), &writer, key), Ok(()));
+            assert_eq!(trust.check_signer(&signer(2), &writer, key), Ok(()));
         }
         // The same id in another folder is another object.
         for object in [
@@ -194,30 +201,32 @@ mod tests {
             format!("index/{there}"),
             "reprise.json".to_owned(),
         ] {
-            let reason = trust.accepts(&signer(2), &writer, &object).unwrap_err();
+            let reason = trust
+                .check_signer(&signer(2), &writer, &object)
+                .unwrap_err();
             assert!(reason.contains("was revoked"), "{reason}");
         }
         // What two revocations accept is what both do; and nothing brings a role back.
-        trust.revoke(signer(2), &[Role::Writer], &[]);
-        trust.add(&KnownSigner {
+        trust.revoke_roles(signer(2), &[SignerRole::Writer], &[]);
+        trust.add_signer(&KnownSigner {
             key: signer(2),
-            roles: vec![Role::Writer],
+            roles: vec![SignerRole::Writer],
             name: "again".to_owned(),
         });
-        assert!(trust.accepts(&signer(2), &writer, &keys[0]).is_err());
-        assert!(!trust.allows(&signer(2), Role::Writer));
+        assert!(trust.check_signer(&signer(2), &writer, &keys[0]).is_err());
+        assert!(!trust.has_role(&signer(2), SignerRole::Writer));
     }
 
     #[test]
     fn one_role_can_be_revoked_and_the_other_kept() {
         let mut trust = trust();
-        trust.revoke(signer(1), &[Role::Keeper], &[]);
-        assert!(trust.allows(&signer(1), Role::Writer));
-        assert!(!trust.allows(&signer(1), Role::Keeper));
-        assert_eq!(trust.signers()[0].roles, [Role::Writer]);
-        let object = format!("keys/{}", ObjectId::of(b"x"));
+        trust.revoke_roles(signer(1), &[SignerRole::Keeper], &[]);
+        assert!(trust.has_role(&signer(1), SignerRole::Writer));
+        assert!(!trust.has_role(&signer(1), SignerRole::Keeper));
+        assert_eq!(trust.signers()[0].roles, [SignerRole::Writer]);
+        let object = format!("keys/{}", ObjectId::from_content(b"x"));
         let refused = trust
-            .accepts(&signer(2), &[Role::Keeper], &object)
+            .check_signer(&signer(2), &[SignerRole::Keeper], &object)
             .unwrap_err();
         assert!(refused.contains("it is not a keeper"), "{refused}");
     }

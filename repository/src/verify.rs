@@ -6,47 +6,47 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::backend::ObjectKey;
-use crate::descriptions::Descriptions;
 use crate::envelope::RecordKind;
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{Index, fragment_key};
 use crate::leases;
-use crate::logs_verify;
-use crate::names::{id_in, is_piece};
+use crate::names::{id_from_key, is_log_segment};
 use crate::pack::{PackRecord, pack_key};
-use crate::parallel::try_in_parallel;
+use crate::pack_descriptions::PackDescriptions;
+use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::quarantine::{self, Quarantine};
-use crate::reader::{ContentReader, prove_segment};
-use crate::replaced;
+use crate::reader::{ContentReader, verify_segment};
+use crate::replaced_packs;
 use crate::repository::{Inner, Repository};
 use crate::snapshot::{Snapshot, StreamRecord, snapshot_key};
-use crate::stored::read_again;
 use crate::sweeps::{self, Sweeps};
 use crate::text::RawText;
+use crate::verified_io::read_with_retries;
+use crate::verify_logs;
 
 /// At most this many hurt paths are listed for each snapshot; the rest is counted.
 const PATHS_LISTED_MAX: usize = 1000;
 
 /// Where a snapshot has lost more chunks, all of it may be lost.
-const LOST_MAX: usize = 10_000;
+const LOST_CHUNKS_MAX: usize = 10_000;
 
 /// Packs are read whole, so each thread holds one.
 const READERS_MAX: usize = 3;
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Depth {
+pub enum VerifyDepth {
     /// Roots, index and what is listed: nothing of the contents.
     Structure,
     /// Packs are read, hashed, decrypted and decompressed, and every chunk is compared with its id.
-    ReadData(Share),
+    ReadData(DataSubset),
 }
 
 /// Which packs are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Share {
+pub enum DataSubset {
     /// All.
     All,
     /// A share that rotates: on `groups` days in a row, each day another group, all are read.
@@ -58,10 +58,10 @@ pub enum Share {
     },
 }
 
-impl Share {
+impl DataSubset {
     /// The share for a percentage (above 0, at most 100) on a day (days since 1970).
     #[must_use]
-    pub fn of_day(percent: f64, day: i64) -> Self {
+    pub fn for_day(percent: f64, day: i64) -> Self {
         if percent >= 100.0 {
             return Self::All;
         }
@@ -76,7 +76,7 @@ impl Share {
     }
 
     /// The packs of this share; where there are any packs, at least one.
-    fn choose(self, packs: Vec<(ObjectId, u64)>) -> Vec<(ObjectId, u64)> {
+    fn select_packs(self, packs: Vec<(ObjectId, u64)>) -> Vec<(ObjectId, u64)> {
         let chosen: Vec<_> = packs
             .iter()
             .copied()
@@ -106,36 +106,36 @@ impl Share {
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
     /// How much is read.
-    pub depth: Depth,
+    pub depth: VerifyDepth,
     /// Only these snapshots and what they need; empty: everything.
     pub snapshots: Vec<Snapshot>,
 }
 
 /// Something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct VerifyFinding {
     /// The object.
     pub object: String,
     /// What is wrong with it.
     pub reason: String,
     /// What can no longer be restored because of it.
-    pub hurts: Vec<Hurt>,
+    pub hurts: Vec<SnapshotImpact>,
 }
 
-impl Finding {
+impl VerifyFinding {
     /// Whether nothing that can be restored needs the object: content that other packs hold, or an index fragment,
     /// which packs can replace. Of other objects nobody can tell what was in them.
-    pub(crate) fn can_be_spared(&self) -> bool {
+    pub(crate) fn is_harmless(&self) -> bool {
         let mut replaceable = ["packs/", "index/"].iter();
         let key = ObjectKey::new(self.object.as_str());
-        let is_own = key.is_some_and(|key| id_in(&key).is_some());
+        let is_own = key.is_some_and(|key| id_from_key(&key).is_some());
         is_own && replaceable.any(|folder| self.object.starts_with(folder)) && self.hurts.is_empty()
     }
 }
 
 /// What a finding hurts of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Hurt {
+pub struct SnapshotImpact {
     /// The snapshot.
     pub snapshot: ObjectId,
     /// Its source.
@@ -150,7 +150,7 @@ pub struct Hurt {
 
 /// What verification found.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Snapshots whose structure was checked.
     pub snapshots: u64,
     /// Packs known to the index.
@@ -166,7 +166,7 @@ pub struct Report {
     /// Pieces of logs that were read and decrypted.
     pub log_pieces_read: u64,
     /// What is wrong. Empty means: nothing.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<VerifyFinding>,
     /// What is not wrong but worth knowing.
     pub notes: Vec<String>,
 }
@@ -177,56 +177,56 @@ impl Repository {
     /// # Errors
     /// When verification cannot be done at all: an identity is missing, the backend does not answer.
     /// What is wrong with the contents is in the report instead.
-    pub fn verify(&self, options: &VerifyOptions, progress: &Progress) -> Result<Report> {
-        if let Depth::ReadData(_) = options.depth {
+    pub fn verify(&self, options: &VerifyOptions, progress: &Progress) -> Result<VerifyReport> {
+        if let VerifyDepth::ReadData(_) = options.depth {
             self.require_data_identity()?;
         }
-        Ok(self.examine(options, None, progress)?.report)
+        Ok(self.verify_detailed(options, None, progress)?.report)
     }
 
     /// As [`Self::verify`], with more of what was found. `damaged` are packs that are known to be so; without
     /// them, what is in quarantine is believed where it is not read.
-    pub(crate) fn examine(
+    pub(crate) fn verify_detailed(
         &self,
         options: &VerifyOptions,
         damaged: Option<&BTreeMap<ObjectId, String>>,
         progress: &Progress,
-    ) -> Result<Examined> {
+    ) -> Result<DetailedVerifyReport> {
         let mut verifier = Verifier::new(self)?;
         let known = match (damaged, options.depth) {
             (Some(damaged), _) => damaged.clone(),
-            (None, Depth::ReadData(Share::All)) => BTreeMap::new(),
+            (None, VerifyDepth::ReadData(DataSubset::All)) => BTreeMap::new(),
             (None, _) => verifier.quarantine.damaged_packs(),
         };
         let damaged = &known;
-        let snapshots = verifier.roots(&options.snapshots)?;
-        let needed = verifier.structure(&snapshots, damaged, progress)?;
-        if let Depth::ReadData(share) = options.depth {
+        let snapshots = verifier.load_snapshots(&options.snapshots)?;
+        let needed = verifier.check_structure(&snapshots, damaged, progress)?;
+        if let VerifyDepth::ReadData(share) = options.depth {
             let only = (!options.snapshots.is_empty()).then_some(&needed);
             verifier.read_data(share, only, progress)?;
         }
         verifier.drop_wrong_fragments(&needed)?;
         if options.snapshots.is_empty() {
-            verifier.logs(options.depth, progress)?;
-            verifier.foreign_names()?;
+            verifier.verify_logs(options.depth, progress)?;
+            verifier.report_foreign_names()?;
         }
-        verifier.examined(&snapshots)
+        verifier.into_detailed_report(&snapshots)
     }
 }
 
 /// What an examination found.
 #[derive(Debug)]
-pub(crate) struct Examined {
+pub(crate) struct DetailedVerifyReport {
     /// What people are told.
-    pub(crate) report: Report,
+    pub(crate) report: VerifyReport,
     /// Packs that are good and in no fragment.
     pub(crate) unindexed: Vec<PackRecord>,
     /// Snapshots that lack something or cannot be read, with the chunks: none, where they cannot be told.
     pub(crate) lost: BTreeMap<ObjectId, Vec<ChunkId>>,
     /// Chunks that are needed and in no pack.
-    pub(crate) absent: Vec<ChunkId>,
+    pub(crate) missing_chunks: Vec<ChunkId>,
     /// What is wrong, known by the quarantine, and hurts nothing.
-    pub(crate) quiet: Vec<Finding>,
+    pub(crate) harmless: Vec<VerifyFinding>,
 }
 
 struct Verifier<'a> {
@@ -234,14 +234,14 @@ struct Verifier<'a> {
     inner: &'a Inner,
     index: Index,
     reader: ContentReader,
-    report: Report,
+    report: VerifyReport,
     /// What is wrong with a chunk: the finding's number.
     bad_chunks: HashMap<ChunkId, usize>,
     /// Stored packs with their sizes.
-    stored: BTreeMap<ObjectId, u64>,
+    stored_packs: BTreeMap<ObjectId, u64>,
     /// Packs that no fragment describes.
     unindexed: Vec<PackRecord>,
-    said: Descriptions,
+    descriptions: PackDescriptions,
     /// Fragments that say something else of a pack than the pack does.
     wrong_fragments: HashSet<ObjectId>,
     quarantine: Quarantine,
@@ -250,12 +250,13 @@ struct Verifier<'a> {
 impl<'a> Verifier<'a> {
     fn new(repository: &'a Repository) -> Result<Self> {
         let inner = &repository.inner;
-        let mut report = Report {
+        let mut report = VerifyReport {
             findings: repository.verify_keys()?,
-            ..Report::default()
+            ..VerifyReport::default()
         };
-        let quarantine = inner.quarantine()?;
-        let (mut index, unreadable, said) = inner.indexed_anew(&quarantine.fragments())?;
+        let quarantine = inner.read_quarantine()?;
+        let (mut index, unreadable, said) =
+            inner.load_index_uncached(&quarantine.fragment_ids())?;
         if !quarantine.is_empty() {
             report.notes.push(format!(
                 "objects in quarantine: {}; `reprise verify --repair` lists those that still affect snapshots",
@@ -265,23 +266,25 @@ impl<'a> Verifier<'a> {
         for (fragment, error) in &unreadable {
             report
                 .findings
-                .push(finding(&format!("index/{fragment}"), error));
+                .push(finding_from_error(&format!("index/{fragment}"), error));
         }
-        let listed = inner.list("packs")?;
+        let listed = inner.list_objects("packs")?;
         let mut stored = BTreeMap::new();
         for info in &listed {
-            if let Some(id) = id_in(&info.key) {
+            if let Some(id) = id_from_key(&info.key) {
                 stored.insert(id, info.size_bytes);
             }
         }
         let mut adopted = Vec::new();
-        for (key, record) in inner.unindexed_packs(&index, listed) {
+        for (key, record) in inner.read_unindexed_packs(&index, listed) {
             match record {
                 Ok(record) => adopted.push(record),
-                Err(error) => report.findings.push(finding(key.as_str(), &error)),
+                Err(error) => report
+                    .findings
+                    .push(finding_from_error(key.as_str(), &error)),
             }
         }
-        let condemned = Sweeps::read_lossy(inner)?.unusable();
+        let condemned = Sweeps::read_lossy(inner)?.unusable_packs();
         let doomed = adopted.iter().filter(|pack| condemned.contains(&pack.pack));
         let doomed = doomed.count();
         if doomed > 0 {
@@ -305,120 +308,124 @@ impl<'a> Verifier<'a> {
             reader,
             report,
             bad_chunks: HashMap::new(),
-            stored,
+            stored_packs: stored,
             unindexed: adopted,
-            said,
+            descriptions: said,
             wrong_fragments: HashSet::new(),
             quarantine,
         })
     }
 
-    fn logs(&mut self, depth: Depth, progress: &Progress) -> Result<()> {
+    fn verify_logs(&mut self, depth: VerifyDepth, progress: &Progress) -> Result<()> {
         let share = match depth {
-            Depth::Structure => None,
-            Depth::ReadData(share) => Some(share),
+            VerifyDepth::Structure => None,
+            VerifyDepth::ReadData(share) => Some(share),
         };
-        let verified = logs_verify::verify(self.repository, share, progress)?;
-        self.report.log_pieces = verified.pieces;
-        self.report.log_pieces_read = verified.read;
+        let verified = verify_logs::verify_all_logs(self.repository, share, progress)?;
+        self.report.log_pieces = verified.segments;
+        self.report.log_pieces_read = verified.segments_read;
         self.report.findings.extend(verified.findings);
         self.report.notes.extend(verified.notes);
         Ok(())
     }
 
     /// Names that no object of this repository has. In other folders whoever reads them says so.
-    fn foreign_names(&mut self) -> Result<()> {
-        let index = self.inner.list("index")?.into_iter();
-        let index = index.filter(|info| id_in(&info.key).is_none());
-        let logs = self.inner.list("logs")?.into_iter();
-        let logs = logs.filter(|info| !is_piece(&info.key));
+    fn report_foreign_names(&mut self) -> Result<()> {
+        let index = self.inner.list_objects("index")?.into_iter();
+        let index = index.filter(|info| id_from_key(&info.key).is_none());
+        let logs = self.inner.list_objects("logs")?.into_iter();
+        let logs = logs.filter(|info| !is_log_segment(&info.key));
         for info in index.chain(logs) {
             let reason = "its name is not an object ID; the object is ignored";
-            let error = Error::damaged(&info.key, reason);
+            let error = Error::damaged_object(&info.key, reason);
             self.report
                 .findings
-                .push(finding(info.key.as_str(), &error));
+                .push(finding_from_error(info.key.as_str(), &error));
         }
         Ok(())
     }
 
     /// The snapshots to check; unreadable roots are findings.
-    fn roots(&mut self, chosen: &[Snapshot]) -> Result<Vec<Snapshot>> {
+    fn load_snapshots(&mut self, chosen: &[Snapshot]) -> Result<Vec<Snapshot>> {
         if !chosen.is_empty() {
             return Ok(chosen.to_vec());
         }
-        let (snapshots, errors) = self.repository.snapshots_anew()?;
+        let (snapshots, errors) = self.repository.snapshots_uncached()?;
         for (key, error) in errors {
-            self.report.findings.push(finding(key.as_str(), &error));
+            self.report
+                .findings
+                .push(finding_from_error(key.as_str(), &error));
         }
-        for refused in self.repository.tombstones()?.refused() {
-            let finding = finding(refused.object.as_str(), &refused.error);
+        for refused in self.repository.read_tombstones()?.refused() {
+            let finding = finding_from_error(refused.object.as_str(), &refused.error);
             self.report.findings.push(finding);
         }
-        self.marks_of_runs()?;
+        self.check_run_records()?;
         Ok(snapshots)
     }
 
     /// Leases and sweeps that count for nothing: someone damaged or forged them.
-    fn marks_of_runs(&mut self) -> Result<()> {
+    fn check_run_records(&mut self) -> Result<()> {
         let backend = self.inner.backend.as_ref();
         for (kind, folder) in [
-            (RecordKind::Lease, leases::FOLDER),
-            (RecordKind::Sweep, sweeps::FOLDER),
-            (RecordKind::Quarantine, quarantine::FOLDER),
-            (RecordKind::Replaced, replaced::FOLDER),
+            (RecordKind::Lease, leases::DIRECTORY),
+            (RecordKind::Sweep, sweeps::DIRECTORY),
+            (RecordKind::Quarantine, quarantine::DIRECTORY),
+            (RecordKind::Replaced, replaced_packs::DIRECTORY),
         ] {
             let records = self
                 .inner
-                .records::<serde::de::IgnoredAny>(backend, kind, folder)?;
+                .read_records::<serde::de::IgnoredAny>(backend, kind, folder)?;
             let refused = records.refused.iter();
-            let findings = refused.map(|(info, error)| finding(info.key.as_str(), error));
+            let findings =
+                refused.map(|(info, error)| finding_from_error(info.key.as_str(), error));
             self.report.findings.extend(findings);
         }
         Ok(())
     }
 
     /// Checks that every chunk of the snapshots is indexed and its pack is there; returns those chunks.
-    fn structure(
+    fn check_structure(
         &mut self,
         snapshots: &[Snapshot],
         damaged: &BTreeMap<ObjectId, String>,
         progress: &Progress,
     ) -> Result<HashSet<ChunkId>> {
-        self.pack_sizes()?;
+        self.check_pack_sizes()?;
         for (id, reason) in damaged {
-            if self.stored.contains_key(id) {
-                self.bad_pack(id, reason.clone());
+            if self.stored_packs.contains_key(id) {
+                self.add_damaged_pack(id, reason.clone());
             }
         }
         let mut needed = HashSet::new();
         for snapshot in snapshots {
-            progress.check()?;
+            progress.check_cancelled()?;
             let root = &snapshot.root;
             for record in [&root.entries, &root.references, &root.details] {
                 needed.extend(record.chunks.iter().copied());
             }
-            if let Err(error) = self.references(snapshot, &mut needed) {
+            if let Err(error) = self.collect_references(snapshot, &mut needed) {
                 if error.class() != ErrorClass::Damaged {
                     return Err(error);
                 }
-                let mut finding = finding(&snapshot_key(&snapshot.id).to_string(), &error);
-                finding.hurts.push(whole(snapshot));
+                let mut finding =
+                    finding_from_error(&snapshot_key(&snapshot.id).to_string(), &error);
+                finding.hurts.push(whole_snapshot_impact(snapshot));
                 self.report.findings.push(finding);
             }
             self.report.snapshots += 1;
         }
-        self.absent_chunks(&needed)?;
+        self.check_missing_chunks(&needed)?;
         self.report.chunks = needed.len() as u64;
         Ok(needed)
     }
 
     /// Chunks that are in no pack.
-    fn absent_chunks(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
+    fn check_missing_chunks(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
         for id in needed {
             if !self.bad_chunks.contains_key(id) && self.index.length_of(id)?.is_none() {
                 let number = self.report.findings.len();
-                self.report.findings.push(Finding {
+                self.report.findings.push(VerifyFinding {
                     object: format!("chunk {id}"),
                     reason: "not in any pack".to_owned(),
                     hurts: Vec::new(),
@@ -430,10 +437,10 @@ impl<'a> Verifier<'a> {
     }
 
     /// Compares what fragments say of a pack with what it says itself.
-    fn compare(&mut self, pack: &PackRecord) {
-        for fragment in self.said.wrong(pack) {
+    fn compare_descriptions(&mut self, pack: &PackRecord) {
+        for fragment in self.descriptions.contradicting_fragments(pack) {
             if self.wrong_fragments.insert(fragment) {
-                self.report.findings.push(Finding {
+                self.report.findings.push(VerifyFinding {
                     object: fragment_key(&fragment).to_string(),
                     reason: format!(
                         "its description of {} does not match the pack itself: it is forged, or it was written by a faulty program",
@@ -450,16 +457,16 @@ impl<'a> Verifier<'a> {
         if self.wrong_fragments.is_empty() {
             return Ok(());
         }
-        let left_out = self.quarantine.fragments();
+        let left_out = self.quarantine.fragment_ids();
         let left_out: HashSet<_> = left_out.union(&self.wrong_fragments).copied().collect();
-        let (mut index, _) = self.inner.indexed_without(&left_out)?;
-        self.unindexed = self.repository.adopt_unindexed(&mut index)?;
+        let (mut index, _) = self.inner.load_index_without(&left_out)?;
+        self.unindexed = self.repository.add_unindexed_packs(&mut index)?;
         self.index = index;
-        self.absent_chunks(needed)
+        self.check_missing_chunks(needed)
     }
 
-    fn references(&self, snapshot: &Snapshot, needed: &mut HashSet<ChunkId>) -> Result<()> {
-        let mut references = self.reader.snapshot(snapshot).references();
+    fn collect_references(&self, snapshot: &Snapshot, needed: &mut HashSet<ChunkId>) -> Result<()> {
+        let mut references = self.reader.snapshot_reader(snapshot).references();
         let mut count = 0;
         while let Some(id) = references.next_id()? {
             needed.insert(id);
@@ -478,14 +485,14 @@ impl<'a> Verifier<'a> {
     }
 
     /// Every indexed pack must be stored with the indexed size.
-    fn pack_sizes(&mut self) -> Result<()> {
+    fn check_pack_sizes(&mut self) -> Result<()> {
         let indexed: BTreeMap<ObjectId, u64> = self.index.packs().collect();
         self.report.packs = indexed.len() as u64;
         let mut missing = Vec::new();
         for (id, size) in indexed {
-            match self.stored.get(&id) {
-                Some(stored) if *stored == size && !self.said.disagree(&id) => {}
-                Some(stored) => self.doubtful_pack(&id, *stored, size)?,
+            match self.stored_packs.get(&id) {
+                Some(stored) if *stored == size && !self.descriptions.has_conflict(&id) => {}
+                Some(stored) => self.check_doubtful_pack(&id, *stored, size)?,
                 None => missing.push(id),
             }
         }
@@ -493,49 +500,49 @@ impl<'a> Verifier<'a> {
             return Ok(());
         }
         // What a sweep has removed meanwhile, it has removed from the index before.
-        let (index, _) = self.inner.indexed()?;
+        let (index, _) = self.inner.load_index()?;
         let described: HashSet<ObjectId> = index.packs().map(|(id, _)| id).collect();
         for id in missing {
             if described.contains(&id) {
-                self.bad_pack(&id, "it is missing".to_owned());
+                self.add_damaged_pack(&id, "it is missing".to_owned());
             }
         }
         Ok(())
     }
 
     /// A pack of which the index and the storage, or two fragments, say different things.
-    fn doubtful_pack(&mut self, id: &ObjectId, stored: u64, indexed: u64) -> Result<()> {
-        let read = read_again(self.inner.backend.as_ref(), || {
-            self.inner.directory_reader().read(id)
+    fn check_doubtful_pack(&mut self, id: &ObjectId, stored: u64, indexed: u64) -> Result<()> {
+        let read = read_with_retries(self.inner.backend.as_ref(), || {
+            self.inner.directory_reader().read_directory(id)
         });
         match read {
-            Ok(record) => self.compare(&record),
+            Ok(record) => self.compare_descriptions(&record),
             Err(error) if error.class() == ErrorClass::Failed => return Err(error),
             Err(_) if stored != indexed => {
-                self.bad_pack(
+                self.add_damaged_pack(
                     id,
                     format!("its size is {stored} bytes, but the index says {indexed} bytes"),
                 );
             }
-            Err(error) => self.bad_pack(id, reason_of(&error)),
+            Err(error) => self.add_damaged_pack(id, damage_reason(&error)),
         }
         Ok(())
     }
 
     /// Records a damaged pack. Which of its chunks have no other copy is found when the report is made.
-    fn bad_pack(&mut self, id: &ObjectId, reason: String) {
+    fn add_damaged_pack(&mut self, id: &ObjectId, reason: String) {
         let object = pack_key(id).to_string();
-        self.report.findings.push(Finding {
+        self.report.findings.push(VerifyFinding {
             object,
             reason,
             hurts: Vec::new(),
         });
-        self.stored.remove(id);
+        self.stored_packs.remove(id);
     }
 
     fn read_data(
         &mut self,
-        share: Share,
+        share: DataSubset,
         only: Option<&HashSet<ChunkId>>,
         progress: &Progress,
     ) -> Result<()> {
@@ -545,7 +552,7 @@ impl<'a> Verifier<'a> {
             .collect::<BTreeMap<_, _>>()
             .into_iter()
             .collect();
-        packs.retain(|(id, _)| self.stored.contains_key(id));
+        packs.retain(|(id, _)| self.stored_packs.contains_key(id));
         if let Some(only) = only {
             let mut wanted = BTreeSet::new();
             for id in only {
@@ -558,8 +565,8 @@ impl<'a> Verifier<'a> {
             }
             packs.retain(|(id, _)| wanted.contains(id));
         }
-        let packs = share.choose(packs);
-        if let Share::Group { group, groups } = share {
+        let packs = share.select_packs(packs);
+        if let DataSubset::Group { group, groups } = share {
             self.report.notes.push(format!(
                 "packs read: {} (group {} of {groups}; each day reads another group)",
                 packs.len(),
@@ -574,8 +581,8 @@ impl<'a> Verifier<'a> {
             .store(packs.iter().map(|(_, size)| size).sum(), Ordering::Relaxed);
         for (id, result) in read_packs(self.inner, &packs, progress)? {
             match result {
-                Ok(record) => self.compare(&record),
-                Err(reason) => self.bad_pack(&id, reason),
+                Ok(record) => self.compare_descriptions(&record),
+                Err(reason) => self.add_damaged_pack(&id, reason),
             }
         }
         self.report.packs_read = Progress::get(&progress.items);
@@ -584,7 +591,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Says for each finding which snapshots and paths it hurts.
-    fn examined(mut self, snapshots: &[Snapshot]) -> Result<Examined> {
+    fn into_detailed_report(mut self, snapshots: &[Snapshot]) -> Result<DetailedVerifyReport> {
         let bad_packs: HashMap<String, usize> = self
             .report
             .findings
@@ -595,18 +602,18 @@ impl<'a> Verifier<'a> {
         let mut lost = BTreeMap::new();
         let absent = self.bad_chunks.keys().copied().collect();
         if self.report.findings.is_empty() {
-            return Ok(Examined {
+            return Ok(DetailedVerifyReport {
                 report: self.report,
                 unindexed: self.unindexed,
                 lost,
-                absent,
-                quiet: Vec::new(),
+                missing_chunks: absent,
+                harmless: Vec::new(),
             });
         }
         for snapshot in snapshots {
-            let hurts = self.hurts_of(snapshot, &bad_packs)?;
+            let hurts = self.impacts_on(snapshot, &bad_packs)?;
             if !hurts.is_empty() {
-                lost.insert(snapshot.id, self.lost_by(snapshot, &bad_packs)?);
+                lost.insert(snapshot.id, self.lost_chunks_of(snapshot, &bad_packs)?);
             }
             for (number, hurt) in hurts {
                 let listed = &mut self.report.findings[number].hurts;
@@ -630,20 +637,20 @@ impl<'a> Verifier<'a> {
         }
         // What is in quarantine and hurts nothing any more is told as a number.
         let (quiet, findings) = self.report.findings.into_iter().partition(|finding| {
-            finding.can_be_spared() && self.quarantine.objects().contains_key(&finding.object)
+            finding.is_harmless() && self.quarantine.objects().contains_key(&finding.object)
         });
         self.report.findings = findings;
-        Ok(Examined {
+        Ok(DetailedVerifyReport {
             report: self.report,
             unindexed: self.unindexed,
             lost,
-            absent,
-            quiet,
+            missing_chunks: absent,
+            harmless: quiet,
         })
     }
 
     /// The chunks that a snapshot needs and that have no good copy.
-    fn lost_by(
+    fn lost_chunks_of(
         &self,
         snapshot: &Snapshot,
         bad_packs: &HashMap<String, usize>,
@@ -652,14 +659,14 @@ impl<'a> Verifier<'a> {
         let streams = [&root.entries, &root.references, &root.details];
         let mut lost = BTreeSet::new();
         for id in streams.iter().flat_map(|stream| &stream.chunks) {
-            if self.trouble_of(id, bad_packs)?.is_some() {
+            if self.finding_for_chunk(id, bad_packs)?.is_some() {
                 lost.insert(*id);
             }
         }
-        let mut references = self.reader.snapshot(snapshot).references();
+        let mut references = self.reader.snapshot_reader(snapshot).references();
         loop {
             match references.next_id() {
-                Ok(Some(id)) if self.trouble_of(&id, bad_packs)?.is_some() => {
+                Ok(Some(id)) if self.finding_for_chunk(&id, bad_packs)?.is_some() => {
                     lost.insert(id);
                 }
                 Ok(Some(_)) => {}
@@ -668,7 +675,7 @@ impl<'a> Verifier<'a> {
                 // What cannot be read is lost itself, and in the list by now.
                 Err(_) => break,
             }
-            if lost.len() > LOST_MAX {
+            if lost.len() > LOST_CHUNKS_MAX {
                 // A list that is not whole would end the mark too early.
                 return Ok(Vec::new());
             }
@@ -677,7 +684,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// The finding that a chunk suffers from, unless it has a good copy.
-    fn trouble_of(
+    fn finding_for_chunk(
         &self,
         id: &ChunkId,
         bad_packs: &HashMap<String, usize>,
@@ -695,29 +702,31 @@ impl<'a> Verifier<'a> {
         Ok(trouble)
     }
 
-    fn hurts_of(
+    fn impacts_on(
         &self,
         snapshot: &Snapshot,
         bad_packs: &HashMap<String, usize>,
-    ) -> Result<BTreeMap<usize, Hurt>> {
+    ) -> Result<BTreeMap<usize, SnapshotImpact>> {
         let mut hurts = BTreeMap::new();
         let root = &snapshot.root;
         for record in [&root.entries, &root.references, &root.details] {
-            for number in self.stream_troubles(record, bad_packs)? {
-                hurts.insert(number, whole(snapshot));
+            for number in self.findings_for_stream(record, bad_packs)? {
+                hurts.insert(number, whole_snapshot_impact(snapshot));
             }
         }
-        let mut entries = self.reader.snapshot(snapshot).entries();
+        let mut entries = self.reader.snapshot_reader(snapshot).entries();
         loop {
             match entries.next_entry() {
                 Ok(Some((entry, chunks))) => {
                     let mut numbers = BTreeSet::new();
                     for id in &chunks {
-                        numbers.extend(self.trouble_of(id, bad_packs)?);
+                        numbers.extend(self.finding_for_chunk(id, bad_packs)?);
                     }
                     for number in numbers {
                         add_path(
-                            hurts.entry(number).or_insert_with(|| part(snapshot)),
+                            hurts
+                                .entry(number)
+                                .or_insert_with(|| partial_impact(snapshot)),
                             &entry.path,
                         );
                     }
@@ -726,7 +735,7 @@ impl<'a> Verifier<'a> {
                 Err(error) => match error.class() {
                     // Without names, say at least which snapshots are hurt.
                     ErrorClass::Damaged | ErrorClass::Refused => {
-                        self.nameless_hurts(snapshot, bad_packs, &mut hurts)?;
+                        self.add_unnamed_impacts(snapshot, bad_packs, &mut hurts)?;
                         break;
                     }
                     _ => return Err(error),
@@ -736,36 +745,38 @@ impl<'a> Verifier<'a> {
         Ok(hurts)
     }
 
-    fn stream_troubles(
+    fn findings_for_stream(
         &self,
         record: &StreamRecord,
         bad_packs: &HashMap<String, usize>,
     ) -> Result<BTreeSet<usize>> {
         let mut numbers = BTreeSet::new();
         for id in &record.chunks {
-            numbers.extend(self.trouble_of(id, bad_packs)?);
+            numbers.extend(self.finding_for_chunk(id, bad_packs)?);
         }
         Ok(numbers)
     }
 
-    fn nameless_hurts(
+    fn add_unnamed_impacts(
         &self,
         snapshot: &Snapshot,
         bad_packs: &HashMap<String, usize>,
-        hurts: &mut BTreeMap<usize, Hurt>,
+        hurts: &mut BTreeMap<usize, SnapshotImpact>,
     ) -> Result<()> {
-        let mut references = self.reader.snapshot(snapshot).references();
+        let mut references = self.reader.snapshot_reader(snapshot).references();
         // Damaged references are a finding of their own already.
         while let Ok(Some(id)) = references.next_id() {
-            if let Some(number) = self.trouble_of(&id, bad_packs)? {
-                hurts.entry(number).or_insert_with(|| part(snapshot));
+            if let Some(number) = self.finding_for_chunk(&id, bad_packs)? {
+                hurts
+                    .entry(number)
+                    .or_insert_with(|| partial_impact(snapshot));
             }
         }
         Ok(())
     }
 }
 
-fn finding(object: &str, error: &Error) -> Finding {
+fn finding_from_error(object: &str, error: &Error) -> VerifyFinding {
     let reason = match error {
         Error::Damaged {
             object: inner,
@@ -773,22 +784,22 @@ fn finding(object: &str, error: &Error) -> Finding {
         } if inner == object => reason.clone(),
         error => error.to_string(),
     };
-    Finding {
+    VerifyFinding {
         object: object.to_owned(),
         reason,
         hurts: Vec::new(),
     }
 }
 
-fn whole(snapshot: &Snapshot) -> Hurt {
-    Hurt {
+fn whole_snapshot_impact(snapshot: &Snapshot) -> SnapshotImpact {
+    SnapshotImpact {
         whole: true,
-        ..part(snapshot)
+        ..partial_impact(snapshot)
     }
 }
 
-fn part(snapshot: &Snapshot) -> Hurt {
-    Hurt {
+fn partial_impact(snapshot: &Snapshot) -> SnapshotImpact {
+    SnapshotImpact {
         snapshot: snapshot.id,
         source: snapshot.root.source.clone(),
         whole: false,
@@ -797,7 +808,7 @@ fn part(snapshot: &Snapshot) -> Hurt {
     }
 }
 
-fn add_path(hurt: &mut Hurt, path: &RawText) {
+fn add_path(hurt: &mut SnapshotImpact, path: &RawText) {
     if hurt.paths.len() < PATHS_LISTED_MAX {
         hurt.paths.push(path.display());
     } else {
@@ -805,25 +816,25 @@ fn add_path(hurt: &mut Hurt, path: &RawText) {
     }
 }
 
-type PackResult = (ObjectId, std::result::Result<PackRecord, String>);
+type PackReadResult = (ObjectId, std::result::Result<PackRecord, String>);
 
 /// Reads packs in parallel; each result says what is wrong with a pack.
 fn read_packs(
     inner: &Inner,
     packs: &[(ObjectId, u64)],
     progress: &Progress,
-) -> Result<Vec<PackResult>> {
+) -> Result<Vec<PackReadResult>> {
     let readers = std::thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .min(READERS_MAX)
-        .min(inner.backend.abilities().parallel_reads);
-    try_in_parallel(readers, packs, |(id, size)| {
+        .min(inner.backend.capabilities().parallel_reads);
+    try_map_in_parallel(readers, packs, |(id, size)| {
         let read = progress
-            .check()
-            .and_then(|()| read_again(inner.backend.as_ref(), || read_pack(inner, id)));
+            .check_cancelled()
+            .and_then(|()| read_with_retries(inner.backend.as_ref(), || read_pack(inner, id)));
         let result = match read {
             Ok(record) => Ok(record),
-            Err(error) if error.class() == ErrorClass::Damaged => Err(reason_of(&error)),
+            Err(error) if error.class() == ErrorClass::Damaged => Err(damage_reason(&error)),
             Err(error) => return Err(error),
         };
         Progress::add(&progress.items, 1);
@@ -832,7 +843,7 @@ fn read_packs(
     })
 }
 
-fn reason_of(error: &Error) -> String {
+fn damage_reason(error: &Error) -> String {
     match error {
         Error::Damaged { reason, .. } => reason.clone(),
         error => error.to_string(),
@@ -842,16 +853,19 @@ fn reason_of(error: &Error) -> String {
 /// Reads one pack whole: its name, its directory, every segment, every chunk.
 fn read_pack(inner: &Inner, id: &ObjectId) -> Result<PackRecord> {
     let key = pack_key(id);
-    let bytes = match inner.get_named(&key) {
+    let bytes = match inner.get_verified(&key) {
         Err(Error::Backend { source, .. }) if is_unreadable(&source) => {
-            return Err(Error::damaged(&key, format!("it cannot be read: {source}")));
+            return Err(Error::damaged_object(
+                &key,
+                format!("it cannot be read: {source}"),
+            ));
         }
         bytes => bytes?,
     };
-    let record: PackRecord = inner.directory_reader().read_whole(id, &bytes)?;
+    let record: PackRecord = inner.directory_reader().parse_whole_pack(id, &bytes)?;
     for segment in &record.segments {
         let stored = &bytes[segment.offset as usize..][..segment.length as usize];
-        prove_segment(inner, &key.to_string(), segment, stored)?;
+        verify_segment(inner, &key.to_string(), segment, stored)?;
     }
     Ok(record)
 }
@@ -872,24 +886,31 @@ mod tests {
     proptest! {
         #[test]
         fn each_pack_is_read_once_in_a_round_of_days(percent in 1.0_f64..100.0, start in 0_i64..100_000, name: [u8; 8]) {
-            let pack = ObjectId::of(&name);
-            let Share::Group { groups, .. } = Share::of_day(percent, start) else { return Ok(()) };
+            let pack = ObjectId::from_content(&name);
+            let DataSubset::Group { groups, .. } = DataSubset::for_day(percent, start) else { return Ok(()) };
             prop_assert!(100.0 / f64::from(groups) <= percent + 1e-9);
-            let read = (start..start + i64::from(groups)).filter(|day| Share::of_day(percent, *day).includes(&pack));
+            let read = (start..start + i64::from(groups)).filter(|day| DataSubset::for_day(percent, *day).includes(&pack));
             prop_assert_eq!(read.count(), 1);
         }
     }
 
     #[test]
     fn a_share_of_few_packs_is_never_empty() {
-        let packs = vec![(ObjectId::of(b"a"), 1), (ObjectId::of(b"b"), 1)];
+        let packs = vec![
+            (ObjectId::from_content(b"a"), 1),
+            (ObjectId::from_content(b"b"), 1),
+        ];
         for day in 0..100 {
-            assert!(!Share::of_day(1.0, day).choose(packs.clone()).is_empty());
+            assert!(
+                !DataSubset::for_day(1.0, day)
+                    .select_packs(packs.clone())
+                    .is_empty()
+            );
         }
     }
 
     #[test]
     fn a_hundred_percent_is_everything() {
-        assert_eq!(Share::of_day(100.0, 5), Share::All);
+        assert_eq!(DataSubset::for_day(100.0, 5), DataSubset::All);
     }
 }

@@ -10,7 +10,7 @@ mod support;
 
 use chrono::TimeDelta;
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{ObjectId, Progress, PruneOptions};
 use support::garbage::findings;
 use support::{World, read_back, snapshot, tree};
@@ -40,10 +40,10 @@ fn a_pack_that_claims_the_segments_of_a_good_one_does_not_replace_it() {
     let world = World::new();
     let files = tree(1, 300 << 10);
     snapshot(&world.repository(), "source", &files).unwrap();
-    let thief = Thief::new(world.repository());
+    let thief = CompromisedHost::new(world.repository());
     let good = packs(&world);
     for pack in &good {
-        thief.twin(pack).unwrap();
+        thief.put_twin_pack(pack).unwrap();
     }
     prune(&world);
     let kept = packs(&world);
@@ -57,11 +57,11 @@ fn poisoned_chunks_and_slandered_packs_make_nothing_garbage() {
     let files = tree(1, 300 << 10);
     let made = snapshot(&world.repository(), "source", &files).unwrap();
     let good = packs(&world);
-    let thief = Thief::new(world.repository());
-    thief.poison(&made.snapshot, 0).unwrap();
-    thief.poison(&made.snapshot, 5).unwrap();
+    let thief = CompromisedHost::new(world.repository());
+    thief.put_poisoned_pack(&made.snapshot, 0).unwrap();
+    thief.put_poisoned_pack(&made.snapshot, 5).unwrap();
     for pack in &good {
-        thief.slander(pack).unwrap();
+        thief.put_false_fragment(pack).unwrap();
     }
     assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
     prune(&world);
@@ -115,7 +115,7 @@ fn what_claims_to_be_of_a_newer_version_and_is_signed_by_nobody_is_named_and_har
                 let length = bytes.len();
                 bytes.extend_from_slice(format!("reprise1{length:08x}").as_bytes());
             }
-            let id = ObjectId::of(&bytes).to_string();
+            let id = ObjectId::from_content(&bytes).to_string();
             let key = match folder {
                 "packs" => format!("packs/{}/{id}", &id[..2]),
                 "logs" => format!("logs/{id}/0000000000000001.{id}"),
@@ -132,13 +132,21 @@ fn what_claims_to_be_of_a_newer_version_and_is_signed_by_nobody_is_named_and_har
 #[test]
 fn what_a_stranger_alone_can_open_is_named_and_keeps_nobody_from_restoring() {
     is_named_and_harmless(
-        |world, folder| Some(Thief::new(world.repository()).closed(folder).unwrap()),
+        |world, folder| {
+            Some(
+                CompromisedHost::new(world.repository())
+                    .put_unreadable_record(folder)
+                    .unwrap(),
+            )
+        },
         &["snapshots", "index", "leases", "tombstones"],
     );
     let world = World::new();
     let files = tree(1, 30 << 10);
     snapshot(&world.repository(), "source", &files).unwrap();
-    let key = Thief::new(world.repository()).closed("sweeps").unwrap();
+    let key = CompromisedHost::new(world.repository())
+        .put_unreadable_record("sweeps")
+        .unwrap();
     let named = findings(&world.repository());
     assert!(named.iter().any(|found| found.object == key.as_str()));
     assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
@@ -169,7 +177,7 @@ fn what_stands_under_a_name_that_no_object_has_is_named_and_counts_for_nothing()
                 });
                 let name = match &good {
                     Some(key) => key.name().to_owned(),
-                    None => ObjectId::of(&bytes).to_string(),
+                    None => ObjectId::from_content(&bytes).to_string(),
                 };
                 let key = ObjectKey::new(format!("{folder}/zz/{name}")).unwrap();
                 world.storage.put(&key, &[bytes.into()]).unwrap();

@@ -7,11 +7,11 @@ mod support;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::{
-    Depth, Error, InitOptions, Layout, Progress, Repository, Share, VerifyOptions,
+    DataSubset, Error, InitOptions, Layout, Progress, Repository, VerifyDepth, VerifyOptions,
     generate_identity,
 };
 use support::garbage::{Time, grace, prune};
@@ -19,9 +19,9 @@ use support::{World, now, read_back, snapshot, tree};
 
 const LARGE: usize = 400 << 10;
 
-fn findings(repository: &Repository) -> Vec<reprise_repository::Finding> {
+fn findings(repository: &Repository) -> Vec<reprise_repository::VerifyFinding> {
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     repository
@@ -44,20 +44,24 @@ fn a_copy_that_dies_anywhere_is_whole_so_far_and_is_continued() {
         snapshot(&world.repository(), source, &tree(n, LARGE)).unwrap();
     }
     let source = world.repository();
-    let counter = FaultyBackend::new(MemoryBackend::new(), Fault::Crash, u64::MAX);
+    let counter = FaultyBackend::new(MemoryBackend::new(), InjectedFault::Crash, u64::MAX);
     source.copy_to(&counter, &Progress::default()).unwrap();
     let operations = counter.operations();
     assert!(operations > 10, "{operations} are too few to mean anything");
-    for fault in [Fault::Crash, Fault::CrashAfter, Fault::DiskFull] {
+    for fault in [
+        InjectedFault::Crash,
+        InjectedFault::CrashAfter,
+        InjectedFault::DiskFull,
+    ] {
         for operation in 0..operations {
             let copy = MemoryBackend::new();
             let broken = FaultyBackend::new(copy.clone(), fault, operation);
             let begun = source.copy_to(&broken, &Progress::default());
             // Not being able to tell the end of the lease is no failure.
-            if fault != Fault::DiskFull && operation + 3 < operations {
+            if fault != InjectedFault::DiskFull && operation + 3 < operations {
                 assert!(begun.is_err(), "{fault:?} {operation}");
             }
-            if reprise_repository::exists(&copy).unwrap() {
+            if reprise_repository::repository_exists(&copy).unwrap() {
                 opened(&world, &copy);
             }
             let report = source.copy_to(&copy, &Progress::default()).unwrap();
@@ -86,14 +90,14 @@ fn half_damaged() -> (World, ObjectKey) {
 #[test]
 fn a_source_that_stops_answering_is_not_taken_for_a_damaged_one() {
     let (world, _) = half_damaged();
-    let counter = FaultyBackend::new(world.storage.clone(), Fault::Crash, u64::MAX);
+    let counter = FaultyBackend::new(world.storage.clone(), InjectedFault::Crash, u64::MAX);
     let counter = Arc::new(counter);
     let source = world.open(Arc::clone(&counter)).unwrap();
     let opened = counter.operations();
     let copied = source.copy_to(&MemoryBackend::new(), &Progress::default());
     assert!(!copied.unwrap().not_copied.is_empty());
     for operation in opened..counter.operations() {
-        let broken = FaultyBackend::new(world.storage.clone(), Fault::Crash, operation);
+        let broken = FaultyBackend::new(world.storage.clone(), InjectedFault::Crash, operation);
         let source = world.open(broken).unwrap();
         let copied = source.copy_to(&MemoryBackend::new(), &Progress::default());
         // With its class and its hint, which only the backend's own error has.
@@ -191,7 +195,7 @@ fn where_only_the_description_is_lost_nothing_new_is_made_and_a_copy_brings_it_b
         keeper: None,
     };
     let error = Repository::init(&world.storage, &world.host, &options).unwrap_err();
-    assert!(matches!(error, Error::NoDescription { .. }), "{error}");
+    assert!(matches!(error, Error::MissingConfig { .. }), "{error}");
     assert!(error.hint().contains("copy --to"), "{}", error.hint());
     let back = opened(&world, &copy).copy_to(&world.storage, &Progress::default());
     assert_eq!(back.unwrap().not_copied, []);

@@ -7,9 +7,9 @@ mod support;
 
 use std::sync::Arc;
 
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
-use reprise_repository::{Depth, ErrorClass, Progress, Share, VerifyOptions};
+use reprise_repository::{DataSubset, ErrorClass, Progress, VerifyDepth, VerifyOptions};
 use support::{World, read_back, snapshot, tree};
 
 const LARGE: usize = 3 << 20;
@@ -18,7 +18,7 @@ const LARGE: usize = 3 << 20;
 fn operations_of_a_run(world: &World) -> u64 {
     let counter = Arc::new(FaultyBackend::new(
         world.storage.fork(),
-        Fault::Crash,
+        InjectedFault::Crash,
         u64::MAX,
     ));
     let repository = world.open(Arc::clone(&counter)).unwrap();
@@ -29,14 +29,14 @@ fn operations_of_a_run(world: &World) -> u64 {
 fn assert_whole(world: &World, storage: &MemoryBackend, what: &str) {
     let repository = world.open(storage.clone()).unwrap();
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     let report = repository.verify(&options, &Progress::default()).unwrap();
     assert!(report.findings.is_empty(), "{what}: {:?}", report.findings);
 }
 
-fn sweep(fault: Fault) {
+fn sweep(fault: InjectedFault) {
     let world = World::new();
     let first = tree(1, LARGE);
     snapshot(&world.repository(), "first", &first).unwrap();
@@ -77,26 +77,26 @@ fn sweep(fault: Fault) {
 
 #[test]
 fn a_crash_before_any_storage_operation_loses_nothing() {
-    sweep(Fault::Crash);
+    sweep(InjectedFault::Crash);
 }
 
 #[test]
 fn a_crash_after_any_storage_operation_loses_nothing() {
-    sweep(Fault::CrashAfter);
+    sweep(InjectedFault::CrashAfter);
 }
 
 #[test]
 fn a_full_disk_at_any_put_is_named_and_loses_nothing() {
-    sweep(Fault::DiskFull);
+    sweep(InjectedFault::DiskFull);
 }
 
 #[test]
 fn a_crash_during_init_leaves_no_half_made_repository() {
     use reprise_repository::{
-        HostFolder, InitOptions, Layout, Repository, exists, generate_identity,
+        HostDirectory, InitOptions, Layout, Repository, generate_identity, repository_exists,
     };
     let folder = tempfile::tempdir().unwrap();
-    let host = HostFolder::new(folder.path());
+    let host = HostDirectory::new(folder.path());
     let options = InitOptions {
         recipients: vec![generate_identity("now").recipient],
         host_name: "host".to_owned(),
@@ -106,9 +106,13 @@ fn a_crash_during_init_leaves_no_half_made_repository() {
     };
     for operation in 0..6 {
         let storage = MemoryBackend::new();
-        let broken = FaultyBackend::new(storage.clone(), Fault::Crash, operation);
+        let broken = FaultyBackend::new(storage.clone(), InjectedFault::Crash, operation);
         let made = Repository::init(&broken, &host, &options).is_ok();
-        assert_eq!(exists(&storage).unwrap(), made, "operation {operation}");
+        assert_eq!(
+            repository_exists(&storage).unwrap(),
+            made,
+            "operation {operation}"
+        );
         if !made {
             Repository::init(&storage, &host, &options).unwrap();
         }

@@ -7,10 +7,11 @@ mod support;
 use std::sync::Arc;
 
 use reprise_repository::backend::ObjectKey;
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::{
-    Depth, ErrorClass, OpenOptions, Progress, Report, Repository, Share, VerifyOptions,
+    DataSubset, ErrorClass, OpenOptions, Progress, Repository, VerifyDepth, VerifyOptions,
+    VerifyReport,
 };
 use support::{Tree, World, read_back, snapshot, tree};
 
@@ -22,10 +23,13 @@ fn positions(length: usize) -> Vec<usize> {
     positions
 }
 
-fn verify(world: &World, storage: &MemoryBackend) -> Result<Report, reprise_repository::Error> {
+fn verify(
+    world: &World,
+    storage: &MemoryBackend,
+) -> Result<VerifyReport, reprise_repository::Error> {
     let repository = world.open(storage.clone())?;
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     repository.verify(&options, &Progress::default())
@@ -130,7 +134,7 @@ fn a_damaged_pack_names_every_snapshot_and_path_that_it_hurts() {
     let repository = world.repository();
     let mut files = tree(1, 1500 << 10);
     snapshot(&repository, "a", &files).unwrap();
-    files.insert("added".to_owned(), support::noise(5000, 77));
+    files.insert("added".to_owned(), support::incompressible_bytes(5000, 77));
     snapshot(&repository, "b", &files).unwrap();
     // The first pack holds the small files and most of the large one.
     let pack = world
@@ -224,7 +228,7 @@ fn verification_asks_for_the_same_whether_or_not_the_index_is_cached() {
     let (world, _) = world();
     let cache = tempfile::tempdir().unwrap();
     let operations = || {
-        let backend = FaultyBackend::new(world.storage.clone(), Fault::Crash, u64::MAX);
+        let backend = FaultyBackend::new(world.storage.clone(), InjectedFault::Crash, u64::MAX);
         let backend = Arc::new(backend);
         let options = OpenOptions {
             host: world.host.clone(),
@@ -234,7 +238,7 @@ fn verification_asks_for_the_same_whether_or_not_the_index_is_cached() {
         };
         let repository = Repository::open(Arc::clone(&backend) as _, &options).unwrap();
         let options = VerifyOptions {
-            depth: Depth::Structure,
+            depth: VerifyDepth::Structure,
             snapshots: Vec::new(),
         };
         let report = repository.verify(&options, &Progress::default()).unwrap();

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
-    ChangedKeys, Depth, Error, HostFolder, InitOptions, KeyChange, KnownSigner, Layout, ObjectId,
-    OpenOptions, Progress, RecipientTexts, Repository, Role, Share, SignerId, VerifyOptions,
-    generate_identity,
+    DataSubset, Error, HostDirectory, InitOptions, KeyChange, KeyChangeResult, KnownSigner, Layout,
+    ObjectId, OpenOptions, Progress, RecipientTexts, Repository, SignerId, SignerRole, VerifyDepth,
+    VerifyOptions, generate_identity,
 };
 use support::garbage::prune;
 use support::keys::{Host, switch};
@@ -22,14 +22,14 @@ use support::{World, now, read_back, snapshot, tree};
 /// Makes a change with the key of the first host, which is the keeper.
 fn change(world: &World, change: KeyChange) -> Result<ObjectId, Error> {
     let repository = world.repository();
-    let keeper = repository.keeper(None, "change keys")?;
+    let keeper = repository.load_keeper(None, "change keys")?;
     let changed = repository.change_keys(&keeper, &change, now())?;
     Ok(changed.record)
 }
 
 fn findings(repository: &Repository) -> Vec<(String, String)> {
     let options = VerifyOptions {
-        depth: Depth::Structure,
+        depth: VerifyDepth::Structure,
         snapshots: Vec::new(),
     };
     let report = repository.verify(&options, &Progress::default()).unwrap();
@@ -76,7 +76,7 @@ fn an_added_host_uses_what_was_there_before_it_came() {
                 .any(|s| s.id == first.snapshot.id)
         );
         let reader = repository.content_reader().unwrap();
-        let mut references = reader.snapshot(&first.snapshot).references();
+        let mut references = reader.snapshot_reader(&first.snapshot).references();
         let mut count = 0;
         while references.next_id().unwrap().is_some() {
             count += 1;
@@ -156,12 +156,14 @@ fn fragments_that_were_cached_before_a_revocation_excluded_them_are_dropped() {
     let all = ["index", "packs", "snapshots"].map(|folder| world.keys(folder));
     let except = all.iter().flatten().map(|key| key.name().parse().unwrap());
     let revocation = KeyChange {
-        except: except.collect(),
+        excluded_objects: except.collect(),
         ..host.revocation()
     };
-    assert!(revocation.except.contains(&made.snapshot.id));
+    assert!(revocation.excluded_objects.contains(&made.snapshot.id));
     let mut mistyped = revocation.clone();
-    mistyped.except.push(ObjectId::of(b"mistyped"));
+    mistyped
+        .excluded_objects
+        .push(ObjectId::from_content(b"mistyped"));
     let error = change(&world, mistyped).unwrap_err();
     assert!(
         error.to_string().contains("no object has the ID"),
@@ -186,17 +188,17 @@ fn what_is_new(with: &MemoryBackend, without: &MemoryBackend) -> Vec<(ObjectKey,
 fn prepared_by_a_thief(world: &World, stolen: &Host, evil: SignerId) -> Vec<(ObjectKey, Vec<u8>)> {
     let copy = world.storage.fork();
     let repository = stolen.open(&copy, None).unwrap();
-    let keeper = repository.keeper(None, "steal").unwrap();
+    let keeper = repository.load_keeper(None, "steal").unwrap();
     let mut change = KeyChange::default();
     change.add.signers = vec![KnownSigner {
         key: evil,
-        roles: vec![Role::Keeper],
+        roles: vec![SignerRole::Keeper],
         name: "evil".to_owned(),
     }];
     repository.change_keys(&keeper, &change, now()).unwrap();
     let good = repository.find_snapshot("good").unwrap();
     repository
-        .forget(&keeper, &[good.id], &support::garbage::why())
+        .forget_snapshots(&keeper, &[good.id], &support::garbage::why())
         .unwrap();
     snapshot(&repository, "evil", &tree(9, 0)).unwrap();
     what_is_new(&copy, &world.storage)
@@ -216,7 +218,7 @@ fn placeholders_stored_before_a_revocation_let_nothing_in_later() {
     for (n, place) in places.into_iter().enumerate() {
         let (world, stolen, evil) = (World::new(), Host::new(), Host::new());
         let mut addition = stolen.addition("stolen");
-        addition.add.signers[0].roles.push(Role::Keeper);
+        addition.add.signers[0].roles.push(SignerRole::Keeper);
         change(&world, addition).unwrap();
         let good = tree(1, 0);
         snapshot(&world.repository(), "good", &good).unwrap();
@@ -229,12 +231,12 @@ fn placeholders_stored_before_a_revocation_let_nothing_in_later() {
             });
         }
         let mut revocation = stolen.revocation();
-        revocation.revoke_signers[0].1.push(Role::Keeper);
+        revocation.revoke_signers[0].1.push(SignerRole::Keeper);
         change(&world, revocation).unwrap();
         world.storage.tamper(|objects| objects.extend(prepared));
         let repository = world.repository();
         let trust = repository.keyring().trust();
-        assert!(!trust.allows(&evil.signer(), Role::Keeper), "{n}");
+        assert!(!trust.has_role(&evil.signer(), SignerRole::Keeper), "{n}");
         assert!(repository.find_snapshot("evil").is_err(), "{n}");
         assert_eq!(read_back(&repository, "good").unwrap(), good, "{n}");
     }
@@ -242,7 +244,7 @@ fn placeholders_stored_before_a_revocation_let_nothing_in_later() {
 
 /// Puts bytes under `keys/` under the name that they have.
 fn put_key(storage: &MemoryBackend, bytes: Vec<u8>) -> ObjectKey {
-    let key = ObjectKey::new(format!("keys/{}", ObjectId::of(&bytes))).unwrap();
+    let key = ObjectKey::new(format!("keys/{}", ObjectId::from_content(&bytes))).unwrap();
     storage.put(&key, &[bytes.into()]).unwrap();
     key
 }
@@ -258,7 +260,7 @@ fn forged_key_records_count_for_nothing_and_are_named() {
     let foreign = put_key(&world.storage, other.storage.get(&key, None).unwrap());
     // A writer signs what only a keeper may.
     let repository = host.open(&world.storage, None).unwrap();
-    let refused = repository.keeper(None, "change keys").unwrap_err();
+    let refused = repository.load_keeper(None, "change keys").unwrap_err();
     assert!(matches!(refused, Error::NotKeeper { .. }), "{refused:?}");
     let rubbish = put_key(&world.storage, b"rubbish".to_vec());
     let repository = world.repository();
@@ -281,9 +283,9 @@ fn opened_by(host: &Host, world: &World, identities: Vec<PathBuf>) -> Repository
 }
 
 /// Makes a change with the key of a host that is a keeper.
-fn change_by(host: &Host, world: &World, change: &KeyChange) -> ChangedKeys {
+fn change_by(host: &Host, world: &World, change: &KeyChange) -> KeyChangeResult {
     let repository = opened_by(host, world, Vec::new());
-    let keeper = repository.keeper(None, "change keys").unwrap();
+    let keeper = repository.load_keeper(None, "change keys").unwrap();
     repository.change_keys(&keeper, change, now()).unwrap()
 }
 
@@ -293,13 +295,16 @@ fn hosts_that_let_each_other_in_hand_on_the_whole_catalog() {
     let files = tree(1, 200 << 10);
     snapshot(&world.repository(), "source", &files).unwrap();
     let mut addition = second.addition("second");
-    addition.add.signers[0].roles.push(Role::Keeper);
+    addition.add.signers[0].roles.push(SignerRole::Keeper);
     change(&world, addition).unwrap();
     let added = change_by(&second, &world, &third.addition("third"));
-    assert_eq!(added.not_handed_over, 0);
-    let first = world.host.keys().unwrap().unwrap();
+    assert_eq!(added.keys_not_wrapped, 0);
+    let first = world.host.load_keys().unwrap().unwrap();
     let mut removal = KeyChange {
-        revoke_signers: vec![(first.signer.id(), vec![Role::Writer, Role::Keeper])],
+        revoke_signers: vec![(
+            first.signer.id(),
+            vec![SignerRole::Writer, SignerRole::Keeper],
+        )],
         ..KeyChange::default()
     };
     removal.revoke_recipients.writers = vec![first.recipient];
@@ -322,7 +327,7 @@ fn a_removed_keepers_file_opens_nothing_that_is_stored_later() {
     let file = folder.path().join("keeper");
     let mut world = World::new();
     world.storage = MemoryBackend::new();
-    world.host = HostFolder::new(folder.path().join("host"));
+    world.host = HostDirectory::new(folder.path().join("host"));
     let options = InitOptions {
         recipients: vec![generate_identity("now").recipient],
         host_name: "host".to_owned(),
@@ -336,23 +341,26 @@ fn a_removed_keepers_file_opens_nothing_that_is_stored_later() {
     let mut addition = KeyChange::default();
     addition.add.signers = vec![KnownSigner {
         key: other.signer(),
-        roles: vec![Role::Keeper],
+        roles: vec![SignerRole::Keeper],
         name: "other".to_owned(),
     }];
     let repository = world.repository();
-    let keeper = repository.keeper(Some(&file), "change keys").unwrap();
+    let keeper = repository.load_keeper(Some(&file), "change keys").unwrap();
     repository.change_keys(&keeper, &addition, now()).unwrap();
     let first = repository.config().signers[1].clone();
-    assert_eq!(first.roles, [Role::Keeper]);
+    assert_eq!(first.roles, [SignerRole::Keeper]);
     let readers = repository.keyring().recipients().writers.clone();
-    let holder = repository.keyring().holder_of(&readers[1]).unwrap();
+    let holder = repository
+        .keyring()
+        .owner_of_recipient(&readers[1])
+        .unwrap();
     assert_eq!((readers.len(), holder.key), (2, first.key));
     let removal = KeyChange {
-        revoke_signers: vec![(first.key, vec![Role::Keeper])],
+        revoke_signers: vec![(first.key, vec![SignerRole::Keeper])],
         ..KeyChange::default()
     };
     let repository = world.repository();
-    let keeper = repository.keeper(Some(&file), "change keys").unwrap();
+    let keeper = repository.load_keeper(Some(&file), "change keys").unwrap();
     repository.change_keys(&keeper, &removal, now()).unwrap();
     let repository = world.repository();
     assert_eq!(repository.keyring().recipients().writers, readers[..1]);
@@ -371,20 +379,20 @@ fn a_removed_keepers_file_opens_nothing_that_is_stored_later() {
 fn what_cannot_be_handed_over_is_counted() {
     let (world, second, third) = (World::new(), Host::new(), Host::new());
     let mut addition = second.addition("second");
-    addition.add.signers[0].roles.push(Role::Keeper);
+    addition.add.signers[0].roles.push(SignerRole::Keeper);
     let stale = world.repository();
     change(&world, addition).unwrap();
     snapshot(&stale, "source", &tree(1, 0)).unwrap();
     let added = change_by(&second, &world, &third.addition("third"));
-    assert!(added.not_handed_over > 0);
+    assert!(added.keys_not_wrapped > 0);
     let again = KeyChange {
-        hand_over: true,
+        wrap_catalog_keys: true,
         ..KeyChange::default()
     };
     let handed = world.repository();
-    let keeper = handed.keeper(None, "change keys").unwrap();
+    let keeper = handed.load_keeper(None, "change keys").unwrap();
     let changed = handed.change_keys(&keeper, &again, now()).unwrap();
-    assert_eq!(changed.not_handed_over, 0);
+    assert_eq!(changed.keys_not_wrapped, 0);
     let repository = opened_by(&third, &world, Vec::new());
     assert_eq!(repository.snapshots().unwrap().len(), 1);
 }
@@ -404,14 +412,14 @@ fn with_cache(world: &World, cache: &std::path::Path) -> Repository {
 fn a_record_that_calls_a_revocation_secrets_hides_it_from_nobody() {
     let (world, host) = (World::new(), Host::new());
     change(&world, host.addition("second")).unwrap();
-    let thief = Thief::new(host.open(&world.storage, None).unwrap());
+    let thief = CompromisedHost::new(host.open(&world.storage, None).unwrap());
     let revocation = change(&world, host.revocation()).unwrap();
     let key = ObjectKey::new(format!("keys/{revocation}")).unwrap();
     for field in ["secrets", "catalogs"] {
         let forged = serde_json::json!({
             "add": {field: [revocation]}, "at": now(), "by": "thief", "program": "evil",
         });
-        thief.record("keys", &forged.to_string()).unwrap();
+        thief.put_record("keys", &forged.to_string()).unwrap();
     }
     let cache = tempfile::tempdir().unwrap();
     let hidden = world
@@ -423,7 +431,7 @@ fn a_record_that_calls_a_revocation_secrets_hides_it_from_nobody() {
         !repository
             .keyring()
             .trust()
-            .is_revoked(&host.signer(), Role::Writer)
+            .is_revoked(&host.signer(), SignerRole::Writer)
     );
     world.storage.tamper(|objects| objects.insert(key, hidden));
     for _ in 0..2 {
@@ -432,7 +440,7 @@ fn a_record_that_calls_a_revocation_secrets_hides_it_from_nobody() {
             repository
                 .keyring()
                 .trust()
-                .is_revoked(&host.signer(), Role::Writer)
+                .is_revoked(&host.signer(), SignerRole::Writer)
         );
     }
 }
@@ -441,21 +449,21 @@ fn a_record_that_calls_a_revocation_secrets_hides_it_from_nobody() {
 fn whatever_is_cached_the_keys_are_the_same() {
     let (world, host) = (World::new(), Host::new());
     change(&world, host.addition("second")).unwrap();
-    let thief = Thief::new(host.open(&world.storage, None).unwrap());
+    let thief = CompromisedHost::new(host.open(&world.storage, None).unwrap());
     let revocation = change(&world, host.revocation()).unwrap();
     let forged = serde_json::json!({
         "add": {"secrets": [revocation]}, "at": now(), "by": "thief", "program": "evil",
     });
-    thief.record("keys", &forged.to_string()).unwrap();
+    thief.put_record("keys", &forged.to_string()).unwrap();
     let state = |repository: &Repository| {
         let ring = repository.keyring();
-        let applied: Vec<ObjectId> = ring.applied().iter().map(|one| one.id).collect();
+        let applied: Vec<ObjectId> = ring.applied_records().iter().map(|one| one.id).collect();
         let signers = ring.trust().signers();
         (
             applied,
             ring.recipients().clone(),
             signers,
-            ring.refused().to_vec(),
+            ring.refused_records().to_vec(),
         )
     };
     let expected = state(&world.repository());
@@ -556,7 +564,7 @@ fn secrets_that_no_keeper_names_are_never_used() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, forged.to_string());
     // The new host's own object is of no use to it once it is gone, and that is said.
-    let applied = repository.keyring().applied();
+    let applied = repository.keyring().applied_records();
     assert_eq!(applied[0].id, made);
     let secrets = ObjectKey::new(format!("keys/{}", applied[0].record.add.secrets[0])).unwrap();
     world.storage.tamper(|objects| objects.remove(&secrets));
@@ -653,10 +661,10 @@ fn a_copy_has_the_keys_and_none_of_the_forgeries() {
         copied
             .keyring()
             .trust()
-            .is_revoked(&host.signer(), Role::Writer)
+            .is_revoked(&host.signer(), SignerRole::Writer)
     );
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     let report = copied.verify(&options, &Progress::default()).unwrap();
@@ -698,7 +706,7 @@ fn what_is_no_public_key_becomes_no_keeper() {
         let mut addition = KeyChange::default();
         addition.add.signers = vec![KnownSigner {
             key: text.parse().unwrap(),
-            roles: vec![Role::Keeper],
+            roles: vec![SignerRole::Keeper],
             name: "keeper".to_owned(),
         }];
         let error = change(&world, addition).unwrap_err();
@@ -732,7 +740,9 @@ fn what_a_host_blocks_others_with_ends_with_its_revocation() {
         let files = tree(1, 30 << 10);
         snapshot(&world.repository(), "source", &files).unwrap();
         let stolen = host.open(&world.storage, None).unwrap();
-        Thief::new(stolen).newer(folder).unwrap();
+        CompromisedHost::new(stolen)
+            .put_newer_record(folder)
+            .unwrap();
         let blocked = prune(&world.repository());
         assert!(
             matches!(blocked, Err(Error::UnsupportedFormat { .. })),

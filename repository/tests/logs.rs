@@ -7,20 +7,20 @@ mod support;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::{
-    Depth, Error, ErrorClass, Link, LogKey, NewLog, ObjectId, Progress, Repository, Share,
-    VerifyOptions,
+    DataSubset, Error, ErrorClass, LogChainLink, LogSegmentKey, NewLogSegment, ObjectId, Progress,
+    Repository, VerifyDepth, VerifyOptions,
 };
-use support::{World, noise, now};
+use support::{World, incompressible_bytes, now};
 
 /// So many pieces a log has here.
 const PIECES: u64 = 5;
 
 fn content(n: u64) -> Vec<u8> {
-    noise(3000 + 500 * usize::try_from(n).unwrap(), n)
+    incompressible_bytes(3000 + 500 * usize::try_from(n).unwrap(), n)
 }
 
-fn new_piece(source: &str, n: u64, previous: Option<ObjectId>) -> NewLog {
-    NewLog {
+fn new_piece(source: &str, n: u64, previous: Option<ObjectId>) -> NewLogSegment {
+    NewLogSegment {
         source: source.to_owned(),
         sequence: n,
         previous,
@@ -31,13 +31,13 @@ fn new_piece(source: &str, n: u64, previous: Option<ObjectId>) -> NewLog {
 }
 
 /// Stores a log.
-fn archive(repository: &Repository, source: &str) -> Vec<LogKey> {
+fn archive(repository: &Repository, source: &str) -> Vec<LogSegmentKey> {
     let mut previous = None;
     (1..=PIECES)
         .map(|n| {
             let new = new_piece(source, n, previous);
-            let sealed = repository.seal_log(&new, &content(n)).unwrap();
-            repository.store_log(&sealed).unwrap();
+            let sealed = repository.seal_log_segment(&new, &content(n)).unwrap();
+            repository.store_log_segment(&sealed).unwrap();
             previous = Some(sealed.key().id);
             sealed.key().clone()
         })
@@ -47,7 +47,7 @@ fn archive(repository: &Repository, source: &str) -> Vec<LogKey> {
 /// What verification says of a repository, contents read.
 fn findings(repository: &Repository) -> Vec<String> {
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     let report = repository.verify(&options, &Progress::default()).unwrap();
@@ -57,7 +57,7 @@ fn findings(repository: &Repository) -> Vec<String> {
         .collect()
 }
 
-fn object(key: &LogKey) -> ObjectKey {
+fn object(key: &LogSegmentKey) -> ObjectKey {
     ObjectKey::new(key.to_string()).unwrap()
 }
 
@@ -67,15 +67,15 @@ fn pieces_come_back_in_order_byte_for_byte() {
     let repository = world.repository();
     let stored = archive(&repository, "db/one");
     archive(&repository, "db/two");
-    let keys = repository.logs("db/one").unwrap();
+    let keys = repository.list_log_segments("db/one").unwrap();
     assert_eq!(keys, stored);
     for (n, key) in (1..).zip(&keys) {
-        let (record, plain) = repository.log_content(key).unwrap();
+        let (record, plain) = repository.read_log_segment(key).unwrap();
         assert_eq!((record.sequence, plain), (n, content(n)));
-        assert_eq!(repository.log_record(key).unwrap(), record);
+        assert_eq!(repository.read_log_record(key).unwrap(), record);
     }
     assert_eq!(findings(&repository), Vec::<String>::new());
-    assert!(repository.logs("other").unwrap().is_empty());
+    assert!(repository.list_log_segments("other").unwrap().is_empty());
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn a_host_reads_records_and_no_contents() {
     let world = World::new();
     archive(&world.repository(), "db");
     let host = world.open_with(world.storage.clone(), Vec::new()).unwrap();
-    let keys = host.logs("db").unwrap();
-    assert_eq!(host.log_record(&keys[0]).unwrap().source, "db");
-    let error = host.log_content(&keys[0]).unwrap_err();
+    let keys = host.list_log_segments("db").unwrap();
+    assert_eq!(host.read_log_record(&keys[0]).unwrap().source, "db");
+    let error = host.read_log_segment(&keys[0]).unwrap_err();
     assert!(
         matches!(error, Error::NoMatchingIdentity { .. }),
         "{error:?}"
@@ -146,8 +146,8 @@ fn a_forged_piece_is_refused() {
         .put(&ObjectKey::new(place).unwrap(), &[bytes.into()])
         .unwrap();
     let repository = world.repository();
-    let forged = repository.logs("db").unwrap().pop().unwrap();
-    let error = repository.log_record(&forged).unwrap_err();
+    let forged = repository.list_log_segments("db").unwrap().pop().unwrap();
+    let error = repository.read_log_record(&forged).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Damaged);
     assert!(
         error
@@ -170,7 +170,7 @@ fn every_flipped_bit_is_found() {
         bytes[at] ^= 1 << (at % 8);
         world.storage.delete(&key).unwrap();
         world.storage.put(&key, &[bytes.into()]).unwrap();
-        let error = world.repository().log_content(&keys[1]).unwrap_err();
+        let error = world.repository().read_log_segment(&keys[1]).unwrap_err();
         assert_eq!(error.class(), ErrorClass::Damaged, "byte {at}: {error:?}");
     }
     assert!(!findings(&world.repository()).is_empty());
@@ -187,8 +187,8 @@ fn a_copy_has_the_logs_and_sends_them_once() {
     assert_eq!(report.log_pieces, PIECES);
     let copied = world.open(copy.clone()).unwrap();
     assert_eq!(findings(&copied), Vec::<String>::new());
-    let keys = copied.logs("db").unwrap();
-    assert_eq!(copied.log_content(&keys[4]).unwrap().1, content(5));
+    let keys = copied.list_log_segments("db").unwrap();
+    assert_eq!(copied.read_log_segment(&keys[4]).unwrap().1, content(5));
     assert_eq!(repository.copy_to(&copy, &progress).unwrap().log_pieces, 0);
 }
 
@@ -198,17 +198,17 @@ fn a_forged_end_of_a_log_hides_nothing_and_is_named() {
     let repository = world.repository();
     let keys = archive(&repository, "db");
     let forged = new_piece("db", 1 << 50, None);
-    let forged = repository.seal_log(&forged, b"nothing").unwrap();
-    repository.store_log(&forged).unwrap();
-    let known = repository.known_log("db").unwrap();
-    let line = known.line();
-    let place = |link: &Link| match link {
-        Link::Piece(index) => Some(known.pieces[*index].0.clone()),
+    let forged = repository.seal_log_segment(&forged, b"nothing").unwrap();
+    repository.store_log_segment(&forged).unwrap();
+    let known = repository.load_log("db").unwrap();
+    let line = known.chain();
+    let place = |link: &LogChainLink| match link {
+        LogChainLink::Segment(index) => Some(known.segments[*index].0.clone()),
         _ => None,
     };
-    let pieces: Vec<LogKey> = line.iter().filter_map(place).collect();
+    let pieces: Vec<LogSegmentKey> = line.iter().filter_map(place).collect();
     assert_eq!(pieces[..keys.len()], keys);
-    assert!(line.contains(&Link::Headless { sequence: 1 << 50 }));
+    assert!(line.contains(&LogChainLink::NoPredecessor { sequence: 1 << 50 }));
     let found = findings(&repository);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("names no preceding segment"), "{found:?}");

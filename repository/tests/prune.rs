@@ -11,13 +11,13 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
-    Error, ErrorClass, NewLog, ObjectId, OpenOptions, Progress, PruneOptions, Repository,
-    SnapshotWriter, Summary,
+    Error, ErrorClass, NewLogSegment, ObjectId, OpenOptions, Progress, PruneOptions, Repository,
+    SnapshotSummary, SnapshotWriter,
 };
 use support::garbage::{
     Hooked, Time, dry_run, findings, forget, fork, grace, looking, options, prune,
@@ -163,10 +163,10 @@ fn segments_of_mostly_dead_packs_are_copied_whole_without_a_data_identity() {
 #[test]
 fn a_prune_that_dies_at_any_operation_is_gone_on_with() {
     for (phase, fault) in [
-        (1, Fault::Crash),
-        (1, Fault::CrashAfter),
-        (2, Fault::Crash),
-        (2, Fault::CrashAfter),
+        (1, InjectedFault::Crash),
+        (1, InjectedFault::CrashAfter),
+        (2, InjectedFault::Crash),
+        (2, InjectedFault::CrashAfter),
     ] {
         let scene = scene();
         if phase == 2 {
@@ -333,7 +333,9 @@ fn a_run_that_began_before_a_sweep_is_waited_for_and_keeps_what_it_relies_on() {
     );
     // It reuses chunks of the forgotten snapshot.
     for (name, content) in small_tree(7, 1) {
-        writer.add(support::file(&name, content)).unwrap();
+        writer
+            .add_item(support::small_file(&name, content))
+            .unwrap();
     }
     let committed = writer.finish(|_, _| Ok(summary())).unwrap();
     assert_eq!(committed.snapshot.root.added.chunks, 0, "it was all there");
@@ -349,8 +351,8 @@ fn a_run_that_began_before_a_sweep_is_waited_for_and_keeps_what_it_relies_on() {
     );
 }
 
-fn summary() -> Summary {
-    Summary {
+fn summary() -> SnapshotSummary {
+    SnapshotSummary {
         data_time: now(),
         finished: now(),
         facts: std::collections::BTreeMap::new(),
@@ -372,11 +374,13 @@ fn a_run_that_slept_through_its_lease_and_a_sweep_commits_nothing() {
     prune(&repository).unwrap();
     assert_eq!(count(&world.storage, "sweeps"), 0);
     for (name, content) in small_tree(7, 1) {
-        writer.add(support::file(&name, content)).unwrap();
+        writer
+            .add_item(support::small_file(&name, content))
+            .unwrap();
     }
     let error = writer.finish(|_, _| Ok(summary())).unwrap_err();
     assert!(
-        matches!(error, Error::Swept { root: None, .. }),
+        matches!(error, Error::ObjectSwept { root: None, .. }),
         "{error:?}"
     );
     assert_eq!(count(&world.storage, "snapshots"), 1);
@@ -386,7 +390,7 @@ fn a_run_that_slept_through_its_lease_and_a_sweep_commits_nothing() {
 fn a_run_that_died_is_waited_for_until_its_lease_is_over() {
     let Scene { world, time, .. } = scene();
     let repository = world.host_at(world.storage.clone(), &time);
-    let broken = FaultyBackend::new(world.storage.clone(), Fault::Crash, 8);
+    let broken = FaultyBackend::new(world.storage.clone(), InjectedFault::Crash, 8);
     let died = snapshot(&world.host_at(broken, &time), "died", &small_tree(7, 1));
     assert!(died.is_err());
     let now_if_allowed = PruneOptions {
@@ -444,7 +448,9 @@ fn what_a_newer_version_wrote_stops_a_prune_and_a_snapshot_that_cannot_know_it()
     ] {
         let Scene { world, time, .. } = scene();
         let repository = world.host_at(world.storage.clone(), &time);
-        Thief::new(world.repository()).newer(folder).unwrap();
+        CompromisedHost::new(world.repository())
+            .put_newer_record(folder)
+            .unwrap();
         let before = world
             .storage
             .tamper(|objects| objects.keys().cloned().collect::<Vec<_>>());
@@ -510,11 +516,11 @@ fn a_reader_that_opened_before_a_sweep_reads_the_index_again() {
     prune(&host).unwrap();
     time.pass(grace() + TimeDelta::hours(1));
     assert_eq!(prune(&host).unwrap().1.packs, 1);
-    let mut entries = reader.snapshot(&kept).entries();
+    let mut entries = reader.snapshot_reader(&kept).entries();
     let mut count = 0;
     while let Some((entry, chunks)) = entries.next_entry().unwrap() {
         for id in chunks {
-            let class = reprise_repository::Class::Data;
+            let class = reprise_repository::RecipientClass::Data;
             let chunk = reader.read_chunk(&id, class, &"a test").unwrap();
             assert_eq!(chunk, files[&entry.path.display()]);
         }
@@ -653,7 +659,7 @@ impl Died {
             let away = MemoryBackend::default();
             let time = Time::of(&away);
             let repository = world.host_at(home.clone(), &time);
-            let broken = FaultyBackend::new(away.clone(), Fault::CrashAfter, operation);
+            let broken = FaultyBackend::new(away.clone(), InjectedFault::CrashAfter, operation);
             repository.copy_to(&broken, &Progress::default()).ok();
             (count(&away, "packs") == 2 && count(&away, "index") == 0).then_some(away)
         });
@@ -807,7 +813,7 @@ fn forgotten_log() -> (Arc<World>, impl Fn() -> (MemoryBackend, Time)) {
     let repository = world.host_at(storage.clone(), &time);
     let mut previous = None;
     for n in 1..=4 {
-        let new = NewLog {
+        let new = NewLogSegment {
             source: "db".to_owned(),
             sequence: n,
             previous,
@@ -815,11 +821,11 @@ fn forgotten_log() -> (Arc<World>, impl Fn() -> (MemoryBackend, Time)) {
             program: "a test".to_owned(),
             facts: serde_json::json!({}),
         };
-        let sealed = repository.seal_log(&new, b"events").unwrap();
-        repository.store_log(&sealed).unwrap();
+        let sealed = repository.seal_log_segment(&new, b"events").unwrap();
+        repository.store_log_segment(&sealed).unwrap();
         previous = Some(sealed.key().id);
     }
-    let keeper = repository.keeper(None, "forget").unwrap();
+    let keeper = repository.load_keeper(None, "forget").unwrap();
     repository.forget_log(&keeper, "db", 4, &why()).unwrap();
     let prepared = move || {
         let storage = storage.fork();
@@ -831,13 +837,13 @@ fn forgotten_log() -> (Arc<World>, impl Fn() -> (MemoryBackend, Time)) {
 }
 
 fn bring_log_back(repository: &Repository) -> Result<(), Error> {
-    let keeper = repository.keeper(None, "bring back")?;
+    let keeper = repository.load_keeper(None, "bring back")?;
     repository.unforget_log(&keeper, "db", &why()).map(drop)
 }
 
 fn pieces(world: &World, storage: &MemoryBackend) -> usize {
     let repository = world.open(storage.clone()).unwrap();
-    repository.logs("db").unwrap().len()
+    repository.list_log_segments("db").unwrap().len()
 }
 
 #[test]
@@ -983,7 +989,7 @@ fn a_fragment_that_is_damaged_after_it_was_cached_is_named_and_blocks_nothing_el
 
 /// Stores bytes under their own name, where roots are.
 fn put_as_root(storage: &MemoryBackend, bytes: Vec<u8>) -> ObjectKey {
-    let key = ObjectKey::new(format!("snapshots/{}", ObjectId::of(&bytes))).unwrap();
+    let key = ObjectKey::new(format!("snapshots/{}", ObjectId::from_content(&bytes))).unwrap();
     storage.put(&key, &[bytes.into()]).unwrap();
     key
 }
@@ -1067,7 +1073,7 @@ fn a_fragment_that_others_may_know_keeps_everything_until_it_is_put_aside() {
     assert_eq!(world.keys("packs"), packs);
     assert_eq!(world.keys("snapshots"), roots);
     let repository = world.host_at(world.storage.clone(), &time);
-    let keeper = repository.keeper(None, "repair").unwrap();
+    let keeper = repository.load_keeper(None, "repair").unwrap();
     let repaired = repository.repair(&looking(), Some(&keeper), &Progress::default());
     assert_eq!(repaired.unwrap().quarantined.len(), fragments.len());
     collect("");

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{Error, Identities, OpenOptions, Progress, ReencryptReport, Repository};
 use support::garbage::{
     Hooked, Time, dry_run, findings, forget, fork, options, prune, prune_to_the_end, prune_with,
@@ -264,7 +264,7 @@ fn a_second_change_before_the_prune_leaves_nothing_behind() {
 fn a_run_that_dies_anywhere_is_gone_on_with() {
     let scene = small();
     let packs = count(&scene.world.storage, "packs");
-    for fault in [Fault::Crash, Fault::CrashAfter] {
+    for fault in [InjectedFault::Crash, InjectedFault::CrashAfter] {
         let (storage, time) = fork(&scene.world);
         let counter = Arc::new(FaultyBackend::new(storage, fault, u64::MAX));
         let whole = scene.both(Arc::clone(&counter), &time).unwrap();
@@ -348,11 +348,11 @@ fn a_writer_cannot_say_that_a_pack_was_replaced() {
     change(&scene.world, &host.addition("second"));
     let stolen = host.open(storage, None).unwrap();
     let snapshot = stolen.find_snapshot("one").unwrap();
-    let thief = Thief::new(stolen);
+    let thief = CompromisedHost::new(stolen);
     // It claims to hold everything, and that it replaces everything.
-    let poison = thief.poison(&snapshot, 0).unwrap();
+    let poison = thief.put_poisoned_pack(&snapshot, 0).unwrap();
     let record = thief
-        .record("replaced", &lie(storage, poison.name()))
+        .put_record("replaced", &lie(storage, poison.name()))
         .unwrap();
     time.pass(TimeDelta::hours(2));
     let packs = count(storage, "packs");
@@ -401,8 +401,8 @@ fn what_a_keeper_says_is_compared_with_the_packs_before_anything_goes() {
     let packs = count(storage, "packs");
     let by = storage.list("packs").unwrap()[0].key.name().to_owned();
     // The first host is the keeper.
-    let thief = Thief::new(scene.world.host_at(storage.clone(), time));
-    thief.record("replaced", &lie(storage, &by)).unwrap();
+    let thief = CompromisedHost::new(scene.world.host_at(storage.clone(), time));
+    thief.put_record("replaced", &lie(storage, &by)).unwrap();
     let mut rescued = 0;
     for _ in 0..3 {
         time.pass(TimeDelta::hours(30));

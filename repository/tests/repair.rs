@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use reprise_repository::backend::ObjectKey;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::{
-    Depth, Error, Progress, RepairOptions, RepairReport, Repository, Share, VerifyOptions,
+    DataSubset, Error, Progress, RepairOptions, RepairReport, Repository, VerifyDepth,
+    VerifyOptions,
 };
 use support::garbage::{Time, forget, prune, take};
 use support::keys::switch;
@@ -20,7 +21,7 @@ fn options(from: Option<&Repository>) -> RepairOptions<'_> {
         verify: everything(),
         from,
         replace: false,
-        act: true,
+        apply_changes: true,
         by: "test".to_owned(),
         now: now(),
     }
@@ -28,14 +29,14 @@ fn options(from: Option<&Repository>) -> RepairOptions<'_> {
 
 fn everything() -> VerifyOptions {
     VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     }
 }
 
 fn repair(world: &World, options: &RepairOptions<'_>) -> Result<RepairReport, Error> {
     let repository = world.repository();
-    let keeper = repository.keeper(None, "repair")?;
+    let keeper = repository.load_keeper(None, "repair")?;
     repository.repair(options, Some(&keeper), &Progress::default())
 }
 
@@ -83,7 +84,7 @@ fn a_plan_changes_nothing_and_a_sound_repository_needs_nothing() {
     );
     damage(&world.storage, &largest(&world));
     let plan = RepairOptions {
-        act: false,
+        apply_changes: false,
         ..options(None)
     };
     let report = repair(&world, &plan).unwrap();
@@ -269,7 +270,7 @@ fn packs_that_were_lost_with_their_index_come_from_the_copy() {
     }
     let from = world.open(copy.clone()).unwrap();
     let plan = RepairOptions {
-        act: false,
+        apply_changes: false,
         ..options(Some(&from))
     };
     let report = repair(&world, &plan).unwrap();

@@ -6,18 +6,20 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use reprise_repository::{Entry, FileTime, Item, Progress, RawText, Repository, StreamId, Summary};
-use support::{World, noise, now, options};
+use reprise_repository::{
+    Entry, FileTime, Progress, RawText, Repository, SnapshotItem, SnapshotSummary, StreamId,
+};
+use support::{World, incompressible_bytes, now, options};
 
 const STREAMS: usize = 8;
 
 /// What a stream holds: some small, some of several chunks, one empty.
 fn content(n: usize) -> Vec<u8> {
-    noise(n * n * 9_000, n as u64)
+    incompressible_bytes(n * n * 9_000, n as u64)
 }
 
 /// Stores all streams from as many threads, and files that join them in pairs from the last to the first.
-fn store(repository: &Repository) -> reprise_repository::Committed {
+fn store(repository: &Repository) -> reprise_repository::CommittedSnapshot {
     let mut writer = repository
         .begin_snapshot(
             options("streams"),
@@ -30,7 +32,7 @@ fn store(repository: &Repository) -> reprise_repository::Committed {
         for n in 0..STREAMS {
             let sender = sender.clone();
             scope.spawn(move || {
-                let mut stream = sender.begin(StreamId(n as u64));
+                let mut stream = sender.begin_stream(StreamId(n as u64));
                 for part in content(n).chunks(10_000) {
                     stream.write(part).unwrap();
                 }
@@ -46,9 +48,11 @@ fn store(repository: &Repository) -> reprise_repository::Committed {
             ..Entry::generated_file(&format!("f{pair}"), FileTime(0, 0))
         };
         let streams = vec![StreamId(first as u64), StreamId(second as u64)];
-        writer.add(Item::Streamed { entry, streams }).unwrap();
+        writer
+            .add_item(SnapshotItem::StreamedFile { entry, streams })
+            .unwrap();
     }
-    let summary = Summary {
+    let summary = SnapshotSummary {
         data_time: now(),
         finished: now(),
         facts: BTreeMap::new(),
@@ -64,7 +68,7 @@ fn streams_of_several_threads_are_joined_by_their_entries() {
     let repository = world.repository();
     let committed = store(&repository);
     let reader = repository.content_reader().unwrap();
-    let mut entries = reader.snapshot(&committed.snapshot).entries();
+    let mut entries = reader.snapshot_reader(&committed.snapshot).entries();
     for pair in 0..STREAMS / 2 {
         let (entry, chunks) = entries.next_entry().unwrap().unwrap();
         let mut content_stream = reader.content(chunks, entry.path.display());

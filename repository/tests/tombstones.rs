@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
-use reprise_repository::{Depth, Error, ErrorClass, ObjectId, Progress, Repository, VerifyOptions};
+use reprise_repository::testing::CompromisedHost;
+use reprise_repository::{
+    Error, ErrorClass, ObjectId, Progress, Repository, VerifyDepth, VerifyOptions,
+};
 use support::garbage::{Hooked, prune, why};
 use support::{World, now, read_back, snapshot, tree};
 
@@ -23,13 +25,13 @@ fn world() -> (World, ObjectId, ObjectId) {
 }
 
 fn forget(repository: &Repository, ids: &[ObjectId]) -> Vec<ObjectId> {
-    let keeper = repository.keeper(None, "forget").unwrap();
-    repository.forget(&keeper, ids, &why()).unwrap()
+    let keeper = repository.load_keeper(None, "forget").unwrap();
+    repository.forget_snapshots(&keeper, ids, &why()).unwrap()
 }
 
 fn unforget(repository: &Repository, id: ObjectId) -> Result<Vec<ObjectId>, Error> {
-    let keeper = repository.keeper(None, "bring back").unwrap();
-    repository.unforget(&keeper, &[id], &why())
+    let keeper = repository.load_keeper(None, "bring back").unwrap();
+    repository.unforget_snapshots(&keeper, &[id], &why())
 }
 
 fn kept(repository: &Repository) -> Vec<String> {
@@ -45,15 +47,15 @@ fn what_is_forgotten_is_found_by_its_id_only_and_comes_back() {
     let repository = world.repository();
     let written = forget(&repository, &[a]);
     assert_eq!(kept(&repository), ["b"]);
-    assert!(repository.latest("a").unwrap().is_none());
+    assert!(repository.latest_snapshot("a").unwrap().is_none());
     let error = repository.find_snapshot("a").unwrap_err();
     assert_eq!(error.class(), ErrorClass::NotFound);
     assert_eq!(error.hint().matches("b;").count(), 1, "{}", error.hint());
     let found = repository.find_snapshot(&a.to_string()).unwrap();
     assert!(found.forgotten);
-    let tombstones = repository.tombstones().unwrap();
-    assert_eq!(tombstones.of(&a).next().unwrap().id, written[0]);
-    assert_eq!(tombstones.of(&b).count(), 0);
+    let tombstones = repository.read_tombstones().unwrap();
+    assert_eq!(tombstones.tombstones_of(&a).next().unwrap().id, written[0]);
+    assert_eq!(tombstones.tombstones_of(&b).count(), 0);
     // Once more changes nothing.
     assert_eq!(forget(&repository, &[a]), []);
 
@@ -130,7 +132,13 @@ fn a_tombstone_under_a_foreign_name_stops_no_prune() {
             .any(|found| found.object == foreign.as_str())
     );
     assert_eq!(plan.forgotten, 1);
-    assert!(!world.repository().tombstones().unwrap().is_forgotten(&b));
+    assert!(
+        !world
+            .repository()
+            .read_tombstones()
+            .unwrap()
+            .is_forgotten(&b)
+    );
 }
 
 #[test]
@@ -152,12 +160,12 @@ fn a_parent_is_never_a_forgotten_snapshot() {
     let (world, a, _) = world();
     let repository = world.repository();
     forget(&repository, &[a]);
-    assert!(repository.latest("a").unwrap().is_none());
+    assert!(repository.latest_snapshot("a").unwrap().is_none());
 }
 
 /// Stores bytes as a tombstone under their own name.
 fn add(storage: &MemoryBackend, bytes: Vec<u8>) -> ObjectKey {
-    let key = ObjectKey::new(format!("tombstones/{}", ObjectId::of(&bytes))).unwrap();
+    let key = ObjectKey::new(format!("tombstones/{}", ObjectId::from_content(&bytes))).unwrap();
     storage.put(&key, &[bytes.into()]).unwrap();
     key
 }
@@ -177,7 +185,7 @@ fn forged_tombstones_count_for_nothing_and_are_named() {
         Vec::new(),
     ] {
         let key = add(&world.storage, bytes);
-        let tombstones = repository.tombstones().unwrap();
+        let tombstones = repository.read_tombstones().unwrap();
         let refused = tombstones.refused().iter().find(|r| r.object == key);
         assert!(!refused.unwrap().may_revoke, "{refused:?}");
     }
@@ -193,11 +201,11 @@ fn a_tombstone_that_was_altered_is_known_as_such() {
     world.storage.tamper(|objects| {
         *objects.get_mut(&key).unwrap().last_mut().unwrap() ^= 1;
     });
-    let tombstones = repository.tombstones().unwrap();
+    let tombstones = repository.read_tombstones().unwrap();
     assert!(tombstones.refused()[0].may_revoke);
     assert_eq!(kept(&repository), ["a", "b"]);
     let options = VerifyOptions {
-        depth: Depth::Structure,
+        depth: VerifyDepth::Structure,
         snapshots: Vec::new(),
     };
     let report = repository.verify(&options, &Progress::default()).unwrap();
@@ -208,10 +216,12 @@ fn a_tombstone_that_was_altered_is_known_as_such() {
 fn a_newer_tombstone_may_take_others_back_if_a_keeper_signed_it() {
     let (world, ..) = world();
     add(&world.storage, b"{\"reprise\":2}\nlater".to_vec());
-    let tombstones = world.repository().tombstones().unwrap();
+    let tombstones = world.repository().read_tombstones().unwrap();
     assert!(!tombstones.refused()[0].may_revoke);
-    let signed = Thief::new(world.repository()).newer("tombstones").unwrap();
-    let tombstones = world.repository().tombstones().unwrap();
+    let signed = CompromisedHost::new(world.repository())
+        .put_newer_record("tombstones")
+        .unwrap();
+    let tombstones = world.repository().read_tombstones().unwrap();
     let refused = tombstones.refused().iter().find(|one| one.object == signed);
     assert!(refused.unwrap().may_revoke);
 }
@@ -253,7 +263,7 @@ fn a_key_without_the_right_is_refused() {
     let repository = world.repository();
     let other = World::new();
     let file = other.host.path().join("signing-key.txt");
-    let error = repository.keeper(Some(&file), "forget").unwrap_err();
+    let error = repository.load_keeper(Some(&file), "forget").unwrap_err();
     assert!(matches!(error, Error::NotKeeper { .. }), "{error}");
     assert!(error.hint().contains("--keeper"));
 }

@@ -9,9 +9,9 @@
 mod support;
 
 use reprise_repository::backend::{Backend, ObjectKey};
-use reprise_repository::testing::Thief;
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
-    Error, ErrorClass, HostFolder, InitOptions, Layout, ObjectId, OpenOptions, Repository,
+    Error, ErrorClass, HostDirectory, InitOptions, Layout, ObjectId, OpenOptions, Repository,
 };
 use std::sync::Arc;
 use support::{World, now, read_back, snapshot, tree};
@@ -20,7 +20,7 @@ use support::{World, now, read_back, snapshot, tree};
 fn transplant(from: &World, to: &World, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> ObjectKey {
     let key = from.keys("snapshots").remove(0);
     let bytes = change(from.storage.get(&key, None).unwrap());
-    let key = ObjectKey::new(format!("snapshots/{}", ObjectId::of(&bytes))).unwrap();
+    let key = ObjectKey::new(format!("snapshots/{}", ObjectId::from_content(&bytes))).unwrap();
     to.storage.put(&key, &[bytes.clone().into()]).unwrap();
     key
 }
@@ -105,7 +105,7 @@ fn a_root_signed_for_another_repository_is_refused() {
     let storage = reprise_repository::backend::memory::MemoryBackend::new();
     Repository::init(&storage, &a.host, &options).unwrap();
     other.storage = storage;
-    other.host = HostFolder::new(a.host.path());
+    other.host = HostDirectory::new(a.host.path());
     snapshot(
         &other.open(other.storage.clone()).unwrap(),
         "source",
@@ -114,7 +114,7 @@ fn a_root_signed_for_another_repository_is_refused() {
     .unwrap();
     let key = transplant(&other, &a, |bytes| bytes);
     // Both storages call themselves the same.
-    a.host.forget_location("memory");
+    a.host.remove_pins_for("memory");
     assert!(refusal(&a, &key).contains("altered or forged"));
 }
 
@@ -127,7 +127,9 @@ fn a_newer_record_is_unsupported_if_a_known_signer_says_so_and_otherwise_damaged
             .into_bytes();
         [text, bytes[14..].to_vec()].concat()
     });
-    let signed = Thief::new(a.repository()).newer("snapshots").unwrap();
+    let signed = CompromisedHost::new(a.repository())
+        .put_newer_record("snapshots")
+        .unwrap();
     let (_, errors) = a.repository().snapshots_lossy().unwrap();
     let error_of = |key| errors.iter().find(|(bad, _)| *bad == key).unwrap();
     let (_, error) = error_of(signed);
@@ -170,7 +172,7 @@ fn the_writer_identity_reads_the_catalog_and_never_contents() {
 fn a_stranger_cannot_even_open() {
     let (a, b) = worlds();
     let options = OpenOptions {
-        host: HostFolder::new(a.host.path().join("elsewhere")),
+        host: HostDirectory::new(a.host.path().join("elsewhere")),
         identity_files: vec![b.identity.clone()],
         cache: None,
         pinned_signers: Vec::new(),
@@ -186,7 +188,7 @@ fn a_stranger_cannot_even_open() {
 fn a_host_that_the_repository_does_not_know_cannot_write() {
     let (a, _) = worlds();
     let options = OpenOptions {
-        host: HostFolder::new(a.host.path().join("elsewhere")),
+        host: HostDirectory::new(a.host.path().join("elsewhere")),
         identity_files: vec![a.identity.clone()],
         cache: None,
         pinned_signers: Vec::new(),
@@ -203,7 +205,7 @@ fn pinned_signers_exclude_all_others() {
     let pin = |world: &World| vec![world.repository().config().signers[0].key];
     let open = |pins| {
         let options = OpenOptions {
-            host: HostFolder::new(a.host.path()),
+            host: HostDirectory::new(a.host.path()),
             identity_files: vec![a.identity.clone()],
             cache: None,
             pinned_signers: pins,
@@ -219,8 +221,11 @@ fn two_snapshots_at_the_same_time_both_succeed() {
     let world = World::new();
     let shared = tree(1, 2 << 20);
     let (mut left, mut right) = (shared.clone(), shared);
-    left.insert("left".to_owned(), support::noise(300_000, 5));
-    right.insert("right".to_owned(), support::noise(300_000, 6));
+    left.insert("left".to_owned(), support::incompressible_bytes(300_000, 5));
+    right.insert(
+        "right".to_owned(),
+        support::incompressible_bytes(300_000, 6),
+    );
     std::thread::scope(|scope| {
         let runs = [("left", &left), ("right", &right)].map(|(name, files)| {
             let world = &world;

@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// The target is not a directory.
     #[error("{} is not a directory", path.display())]
-    TargetNotAFolder {
+    TargetNotDirectory {
         /// The target.
         path: PathBuf,
     },
@@ -70,7 +70,7 @@ pub enum Error {
     Source(#[from] reprise_snapshotters::Error),
     /// The snapshot is not of a database server.
     #[error("snapshot {snapshot} is of a {kind}, not of a database server")]
-    NotAServer {
+    SnapshotNotOfServer {
         /// The snapshot's short id.
         snapshot: String,
         /// What it is of.
@@ -94,7 +94,7 @@ pub enum Error {
     },
     /// The target cannot hold what the snapshot has. Nothing was written.
     #[error("{target} is not compatible with the snapshot: {}", problems.join("; "))]
-    WillNotFit {
+    TargetIncompatible {
         /// The server.
         target: String,
         /// Why.
@@ -102,7 +102,7 @@ pub enum Error {
     },
     /// A restore is under way at the target.
     #[error("another restore into this server is in progress")]
-    RestoreRuns,
+    RestoreInProgress,
     /// A restore into the target was interrupted.
     #[error("a restore into this server was interrupted")]
     RestoreInterrupted {
@@ -123,7 +123,7 @@ pub enum Error {
     #[error(
         "the target server was restarted while it did not flush every commit: the interrupted restore may have lost data"
     )]
-    RestoreUncertain,
+    RestoreNotDurable,
     /// `--resume` was asked for where no such restore was interrupted.
     #[error("the target has no interrupted restore of this snapshot with these options")]
     NoRestoreToResume,
@@ -137,7 +137,7 @@ pub enum Error {
     },
     /// A moment cannot be restored.
     #[error("cannot restore {source_name} to {wanted}: {why}")]
-    MomentUnreachable {
+    RecoveryTargetUnreachable {
         /// Of which source.
         source_name: String,
         /// The moment that was wanted.
@@ -149,14 +149,14 @@ pub enum Error {
     },
     /// A binary log could not be understood.
     #[error("cannot read the binary log")]
-    Log {
+    BinaryLog {
         /// Why.
         #[source]
         source: EventError,
     },
     /// The server did not take a transaction.
     #[error("cannot apply {transaction}{}{what}", if what.is_empty() { "" } else { ": " })]
-    Replay {
+    TransactionFailed {
         /// Its number, and when it was committed.
         transaction: String,
         /// Which part of it, on which tables.
@@ -167,7 +167,7 @@ pub enum Error {
     },
     /// A transaction cannot be replayed.
     #[error("{transaction} cannot be replayed: {reason}")]
-    ReplayRefused {
+    TransactionNotReplayable {
         /// Its number, and when it was committed.
         transaction: String,
         /// Why.
@@ -175,19 +175,19 @@ pub enum Error {
     },
     /// Numbers are to be kept that transactions do not have.
     #[error("{transactions}: no GTID is recorded, which --keep-gtids needs")]
-    ReplayWithoutNumbers {
+    TransactionsWithoutGtid {
         /// Which.
         transactions: String,
     },
     /// A replay cannot end where it is to.
     #[error("{reason}")]
-    ReplayStop {
+    ReplayStopUnreachable {
         /// Why.
         reason: String,
     },
     /// Another replay into the server was interrupted.
     #[error("the target has another interrupted replay: {run}")]
-    ReplayOther {
+    OtherReplayInterrupted {
         /// What tells it from others.
         run: String,
     },
@@ -195,19 +195,19 @@ pub enum Error {
     #[error(
         "the replay was interrupted while {transaction} changed a non-transactional table: it may be partly applied"
     )]
-    ReplayHalfDone {
+    TransactionPartlyApplied {
         /// Its number, and when it was committed.
         transaction: String,
     },
     /// The server has a history of its own.
     #[error("the target has executed transactions of its own: {executed}")]
-    ReplayHistory {
+    ServerHasOwnTransactions {
         /// Which.
         executed: String,
     },
     /// A restore into a server did not come to its end. What was done is kept there.
     #[error(transparent)]
-    Unfinished(Box<Self>),
+    RestoreUnfinished(Box<Self>),
     /// Something of the target failed.
     #[error("cannot {action} {path}")]
     Target {
@@ -222,7 +222,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn database(doing: impl Into<String>, source: DatabaseError) -> Self {
+    pub(crate) fn from_database(doing: impl Into<String>, source: DatabaseError) -> Self {
         match source {
             DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
             source => Self::Database {
@@ -232,40 +232,44 @@ impl Error {
         }
     }
 
-    pub(crate) fn unfinished(self) -> Self {
-        Self::Unfinished(Box::new(self))
+    pub(crate) fn into_unfinished(self) -> Self {
+        Self::RestoreUnfinished(Box::new(self))
     }
 
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unfinished(error) => error.class(),
+            Self::RestoreUnfinished(error) => error.class(),
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
-            Self::Database { source, .. } | Self::Replay { source, .. } => source.class(),
-            Self::Log { .. } => ErrorClass::Failed,
-            Self::ReplayStop { .. } => ErrorClass::NotFound,
-            Self::ReplayRefused { .. }
-            | Self::ReplayWithoutNumbers { .. }
-            | Self::ReplayOther { .. }
-            | Self::ReplayHalfDone { .. }
-            | Self::ReplayHistory { .. }
+            Self::Database { source, .. } | Self::TransactionFailed { source, .. } => {
+                source.class()
+            }
+            Self::BinaryLog { .. } => ErrorClass::Failed,
+            Self::ReplayStopUnreachable { .. } => ErrorClass::NotFound,
+            Self::TransactionNotReplayable { .. }
+            | Self::TransactionsWithoutGtid { .. }
+            | Self::OtherReplayInterrupted { .. }
+            | Self::TransactionPartlyApplied { .. }
+            | Self::ServerHasOwnTransactions { .. }
             | Self::TargetNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::ServerNotEmpty { .. }
             | Self::DatabaseNotEmpty { .. }
-            | Self::RestoreRuns
+            | Self::RestoreInProgress
             | Self::RestoreInterrupted { .. }
             | Self::NoRestoreToResume
-            | Self::RestoreUncertain
+            | Self::RestoreNotDurable
             | Self::ScratchInUse { .. }
-            | Self::WillNotFit { .. } => ErrorClass::Refused,
-            Self::TargetNotAFolder { .. } | Self::NotAServer { .. } => ErrorClass::Usage,
+            | Self::TargetIncompatible { .. } => ErrorClass::Refused,
+            Self::TargetNotDirectory { .. } | Self::SnapshotNotOfServer { .. } => ErrorClass::Usage,
             Self::NoSpace { .. } | Self::Target { .. } | Self::LoadWarning { .. } => {
                 ErrorClass::Failed
             }
-            Self::NoSuchPath { .. } | Self::MomentUnreachable { .. } => ErrorClass::NotFound,
+            Self::NoSuchPath { .. } | Self::RecoveryTargetUnreachable { .. } => {
+                ErrorClass::NotFound
+            }
         }
     }
 
@@ -273,7 +277,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unfinished(error) => {
+            Self::RestoreUnfinished(error) => {
                 let hint = [error.hint(), "completed work is kept: continue with --resume".to_owned()];
                 hint.join("\n").trim_start().to_owned()
             }
@@ -292,16 +296,16 @@ impl Error {
             }
             Self::Source(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
-            Self::Replay { .. }
-            | Self::Log { .. }
-            | Self::ReplayRefused { .. }
-            | Self::ReplayWithoutNumbers { .. }
-            | Self::ReplayStop { .. }
-            | Self::ReplayOther { .. }
-            | Self::ReplayHalfDone { .. }
-            | Self::ReplayHistory { .. }
-            | Self::MomentUnreachable { .. } => self.log_hint(),
-            Self::NotAServer { .. } => "restore it to a directory".to_owned(),
+            Self::TransactionFailed { .. }
+            | Self::BinaryLog { .. }
+            | Self::TransactionNotReplayable { .. }
+            | Self::TransactionsWithoutGtid { .. }
+            | Self::ReplayStopUnreachable { .. }
+            | Self::OtherReplayInterrupted { .. }
+            | Self::TransactionPartlyApplied { .. }
+            | Self::ServerHasOwnTransactions { .. }
+            | Self::RecoveryTargetUnreachable { .. } => self.log_hint(),
+            Self::SnapshotNotOfServer { .. } => "restore it to a directory".to_owned(),
             Self::ServerNotEmpty { .. } => {
                 "name the databases to restore with --database; others are not changed".to_owned()
             }
@@ -309,7 +313,7 @@ impl Error {
                 "restore it to another server; or, without a recovery target, under another name with --database OLD=NEW; or replace what is there with --overwrite"
                     .to_owned()
             }
-            Self::RestoreRuns => "wait until it has finished".to_owned(),
+            Self::RestoreInProgress => "wait until it has finished".to_owned(),
             Self::RestoreInterrupted { resumable: true } => {
                 "continue it with --resume, or start again with --overwrite".to_owned()
             }
@@ -318,8 +322,8 @@ impl Error {
             }
             Self::NoRestoreToResume => "leave out --resume".to_owned(),
             Self::ScratchInUse { .. } => "give the drill a server that is used only for drills".to_owned(),
-            Self::RestoreUncertain => "start again with --overwrite".to_owned(),
-            Self::WillNotFit { .. } => {
+            Self::RestoreNotDurable => "start again with --overwrite".to_owned(),
+            Self::TargetIncompatible { .. } => {
                 "nothing was written; restore to a server with the version and settings of the source, or only the databases that are compatible".to_owned()
             }
             Self::LoadWarning { warning, .. } if warning.contains("max_allowed_packet") => {
@@ -328,7 +332,7 @@ impl Error {
             Self::LoadWarning { .. } => {
                 "nothing of this file was loaded; the target does not accept values that the source accepted".to_owned()
             }
-            Self::TargetNotAFolder { .. } => "give a directory with --to".to_owned(),
+            Self::TargetNotDirectory { .. } => "give a directory with --to".to_owned(),
             Self::NoSpace { .. } => {
                 "free space, choose another directory, or restore fewer paths".to_owned()
             }
@@ -347,21 +351,21 @@ impl Error {
     /// What to do next when a log is not what is needed.
     fn log_hint(&self) -> String {
         match self {
-            Self::Replay { source, .. } => replay_hint(source),
-            Self::Log { .. } => "choose a recovery target before the damaged part, or restore a later snapshot".to_owned(),
-            Self::ReplayRefused { .. } => {
+            Self::TransactionFailed { source, .. } => replay_hint(source),
+            Self::BinaryLog { .. } => "choose a recovery target before the damaged part, or restore a later snapshot".to_owned(),
+            Self::TransactionNotReplayable { .. } => {
                 "stop before it with --before-gtid, or skip it with --skip-gtid and apply its changes by hand".to_owned()
             }
-            Self::ReplayWithoutNumbers { .. } => "restore without --keep-gtids".to_owned(),
-            Self::ReplayStop { .. } => "choose another recovery target".to_owned(),
-            Self::ReplayOther { .. } | Self::ReplayHalfDone { .. } => "start again with --overwrite".to_owned(),
-            Self::ReplayHistory { .. } => {
+            Self::TransactionsWithoutGtid { .. } => "restore without --keep-gtids".to_owned(),
+            Self::ReplayStopUnreachable { .. } => "choose another recovery target".to_owned(),
+            Self::OtherReplayInterrupted { .. } | Self::TransactionPartlyApplied { .. } => "start again with --overwrite".to_owned(),
+            Self::ServerHasOwnTransactions { .. } => {
                 "--keep-gtids needs a fresh server: use another one, or reset its GTID history".to_owned()
             }
-            Self::MomentUnreachable { possible, .. } if possible.is_empty() => {
+            Self::RecoveryTargetUnreachable { possible, .. } if possible.is_empty() => {
                 "take a snapshot, and archive the log with `reprise archive`".to_owned()
             }
-            Self::MomentUnreachable { possible, .. } => {
+            Self::RecoveryTargetUnreachable { possible, .. } => {
                 format!("any point in time can be restored within: {}", possible.join("; "))
             }
             _ => String::new(),

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// The source does not exist.
     #[error("{} does not exist", path.display())]
-    NoSource {
+    SourceNotFound {
         /// The source's path.
         path: PathBuf,
     },
@@ -41,23 +41,23 @@ pub enum Error {
     },
     /// A file is not what it should be.
     #[error("{} is not a Terraform state: {reason}", path.display())]
-    NotAState {
+    InvalidState {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
     /// A database server did not do its part.
-    #[error("cannot {doing}")]
+    #[error("cannot {operation}")]
     Database {
         /// What was tried, on which object.
-        doing: String,
+        operation: String,
         /// What happened.
         #[source]
         source: DatabaseError,
     },
     /// There is nothing to store.
-    #[error("{server} has no database that {}", match asked.as_slice() {
+    #[error("{server} has no database that {}", match patterns.as_slice() {
         [] => "the account can see".to_owned(),
         asked => format!("matches {}", asked.join(", ")),
     })]
@@ -65,13 +65,13 @@ pub enum Error {
         /// Which server.
         server: String,
         /// The patterns of databases that were asked for; without any, all are meant.
-        asked: Vec<String>,
+        patterns: Vec<String>,
     },
     /// Definitions changed under every attempt to store them with their rows.
     #[error(
         "table definitions change too often to take a consistent snapshot; the last change was to {object}"
     )]
-    DefinitionsChange {
+    DefinitionsChanging {
         /// What changed last.
         object: String,
     },
@@ -92,40 +92,40 @@ pub enum Error {
         variable: &'static str,
     },
     /// A log is being archived already.
-    #[error("another archiver is running for this source: {} is in use", folder.display())]
-    ArchiveRuns {
+    #[error("another archiver is running for this source: {} is in use", directory.display())]
+    ArchiverRunning {
         /// The folder that the other one uses.
-        folder: std::path::PathBuf,
+        directory: std::path::PathBuf,
     },
     /// Pieces of a log cannot be kept on the local disk.
-    #[error("cannot read or write log segments in the spool directory {}", folder.display())]
+    #[error("cannot read or write log segments in the spool directory {}", directory.display())]
     Spool {
         /// The folder.
-        folder: std::path::PathBuf,
+        directory: std::path::PathBuf,
         /// Why.
         #[source]
         source: std::io::Error,
     },
     /// What was received of a log is not in the repository.
-    #[error("not all log segments could be stored in the repository: {reason}; waiting in {}: {pieces}", folder.display())]
-    NotStored {
+    #[error("not all log segments could be stored in the repository: {reason}; waiting in {}: {segments}", directory.display())]
+    LogNotStored {
         /// How many.
-        pieces: usize,
+        segments: usize,
         /// Where they are.
-        folder: std::path::PathBuf,
+        directory: std::path::PathBuf,
         /// Why.
         reason: String,
     },
     /// An archived log cannot be read.
     #[error("the archived log cannot be read")]
-    LogEvents {
+    UnreadableLog {
         /// What is wrong with it.
         #[source]
         source: crate::mysql::binlog::EventError,
     },
     /// A program could not be started.
     #[error("cannot start `{program}`")]
-    NotStarted {
+    ProgramNotStarted {
         /// The program.
         program: String,
         /// Why.
@@ -133,23 +133,23 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A program failed, so what it wrote is not a backup.
-    #[error("`{program}` {how}; its output was not stored")]
+    #[error("`{program}` {outcome}; its output was not stored")]
     CommandFailed {
         /// The program.
         program: String,
         /// How it ended.
-        how: String,
+        outcome: String,
         /// The end of what it wrote to its standard error.
         stderr_tail: String,
     },
 }
 
 impl Error {
-    pub(crate) fn database(doing: impl Into<String>, source: DatabaseError) -> Self {
+    pub(crate) fn from_database(doing: impl Into<String>, source: DatabaseError) -> Self {
         match source {
             DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
             source => Self::Database {
-                doing: doing.into(),
+                operation: doing.into(),
                 source,
             },
         }
@@ -162,18 +162,18 @@ impl Error {
             Self::Repository(error) => error.class(),
             Self::Database { source, .. } => source.class(),
             Self::Unreadable { .. }
-            | Self::DefinitionsChange { .. }
-            | Self::NotStarted { .. }
+            | Self::DefinitionsChanging { .. }
+            | Self::ProgramNotStarted { .. }
             | Self::Spool { .. }
-            | Self::NotStored { .. }
+            | Self::LogNotStored { .. }
             | Self::CommandFailed { .. }
-            | Self::NotAState { .. } => ErrorClass::Failed,
-            Self::NoSource { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
+            | Self::InvalidState { .. } => ErrorClass::Failed,
+            Self::SourceNotFound { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
             Self::Exclude { .. } => ErrorClass::Usage,
-            Self::NoBinaryLog { .. } | Self::IncompleteLog { .. } | Self::ArchiveRuns { .. } => {
-                ErrorClass::Refused
-            }
-            Self::LogEvents { .. } => ErrorClass::Damaged,
+            Self::NoBinaryLog { .. }
+            | Self::IncompleteLog { .. }
+            | Self::ArchiverRunning { .. } => ErrorClass::Refused,
+            Self::UnreadableLog { .. } => ErrorClass::Damaged,
         }
     }
 
@@ -185,9 +185,9 @@ impl Error {
             Self::Unreadable { .. } => {
                 "check its owner and mode; backups usually run as root".to_owned()
             }
-            Self::NoSource { .. } => "check the path, and whether its volume is mounted".to_owned(),
+            Self::SourceNotFound { .. } => "check the path, and whether its volume is mounted".to_owned(),
             Self::Exclude { .. } => "rules are written as in .gitignore".to_owned(),
-            Self::NotAState { .. } => {
+            Self::InvalidState { .. } => {
                 "give the .tfstate file itself, or the directory that holds it".to_owned()
             }
             Self::Database { source, .. } => source.hint(),
@@ -195,7 +195,7 @@ impl Error {
                 "check the names with SHOW DATABASES: an account sees only databases on which it has privileges"
                     .to_owned()
             }
-            Self::DefinitionsChange { .. } => {
+            Self::DefinitionsChanging { .. } => {
                 "grant the account BACKUP_ADMIN (MariaDB: RELOAD), so that the snapshot can block schema changes, or run it when no statement changes a table definition"
                     .to_owned()
             }
@@ -205,11 +205,11 @@ impl Error {
             Self::IncompleteLog { variable, .. } => {
                 format!("start the server with {variable}=ON, or archive the server that it replicates from")
             }
-            Self::ArchiveRuns { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
+            Self::ArchiverRunning { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
             Self::Spool { .. } => "check its owner, mode and free space, or give another directory with --spool".to_owned(),
-            Self::NotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
-            Self::LogEvents { .. } => "run `reprise verify --read-data`; points in time before the damage can still be restored".to_owned(),
-            Self::NotStarted { .. } => {
+            Self::LogNotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
+            Self::UnreadableLog { .. } => "run `reprise verify --read-data`; points in time before the damage can still be restored".to_owned(),
+            Self::ProgramNotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }
             Self::CommandFailed { stderr_tail, .. } if stderr_tail.is_empty() => String::new(),
@@ -221,6 +221,6 @@ impl Error {
 /// Where no object is to be named, the statement says enough.
 impl From<DatabaseError> for Error {
     fn from(source: DatabaseError) -> Self {
-        Self::database("read rows", source)
+        Self::from_database("read rows", source)
     }
 }

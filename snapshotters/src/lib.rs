@@ -2,8 +2,8 @@
 //!
 //! A source streams: nothing is staged on disk, and memory does not grow with its size.
 
-pub mod beneath;
 pub mod command;
+pub mod confined_directory;
 mod error;
 pub mod mysql;
 mod run;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reprise_repository::{
-    Counts, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind, Warning,
+    EntryCounts, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind, Warning,
 };
 
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub struct ShrinkAlarm {
 impl ShrinkAlarm {
     /// An alarm when entries or bytes fell by more than this percentage.
     #[must_use]
-    pub fn above(percent: u8) -> Self {
+    pub fn above_percent(percent: u8) -> Self {
         Self {
             percent_max: Some(percent),
         }
@@ -31,13 +31,13 @@ impl ShrinkAlarm {
 
     /// No alarm.
     #[must_use]
-    pub fn off() -> Self {
+    pub fn disabled() -> Self {
         Self { percent_max: None }
     }
 
     /// The alarms for these counts after those.
     #[must_use]
-    pub fn check(self, before: &Counts, now: &Counts) -> Vec<Warning> {
+    pub fn check_counts(self, before: &EntryCounts, now: &EntryCounts) -> Vec<Warning> {
         let Some(percent) = self.percent_max else {
             return Vec::new();
         };
@@ -65,7 +65,7 @@ impl ShrinkAlarm {
 
 impl Default for ShrinkAlarm {
     fn default() -> Self {
-        Self::above(50)
+        Self::above_percent(50)
     }
 }
 
@@ -88,13 +88,13 @@ pub struct RunContext {
 
 impl RunContext {
     /// The snapshot of the same source and kind before this run, and how the new one is to be called.
-    pub(crate) fn begin(
+    pub(crate) fn prepare_snapshot(
         &self,
         repository: &Repository,
         kind: SourceKind,
     ) -> Result<(Option<Snapshot>, SnapshotOptions)> {
         let parent = repository
-            .latest(&self.source)?
+            .latest_snapshot(&self.source)?
             .filter(|parent| parent.root.kind == kind);
         let options = SnapshotOptions {
             source: self.source.clone(),
@@ -108,9 +108,13 @@ impl RunContext {
     }
 
     /// The alarms for what was just counted.
-    pub(crate) fn alarms(&self, parent: Option<&Snapshot>, now: &Counts) -> Vec<Warning> {
+    pub(crate) fn shrink_alarms(
+        &self,
+        parent: Option<&Snapshot>,
+        now: &EntryCounts,
+    ) -> Vec<Warning> {
         parent.map_or_else(Vec::new, |parent| {
-            self.shrink_alarm.check(&parent.root.counts, now)
+            self.shrink_alarm.check_counts(&parent.root.counts, now)
         })
     }
 }
@@ -127,17 +131,17 @@ pub(crate) fn source_warning(message: impl Into<String>) -> Warning {
 mod tests {
     use super::*;
 
-    fn counts(entries: u64, bytes: u64) -> Counts {
-        Counts {
+    fn counts(entries: u64, bytes: u64) -> EntryCounts {
+        EntryCounts {
             entries,
             bytes,
-            ..Counts::default()
+            ..EntryCounts::default()
         }
     }
 
     #[test]
     fn a_sharp_fall_of_entries_or_bytes_is_an_alarm() {
-        let alarm = ShrinkAlarm::above(50);
+        let alarm = ShrinkAlarm::above_percent(50);
         let cases = [
             (counts(100, 0), counts(50, 0), 0),
             (counts(100, 0), counts(49, 0), 1),
@@ -147,11 +151,14 @@ mod tests {
         ];
         for (before, now, expected) in cases {
             assert_eq!(
-                alarm.check(&before, &now).len(),
+                alarm.check_counts(&before, &now).len(),
                 expected,
                 "{before:?} {now:?}"
             );
         }
-        assert_eq!(ShrinkAlarm::off().check(&counts(100, 0), &counts(0, 0)), []);
+        assert_eq!(
+            ShrinkAlarm::disabled().check_counts(&counts(100, 0), &counts(0, 0)),
+            []
+        );
     }
 }

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reprise_repository::{
-    Committed, Entry, Item, RawText, Repository, Snapshot, SourceKind, Summary, Warning, path_order,
+    CommittedSnapshot, Entry, RawText, Repository, Snapshot, SnapshotItem, SnapshotSummary,
+    SourceKind, Warning, path_order,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
-use crate::volume::metadata::entry_of;
+use crate::volume::metadata::entry_from_metadata;
 
 /// The name of a state file without a name of its own.
 pub const STATE_NAME: &str = "terraform.tfstate";
@@ -52,7 +53,7 @@ struct StateFile {
     encrypted_data: Option<serde::de::IgnoredAny>,
 }
 
-struct ReadState {
+struct LoadedState {
     entry: Entry,
     bytes: Vec<u8>,
     facts: StateFacts,
@@ -62,9 +63,13 @@ struct ReadState {
 ///
 /// # Errors
 /// [`Error::NoSource`], [`Error::NotAState`], or what storing gives.
-pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Result<Committed> {
+pub fn snapshot_states(
+    repository: &Repository,
+    path: &Path,
+    run: &RunContext,
+) -> Result<CommittedSnapshot> {
     let files = state_files(path)?;
-    let (parent, options) = run.begin(repository, SourceKind::Tfstate)?;
+    let (parent, options) = run.prepare_snapshot(repository, SourceKind::Tfstate)?;
     let started = options.started;
     let mut warnings = Vec::new();
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
@@ -72,16 +77,18 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
     let mut states = BTreeMap::new();
     let mut folders = BTreeSet::new();
     for (name, file) in files {
-        for entry in new_folders(&name, &file, &mut folders)? {
-            writer.add(Item::Entry {
+        for entry in new_directory_entries(&name, &file, &mut folders)? {
+            writer.add_item(SnapshotItem::Entry {
                 entry,
                 chunks: Vec::new(),
                 stamp: None,
             })?;
         }
         let state = read_state(repository, &name, &file, &mut warnings)?;
-        let previous = parent.as_ref().and_then(|parent| facts_of(parent, &name));
-        warnings.extend(rules_broken(&name, previous.as_ref(), &state.facts));
+        let previous = parent
+            .as_ref()
+            .and_then(|parent| previous_facts(parent, &name));
+        warnings.extend(find_broken_rules(&name, previous.as_ref(), &state.facts));
         states.insert(name, state.facts);
         writer
             .add_stream(&mut chunker, &mut state.bytes.as_slice())?
@@ -89,16 +96,16 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
                 path: file.clone(),
                 source,
             })?;
-        writer.add(Item::Entry {
+        writer.add_item(SnapshotItem::Entry {
             entry: state.entry,
             chunks: Vec::new(),
             stamp: None,
         })?;
     }
-    warnings.extend(vanished(parent.as_ref(), &states));
+    warnings.extend(find_missing_states(parent.as_ref(), &states));
     let committed = writer.finish(|_, _| {
         let facts = BTreeMap::from([("states".to_owned(), json!(states))]);
-        Ok(Summary {
+        Ok(SnapshotSummary {
             // What the file held when it was read, however long it has not changed.
             data_time: started,
             finished: (run.clock)(),
@@ -113,7 +120,7 @@ pub fn snapshot(repository: &Repository, path: &Path, run: &RunContext) -> Resul
 /// The states under a path, by their names in the snapshot, in entry order.
 fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let meta = fs::metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NoSource {
+        std::io::ErrorKind::NotFound => Error::SourceNotFound {
             path: path.to_owned(),
         },
         _ => Error::Unreadable {
@@ -140,7 +147,7 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
             let file = workspace.path().join(STATE_NAME);
             if file.is_file() {
                 let name = workspace.file_name();
-                let name = name.to_str().ok_or_else(|| Error::NotAState {
+                let name = name.to_str().ok_or_else(|| Error::InvalidState {
                     path: file.clone(),
                     reason: "its workspace's name is not UTF-8".to_owned(),
                 })?;
@@ -150,7 +157,7 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     if files.is_empty() {
         let reason = format!("there is no {STATE_NAME} in this directory");
-        return Err(Error::NotAState {
+        return Err(Error::InvalidState {
             path: path.to_owned(),
             reason,
         });
@@ -160,7 +167,11 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Entries for the folders of a state that no earlier one was in: a workspace's state lies two deep.
-fn new_folders(name: &str, file: &Path, known: &mut BTreeSet<String>) -> Result<Vec<Entry>> {
+fn new_directory_entries(
+    name: &str,
+    file: &Path,
+    known: &mut BTreeSet<String>,
+) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let depth = name.matches('/').count();
     for (n, (end, _)) in name.match_indices('/').enumerate() {
@@ -173,7 +184,7 @@ fn new_folders(name: &str, file: &Path, known: &mut BTreeSet<String>) -> Result<
             })?;
             entries.push(Entry {
                 size: 0,
-                ..entry_of(RawText::from(path), &meta)
+                ..entry_from_metadata(RawText::from(path), &meta)
             });
         }
     }
@@ -185,12 +196,12 @@ fn read_state(
     name: &str,
     file: &Path,
     warnings: &mut Vec<Warning>,
-) -> Result<ReadState> {
+) -> Result<LoadedState> {
     let unreadable = |source| Error::Unreadable {
         path: file.to_owned(),
         source,
     };
-    let not_a_state = |reason: String| Error::NotAState {
+    let not_a_state = |reason: String| Error::InvalidState {
         path: file.to_owned(),
         reason,
     };
@@ -236,9 +247,9 @@ fn read_state(
             content_id,
         }
     };
-    let mut entry = entry_of(RawText::from(name), &meta);
+    let mut entry = entry_from_metadata(RawText::from(name), &meta);
     entry.size = bytes.len() as u64;
-    Ok(ReadState {
+    Ok(LoadedState {
         entry,
         bytes,
         facts,
@@ -285,12 +296,12 @@ fn lock_holder(file: &Path) -> Option<String> {
     })
 }
 
-fn facts_of(parent: &Snapshot, name: &str) -> Option<StateFacts> {
+fn previous_facts(parent: &Snapshot, name: &str) -> Option<StateFacts> {
     serde_json::from_value(parent.root.facts.get("states")?.get(name)?.clone()).ok()
 }
 
 /// The rules that a state breaks against the one before it.
-fn rules_broken(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> Vec<Warning> {
+fn find_broken_rules(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> Vec<Warning> {
     let Some(previous) = previous else {
         return Vec::new();
     };
@@ -326,7 +337,10 @@ fn rules_broken(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> 
 }
 
 /// States that the snapshot before had and that are gone.
-fn vanished(parent: Option<&Snapshot>, states: &BTreeMap<String, StateFacts>) -> Vec<Warning> {
+fn find_missing_states(
+    parent: Option<&Snapshot>,
+    states: &BTreeMap<String, StateFacts>,
+) -> Vec<Warning> {
     let before = parent.and_then(|parent| parent.root.facts.get("states")?.as_object());
     let gone = before
         .into_iter()
@@ -351,7 +365,7 @@ fn state_warning(name: &str, message: String) -> Warning {
 ///
 /// # Errors
 /// A sentence that says what differs.
-pub fn compare(
+pub fn compare_state(
     repository: &Repository,
     facts: &StateFacts,
     restored: &[u8],
@@ -413,7 +427,7 @@ mod tests {
             (facts("b", 9, "y"), "replaced"),
         ];
         for (now, expected) in cases {
-            let broken = rules_broken("s", Some(&before), &now);
+            let broken = find_broken_rules("s", Some(&before), &now);
             match broken.first() {
                 None => assert_eq!(expected, "", "{now:?}"),
                 Some(warning) => {
@@ -429,6 +443,9 @@ mod tests {
             resources: Some(6),
             ..facts("a", 6, "y")
         };
-        assert_eq!(rules_broken("s", Some(&facts("a", 5, "x")), &now).len(), 1);
+        assert_eq!(
+            find_broken_rules("s", Some(&facts("a", 5, "x")), &now).len(),
+            1
+        );
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults, Kind};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage};
-use support::{Sandbox, begin, kill, make_tree, noise, wait_for};
+use support::{Sandbox, begin, incompressible_bytes, kill, make_tree, wait_for};
 
 fn proxy(server: &impl Storage, percent: u8, kinds: &[Kind], seed: u64) -> FaultProxy {
     let kinds = kinds.to_vec();
@@ -38,7 +38,7 @@ fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
     make_tree(&tree, 6 << 20);
     sandbox.set_envs(impatient(server, &proxy));
     for n in 0..3 {
-        std::fs::write(tree.join("changes"), noise(500_000, n)).unwrap();
+        std::fs::write(tree.join("changes"), incompressible_bytes(500_000, n)).unwrap();
         sandbox.snapshot(&tree, "tree").exits(0);
     }
     sandbox.recover(["verify", "--read-data"]).exits(0);
@@ -108,7 +108,7 @@ fn what_a_killed_run_has_sent_is_not_sent_again() {
     std::fs::create_dir(sandbox.path("tree")).unwrap();
     for n in 0..12 {
         let file = sandbox.path(&format!("tree/f{n}"));
-        std::fs::write(file, noise(10 << 20, n)).unwrap();
+        std::fs::write(file, incompressible_bytes(10 << 20, n)).unwrap();
     }
     // Slow enough to be killed in the middle, after some packs have arrived.
     let args = ["snapshot", "volume", "tree", "--limit-upload", "25MiB"];

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reprise_repository::backend::LocalBackend;
-use reprise_repository::testing::Thief;
-use reprise_repository::{HostFolder, ObjectId, OpenOptions, Repository};
-use support::{Ran, Sandbox, assert_same_trees, make_tree, noise, ran};
+use reprise_repository::testing::CompromisedHost;
+use reprise_repository::{HostDirectory, ObjectId, OpenOptions, Repository};
+use support::{Ran, Sandbox, assert_same_trees, incompressible_bytes, make_tree, ran};
 
 /// A host whose keeper's key is somewhere else, with a snapshot.
 fn host() -> Sandbox {
@@ -27,7 +27,7 @@ fn host() -> Sandbox {
         .run(args.iter().chain(&["--keeper", "keeper.txt"]))
         .exits(0);
     make_tree(&sandbox.path("tree"), 300_000);
-    std::fs::write(sandbox.path("tree/large"), noise(6 << 20, 7)).unwrap();
+    std::fs::write(sandbox.path("tree/large"), incompressible_bytes(6 << 20, 7)).unwrap();
     sandbox.snapshot(&sandbox.path("tree"), "data").exits(0);
     sandbox
 }
@@ -35,7 +35,7 @@ fn host() -> Sandbox {
 /// The thief has the host's keys, and no recovery identity.
 fn opened(sandbox: &Sandbox) -> Repository {
     let options = OpenOptions {
-        host: HostFolder::new(sandbox.path("config")),
+        host: HostDirectory::new(sandbox.path("config")),
         identity_files: Vec::new(),
         cache: None,
         pinned_signers: Vec::new(),
@@ -66,7 +66,7 @@ fn attack(sandbox: &Sandbox) -> Vec<String> {
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap())
         .collect();
-    let thief = Thief::new(repository);
+    let thief = CompromisedHost::new(repository);
     let told = r#""at":"2026-01-01T00:00:00Z","by":"thief","reason":"","program":"""#;
     let objects: Vec<String> = packs
         .iter()
@@ -86,14 +86,18 @@ fn attack(sandbox: &Sandbox) -> Vec<String> {
     );
     let tombstone = format!(r#"{{"forget":["{}"],{told}}}"#, snapshot.id);
     let mut made = vec![
-        thief.record("keys", &keeper).unwrap(),
-        thief.secrets().unwrap(),
-        thief.record("quarantine", &quarantine).unwrap(),
-        thief.record("tombstones", &tombstone).unwrap(),
-        thief.poison(&snapshot, 0).unwrap(),
-        thief.poison(&snapshot, 3).unwrap(),
+        thief.put_record("keys", &keeper).unwrap(),
+        thief.put_other_secrets().unwrap(),
+        thief.put_record("quarantine", &quarantine).unwrap(),
+        thief.put_record("tombstones", &tombstone).unwrap(),
+        thief.put_poisoned_pack(&snapshot, 0).unwrap(),
+        thief.put_poisoned_pack(&snapshot, 3).unwrap(),
     ];
-    made.extend(packs.iter().map(|pack| thief.slander(pack).unwrap()));
+    made.extend(
+        packs
+            .iter()
+            .map(|pack| thief.put_false_fragment(pack).unwrap()),
+    );
     made.iter().map(ToString::to_string).collect()
 }
 

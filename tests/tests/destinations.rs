@@ -10,7 +10,7 @@ use std::process::Command;
 use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
-use support::{Sandbox, locked_policy, make_tree, noise};
+use support::{Sandbox, incompressible_bytes, locked_policy, make_tree};
 
 fn conforms(server: &impl Storage, bucket: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_conform"))
@@ -161,7 +161,7 @@ fn a_copy_on_another_cloud_restores_on_its_own() {
     // No recovery identity is given.
     let first = sandbox.run(["--json", "copy", "--to", &to]).exits(0).json();
     assert_eq!(first["report"]["snapshots"], 1);
-    std::fs::write(tree.join("new"), noise(100_000, 5)).unwrap();
+    std::fs::write(tree.join("new"), incompressible_bytes(100_000, 5)).unwrap();
     sandbox.snapshot(&tree, "tree").exits(0);
     let second = sandbox.run(["--json", "copy", "--to", &to]).exits(0).json();
     assert_eq!(second["report"]["snapshots"], 1);
@@ -492,7 +492,7 @@ fn a_limit_of_bandwidth_is_kept() {
     let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
     sandbox.init().exits(0);
     std::fs::create_dir(sandbox.path("tree")).unwrap();
-    std::fs::write(sandbox.path("tree/file"), noise(3 << 20, 1)).unwrap();
+    std::fs::write(sandbox.path("tree/file"), incompressible_bytes(3 << 20, 1)).unwrap();
     let args = [
         "--json",
         "snapshot",

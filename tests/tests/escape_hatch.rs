@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::{Sandbox, noise};
+use support::{Sandbox, incompressible_bytes};
 
 /// Everything that may be called: the three programs and coreutils.
 const PROGRAMS: [&str; 14] = [
@@ -24,11 +24,11 @@ fn tree(root: &Path) {
     for n in 0..30_usize {
         fs::write(
             root.join(format!("folder/small{n}")),
-            noise(n * 100, n as u64),
+            incompressible_bytes(n * 100, n as u64),
         )
         .unwrap();
     }
-    fs::write(root.join("large"), noise(9 << 20, 1)).unwrap();
+    fs::write(root.join("large"), incompressible_bytes(9 << 20, 1)).unwrap();
     fs::write(root.join("nothing"), b"").unwrap();
     fs::write(root.join(OsStr::from_bytes(b"raw \xff name")), b"raw").unwrap();
     fs::write(root.join("line\nbreak\n"), b"broken").unwrap();
@@ -36,7 +36,9 @@ fn tree(root: &Path) {
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     sparse.set_len(3 << 20).unwrap();
     sparse.write_all_at(b"begin", 0).unwrap();
-    sparse.write_all_at(&noise(70_000, 5), 1 << 20).unwrap();
+    sparse
+        .write_all_at(&incompressible_bytes(70_000, 5), 1 << 20)
+        .unwrap();
 }
 
 fn restore_by_hand(sandbox: &Sandbox, from: &str) {

@@ -15,7 +15,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
     utimensat,
 };
-use support::{Sandbox, noise, sh};
+use support::{Sandbox, incompressible_bytes, sh};
 
 fn set_time(path: &Path, tv_sec: i64, tv_nsec: i64) {
     let time = Timespec { tv_sec, tv_nsec };
@@ -93,7 +93,7 @@ fn times_come_back_to_the_nanosecond_far_from_now_and_on_folders() {
         for (n, (seconds, nanoseconds)) in times.into_iter().enumerate() {
             let folder = root.join(format!("d{n}"));
             fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("file"), noise(700_000 * n, 1)).unwrap();
+            fs::write(folder.join("file"), incompressible_bytes(700_000 * n, 1)).unwrap();
             symlink("file", folder.join("link")).unwrap();
             fs::hard_link(folder.join("file"), folder.join("other name")).unwrap();
             mknodat(CWD, folder.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -144,7 +144,7 @@ fn holes_stay_holes_wherever_they_are() {
             let file = File::create(root.join(name)).unwrap();
             file.set_len(size).unwrap();
             for (offset, length) in pieces {
-                file.write_all_at(&noise(*length, *offset + 1), *offset)
+                file.write_all_at(&incompressible_bytes(*length, *offset + 1), *offset)
                     .unwrap();
             }
         };
@@ -174,7 +174,7 @@ fn attributes_and_access_lists_come_back_on_every_kind() {
     let tree = comes_back(|root| {
         fs::create_dir(root.join("folder")).unwrap();
         fs::write(root.join("file"), b"x").unwrap();
-        fs::write(root.join("large"), noise(3 << 20, 1)).unwrap();
+        fs::write(root.join("large"), incompressible_bytes(3 << 20, 1)).unwrap();
         symlink("file", root.join("link")).unwrap();
         mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         for name in ["file", "large", "folder", "."] {
@@ -194,7 +194,11 @@ fn attributes_and_access_lists_come_back_on_every_kind() {
         for name in ["file", "large", "folder", "link", "fifo"] {
             set_xattr(&root.join(name), "trusted.note", name.as_bytes());
         }
-        set_xattr(&root.join("file"), "user.long", &noise(2000, 1));
+        set_xattr(
+            &root.join("file"),
+            "user.long",
+            &incompressible_bytes(2000, 1),
+        );
         let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         set_xattr(&root.join("file"), "security.capability", &capability);
         let folder = root.join("folder");
@@ -293,12 +297,12 @@ fn files_of_every_size_around_the_limits_of_chunks_come_back() {
         for kib in [256, 512, 1024, 4096] {
             for offset in [-1, 0, 1] {
                 let size = usize::try_from((kib << 10) + offset).unwrap();
-                fs::write(root.join(format!("{size}")), noise(size, 3)).unwrap();
+                fs::write(root.join(format!("{size}")), incompressible_bytes(size, 3)).unwrap();
             }
         }
         fs::write(root.join("one"), b"1").unwrap();
         fs::write(root.join("zeros"), vec![0; 9 << 20]).unwrap();
-        fs::write(root.join("six"), noise(6 << 20, 4)).unwrap();
+        fs::write(root.join("six"), incompressible_bytes(6 << 20, 4)).unwrap();
     });
 }
 
@@ -307,7 +311,7 @@ fn a_tree_that_did_not_change_has_no_difference() {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
     fs::create_dir_all(tree.join("folder")).unwrap();
-    fs::write(tree.join("large"), noise(6 << 20, 1)).unwrap();
+    fs::write(tree.join("large"), incompressible_bytes(6 << 20, 1)).unwrap();
     fs::hard_link(tree.join("large"), tree.join("other name")).unwrap();
     symlink("large", tree.join("link")).unwrap();
     for source in ["one", "two"] {

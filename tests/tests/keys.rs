@@ -101,7 +101,11 @@ fn a_recovery_recipient_comes_and_goes_and_the_last_stays() {
         .exits(2)
         .says("cannot be used");
     make_tree(&sandbox.path("other"), 50_000);
-    std::fs::write(sandbox.path("other/own"), support::noise(70_000, 99)).unwrap();
+    std::fs::write(
+        sandbox.path("other/own"),
+        support::incompressible_bytes(70_000, 99),
+    )
+    .unwrap();
     sandbox.snapshot(&sandbox.path("other"), "other").exits(0);
     let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
     let mut readers = listed["recipients"].as_array().unwrap().iter();
@@ -245,7 +249,11 @@ fn what_a_removed_host_stored_before_a_moment_counts_and_nothing_later() {
     let sandbox = two_hosts();
     snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
     let good = listed(&sandbox);
-    std::fs::write(sandbox.path("tree/new"), support::noise(50_000, 7)).unwrap();
+    std::fs::write(
+        sandbox.path("tree/new"),
+        support::incompressible_bytes(50_000, 7),
+    )
+    .unwrap();
     snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
     let all = listed(&sandbox);
     let late = all.iter().find(|id| !good.contains(id)).unwrap();
@@ -340,7 +348,7 @@ fn the_page_for_the_safe_has_what_it_takes() {
     let sandbox = two_hosts();
     let sheet = sandbox.run(["key", "sheet"]).exits(0).stdout;
     let config = std::fs::read(sandbox.path("repository/reprise.json")).unwrap();
-    let hash = reprise_repository::ObjectId::of(&config).to_string();
+    let hash = reprise_repository::ObjectId::from_content(&config).to_string();
     for needed in [
         hash.as_str(),
         "web2",

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use logs::{How, Logging, chain, events};
 use reprise_repository::Progress;
-use reprise_restore::mysql::replay::{Coverage, Mode, Stop, begin_history};
+use reprise_restore::mysql::replay::{ExecutedSet, ReplayMode, ReplayStop, seed_gtid_history};
 use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet};
 use reprise_snapshotters::mysql::{Address, Session};
 use reprise_tests::servers::{Database, Mariadb, Mysql, describe, differences};
@@ -120,7 +120,7 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
         source.execute("FLUSH BINARY LOGS;");
     }
     let files = source.files();
-    for (mode, connections) in [(Mode::Merged, 1), (Mode::Gtid, 3)] {
+    for (mode, connections) in [(ReplayMode::Merged, 1), (ReplayMode::KeepGtids, 3)] {
         let target = Mysql::start();
         let how = How {
             mode,
@@ -132,8 +132,11 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
             .unwrap_or_else(|error| panic!("{mode:?}: {}", chain(&error)));
         assert_eq!(report.warnings, [""; 0]);
         let executed = source.value("SELECT @@global.gtid_executed;");
-        assert_eq!(report.executed, Coverage::Mysql(executed.parse().unwrap()));
-        if mode == Mode::Gtid {
+        assert_eq!(
+            report.executed,
+            ExecutedSet::Mysql(executed.parse().unwrap())
+        );
+        if mode == ReplayMode::KeepGtids {
             let there: GtidSet = target
                 .value("SELECT @@global.gtid_executed;")
                 .parse()
@@ -143,10 +146,10 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
         same(&source, &target);
         // Once more: everything is there.
         let again = How {
-            mode: Mode::Gtid,
+            mode: ReplayMode::KeepGtids,
             ..How::default()
         };
-        if mode == Mode::Gtid {
+        if mode == ReplayMode::KeepGtids {
             assert_eq!(again.run(&target, &mut *events(&files)).unwrap().applied, 0);
             same(&source, &target);
         }
@@ -191,7 +194,7 @@ fn every_kind_of_transaction_of_mariadb_comes_back() {
             source.execute("FLUSH BINARY LOGS;");
         }
         let files = source.files();
-        for mode in [Mode::Merged, Mode::Gtid] {
+        for mode in [ReplayMode::Merged, ReplayMode::KeepGtids] {
             let target = Mariadb::start();
             let how = How {
                 mode,
@@ -204,7 +207,7 @@ fn every_kind_of_transaction_of_mariadb_comes_back() {
             let position = source.value("SELECT @@gtid_binlog_pos;");
             assert_eq!(
                 report.executed,
-                Coverage::Mariadb(position.parse().unwrap())
+                ExecutedSet::Mariadb(position.parse().unwrap())
             );
             same(&source, &target);
         }
@@ -253,10 +256,10 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     let set = |text: &str| -> GtidSet { format!("{uuid}:{text}").parse().unwrap() };
     // The first two make database and table.
     let stops = [
-        (Stop::Before(gtid(6)), "3 3"),
-        (Stop::Set(set("1-8")), "6 6"),
-        (Stop::Set(set("1-4:7")), "3 5"),
-        (Stop::End, "10 10"),
+        (ReplayStop::BeforeGtid(gtid(6)), "3 3"),
+        (ReplayStop::ExecutedSet(set("1-8")), "6 6"),
+        (ReplayStop::ExecutedSet(set("1-4:7")), "3 5"),
+        (ReplayStop::EndOfLog, "10 10"),
     ];
     let target = Mysql::start();
     for (stop, expected) in stops {
@@ -265,7 +268,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(number_of_rows(&target), expected, "{stop:?} {report:?}");
-        let before = matches!(stop, Stop::Before(_)).then(|| gtid(6));
+        let before = matches!(stop, ReplayStop::BeforeGtid(_)).then(|| gtid(6));
         assert_eq!(report.stopped_before.map(|ended| ended.gtid), before);
     }
     target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
@@ -276,7 +279,10 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     let report = how.run(&target, &mut *events(&files)).unwrap();
     assert_eq!((report.skipped, report.applied), (how.skip, 11));
     assert_eq!(number_of_rows(&target), "9 10");
-    for missing in [Stop::Before(gtid(99)), Stop::Set(set("1-99"))] {
+    for missing in [
+        ReplayStop::BeforeGtid(gtid(99)),
+        ReplayStop::ExecutedSet(set("1-99")),
+    ] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
         let error = How::until(missing)
             .run(&target, &mut *events(&files))
@@ -288,7 +294,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     }
     target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP TABLE app.s; CREATE TABLE app.s (id INT PRIMARY KEY, n INT);");
     let how = How {
-        after: Coverage::Mysql(set("1-7")),
+        after: ExecutedSet::Mysql(set("1-7")),
         ..How::default()
     };
     let report = how.run(&target, &mut *events(&files)).unwrap_err();
@@ -301,11 +307,11 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
 
 /// The times at which the transactions of files were committed.
 fn commits(files: &[Vec<u8>]) -> Vec<u64> {
-    let mut boundary = reprise_snapshotters::mysql::binlog::Boundary::default();
+    let mut boundary = reprise_snapshotters::mysql::binlog::TransactionBoundaryParser::default();
     let mut commits = Vec::new();
     for event in events(files) {
-        boundary.pass(&event.unwrap()).unwrap();
-        commits.extend(boundary.take_ended().map(|ended| ended.committed));
+        boundary.feed_event(&event.unwrap()).unwrap();
+        commits.extend(boundary.take_completed().map(|ended| ended.committed));
     }
     commits
 }
@@ -319,7 +325,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let target = Mysql::start();
     for n in [5, 11] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-        let report = How::until(Stop::Time(commits[n]))
+        let report = How::until(ReplayStop::Time(commits[n]))
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(report.applied, n as u64 + 1);
@@ -337,7 +343,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let files = source.files();
     let commits = self::commits(&files);
     let target = Mariadb::start();
-    let stop = Stop::Time(commits[commits.len() - 3] + 1_500_000);
+    let stop = ReplayStop::Time(commits[commits.len() - 3] + 1_500_000);
     let report = How::until(stop).run(&target, &mut *events(&files)).unwrap();
     assert_eq!(report.applied, commits.len() as u64 - 2);
     assert_eq!(number_of_rows(&target), "3 3");
@@ -399,7 +405,7 @@ fn rows_without_transactions_are_never_applied_twice() {
     // The server refuses the rows, so that the note of them stays.
     target.execute("CREATE DATABASE app; CREATE TABLE app.s (id TINYTEXT) ENGINE = MyISAM;");
     let uuid = source.value("SELECT @@server_uuid;");
-    let after = Coverage::Mysql(format!("{uuid}:1-2").parse().unwrap());
+    let after = ExecutedSet::Mysql(format!("{uuid}:1-2").parse().unwrap());
     let how = How {
         after,
         ..How::default()
@@ -418,12 +424,12 @@ fn a_fresh_server_goes_on_with_the_history_of_the_source() {
     let target = Mysql::start();
     target.execute("SET sql_log_bin = 0; CREATE DATABASE app; CREATE TABLE app.s (id INT PRIMARY KEY, n INT) ENGINE = InnoDB;");
     let uuid = source.value("SELECT @@server_uuid;");
-    let history = Coverage::Mysql(format!("{uuid}:1-2").parse().unwrap());
+    let history = ExecutedSet::Mysql(format!("{uuid}:1-2").parse().unwrap());
     let address = Address::parse(&target.root_url()).unwrap();
     let mut session = Session::open(&address, &Arc::default()).unwrap();
-    begin_history(&mut session, &history, false).unwrap();
+    seed_gtid_history(&mut session, &history, false).unwrap();
     let how = How {
-        mode: Mode::Gtid,
+        mode: ReplayMode::KeepGtids,
         ..How::default()
     };
     let report = how.run(&target, &mut *events(&source.files())).unwrap();
@@ -431,8 +437,8 @@ fn a_fresh_server_goes_on_with_the_history_of_the_source() {
     let executed = "SELECT @@global.gtid_executed;";
     assert_eq!(target.value(executed), source.value(executed));
     same(&source, &target);
-    let error = begin_history(&mut session, &history, false).unwrap_err();
+    let error = seed_gtid_history(&mut session, &history, false).unwrap_err();
     assert!(error.to_string().contains(&uuid), "{error}");
-    begin_history(&mut session, &history, true).unwrap();
+    seed_gtid_history(&mut session, &history, true).unwrap();
     assert_eq!(target.value(executed), format!("{uuid}:1-2"));
 }

@@ -15,8 +15,8 @@ use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
 use serde_json::Value;
 use support::past::{self, Past, counts, days, forget, git, listed, night, past, policy, take};
 use support::{
-    Ran, Sandbox, assert_same_trees, begin, begin_heard, end, kill, locked_policy, make_tree,
-    noise, ran, wait_for,
+    Ran, Sandbox, assert_same_trees, begin, begin_heard, end, incompressible_bytes, kill,
+    locked_policy, make_tree, ran, wait_for,
 };
 
 fn prune(sandbox: &Sandbox, args: &[&str]) -> Ran {
@@ -45,17 +45,20 @@ fn stored(sandbox: &Sandbox) -> Vec<PathBuf> {
 /// changes, and on two days something large that was gone the next.
 fn contents(day: i64) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![
-        ("day".to_owned(), noise(40_000, day.unsigned_abs())),
+        (
+            "day".to_owned(),
+            incompressible_bytes(40_000, day.unsigned_abs()),
+        ),
         (
             "month".to_owned(),
-            noise(50_000, 10_000 + day.unsigned_abs() / 30),
+            incompressible_bytes(50_000, 10_000 + day.unsigned_abs() / 30),
         ),
-        ("still".to_owned(), noise(300_000, 20_000)),
+        ("still".to_owned(), incompressible_bytes(300_000, 20_000)),
     ];
     if [364, 209].contains(&day) {
         let large = |n: u64| {
             let seed = 30_000 + day.unsigned_abs() * 100 + n;
-            (format!("temp{n:02}"), noise(512 << 10, seed))
+            (format!("temp{n:02}"), incompressible_bytes(512 << 10, seed))
         };
         files.extend((0..24).map(large));
     }
@@ -177,7 +180,11 @@ fn two_versions(sandbox: &Sandbox) -> String {
     make_tree(&tree, 3 << 20);
     let first = sandbox.snapshot(&tree, "tree").exits(0).json();
     for n in 0..3 {
-        fs::write(tree.join(format!("large{n}")), noise(3 << 20, 700 + n)).unwrap();
+        fs::write(
+            tree.join(format!("large{n}")),
+            incompressible_bytes(3 << 20, 700 + n),
+        )
+        .unwrap();
     }
     sandbox.snapshot(&tree, "tree").exits(0);
     let first = first["snapshot"].as_str().unwrap().to_owned();
@@ -298,7 +305,7 @@ fn locked_objects_are_left_and_counted() {
     sandbox.run(run).exits(0);
     let first = sandbox.run(["--json", "snapshots"]).exits(0).json();
     let first = first["snapshots"][0]["snapshot"].as_str().unwrap();
-    fs::write(tree.join("large1"), noise(100_000, 5)).unwrap();
+    fs::write(tree.join("large1"), incompressible_bytes(100_000, 5)).unwrap();
     sandbox.run(run).exits(0);
     sandbox.run(["forget", first]).exits(0);
     prune(&sandbox, &[]).exits(0);
@@ -340,7 +347,7 @@ const HALVES: [&str; 6] = ["snapshot", "command", "--source", "tree", "--", "sh"
 #[test]
 fn a_prune_waits_for_a_snapshot_that_uses_what_it_condemns() {
     let sandbox = Sandbox::new();
-    let content = noise(6 << 20, 1);
+    let content = incompressible_bytes(6 << 20, 1);
     fs::write(sandbox.path("one"), &content[..3 << 20]).unwrap();
     fs::write(sandbox.path("two"), &content[3 << 20..]).unwrap();
     let gate = sandbox.path("gate");

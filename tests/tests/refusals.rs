@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{Sandbox, make_tree, noise, sh};
+use support::{Sandbox, incompressible_bytes, make_tree, sh};
 
 fn with_snapshot() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -412,7 +412,7 @@ fn a_full_disk_is_named_and_what_was_there_stays() {
         .unwrap();
     assert!(made.status.success());
     assert_eq!(run(&["snapshot", "volume", "tree"]).0, Some(0));
-    fs::write(sandbox.path("tree/big"), noise(12 << 20, 1)).unwrap();
+    fs::write(sandbox.path("tree/big"), incompressible_bytes(12 << 20, 1)).unwrap();
     let (code, stderr) = run(&["snapshot", "volume", "tree"]);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(
@@ -420,7 +420,7 @@ fn a_full_disk_is_named_and_what_was_there_stays() {
         "{stderr}"
     );
     assert_eq!(run(&["verify", "--read-data"]).0, Some(0));
-    fs::write(sandbox.path("tree/big"), noise(1 << 20, 1)).unwrap();
+    fs::write(sandbox.path("tree/big"), incompressible_bytes(1 << 20, 1)).unwrap();
     assert_eq!(run(&["snapshot", "volume", "tree"]).0, Some(0));
     drop(unmount);
 }

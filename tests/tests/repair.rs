@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use reprise_tests::servers::{Azurite, Garage, Storage};
-use support::{Sandbox, assert_same_trees, make_tree, noise};
+use support::{Sandbox, assert_same_trees, incompressible_bytes, make_tree};
 
 /// Snapshots whose copy is at `url`.
 fn copied(url: &str, envs: Vec<(String, String)>) -> Sandbox {
@@ -17,7 +17,7 @@ fn copied(url: &str, envs: Vec<(String, String)>) -> Sandbox {
     let tree = sandbox.path("tree");
     make_tree(&tree, 400_000);
     sandbox.snapshot(&tree, "data").exits(0);
-    fs::write(tree.join("later"), noise(200_000, 5)).unwrap();
+    fs::write(tree.join("later"), incompressible_bytes(200_000, 5)).unwrap();
     sandbox.snapshot(&tree, "data").exits(0);
     sandbox.run(["copy", "--to", url]).exits(0);
     sandbox

@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_tests::metadata::{self, assert_same, assert_unchanged};
-use support::{Sandbox, begin, kill, make_tree, noise, wait_for};
+use support::{Sandbox, begin, incompressible_bytes, kill, make_tree, wait_for};
 
 fn files_in(folder: &std::path::Path) -> usize {
     let mut count = 0;
@@ -247,7 +247,7 @@ fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
     let (tree, outside) = (sandbox.path("tree"), sandbox.path("outside"));
     fs::create_dir_all(tree.join("d")).unwrap();
     for n in 0..400 {
-        fs::write(tree.join(format!("d/f{n}")), noise(2000, n)).unwrap();
+        fs::write(tree.join(format!("d/f{n}")), incompressible_bytes(2000, n)).unwrap();
     }
     sandbox.snapshot(&tree, "tree").exits(0);
     fs::create_dir(&outside).unwrap();

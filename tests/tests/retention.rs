@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
 use reprise_repository::backend::LocalBackend;
-use reprise_repository::{HostFolder, ObjectId, OpenOptions, Repository};
+use reprise_repository::{HostDirectory, ObjectId, OpenOptions, Repository};
 use serde_json::Value;
 use support::past::{Past, counts, days, forget, git, listed, night, open, past, policy, take};
 use support::{Ran, Sandbox, ran};
@@ -155,22 +155,22 @@ fn a_tombstone_that_only_the_writer_signed_counts_for_nothing() {
     let name = |id: &ObjectId| format!("snapshots/{id}");
     fs::create_dir(sandbox.path("own/snapshots")).unwrap();
     let options = OpenOptions {
-        host: HostFolder::new(sandbox.path("config")),
+        host: HostDirectory::new(sandbox.path("config")),
         identity_files: Vec::new(),
         cache: None,
         pinned_signers: Vec::new(),
     };
     let repository =
         Repository::open(Arc::new(LocalBackend::new(sandbox.path("own"))), &options).unwrap();
-    let keeper = repository.keeper(None, "forget").unwrap();
-    let why = reprise_repository::Why {
+    let keeper = repository.load_keeper(None, "forget").unwrap();
+    let why = reprise_repository::TombstoneMetadata {
         at: Utc::now(),
         by: "mallory@host".to_owned(),
         reason: "a break-in".to_owned(),
         policy: None,
         program: "none".to_owned(),
     };
-    let forged = repository.forget(&keeper, &days, &why).unwrap()[0];
+    let forged = repository.forget_snapshots(&keeper, &days, &why).unwrap()[0];
     let folder = sandbox.path("repository/tombstones");
     fs::create_dir(&folder).unwrap();
     fs::copy(

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use reprise_tests::servers::{Moto, Storage};
 use serde_json::Value;
-use support::{Ran, Sandbox, assert_same_trees, make_tree, noise, ran};
+use support::{Ran, Sandbox, assert_same_trees, incompressible_bytes, make_tree, ran};
 
 type Envs = Vec<(String, String)>;
 
@@ -81,7 +81,11 @@ fn each_role_does_its_work_and_no_more() {
     let first = sandbox.snapshot(&tree, "tree").exits(0).json();
     let first = first["snapshot"].as_str().unwrap();
     for n in 0..3 {
-        std::fs::write(tree.join(format!("large{n}")), noise(2 << 20, 70 + n)).unwrap();
+        std::fs::write(
+            tree.join(format!("large{n}")),
+            incompressible_bytes(2 << 20, 70 + n),
+        )
+        .unwrap();
     }
     sandbox.snapshot(&tree, "tree").exits(0);
     sandbox.run(["forget", first]).exits(0);

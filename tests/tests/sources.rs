@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_tests::metadata::{self, assert_same};
-use support::{Sandbox, make_tree, noise};
+use support::{Sandbox, incompressible_bytes, make_tree};
 
 /// Far longer than anything here takes, far shorter than what must not be waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -128,7 +128,7 @@ fn a_file_that_grows_is_kept_up_to_some_moment() {
     let tree = sandbox.path("tree");
     make_tree(&tree, 6 << 20);
     let grows = tree.join("grows");
-    let line = noise(1000, 7);
+    let line = incompressible_bytes(1000, 7);
     let mut file = File::create(&grows).unwrap();
     file.write_all(&line.repeat(3000)).unwrap();
     let stop = AtomicBool::new(false);
@@ -175,7 +175,7 @@ fn a_tree_that_changes_all_the_time_never_fails_the_run() {
                 n += 1;
                 let folder = tree.join(format!("d3/new{}", n % 5));
                 fs::create_dir_all(&folder).unwrap();
-                fs::write(folder.join("f"), noise(n % 90_000, 1)).unwrap();
+                fs::write(folder.join("f"), incompressible_bytes(n % 90_000, 1)).unwrap();
                 let large = tree.join(format!("large{}", n % 3));
                 File::options()
                     .write(true)
@@ -211,7 +211,7 @@ fn a_tree_that_changes_all_the_time_never_fails_the_run() {
     for n in (0..300_usize).filter(|n| n % 7 != 3) {
         assert_eq!(
             fs::read(out.join(format!("d{}/f{n}", n % 7))).unwrap(),
-            noise(n * 37, n as u64)
+            incompressible_bytes(n * 37, n as u64)
         );
     }
     sandbox.recover(["verify", "--read-data"]).exits(0);
@@ -221,7 +221,7 @@ fn a_tree_that_changes_all_the_time_never_fails_the_run() {
 fn a_single_file_is_a_volume_too() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("tree")).unwrap();
-    fs::write(sandbox.path("tree/one"), noise(3 << 20, 1)).unwrap();
+    fs::write(sandbox.path("tree/one"), incompressible_bytes(3 << 20, 1)).unwrap();
     fs::set_permissions(sandbox.path("tree/one"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::write(sandbox.path("tree/other"), b"x").unwrap();
     for run in 0..2 {

@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
-use support::{Sandbox, assert_same_trees, make_tree, noise, sh};
+use support::{Sandbox, assert_same_trees, incompressible_bytes, make_tree, sh};
 
 fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
     let time = Timespec {
@@ -34,7 +34,7 @@ fn zoo(root: &Path) {
     fs::create_dir_all(root.join("empty")).unwrap();
     fs::write(root.join("plain"), b"text\n").unwrap();
     fs::write(root.join("nothing"), b"").unwrap();
-    fs::write(root.join("large"), noise(6 << 20, 1)).unwrap();
+    fs::write(root.join("large"), incompressible_bytes(6 << 20, 1)).unwrap();
     fs::write(root.join("setuid"), b"x").unwrap();
     std::os::unix::fs::chown(root.join("setuid"), Some(1234), Some(4321)).unwrap();
     fs::set_permissions(root.join("setuid"), fs::Permissions::from_mode(0o6755)).unwrap();
@@ -93,7 +93,8 @@ fn holes(root: &Path) {
     let file = fs::File::create(root.join("sparse")).unwrap();
     file.set_len(64 << 20).unwrap();
     file.write_all_at(b"begin", 0).unwrap();
-    file.write_all_at(&noise(100_000, 2), 20 << 20).unwrap();
+    file.write_all_at(&incompressible_bytes(100_000, 2), 20 << 20)
+        .unwrap();
     fs::File::create(root.join("hollow"))
         .unwrap()
         .set_len(10 << 20)
@@ -332,7 +333,7 @@ fn a_file_that_changes_while_it_is_read_is_named_and_never_fails_the_run() {
     let tree = sandbox.path("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("steady"), b"steady").unwrap();
-    fs::write(tree.join("busy.log"), noise(48 << 20, 3)).unwrap();
+    fs::write(tree.join("busy.log"), incompressible_bytes(48 << 20, 3)).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {

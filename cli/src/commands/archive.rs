@@ -3,31 +3,31 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reprise_policies::{Policy, Source, SourceKind};
+use reprise_policies::{Policy, PolicySource, PolicySourceKind};
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
-    ArchiveOptions, ArchiveReport, ArchiveSource, Said, archive, shown_time,
+    ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource, archive_log, format_micros,
 };
 use serde_json::json;
 
 use crate::args::ArchiveArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::progress::Shown;
-use crate::quantities::{duration, size};
+use crate::progress::ProgressDisplay;
+use crate::quantities::{parse_duration_option, parse_size_option};
 use crate::{mysql, output, sources};
 
 /// What was received is stored after this time at the latest, unless told otherwise.
-const FLUSH_DEFAULT: Duration = Duration::from_secs(5);
+const FLUSH_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 
 /// So often it is recorded that nothing was written.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE_RECORD_INTERVAL: Duration = Duration::from_secs(600);
 
 /// So much may wait on the local disk, in bytes, unless told otherwise.
-const SPOOL_DEFAULT: u64 = 1 << 30;
+const SPOOL_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// What is archived, where to, and how.
-struct Work {
+struct ArchiveJob {
     repository: Repository,
     source: ArchiveSource,
     flush: Option<Duration>,
@@ -37,30 +37,34 @@ struct Work {
 
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure> {
     // Before anything is opened: from here on, being told to stop is a good end.
-    let shown = Shown::start(context, &args.source);
-    match keep(context, args, shown) {
+    let shown = ProgressDisplay::start(context, &args.source);
+    match run_archive(context, args, shown) {
         Err(failure) if failure.exit == Exit::Interrupted && !args.once => Ok(Exit::Ok),
         result => result,
     }
 }
 
-fn keep(context: &Context, args: &ArchiveArgs, shown: Shown) -> Result<Exit, Failure> {
+fn run_archive(
+    context: &Context,
+    args: &ArchiveArgs,
+    shown: ProgressDisplay,
+) -> Result<Exit, Failure> {
     let work = match &args.url {
-        Some(url) => Work {
-            repository: context.open_to_write()?,
+        Some(url) => ArchiveJob {
+            repository: context.open_repository_for_writing()?,
             source: ArchiveSource {
                 name: args.source.clone(),
-                address: mysql::address(context, url, args.defaults_file.as_deref())?,
+                address: mysql::resolve_address(context, url, args.defaults_file.as_deref())?,
             },
             flush: None,
             spool: None,
             spool_bytes_max: None,
         },
-        None => by_policy(context, &args.source)?,
+        None => job_from_policy(context, &args.source)?,
     };
-    let options = options(context, args, &work)?;
-    let mut say = |said: Said| tell(context, &work.source.name, &said);
-    let report = archive(
+    let options = archive_options(context, args, &work)?;
+    let mut say = |said: ArchiveEvent| report_event(context, &work.source.name, &said);
+    let report = archive_log(
         &work.repository,
         &work.source,
         &options,
@@ -69,17 +73,17 @@ fn keep(context: &Context, args: &ArchiveArgs, shown: Shown) -> Result<Exit, Fai
     );
     drop(shown);
     let report = report?;
-    print(context, &work, &report);
+    print_report(context, &work, &report);
     Ok(match report.alarms.is_empty() {
         true => Exit::Ok,
         false => Exit::Degraded,
     })
 }
 
-fn by_policy(context: &Context, name: &str) -> Result<Work, Failure> {
-    let policies = context.policies()?;
+fn job_from_policy(context: &Context, name: &str) -> Result<ArchiveJob, Failure> {
+    let policies = context.load_policies()?;
     let (policy, source) = policies.find_source(name)?;
-    let SourceKind::Mysql(server) = &source.kind else {
+    let PolicySourceKind::Mysql(server) = &source.kind else {
         return Err(Failure::usage(
             format!("{name} is not a database server"),
             "only binary logs of MySQL and MariaDB servers are archived",
@@ -91,8 +95,8 @@ fn by_policy(context: &Context, name: &str) -> Result<Work, Failure> {
             "add `log_archive:` below `mysql:`",
         )
     })?;
-    Ok(Work {
-        repository: repository_of(context, policy, source)?,
+    Ok(ArchiveJob {
+        repository: open_archive_repository(context, policy, source)?,
         source: ArchiveSource {
             name: source.name.clone(),
             address: sources::mysql_address(server)?,
@@ -104,10 +108,10 @@ fn by_policy(context: &Context, name: &str) -> Result<Work, Failure> {
 }
 
 /// The log is kept where the source's snapshots are first; copies bring both elsewhere.
-fn repository_of(
+fn open_archive_repository(
     context: &Context,
     policy: &Policy,
-    source: &Source,
+    source: &PolicySource,
 ) -> Result<Repository, Failure> {
     let described = source
         .repositories
@@ -117,13 +121,25 @@ fn repository_of(
     sources::open_repository(context, described, &[])
 }
 
-fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<ArchiveOptions, Failure> {
+fn archive_options(
+    context: &Context,
+    args: &ArchiveArgs,
+    work: &ArchiveJob,
+) -> Result<ArchiveOptions, Failure> {
     let flush = match &args.flush {
-        Some(text) => Some(duration(text, "--flush", "write it as 5s or 1m")?),
+        Some(text) => Some(parse_duration_option(
+            text,
+            "--flush",
+            "write it as 5s or 1m",
+        )?),
         None => work.flush,
     };
     let size = match &args.spool_max {
-        Some(text) => Some(size(text, "--spool-max", "write it as 500MiB or 10GiB")?),
+        Some(text) => Some(parse_size_option(
+            text,
+            "--spool-max",
+            "write it as 500MiB or 10GiB",
+        )?),
         None => work.spool_bytes_max,
     };
     let spool = args.spool.clone().or_else(|| work.spool.clone());
@@ -132,11 +148,11 @@ fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<Archive
         None => default_spool(&work.repository, &work.source.name)?,
     };
     Ok(ArchiveOptions {
-        flush: flush.unwrap_or(FLUSH_DEFAULT),
-        idle: IDLE,
+        flush_interval: flush.unwrap_or(FLUSH_INTERVAL_DEFAULT),
+        idle_interval: IDLE_RECORD_INTERVAL,
         once: args.once,
-        spool,
-        spool_bytes_max: size.unwrap_or(SPOOL_DEFAULT),
+        spool_directory: spool,
+        spool_bytes_max: size.unwrap_or(SPOOL_BYTES_DEFAULT),
         program: format!(
             "reprise {} on {}",
             env!("CARGO_PKG_VERSION"),
@@ -146,7 +162,7 @@ fn options(context: &Context, args: &ArchiveArgs, work: &Work) -> Result<Archive
 }
 
 fn default_spool(repository: &Repository, source: &str) -> Result<PathBuf, Failure> {
-    let cache = repository.cache().ok_or_else(|| {
+    let cache = repository.cache_dir().ok_or_else(|| {
         Failure::usage(
             "there is no spool directory for log that waits to be stored",
             "set HOME or REPRISE_CACHE_DIR, or give a directory with --spool",
@@ -155,42 +171,42 @@ fn default_spool(repository: &Repository, source: &str) -> Result<PathBuf, Failu
     Ok(cache.join("spool").join(repository.log_name(source)))
 }
 
-fn tell(context: &Context, source: &str, said: &Said) {
+fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
     match said {
-        Said::Alarm(alarm) if context.global.json => {
-            output::json_line(&json!({"event": "alarm", "source": source, "alarm": alarm}));
+        ArchiveEvent::Alarm(alarm) if context.global.json => {
+            output::print_json(&json!({"event": "alarm", "source": source, "alarm": alarm}));
         }
-        Said::Trouble(trouble) if context.global.json => {
-            output::json_line(&json!({"event": "trouble", "source": source, "trouble": trouble}));
+        ArchiveEvent::Warning(trouble) if context.global.json => {
+            output::print_json(&json!({"event": "trouble", "source": source, "trouble": trouble}));
         }
-        Said::Trouble(text) | Said::Alarm(text) => {
-            output::note(&format!("warning: {source}: {text}"))
+        ArchiveEvent::Warning(text) | ArchiveEvent::Alarm(text) => {
+            output::print_note(&format!("warning: {source}: {text}"))
         }
-        Said::Begins(place) => {
-            context.note(&format!("archiving the log of {source} after {place}"));
+        ArchiveEvent::Started(place) => {
+            context.print_note(&format!("archiving the log of {source} after {place}"));
         }
-        Said::Stored {
-            pieces,
+        ArchiveEvent::Stored {
+            segments: pieces,
             transactions,
             until,
         } => {
             if context.global.json {
-                output::json_line(&json!({
+                output::print_json(&json!({
                     "event": "archived",
                     "source": source,
                     "pieces": pieces,
                     "transactions": transactions,
-                    "until": until.map(shown_time),
+                    "until": until.map(format_micros),
                 }));
             }
         }
     }
 }
 
-fn print(context: &Context, work: &Work, report: &ArchiveReport) {
-    let until = report.until.map(shown_time);
+fn print_report(context: &Context, work: &ArchiveJob, report: &ArchiveReport) {
+    let until = report.until.map(format_micros);
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "archive",
             "source": work.source.name,
             "repository": work.repository.location(),
@@ -202,13 +218,13 @@ fn print(context: &Context, work: &Work, report: &ArchiveReport) {
             "alarms": report.alarms,
         }));
     } else if !context.global.quiet {
-        output::line(&format!(
+        output::print_line(&format!(
             "log of {}: {} in {}, {} stored for {} of log; archived until {}",
             work.source.name,
             output::format_count(report.transactions, "transaction", "transactions"),
             output::format_count(report.pieces, "segment", "segments"),
-            output::bytes(report.stored_bytes),
-            output::bytes(report.log_bytes),
+            output::format_bytes(report.stored_bytes),
+            output::format_bytes(report.log_bytes),
             until.unwrap_or_else(|| "(nothing yet)".to_owned()),
         ));
     }

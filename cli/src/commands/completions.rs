@@ -9,6 +9,6 @@ use crate::output;
 pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "reprise", &mut script);
-    output::line(String::from_utf8_lossy(&script).trim_end());
+    output::print_line(String::from_utf8_lossy(&script).trim_end());
     Ok(Exit::Ok)
 }

@@ -1,40 +1,40 @@
 //! `reprise copy`: bringing a repository's snapshots to another destination.
 
 use reprise_policies::{CopyJob, Policy};
-use reprise_repository::backend::{Backend, Location};
+use reprise_repository::backend::{Backend, RepositoryLocation};
 use reprise_repository::{CopyReport, Repository};
 use serde_json::json;
 
 use crate::args::CopyArgs;
 use crate::context::Context;
-use crate::destination::{self, Wishes};
+use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 use crate::sources;
 
 pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, Failure> {
     let Some(to) = &args.to else {
-        return by_policy(context);
+        return copy_all_in_policies(context);
     };
-    let from = context.open()?;
-    let to = Location::parse(to)?;
-    let target = destination::writing(context, &to, &Wishes::default())?;
-    one(context, &from, target.as_ref())
+    let from = context.open_repository()?;
+    let to = RepositoryLocation::parse(to)?;
+    let target = destination::open_for_writing(context, &to, &DestinationOptions::default())?;
+    copy_repository(context, &from, target.as_ref())
 }
 
-fn by_policy(context: &Context) -> Result<Exit, Failure> {
-    let policies = context.policies()?;
+fn copy_all_in_policies(context: &Context) -> Result<Exit, Failure> {
+    let policies = context.load_policies()?;
     let mut exit = None;
     for (policy, copy) in policies.copies() {
-        let one = of_policy(context, policy, copy).unwrap_or_else(|failure| {
+        let one = run_copy_job(context, policy, copy).unwrap_or_else(|failure| {
             failure.report(context.global.json);
             failure.exit
         });
         if one == Exit::Interrupted {
             return Ok(one);
         }
-        exit = Some(exit.map_or(one, |exit: Exit| exit.and(one)));
+        exit = Some(exit.map_or(one, |exit: Exit| exit.combine_with(one)));
     }
     exit.ok_or_else(|| {
         let hint = "add one under `copies:`, or give a destination with --to URL";
@@ -43,7 +43,7 @@ fn by_policy(context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Carries out a copy that a policy describes.
-pub(crate) fn of_policy(
+pub(crate) fn run_copy_job(
     context: &Context,
     policy: &Policy,
     copy: &CopyJob,
@@ -61,18 +61,23 @@ pub(crate) fn of_policy(
     let copied = || {
         let (from, to) = (described(&copy.from)?, described(&copy.to)?);
         let from = sources::open_repository(context, from, &[])?;
-        let location = sources::location_of(to)?;
-        let target = destination::writing(context, &location, &sources::wishes_of(to))?;
-        one(context, &from, target.as_ref())
+        let location = sources::repository_location(to)?;
+        let target =
+            destination::open_for_writing(context, &location, &sources::destination_options(to))?;
+        copy_repository(context, &from, target.as_ref())
     };
     copied().map_err(named)
 }
 
-fn one(context: &Context, from: &Repository, target: &dyn Backend) -> Result<Exit, Failure> {
-    let shown = Shown::start(context, "copy");
+fn copy_repository(
+    context: &Context,
+    from: &Repository,
+    target: &dyn Backend,
+) -> Result<Exit, Failure> {
+    let shown = ProgressDisplay::start(context, "copy");
     let report = from.copy_to(target, &shown.progress)?;
     drop(shown);
-    print(context, from, target, &report);
+    print_report(context, from, target, &report);
     Ok(if report.not_copied.is_empty() {
         Exit::Ok
     } else {
@@ -80,12 +85,12 @@ fn one(context: &Context, from: &Repository, target: &dyn Backend) -> Result<Exi
     })
 }
 
-fn print(context: &Context, from: &Repository, target: &dyn Backend, report: &CopyReport) {
+fn print_report(context: &Context, from: &Repository, target: &dyn Backend, report: &CopyReport) {
     for left in &report.not_copied {
-        output::error(&format!("not copied: {}: {}", left.object, left.reason));
+        output::print_error(&format!("not copied: {}: {}", left.object, left.reason));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "copy",
             "from": from.location(),
             "to": target.location(),
@@ -93,14 +98,14 @@ fn print(context: &Context, from: &Repository, target: &dyn Backend, report: &Co
             "traffic": {"from": from.traffic(), "to": target.traffic()},
         }));
     } else if !context.global.quiet {
-        output::line(&format!(
+        output::print_line(&format!(
             "{} to {}: {} copied, {} already present; {}, {}, {}",
             from.location(),
             target.location(),
             output::format_count(report.snapshots, "snapshot", "snapshots"),
             report.snapshots_present,
             output::format_count(report.packs, "pack", "packs"),
-            output::bytes(report.bytes),
+            output::format_bytes(report.bytes),
             output::format_count(report.log_pieces, "log segment", "log segments"),
         ));
     }

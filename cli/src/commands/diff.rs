@@ -10,35 +10,38 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-type WithChunks = (Entry, Vec<ChunkId>);
+type EntryWithChunks = (Entry, Vec<ChunkId>);
 
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     let (a, b) = (
-        context.snapshot(&repository, &args.a)?,
-        context.snapshot(&repository, &args.b)?,
+        context.find_snapshot(&repository, &args.a)?,
+        context.find_snapshot(&repository, &args.b)?,
     );
     repository.require_data_identity()?;
     let reader = repository.content_reader()?;
-    let (mut left, mut right) = (reader.snapshot(&a).entries(), reader.snapshot(&b).entries());
-    let mut changes = Changes {
+    let (mut left, mut right) = (
+        reader.snapshot_reader(&a).entries(),
+        reader.snapshot_reader(&b).entries(),
+    );
+    let mut changes = ChangeWriter {
         json: context.global.json,
         listed: Vec::new(),
         count: 0,
     };
-    merge(&mut left, &mut right, &mut changes)?;
+    merge_entries(&mut left, &mut right, &mut changes)?;
     if context.global.json {
-        output::json_line(&json!({"a": a.id, "b": b.id, "changes": changes.listed}));
+        output::print_json(&json!({"a": a.id, "b": b.id, "changes": changes.listed}));
     } else if changes.count == 0 {
-        context.note("no difference");
+        context.print_note("no difference");
     }
     Ok(Exit::Ok)
 }
 
-fn merge(
+fn merge_entries(
     left: &mut EntryReader<'_>,
     right: &mut EntryReader<'_>,
-    changes: &mut Changes,
+    changes: &mut ChangeWriter,
 ) -> Result<(), Failure> {
     let (mut old, mut new) = (left.next_entry()?, right.next_entry()?);
     loop {
@@ -51,11 +54,11 @@ fn merge(
             }
         };
         match (&old, &new, order) {
-            (Some((entry, _)), _, Ordering::Less) => changes.add('-', &entry.path),
-            (_, Some((entry, _)), Ordering::Greater) => changes.add('+', &entry.path),
+            (Some((entry, _)), _, Ordering::Less) => changes.add_change('-', &entry.path),
+            (_, Some((entry, _)), Ordering::Greater) => changes.add_change('+', &entry.path),
             (Some(old), Some(new), Ordering::Equal) => {
-                if let Some(letter) = changed(old, new) {
-                    changes.add(letter, &new.0.path);
+                if let Some(letter) = change_letter(old, new) {
+                    changes.add_change(letter, &new.0.path);
                 }
             }
             _ => {}
@@ -70,7 +73,10 @@ fn merge(
 }
 
 /// How an entry changed, if it did.
-fn changed((old, old_chunks): &WithChunks, (new, new_chunks): &WithChunks) -> Option<char> {
+fn change_letter(
+    (old, old_chunks): &EntryWithChunks,
+    (new, new_chunks): &EntryWithChunks,
+) -> Option<char> {
     if old.kind != new.kind {
         Some('T')
     } else if old_chunks != new_chunks || old.size != new.size || old.target != new.target {
@@ -82,14 +88,14 @@ fn changed((old, old_chunks): &WithChunks, (new, new_chunks): &WithChunks) -> Op
     }
 }
 
-struct Changes {
+struct ChangeWriter {
     json: bool,
     listed: Vec<serde_json::Value>,
     count: u64,
 }
 
-impl Changes {
-    fn add(&mut self, letter: char, path: &RawText) {
+impl ChangeWriter {
+    fn add_change(&mut self, letter: char, path: &RawText) {
         self.count += 1;
         if self.json {
             self.listed
@@ -100,7 +106,7 @@ impl Changes {
             } else {
                 path.display()
             };
-            output::line(&format!("{letter} {shown}"));
+            output::print_line(&format!("{letter} {shown}"));
         }
     }
 }

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use reprise_policies::{Drill, Policy};
 use reprise_repository::Outcome;
-use reprise_restore::drill::{self, Broken, DrillReport};
+use reprise_restore::drill::{self, DrillReport, FailedDrill};
 use serde_json::json;
 
 use crate::args::DrillArgs;
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 use crate::sources;
 
 pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> {
-    let policies = context.policies()?;
+    let policies = context.load_policies()?;
     let (mut reports, mut broken, mut exit) = (Vec::new(), Vec::new(), Exit::Ok);
     let drills = policies.select_drills(&args.names)?;
     if drills.is_empty() {
@@ -26,15 +26,15 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
         ));
     }
     for (policy, drill) in drills {
-        match one(context, policy, drill) {
+        match run_drill(context, policy, drill) {
             Ok((report, snapshot_exit)) => {
                 let verdict = if report.verdict == Outcome::Ok {
                     Exit::Ok
                 } else {
                     Exit::Damaged
                 };
-                print(context, &report);
-                exit = exit.and(verdict).and(snapshot_exit);
+                print_report(context, &report);
+                exit = exit.combine_with(verdict).combine_with(snapshot_exit);
                 reports.push(report);
             }
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
@@ -44,8 +44,8 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
                 if !context.global.json {
                     failure.report(false);
                 }
-                exit = exit.and(failure.exit);
-                broken.push((drill.name.clone(), failure.text()));
+                exit = exit.combine_with(failure.exit);
+                broken.push((drill.name.clone(), failure.format_text()));
             }
         }
     }
@@ -57,7 +57,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
             .iter()
             .map(|(name, reason)| json!({"drill": name, "reason": reason}))
             .collect();
-        output::json_line(
+        output::print_json(
             &json!({"event": "drills", "reports": reports, "not_carried_out": failed}),
         );
     } else if !context.global.quiet {
@@ -65,7 +65,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
             .iter()
             .filter(|report| report.verdict == Outcome::Ok)
             .count();
-        output::line(&format!(
+        output::print_line(&format!(
             "{good} of {} ok",
             output::format_count(reports.len() + broken.len(), "drill", "drills")
         ));
@@ -74,7 +74,11 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
 }
 
 /// One drill; also how its own snapshot ended, if it took one.
-fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport, Exit), Failure> {
+fn run_drill(
+    context: &Context,
+    policy: &Policy,
+    drill: &Drill,
+) -> Result<(DrillReport, Exit), Failure> {
     let missing = |what: &str, name: &str| {
         Failure::usage(
             format!("{what} `{name}` is not defined in policy {}", policy.name),
@@ -93,11 +97,12 @@ fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport
     if drill.snapshot_first {
         // Without the identity: a snapshot must work with what the host has.
         let repository = sources::open_repository(context, described, &[])?;
-        let job = sources::job_of(policy, source)?;
+        let job = sources::source_reader(policy, source)?;
         let committed =
-            sources::take(context, &repository, sources::name_of(source), job)?.committed;
+            sources::take_snapshot(context, &repository, sources::snapshot_naming(source), job)?
+                .committed;
         for warning in &committed.warnings {
-            output::note(&format!("warning: {warning}"));
+            output::print_note(&format!("warning: {warning}"));
         }
         exit = committed.snapshot.root.outcome.into();
     }
@@ -112,48 +117,50 @@ fn one(context: &Context, policy: &Policy, drill: &Drill) -> Result<(DrillReport
     if let Some(server) = &drill.server {
         let address = sources::scratch_address(server)?;
         repository.require_data_identity()?;
-        let shown = Shown::start(context, &drill.name);
+        let shown = ProgressDisplay::start(context, &drill.name);
         let place = (&address, server.replay);
-        let report = drill::run_in_server(&repository, drill, place, now, &shown.progress)?;
+        let report =
+            drill::run_in_server(&repository, drill, place, current_time, &shown.progress)?;
         return Ok((report, exit));
     }
     let snapshot = repository.find_snapshot(&format!("{}@latest", drill.source))?;
-    let shown = Shown::start(context, &drill.name);
-    let report = drill::run(&repository, &snapshot, drill, now, &shown.progress)?;
+    let shown = ProgressDisplay::start(context, &drill.name);
+    let report =
+        drill::run_in_directory(&repository, &snapshot, drill, current_time, &shown.progress)?;
     Ok((report, exit))
 }
 
-fn print(context: &Context, report: &DrillReport) {
+fn print_report(context: &Context, report: &DrillReport) {
     if context.global.json || context.global.quiet {
         return;
     }
-    output::line(&format!("drill {}: {}", report.drill, report.verdict));
-    output::line(&format!(
+    output::print_line(&format!("drill {}: {}", report.drill, report.verdict));
+    output::print_line(&format!(
         "  snapshot {} of {}, data time {}",
         &report.snapshot[..8],
         report.source,
-        output::time(&report.data_time)
+        output::format_time(&report.data_time)
     ));
-    output::line(&format!(
+    output::print_line(&format!(
         "  restored {} in {}; recovery time {}, data loss {}",
-        restored(report),
-        output::seconds(report.restore_seconds),
-        output::seconds(report.recovery_seconds),
-        output::seconds(report.data_loss_seconds)
+        describe_restored(report),
+        output::format_seconds(report.restore_seconds),
+        output::format_seconds(report.recovery_seconds),
+        output::format_seconds(report.data_loss_seconds)
     ));
     for check in &report.checks {
         let mark = if check.passed { "pass" } else { "FAIL" };
-        output::line(&format!("  {mark}  {}: {}", check.name, check.detail));
+        output::print_line(&format!("  {mark}  {}: {}", check.name, check.detail));
     }
 }
 
-fn restored(report: &DrillReport) -> String {
+fn describe_restored(report: &DrillReport) -> String {
     let Some(server) = &report.server else {
         let counts = &report.counts;
         return format!(
             "{}, {}",
             output::format_count(counts.entries, "entry", "entries"),
-            output::bytes(counts.bytes)
+            output::format_bytes(counts.bytes)
         );
     };
     let mut text = format!(
@@ -168,13 +175,17 @@ fn restored(report: &DrillReport) -> String {
         ));
     }
     match server.newest_row_age_seconds {
-        Some(age) => format!("{text} (newest row {} old)", output::seconds(age)),
+        Some(age) => format!("{text} (newest row {} old)", output::format_seconds(age)),
         None => text,
     }
 }
 
-fn write_junit(file: &Path, reports: &[DrillReport], broken: &[Broken]) -> Result<(), Failure> {
-    let xml =
-        drill::junit(reports, broken).map_err(|reason| Failure::new(Exit::Failed, reason, ""))?;
-    std::fs::write(file, xml).map_err(|error| Failure::file("write", file, &error))
+fn write_junit(
+    file: &Path,
+    reports: &[DrillReport],
+    broken: &[FailedDrill],
+) -> Result<(), Failure> {
+    let xml = drill::render_junit(reports, broken)
+        .map_err(|reason| Failure::new(Exit::Failed, reason, ""))?;
+    std::fs::write(file, xml).map_err(|error| Failure::file_error("write", file, &error))
 }

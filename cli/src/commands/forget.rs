@@ -5,50 +5,52 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use reprise_policies::{HOLD_TAG, Hold, PolicySet, Tz, leaves_nothing};
 use reprise_repository::{
-    Error, ObjectId, PolicyVersion, Repository, Snapshot, UnreadableRoot, Why, chain,
+    Error, ObjectId, PolicyVersion, Repository, Snapshot, TombstoneMetadata, UnreadableRoot,
+    format_error_chain,
 };
 use serde_json::{Value, json};
 
 use crate::args::ForgetArgs;
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
-use crate::forget_limits::Limits;
+use crate::forget_limits::MaxForget;
 use crate::output;
 use crate::policy_version;
-use crate::retention::{self, LogPlan, RepositoryPlan, SourcePlan, Wanted};
+use crate::retention::{self, LogForgetPlan, RepositoryPlan, RetentionParameters, SourcePlan};
 
 pub(crate) fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     if names_snapshots(context, args) {
-        return named(context, args);
+        return forget_named(context, args);
     }
-    let policies = context.policies()?;
-    let wanted = wanted(args);
-    let chosen = policies.select(&args.names)?;
-    let plans = retention::plan(context, &chosen, &policies.select(&[])?, wanted)?;
+    let policies = context.load_policies()?;
+    let wanted = retention_parameters(args);
+    let chosen = policies.select_sources(&args.names)?;
+    let plans =
+        retention::plan_retention(context, &chosen, &policies.select_sources(&[])?, wanted)?;
     let mut shown = retention::as_json(&plans);
     shown["dry_run"] = json!(args.dry_run);
     if !context.global.json {
-        retention::print(context, &plans);
+        retention::print_plans(context, &plans);
     }
-    let exit = retention::warn(&plans);
+    let exit = retention::print_warnings(&plans);
     refuse_too_much(args, &plans)?;
     if args.dry_run {
         if context.global.json {
-            output::json_line(&shown);
+            output::print_json(&shown);
         }
         return Ok(exit);
     }
-    let written = write(context, &plans, wanted.now)?;
+    let written = write_tombstones(context, &plans, wanted.now)?;
     if context.global.json {
         shown["tombstones"] = json!(written);
-        output::json_line(&shown);
+        output::print_json(&shown);
     }
     Ok(exit)
 }
 
-fn wanted(args: &ForgetArgs) -> Wanted {
-    Wanted {
-        now: now(),
+fn retention_parameters(args: &ForgetArgs) -> RetentionParameters {
+    RetentionParameters {
+        now: current_time(),
         accept_flood: args.deciding.accept_flood,
         trust_times: args.deciding.trust_times,
     }
@@ -62,26 +64,28 @@ fn names_snapshots(context: &Context, args: &ForgetArgs) -> bool {
     let Some(path) = &context.global.policies else {
         return !args.names.is_empty();
     };
-    let meant = || PolicySet::load(path).is_ok_and(|set| set.select(&args.names).is_ok());
+    let meant = || PolicySet::load(path).is_ok_and(|set| set.select_sources(&args.names).is_ok());
     !args.names.is_empty() && args.names.iter().all(id) && !meant()
 }
 
 /// All plans are made and found good before anything is written.
 fn refuse_too_much(args: &ForgetArgs, plans: &[RepositoryPlan<'_>]) -> Result<(), Failure> {
     let sources = || plans.iter().flat_map(|plan| &plan.sources);
-    let empty = sources().find(|source| source.decision.empties());
+    let empty = sources().find(|source| source.decision.leaves_nothing_good());
     if let Some(source) = empty.filter(|_| !args.allow_empty) {
-        return Err(nothing_good(&source.name()));
+        return Err(left_empty_failure(&source.name()));
     }
-    let going = sources().map(|source| source.going().len()).sum();
-    refuse_many(
+    let going = sources()
+        .map(|source| source.snapshots_to_forget().len())
+        .sum();
+    refuse_over_limits(
         going,
         sources().filter_map(|source| source.log.as_ref()),
         args,
     )
 }
 
-fn nothing_good(source: &str) -> Failure {
+fn left_empty_failure(source: &str) -> Failure {
     Failure::new(
         Exit::Refused,
         format!(
@@ -91,12 +95,12 @@ fn nothing_good(source: &str) -> Failure {
     )
 }
 
-fn refuse_many<'a>(
+fn refuse_over_limits<'a>(
     count: usize,
-    logs: impl Iterator<Item = &'a LogPlan>,
+    logs: impl Iterator<Item = &'a LogForgetPlan>,
     args: &ForgetArgs,
 ) -> Result<(), Failure> {
-    match Limits::of(&args.limits)?.exceeded(count, logs) {
+    match MaxForget::from_args(&args.limits)?.describe_excess(count, logs) {
         Some(exceeded) => Err(Failure::new(
             Exit::Refused,
             format!("{exceeded}; nothing was forgotten"),
@@ -106,7 +110,7 @@ fn refuse_many<'a>(
     }
 }
 
-fn write(
+fn write_tombstones(
     context: &Context,
     plans: &[RepositoryPlan<'_>],
     now: DateTime<Utc>,
@@ -114,16 +118,16 @@ fn write(
     let mut written = Vec::new();
     for plan in plans {
         for source in &plan.sources {
-            let going = source.going();
+            let going = source.snapshots_to_forget();
             if going.is_empty() && source.log.is_none() {
                 continue;
             }
-            let keeper = context.keeper(&plan.repository, "forget snapshots")?;
-            let why = why_of(context, source, now);
+            let keeper = context.load_keeper(&plan.repository, "forget snapshots")?;
+            let why = policy_reason(context, source, now);
             let mut ids = Vec::new();
             if !going.is_empty() {
-                ids = plan.repository.forget(&keeper, &going, &why)?;
-                report(context, &source.name(), going.len());
+                ids = plan.repository.forget_snapshots(&keeper, &going, &why)?;
+                print_forgotten_count(context, &source.name(), going.len());
             }
             if let Some(log) = &source.log {
                 let repository = &plan.repository;
@@ -140,35 +144,39 @@ fn write(
     Ok(written)
 }
 
-fn why_of(context: &Context, source: &SourcePlan<'_>, now: DateTime<Utc>) -> Why {
-    let version = policy_version::of(&source.policy.path);
+fn policy_reason(
+    context: &Context,
+    source: &SourcePlan<'_>,
+    now: DateTime<Utc>,
+) -> TombstoneMetadata {
+    let version = policy_version::read_policy_version(&source.policy.path);
     let reason = format!(
         "retention of {} by {}",
         source.name(),
-        policy_version::words(&version)
+        policy_version::describe_version(&version)
     );
-    why(context, reason, Some(version), now)
+    forget_reason(context, reason, Some(version), now)
 }
 
 /// Who does it, when and why.
-pub(super) fn why(
+pub(super) fn forget_reason(
     context: &Context,
     reason: String,
     policy: Option<PolicyVersion>,
     at: DateTime<Utc>,
-) -> Why {
-    Why {
+) -> TombstoneMetadata {
+    TombstoneMetadata {
         at,
-        by: context.person(),
+        by: context.current_user(),
         reason,
         policy,
         program: format!("reprise {}", env!("CARGO_PKG_VERSION")),
     }
 }
 
-fn report(context: &Context, name: &str, count: usize) {
+fn print_forgotten_count(context: &Context, name: &str, count: usize) {
     if !context.global.json && !context.global.quiet {
-        output::line(&format!(
+        output::print_line(&format!(
             "forgot {} of {name}; `reprise unforget` undoes it until `reprise prune` deletes the data",
             output::format_count(count, "snapshot", "snapshots")
         ));
@@ -176,21 +184,21 @@ fn report(context: &Context, name: &str, count: usize) {
 }
 
 /// Snapshots that are named one by one.
-fn named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
+fn forget_named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
+    let repository = context.open_repository()?;
     let (all, errors) = repository.all_snapshots_lossy()?;
     for (key, error) in &errors {
-        output::error(&format!("error: {key} cannot be read: {error}"));
+        output::print_error(&format!("error: {key} cannot be read: {error}"));
     }
     let mut chosen: Vec<&Snapshot> = Vec::new();
     let mut ids = BTreeSet::new();
     for name in &args.names {
-        match unreadable(&errors, name) {
+        match find_unreadable(&errors, name) {
             Some((id, error)) => {
-                refuse_unread(args, &id, error)?;
+                refuse_unreadable(args, &id, error)?;
                 ids.insert(id);
             }
-            None => chosen.push(by_id(&all, name)?),
+            None => chosen.push(find_by_id(&all, name)?),
         }
     }
     refuse_held(args, &chosen)?;
@@ -201,19 +209,19 @@ fn named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     });
     ids.extend(chosen.iter().filter(|one| !one.forgotten).map(|one| one.id));
     let ids: Vec<ObjectId> = ids.into_iter().collect();
-    refuse_many(ids.len(), std::iter::empty(), args)?;
+    refuse_over_limits(ids.len(), std::iter::empty(), args)?;
     let mut written = Vec::new();
     if !args.dry_run && !ids.is_empty() {
-        let keeper = context.keeper(&repository, "forget snapshots")?;
-        let why = why(context, "named by id".to_owned(), None, now());
-        written = repository.forget(&keeper, &ids, &why)?;
+        let keeper = context.load_keeper(&repository, "forget snapshots")?;
+        let why = forget_reason(context, "named by id".to_owned(), None, current_time());
+        written = repository.forget_snapshots(&keeper, &ids, &why)?;
     }
-    tell(context, args, &repository, &ids, &written);
+    print_forgotten(context, args, &repository, &ids, &written);
     Ok(if others { Exit::Damaged } else { Exit::Ok })
 }
 
 /// A root that cannot be read, by its whole id, and why: of such a one nothing but its id is known.
-pub(super) fn unreadable<'a>(
+pub(super) fn find_unreadable<'a>(
     errors: &'a [UnreadableRoot],
     name: &str,
 ) -> Option<(ObjectId, &'a Error)> {
@@ -226,16 +234,16 @@ pub(super) fn unreadable<'a>(
 
 /// Refuses a root that cannot be read, unless someone takes the blame. One that the storage does not give out now may
 /// be a good one.
-fn refuse_unread(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), Failure> {
+fn refuse_unreadable(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), Failure> {
     let message = format!(
         "snapshot {} cannot be read ({}), so it is unknown whether it is on hold or the last of its source; nothing \
          was forgotten",
         id.short(),
-        chain(error)
+        format_error_chain(error)
     );
     let passing = matches!(
         error,
-        Error::Backend { .. } | Error::Local { .. } | Error::Internal(_) | Error::Interrupted
+        Error::Backend { .. } | Error::LocalIo { .. } | Error::Internal(_) | Error::Interrupted
     );
     let hint = match (passing, args.unreadable) {
         (false, true) => return Ok(()),
@@ -247,7 +255,7 @@ fn refuse_unread(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), 
     Err(Failure::new(Exit::Refused, message, hint))
 }
 
-fn tell(
+fn print_forgotten(
     context: &Context,
     args: &ForgetArgs,
     repository: &Repository,
@@ -255,7 +263,7 @@ fn tell(
     written: &[ObjectId],
 ) {
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "dry_run": args.dry_run,
             "repository": repository.location(),
             "forgotten": ids,
@@ -268,16 +276,16 @@ fn tell(
             } else {
                 "forgot"
             };
-            output::line(&format!("{word} snapshot {}", id.short()));
+            output::print_line(&format!("{word} snapshot {}", id.short()));
         }
         if ids.is_empty() {
-            output::line("already forgotten");
+            output::print_line("already forgotten");
         }
     }
 }
 
 /// A snapshot by the beginning of its id, and by nothing else: a source's name must not mean its newest one here.
-pub(super) fn by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snapshot, Failure> {
+pub(super) fn find_by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snapshot, Failure> {
     let matches = |one: &&Snapshot| name.len() >= 4 && one.id.to_string().starts_with(name);
     let found: Vec<&Snapshot> = all.iter().filter(matches).collect();
     match found.as_slice() {
@@ -304,7 +312,7 @@ fn refuse_held(args: &ForgetArgs, chosen: &[&Snapshot]) -> Result<(), Failure> {
             .tags
             .get(HOLD_TAG)
             .map(|text| Hold::parse(text, Tz::Etc__GMTPlus12));
-        if let Some(hold) = hold.filter(|hold| hold.holds(now())) {
+        if let Some(hold) = hold.filter(|hold| hold.is_active(current_time())) {
             let message = format!(
                 "snapshot {} is {hold}; nothing was forgotten",
                 one.id.short()
@@ -326,7 +334,7 @@ fn refuse_last(
     if args.allow_empty {
         return Ok(());
     }
-    let wanted = wanted(args);
+    let wanted = retention_parameters(args);
     let hurt = repository.degraded_snapshots()?;
     let goes = |one: &Snapshot| chosen.iter().any(|gone| gone.id == one.id);
     let sources: BTreeSet<&str> = chosen
@@ -338,11 +346,16 @@ fn refuse_last(
         let there = all
             .iter()
             .filter(|one| !one.forgotten && one.root.source == source);
-        let there = there.map(|one| (retention::candidate_of(one, &hurt, wanted), !goes(one)));
+        let there = there.map(|one| {
+            (
+                retention::candidate_without_hold(one, &hurt, wanted),
+                !goes(one),
+            )
+        });
         let there: Vec<_> = there.collect();
         let there: Vec<_> = there.iter().map(|(one, stays)| (one, *stays)).collect();
         if leaves_nothing(&there) {
-            return Err(nothing_good(source));
+            return Err(left_empty_failure(source));
         }
     }
     Ok(())

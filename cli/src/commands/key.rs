@@ -1,9 +1,9 @@
 //! `reprise key list` and `key show`: which keys there are.
 
-use reprise_repository::{KeyRecord, Keyring, KnownSigner, Repository, Role, SignerId};
+use reprise_repository::{KeyRecord, Keyring, KnownSigner, Repository, SignerId, SignerRole};
 use serde_json::{Value, json};
 
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -12,14 +12,14 @@ const HOST_LINE: &str = "reprise-host";
 
 /// A host's public halves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PublicHost {
+pub(crate) struct HostPublicKeys {
     pub(crate) signer: SignerId,
     pub(crate) recipient: String,
     /// Its own name for itself.
     pub(crate) name: Option<String>,
 }
 
-impl PublicHost {
+impl HostPublicKeys {
     /// Understands what `key show` printed.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.strip_prefix(HOST_LINE))?;
@@ -35,29 +35,31 @@ impl PublicHost {
 }
 
 pub(crate) fn show(context: &Context) -> Result<Exit, Failure> {
-    let keys = context.host.keys_or_new(&now().to_rfc3339())?;
+    let keys = context
+        .host
+        .load_or_create_keys(&current_time().to_rfc3339())?;
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "signer": keys.signer.id(), "recipient": keys.recipient, "name": context.host_name,
         }));
     } else {
         let (signer, recipient) = (keys.signer.id(), keys.recipient);
         let name = &context.host_name;
-        output::line(&format!("{HOST_LINE} {signer} {recipient} {name}"));
+        output::print_line(&format!("{HOST_LINE} {signer} {recipient} {name}"));
     }
     Ok(Exit::Ok)
 }
 
 pub(crate) fn list(context: &Context) -> Result<Exit, Failure> {
-    let repository = context.open()?;
-    let refused = repository.keyring().refused();
+    let repository = context.open_repository()?;
+    let refused = repository.keyring().refused_records();
     if context.global.json {
-        output::json_line(&as_json(&repository));
+        output::print_json(&keyring_as_json(&repository));
     } else {
-        print(&repository);
+        print_keyring(&repository);
     }
     for (id, reason) in refused {
-        output::error(&format!("keys/{id} is ignored: {reason}"));
+        output::print_error(&format!("keys/{id} is ignored: {reason}"));
     }
     Ok(match refused.is_empty() {
         true => Exit::Ok,
@@ -65,7 +67,7 @@ pub(crate) fn list(context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-fn as_json(repository: &Repository) -> Value {
+fn keyring_as_json(repository: &Repository) -> Value {
     let ring = repository.keyring();
     let recipients = |keys: &[String], class: &str| -> Vec<Value> {
         let one = |key: &String| json!({"key": key, "class": class});
@@ -75,7 +77,7 @@ fn as_json(repository: &Repository) -> Value {
     let mut readers = recipients(&present.data, "data");
     readers.extend(recipients(&present.writers, "catalog"));
     let changes: Vec<Value> = ring
-        .applied()
+        .applied_records()
         .iter()
         .map(|applied| {
             json!({
@@ -86,14 +88,14 @@ fn as_json(repository: &Repository) -> Value {
                 "reason": applied.record.reason,
                 "add": applied.record.add,
                 "revoke": {
-                    "signers": revoked_signers(&applied.record),
+                    "signers": revoked_signers_as_json(&applied.record),
                     "recipients": applied.record.revoke.recipients,
                 },
             })
         })
         .collect();
     let refused: Vec<Value> = ring
-        .refused()
+        .refused_records()
         .iter()
         .map(|(id, reason)| json!({"record": id, "reason": reason}))
         .collect();
@@ -107,13 +109,13 @@ fn as_json(repository: &Repository) -> Value {
 }
 
 /// Without the objects that still count, which may be many.
-fn revoked_signers(record: &KeyRecord) -> Vec<Value> {
+fn revoked_signers_as_json(record: &KeyRecord) -> Vec<Value> {
     let one = |revoked: &reprise_repository::RevokedSigner| json!({"key": revoked.key, "roles": revoked.roles, "accepts": revoked.accepts.len()});
     record.revoke.signers.iter().map(one).collect()
 }
 
 /// Roles for people; a signer without any was revoked.
-pub(crate) fn roles(signer: &KnownSigner) -> String {
+pub(crate) fn format_roles(signer: &KnownSigner) -> String {
     let names: Vec<&str> = signer.roles.iter().map(|role| role.name()).collect();
     match names.is_empty() {
         true => "revoked".to_owned(),
@@ -122,20 +124,20 @@ pub(crate) fn roles(signer: &KnownSigner) -> String {
 }
 
 /// What a recipient of the catalog belongs to, and its name.
-fn holder_of(ring: &Keyring, recipient: &str) -> (&'static str, String) {
-    match ring.holder_of(recipient) {
+fn describe_holder(ring: &Keyring, recipient: &str) -> (&'static str, String) {
+    match ring.owner_of_recipient(recipient) {
         None => (
             "no present holder: reads the catalog, `key remove --recipient` removes it",
             String::new(),
         ),
-        Some(signer) if signer.roles.contains(&Role::Writer) => {
+        Some(signer) if signer.roles.contains(&SignerRole::Writer) => {
             ("host: reads the catalog", signer.name)
         }
         Some(signer) => ("keeper: reads the catalog", signer.name),
     }
 }
 
-fn print(repository: &Repository) {
+fn print_keyring(repository: &Repository) {
     let ring = repository.keyring();
     let present = ring.recipients();
     let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
@@ -148,22 +150,22 @@ fn print(repository: &Repository) {
         ]));
     }
     for key in &present.writers {
-        let (what, name) = holder_of(ring, key);
+        let (what, name) = describe_holder(ring, key);
         rows.push(row([key, what, &name]));
     }
     for signer in ring.trust().signers() {
-        let what = format!("signer: {}", roles(&signer));
+        let what = format!("signer: {}", format_roles(&signer));
         rows.push(row([&signer.key.to_string(), &what, &signer.name]));
     }
-    output::table(&rows);
-    for applied in ring.applied() {
+    output::print_table(&rows);
+    for applied in ring.applied_records() {
         let record = &applied.record;
-        output::line(&format!(
+        output::print_line(&format!(
             "changed {} by {}, signed by {}: {}{}",
-            output::time(&record.at),
+            output::format_time(&record.at),
             record.by,
             repository.signer_name(&applied.signer),
-            changes(record),
+            describe_changes(record),
             match record.reason.as_str() {
                 "" => String::new(),
                 reason => format!(" ({reason})"),
@@ -173,13 +175,13 @@ fn print(repository: &Repository) {
 }
 
 /// What a record changes, in words.
-fn changes(record: &KeyRecord) -> String {
+fn describe_changes(record: &KeyRecord) -> String {
     let (added, gone) = (&record.add, &record.revoke);
     let mut words = Vec::new();
     let signers = added.signers.iter();
-    words.extend(signers.map(|signer| format!("+{} as {}", signer.name, roles(signer))));
+    words.extend(signers.map(|signer| format!("+{} as {}", signer.name, format_roles(signer))));
     words.extend(added.recipients.data.iter().map(|key| format!("+{key}")));
-    let role_names = |roles: &[Role]| {
+    let role_names = |roles: &[SignerRole]| {
         let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
         names.join(" and ")
     };
@@ -197,11 +199,11 @@ mod tests {
     fn what_a_host_prints_is_understood() {
         let signer = "0".repeat(64);
         let text = format!("# a comment\nreprise-host {signer} age1abc web2\n");
-        let host = PublicHost::parse(&text).unwrap();
+        let host = HostPublicKeys::parse(&text).unwrap();
         assert_eq!(host.recipient, "age1abc");
         assert_eq!(host.name.as_deref(), Some("web2"));
         for bad in ["", "reprise-host", "reprise-host 00 age1abc", "age1abc"] {
-            assert_eq!(PublicHost::parse(bad), None, "{bad}");
+            assert_eq!(HostPublicKeys::parse(bad), None, "{bad}");
         }
     }
 }

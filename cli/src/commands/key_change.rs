@@ -3,60 +3,60 @@
 use std::collections::BTreeMap;
 
 use reprise_repository::{
-    ChangedKeys, KeyChange, KeyRecord, Keyring, KnownSigner, ObjectId, Repository, Role, SignerId,
-    Snapshot, has_recipient, mask_secret,
+    KeyChange, KeyChangeResult, KeyRecord, Keyring, KnownSigner, ObjectId, Repository, SignerId,
+    SignerRole, Snapshot, has_recipient, mask_secret,
 };
 use serde_json::json;
 
-use crate::args::{KeyAddArgs, KeyChoice, KeyRemoveArgs};
-use crate::context::{Context, now};
+use crate::args::{KeyAddArgs, KeyChoiceArgs, KeyRemoveArgs};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-use super::key::PublicHost;
+use super::key::HostPublicKeys;
 
 /// What the keeper's key is wanted for.
 const ACTION: &str = "change keys";
 
 pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure> {
-    let repository = context.open_to_write()?;
+    let repository = context.open_repository_for_writing()?;
     let mut change = KeyChange {
-        by: context.person(),
+        by: context.current_user(),
         reason: args.reason.clone(),
         ..KeyChange::default()
     };
-    addition(&mut change, &args.what, args.name.as_deref())?;
-    let keeper = context.keeper(&repository, ACTION)?;
-    let changes = repository.change_keys(&keeper, &change, now())?;
+    add_key_to_change(&mut change, &args.what, args.name.as_deref())?;
+    let keeper = context.load_keeper(&repository, ACTION)?;
+    let changes = repository.change_keys(&keeper, &change, current_time())?;
     let record = changes.record;
     // What a keeper just locked everybody out of must be known now.
-    let changed = context.open()?;
+    let changed = context.open_repository()?;
     let older = match args.what.recipient {
         Some(_) => repository.snapshots_lossy()?.0,
         None => Vec::new(),
     };
     if context.global.json {
         let older: Vec<_> = older.iter().map(|snapshot| snapshot.id).collect();
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "key_added", "record": record, "add": change.add, "not_read": older,
-            "keys": changed.keyring().recipients(), "not_handed_over": changes.not_handed_over,
+            "keys": changed.keyring().recipients(), "not_handed_over": changes.keys_not_wrapped,
         }));
-        return Ok(handed_over(&changes));
+        return Ok(report_not_rewrapped(&changes));
     }
-    output::line(&format!("added by keys/{record}"));
+    output::print_line(&format!("added by keys/{record}"));
     if args.what.recipient.is_some() {
-        say_what_it_does_not_read(&older);
+        print_unreadable_data(&older);
     }
-    Ok(handed_over(&changes))
+    Ok(report_not_rewrapped(&changes))
 }
 
 /// Says what of the catalog could not be handed over.
-fn handed_over(changes: &ChangedKeys) -> Exit {
-    let count = changes.not_handed_over;
+fn report_not_rewrapped(changes: &KeyChangeResult) -> Exit {
+    let count = changes.keys_not_wrapped;
     if count == 0 {
         return Exit::Ok;
     }
-    output::error(&format!(
+    output::print_error(&format!(
         "{} could not be wrapped for the changed keys: this host cannot decrypt them, or they are damaged.\n\
          Run `reprise key rotate` where they can be decrypted: on an older host, or with a recovery identity (--identity).",
         output::format_count(count, "object of the catalog", "objects of the catalog")
@@ -64,7 +64,11 @@ fn handed_over(changes: &ChangedKeys) -> Exit {
     Exit::Degraded
 }
 
-fn addition(change: &mut KeyChange, what: &KeyChoice, name: Option<&str>) -> Result<(), Failure> {
+fn add_key_to_change(
+    change: &mut KeyChange,
+    what: &KeyChoiceArgs,
+    name: Option<&str>,
+) -> Result<(), Failure> {
     let signer = |key, role, name: &str| KnownSigner {
         key,
         roles: vec![role],
@@ -72,25 +76,26 @@ fn addition(change: &mut KeyChange, what: &KeyChoice, name: Option<&str>) -> Res
     };
     let add = &mut change.add;
     match what {
-        KeyChoice {
+        KeyChoiceArgs {
             recipient: Some(recipient),
             ..
         } => add.recipients.data.push(recipient.clone()),
-        KeyChoice {
+        KeyChoiceArgs {
             host: Some(host), ..
         } => {
-            let host = public_host(host)?;
+            let host = parse_host_keys(host)?;
             let name = name.or(host.name.as_deref()).unwrap_or("host");
-            add.signers.push(signer(host.signer, Role::Writer, name));
+            add.signers
+                .push(signer(host.signer, SignerRole::Writer, name));
             add.recipients.writers.push(host.recipient);
         }
-        KeyChoice {
+        KeyChoiceArgs {
             keeper_key: Some(key),
             ..
         } => {
-            let key = signer_id(key)?;
+            let key = parse_signer_id(key)?;
             add.signers
-                .push(signer(key, Role::Keeper, name.unwrap_or("keeper")));
+                .push(signer(key, SignerRole::Keeper, name.unwrap_or("keeper")));
         }
         // The command line demands one of them.
         _ => return Err(Failure::usage("no key is given", "")),
@@ -99,13 +104,13 @@ fn addition(change: &mut KeyChange, what: &KeyChoice, name: Option<&str>) -> Res
 }
 
 /// A host's public keys, from the line that `key show` prints, or the file with it.
-fn public_host(text: &str) -> Result<PublicHost, Failure> {
+fn parse_host_keys(text: &str) -> Result<HostPublicKeys, Failure> {
     let path = std::path::Path::new(text);
     let found = match path.is_file() {
-        true => std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?,
+        true => std::fs::read_to_string(path).map_err(|e| Failure::file_error("read", path, &e))?,
         false => text.to_owned(),
     };
-    PublicHost::parse(&found).ok_or_else(|| {
+    HostPublicKeys::parse(&found).ok_or_else(|| {
         Failure::usage(
             format!(
                 "`{}` is neither a host's public keys nor a file with them",
@@ -116,7 +121,7 @@ fn public_host(text: &str) -> Result<PublicHost, Failure> {
     })
 }
 
-fn signer_id(text: &str) -> Result<SignerId, Failure> {
+fn parse_signer_id(text: &str) -> Result<SignerId, Failure> {
     text.parse().map_err(|reason| {
         let text = mask_secret(text);
         Failure::usage(format!("`{text}` is not a public key: {reason}"), "")
@@ -124,56 +129,60 @@ fn signer_id(text: &str) -> Result<SignerId, Failure> {
 }
 
 /// Encryption happened when things were stored: a new recipient does not open them.
-fn say_what_it_does_not_read(older: &[Snapshot]) {
-    output::line("New data is encrypted to it from now on. It does not read:");
+fn print_unreadable_data(older: &[Snapshot]) {
+    output::print_line("New data is encrypted to it from now on. It does not read:");
     let newest = older.iter().map(|snapshot| snapshot.root.data_time).max();
     match newest {
-        Some(newest) => output::line(&format!(
+        Some(newest) => output::print_line(&format!(
             "  - {} taken before, the newest at {};",
             output::format_count(older.len(), "snapshot", "snapshots"),
-            output::time(&newest)
+            output::format_time(&newest)
         )),
-        None => output::line("  - nothing: there is no snapshot yet."),
+        None => output::print_line("  - nothing: there is no snapshot yet."),
     }
     if newest.is_some() {
-        output::line("  - data of later snapshots that is already stored and not stored again;");
+        output::print_line(
+            "  - data of later snapshots that is already stored and not stored again;",
+        );
     }
-    output::line("  - log segments archived before, if a log is archived.");
-    output::line(
+    output::print_line("  - log segments archived before, if a log is archived.");
+    output::print_line(
         "Keep the other recovery identities. After `reprise key rotate --reencrypt` it reads these snapshots, but",
     );
-    output::line(
+    output::print_line(
         "never those log segments: take a new snapshot of each source with a log, and forget what is older.",
     );
 }
 
 /// For a host that was added while runs were under way that had not heard of it.
 pub(crate) fn rotate(context: &Context) -> Result<Exit, Failure> {
-    let repository = context.open_to_write()?;
-    let keeper = context.keeper(&repository, ACTION)?;
+    let repository = context.open_repository_for_writing()?;
+    let keeper = context.load_keeper(&repository, ACTION)?;
     let change = KeyChange {
-        hand_over: true,
-        by: context.person(),
+        wrap_catalog_keys: true,
+        by: context.current_user(),
         ..KeyChange::default()
     };
-    let changes = repository.change_keys(&keeper, &change, now())?;
+    let changes = repository.change_keys(&keeper, &change, current_time())?;
     let record = changes.record;
     if context.global.json {
-        output::json_line(&json!({
-            "event": "keys_rotated", "record": record, "not_handed_over": changes.not_handed_over,
+        output::print_json(&json!({
+            "event": "keys_rotated", "record": record, "not_handed_over": changes.keys_not_wrapped,
         }));
     } else {
-        output::line(&format!("wrapped again by keys/{record}"));
-        output::line("Contents stay encrypted to those who were recipients when they were stored;");
-        output::line("`reprise key rotate --reencrypt` re-encrypts them.");
+        output::print_line(&format!("wrapped again by keys/{record}"));
+        output::print_line(
+            "Contents stay encrypted to those who were recipients when they were stored;",
+        );
+        output::print_line("`reprise key rotate --reencrypt` re-encrypts them.");
     }
-    Ok(handed_over(&changes))
+    Ok(report_not_rewrapped(&changes))
 }
 
 pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Failure> {
-    let repository = context.open_to_write()?;
+    let repository = context.open_repository_for_writing()?;
     let mut change = KeyChange {
-        by: context.person(),
+        by: context.current_user(),
         reason: args.reason.clone(),
         received_until: args.received_until,
         ..KeyChange::default()
@@ -181,36 +190,36 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
     for id in &args.except {
         let parsed = id.parse::<ObjectId>();
         let error = |_| Failure::usage(format!("`{id}` is not the full ID of an object"), "");
-        change.except.push(parsed.map_err(error)?);
+        change.excluded_objects.push(parsed.map_err(error)?);
     }
-    let what = removal(&repository, &mut change, &args.what)?;
-    let keeper = context.keeper(&repository, ACTION)?;
-    let (planned, _) = repository.plan_key_change(&keeper, &change, now())?;
-    let lost = no_longer_counted(&repository, &planned)?;
+    let what = plan_removal(&repository, &mut change, &args.what)?;
+    let keeper = context.load_keeper(&repository, ACTION)?;
+    let (planned, _) = repository.plan_key_change(&keeper, &change, current_time())?;
+    let lost = find_invalidated_snapshots(&repository, &planned)?;
     let (made, accepts) = match args.yes {
         true => {
-            let changed = repository.change_keys(&keeper, &change, now())?;
-            (Some(changed.record), changed.accepted)
+            let changed = repository.change_keys(&keeper, &change, current_time())?;
+            (Some(changed.record), changed.accepted_count)
         }
-        false => (None, planned.accepted()),
+        false => (None, planned.accepted_count()),
     };
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "key_removed", "record": made, "what": what, "objects_that_count": accepts,
             "snapshots_that_count_no_longer": lost,
         }));
     } else {
         for line in &what {
-            output::line(line);
+            output::print_line(line);
         }
         if let Some(count) = accepts {
-            output::line(&format!(
+            output::print_line(&format!(
                 "  {} stored so far and signed by it stay valid; everything else it has signed is rejected.",
                 output::format_count(count, "object", "objects")
             ));
         }
         for (source, ids) in &lost {
-            output::line(&format!(
+            output::print_line(&format!(
                 "  LOST: {} of {source} no longer valid, which can never be restored again: {}",
                 output::format_count(ids.len(), "snapshot", "snapshots"),
                 ids.iter()
@@ -219,11 +228,11 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
                     .join(", ")
             ));
         }
-        output::line("  A removed key can never be added again.");
+        output::print_line("  A removed key can never be added again.");
     }
     match made {
         Some(record) => {
-            context.note(&format!("removed by keys/{record}"));
+            context.print_note(&format!("removed by keys/{record}"));
             Ok(Exit::Ok)
         }
         None => Err(Failure::new(
@@ -234,7 +243,7 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
     }
 }
 
-fn recovery_removal(change: &mut KeyChange, recipient: &str) -> Vec<String> {
+fn remove_recovery_recipient(change: &mut KeyChange, recipient: &str) -> Vec<String> {
     change.revoke_recipients.data.push(recipient.to_owned());
     vec![
         format!("remove recovery recipient {recipient}"),
@@ -245,13 +254,13 @@ fn recovery_removal(change: &mut KeyChange, recipient: &str) -> Vec<String> {
 }
 
 /// A recipient of the catalog goes with its host or keeper, unless those went before.
-fn catalog_removal(
+fn remove_catalog_recipient(
     ring: &Keyring,
     change: &mut KeyChange,
     recipient: &str,
 ) -> Result<Vec<String>, Failure> {
-    if let Some(holder) = ring.holder_of(recipient) {
-        let option = match holder.roles.contains(&Role::Writer) {
+    if let Some(holder) = ring.owner_of_recipient(recipient) {
+        let option = match holder.roles.contains(&SignerRole::Writer) {
             true => "--host",
             false => "--keeper-key",
         };
@@ -268,7 +277,7 @@ fn catalog_removal(
 }
 
 /// Snapshots of a source that a revocation does not accept, by source.
-fn no_longer_counted(
+fn find_invalidated_snapshots(
     repository: &Repository,
     planned: &KeyRecord,
 ) -> Result<BTreeMap<String, Vec<ObjectId>>, Failure> {
@@ -280,7 +289,7 @@ fn no_longer_counted(
         let key = format!("snapshots/{}", snapshot.id);
         let revoked = planned.revoke.signers.iter();
         let mut revoked = revoked.filter(|revoked| {
-            revoked.key == snapshot.signer && revoked.roles.contains(&Role::Writer)
+            revoked.key == snapshot.signer && revoked.roles.contains(&SignerRole::Writer)
         });
         if revoked.any(|revoked| revoked.accepts.binary_search(&key).is_err()) {
             lost.entry(snapshot.root.source)
@@ -292,10 +301,10 @@ fn no_longer_counted(
 }
 
 /// Fills in what is taken away; says it in words.
-fn removal(
+fn plan_removal(
     repository: &Repository,
     change: &mut KeyChange,
-    what: &KeyChoice,
+    what: &KeyChoiceArgs,
 ) -> Result<Vec<String>, Failure> {
     let ring = repository.keyring();
     let unknown = |key: &str, sort: &str| {
@@ -304,15 +313,15 @@ fn removal(
     };
     if let Some(recipient) = &what.recipient {
         return match has_recipient(&ring.recipients().data, recipient) {
-            true => Ok(recovery_removal(change, recipient)),
+            true => Ok(remove_recovery_recipient(change, recipient)),
             false if has_recipient(&ring.recipients().writers, recipient) => {
-                catalog_removal(ring, change, recipient)
+                remove_catalog_recipient(ring, change, recipient)
             }
             false => Err(unknown(recipient, "recipient")),
         };
     }
     let signers = ring.trust().signers();
-    let find = |text: &str, role: Role| {
+    let find = |text: &str, role: SignerRole| {
         let named = |s: &&KnownSigner| s.name == text || s.key.to_string() == text;
         let mut found = signers
             .iter()
@@ -321,8 +330,10 @@ fn removal(
         found.next().cloned().filter(|_| found.next().is_none())
     };
     if let Some(key) = &what.keeper_key {
-        let signer = find(key, Role::Keeper).ok_or_else(|| unknown(key, "unique keeper"))?;
-        change.revoke_signers.push((signer.key, vec![Role::Keeper]));
+        let signer = find(key, SignerRole::Keeper).ok_or_else(|| unknown(key, "unique keeper"))?;
+        change
+            .revoke_signers
+            .push((signer.key, vec![SignerRole::Keeper]));
         return Ok(vec![
             format!("revoke keeper {} ({})", signer.key, signer.name),
             "  It can no longer change keys or forget snapshots; unless it is a host as well, the catalog is no"
@@ -331,8 +342,9 @@ fn removal(
         ]);
     }
     let host = what.host.as_deref().unwrap_or_default();
-    let public = PublicHost::parse(host).map_or_else(|| host.to_owned(), |h| h.signer.to_string());
-    let signer = find(&public, Role::Writer).ok_or_else(|| unknown(host, "unique host"))?;
+    let public =
+        HostPublicKeys::parse(host).map_or_else(|| host.to_owned(), |h| h.signer.to_string());
+    let signer = find(&public, SignerRole::Writer).ok_or_else(|| unknown(host, "unique host"))?;
     change
         .revoke_signers
         .push((signer.key, signer.roles.clone()));
@@ -341,7 +353,7 @@ fn removal(
             "revoke host {} ({}), {}",
             signer.name,
             signer.key,
-            super::key::roles(&signer)
+            super::key::format_roles(&signer)
         ),
         "  It can no longer add anything, and the catalog is no longer encrypted to it.".to_owned(),
     ])

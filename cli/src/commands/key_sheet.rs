@@ -1,42 +1,42 @@
 //! `reprise key sheet`: a page for the safe, with what it takes to get everything back.
 
 use reprise_repository::backend::{
-    AzureBackend, AzureEndpoint, BackendResult, Location, mask_password,
+    AzureBackend, AzureEndpoint, BackendResult, RepositoryLocation, mask_password,
 };
 use reprise_repository::{Error, Repository};
 
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let location = context.location()?;
-    let settings = settings(&location, &variable).map_err(|source| Error::Backend {
+    let settings = storage_settings(&location, &variable).map_err(|source| Error::Backend {
         location: location.to_string(),
         source,
     })?;
-    for line in sheet(&repository, &settings) {
-        output::line(&line);
+    for line in build_sheet(&repository, &settings) {
+        output::print_line(&line);
     }
     Ok(Exit::Ok)
 }
 
 /// Variables without which the storage is not found, as this host has them. No secrets.
-fn settings(
-    location: &Location,
+fn storage_settings(
+    location: &RepositoryLocation,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> BackendResult<Vec<(&'static str, String)>> {
     let names: &[&'static str] = match location {
-        Location::Local(_) => &[],
-        Location::S3 { .. } => &[
+        RepositoryLocation::Local(_) => &[],
+        RepositoryLocation::S3 { .. } => &[
             "AWS_ENDPOINT_URL_S3",
             "AWS_ENDPOINT_URL",
             "AWS_REGION",
             "AWS_DEFAULT_REGION",
         ],
-        Location::Azure { account, .. } => return azure_settings(account, variable),
+        RepositoryLocation::Azure { account, .. } => return azure_settings(account, variable),
     };
     let set = names.iter().map(|name| (*name, variable(name)));
     let masked = set.filter_map(|(name, value)| Some((name, mask_password(&value?))));
@@ -48,34 +48,34 @@ fn azure_settings(
     account: &str,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> BackendResult<Vec<(&'static str, String)>> {
-    let line = match AzureBackend::endpoint(account, variable)? {
+    let line = match AzureBackend::resolve_endpoint(account, variable)? {
         AzureEndpoint::Public => return Ok(Vec::new()),
         AzureEndpoint::Emulator => (
             "AZURE_STORAGE_CONNECTION_STRING",
             "UseDevelopmentStorage=true".to_owned(),
         ),
-        AzureEndpoint::At(url) => ("AZURE_STORAGE_SERVICE_ENDPOINT", mask_password(&url)),
+        AzureEndpoint::Custom(url) => ("AZURE_STORAGE_SERVICE_ENDPOINT", mask_password(&url)),
     };
     Ok(vec![line])
 }
 
 /// A word as a shell takes it.
-fn quoted(text: &str) -> String {
+fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
+fn build_sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
     let location = repository.location();
     let config = repository.config();
     let mut lines = vec![
         format!(
             "RECOVERY SHEET                                    printed {}",
-            output::time(&now())
+            output::format_time(&current_time())
         ),
         String::new(),
         format!("Repository    {}", config.repository),
         format!("At            {location}"),
-        format!("Created       {}", output::time(&config.created)),
+        format!("Created       {}", output::format_time(&config.created)),
         format!("reprise.json  BLAKE3 {}", repository.config_hash()),
         "              It never changes: a file with another hash is not this repository's."
             .to_owned(),
@@ -109,7 +109,7 @@ fn sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
             "  {}  {} ({})",
             signer.key,
             signer.name,
-            super::key::roles(&signer)
+            super::key::format_roles(&signer)
         ));
     }
     lines.push(
@@ -119,16 +119,16 @@ fn sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
         "Credentials of the storage are kept at: ____________________________________".to_owned(),
     );
     lines.push(String::new());
-    lines.extend(commands(&location, settings));
+    lines.extend(recovery_commands(&location, settings));
     lines
 }
 
-fn commands(location: &str, settings: &[(&str, String)]) -> Vec<String> {
+fn recovery_commands(location: &str, settings: &[(&str, String)]) -> Vec<String> {
     let version = env!("CARGO_PKG_VERSION");
-    let location = quoted(location);
+    let location = shell_quote(location);
     let exports = settings
         .iter()
-        .map(|(name, value)| format!("  export {name}={}\n", quoted(value)));
+        .map(|(name, value)| format!("  export {name}={}\n", shell_quote(value)));
     let exports: String = exports.collect();
     let text = format!(
         "On an empty machine, with `reprise` (this page: version {version}) and an identity in FILE:
@@ -154,12 +154,12 @@ mod tests {
     use super::*;
 
     fn found(location: &str, variables: &[(&str, &str)]) -> Vec<(&'static str, String)> {
-        let location = Location::parse(location).unwrap();
+        let location = RepositoryLocation::parse(location).unwrap();
         let value = |name: &str| {
             let mut set = variables.iter().filter(|(known, _)| *known == name);
             set.next().map(|(_, value)| (*value).to_owned())
         };
-        settings(&location, &value).unwrap()
+        storage_settings(&location, &value).unwrap()
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_shell_gets_back_what_was_quoted() {
         for text in ["/plain", "/it's/here", "''", "/a b$c`d\"e\\"] {
-            let command = format!("printf %s {}", quoted(text));
+            let command = format!("printf %s {}", shell_quote(text));
             let echoed = std::process::Command::new("sh")
                 .args(["-c", &command])
                 .output();

@@ -2,32 +2,33 @@
 
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
-    Break, Listed, StoredLog, StoredPiece, Stretch, Transactions, shown_time,
+    ListedTransaction, LogBreak, LogRange, StoredLog, StoredSegment, TransactionLister,
+    format_micros,
 };
 use serde_json::json;
 
 use crate::args::LogArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::{moment, output};
+use crate::{output, time_input};
 
 /// No more of a statement is shown in a line, in characters.
 const STATEMENT_WIDTH: usize = 100;
 
 /// Which transactions are listed.
-struct Wanted {
+struct TransactionFilter {
     from: u64,
     to: u64,
     tables: Vec<(String, String)>,
 }
 
 pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
-    let wanted = wanted(context, args)?;
-    let repository = context.open()?;
+    let wanted = parse_filter(context, args)?;
+    let repository = context.open_repository()?;
     repository.require_data_identity()?;
     let source = args.source.rsplit('/').next().unwrap_or(&args.source);
     let log = StoredLog::read(&repository, source)?;
-    if log.pieces().is_empty() {
+    if log.segments().is_empty() {
         return Err(Failure::new(
             Exit::NotFound,
             format!("no log of {source} is archived"),
@@ -35,28 +36,28 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
         ));
     }
     let mut exit = Exit::Ok;
-    let mut breaks: Vec<&Break> = log.breaks().iter().collect();
+    let mut breaks: Vec<&LogBreak> = log.breaks().iter().collect();
     breaks.sort_by_key(|found| found.before);
     let mut breaks = breaks.into_iter().peekable();
-    for stretch in log.stretches() {
+    for stretch in log.ranges() {
         let first = stretch
-            .pieces()
+            .segments()
             .first()
             .map_or(0, |piece| piece.key.sequence);
         while let Some(found) = breaks.next_if(|found| found.before <= first) {
-            exit = exit.and(tell_break(context, found));
+            exit = exit.combine_with(report_gap(context, found));
         }
-        list(context, &repository, &stretch, &wanted)?;
+        list_transactions(context, &repository, &stretch, &wanted)?;
     }
     for found in breaks {
-        exit = exit.and(tell_break(context, found));
+        exit = exit.combine_with(report_gap(context, found));
     }
     Ok(exit)
 }
 
-fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
+fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, Failure> {
     let time = |text: &Option<String>, default: u64| match text {
-        Some(text) => moment::parse(context, &args.source, text),
+        Some(text) => time_input::parse_time(context, &args.source, text),
         None => Ok(default),
     };
     let table = |text: &String| {
@@ -69,7 +70,7 @@ fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
                 )
             })
     };
-    Ok(Wanted {
+    Ok(TransactionFilter {
         from: time(&args.from, 0)?,
         to: time(&args.to, u64::MAX)?,
         tables: args.table.iter().map(table).collect::<Result<_, _>>()?,
@@ -77,27 +78,29 @@ fn wanted(context: &Context, args: &LogArgs) -> Result<Wanted, Failure> {
 }
 
 /// What is missing is told where it is missing.
-fn tell_break(context: &Context, found: &Break) -> Exit {
+fn report_gap(context: &Context, found: &LogBreak) -> Exit {
     if context.global.json {
-        output::json_line(&json!({"event": "gap", "reason": found.reason, "damage": found.damage}));
+        output::print_json(
+            &json!({"event": "gap", "reason": found.reason, "damage": found.is_damage}),
+        );
     } else {
-        output::note(&format!("-- gap: {}", found.reason));
+        output::print_note(&format!("-- gap: {}", found.reason));
     }
-    match found.damage {
+    match found.is_damage {
         true => Exit::Damaged,
         false => Exit::Ok,
     }
 }
 
-fn list(
+fn list_transactions(
     context: &Context,
     repository: &Repository,
-    stretch: &Stretch<'_>,
-    wanted: &Wanted,
+    stretch: &LogRange<'_>,
+    wanted: &TransactionFilter,
 ) -> Result<(), Failure> {
-    let pieces = stretch.pieces();
+    let pieces = stretch.segments();
     // A clock that was set back tells some times twice.
-    let overlaps = |piece: &StoredPiece| {
+    let overlaps = |piece: &StoredSegment| {
         let times = piece.facts.times;
         times.is_some_and(|(first, last)| first <= wanted.to && last >= wanted.from)
     };
@@ -105,34 +108,34 @@ fn list(
         return Ok(());
     };
     let end = pieces.iter().rposition(overlaps).map_or(0, |n| n + 1);
-    for listed in Transactions::new(stretch.events(repository, skip, end)) {
+    for listed in TransactionLister::new(stretch.read_events(repository, skip, end)) {
         let listed = listed?;
-        let time = listed.ended.committed;
-        let touched = |(database, table): &(String, String)| listed.touches(database, table);
+        let time = listed.transaction.committed;
+        let touched = |(database, table): &(String, String)| listed.touches_table(database, table);
         let chosen = wanted.tables.is_empty() || wanted.tables.iter().any(touched);
         if chosen && (wanted.from..=wanted.to).contains(&time) {
-            print(context, &listed);
+            print_transaction(context, &listed);
         }
     }
     Ok(())
 }
 
-fn print(context: &Context, listed: &Listed) {
-    let ended = &listed.ended;
+fn print_transaction(context: &Context, listed: &ListedTransaction) {
+    let ended = &listed.transaction;
     let rows: u64 = listed
         .rows
         .values()
         .map(|rows| rows.inserted + rows.updated + rows.deleted)
         .sum();
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "gtid": ended.gtid.to_string(),
-            "committed": shown_time(ended.committed),
+            "committed": format_micros(ended.committed),
             "kind": listed.kind(),
             "rows": rows,
             "tables": listed.rows.keys().collect::<Vec<_>>(),
             "changes": listed.rows,
-            "statement": listed.statements.first().filter(|_| listed.is_statement),
+            "statement": listed.statements.first().filter(|_| listed.has_statements),
             "statements": listed.statements,
         }));
         return;
@@ -157,18 +160,18 @@ fn print(context: &Context, listed: &Listed) {
         listed
             .statements
             .iter()
-            .map(|statement| one_line(statement)),
+            .map(|statement| to_one_line(statement)),
     );
-    output::line(&format!(
+    output::print_line(&format!(
         "{}  {}  {}",
-        shown_time(ended.committed),
+        format_micros(ended.committed),
         ended.gtid,
         parts.join("; ")
     ));
 }
 
 /// A statement on one line, cut where it is long.
-fn one_line(statement: &str) -> String {
+fn to_one_line(statement: &str) -> String {
     let words: Vec<&str> = statement.split_whitespace().collect();
     let text = words.join(" ");
     match text.char_indices().nth(STATEMENT_WIDTH) {

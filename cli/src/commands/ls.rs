@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use chrono::DateTime;
 use reprise_repository::{Entry, EntryKind, RawText};
-use reprise_restore::files::{Choice, Selection};
+use reprise_restore::files::{PathMatch, PathSelection};
 
 use crate::args::LsArgs;
 use crate::context::Context;
@@ -12,28 +12,28 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
-    let snapshot = context.snapshot(&repository, &args.snapshot)?;
+    let repository = context.open_repository()?;
+    let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let wanted: Vec<_> = args
         .path
         .iter()
         .map(|path| RawText::new(path.as_bytes()))
         .collect();
-    let mut selection = Selection::new(&wanted);
+    let mut selection = PathSelection::new(&wanted);
     let reader = repository.content_reader()?;
-    let mut entries = reader.snapshot(&snapshot).entries();
+    let mut entries = reader.snapshot_reader(&snapshot).entries();
     let mut listing = Listing {
         json: context.global.json,
         first: true,
     };
     while let Some((entry, _)) = entries.next_entry()? {
-        if selection.choose(entry.path.as_bytes()) == Choice::Yes {
-            listing.entry(&entry)?;
+        if selection.match_path(entry.path.as_bytes()) == PathMatch::Yes {
+            listing.write_entry(&entry)?;
         }
     }
     selection.require_all_found(&snapshot)?;
-    listing.end();
+    listing.write_end();
     Ok(Exit::Ok)
 }
 
@@ -44,31 +44,31 @@ struct Listing {
 }
 
 impl Listing {
-    fn entry(&mut self, entry: &Entry) -> Result<(), Failure> {
+    fn write_entry(&mut self, entry: &Entry) -> Result<(), Failure> {
         if !self.json {
-            output::line(&human(entry));
+            output::print_line(&format_entry(entry));
             return Ok(());
         }
         let json = serde_json::to_string(entry)
             .map_err(|error| Failure::new(Exit::Failed, error.to_string(), ""))?;
         let start = if self.first { "{\"entries\": [\n" } else { "," };
         self.first = false;
-        output::line(&format!("{start}{json}"));
+        output::print_line(&format!("{start}{json}"));
         Ok(())
     }
 
-    fn end(&self) {
+    fn write_end(&self) {
         match (self.json, self.first) {
-            (true, true) => output::line("{\"entries\": []}"),
-            (true, false) => output::line("]}"),
+            (true, true) => output::print_line("{\"entries\": []}"),
+            (true, false) => output::print_line("]}"),
             (false, _) => {}
         }
     }
 }
 
-fn human(entry: &Entry) -> String {
+fn format_entry(entry: &Entry) -> String {
     let time = DateTime::from_timestamp(entry.mtime.0, entry.mtime.1);
-    let time = time.map_or_else(|| "?".to_owned(), |time| output::time(&time));
+    let time = time.map_or_else(|| "?".to_owned(), |time| output::format_time(&time));
     let path = if entry.path.as_bytes().is_empty() {
         ".".to_owned()
     } else {
@@ -86,7 +86,7 @@ fn human(entry: &Entry) -> String {
     format!(
         "{}{} {:>5} {:>5} {:>12} {time} {path}{target}",
         kind_letter(entry.kind),
-        permissions(entry.mode),
+        format_permissions(entry.mode),
         entry.uid,
         entry.gid,
         entry.size
@@ -107,7 +107,7 @@ fn kind_letter(kind: EntryKind) -> char {
 }
 
 /// As `ls -l` writes them.
-fn permissions(mode: u32) -> String {
+fn format_permissions(mode: u32) -> String {
     let bit = |bit: u32, letter: char| if mode & bit == 0 { '-' } else { letter };
     let special = |execute: u32, special: u32, both: char, only: char| match (
         mode & execute != 0,
@@ -146,7 +146,7 @@ mod tests {
             (0o2640, "rw-r-S---"),
         ];
         for (mode, expected) in cases {
-            assert_eq!(permissions(mode), expected);
+            assert_eq!(format_permissions(mode), expected);
         }
     }
 }

@@ -25,19 +25,19 @@ pub(crate) fn check(context: &Context, args: &PolicyCheckArgs) -> Result<Exit, F
     }
     match PolicySet::load(path) {
         Ok(set) => {
-            good(context, &set);
+            print_valid(context, &set);
             Ok(Exit::Ok)
         }
         Err(errors) => {
-            bad(context, &errors);
+            print_errors(context, &errors);
             Ok(Exit::Usage)
         }
     }
 }
 
-fn good(context: &Context, set: &PolicySet) {
+fn print_valid(context: &Context, set: &PolicySet) {
     for warning in set.warnings() {
-        output::note(warning.to_string().trim_end());
+        output::print_note(warning.to_string().trim_end());
     }
     if context.global.json {
         let policy = |policy: &reprise_policies::Policy| {
@@ -49,12 +49,12 @@ fn good(context: &Context, set: &PolicySet) {
             })
         };
         let policies: Vec<_> = set.policies().iter().map(policy).collect();
-        output::json_line(
+        output::print_json(
             &json!({"policies": policies, "errors": [], "warnings": set.warnings().len()}),
         );
     } else if !context.global.quiet {
         for policy in set.policies() {
-            output::line(&format!(
+            output::print_line(&format!(
                 "{}: ok, {}, {} ({})",
                 policy.name,
                 output::format_count(policy.sources.len(), "source", "sources"),
@@ -65,7 +65,7 @@ fn good(context: &Context, set: &PolicySet) {
     }
 }
 
-fn bad(context: &Context, errors: &PolicyErrors) {
+fn print_errors(context: &Context, errors: &PolicyErrors) {
     if context.global.json {
         let error = |error: &reprise_policies::PolicyError| {
             json!({
@@ -78,14 +78,14 @@ fn bad(context: &Context, errors: &PolicyErrors) {
             })
         };
         let listed: Vec<_> = errors.iter().map(error).collect();
-        output::json_line(&json!({"policies": [], "errors": listed}));
+        output::print_json(&json!({"policies": [], "errors": listed}));
     }
-    output::error(errors.to_string().trim_end());
+    output::print_error(errors.to_string().trim_end());
 }
 
-pub(crate) fn schema() -> Result<Exit, Failure> {
-    let text = serde_json::to_string_pretty(&reprise_policies::schema())
+pub(crate) fn print_schema() -> Result<Exit, Failure> {
+    let text = serde_json::to_string_pretty(&reprise_policies::json_schema())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string(), ""))?;
-    output::line(&text);
+    output::print_line(&text);
     Ok(Exit::Ok)
 }

@@ -2,81 +2,82 @@
 
 use std::collections::BTreeSet;
 
-use reprise_policies::{Policy, PolicySet, Source};
+use reprise_policies::{Policy, PolicySet, PolicySource};
 use reprise_repository::ObjectId;
 use serde_json::json;
 
 use crate::args::PreviewArgs;
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
-use crate::forget_limits::Limits;
+use crate::forget_limits::MaxForget;
 use crate::output;
-use crate::retention::{self, LogPlan, RepositoryPlan, SourcePlan, Wanted};
+use crate::retention::{self, LogForgetPlan, RepositoryPlan, RetentionParameters, SourcePlan};
 
 /// What differs for a source between two versions of a policy.
-struct Change {
+struct SourceChange {
     source: String,
     repository: String,
     /// What only the new version forgets, a pause left aside.
-    lost: Vec<ObjectId>,
+    newly_forgotten: Vec<ObjectId>,
     /// How many of them go although the source may be paused.
-    lost_now: usize,
+    newly_forgotten_now: usize,
     /// What of the log only the new version forgets, a pause left aside.
-    log: Option<LogPlan>,
+    log: Option<LogForgetPlan>,
     /// What only the old version forgets.
-    spared: Vec<ObjectId>,
+    newly_kept: Vec<ObjectId>,
 }
 
 pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure> {
-    let policies = context.policies()?;
+    let policies = context.load_policies()?;
     let against = args
         .against
         .as_ref()
-        .map(|file| context.policies_at(file))
+        .map(|file| context.load_policies_at(file))
         .transpose()?;
-    let wanted = Wanted {
-        now: now(),
+    let wanted = RetentionParameters {
+        now: current_time(),
         accept_flood: args.deciding.accept_flood,
         trust_times: args.deciding.trust_times,
     };
-    let chosen = policies.select(&args.names)?;
-    let plans = retention::plan(context, &chosen, &policies.select(&[])?, wanted)?;
-    let limits = Limits::of(&args.limits)?;
+    let chosen = policies.select_sources(&args.names)?;
+    let plans =
+        retention::plan_retention(context, &chosen, &policies.select_sources(&[])?, wanted)?;
+    let limits = MaxForget::from_args(&args.limits)?;
     let changes = against
-        .map(|old| changes(&plans, &old, wanted))
+        .map(|old| compare_policies(&plans, &old, wanted))
         .transpose()?;
-    let going = count(&plans, changes.as_deref());
-    let empties = empties(&plans);
+    let going = count_forgotten(&plans, changes.as_deref());
+    let empties = sources_left_empty(&plans);
     if context.global.json {
         let mut shown = retention::as_json(&plans);
-        let changes = changes.map(|changes| changes.iter().map(as_json).collect::<Vec<_>>());
+        let changes = changes.map(|changes| changes.iter().map(change_as_json).collect::<Vec<_>>());
         shown["would_forget"] = json!(going.now);
         shown["would_forget_without_pause"] = json!(going.without_pause);
         shown["max_forget"] = json!(args.limits.max_forget);
         shown["would_be_empty"] = json!(empties);
         shown["changes"] = json!(changes);
-        output::json_line(&shown);
+        output::print_json(&shown);
     } else {
-        retention::print(context, &plans);
-        changes.iter().flatten().for_each(print);
+        retention::print_plans(context, &plans);
+        changes.iter().flatten().for_each(print_change);
         if going.now != going.without_pause {
-            output::line(&format!(
+            output::print_line(&format!(
                 "{} would be forgotten now, and {} when retention is no longer paused for any source",
                 going.now, going.without_pause
             ));
         }
     }
-    let exit = retention::warn(&plans);
+    let exit = retention::print_warnings(&plans);
     for name in &empties {
-        output::note(&format!(
+        output::print_note(&format!(
             "warning: {name} would be left without any good snapshot that was stored in time"
         ));
     }
     // A pause ends some day, and then the policy that was merged decides.
-    match limits.exceeded(going.without_pause, going.logs.iter()) {
+    match limits.describe_excess(going.without_pause, going.log_plans.iter()) {
         Some(exceeded) => {
-            output::error(&exceeded);
-            Ok(exit.and(Exit::Degraded))
+            output::print_error(&exceeded);
+            Ok(exit.combine_with(Exit::Degraded))
         }
         // What pauses a source is told, and is no fault of the policy that is looked at.
         None if exit == Exit::Degraded => Ok(Exit::Ok),
@@ -85,60 +86,68 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
 }
 
 /// What goes: how many snapshots, and of logs.
-struct Going {
+struct ForgetCounts {
     now: usize,
     without_pause: usize,
-    logs: Vec<LogPlan>,
+    log_plans: Vec<LogForgetPlan>,
 }
 
-fn count(plans: &[RepositoryPlan<'_>], changes: Option<&[Change]>) -> Going {
+fn count_forgotten(plans: &[RepositoryPlan<'_>], changes: Option<&[SourceChange]>) -> ForgetCounts {
     if let Some(changes) = changes {
-        return Going {
-            now: changes.iter().map(|change| change.lost_now).sum(),
-            without_pause: changes.iter().map(|change| change.lost.len()).sum(),
-            logs: changes.iter().filter_map(|change| change.log).collect(),
+        return ForgetCounts {
+            now: changes
+                .iter()
+                .map(|change| change.newly_forgotten_now)
+                .sum(),
+            without_pause: changes
+                .iter()
+                .map(|change| change.newly_forgotten.len())
+                .sum(),
+            log_plans: changes.iter().filter_map(|change| change.log).collect(),
         };
     }
     let sources = || plans.iter().flat_map(|plan| &plan.sources);
-    Going {
-        now: sources().map(|source| source.going().len()).sum(),
-        without_pause: sources()
-            .map(|source| source.going_without_pause().len())
+    ForgetCounts {
+        now: sources()
+            .map(|source| source.snapshots_to_forget().len())
             .sum(),
-        logs: sources()
+        without_pause: sources()
+            .map(|source| source.snapshots_to_forget_without_pause().len())
+            .sum(),
+        log_plans: sources()
             .filter_map(|source| source.log_without_pause)
             .collect(),
     }
 }
 
-fn empties(plans: &[RepositoryPlan<'_>]) -> Vec<String> {
+fn sources_left_empty(plans: &[RepositoryPlan<'_>]) -> Vec<String> {
     let sources = plans.iter().flat_map(|plan| &plan.sources);
-    let empties = sources.filter(|source| source.decision.empties());
+    let empties = sources.filter(|source| source.decision.leaves_nothing_good());
     empties.map(SourcePlan::name).collect()
 }
 
-fn changes(
+fn compare_policies(
     plans: &[RepositoryPlan<'_>],
     old: &PolicySet,
-    wanted: Wanted,
-) -> Result<Vec<Change>, Failure> {
+    wanted: RetentionParameters,
+) -> Result<Vec<SourceChange>, Failure> {
     let mut changes = Vec::new();
     for plan in plans {
         for source in &plan.sources {
-            let (before, log) = match counterpart(old, source) {
-                Some(other) => source.compared_with(&plan.repository, other, wanted)?,
-                None => (BTreeSet::new(), source.log_lost(0)),
+            let (before, log) = match find_counterpart(old, source) {
+                Some(other) => source.compare_with(&plan.repository, other, wanted)?,
+                None => (BTreeSet::new(), source.log_to_forget_from(0)),
             };
-            let new = source.going_without_pause();
+            let new = source.snapshots_to_forget_without_pause();
             let lost: Vec<ObjectId> = new.difference(&before).copied().collect();
-            let now: BTreeSet<ObjectId> = source.going().into_iter().collect();
-            changes.push(Change {
+            let now: BTreeSet<ObjectId> = source.snapshots_to_forget().into_iter().collect();
+            changes.push(SourceChange {
                 source: source.name(),
                 repository: plan.repository.location(),
-                lost_now: lost.iter().filter(|id| now.contains(id)).count(),
-                lost,
+                newly_forgotten_now: lost.iter().filter(|id| now.contains(id)).count(),
+                newly_forgotten: lost,
                 log,
-                spared: before.difference(&new).copied().collect(),
+                newly_kept: before.difference(&new).copied().collect(),
             });
         }
     }
@@ -147,41 +156,41 @@ fn changes(
 
 /// The same source in another version: of the policy with the same name, or the only one with its name, as the other
 /// version may be called differently only because it is in another file.
-fn counterpart<'a>(
+fn find_counterpart<'a>(
     old: &'a PolicySet,
     source: &SourcePlan<'_>,
-) -> Option<(&'a Policy, &'a Source)> {
+) -> Option<(&'a Policy, &'a PolicySource)> {
     let name = &source.source.name;
     let same = old.policy(&source.policy.name);
     let same = same.and_then(|policy| Some((policy, policy.sources.get(name)?)));
     same.or_else(|| old.find_source(name).ok())
 }
 
-fn as_json(change: &Change) -> serde_json::Value {
+fn change_as_json(change: &SourceChange) -> serde_json::Value {
     json!({
         "source": change.source,
         "repository": change.repository,
-        "lost": change.lost,
-        "lost_now": change.lost_now,
+        "lost": change.newly_forgotten,
+        "lost_now": change.newly_forgotten_now,
         "log": change.log,
-        "spared": change.spared,
+        "spared": change.newly_kept,
     })
 }
 
-fn print(change: &Change) {
-    output::line(&format!(
+fn print_change(change: &SourceChange) {
+    output::print_line(&format!(
         "{} in {}: compared with the other version {} more are forgotten, {} fewer",
         change.source,
         change.repository,
-        change.lost.len(),
-        change.spared.len()
+        change.newly_forgotten.len(),
+        change.newly_kept.len()
     ));
     if let Some(log) = &change.log {
-        output::line(&format!("  - {log}"));
+        output::print_line(&format!("  - {log}"));
     }
-    for (sign, ids) in [("-", &change.lost), ("+", &change.spared)] {
+    for (sign, ids) in [("-", &change.newly_forgotten), ("+", &change.newly_kept)] {
         for id in ids {
-            output::line(&format!("  {sign} {}", id.short()));
+            output::print_line(&format!("  {sign} {}", id.short()));
         }
     }
 }

@@ -10,47 +10,47 @@ use crate::args::PruneArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
-use crate::quantities::{duration, size};
+use crate::progress::ProgressDisplay;
+use crate::quantities::{parse_duration_option, parse_size_option};
 use crate::sources;
 
 /// No grace period is longer.
 const GRACE_MAX: TimeDelta = TimeDelta::days(3650);
 
 pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
-    let options = options(context, args)?;
+    let options = prune_options(context, args)?;
     if context.global.repository.is_some() || context.global.policies.is_none() {
         let repository = if args.dry_run {
-            context.open()?
+            context.open_repository()?
         } else {
-            context.open_to_write()?
+            context.open_repository_for_writing()?
         };
-        return one(context, &repository, &options);
+        return prune_repository(context, &repository, &options);
     }
-    let policies = context.policies()?;
+    let policies = context.load_policies()?;
     let (mut seen, mut exit) = (BTreeSet::new(), None);
-    for (policy, source) in policies.select(&[])? {
+    for (policy, source) in policies.select_sources(&[])? {
         for name in &source.repositories {
-            let described = sources::described(policy, name)?;
-            if !seen.insert(sources::location_of(described)?.to_string()) {
+            let described = sources::find_repository(policy, name)?;
+            if !seen.insert(sources::repository_location(described)?.to_string()) {
                 continue;
             }
             let repository = sources::open_existing(context, described)?;
-            let one = one(context, &repository, &options).unwrap_or_else(|failure| {
+            let one = prune_repository(context, &repository, &options).unwrap_or_else(|failure| {
                 failure.report(context.global.json);
                 failure.exit
             });
             if one == Exit::Interrupted {
                 return Ok(one);
             }
-            exit = Some(exit.map_or(one, |exit: Exit| exit.and(one)));
+            exit = Some(exit.map_or(one, |exit: Exit| exit.combine_with(one)));
         }
     }
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-fn options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure> {
-    let grace = duration(&args.grace, "--grace", "write it as 12h or 7d")?;
+fn prune_options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure> {
+    let grace = parse_duration_option(&args.grace, "--grace", "write it as 12h or 7d")?;
     let grace = TimeDelta::from_std(grace).ok();
     let grace = grace.filter(|grace| *grace <= GRACE_MAX).ok_or_else(|| {
         let message = format!("--grace {} is too long", args.grace);
@@ -58,7 +58,7 @@ fn options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure>
     })?;
     let max_repack = args.max_repack.as_ref().map(|text| {
         let way_out = "write it as 500MiB or 10GiB; 0B repacks nothing";
-        size(text, "--max-repack", way_out)
+        parse_size_option(text, "--max-repack", way_out)
     });
     Ok(PruneOptions {
         dry_run: args.dry_run,
@@ -69,12 +69,12 @@ fn options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure>
     })
 }
 
-fn one(
+fn prune_repository(
     context: &Context,
     repository: &Repository,
     options: &PruneOptions,
 ) -> Result<Exit, Failure> {
-    let shown = Shown::start(context, "prune");
+    let shown = ProgressDisplay::start(context, "prune");
     let mut plan = PrunePlan::default();
     let report = repository.prune(options, &shown.progress, |planned| {
         if !context.global.json && !context.global.quiet {
@@ -84,10 +84,10 @@ fn one(
     })?;
     drop(shown);
     for finding in plan.findings.iter().chain(&report.findings) {
-        output::error(&format!("finding: {}: {}", finding.object, finding.reason));
+        output::print_error(&format!("finding: {}: {}", finding.object, finding.reason));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "prune",
             "repository": repository.location(),
             "dry_run": options.dry_run,
@@ -102,105 +102,105 @@ fn one(
 }
 
 fn print_plan(repository: &Repository, plan: &PrunePlan) {
-    output::line(&format!(
+    output::print_line(&format!(
         "{}: {} kept, {} ({}), {}",
         repository.location(),
         output::format_count(plan.snapshots, "snapshot", "snapshots"),
         output::format_count(plan.packs, "pack", "packs"),
-        output::bytes(plan.stored_bytes),
+        output::format_bytes(plan.stored_bytes),
         output::format_count(plan.fragments, "index fragment", "index fragments"),
     ));
-    output::line(&format!(
+    output::print_line(&format!(
         "  condemn: {}, {} ({}), {} to be merged",
         output::format_count(plan.forgotten, "forgotten snapshot", "forgotten snapshots"),
         output::format_count(plan.dead_packs, "unused pack", "unused packs"),
-        output::bytes(plan.dead_bytes),
+        output::format_bytes(plan.dead_bytes),
         output::format_count(plan.fragments_replaced, "index fragment", "index fragments"),
     ));
     if plan.replaced_packs > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "    of these packs re-encrypted before, so that new packs hold their data: {}",
             plan.replaced_packs
         ));
     }
     if plan.repacked_packs > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "  repack: {} from {} ({})",
-            output::bytes(plan.copied_bytes),
+            output::format_bytes(plan.copied_bytes),
             output::format_count(
                 plan.repacked_packs,
                 "mostly unused pack",
                 "mostly unused packs"
             ),
-            output::bytes(plan.repacked_bytes),
+            output::format_bytes(plan.repacked_bytes),
         ));
     }
-    output::line(&format!(
+    output::print_line(&format!(
         "  delete: {} and {} condemned by an earlier run ({})",
         output::format_count(plan.swept_snapshots, "snapshot", "snapshots"),
         output::format_count(plan.swept_packs, "pack", "packs"),
-        output::bytes(plan.swept_bytes),
+        output::format_bytes(plan.swept_bytes),
     ));
-    output::line(&format!(
+    output::print_line(&format!(
         "  freed: {} now, {} after the grace period; {} remain unused in packs that are needed",
-        output::bytes(plan.swept_bytes),
-        output::bytes(plan.later_bytes),
-        output::bytes(plan.unused_bytes),
+        output::format_bytes(plan.swept_bytes),
+        output::format_bytes(plan.later_bytes),
+        output::format_bytes(plan.unused_bytes),
     ));
     if plan.log_pieces + plan.log_bytes_later > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "  logs: delete {} forgotten before ({}), {} after the grace period",
             output::format_count(plan.log_pieces, "segment", "segments"),
-            output::bytes(plan.log_bytes),
-            output::bytes(plan.log_bytes_later),
+            output::format_bytes(plan.log_bytes),
+            output::format_bytes(plan.log_bytes_later),
         ));
     }
     if plan.young_packs > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "  not touched: {} that may belong to a run in progress",
             output::format_count(plan.young_packs, "recent pack", "recent packs")
         ));
     }
     for waiting in &plan.waiting {
-        output::line(&format!(
+        output::print_line(&format!(
             "  waiting: {} ({}) of {} for {}, until {} at the latest",
             output::format_count(waiting.packs, "pack", "packs"),
-            output::bytes(waiting.bytes),
+            output::format_bytes(waiting.bytes),
             waiting.sweep,
             waiting.reason,
-            output::time(&waiting.until),
+            output::format_time(&waiting.until),
         ));
     }
 }
 
 fn print_report(report: &PruneReport) {
     if report.rescued > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "kept: {} needed again",
             output::format_count(report.rescued, "condemned pack", "condemned packs")
         ));
     }
     if !report.locked.is_empty() {
-        output::line(&format!(
+        output::print_line(&format!(
             "locked: {} cannot be deleted yet; a later run deletes them",
             output::format_count(report.locked.len(), "object", "objects")
         ));
     }
     if report.log_pieces > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "deleted: {} ({})",
             output::format_count(report.log_pieces, "log segment", "log segments"),
-            output::bytes(report.log_bytes)
+            output::format_bytes(report.log_bytes)
         ));
     }
-    output::line(&format!(
+    output::print_line(&format!(
         "deleted: {}, {}, {} ({}); new: {} ({}), {}",
         output::format_count(report.snapshots, "snapshot", "snapshots"),
         output::format_count(report.fragments, "index fragment", "index fragments"),
         output::format_count(report.packs, "pack", "packs"),
-        output::bytes(report.bytes),
+        output::format_bytes(report.bytes),
         output::format_count(report.new_packs, "pack", "packs"),
-        output::bytes(report.new_bytes),
+        output::format_bytes(report.new_bytes),
         output::format_count(report.new_fragments, "index fragment", "index fragments"),
     ));
 }

@@ -7,22 +7,22 @@ use crate::args::KeyRotateArgs;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 
 pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failure> {
     let repository = match args.yes {
-        true => context.open_to_write()?,
-        false => context.open()?,
+        true => context.open_repository_for_writing()?,
+        false => context.open_repository()?,
     };
     let keeper = match args.yes {
-        true => Some(context.keeper(&repository, "record which packs are replaced")?),
+        true => Some(context.load_keeper(&repository, "record which packs are replaced")?),
         false => None,
     };
     let options = ReencryptOptions {
         host: context.host_name.clone(),
-        by: context.person(),
+        by: context.current_user(),
     };
-    let shown = Shown::start(context, "re-encrypt");
+    let shown = ProgressDisplay::start(context, "re-encrypt");
     let mut plan = ReencryptPlan::default();
     let done = repository.reencrypt(&options, keeper.as_ref(), &shown.progress, |planned| {
         if !context.global.json && !context.global.quiet {
@@ -33,10 +33,10 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
     let report = done?;
     drop(shown);
     for finding in plan.findings.iter().chain(&report.findings) {
-        output::error(&format!("finding: {}: {}", finding.object, finding.reason));
+        output::print_error(&format!("finding: {}: {}", finding.object, finding.reason));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "reencrypt",
             "repository": repository.location(),
             "plan": plan,
@@ -58,53 +58,53 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
 }
 
 fn print_plan(repository: &Repository, plan: &ReencryptPlan) {
-    output::line(&format!(
+    output::print_line(&format!(
         "{}: re-encrypt {} ({}) for",
         repository.location(),
         output::format_count(plan.packs, "pack", "packs"),
-        output::bytes(plan.bytes),
+        output::format_bytes(plan.bytes),
     ));
     for recipient in &plan.recipients {
-        output::line(&format!("  {recipient}"));
+        output::print_line(&format!("  {recipient}"));
     }
-    output::line(&format!(
+    output::print_line(&format!(
         "  done: {} already for these; re-encrypted before, to be deleted by the next prunes: {}",
         output::format_count(plan.present_packs, "pack", "packs"),
         plan.replaced_packs,
     ));
     if plan.condemned_packs > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "  left to prune: {}",
             output::format_count(plan.condemned_packs, "condemned pack", "condemned packs")
         ));
     }
     if plan.log_pieces > 0 {
-        output::line(&format!(
+        output::print_line(&format!(
             "  not changed: {} ({}): each is referenced by the next one. Identities that could read them still can,",
             output::format_count(plan.log_pieces, "log segment", "log segments"),
-            output::bytes(plan.log_bytes),
+            output::format_bytes(plan.log_bytes),
         ));
-        output::line("    until they are forgotten and pruned.");
+        output::print_line("    until they are forgotten and pruned.");
     }
-    output::line(
+    output::print_line(
         "  not changed: the catalog (sizes, times, sources, IDs; no names and no contents), the repository's secrets.",
     );
 }
 
 fn print_report(report: &ReencryptReport) {
-    output::line(&format!(
+    output::print_line(&format!(
         "re-encrypted: {}, in {} ({})",
         output::format_count(report.packs, "pack", "packs"),
         output::format_count(report.new_packs, "new pack", "new packs"),
-        output::bytes(report.new_bytes),
+        output::format_bytes(report.new_bytes),
     ));
     if !report.findings.is_empty() {
-        output::line(&format!(
+        output::print_line(&format!(
             "not re-encrypted: {} that could not be read; unchanged",
             output::format_count(report.findings.len(), "pack", "packs")
         ));
     }
-    output::line(
+    output::print_line(
         "The old packs remain until `reprise prune` has condemned and deleted them, here and in each repository copy.",
     );
 }

@@ -1,25 +1,31 @@
 //! `reprise verify --repair`: mending what verification finds.
 
-use reprise_repository::backend::Location;
-use reprise_repository::{Depth, Error, RepairOptions, RepairReport, Repository, VerifyOptions};
+use reprise_repository::backend::RepositoryLocation;
+use reprise_repository::{
+    Error, RepairOptions, RepairReport, Repository, VerifyDepth, VerifyOptions,
+};
 use serde_json::json;
 
 use crate::args::VerifyArgs;
-use crate::context::{Context, now};
-use crate::destination::{self, Wishes};
+use crate::context::{Context, current_time};
+use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 
-pub(crate) fn run(context: &Context, args: &VerifyArgs, depth: Depth) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    context: &Context,
+    args: &VerifyArgs,
+    depth: VerifyDepth,
+) -> Result<Exit, Failure> {
     let repository = match args.yes {
-        true => context.open_to_write()?,
-        false => context.open()?,
+        true => context.open_repository_for_writing()?,
+        false => context.open_repository()?,
     };
     let from = args
         .from
         .as_deref()
-        .map(|url| other(context, url))
+        .map(|url| open_copy(context, url))
         .transpose()?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
@@ -27,26 +33,26 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs, depth: Depth) -> Result<
     }
     // Without a keeper everything can be mended that needs no quarantine; what does says so.
     let keeper = match context.global.keeper {
-        Some(_) => Some(context.keeper(&repository, "put objects into quarantine")?),
+        Some(_) => Some(context.load_keeper(&repository, "put objects into quarantine")?),
         None => context
-            .keeper(&repository, "put objects into quarantine")
+            .load_keeper(&repository, "put objects into quarantine")
             .ok(),
     };
-    let shown = Shown::start(context, "repair");
+    let shown = ProgressDisplay::start(context, "repair");
     let options = RepairOptions {
         verify: VerifyOptions { depth, snapshots },
         from: from.as_ref(),
         replace: args.replace,
-        act: args.yes,
-        by: context.person(),
-        now: now(),
+        apply_changes: args.yes,
+        by: context.current_user(),
+        now: current_time(),
     };
     let report = repository.repair(&options, keeper.as_ref(), &shown.progress)?;
     drop(shown);
     if context.global.json {
-        output::json_line(&json!({"event": "repair", "report": report}));
+        output::print_json(&json!({"event": "repair", "report": report}));
     } else {
-        print(context, &report);
+        print_report(context, &report);
     }
     if report.acted && report.needs_keeper {
         // Everything else is done and told.
@@ -56,17 +62,21 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs, depth: Depth) -> Result<
             who: "whoever repairs".to_owned(),
         }));
     }
-    Ok(exit(&report))
+    Ok(exit_for_report(&report))
 }
 
 /// Another copy of the repository; what it is a copy of is checked before anything is taken from it.
-fn other(context: &Context, url: &str) -> Result<Repository, Failure> {
-    let backend = destination::reading(context, &Location::parse(url)?, &Wishes::default())?;
-    context.open_at(backend, &[], &[])
+fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
+    let backend = destination::open_for_reading(
+        context,
+        &RepositoryLocation::parse(url)?,
+        &DestinationOptions::default(),
+    )?;
+    context.open_repository_at(backend, &[], &[])
 }
 
 /// Nothing wrong, or everything mended: ok. Otherwise data is damaged, as `verify` says.
-fn exit(report: &RepairReport) -> Exit {
+fn exit_for_report(report: &RepairReport) -> Exit {
     match report.acted {
         true if report.unmended.is_empty() => Exit::Ok,
         false if report.found.findings.is_empty() => Exit::Ok,
@@ -74,7 +84,7 @@ fn exit(report: &RepairReport) -> Exit {
     }
 }
 
-fn print(context: &Context, report: &RepairReport) {
+fn print_report(context: &Context, report: &RepairReport) {
     for finding in &report.found.findings {
         super::verify::print_finding(finding);
     }
@@ -83,31 +93,31 @@ fn print(context: &Context, report: &RepairReport) {
         false => ("would be repaired", "would be quarantined"),
     };
     for repaired in &report.repaired {
-        output::line(&format!("{will}: {}: {}", repaired.object, repaired.how));
+        output::print_line(&format!("{will}: {}: {}", repaired.object, repaired.how));
     }
     let would = match report.needs_keeper {
         true => "must be quarantined, which needs a keeper's key (--keeper FILE)",
         false => would,
     };
     for quarantined in &report.quarantined {
-        output::line(&format!(
+        output::print_line(&format!(
             "{would}: {}: {}",
             quarantined.object, quarantined.reason
         ));
     }
     for snapshot in &report.degraded {
-        output::line(&format!(
+        output::print_line(&format!(
             "degraded: snapshot {}: some of its data has no undamaged copy, until a later snapshot stores the same content",
             snapshot.short()
         ));
     }
     for object in &report.unmended {
-        output::line(&format!("not repaired: {object}"));
+        output::print_line(&format!("not repaired: {object}"));
     }
     if report.found.findings.is_empty() && report.repaired.is_empty() {
-        output::line("ok: nothing to repair");
+        output::print_line("ok: nothing to repair");
     } else if !report.acted {
         context
-            .note("Nothing was changed. --yes carries it out; --from URL reads undamaged data from a repository copy.");
+            .print_note("Nothing was changed. --yes carries it out; --from URL reads undamaged data from a repository copy.");
     }
 }

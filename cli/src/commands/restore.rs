@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use reprise_repository::{RawText, Repository, Snapshot};
 use reprise_restore::files::{
-    self, Comparison, Existing, RestoreOptions, RestorePlan, RestoreReport,
+    self, Comparison, OverwriteMode, RestoreOptions, RestorePlan, RestoreReport,
 };
 use serde_json::json;
 
@@ -14,18 +14,18 @@ use crate::commands::restore_mysql;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 
 /// Differences printed; the rest is counted.
 const DIFFERENCES_PRINTED_MAX: usize = 50;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
-    if let Some(url) = args.to.to_str().filter(|to| is_server(to)) {
+    if let Some(url) = args.to.to_str().filter(|to| is_server_url(to)) {
         return restore_mysql::run(context, args, url);
     }
     refuse_server_options(&args.server)?;
-    let repository = context.open()?;
-    let snapshot = context.snapshot(&repository, &args.snapshot)?;
+    let repository = context.open_repository()?;
+    let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let options = RestoreOptions {
         target: args.to.clone(),
@@ -36,23 +36,23 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
             .map(|path| RawText::new(path.as_bytes()))
             .collect(),
         existing: match (args.overwrite, args.resume) {
-            (true, _) => Existing::Overwrite,
-            (_, true) => Existing::Resume,
-            _ => Existing::Refuse,
+            (true, _) => OverwriteMode::Overwrite,
+            (_, true) => OverwriteMode::Resume,
+            _ => OverwriteMode::Refuse,
         },
     };
     if args.dry_run {
-        let plan = files::plan(&repository, &snapshot, &options)?;
+        let plan = files::plan_restore(&repository, &snapshot, &options)?;
         print_plan(context, &snapshot, &options, &plan);
         return Ok(Exit::Ok);
     }
-    announce(context, &repository, &snapshot, &options)?;
+    announce_restore(context, &repository, &snapshot, &options)?;
     let timer = Instant::now();
-    let shown = Shown::start(context, "restore");
+    let shown = ProgressDisplay::start(context, "restore");
     let report = files::restore(&repository, &snapshot, &options, &shown.progress)?;
     drop(shown);
     let seconds = timer.elapsed().as_secs_f64();
-    let comparison = compared(context, args, &repository, &snapshot, &options)?;
+    let comparison = compare_restored(context, args, &repository, &snapshot, &options)?;
     print_report(
         context,
         &snapshot,
@@ -69,7 +69,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
     })
 }
 
-fn is_server(target: &str) -> bool {
+fn is_server_url(target: &str) -> bool {
     target.starts_with("mysql://") || target.starts_with("mariadb://")
 }
 
@@ -98,30 +98,30 @@ fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
 }
 
 /// Says what is going to happen before it happens; with `--overwrite`, what is going to be replaced.
-fn announce(
+fn announce_restore(
     context: &Context,
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
 ) -> Result<(), Failure> {
-    if options.existing == Existing::Overwrite {
-        let plan = files::plan(repository, snapshot, options)?;
+    if options.existing == OverwriteMode::Overwrite {
+        let plan = files::plan_restore(repository, snapshot, options)?;
         if !context.global.json {
             print_plan(context, snapshot, options, &plan);
         }
     } else {
-        context.note(&format!(
+        context.print_note(&format!(
             "restoring snapshot {} of {} ({}) to {}",
             snapshot.id.short(),
             snapshot.root.source,
-            output::time(&snapshot.root.data_time),
+            output::format_time(&snapshot.root.data_time),
             options.target.display()
         ));
     }
     Ok(())
 }
 
-fn compared(
+fn compare_restored(
     context: &Context,
     args: &RestoreArgs,
     repository: &Repository,
@@ -131,15 +131,15 @@ fn compared(
     if args.verify.is_none() {
         return Ok(None);
     }
-    let shown = Shown::start(context, "verify");
-    let mut comparison = files::compare(
+    let shown = ProgressDisplay::start(context, "verify");
+    let mut comparison = files::compare_directory(
         repository,
         snapshot,
         &options.target,
         &options.paths,
         &shown.progress,
     )?;
-    if options.existing == Existing::Overwrite {
+    if options.existing == OverwriteMode::Overwrite {
         // What the snapshot does not have was there before and stays.
         comparison
             .differences
@@ -155,7 +155,7 @@ fn print_plan(
     plan: &RestorePlan,
 ) {
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "plan",
             "snapshot": snapshot.id,
             "target": options.target.to_string_lossy(),
@@ -163,24 +163,24 @@ fn print_plan(
         }));
         return;
     }
-    context.note(&format!(
+    context.print_note(&format!(
         "snapshot {} of {} ({}): {}, {} to {}; already there: {}",
         snapshot.id.short(),
         snapshot.root.source,
-        output::time(&snapshot.root.data_time),
+        output::format_time(&snapshot.root.data_time),
         output::format_count(plan.counts.entries, "entry", "entries"),
-        output::bytes(plan.counts.bytes),
+        output::format_bytes(plan.counts.bytes),
         options.target.display(),
         plan.existing
     ));
     for example in &plan.existing_examples {
-        context.note(&format!("  replaced if it differs: {example}"));
+        context.print_note(&format!("  replaced if it differs: {example}"));
     }
     let more = plan
         .existing
         .saturating_sub(plan.existing_examples.len() as u64);
     if more > 0 {
-        context.note(&format!("  and {more} more"));
+        context.print_note(&format!("  and {more} more"));
     }
 }
 
@@ -193,20 +193,20 @@ fn print_report(
     seconds: f64,
 ) {
     for warning in &report.warnings {
-        output::note(&format!("warning: {warning}"));
+        output::print_note(&format!("warning: {warning}"));
     }
     let differences = comparison.map_or(&[][..], |comparison| &comparison.differences);
     for difference in differences.iter().take(DIFFERENCES_PRINTED_MAX) {
-        output::error(&format!("differs: {} {}", difference.path, difference.what));
+        output::print_error(&format!("differs: {} {}", difference.path, difference.what));
     }
     if differences.len() > DIFFERENCES_PRINTED_MAX {
-        output::error(&format!(
+        output::print_error(&format!(
             "and {} more",
             differences.len() - DIFFERENCES_PRINTED_MAX
         ));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "restore",
             "snapshot": snapshot.id,
             "source": snapshot.root.source,
@@ -217,12 +217,12 @@ fn print_report(
             "seconds": seconds,
         }));
     } else if !context.global.quiet {
-        output::line(&format!(
+        output::print_line(&format!(
             "{}: {}, {} in {}; every chunk matched its hash{}",
             report.outcome,
             output::format_count(report.counts.entries, "entry", "entries"),
-            output::bytes(report.counts.bytes),
-            output::seconds(seconds),
+            output::format_bytes(report.counts.bytes),
+            output::format_seconds(seconds),
             if report.kept > 0 {
                 format!(
                     "; {} already correct",
@@ -233,10 +233,10 @@ fn print_report(
             }
         ));
         if let Some(comparison) = comparison.filter(|_| differences.is_empty()) {
-            output::line(&format!(
+            output::print_line(&format!(
                 "verified: {} and {} read back match the snapshot",
                 output::format_count(comparison.entries, "entry", "entries"),
-                output::bytes(comparison.bytes)
+                output::format_bytes(comparison.bytes)
             ));
         }
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reprise_repository::{Repository, Snapshot};
-use reprise_restore::mysql::moments::{Archive, Moment};
+use reprise_restore::mysql::recovery::{RecoveryCatalog, RecoveryTarget};
 use reprise_restore::mysql::{
-    self as restoring, ForwardReport, MysqlPlan, MysqlReport, MysqlRestore, Named, PointInTime,
-    Users, VerifyLevel,
+    self as restoring, AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport,
+    PointInTimeOptions, RollForwardReport, TransactionSummary, VerifyLevel,
 };
 use reprise_snapshotters::mysql::CONNECTIONS_DEFAULT;
 use reprise_snapshotters::mysql::binlog::Gtid;
@@ -17,21 +17,21 @@ use crate::args::{RestoreArgs, UsersArg};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
-use crate::{moment, mysql};
+use crate::progress::ProgressDisplay;
+use crate::{mysql, time_input};
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Exit, Failure> {
-    let options = options(context, args, url)?;
-    if let Some(wanted) = Wanted::of(args) {
-        return to_moment(context, args, &options, wanted);
+    let options = parse_options(context, args, url)?;
+    if let Some(wanted) = RecoveryTargetArg::from_args(args) {
+        return restore_to_target(context, args, &options, wanted);
     }
-    let repository = context.open()?;
-    let snapshot = context.snapshot(&repository, &args.snapshot)?;
+    let repository = context.open_repository()?;
+    let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let timer = Instant::now();
-    let shown = Shown::start(context, "restore");
+    let shown = ProgressDisplay::start(context, "restore");
     if args.dry_run {
-        let plan = restoring::plan(&repository, &snapshot, &options, &shown.progress)?;
+        let plan = restoring::plan_restore(&repository, &snapshot, &options, &shown.progress)?;
         drop(shown);
         print_plan(context, &snapshot, &plan);
         return Ok(if plan.problems.is_empty() {
@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
             Exit::Refused
         });
     }
-    let mut announce = |plan: &MysqlPlan| {
+    let mut announce = |plan: &MysqlRestorePlan| {
         if !context.global.json {
             print_plan(context, &snapshot, plan);
         }
@@ -68,46 +68,50 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
 }
 
 /// The moment that the command line names.
-enum Wanted<'a> {
+enum RecoveryTargetArg<'a> {
     Time(&'a str),
-    Before(&'a str),
+    BeforeGtid(&'a str),
     Until(&'a str),
 }
 
-impl<'a> Wanted<'a> {
-    fn of(args: &'a RestoreArgs) -> Option<Self> {
+impl<'a> RecoveryTargetArg<'a> {
+    fn from_args(args: &'a RestoreArgs) -> Option<Self> {
         let server = &args.server;
         let time = server.point_in_time.as_deref().map(Self::Time);
-        let before = server.before_gtid.as_deref().map(Self::Before);
+        let before = server.before_gtid.as_deref().map(Self::BeforeGtid);
         time.or(before).or(server.until.as_deref().map(Self::Until))
     }
 
-    fn moment(
+    fn resolve_target(
         &self,
         context: &Context,
         source: &str,
         repository: &Repository,
-    ) -> Result<Moment, Failure> {
+    ) -> Result<RecoveryTarget, Failure> {
         Ok(match self {
-            Self::Time(text) => Moment::Time(moment::parse(context, source, text)?),
-            Self::Before(text) => Moment::Before(gtid(text)?),
-            Self::Until("latest") => Moment::Latest,
-            Self::Until(name) => Moment::Snapshot(Box::new(repository.find_snapshot(name)?)),
+            Self::Time(text) => {
+                RecoveryTarget::Time(time_input::parse_time(context, source, text)?)
+            }
+            Self::BeforeGtid(text) => RecoveryTarget::BeforeGtid(parse_gtid(text)?),
+            Self::Until("latest") => RecoveryTarget::Latest,
+            Self::Until(name) => {
+                RecoveryTarget::Snapshot(Box::new(repository.find_snapshot(name)?))
+            }
         })
     }
 }
 
-fn gtid(text: &str) -> Result<Gtid, Failure> {
+fn parse_gtid(text: &str) -> Result<Gtid, Failure> {
     text.parse()
         .map_err(|reason: String| Failure::usage(reason, "`reprise log` lists transactions"))
 }
 
 /// A snapshot, and the log after it.
-fn to_moment(
+fn restore_to_target(
     context: &Context,
     args: &RestoreArgs,
-    options: &MysqlRestore,
-    wanted: Wanted<'_>,
+    options: &MysqlRestoreOptions,
+    wanted: RecoveryTargetArg<'_>,
 ) -> Result<Exit, Failure> {
     if !options.databases.is_empty() || !options.tables.is_empty() {
         return Err(Failure::usage(
@@ -117,20 +121,20 @@ fn to_moment(
     }
     let source = args.snapshot.as_str();
     let name = source.rsplit('/').next().unwrap_or(source);
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     repository.require_data_identity()?;
-    let point = PointInTime {
-        moment: wanted.moment(context, source, &repository)?,
+    let point = PointInTimeOptions {
+        target: wanted.resolve_target(context, source, &repository)?,
         skip: args
             .server
             .skip_gtid
             .iter()
-            .map(|text| gtid(text))
+            .map(|text| parse_gtid(text))
             .collect::<Result<_, _>>()?,
-        keep_numbers: args.server.keep_gtids,
-        leave_accounts: false,
+        keep_gtids: args.server.keep_gtids,
+        skip_account_changes: false,
     };
-    let archive = Archive::read(&repository, name)?;
+    let archive = RecoveryCatalog::load(&repository, name)?;
     if archive.snapshots().is_empty() {
         // Says what there is instead.
         let found = repository.find_snapshot(name)?;
@@ -143,10 +147,10 @@ fn to_moment(
         ));
     }
     let timer = Instant::now();
-    let shown = Shown::start(context, "restore");
+    let shown = ProgressDisplay::start(context, "restore");
     if args.dry_run {
         let (snapshot, plan) =
-            restoring::plan_moment(&repository, &archive, &point, options, &shown.progress)?;
+            restoring::plan_point_in_time(&repository, &archive, &point, options, &shown.progress)?;
         drop(shown);
         print_plan(context, &snapshot, &plan);
         return Ok(match plan.problems.is_empty() {
@@ -154,12 +158,12 @@ fn to_moment(
             false => Exit::Refused,
         });
     }
-    let mut announce = |snapshot: &Snapshot, plan: &MysqlPlan| {
+    let mut announce = |snapshot: &Snapshot, plan: &MysqlRestorePlan| {
         if !context.global.json {
             print_plan(context, snapshot, plan);
         }
     };
-    let (snapshot, report) = restoring::restore_moment(
+    let (snapshot, report) = restoring::restore_point_in_time(
         &repository,
         &archive,
         &point,
@@ -176,7 +180,11 @@ fn to_moment(
     })
 }
 
-fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRestore, Failure> {
+fn parse_options(
+    context: &Context,
+    args: &RestoreArgs,
+    url: &str,
+) -> Result<MysqlRestoreOptions, Failure> {
     let server = &args.server;
     if let Some(path) = args.stray_path().into_iter().chain(&args.paths).next() {
         return Err(Failure::usage(
@@ -187,7 +195,7 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
             "choose with --database and --table; --verify takes none, counts or checksums",
         ));
     }
-    let address = mysql::address(context, url, server.defaults_file.as_deref())?;
+    let address = mysql::resolve_address(context, url, server.defaults_file.as_deref())?;
     let mut databases: Vec<_> = server
         .database
         .iter()
@@ -214,7 +222,7 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
                 )
             })
     };
-    Ok(MysqlRestore {
+    Ok(MysqlRestoreOptions {
         address,
         databases,
         tables: server.table.iter().map(table).collect::<Result<_, _>>()?,
@@ -227,8 +235,8 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
         resume: args.resume,
         overwrite: args.overwrite,
         users: server.users.map(|users| match users {
-            UsersArg::None => Users::None,
-            UsersArg::Missing => Users::Missing,
+            UsersArg::None => AccountSelection::None,
+            UsersArg::Missing => AccountSelection::Missing,
         }),
         write_binlog: server.write_binlog,
         definer: server.definer.clone().filter(|definer| definer != "keep"),
@@ -236,17 +244,17 @@ fn options(context: &Context, args: &RestoreArgs, url: &str) -> Result<MysqlRest
     })
 }
 
-fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
+fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlRestorePlan) {
     if context.global.json {
-        output::json_line(&json!({ "event": "plan", "snapshot": snapshot.id, "plan": plan }));
+        output::print_json(&json!({ "event": "plan", "snapshot": snapshot.id, "plan": plan }));
         return;
     }
     let rows: u64 = plan.tables.iter().map(|table| table.rows).sum();
-    context.note(&format!(
+    context.print_note(&format!(
         "snapshot {} of {} ({}): {} with {}, {} (views, routines, triggers and events), {} to {} ({})",
         snapshot.id.short(),
         snapshot.root.source,
-        output::time(&snapshot.root.data_time),
+        output::format_time(&snapshot.root.data_time),
         output::format_count(plan.tables.len(), "table", "tables"),
         output::format_count(rows, "row", "rows"),
         output::format_count(plan.objects, "object", "objects"),
@@ -255,42 +263,42 @@ fn print_plan(context: &Context, snapshot: &Snapshot, plan: &MysqlPlan) {
         plan.target_version,
     ));
     for statement in &plan.dropped {
-        context.note(&format!("  first: {statement}"));
+        context.print_note(&format!("  first: {statement}"));
     }
     if let Some(forward) = &plan.forward {
-        context.note(&format!(
+        context.print_note(&format!(
             "  then: {} ({}, at most {}), to {}; about {} in all",
             output::format_count(forward.pieces, "log segment", "log segments"),
-            output::bytes(forward.log_bytes),
+            output::format_bytes(forward.log_bytes),
             output::format_count(forward.transactions, "transaction", "transactions"),
             forward.moment,
-            output::seconds(forward.seconds as f64),
+            output::format_seconds(forward.seconds as f64),
         ));
-        context.note(&format!("  lost: {}", forward.lost));
+        context.print_note(&format!("  lost: {}", forward.lost));
     }
     for warning in &plan.warnings {
-        context.note(&format!("  note: {warning}"));
+        context.print_note(&format!("  note: {warning}"));
     }
     for problem in &plan.problems {
-        context.note(&format!("  incompatible: {problem}"));
+        context.print_note(&format!("  incompatible: {problem}"));
     }
 }
 
 fn print_report(
     context: &Context,
     snapshot: &Snapshot,
-    options: &MysqlRestore,
-    report: &MysqlReport,
+    options: &MysqlRestoreOptions,
+    report: &MysqlRestoreReport,
     seconds: f64,
 ) {
     for warning in &report.warnings {
-        output::note(&format!("warning: {warning}"));
+        output::print_note(&format!("warning: {warning}"));
     }
     for difference in &report.differences {
-        output::error(&format!("differs: {difference}"));
+        output::print_error(&format!("differs: {difference}"));
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "restore",
             "snapshot": snapshot.id,
             "source": snapshot.root.source,
@@ -311,24 +319,24 @@ fn print_report(
             }
         };
         if let Some(forward) = &report.forward {
-            print_forward(forward);
+            print_roll_forward(forward);
         }
-        output::line(&format!(
+        output::print_line(&format!(
             "{}: {} with {} in {}; {verified}",
             report.outcome,
             output::format_count(report.tables, "table", "tables"),
             output::format_count(report.rows, "row", "rows"),
-            output::seconds(seconds),
+            output::format_seconds(seconds),
         ));
     }
 }
 
-fn print_forward(forward: &ForwardReport) {
-    let named = |named: &Option<Named>| match named {
+fn print_roll_forward(forward: &RollForwardReport) {
+    let named = |named: &Option<TransactionSummary>| match named {
         Some(named) => format!("{} ({})", named.gtid, named.committed),
         None => "none".to_owned(),
     };
-    output::line(&format!(
+    output::print_line(&format!(
         "replayed {}, to {}; last applied {}; stopped before {}",
         output::format_count(forward.transactions, "transaction", "transactions"),
         forward.moment,
@@ -336,10 +344,10 @@ fn print_forward(forward: &ForwardReport) {
         named(&forward.stopped_before),
     ));
     if !forward.skipped.is_empty() {
-        output::line(&format!("skipped: {}", forward.skipped.join(", ")));
+        output::print_line(&format!("skipped: {}", forward.skipped.join(", ")));
     }
     if let Some(snapshot) = &forward.compared_with {
-        output::line(&format!(
+        output::print_line(&format!(
             "every table was compared with snapshot {snapshot} afterwards"
         ));
     }

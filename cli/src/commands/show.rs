@@ -1,7 +1,7 @@
 //! `reprise show`: everything known of one snapshot.
 
-use reprise_repository::{Details, Error, Repository, Snapshot, SourceKind, Tombstone};
-use reprise_restore::mysql::moments::Archive;
+use reprise_repository::{Error, Repository, Snapshot, SnapshotDetails, SourceKind, Tombstone};
+use reprise_restore::mysql::recovery::RecoveryCatalog;
 use serde_json::json;
 
 use crate::args::ShowArgs;
@@ -9,38 +9,42 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-use super::snapshots::as_json;
+use super::snapshots::snapshot_as_json;
 
 pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
-    let snapshot = context.snapshot(&repository, &args.snapshot)?;
-    let details = details(&repository, &snapshot)?;
+    let repository = context.open_repository()?;
+    let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
+    let details = read_details(&repository, &snapshot)?;
     let tombstones = match snapshot.forgotten {
-        true => repository.tombstones()?.of(&snapshot.id).cloned().collect(),
+        true => repository
+            .read_tombstones()?
+            .tombstones_of(&snapshot.id)
+            .cloned()
+            .collect(),
         false => Vec::new(),
     };
     let hurt = repository.degraded_snapshots()?.contains(&snapshot.id);
     // What is told of a source's name is told of the source: its log too.
     let archive = match snapshot.root.source == args.snapshot {
         true if snapshot.root.kind == SourceKind::Mysql => {
-            Some(Archive::read(&repository, &args.snapshot)?)
+            Some(RecoveryCatalog::load(&repository, &args.snapshot)?)
         }
         _ => None,
     };
     if context.global.json {
-        let mut shown = as_json(&repository, &snapshot);
+        let mut shown = snapshot_as_json(&repository, &snapshot);
         shown["tombstones"] = json!(tombstones.iter().map(tombstone_json).collect::<Vec<_>>());
         shown["details"] = json!(details);
         shown["hurt"] = json!(hurt);
         if let Some(archive) = &archive {
-            shown["restorable"] = json!(archive.spans());
-            shown["gaps"] = json!(gaps(archive));
+            shown["restorable"] = json!(archive.recovery_windows());
+            shown["gaps"] = json!(describe_gaps(archive));
         }
-        output::json_line(&shown);
+        output::print_json(&shown);
     } else {
-        print(&repository, &snapshot, details.as_ref());
+        print_snapshot(&repository, &snapshot, details.as_ref());
         if hurt {
-            output::line(
+            output::print_line(
                 "affected by damage: some of its data has no undamaged copy; see `reprise verify --repair`",
             );
         }
@@ -65,24 +69,24 @@ fn tombstone_json(tombstone: &Tombstone) -> serde_json::Value {
 fn print_tombstones(tombstones: &[Tombstone]) {
     let row = |tombstone: &Tombstone| {
         let record = &tombstone.record;
-        let (at, by) = (output::time(&record.at), &record.by);
+        let (at, by) = (output::format_time(&record.at), &record.by);
         vec![
             "forgotten".to_owned(),
             format!("{at} by {by}: {}", record.reason),
         ]
     };
-    output::table(&tombstones.iter().map(row).collect::<Vec<_>>());
+    output::print_table(&tombstones.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Where the log breaks off, in words.
-fn gaps(archive: &Archive) -> Vec<String> {
+fn describe_gaps(archive: &RecoveryCatalog) -> Vec<String> {
     let breaks = archive.log().breaks().iter();
     breaks.map(|found| found.reason.clone()).collect()
 }
 
-fn print_archive(archive: &Archive) {
+fn print_archive(archive: &RecoveryCatalog) {
     let mut rows: Vec<Vec<String>> = archive
-        .spans()
+        .recovery_windows()
         .iter()
         .map(|span| {
             let log = format!(
@@ -94,25 +98,28 @@ fn print_archive(archive: &Archive) {
         })
         .collect();
     rows.extend(
-        gaps(archive)
+        describe_gaps(archive)
             .into_iter()
             .map(|gap| vec!["gap".to_owned(), gap]),
     );
-    output::table(&rows);
+    output::print_table(&rows);
 }
 
 /// The part that only recovery identities read; `None` without one.
-fn details(repository: &Repository, snapshot: &Snapshot) -> Result<Option<Details>, Failure> {
+fn read_details(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Option<SnapshotDetails>, Failure> {
     let reader = repository.content_reader()?;
-    match reader.snapshot(snapshot).details() {
+    match reader.snapshot_reader(snapshot).details() {
         Ok(details) => Ok(Some(details)),
         Err(Error::NoMatchingIdentity { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>) {
-    let mut rows = facts(repository, snapshot);
+fn print_snapshot(repository: &Repository, snapshot: &Snapshot, details: Option<&SnapshotDetails>) {
+    let mut rows = snapshot_rows(repository, snapshot);
     let root = &snapshot.root;
     match details {
         Some(details) => {
@@ -136,29 +143,29 @@ fn print(repository: &Repository, snapshot: &Snapshot, details: Option<&Details>
         .into_iter()
         .map(|(name, value)| vec![name.to_owned(), value])
         .collect();
-    output::table(&rows);
+    output::print_table(&rows);
 }
 
 /// What every identity may see.
-fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+fn snapshot_rows(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let (root, counts) = (&snapshot.root, &snapshot.root.counts);
     let received = snapshot
         .received
         .as_ref()
-        .map_or_else(|| "unknown".to_owned(), output::time);
+        .map_or_else(|| "unknown".to_owned(), output::format_time);
     let signer = repository.signer_name(&snapshot.signer);
     let mut rows = vec![
         ("snapshot", snapshot.id.to_string()),
         ("source", format!("{} ({})", root.source, root.kind)),
         ("outcome", root.outcome.to_string()),
-        ("data time", output::time(&root.data_time)),
+        ("data time", output::format_time(&root.data_time)),
         ("received", received),
         (
             "taken",
             format!(
                 "{} to {} on {}",
-                output::time(&root.started),
-                output::time(&root.finished),
+                output::format_time(&root.started),
+                output::format_time(&root.finished),
                 root.host
             ),
         ),
@@ -173,7 +180,7 @@ fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, Str
                 output::format_count(counts.symlinks, "symlink", "symlinks"),
                 output::format_count(counts.hardlinks, "hard link", "hard links"),
                 counts.specials,
-                output::bytes(counts.bytes)
+                output::format_bytes(counts.bytes)
             ),
         ),
         (
@@ -181,8 +188,8 @@ fn facts(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, Str
             format!(
                 "{}, {} plain, {} stored",
                 output::format_count(root.added.chunks, "chunk", "chunks"),
-                output::bytes(root.added.plain_bytes),
-                output::bytes(root.added.stored_bytes)
+                output::format_bytes(root.added.plain_bytes),
+                output::format_bytes(root.added.stored_bytes)
             ),
         ),
         (

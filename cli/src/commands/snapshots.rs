@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use reprise_repository::{ObjectId, Snapshot, chain};
+use reprise_repository::{ObjectId, Snapshot, format_error_chain};
 use serde_json::json;
 
 use crate::args::SnapshotsArgs;
@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     let (mut snapshots, errors) = if args.all {
         repository.all_snapshots_lossy()?
     } else {
@@ -27,21 +27,26 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     let degraded = repository.degraded_snapshots()?;
     if context.global.json {
         let one = |snapshot: &Snapshot| {
-            let mut listed = as_json(&repository, snapshot);
+            let mut listed = snapshot_as_json(&repository, snapshot);
             listed["hurt"] = json!(degraded.contains(&snapshot.id));
             listed
         };
         let listed: Vec<_> = snapshots.iter().map(one).collect();
         let unreadable: Vec<_> = errors
             .iter()
-            .map(|(key, error)| json!({"object": key.as_str(), "reason": chain(error)}))
+            .map(
+                |(key, error)| json!({"object": key.as_str(), "reason": format_error_chain(error)}),
+            )
             .collect();
-        output::json_line(&json!({"snapshots": listed, "unreadable": unreadable}));
+        output::print_json(&json!({"snapshots": listed, "unreadable": unreadable}));
     } else {
-        print(&snapshots, &degraded);
+        print_snapshots(&snapshots, &degraded);
     }
     for (key, error) in &errors {
-        output::error(&format!("error: {key} cannot be read: {}", chain(error)));
+        output::print_error(&format!(
+            "error: {key} cannot be read: {}",
+            format_error_chain(error)
+        ));
     }
     Ok(if errors.is_empty() {
         Exit::Ok
@@ -51,7 +56,7 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
 }
 
 /// A snapshot as scripts see it.
-pub(crate) fn as_json(
+pub(crate) fn snapshot_as_json(
     repository: &reprise_repository::Repository,
     snapshot: &Snapshot,
 ) -> serde_json::Value {
@@ -79,7 +84,7 @@ pub(crate) fn as_json(
     })
 }
 
-fn outcome(snapshot: &Snapshot, hurt: bool) -> String {
+fn format_outcome(snapshot: &Snapshot, hurt: bool) -> String {
     let forgotten = if snapshot.forgotten {
         ", forgotten"
     } else {
@@ -89,7 +94,7 @@ fn outcome(snapshot: &Snapshot, hurt: bool) -> String {
     format!("{}{forgotten}{hurt}", snapshot.root.outcome)
 }
 
-fn print(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
+fn print_snapshots(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
     let titles = [
         "ID",
         "SOURCE",
@@ -113,17 +118,17 @@ fn print(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
             snapshot.id.short(),
             root.source.clone(),
             root.kind.to_string(),
-            output::time(&root.data_time),
+            output::format_time(&root.data_time),
             root.counts.entries.to_string(),
-            output::bytes(root.counts.bytes),
-            output::bytes(root.added.stored_bytes),
-            outcome(snapshot, degraded.contains(&snapshot.id)),
+            output::format_bytes(root.counts.bytes),
+            output::format_bytes(root.added.stored_bytes),
+            format_outcome(snapshot, degraded.contains(&snapshot.id)),
             tags.join(" "),
         ]);
     }
     if snapshots.is_empty() {
-        output::line("no snapshots");
+        output::print_line("no snapshots");
     } else {
-        output::table(&rows);
+        output::print_table(&rows);
     }
 }

@@ -4,36 +4,37 @@ use reprise_repository::{ObjectId, Repository, UnreadableRoot};
 use serde_json::json;
 
 use crate::args::UnforgetArgs;
-use crate::context::{Context, now};
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-use super::forget::{by_id, unreadable, why};
+use super::forget::{find_by_id, find_unreadable, forget_reason};
 
 pub(crate) fn run(context: &Context, args: &UnforgetArgs) -> Result<Exit, Failure> {
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     let (all, errors) = repository.all_snapshots_lossy()?;
     let mut ids: Vec<ObjectId> = Vec::new();
     for name in &args.snapshots {
-        if let Some((id, _)) = unreadable(&errors, name) {
+        if let Some((id, _)) = find_unreadable(&errors, name) {
             ids.push(id);
             continue;
         }
-        let found = by_id(&all, name);
-        let found = found.map_err(|failure| why_gone(&repository, &errors, name, failure))?;
+        let found = find_by_id(&all, name);
+        let found = found
+            .map_err(|failure| explain_missing_snapshot(&repository, &errors, name, failure))?;
         ids.push(found.id);
     }
-    let keeper = context.keeper(&repository, "unforget snapshots")?;
-    let why = why(context, "brought back".to_owned(), None, now());
+    let keeper = context.load_keeper(&repository, "unforget snapshots")?;
+    let why = forget_reason(context, "brought back".to_owned(), None, current_time());
     let mut written = Vec::new();
     if !ids.is_empty() {
-        written = repository.unforget(&keeper, &ids, &why)?;
+        written = repository.unforget_snapshots(&keeper, &ids, &why)?;
     }
     for source in &args.log {
         written.extend(repository.unforget_log(&keeper, source, &why)?);
     }
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "repository": repository.location(),
             "brought_back": ids,
             "logs": args.log,
@@ -41,29 +42,29 @@ pub(crate) fn run(context: &Context, args: &UnforgetArgs) -> Result<Exit, Failur
         }));
     } else if !context.global.quiet {
         for id in ids {
-            output::line(&format!("snapshot {} is no longer forgotten", id.short()));
+            output::print_line(&format!("snapshot {} is no longer forgotten", id.short()));
         }
         for source in &args.log {
-            output::line(&format!("the log of {source} is no longer forgotten"));
+            output::print_line(&format!("the log of {source} is no longer forgotten"));
         }
     }
     Ok(Exit::Ok)
 }
 
 /// A snapshot that is named in vain may have been swept.
-fn why_gone(
+fn explain_missing_snapshot(
     repository: &Repository,
     errors: &[UnreadableRoot],
     name: &str,
     failure: Failure,
 ) -> Failure {
-    let Ok(tombstones) = repository.tombstones() else {
+    let Ok(tombstones) = repository.read_tombstones() else {
         return failure;
     };
-    let forgotten = tombstones.forgotten();
+    let forgotten = tombstones.forgotten_snapshots();
     let swept = |id: &&ObjectId| name.len() >= 4 && id.to_string().starts_with(name);
     match forgotten.iter().find(swept) {
-        Some(id) if unreadable(errors, &id.to_string()).is_some() => Failure::new(
+        Some(id) if find_unreadable(errors, &id.to_string()).is_some() => Failure::new(
             Exit::Refused,
             format!("snapshot {} is forgotten and cannot be read", id.short()),
             format!("give its full ID to unforget it anyway: {id}"),

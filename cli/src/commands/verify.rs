@@ -1,50 +1,58 @@
 //! `reprise verify`: is everything there and undamaged, and if not, what does it hurt?
 
 use reprise_policies::parse_percent;
-use reprise_repository::{Depth, Finding, LockReport, Report, Share, VerifyOptions};
+use reprise_repository::{
+    DataSubset, LockReport, VerifyDepth, VerifyFinding, VerifyOptions, VerifyReport,
+};
 use serde_json::json;
 
 use crate::args::VerifyArgs;
-use crate::context::{Context, now};
-use crate::destination::{self, Wishes};
+use crate::context::{Context, current_time};
+use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::progress::Shown;
+use crate::progress::ProgressDisplay;
 
 /// Paths printed for each snapshot that a finding hurts; `--json` lists more.
 const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let depth = depth(args)?;
+    let depth = parse_depth(args)?;
     if args.repair {
         return super::repair::run(context, args, depth);
     }
-    let repository = context.open()?;
+    let repository = context.open_repository()?;
     // Only now: where no repository is, nothing is tried.
-    let probed = destination::probe_if_allowed(context, &context.location()?, &Wishes::default())?;
+    let probed = destination::probe_if_allowed(
+        context,
+        &context.location()?,
+        &DestinationOptions::default(),
+    )?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
-        snapshots.push(context.snapshot(&repository, name)?);
+        snapshots.push(context.find_snapshot(&repository, name)?);
     }
-    let shown = Shown::start(context, "verify");
+    let shown = ProgressDisplay::start(context, "verify");
     let report = repository.verify(&VerifyOptions { depth, snapshots }, &shown.progress)?;
     let locks = match probed {
-        Some(probed) if probed.locks.holds() => Some(repository.locks(now(), &shown.progress)?),
+        Some(probed) if probed.locks.is_supported() => {
+            Some(repository.inspect_locks(current_time(), &shown.progress)?)
+        }
         _ => None,
     };
     drop(shown);
     if context.global.json {
-        output::json_line(&json!({
+        output::print_json(&json!({
             "event": "verify", "report": report, "destination": probed, "locks": locks,
         }));
     } else {
         if let Some(probed) = &probed {
-            context.note(&destination::line(probed));
+            context.print_note(&destination::describe_capabilities(probed));
         }
         if let Some(locks) = &locks {
-            context.note(&lock_line(locks));
+            context.print_note(&describe_locks(locks));
         }
-        print(context, &report, depth);
+        print_report(context, &report, depth);
     }
     Ok(if report.findings.is_empty() {
         Exit::Ok
@@ -54,10 +62,10 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
 }
 
 /// What is known of the locks, in a line for people.
-fn lock_line(locks: &LockReport) -> String {
+fn describe_locks(locks: &LockReport) -> String {
     let first = locks.earliest.map_or_else(
         || "no lock has an end".to_owned(),
-        |earliest| format!("the first lock ends {}", output::time(&earliest)),
+        |earliest| format!("the first lock ends {}", output::format_time(&earliest)),
     );
     format!(
         "locks: {} of {} objects; {first}",
@@ -66,38 +74,38 @@ fn lock_line(locks: &LockReport) -> String {
     )
 }
 
-fn depth(args: &VerifyArgs) -> Result<Depth, Failure> {
+fn parse_depth(args: &VerifyArgs) -> Result<VerifyDepth, Failure> {
     let Some(text) = &args.read_data else {
-        return Ok(Depth::Structure);
+        return Ok(VerifyDepth::Structure);
     };
     let percent = parse_percent(text).map_err(|error| {
         let hint = "write it as --read-data 10%, and snapshots before --read-data";
         Failure::usage(format!("`{text}` is not a percentage: {error}"), hint)
     })?;
-    let day = now().timestamp().div_euclid(24 * 3600);
-    Ok(Depth::ReadData(Share::of_day(
+    let day = current_time().timestamp().div_euclid(24 * 3600);
+    Ok(VerifyDepth::ReadData(DataSubset::for_day(
         f64::from(percent.get()),
         day,
     )))
 }
 
-fn print(context: &Context, report: &Report, depth: Depth) {
+fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
     for finding in &report.findings {
         print_finding(finding);
     }
     for note in &report.notes {
-        context.note(&format!("note: {note}"));
+        context.print_note(&format!("note: {note}"));
     }
     if context.global.quiet {
         return;
     }
     let read = match depth {
-        Depth::Structure => "contents not read".to_owned(),
-        Depth::ReadData(_) => {
+        VerifyDepth::Structure => "contents not read".to_owned(),
+        VerifyDepth::ReadData(_) => {
             format!(
                 "{} ({}) read, decrypted and hashed",
                 output::format_count(report.packs_read, "pack", "packs"),
-                output::bytes(report.bytes_read)
+                output::format_bytes(report.bytes_read)
             )
         }
     };
@@ -114,7 +122,7 @@ fn print(context: &Context, report: &Report, depth: Depth) {
         (_, 0) => format!(", {segments}"),
         (_, read) => format!(", {segments} ({read} read)"),
     };
-    output::line(&format!(
+    output::print_line(&format!(
         "{verdict}: {}, {}, {}{logs}; {read}",
         output::format_count(report.snapshots, "snapshot", "snapshots"),
         output::format_count(report.chunks, "chunk", "chunks"),
@@ -122,8 +130,8 @@ fn print(context: &Context, report: &Report, depth: Depth) {
     ));
 }
 
-pub(super) fn print_finding(finding: &Finding) {
-    output::error(&format!("damaged: {}: {}", finding.object, finding.reason));
+pub(super) fn print_finding(finding: &VerifyFinding) {
+    output::print_error(&format!("damaged: {}: {}", finding.object, finding.reason));
     for hurt in &finding.hurts {
         let what = if hurt.whole {
             "the whole snapshot".to_owned()
@@ -132,16 +140,16 @@ pub(super) fn print_finding(finding: &Finding) {
         } else {
             output::format_count(hurt.paths.len() as u64 + hurt.more_paths, "path", "paths")
         };
-        output::error(&format!(
+        output::print_error(&format!(
             "  affects snapshot {} of {}: {what}",
             hurt.snapshot.short(),
             hurt.source
         ));
         for path in hurt.paths.iter().take(PATHS_PRINTED_MAX) {
-            output::error(&format!("    {path}"));
+            output::print_error(&format!("    {path}"));
         }
         if hurt.paths.len() > PATHS_PRINTED_MAX {
-            output::error("    …");
+            output::print_error("    …");
         }
     }
 }

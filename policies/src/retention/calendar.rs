@@ -9,7 +9,7 @@ use super::Retention;
 
 /// A rule that keeps one snapshot of each of some pieces of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum CalendarUnit {
     Hour,
     Day,
     Week,
@@ -19,13 +19,13 @@ pub(super) enum Unit {
 
 /// A piece of the calendar. Only for comparison within one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Bucket([i32; 3]);
+pub(super) struct CalendarPeriod([i32; 3]);
 
-impl Unit {
+impl CalendarUnit {
     pub(super) const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
 
     /// How the rule is called in a policy.
-    pub(super) fn rule(self) -> &'static str {
+    pub(super) fn rule_name(self) -> &'static str {
         match self {
             Self::Hour => "hourly",
             Self::Day => "daily",
@@ -36,7 +36,7 @@ impl Unit {
     }
 
     /// How many of these a policy wants to keep.
-    pub(super) fn wanted(self, rules: &Retention) -> Option<NonZeroU32> {
+    pub(super) fn keep_count(self, rules: &Retention) -> Option<NonZeroU32> {
         match self {
             Self::Hour => rules.hourly,
             Self::Day => rules.daily,
@@ -47,10 +47,10 @@ impl Unit {
     }
 
     /// The piece that a moment is in.
-    pub(super) fn bucket(self, time: DateTime<Utc>, zone: Tz) -> Bucket {
+    pub(super) fn period_of(self, time: DateTime<Utc>, zone: Tz) -> CalendarPeriod {
         let local = time.with_timezone(&zone);
         let day = local.num_days_from_ce();
-        Bucket(match self {
+        CalendarPeriod(match self {
             // The hour that clocks show twice when summer ends is two hours.
             Self::Hour => {
                 let hour = i32::try_from(local.hour()).unwrap_or_default();
@@ -75,7 +75,7 @@ impl Unit {
     }
 
     /// The piece that a moment is in, for people.
-    pub(super) fn name(self, time: DateTime<Utc>, zone: Tz) -> String {
+    pub(super) fn period_name(self, time: DateTime<Utc>, zone: Tz) -> String {
         let local = time.with_timezone(&zone);
         match self {
             Self::Hour => local.format("%F %H:00 %Z").to_string(),
@@ -98,14 +98,14 @@ impl Unit {
     }
 
     /// The shortest unit that a policy keeps.
-    pub(super) fn shortest(rules: &Retention) -> Option<Self> {
+    pub(super) fn shortest_kept(rules: &Retention) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|unit| unit.wanted(rules).is_some())
+            .find(|unit| unit.keep_count(rules).is_some())
     }
 }
 
 /// A moment for people.
-pub(super) fn shown(time: DateTime<Utc>, zone: Tz) -> String {
+pub(super) fn format_local_time(time: DateTime<Utc>, zone: Tz) -> String {
     time.with_timezone(&zone).format("%F %H:%M").to_string()
 }

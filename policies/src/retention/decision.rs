@@ -11,22 +11,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::Retention;
-use super::calendar::{Bucket, Unit, shown};
+use super::arrival_rate;
+use super::calendar::{CalendarPeriod, CalendarUnit, format_local_time};
 use super::candidate::{Candidate, Hold, leaves_nothing};
-use super::pace;
 
 /// What someone who may decide has said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Options {
+pub struct RetentionOptions {
     /// A burst of arrivals is meant: let it push older snapshots out.
     pub accept_flood: bool,
 }
 
-impl Options {
+impl RetentionOptions {
     /// With a word on bursts of arrivals.
     #[must_use]
-    pub fn accepting_floods(accept_flood: bool) -> Self {
+    pub fn with_accept_flood(accept_flood: bool) -> Self {
         Self { accept_flood }
     }
 }
@@ -34,24 +34,24 @@ impl Options {
 /// Why a snapshot is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Keeps {
+pub enum KeepReason {
     /// A rule wants it, for this number, span or piece of the calendar.
     Rule {
         /// As it is called in a policy.
         rule: &'static str,
         /// What it stands for.
-        of: String,
+        subject: String,
         /// Whether it only stands there because nothing arrived in time.
         late: bool,
     },
     /// It is the newest one from which the log brings back the beginning of the span.
     PointInTime,
     /// Without it there would be fewer than the floor.
-    Floor(NonZeroU32),
+    Minimum(NonZeroU32),
     /// Someone said so.
     Hold(Hold),
     /// It is degraded or hurt, and no good one that was taken later is kept.
-    NothingBetter,
+    NoNewerGood,
     /// The source loses nothing at present.
     Paused,
     /// The source has no rules.
@@ -60,40 +60,40 @@ pub enum Keeps {
 
 /// What becomes of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetentionVerdict {
     /// It stays, for these reasons; there is at least one.
-    Kept {
+    Keep {
         /// The reasons.
-        by: Vec<Keeps>,
+        reasons: Vec<KeepReason>,
     },
     /// It goes.
-    Goes {
+    Forget {
         /// Why, in words; never empty.
         reason: String,
     },
 }
 
-impl Verdict {
+impl RetentionVerdict {
     /// Whether it stays.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept { .. })
+        matches!(self, Self::Keep { .. })
     }
 }
 
 /// Why a source loses nothing at present, although the rules would let something go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Pause {
+pub enum RetentionPause {
     /// Its newest good snapshot is older than it should be.
-    Silent {
+    Stale {
         /// When the newest good one was taken, if there is one.
         newest: Option<DateTime<Utc>>,
         /// How old it may be.
-        promise: TimeDelta,
+        max_age: TimeDelta,
     },
     /// Far more arrived than the source's pace explains.
-    Flooded {
+    Flood {
         /// Since when.
         since: DateTime<Utc>,
         /// How many within a day.
@@ -105,43 +105,49 @@ pub enum Pause {
 
 /// What becomes of the snapshots of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision<Id> {
+pub struct RetentionDecision<Id> {
     /// Every snapshot with its verdict, newest first.
-    pub verdicts: Vec<(Id, Verdict)>,
+    pub verdicts: Vec<(Id, RetentionVerdict)>,
     /// Why nothing goes, if the rules would let something go.
-    pub pause: Option<Pause>,
+    pub pause: Option<RetentionPause>,
     /// That the source is silent or flooded, whether or not the rules would let a snapshot go: its log stays as well.
-    pub trouble: Option<Pause>,
-    empties: bool,
+    pub anomaly: Option<RetentionPause>,
+    leaves_nothing: bool,
 }
 
-impl<Id: Copy + Ord> Decision<Id> {
+impl<Id: Copy + Ord> RetentionDecision<Id> {
     /// What is decided about a source without rules.
     #[must_use]
-    pub fn keeping(candidates: &[Candidate<Id>]) -> Self {
-        let by = vec![Keeps::NoRules];
-        let kept = |one: &&Candidate<Id>| (one.id, Verdict::Kept { by: by.clone() });
+    pub fn keep_all(candidates: &[Candidate<Id>]) -> Self {
+        let by = vec![KeepReason::NoRules];
+        let kept = |one: &&Candidate<Id>| {
+            (
+                one.id,
+                RetentionVerdict::Keep {
+                    reasons: by.clone(),
+                },
+            )
+        };
         Self {
-            verdicts: newest_first(candidates).iter().map(kept).collect(),
+            verdicts: sort_newest_first(candidates).iter().map(kept).collect(),
             pause: None,
-            trouble: None,
-            empties: false,
+            anomaly: None,
+            leaves_nothing: false,
         }
     }
 }
 
-impl<Id> Decision<Id> {
+impl<Id> RetentionDecision<Id> {
     /// Whether nothing would be left that is worth as much as the best there is: of good ones that arrived in time, no
     /// such one.
     #[must_use]
-    pub fn empties(&self) -> bool {
-        self.empties
+    pub fn leaves_nothing_good(&self) -> bool {
+        self.leaves_nothing
     }
 
     /// Those that go, and those that only stay because the source loses nothing at present.
-    pub fn going_without_pause(&self) -> impl Iterator<Item = &Id> {
-        let paused =
-            |verdict: &Verdict| matches!(verdict, Verdict::Kept { by } if *by == [Keeps::Paused]);
+    pub fn forgotten_without_pause(&self) -> impl Iterator<Item = &Id> {
+        let paused = |verdict: &RetentionVerdict| matches!(verdict, RetentionVerdict::Keep { reasons } if *reasons == [KeepReason::Paused]);
         self.verdicts
             .iter()
             .filter(move |(_, verdict)| !verdict.is_kept() || paused(verdict))
@@ -149,7 +155,7 @@ impl<Id> Decision<Id> {
     }
 
     /// Those that go.
-    pub fn going(&self) -> impl Iterator<Item = &Id> {
+    pub fn forgotten(&self) -> impl Iterator<Item = &Id> {
         self.verdicts
             .iter()
             .filter(|(_, verdict)| !verdict.is_kept())
@@ -159,89 +165,91 @@ impl<Id> Decision<Id> {
 
 /// Decides about all snapshots of one source. Their order does not matter, and nothing else does than what is given.
 #[must_use]
-pub fn decide<Id: Copy + Ord>(
+pub fn decide_retention<Id: Copy + Ord>(
     candidates: &[Candidate<Id>],
     rules: &Retention,
     now: DateTime<Utc>,
     zone: Tz,
-    options: Options,
-) -> Decision<Id> {
-    let sorted = newest_first(candidates);
-    let plan = Plan { rules, now, zone };
-    let kept = plan.kept(&sorted);
-    let trouble = plan.trouble(&sorted, &kept, options);
+    options: RetentionOptions,
+) -> RetentionDecision<Id> {
+    let sorted = sort_newest_first(candidates);
+    let plan = RuleEvaluator { rules, now, zone };
+    let kept = plan.select_kept(&sorted);
+    let trouble = plan.detect_anomaly(&sorted, &kept, options);
     let pause = trouble.clone().filter(|_| kept.len() < sorted.len());
-    let holders = plan.holders(&sorted, &kept);
+    let holders = plan.kept_by_period(&sorted, &kept);
     let verdict = |one: &&Candidate<Id>| match kept.get(&one.id) {
-        Some(by) => Verdict::Kept { by: by.clone() },
-        None if pause.is_some() => Verdict::Kept {
-            by: vec![Keeps::Paused],
+        Some(by) => RetentionVerdict::Keep {
+            reasons: by.clone(),
         },
-        None => Verdict::Goes {
-            reason: plan.reason(one, &holders),
+        None if pause.is_some() => RetentionVerdict::Keep {
+            reasons: vec![KeepReason::Paused],
+        },
+        None => RetentionVerdict::Forget {
+            reason: plan.explain_forgetting(one, &holders),
         },
     };
     let verdicts: Vec<_> = sorted.iter().map(|one| (one.id, verdict(one))).collect();
     let stays = verdicts.iter().map(|(_, verdict)| verdict.is_kept());
     let all: Vec<_> = sorted.iter().copied().zip(stays).collect();
     let empties = leaves_nothing(&all);
-    Decision {
+    RetentionDecision {
         verdicts,
         pause,
-        trouble,
-        empties,
+        anomaly: trouble,
+        leaves_nothing: empties,
     }
 }
 
-fn newest_first<Id: Copy + Ord>(candidates: &[Candidate<Id>]) -> Vec<&Candidate<Id>> {
+fn sort_newest_first<Id: Copy + Ord>(candidates: &[Candidate<Id>]) -> Vec<&Candidate<Id>> {
     let mut sorted: Vec<&Candidate<Id>> = candidates.iter().collect();
-    sorted.sort_by_key(|one| std::cmp::Reverse((one.time(), one.id)));
+    sorted.sort_by_key(|one| std::cmp::Reverse((one.effective_time(), one.id)));
     sorted
 }
 
-type Kept<Id> = BTreeMap<Id, Vec<Keeps>>;
+type KeepReasons<Id> = BTreeMap<Id, Vec<KeepReason>>;
 
-fn add<Id: Ord>(kept: &mut Kept<Id>, id: Id, why: Keeps) {
+fn add_reason<Id: Ord>(kept: &mut KeepReasons<Id>, id: Id, why: KeepReason) {
     kept.entry(id).or_default().push(why);
 }
 
-struct Plan<'a> {
+struct RuleEvaluator<'a> {
     rules: &'a Retention,
     now: DateTime<Utc>,
     zone: Tz,
 }
 
-impl Plan<'_> {
+impl RuleEvaluator<'_> {
     /// What the rules keep. `sorted` is newest first.
-    fn kept<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>]) -> Kept<Id> {
-        let mut kept = Kept::new();
+    fn select_kept<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>]) -> KeepReasons<Id> {
+        let mut kept = KeepReasons::new();
         for one in sorted {
-            if let Some(hold) = one.hold.as_ref().filter(|hold| hold.holds(self.now)) {
-                add(&mut kept, one.id, Keeps::Hold(hold.clone()));
+            if let Some(hold) = one.hold.as_ref().filter(|hold| hold.is_active(self.now)) {
+                add_reason(&mut kept, one.id, KeepReason::Hold(hold.clone()));
             }
         }
-        self.last(sorted, &mut kept);
-        for unit in Unit::ALL {
-            if let Some(wanted) = unit.wanted(self.rules) {
-                self.calendar(unit, wanted, sorted, &mut kept);
+        self.apply_last(sorted, &mut kept);
+        for unit in CalendarUnit::ALL {
+            if let Some(wanted) = unit.keep_count(self.rules) {
+                self.apply_calendar(unit, wanted, sorted, &mut kept);
             }
         }
-        self.within(sorted, &mut kept);
-        self.point_in_time(sorted, &mut kept);
-        self.floor(sorted, &mut kept);
+        self.apply_within(sorted, &mut kept);
+        self.apply_point_in_time(sorted, &mut kept);
+        self.apply_minimum(sorted, &mut kept);
         let newest_good = sorted
             .iter()
-            .find(|one| one.counts() && kept.contains_key(&one.id));
-        let newest_good = newest_good.map(|one| one.time());
+            .find(|one| one.is_good_and_timely() && kept.contains_key(&one.id));
+        let newest_good = newest_good.map(|one| one.effective_time());
         for one in sorted.iter().filter(|one| !one.good) {
-            if newest_good.is_none_or(|good| good <= one.time()) {
-                add(&mut kept, one.id, Keeps::NothingBetter);
+            if newest_good.is_none_or(|good| good <= one.effective_time()) {
+                add_reason(&mut kept, one.id, KeepReason::NoNewerGood);
             }
         }
         kept
     }
 
-    fn last<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut Kept<Id>) {
+    fn apply_last<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut KeepReasons<Id>) {
         let Some(wanted) = self.rules.last else {
             return;
         };
@@ -250,15 +258,15 @@ impl Plan<'_> {
             if newer >= wanted.get() {
                 break;
             }
-            newer += u32::from(one.counts());
+            newer += u32::from(one.is_good_and_timely());
             let of = format!("{} of {wanted}", newer.max(1));
-            let late = !one.timely();
-            add(
+            let late = !one.is_timely();
+            add_reason(
                 kept,
                 one.id,
-                Keeps::Rule {
+                KeepReason::Rule {
                     rule: "last",
-                    of,
+                    subject: of,
                     late,
                 },
             );
@@ -266,20 +274,20 @@ impl Plan<'_> {
     }
 
     /// One of each of the newest pieces of the calendar that have one.
-    fn calendar<Id: Copy + Ord>(
+    fn apply_calendar<Id: Copy + Ord>(
         &self,
-        unit: Unit,
+        unit: CalendarUnit,
         wanted: NonZeroU32,
         sorted: &[&Candidate<Id>],
-        kept: &mut Kept<Id>,
+        kept: &mut KeepReasons<Id>,
     ) {
-        let bucket = |time| unit.bucket(time, self.zone);
+        let bucket = |time| unit.period_of(time, self.zone);
         let good: Vec<_> = sorted.iter().copied().filter(|one| one.good).collect();
-        let (mut pieces, mut order) = (HashMap::<Bucket, Vec<_>>::new(), Vec::new());
+        let (mut pieces, mut order) = (HashMap::<CalendarPeriod, Vec<_>>::new(), Vec::new());
         for one in good {
-            let members = pieces.entry(bucket(one.time())).or_default();
+            let members = pieces.entry(bucket(one.effective_time())).or_default();
             if members.is_empty() {
-                order.push(bucket(one.time()));
+                order.push(bucket(one.effective_time()));
             }
             members.push(one);
         }
@@ -289,52 +297,21 @@ impl Plan<'_> {
                 break;
             }
             // What arrived late has no part in a piece in which something arrived in time, and does not count.
-            let late = !members.iter().any(|one| one.timely());
+            let late = !members.iter().any(|one| one.is_timely());
             newer += u32::from(!late);
-            let members = members.iter().copied().filter(|one| late || one.timely());
-            if let Some(holder) = self.holder(unit, members) {
-                let of = unit.name(holder.time(), self.zone);
-                let rule = unit.rule();
-                add(kept, holder.id, Keeps::Rule { rule, of, late });
-            }
-        }
-    }
-
-    /// Of those in one piece of the calendar the last that arrived in it. What arrived after it was over takes the
-    /// place of none that was there before.
-    fn holder<'c, Id: Copy + Ord>(
-        &self,
-        unit: Unit,
-        members: impl Iterator<Item = &'c Candidate<Id>>,
-    ) -> Option<&'c Candidate<Id>> {
-        let bucket = |time| unit.bucket(time, self.zone);
-        let (inside, after): (Vec<_>, Vec<_>) =
-            members.partition(|one| one.timely() && bucket(one.arrival()) == bucket(one.time()));
-        let last = inside.into_iter().max_by_key(|one| (one.time(), one.id));
-        last.or_else(|| after.into_iter().min_by_key(|one| (one.arrival(), one.id)))
-    }
-
-    /// A moment as long ago as a span says; `None`: longer than time goes back.
-    fn ago(&self, span: std::time::Duration) -> Option<DateTime<Utc>> {
-        let span = TimeDelta::from_std(span).ok()?;
-        self.now.checked_sub_signed(span)
-    }
-
-    fn within<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut Kept<Id>) {
-        let Some(span) = self.rules.within else {
-            return;
-        };
-        let since = self.ago(span);
-        for one in sorted {
-            if since.is_none_or(|since| one.time() > since) {
-                let of = words(span);
-                let late = !one.timely();
-                add(
+            let members = members
+                .iter()
+                .copied()
+                .filter(|one| late || one.is_timely());
+            if let Some(holder) = self.choose_for_period(unit, members) {
+                let of = unit.period_name(holder.effective_time(), self.zone);
+                let rule = unit.rule_name();
+                add_reason(
                     kept,
-                    one.id,
-                    Keeps::Rule {
-                        rule: "within",
-                        of,
+                    holder.id,
+                    KeepReason::Rule {
+                        rule,
+                        subject: of,
                         late,
                     },
                 );
@@ -342,25 +319,81 @@ impl Plan<'_> {
         }
     }
 
-    fn point_in_time<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut Kept<Id>) {
-        let Some(span) = self.rules.point_in_time else {
+    /// Of those in one piece of the calendar the last that arrived in it. What arrived after it was over takes the
+    /// place of none that was there before.
+    fn choose_for_period<'c, Id: Copy + Ord>(
+        &self,
+        unit: CalendarUnit,
+        members: impl Iterator<Item = &'c Candidate<Id>>,
+    ) -> Option<&'c Candidate<Id>> {
+        let bucket = |time| unit.period_of(time, self.zone);
+        let (inside, after): (Vec<_>, Vec<_>) = members.partition(|one| {
+            one.is_timely() && bucket(one.arrival_time()) == bucket(one.effective_time())
+        });
+        let last = inside
+            .into_iter()
+            .max_by_key(|one| (one.effective_time(), one.id));
+        last.or_else(|| {
+            after
+                .into_iter()
+                .min_by_key(|one| (one.arrival_time(), one.id))
+        })
+    }
+
+    /// A moment as long ago as a span says; `None`: longer than time goes back.
+    fn time_before_now(&self, span: std::time::Duration) -> Option<DateTime<Utc>> {
+        let span = TimeDelta::from_std(span).ok()?;
+        self.now.checked_sub_signed(span)
+    }
+
+    fn apply_within<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut KeepReasons<Id>) {
+        let Some(span) = self.rules.within else {
             return;
         };
-        let needed = match self.ago(span) {
-            Some(begin) => bases(sorted, begin),
-            None => sorted.iter().map(|one| one.id).collect(),
-        };
-        for id in needed {
-            add(kept, id, Keeps::PointInTime);
+        let since = self.time_before_now(span);
+        for one in sorted {
+            if since.is_none_or(|since| one.effective_time() > since) {
+                let of = format_span(span);
+                let late = !one.is_timely();
+                add_reason(
+                    kept,
+                    one.id,
+                    KeepReason::Rule {
+                        rule: "within",
+                        subject: of,
+                        late,
+                    },
+                );
+            }
         }
     }
 
-    fn floor<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut Kept<Id>) {
+    fn apply_point_in_time<Id: Copy + Ord>(
+        &self,
+        sorted: &[&Candidate<Id>],
+        kept: &mut KeepReasons<Id>,
+    ) {
+        let Some(span) = self.rules.point_in_time else {
+            return;
+        };
+        let needed = match self.time_before_now(span) {
+            Some(begin) => starting_snapshots(sorted, begin),
+            None => sorted.iter().map(|one| one.id).collect(),
+        };
+        for id in needed {
+            add_reason(kept, id, KeepReason::PointInTime);
+        }
+    }
+
+    fn apply_minimum<Id: Copy + Ord>(&self, sorted: &[&Candidate<Id>], kept: &mut KeepReasons<Id>) {
         let Some(floor) = self.rules.keep_at_least else {
             return;
         };
-        let is_kept = |one: &&Candidate<Id>, kept: &Kept<Id>| kept.contains_key(&one.id);
-        let timely: Vec<_> = sorted.iter().filter(|one| one.counts()).collect();
+        let is_kept = |one: &&Candidate<Id>, kept: &KeepReasons<Id>| kept.contains_key(&one.id);
+        let timely: Vec<_> = sorted
+            .iter()
+            .filter(|one| one.is_good_and_timely())
+            .collect();
         let wanted = usize::try_from(floor.get()).unwrap_or(usize::MAX);
         let all = timely.len() < wanted;
         let there = timely.iter().filter(|one| is_kept(one, kept)).count();
@@ -373,58 +406,65 @@ impl Plan<'_> {
         };
         for id in more {
             if !kept.contains_key(&id) {
-                add(kept, id, Keeps::Floor(floor));
+                add_reason(kept, id, KeepReason::Minimum(floor));
             }
         }
     }
 
     /// Why nothing may go now.
-    fn trouble<Id: Copy + Ord>(
+    fn detect_anomaly<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
-        kept: &Kept<Id>,
-        options: Options,
-    ) -> Option<Pause> {
-        let mut arrived: Vec<_> = sorted.iter().copied().filter(|one| one.counts()).collect();
-        arrived.sort_by_key(|one| (one.arrival(), one.id));
-        let promise = pace::promise(&arrived, self.rules);
-        let newest = arrived.iter().map(|one| one.time()).max();
+        kept: &KeepReasons<Id>,
+        options: RetentionOptions,
+    ) -> Option<RetentionPause> {
+        let mut arrived: Vec<_> = sorted
+            .iter()
+            .copied()
+            .filter(|one| one.is_good_and_timely())
+            .collect();
+        arrived.sort_by_key(|one| (one.arrival_time(), one.id));
+        let promise = arrival_rate::expected_max_age(&arrived, self.rules);
+        let newest = arrived.iter().map(|one| one.effective_time()).max();
         if newest.is_none_or(|newest| self.now - newest > promise) {
-            return Some(Pause::Silent { newest, promise });
+            return Some(RetentionPause::Stale {
+                newest,
+                max_age: promise,
+            });
         }
         if options.accept_flood {
             return None;
         }
-        self.flood(sorted, &arrived, kept)
+        self.detect_flood(sorted, &arrived, kept)
     }
 
     /// A burst that pushes out what was there before it, or the base of a log.
-    fn flood<Id: Copy + Ord>(
+    fn detect_flood<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
         arrived: &[&Candidate<Id>],
-        kept: &Kept<Id>,
-    ) -> Option<Pause> {
-        let bursts = pace::bursts(arrived, self.rules);
+        kept: &KeepReasons<Id>,
+    ) -> Option<RetentionPause> {
+        let bursts = arrival_rate::find_bursts(arrived, self.rules);
         let first = bursts.first()?;
-        let excess: BTreeSet<Id> = pace::excess(&bursts);
+        let excess: BTreeSet<Id> = arrival_rate::excess_snapshots(&bursts);
         let rest: Vec<_> = sorted
             .iter()
             .copied()
             .filter(|one| !excess.contains(&one.id))
             .collect();
-        let without = self.kept(&rest);
-        let is_base = |kept: &Kept<Id>, one: &Candidate<Id>| {
+        let without = self.select_kept(&rest);
+        let is_base = |kept: &KeepReasons<Id>, one: &Candidate<Id>| {
             let by = kept.get(&one.id);
-            by.is_some_and(|by| by.contains(&Keeps::PointInTime))
+            by.is_some_and(|by| by.contains(&KeepReason::PointInTime))
         };
         let pushed_out = |one: &&Candidate<Id>| {
             let saved = without.contains_key(&one.id) && !kept.contains_key(&one.id);
-            saved && bursts.iter().any(|burst| one.arrival() < burst.since)
+            saved && bursts.iter().any(|burst| one.arrival_time() < burst.since)
         };
         // Before another base another part of the log would go.
         let replaced = |one: &&Candidate<Id>| is_base(&without, one) && !is_base(kept, one);
-        let flood = Pause::Flooded {
+        let flood = RetentionPause::Flood {
             since: first.since,
             count: first.count,
             usual: first.usual,
@@ -434,17 +474,17 @@ impl Plan<'_> {
     }
 
     /// When those were taken that rules keep of pieces of the calendar.
-    fn holders<Id: Copy + Ord>(
+    fn kept_by_period<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
-        kept: &Kept<Id>,
-    ) -> HashMap<(&'static str, Bucket), DateTime<Utc>> {
+        kept: &KeepReasons<Id>,
+    ) -> HashMap<(&'static str, CalendarPeriod), DateTime<Utc>> {
         let mut holders = HashMap::new();
         for one in sorted {
-            for unit in Unit::ALL {
-                if is_by(kept.get(&one.id), unit.rule()) {
-                    let here = unit.bucket(one.time(), self.zone);
-                    holders.insert((unit.rule(), here), one.time());
+            for unit in CalendarUnit::ALL {
+                if is_kept_by_rule(kept.get(&one.id), unit.rule_name()) {
+                    let here = unit.period_of(one.effective_time(), self.zone);
+                    holders.insert((unit.rule_name(), here), one.effective_time());
                 }
             }
         }
@@ -452,34 +492,34 @@ impl Plan<'_> {
     }
 
     /// Why each rule lets a snapshot go.
-    fn reason<Id>(
+    fn explain_forgetting<Id>(
         &self,
         one: &Candidate<Id>,
-        holders: &HashMap<(&'static str, Bucket), DateTime<Utc>>,
+        holders: &HashMap<(&'static str, CalendarPeriod), DateTime<Utc>>,
     ) -> String {
         if !one.good {
             return "degraded or affected by damage, and a good one was taken later".to_owned();
         }
         let mut reasons: Vec<String> = Vec::new();
-        for unit in Unit::ALL {
-            let Some(wanted) = unit.wanted(self.rules) else {
+        for unit in CalendarUnit::ALL {
+            let Some(wanted) = unit.keep_count(self.rules) else {
                 continue;
             };
-            let here = unit.bucket(one.time(), self.zone);
-            reasons.push(match holders.get(&(unit.rule(), here)) {
+            let here = unit.period_of(one.effective_time(), self.zone);
+            reasons.push(match holders.get(&(unit.rule_name(), here)) {
                 Some(time) => format!(
                     "{} keeps the one of {}",
-                    unit.rule(),
-                    shown(*time, self.zone)
+                    unit.rule_name(),
+                    format_local_time(*time, self.zone)
                 ),
-                None => format!("{} keeps {wanted} newer", unit.rule()),
+                None => format!("{} keeps {wanted} newer", unit.rule_name()),
             });
         }
         if let Some(wanted) = self.rules.last {
             reasons.push(format!("last keeps {wanted} newer"));
         }
         if let Some(span) = self.rules.within {
-            reasons.push(format!("older than within {}", words(span)));
+            reasons.push(format!("older than within {}", format_span(span)));
         }
         if reasons.is_empty() {
             reasons.push("no rule keeps it".to_owned());
@@ -489,19 +529,25 @@ impl Plan<'_> {
 }
 
 /// The snapshots from which a log brings back every moment since `begin`.
-fn bases<Id: Copy + Ord>(sorted: &[&Candidate<Id>], begin: DateTime<Utc>) -> BTreeSet<Id> {
+fn starting_snapshots<Id: Copy + Ord>(
+    sorted: &[&Candidate<Id>],
+    begin: DateTime<Utc>,
+) -> BTreeSet<Id> {
     let good: Vec<_> = sorted.iter().copied().filter(|one| one.good).collect();
     // Of the source as a whole too: one whose log cannot be read now must not lose its beginning.
     let mut needed = BTreeSet::new();
-    needed.extend(before(&good, begin).0);
-    let stretches: BTreeSet<u32> = good.iter().filter_map(|one| one.log).collect();
+    needed.extend(newest_until(&good, begin).0);
+    let stretches: BTreeSet<u32> = good.iter().filter_map(|one| one.log_range).collect();
     for stretch in stretches {
-        let inside = good.iter().copied().filter(|one| one.log == Some(stretch));
+        let inside = good
+            .iter()
+            .copied()
+            .filter(|one| one.log_range == Some(stretch));
         let inside: Vec<_> = inside.collect();
-        let (until, reached) = before(&inside, begin);
+        let (until, reached) = newest_until(&inside, begin);
         needed.extend(until);
         if !reached {
-            needed.extend(oldest(&inside));
+            needed.extend(oldest_with_late(&inside));
         }
     }
     needed
@@ -509,28 +555,31 @@ fn bases<Id: Copy + Ord>(sorted: &[&Candidate<Id>], begin: DateTime<Utc>) -> BTr
 
 /// The newest of a series, newest first, that was taken until `begin`, and whether there is one. Of those that arrived
 /// late nobody knows which is true, so all of them that stand before it are there as well.
-fn before<Id: Copy>(series: &[&Candidate<Id>], begin: DateTime<Utc>) -> (Vec<Id>, bool) {
-    let until: Vec<_> = series.iter().filter(|one| one.time() <= begin).collect();
-    let base = until.iter().position(|one| one.timely());
+fn newest_until<Id: Copy>(series: &[&Candidate<Id>], begin: DateTime<Utc>) -> (Vec<Id>, bool) {
+    let until: Vec<_> = series
+        .iter()
+        .filter(|one| one.effective_time() <= begin)
+        .collect();
+    let base = until.iter().position(|one| one.is_timely());
     let upto = base.map_or(until.len(), |base| base + 1);
     let ids = until[..upto].iter().map(|one| one.id).collect();
     (ids, base.is_some())
 }
 
 /// The oldest of a series, and those that arrived late and say that they are older.
-fn oldest<Id: Copy>(series: &[&Candidate<Id>]) -> Vec<Id> {
-    let base = series.iter().rposition(|one| one.timely()).unwrap_or(0);
+fn oldest_with_late<Id: Copy>(series: &[&Candidate<Id>]) -> Vec<Id> {
+    let base = series.iter().rposition(|one| one.is_timely()).unwrap_or(0);
     series[base..].iter().map(|one| one.id).collect()
 }
 
-fn is_by(by: Option<&Vec<Keeps>>, name: &str) -> bool {
+fn is_kept_by_rule(by: Option<&Vec<KeepReason>>, name: &str) -> bool {
     by.into_iter()
         .flatten()
-        .any(|keeps| matches!(keeps, Keeps::Rule { rule, .. } if *rule == name))
+        .any(|keeps| matches!(keeps, KeepReason::Rule { rule, .. } if *rule == name))
 }
 
 /// A span as a policy writes it.
-fn words(span: std::time::Duration) -> String {
+fn format_span(span: std::time::Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0 => "0s".to_owned(),
@@ -541,17 +590,21 @@ fn words(span: std::time::Duration) -> String {
     }
 }
 
-impl fmt::Display for Keeps {
+impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rule { rule, of, late } => {
+            Self::Rule {
+                rule,
+                subject: of,
+                late,
+            } => {
                 let late = if *late { ", arrived late" } else { "" };
                 write!(f, "{rule} ({of}{late})")
             }
             Self::PointInTime => f.write_str("point_in_time"),
-            Self::Floor(floor) => write!(f, "keep_at_least ({floor})"),
+            Self::Minimum(floor) => write!(f, "keep_at_least ({floor})"),
             Self::Hold(hold) => hold.fmt(f),
-            Self::NothingBetter => {
+            Self::NoNewerGood => {
                 f.write_str("degraded or affected by damage, but no newer good one is kept")
             }
             Self::Paused => f.write_str("retention is paused for the source"),
@@ -560,10 +613,13 @@ impl fmt::Display for Keeps {
     }
 }
 
-impl fmt::Display for Pause {
+impl fmt::Display for RetentionPause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent { newest, promise } => {
+            Self::Stale {
+                newest,
+                max_age: promise,
+            } => {
                 match newest {
                     Some(newest) => write!(
                         f,
@@ -575,10 +631,10 @@ impl fmt::Display for Pause {
                 write!(
                     f,
                     ", but should be at most {} old",
-                    words(promise.to_std().unwrap_or_default())
+                    format_span(promise.to_std().unwrap_or_default())
                 )
             }
-            Self::Flooded {
+            Self::Flood {
                 since,
                 count,
                 usual,

@@ -8,7 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::{Candidate, Decision, Hold, Keeps, Options, Pause, Retention, Verdict, decide};
+use super::{
+    Candidate, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions, RetentionPause,
+    RetentionVerdict, decide_retention,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -31,7 +34,7 @@ fn one(id: u32, time: DateTime<Utc>) -> Candidate<u32> {
         received: Some(time + TimeDelta::minutes(5)),
         good: true,
         hold: None,
-        log: None,
+        log_range: None,
     }
 }
 
@@ -43,30 +46,34 @@ fn daily(newest: &str, days: u32) -> Vec<Candidate<u32>> {
         .collect()
 }
 
-fn decided(candidates: &[Candidate<u32>], rules: &Retention, now: DateTime<Utc>) -> Decision<u32> {
-    decide(candidates, rules, now, Tz::UTC, Options::default())
+fn decided(
+    candidates: &[Candidate<u32>],
+    rules: &Retention,
+    now: DateTime<Utc>,
+) -> RetentionDecision<u32> {
+    decide_retention(candidates, rules, now, Tz::UTC, RetentionOptions::default())
 }
 
 fn kept(candidates: &[Candidate<u32>], rules: &Retention, now: &str) -> Vec<u32> {
     kept_by(&decided(candidates, rules, at(now)))
 }
 
-fn kept_by(decision: &Decision<u32>) -> Vec<u32> {
+fn kept_by(decision: &RetentionDecision<u32>) -> Vec<u32> {
     let kept = decision.verdicts.iter().filter(|(_, v)| v.is_kept());
     let mut kept: Vec<u32> = kept.map(|(id, _)| *id).collect();
     kept.sort_unstable();
     kept
 }
 
-fn reason(decision: &Decision<u32>, id: u32) -> String {
+fn reason(decision: &RetentionDecision<u32>, id: u32) -> String {
     let (_, verdict) = decision
         .verdicts
         .iter()
         .find(|(one, _)| *one == id)
         .unwrap();
     match verdict {
-        Verdict::Goes { reason } => reason.clone(),
-        Verdict::Kept { by } => panic!("kept by {by:?}"),
+        RetentionVerdict::Forget { reason } => reason.clone(),
+        RetentionVerdict::Keep { reasons: by } => panic!("kept by {by:?}"),
     }
 }
 
@@ -151,8 +158,8 @@ fn holds_hold_until_their_end() {
         Hold::parse("until 2026-11-21T23:00:00Z", zone),
         Hold::Until(at("2026-11-21T23:00"))
     );
-    assert_eq!(Hold::parse("soon", zone), Hold::Unclear("soon".to_owned()));
-    assert!(Hold::parse("+9999999-01-01", zone).holds(at(NOW)));
+    assert_eq!(Hold::parse("soon", zone), Hold::Invalid("soon".to_owned()));
+    assert!(Hold::parse("+9999999-01-01", zone).is_active(at(NOW)));
 }
 
 #[test]
@@ -168,10 +175,22 @@ fn days_begin_where_the_policy_says() {
     };
     let now = at("2026-11-20T12:00");
     assert_eq!(
-        kept_by(&decide(&two, &rules, now, Tz::UTC, Options::default())),
+        kept_by(&decide_retention(
+            &two,
+            &rules,
+            now,
+            Tz::UTC,
+            RetentionOptions::default()
+        )),
         [2]
     );
-    let berlin = decide(&two, &rules, now, Tz::Europe__Berlin, Options::default());
+    let berlin = decide_retention(
+        &two,
+        &rules,
+        now,
+        Tz::Europe__Berlin,
+        RetentionOptions::default(),
+    );
     assert_eq!(kept_by(&berlin), [1, 2]);
 }
 
@@ -190,7 +209,13 @@ fn the_days_on_which_clocks_change_are_days() {
             .collect();
         let inside: Vec<_> = all[..hours * 2].to_vec();
         let now = inside.last().unwrap().data_time + TimeDelta::minutes(10);
-        let decision = decide(&inside, &rules, now, Tz::Europe__Berlin, Options::default());
+        let decision = decide_retention(
+            &inside,
+            &rules,
+            now,
+            Tz::Europe__Berlin,
+            RetentionOptions::default(),
+        );
         // The second of each hour, and the hour that comes twice is two.
         assert_eq!(kept_by(&decision).len(), hours, "{day}");
     }
@@ -223,7 +248,7 @@ fn a_point_in_time_needs_the_snapshot_before_it() {
     let mut days = daily("2026-11-21", 30);
     // The log breaks off between the fourth and the third day, and before the twentieth.
     for (n, day) in days.iter_mut().enumerate().take(20) {
-        day.log = Some(u32::from(n > 3));
+        day.log_range = Some(u32::from(n > 3));
     }
     assert_eq!(kept(&days, &rules, NOW), [0, 3, 7]);
     let ever = Retention {
@@ -279,9 +304,9 @@ fn a_silent_source_loses_nothing() {
     let later = at("2026-12-30T12:00");
     let decision = decided(&days, &rules, later);
     assert_eq!(kept_by(&decision).len(), 30);
-    assert_eq!(decision.going_without_pause().count(), 30);
+    assert_eq!(decision.forgotten_without_pause().count(), 30);
     assert!(
-        matches!(decision.pause, Some(Pause::Silent { .. })),
+        matches!(decision.pause, Some(RetentionPause::Stale { .. })),
         "{:?}",
         decision.pause
     );
@@ -315,13 +340,13 @@ fn no_calendar_makes_a_failing_source_lose_what_age_drops() {
     );
     for rules in [monthly, yearly] {
         let before = decided(&days, &rules, at(NOW));
-        assert_eq!(before.trouble, None);
+        assert_eq!(before.anomaly, None);
         let kept = set(&before);
         let left = days.iter().filter(|one| kept.contains(&one.id));
         let left: Vec<_> = left.cloned().collect();
         for later in [3, 20, 31, 40, 61, 300] {
             let decision = decided(&left, &rules, at(NOW) + TimeDelta::days(later));
-            assert_eq!(decision.going().count(), 0, "after {later} days");
+            assert_eq!(decision.forgotten().count(), 0, "after {later} days");
         }
     }
 }
@@ -340,7 +365,7 @@ fn what_rules_have_thinned_out_does_not_make_a_source_slow() {
         .filter(|one| kept.contains(&one.id))
         .collect();
     let decision = decided(&left, &rules, at(NOW) + TimeDelta::days(3));
-    assert_eq!(decision.going().count(), 0);
+    assert_eq!(decision.forgotten().count(), 0);
     assert!(decision.pause.is_some());
 }
 
@@ -359,12 +384,12 @@ fn a_source_that_is_taken_now_and_then_is_not_silent_all_the_time() {
         )
     });
     days.extend(by_hand);
-    assert_eq!(decided(&days, &rules, at(NOW)).trouble, None);
+    assert_eq!(decided(&days, &rules, at(NOW)).anomaly, None);
     // Two a week.
     let weeks = (0..20_u32).map(|n| one(n, at("2026-11-20") - TimeDelta::days((n * 7 / 2).into())));
     let weeks: Vec<_> = weeks.collect();
     assert_eq!(
-        decided(&weeks, &rules, at("2026-11-24T12:00")).trouble,
+        decided(&weeks, &rules, at("2026-11-24T12:00")).anomaly,
         None
     );
 }
@@ -377,11 +402,14 @@ fn silence_is_told_though_no_snapshot_would_go() {
         ..Retention::default()
     };
     let days = daily("2026-11-21", 10);
-    assert_eq!(decided(&days, &rules, at(NOW)).trouble, None);
+    assert_eq!(decided(&days, &rules, at(NOW)).anomaly, None);
     let decision = decided(&days, &rules, at(NOW) + TimeDelta::days(21));
     assert_eq!(kept_by(&decision).len(), 10);
     assert_eq!(decision.pause, None);
-    assert!(matches!(decision.trouble, Some(Pause::Silent { .. })));
+    assert!(matches!(
+        decision.anomaly,
+        Some(RetentionPause::Stale { .. })
+    ));
 }
 
 #[test]
@@ -395,18 +423,18 @@ fn a_flood_pushes_no_base_out() {
     let flood = at("2026-11-14T03:00");
     days.extend((0..20).map(|n| one(100 + n, flood + TimeDelta::minutes(n.into()))));
     days.extend((1..9).map(|n| one(200 + n, at("2026-11-14") + TimeDelta::days(n.into()))));
-    days.iter_mut().for_each(|day| day.log = Some(1));
+    days.iter_mut().for_each(|day| day.log_range = Some(1));
     let later = days.split_off(days.len() - 1);
     let decision = decided(&days, &rules, at(NOW));
     assert_eq!(decision.pause, None);
     assert!(
-        matches!(decision.trouble, Some(Pause::Flooded { .. })),
+        matches!(decision.anomaly, Some(RetentionPause::Flood { .. })),
         "{:?}",
-        decision.trouble
+        decision.anomaly
     );
     // Once the span begins after it, it is nothing any more.
     days.extend(later);
-    assert_eq!(decided(&days, &rules, at("2026-11-22T12:00")).trouble, None);
+    assert_eq!(decided(&days, &rules, at("2026-11-22T12:00")).anomaly, None);
 }
 
 #[test]
@@ -424,7 +452,7 @@ fn a_flood_pushes_nothing_out() {
     }
     let decision = decided(&days, &rules, at(NOW));
     assert!(
-        matches!(decision.pause, Some(Pause::Flooded { usual: 1, .. })),
+        matches!(decision.pause, Some(RetentionPause::Flood { usual: 1, .. })),
         "{:?}",
         decision.pause
     );
@@ -433,12 +461,12 @@ fn a_flood_pushes_nothing_out() {
     days.extend((1..4).map(|n| one(200 + n, at("2026-11-21") + TimeDelta::days(n.into()))));
     let later = decided(&days, &rules, at("2026-11-24T12:00"));
     assert!(
-        matches!(later.pause, Some(Pause::Flooded { .. })),
+        matches!(later.pause, Some(RetentionPause::Flood { .. })),
         "{:?}",
         later.pause
     );
-    let accepted = Options::accepting_floods(true);
-    let decision = decide(&days, &rules, at("2026-11-24T12:00"), Tz::UTC, accepted);
+    let accepted = RetentionOptions::with_accept_flood(true);
+    let decision = decide_retention(&days, &rules, at("2026-11-24T12:00"), Tz::UTC, accepted);
     assert_eq!(kept_by(&decision).len(), 7);
 }
 
@@ -470,8 +498,8 @@ fn a_rule_can_empty_a_source_and_says_so() {
         ..Retention::default()
     };
     let decision = decided(&daily("2026-11-21", 5), &rules, at(NOW));
-    assert!(decision.empties());
-    assert!(!decided(&[], &rules, at(NOW)).empties());
+    assert!(decision.leaves_nothing_good());
+    assert!(!decided(&[], &rules, at(NOW)).leaves_nothing_good());
 }
 
 #[test]
@@ -498,11 +526,11 @@ fn a_degraded_or_forged_one_is_not_enough_to_be_left() {
         all.push(new);
         let decision = decided(&all, &rules, at(NOW));
         assert_eq!(kept_by(&decision), [0]);
-        assert!(decision.empties());
+        assert!(decision.leaves_nothing_good());
     }
     let mut all = good;
     all.push(day(0));
-    assert!(!decided(&all, &rules, at(NOW)).empties());
+    assert!(!decided(&all, &rules, at(NOW)).leaves_nothing_good());
 }
 
 // ---- what holds for all ----
@@ -562,7 +590,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate<u32>>> {
                     received: Some(received),
                     good,
                     hold: hold.map(|text| Hold::parse(text, Tz::UTC)),
-                    log,
+                    log_range: log,
                 }
             });
         made.collect()
@@ -579,7 +607,7 @@ fn zones() -> impl Strategy<Value = Tz> {
     ])
 }
 
-fn set(decision: &Decision<u32>) -> BTreeSet<u32> {
+fn set(decision: &RetentionDecision<u32>) -> BTreeSet<u32> {
     kept_by(decision).into_iter().collect()
 }
 
@@ -588,13 +616,13 @@ proptest! {
 
     #[test]
     fn every_snapshot_has_a_verdict_with_a_reason(all in candidates(), rules in rules(), zone in zones()) {
-        let decision = decide(&all, &rules, at(NOW), zone, Options::default());
+        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::default());
         let ids: BTreeSet<u32> = decision.verdicts.iter().map(|(id, _)| *id).collect();
         prop_assert_eq!(ids.len(), all.len());
         for (_, verdict) in &decision.verdicts {
             match verdict {
-                Verdict::Kept { by } => prop_assert!(!by.is_empty()),
-                Verdict::Goes { reason } => prop_assert!(!reason.is_empty()),
+                RetentionVerdict::Keep { reasons } => prop_assert!(!reasons.is_empty()),
+                RetentionVerdict::Forget { reason } => prop_assert!(!reason.is_empty()),
             }
         }
     }
@@ -604,19 +632,19 @@ proptest! {
         (all, shuffled) in candidates().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         rules in rules(), zone in zones(),
     ) {
-        let accept = Options::default();
+        let accept = RetentionOptions::default();
         prop_assert_eq!(
-            decide(&all, &rules, at(NOW), zone, accept),
-            decide(&shuffled, &rules, at(NOW), zone, accept)
+            decide_retention(&all, &rules, at(NOW), zone, accept),
+            decide_retention(&shuffled, &rules, at(NOW), zone, accept)
         );
     }
 
     #[test]
     fn deciding_again_lets_nothing_more_go(all in candidates(), rules in rules(), zone in zones(), accept: bool) {
-        let options = Options::accepting_floods(accept);
-        let first = set(&decide(&all, &rules, at(NOW), zone, options));
+        let options = RetentionOptions::with_accept_flood(accept);
+        let first = set(&decide_retention(&all, &rules, at(NOW), zone, options));
         let left: Vec<_> = all.into_iter().filter(|one| first.contains(&one.id)).collect();
-        let second = set(&decide(&left, &rules, at(NOW), zone, options));
+        let second = set(&decide_retention(&left, &rules, at(NOW), zone, options));
         prop_assert_eq!(first, second);
     }
 
@@ -628,18 +656,18 @@ proptest! {
             1..6,
         ),
     ) {
-        let options = Options::accepting_floods(accept);
-        let before = set(&decide(&all, &rules, at(NOW), zone, options));
+        let options = RetentionOptions::with_accept_flood(accept);
+        let before = set(&decide_retention(&all, &rules, at(NOW), zone, options));
         for (n, (minutes, future, good, log)) in forged.into_iter().enumerate() {
             let away = TimeDelta::minutes(if future { -minutes } else { minutes });
             all.push(Candidate {
                 received: Some(at(NOW)),
                 good,
-                log,
+                log_range: log,
                 ..one(1000 + u32::try_from(n).unwrap(), at(NOW) - away)
             });
         }
-        let after = set(&decide(&all, &rules, at(NOW), zone, options));
+        let after = set(&decide_retention(&all, &rules, at(NOW), zone, options));
         prop_assert!(before.is_subset(&after), "{:?} of {:?}", after, before);
     }
 
@@ -647,12 +675,12 @@ proptest! {
     fn a_good_one_that_arrived_in_time_is_kept_or_it_is_said(
         all in candidates(), rules in rules(), zone in zones(), accept: bool,
     ) {
-        let decision = decide(&all, &rules, at(NOW), zone, Options::accepting_floods(accept));
+        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(accept));
         let kept = set(&decision);
-        let good: Vec<_> = all.iter().filter(|one| one.good && one.timely()).collect();
+        let good: Vec<_> = all.iter().filter(|one| one.good && one.is_timely()).collect();
         let left = good.iter().any(|one| kept.contains(&one.id));
-        prop_assert!(good.is_empty() || left || decision.empties());
-        prop_assert!(all.is_empty() || !kept.is_empty() || decision.empties());
+        prop_assert!(good.is_empty() || left || decision.leaves_nothing_good());
+        prop_assert!(all.is_empty() || !kept.is_empty() || decision.leaves_nothing_good());
     }
 
     #[test]
@@ -667,26 +695,26 @@ proptest! {
         let all: Vec<_> = (0..number)
             .map(|n| one(n, newest - TimeDelta::minutes(gap * i64::from(n))))
             .collect();
-        let decision = decide(&all, &rules, at(NOW), zone, Options::accepting_floods(accept));
-        prop_assert!(decision.trouble.is_some());
-        prop_assert_eq!(decision.going().count(), 0);
+        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(accept));
+        prop_assert!(decision.anomaly.is_some());
+        prop_assert_eq!(decision.forgotten().count(), 0);
     }
 
     #[test]
     fn floors_and_holds_hold(all in candidates(), rules in rules(), zone in zones()) {
-        let decision = decide(&all, &rules, at(NOW), zone, Options::accepting_floods(true));
+        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(true));
         let kept = set(&decision);
         if let Some(floor) = rules.keep_at_least {
             prop_assert!(kept.len() >= all.len().min(floor.get() as usize));
             let counted = |ids: &BTreeSet<u32>| {
-                let counted = all.iter().filter(|one| one.good && one.timely() && ids.contains(&one.id));
+                let counted = all.iter().filter(|one| one.good && one.is_timely() && ids.contains(&one.id));
                 counted.count()
             };
             let there = counted(&all.iter().map(|one| one.id).collect());
             prop_assert!(counted(&kept) >= there.min(floor.get() as usize));
         }
         for one in &all {
-            if one.hold.as_ref().is_some_and(|hold| hold.holds(at(NOW))) {
+            if one.hold.as_ref().is_some_and(|hold| hold.is_active(at(NOW))) {
                 prop_assert!(kept.contains(&one.id));
             }
         }
@@ -695,20 +723,20 @@ proptest! {
     #[test]
     fn a_point_in_time_can_be_reached(all in candidates(), mut rules in rules(), zone in zones(), days in 1..60_i64) {
         rules.point_in_time = Some(DAY * u32::try_from(days).unwrap());
-        let kept = set(&decide(&all, &rules, at(NOW), zone, Options::accepting_floods(true)));
+        let kept = set(&decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(true)));
         let begin = at(NOW) - TimeDelta::days(days);
-        let base = all.iter().filter(|one| one.good && one.timely() && one.time() <= begin);
-        if let Some(base) = base.max_by_key(|one| (one.time(), one.id)) {
+        let base = all.iter().filter(|one| one.good && one.is_timely() && one.effective_time() <= begin);
+        if let Some(base) = base.max_by_key(|one| (one.effective_time(), one.id)) {
             prop_assert!(kept.contains(&base.id));
         }
     }
 
     #[test]
     fn degraded_ones_displace_nothing(all in candidates(), rules in rules(), zone in zones()) {
-        let options = Options::accepting_floods(true);
+        let options = RetentionOptions::with_accept_flood(true);
         let good: Vec<_> = all.iter().filter(|one| one.good).cloned().collect();
-        let alone = set(&decide(&good, &rules, at(NOW), zone, options));
-        let beside = set(&decide(&all, &rules, at(NOW), zone, options));
+        let alone = set(&decide_retention(&good, &rules, at(NOW), zone, options));
+        let beside = set(&decide_retention(&all, &rules, at(NOW), zone, options));
         prop_assert!(alone.is_subset(&beside));
     }
 }
@@ -721,9 +749,9 @@ fn reasons_read_well() {
         ..Retention::default()
     };
     let decision = decided(&daily("2026-11-21", 3), &rules, at(NOW));
-    let Verdict::Kept { by } = &decision.verdicts[0].1 else {
+    let RetentionVerdict::Keep { reasons: by } = &decision.verdicts[0].1 else {
         panic!("it is kept")
     };
-    let by: Vec<String> = by.iter().map(Keeps::to_string).collect();
+    let by: Vec<String> = by.iter().map(KeepReason::to_string).collect();
     assert_eq!(by, ["last (1 of 1)", "daily (2026-11-21)"]);
 }

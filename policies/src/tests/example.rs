@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regex::RegexBuilder;
 
-use crate::{Expectation, PolicySet, SourceKind};
+use crate::{Expectation, PolicySet, PolicySourceKind};
 
 pub(crate) fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.yaml")
@@ -15,7 +15,7 @@ fn the_quickstart_loads_without_errors_or_warnings() {
     let set = PolicySet::load(&example()).unwrap_or_else(|errors| panic!("{errors}"));
     let warnings: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
     assert!(warnings.is_empty(), "{}", warnings.join("\n"));
-    assert_eq!(set.select(&[]).unwrap().len(), 3);
+    assert_eq!(set.select_sources(&[]).unwrap().len(), 3);
     let drills = set.select_drills(&[]).unwrap();
     assert!(
         drills.len() == 3
@@ -36,14 +36,16 @@ fn the_example_of_a_server_loads_without_errors_or_warnings() {
 #[test]
 fn the_quickstart_protects_data_that_exists() {
     let set = PolicySet::load(&example()).unwrap();
-    for (_, source) in set.select(&[]).unwrap() {
+    for (_, source) in set.select_sources(&[]).unwrap() {
         match &source.kind {
-            SourceKind::Volume(volume) => {
+            PolicySourceKind::Volume(volume) => {
                 assert!(volume.path.is_dir(), "{}", volume.path.display())
             }
-            SourceKind::TfState(state) => assert!(state.path.is_file(), "{}", state.path.display()),
-            SourceKind::Command(command) => assert_eq!(command.run[0], "uname"),
-            SourceKind::Mysql(_) => panic!("there is no server beside the example"),
+            PolicySourceKind::TfState(state) => {
+                assert!(state.path.is_file(), "{}", state.path.display())
+            }
+            PolicySourceKind::Command(command) => assert_eq!(command.run[0], "uname"),
+            PolicySourceKind::Mysql(_) => panic!("there is no server beside the example"),
         }
     }
 }
@@ -63,7 +65,7 @@ fn files(folder: &Path, root: &Path, found: &mut Vec<PathBuf>) {
 fn the_checks_of_the_jenkins_drill_hold_for_the_sample() {
     let set = PolicySet::load(&example()).unwrap();
     let policy = &set.policies()[0];
-    let SourceKind::Volume(volume) = &policy.sources["jenkins"].kind else {
+    let PolicySourceKind::Volume(volume) = &policy.sources["jenkins"].kind else {
         panic!("not a volume")
     };
     let mut found = Vec::new();
@@ -109,7 +111,7 @@ fn the_checks_of_the_jenkins_drill_hold_for_the_sample() {
 fn the_checks_of_the_terraform_drill_hold_for_the_sample() {
     let set = PolicySet::load(&example()).unwrap();
     let policy = &set.policies()[0];
-    let SourceKind::TfState(source) = &policy.sources["terraform"].kind else {
+    let PolicySourceKind::TfState(source) = &policy.sources["terraform"].kind else {
         panic!("not a state")
     };
     let text = std::fs::read_to_string(&source.path).unwrap();

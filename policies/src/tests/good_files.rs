@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{BASE, parse};
 use crate::{
-    Expectation, IdentityRef, LockMode, LogArchive, MysqlSource, PolicySet, SecretRef, SourceKind,
-    TlsMode,
+    Expectation, IdentityRef, LogArchive, PolicyLockMode, PolicyMysqlSource, PolicySet,
+    PolicySourceKind, SecretRef, TlsMode,
 };
 
 #[test]
@@ -52,7 +52,7 @@ drills:
     let set = parse(text).unwrap();
     let policy = &set.policies()[0];
     let source = &policy.sources["dump"];
-    let SourceKind::Command(command) = &source.kind else {
+    let PolicySourceKind::Command(command) = &source.kind else {
         panic!("not a command")
     };
     assert_eq!(command.run, ["pg_dump", "", "1.10"]);
@@ -95,13 +95,13 @@ drills:
 }
 
 /// The `mysql` source `a`, with these keys.
-fn mysql(keys: &str) -> MysqlSource {
+fn mysql(keys: &str) -> PolicyMysqlSource {
     let set = parse(&format!("{BASE}  a:\n    mysql:\n{keys}"))
         .unwrap_or_else(|errors| panic!("{errors}"));
     let source = &set.policies()[0].sources["a"];
     assert_eq!(source.kind.as_str(), "mysql");
     match &source.kind {
-        SourceKind::Mysql(mysql) => mysql.clone(),
+        PolicySourceKind::Mysql(mysql) => mysql.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -122,7 +122,7 @@ fn what_a_database_is_told_arrives() {
       hold_nontransactional: true
       log_archive: {flush: 2s, spool: spool, spool_max: 64MiB}
 ";
-    let expected = MysqlSource {
+    let expected = PolicyMysqlSource {
         url: "mysql://backup@db.example:3307/".to_owned(),
         password: Some(SecretRef::Env("DB_PASSWORD".to_owned())),
         defaults_file: Some("/root/.my.cnf".into()),
@@ -146,7 +146,7 @@ fn what_a_database_is_told_arrives() {
 
 #[test]
 fn a_database_needs_only_its_url() {
-    let expected = MysqlSource {
+    let expected = PolicyMysqlSource {
         url: "mysql:///?socket=/run/mysqld/mysqld.sock".to_owned(),
         password: None,
         defaults_file: None,
@@ -199,7 +199,7 @@ sources:
     let set = parse(text).unwrap();
     let main = &set.policies()[0].repositories["main"];
     assert_eq!(main.immutable_days, Some(30));
-    assert_eq!(main.lock_mode, LockMode::Governance);
+    assert_eq!(main.lock_mode, PolicyLockMode::Governance);
     assert_eq!(main.storage_class.as_deref(), Some("STANDARD_IA"));
     assert_eq!(main.path_style, Some(true));
     assert_eq!(main.limit_upload, Some(10_485_760));
@@ -208,7 +208,7 @@ sources:
     assert_eq!(main.failure_domain.as_deref(), Some("paris, the left bank"));
     let plain = &set.policies()[0].repositories["plain"];
     assert_eq!(plain.immutable_days, Some(36_500));
-    assert_eq!(plain.lock_mode, LockMode::Compliance);
+    assert_eq!(plain.lock_mode, PolicyLockMode::Compliance);
     assert_eq!(plain.path_style, Some(false));
     assert_eq!(plain.limit_upload.or(plain.limit_download), None);
     assert_eq!(plain.retry_for, None);
@@ -271,7 +271,7 @@ fn two() -> PolicySet {
 fn selected(set: &PolicySet, names: &[&str]) -> Result<Vec<String>, String> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let found = set
-        .select(&names)
+        .select_sources(&names)
         .map_err(|error| format!("{error} [{}]", error.hint().unwrap_or_default()))?;
     Ok(found
         .iter()

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::example::example;
 use super::parse;
-use crate::document::{self, Node};
-use crate::table::{Object, POLICY, Shape};
+use crate::document::{self, YamlNode};
+use crate::table::{KeyShape, POLICY, TableObject};
 
 /// A correct policy in which every key of the table occurs (in several sources, since some exclude each other).
 fn full() -> Value {
@@ -54,19 +54,19 @@ fn full() -> Value {
 /// Every key of the table with the JSON pointers at which it stands in the full policy.
 fn places(
     value: &Value,
-    shape: &Shape,
+    shape: &KeyShape,
     pointer: &str,
     found: &mut Vec<(&'static str, &'static str, String)>,
 ) {
     match shape {
-        Shape::Object(object) => places_in(value, object, pointer, found),
-        Shape::NameOr(object) if value.is_object() => places_in(value, object, pointer, found),
-        Shape::Map(inner) => {
+        KeyShape::Object(object) => places_in(value, object, pointer, found),
+        KeyShape::NameOr(object) if value.is_object() => places_in(value, object, pointer, found),
+        KeyShape::Map(inner) => {
             for (name, value) in value.as_object().unwrap() {
                 places(value, inner, &format!("{pointer}/{name}"), found);
             }
         }
-        Shape::List(inner) => {
+        KeyShape::List(inner) => {
             for (index, value) in value.as_array().unwrap().iter().enumerate() {
                 places(value, inner, &format!("{pointer}/{index}"), found);
             }
@@ -77,7 +77,7 @@ fn places(
 
 fn places_in(
     value: &Value,
-    object: &'static Object,
+    object: &'static TableObject,
     pointer: &str,
     found: &mut Vec<(&'static str, &'static str, String)>,
 ) {
@@ -140,7 +140,7 @@ fn a_key_that_is_not_in_the_table_is_refused_everywhere() {
             "{errors}"
         );
         assert!(
-            valid(&crate::schema(), &broken).is_err(),
+            valid(&crate::json_schema(), &broken).is_err(),
             "the schema takes zzzzzz in {parent}"
         );
     }
@@ -148,10 +148,10 @@ fn a_key_that_is_not_in_the_table_is_refused_everywhere() {
 
 #[test]
 fn the_schema_accepts_the_full_policy_and_the_example() {
-    valid(&crate::schema(), &full()).unwrap();
+    valid(&crate::json_schema(), &full()).unwrap();
     let text = std::fs::read_to_string(example()).unwrap();
-    let document = document::parse(&text).unwrap();
-    valid(&crate::schema(), &to_json(&document.root)).unwrap();
+    let document = document::parse_yaml(&text).unwrap();
+    valid(&crate::json_schema(), &to_json(&document.root)).unwrap();
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn the_schema_and_the_decoder_take_the_same_values_of_a_repository() {
         let mut policy = full();
         policy["repositories"]["main"][key] = value.clone();
         let read = parse(&policy.to_string()).is_ok();
-        let schema = valid(&crate::schema(), &policy).is_ok();
+        let schema = valid(&crate::json_schema(), &policy).is_ok();
         assert_eq!((read, schema), (good, good), "{key}: {value}");
     }
 }
@@ -215,7 +215,7 @@ fn the_schema_and_the_decoder_take_the_same_values_of_a_database() {
         let mut policy = full();
         policy["sources"]["m"]["mysql"][key] = value.clone();
         let read = parse(&policy.to_string()).is_ok();
-        let schema = valid(&crate::schema(), &policy).is_ok();
+        let schema = valid(&crate::json_schema(), &policy).is_ok();
         assert_eq!((read, schema), (good, good), "{key}: {value}");
     }
 }
@@ -250,7 +250,7 @@ fn every_key_in_the_schema_is_described_and_every_example_is_valid() {
             _ => {}
         }
     }
-    visit(&crate::schema());
+    visit(&crate::json_schema());
 }
 
 #[test]
@@ -271,8 +271,8 @@ fn every_example_in_the_table_is_json() {
     assert!(examples > 10);
 }
 
-fn objects() -> Vec<&'static Object> {
-    fn visit(object: &'static Object, found: &mut Vec<&'static Object>) {
+fn objects() -> Vec<&'static TableObject> {
+    fn visit(object: &'static TableObject, found: &mut Vec<&'static TableObject>) {
         found.push(object);
         for key in object.keys {
             if let Some(inner) = inner(&key.shape) {
@@ -285,29 +285,29 @@ fn objects() -> Vec<&'static Object> {
     found
 }
 
-fn inner(mut shape: &Shape) -> Option<&'static Object> {
-    while let Shape::List(below) | Shape::Map(below) = shape {
+fn inner(mut shape: &KeyShape) -> Option<&'static TableObject> {
+    while let KeyShape::List(below) | KeyShape::Map(below) = shape {
         shape = below;
     }
     match shape {
-        Shape::Object(object) | Shape::NameOr(object) => Some(object),
+        KeyShape::Object(object) | KeyShape::NameOr(object) => Some(object),
         _ => None,
     }
 }
 
-fn to_json(node: &Node) -> Value {
+fn to_json(node: &YamlNode) -> Value {
     match &node.value {
-        document::Value::List(items) => items.iter().map(to_json).collect(),
-        document::Value::Map(entries) => Value::Object(
+        document::YamlValue::List(items) => items.iter().map(to_json).collect(),
+        document::YamlValue::Map(entries) => Value::Object(
             entries
                 .iter()
                 .map(|(key, value)| (key.text().unwrap().to_owned(), to_json(value)))
                 .collect(),
         ),
-        document::Value::Scalar { text, plain: true } => {
+        document::YamlValue::Scalar { text, plain: true } => {
             serde_json::from_str(text).unwrap_or_else(|_| json!(text))
         }
-        document::Value::Scalar { text, .. } => json!(text),
+        document::YamlValue::Scalar { text, .. } => json!(text),
     }
 }
 

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Probed, Stored, Traffic,
+    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, ProbedCapabilities,
+    Traffic, WriteVerification,
 };
 
 /// What happens from the chosen operation on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// The process is gone: this operation and all later ones fail and change nothing.
     Crash,
     /// As `Crash`, but the chosen operation, if it is a put, still reaches the storage.
@@ -25,14 +26,14 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FaultyBackend<B> {
     inner: B,
-    fault: Fault,
+    fault: InjectedFault,
     from_operation: u64,
     operations: AtomicU64,
 }
 
 impl<B: Backend> FaultyBackend<B> {
     /// Wraps `inner`; `from_operation` is the first operation that fails.
-    pub fn new(inner: B, fault: Fault, from_operation: u64) -> Self {
+    pub fn new(inner: B, fault: InjectedFault, from_operation: u64) -> Self {
         Self {
             inner,
             fault,
@@ -47,17 +48,17 @@ impl<B: Backend> FaultyBackend<B> {
     }
 
     /// `None`: go on. `Some(first)`: fail; `first` tells whether it is the chosen operation itself.
-    fn next(&self) -> Option<bool> {
+    fn next_fault(&self) -> Option<bool> {
         let operation = self.operations.fetch_add(1, Ordering::SeqCst);
         (operation >= self.from_operation).then_some(operation == self.from_operation)
     }
 
-    fn read_fails(&self) -> bool {
-        self.next().is_some() && self.fault != Fault::DiskFull
+    fn should_fail_read(&self) -> bool {
+        self.next_fault().is_some() && self.fault != InjectedFault::DiskFull
     }
 }
 
-fn crashed(key: &str) -> BackendError {
+fn crash_error(key: &str) -> BackendError {
     BackendError::Io {
         operation: "reach",
         key: key.to_owned(),
@@ -71,75 +72,75 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         self.inner.location()
     }
 
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
-        match (self.next(), self.fault) {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
+        match (self.next_fault(), self.fault) {
             (None, _) => self.inner.put(key, parts),
-            (Some(_), Fault::DiskFull) => Err(BackendError::NoSpace {
+            (Some(_), InjectedFault::DiskFull) => Err(BackendError::NoSpace {
                 operation: "write",
                 key: key.to_string(),
                 source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
             }),
-            (Some(true), Fault::CrashAfter) => {
+            (Some(true), InjectedFault::CrashAfter) => {
                 self.inner.put(key, parts)?;
-                Err(crashed(key.as_str()))
+                Err(crash_error(key.as_str()))
             }
-            (Some(_), _) => Err(crashed(key.as_str())),
+            (Some(_), _) => Err(crash_error(key.as_str())),
         }
     }
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
-        if self.read_fails() {
-            Err(crashed(key.as_str()))
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
         } else {
             self.inner.get(key, range)
         }
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
-        if self.read_fails() {
-            Err(crashed(key.as_str()))
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
         } else {
             self.inner.size(key)
         }
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        if self.read_fails() {
-            Err(crashed(directory))
+        if self.should_fail_read() {
+            Err(crash_error(directory))
         } else {
             self.inner.list(directory)
         }
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        if self.read_fails() {
-            Err(crashed(key.as_str()))
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
         } else {
             self.inner.delete(key)
         }
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        if self.read_fails() {
-            Err(crashed(key.as_str()))
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
         } else {
             self.inner.locked_until(key)
         }
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
-        if self.read_fails() {
-            Err(crashed(key.as_str()))
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
         } else {
             self.inner.lock_until(key, until)
         }
     }
 
-    fn probe(&self) -> BackendResult<Probed> {
+    fn probe(&self) -> BackendResult<ProbedCapabilities> {
         self.inner.probe()
     }
 

@@ -10,13 +10,15 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use bytes::Bytes;
 
-use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
+use super::{
+    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
+};
 
 /// The directory for unfinished files; it is not part of the format and may be emptied when nothing runs.
-const UNFINISHED: &str = "tmp";
+const TEMP_DIRECTORY: &str = "tmp";
 
 /// Unfinished files older than this belong to no living run and are removed.
-const UNFINISHED_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+const TEMP_FILE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
 /// A backend over a directory.
 #[derive(Debug)]
@@ -40,13 +42,13 @@ impl LocalBackend {
         &self.root
     }
 
-    fn path(&self, key: &ObjectKey) -> PathBuf {
+    fn object_path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
     }
 
     /// Removes what runs that died long ago left unfinished. Best effort: it only saves space.
-    pub fn remove_stale_unfinished(&self) {
-        let Ok(entries) = fs::read_dir(self.root.join(UNFINISHED)) else {
+    pub fn remove_stale_temp_files(&self) {
+        let Ok(entries) = fs::read_dir(self.root.join(TEMP_DIRECTORY)) else {
             return;
         };
         for entry in entries.flatten() {
@@ -55,7 +57,7 @@ impl LocalBackend {
                 .and_then(|meta| meta.modified())
                 .map(|time| time.elapsed());
             if let Ok(Ok(age)) = age
-                && age > UNFINISHED_MAX_AGE
+                && age > TEMP_FILE_MAX_AGE
                 && let Err(error) = fs::remove_file(entry.path())
             {
                 tracing::debug!(path = %entry.path().display(), %error, "cannot remove a stale temporary file");
@@ -63,8 +65,8 @@ impl LocalBackend {
         }
     }
 
-    fn write_unfinished(&self, parts: &[Bytes]) -> std::io::Result<PathBuf> {
-        let directory = self.root.join(UNFINISHED);
+    fn write_temp_file(&self, parts: &[Bytes]) -> std::io::Result<PathBuf> {
+        let directory = self.root.join(TEMP_DIRECTORY);
         create_dir_durably(&directory)?;
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(std::io::Error::other)?;
@@ -89,7 +91,7 @@ impl LocalBackend {
         }
     }
 
-    fn same_bytes(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<bool> {
+    fn has_same_bytes(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<bool> {
         let stored = self.get(key, None)?;
         let mut rest = stored.as_slice();
         for part in parts {
@@ -107,33 +109,33 @@ impl Backend for LocalBackend {
         self.root.display().to_string()
     }
 
-    fn abilities(&self) -> Abilities {
-        Abilities {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             refuses_overwrite: true,
             cheap_listing: true,
             parallel_reads: 2,
             parallel_puts: 2,
-            reads_may_be_garbled: false,
+            reads_may_be_corrupted: false,
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         let fail = |source| BackendError::from_io("write", key.as_str(), source);
-        let path = self.path(key);
+        let path = self.object_path(key);
         let directory = path.parent().unwrap_or(&self.root).to_owned();
         create_dir_durably(&directory).map_err(fail)?;
-        let unfinished = self.write_unfinished(parts).map_err(fail)?;
-        match publish(&unfinished, &path) {
+        let unfinished = self.write_temp_file(parts).map_err(fail)?;
+        match rename_into_place(&unfinished, &path) {
             Ok(()) => sync_dir(&directory)
                 .map_err(fail)
-                .map(|()| Stored::Unchecked),
+                .map(|()| WriteVerification::Unverified),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_quietly(&unfinished);
-                if self.same_bytes(key, parts)? {
+                if self.has_same_bytes(key, parts)? {
                     // Whoever wrote it may not have reached its own sync yet.
                     sync_dir(&directory)
                         .map_err(fail)
-                        .map(|()| Stored::Unchecked)
+                        .map(|()| WriteVerification::Unverified)
                 } else {
                     Err(BackendError::AlreadyExists {
                         key: key.to_string(),
@@ -149,7 +151,7 @@ impl Backend for LocalBackend {
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
         let fail = |source| BackendError::from_io("read", key.as_str(), source);
-        let mut file = File::open(self.path(key)).map_err(fail)?;
+        let mut file = File::open(self.object_path(key)).map_err(fail)?;
         let size_bytes = file.metadata().map_err(fail)?.len();
         let Range { start, end } = range.unwrap_or(0..size_bytes);
         if start > end || end > size_bytes {
@@ -180,7 +182,7 @@ impl Backend for LocalBackend {
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
-        let meta = fs::metadata(self.path(key))
+        let meta = fs::metadata(self.object_path(key))
             .map_err(|source| BackendError::from_io("look up", key.as_str(), source))?;
         Ok(meta.len())
     }
@@ -224,7 +226,7 @@ impl Backend for LocalBackend {
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
         let fail = |source| BackendError::from_io("delete", key.as_str(), source);
-        let path = self.path(key);
+        let path = self.object_path(key);
         match fs::remove_file(&path) {
             Ok(()) => sync_dir(path.parent().unwrap_or(&self.root)).map_err(fail),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -234,7 +236,7 @@ impl Backend for LocalBackend {
 }
 
 /// Gives a finished file its name, never replacing another one.
-fn publish(unfinished: &Path, path: &Path) -> std::io::Result<()> {
+fn rename_into_place(unfinished: &Path, path: &Path) -> std::io::Result<()> {
     match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // Some network file systems cannot rename without replacing; a hard link never replaces.
@@ -283,7 +285,7 @@ mod tests {
 
     #[test]
     fn it_conforms() {
-        conformance::check(&|| {
+        conformance::check_conformance(&|| {
             let directory = tempfile::tempdir().unwrap();
             let backend = LocalBackend::new(directory.path().join("deep/er"));
             (Box::new(backend), Box::new(directory))

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
+pub enum RepositoryLocation {
     /// A directory of a local or mounted file system.
     Local(PathBuf),
     /// A bucket, or a prefix in it.
@@ -28,7 +28,7 @@ pub enum Location {
     },
 }
 
-impl Location {
+impl RepositoryLocation {
     /// Understands a plain path, `file:///path`, `s3://bucket/prefix` and `azure://account/container/prefix`.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Location {
         match scheme {
             "file" if rest.starts_with('/') => Ok(Self::Local(PathBuf::from(rest))),
             "file" => fail("a file URL has three slashes before an absolute path: file:///path"),
-            "s3" => match split(rest) {
+            "s3" => match split_at_slash(rest) {
                 ("", _) => fail("the bucket name is missing"),
                 (bucket, prefix) => Ok(Self::S3 {
                     bucket: bucket.to_owned(),
@@ -67,8 +67,8 @@ impl Location {
                 }),
             },
             "azure" => {
-                let (account, rest) = split(rest);
-                let (container, prefix) = split(rest);
+                let (account, rest) = split_at_slash(rest);
+                let (container, prefix) = split_at_slash(rest);
                 if account.is_empty() || container.is_empty() {
                     return fail("the name of the storage account or of the container is missing");
                 }
@@ -84,7 +84,7 @@ impl Location {
 
     /// The directory, when it is one.
     #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
+    pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Local(path) => Some(path),
             Self::S3 { .. } | Self::Azure { .. } => None,
@@ -93,12 +93,12 @@ impl Location {
 }
 
 /// The part before the first slash, and the rest without slashes around it.
-fn split(text: &str) -> (&str, &str) {
+fn split_at_slash(text: &str) -> (&str, &str) {
     let (first, rest) = text.split_once('/').unwrap_or((text, ""));
     (first, rest.trim_matches('/'))
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for RepositoryLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = match self {
             Self::Local(path) => return write!(f, "{}", path.display()),
@@ -148,11 +148,14 @@ mod tests {
     fn paths_and_file_urls_are_local() {
         for text in ["/srv/b", "file:///srv/b"] {
             assert_eq!(
-                Location::parse(text).unwrap(),
-                Location::Local("/srv/b".into())
+                RepositoryLocation::parse(text).unwrap(),
+                RepositoryLocation::Local("/srv/b".into())
             );
         }
-        assert_eq!(Location::parse("b").unwrap(), Location::Local("b".into()));
+        assert_eq!(
+            RepositoryLocation::parse("b").unwrap(),
+            RepositoryLocation::Local("b".into())
+        );
     }
 
     #[test]
@@ -164,7 +167,7 @@ mod tests {
             ("azure://a/c", "azure://a/c"),
             ("azure://a/c/p", "azure://a/c/p"),
         ] {
-            assert_eq!(Location::parse(text).unwrap().to_string(), shown);
+            assert_eq!(RepositoryLocation::parse(text).unwrap().to_string(), shown);
         }
     }
 
@@ -182,7 +185,7 @@ mod tests {
             "azure://a/",
             "ftp://x/y",
         ] {
-            assert!(Location::parse(text).is_err(), "{text:?}");
+            assert!(RepositoryLocation::parse(text).is_err(), "{text:?}");
         }
     }
 
@@ -190,7 +193,7 @@ mod tests {
     fn a_password_in_a_url_is_never_shown() {
         assert_eq!(mask_password("ftp://u:p@ss@h/x"), "ftp://u:***@h/x");
         assert_eq!(mask_password("s3://bucket/a@b:c"), "s3://bucket/a@b:c");
-        let error = Location::parse("ftp://u:geheim@h/x").unwrap_err();
+        let error = RepositoryLocation::parse("ftp://u:geheim@h/x").unwrap_err();
         assert!(!error.to_string().contains("geheim"), "{error}");
     }
 }

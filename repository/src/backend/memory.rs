@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::{Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored};
+use super::{
+    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
+};
 
 /// A backend whose clones share their objects, so that a "crashed" client's storage can be opened again.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryBackend {
     objects: Arc<Mutex<BTreeMap<ObjectKey, Vec<u8>>>>,
-    clock: Arc<Mutex<Clock>>,
+    clock: Arc<Mutex<StorageClock>>,
 }
 
 /// When objects were received, and the time that the storage shows.
 #[derive(Debug, Clone, Default)]
-struct Clock {
+struct StorageClock {
     /// `None`: this machine's.
     now: Option<DateTime<Utc>>,
     received: BTreeMap<ObjectKey, DateTime<Utc>>,
@@ -41,16 +43,16 @@ impl MemoryBackend {
     pub fn fork(&self) -> Self {
         Self {
             objects: Arc::new(Mutex::new(self.tamper(|objects| objects.clone()))),
-            clock: Arc::new(Mutex::new(self.clock(|clock| clock.clone()))),
+            clock: Arc::new(Mutex::new(self.with_clock(|clock| clock.clone()))),
         }
     }
 
     /// Sets the storage's clock. It stands still until it is set again.
     pub fn set_clock(&self, now: DateTime<Utc>) {
-        self.clock(|clock| clock.now = Some(now));
+        self.with_clock(|clock| clock.now = Some(now));
     }
 
-    fn clock<T>(&self, use_it: impl FnOnce(&mut Clock) -> T) -> T {
+    fn with_clock<T>(&self, use_it: impl FnOnce(&mut StorageClock) -> T) -> T {
         use_it(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -60,30 +62,30 @@ impl Backend for MemoryBackend {
         "memory".to_owned()
     }
 
-    fn abilities(&self) -> Abilities {
-        Abilities {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             refuses_overwrite: true,
             cheap_listing: true,
             parallel_reads: 4,
             parallel_puts: 2,
-            reads_may_be_garbled: false,
+            reads_may_be_corrupted: false,
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         let bytes = parts.concat();
         self.tamper(|objects| match objects.get(key) {
-            Some(stored) if *stored == bytes => Ok(Stored::Unchecked),
+            Some(stored) if *stored == bytes => Ok(WriteVerification::Unverified),
             Some(_) => Err(BackendError::AlreadyExists {
                 key: key.to_string(),
             }),
             None => {
                 objects.insert(key.clone(), bytes);
-                self.clock(|clock| {
+                self.with_clock(|clock| {
                     let now = clock.now.unwrap_or_else(Utc::now);
                     clock.received.insert(key.clone(), now)
                 });
-                Ok(Stored::Unchecked)
+                Ok(WriteVerification::Unverified)
             }
         })
     }
@@ -118,7 +120,7 @@ impl Backend for MemoryBackend {
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{directory}/");
-        let received = self.clock(|clock| clock.received.clone());
+        let received = self.with_clock(|clock| clock.received.clone());
         self.tamper(|objects| {
             let inside = objects
                 .iter()
@@ -134,7 +136,7 @@ impl Backend for MemoryBackend {
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
         self.tamper(|objects| objects.remove(key));
-        self.clock(|clock| clock.received.remove(key));
+        self.with_clock(|clock| clock.received.remove(key));
         Ok(())
     }
 }
@@ -146,6 +148,6 @@ mod tests {
 
     #[test]
     fn it_conforms() {
-        conformance::check(&|| (Box::new(MemoryBackend::new()), Box::new(())));
+        conformance::check_conformance(&|| (Box::new(MemoryBackend::new()), Box::new(())));
     }
 }

@@ -20,10 +20,10 @@ mod probe;
 mod remote;
 
 pub use local::LocalBackend;
-pub use location::{Location, mask_password};
-pub use probe::{Found, Probed};
+pub use location::{RepositoryLocation, mask_password};
+pub use probe::{CapabilitySupport, ProbedCapabilities};
 pub use remote::{
-    AzureBackend, AzureEndpoint, Immutable, LockMode, RemoteOptions, S3Backend, Traffic,
+    AzureBackend, AzureEndpoint, ImmutabilityPolicy, LockMode, RemoteOptions, S3Backend, Traffic,
 };
 
 /// The name of an object inside a repository: `/`-separated, of `[a-z0-9.]` only.
@@ -55,7 +55,7 @@ impl ObjectKey {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    pub(crate) fn trusted(text: String) -> Self {
+    pub(crate) fn from_trusted(text: String) -> Self {
         debug_assert!(Self::new(text.clone()).is_some(), "{text}");
         Self(text)
     }
@@ -82,7 +82,7 @@ pub struct ObjectInfo {
 
 /// What a backend can do, as data. Callers ask here and never for a backend's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Abilities {
+pub struct Capabilities {
     /// A second `put` of a key with other bytes is refused by the storage itself.
     pub refuses_overwrite: bool,
     /// Listing all packs is cheap enough to be done at every snapshot.
@@ -92,68 +92,68 @@ pub struct Abilities {
     /// How many objects may usefully be stored at the same time.
     pub parallel_puts: usize,
     /// Whether what arrives may differ from what is stored, so that a mismatch is worth another read.
-    pub reads_may_be_garbled: bool,
+    pub reads_may_be_corrupted: bool,
 }
 
 /// How far a stored object has been checked by the storage itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
+pub enum WriteVerification {
     /// The storage compared the bytes that it received with our own hash, and told the same hash afterwards.
-    Checked,
+    Verified,
     /// Nobody has checked it: read it back before relying on it.
-    Unchecked,
+    Unverified,
 }
 
 /// What is wrong with the configuration of a destination, and not with an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Setup {
+pub enum ConfigurationError {
     /// Nothing to identify with was found.
     #[error("no credentials for the destination were found")]
-    NoCredentials,
+    MissingCredentials,
     /// The credentials are unknown, wrong or expired.
     #[error("the destination does not accept the credentials")]
-    Credentials,
+    InvalidCredentials,
     /// The bucket or container does not exist.
     #[error("the bucket or container does not exist")]
-    NoBucket,
+    BucketNotFound,
     /// The bucket is in another region.
     #[error("the bucket is in another region{}", right.as_ref().map(|r| format!(" ({r})")).unwrap_or_default())]
-    Region {
+    WrongRegion {
         /// The right one, if the server told it.
         right: Option<String>,
     },
     /// This host's clock and the server's are too far apart.
     #[error("this host's clock is wrong{}", if server.is_empty() { String::new() } else { format!(": the server's clock says {server}") })]
-    Clock {
+    ClockSkew {
         /// The server's time, as it wrote it.
         server: String,
     },
     /// The server's certificate is not trusted here.
     #[error("the certificate of the destination is not trusted")]
-    Certificate,
+    UntrustedCertificate,
     /// An option does not fit the destination.
     #[error("{0}")]
     Option(String),
 }
 
-impl Setup {
+impl ConfigurationError {
     fn hint(&self) -> &'static str {
         match self {
-            Self::NoCredentials => {
+            Self::MissingCredentials => {
                 "S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or run with a role;\nAzure: set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or run with a managed identity"
             }
-            Self::Credentials => {
+            Self::InvalidCredentials => {
                 "check the key, its secret and its expiry; for another account, check AWS_PROFILE or the storage account's name"
             }
-            Self::NoBucket => {
+            Self::BucketNotFound => {
                 "create the bucket or container first (reprise does not create it), or check its name and AWS_ENDPOINT_URL"
             }
-            Self::Region { .. } => "set AWS_REGION to the region of the bucket",
-            Self::Clock { .. } => {
+            Self::WrongRegion { .. } => "set AWS_REGION to the region of the bucket",
+            Self::ClockSkew { .. } => {
                 "synchronize this host's clock, for example with NTP, and run again"
             }
-            Self::Certificate => {
+            Self::UntrustedCertificate => {
                 "check the address; for a private certificate authority, set SSL_CERT_FILE to a file with its certificate"
             }
             Self::Option(_) => "",
@@ -221,9 +221,9 @@ pub enum BackendError {
     },
     /// The configuration of the destination is wrong, not the object.
     #[error("{problem}")]
-    Setup {
+    Configuration {
         /// What is wrong.
-        problem: Setup,
+        problem: ConfigurationError,
         /// The server's own words.
         #[source]
         source: Cause,
@@ -290,7 +290,7 @@ impl BackendError {
                 "check the owner and mode of the directory, or the permissions of these credentials (`reprise init --print-policy s3` or `azure` prints the ones needed)"
             }
             Self::NotFound { .. } | Self::OutOfRange { .. } => "run `reprise verify`",
-            Self::Setup { problem, .. } => problem.hint(),
+            Self::Configuration { problem, .. } => problem.hint(),
             Self::Unavailable { .. } => {
                 "check the address and the network, then run again: objects that are already stored are reused; --retry-for sets how long failed requests are retried"
             }
@@ -349,13 +349,13 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn location(&self) -> String;
 
     /// What this backend can do.
-    fn abilities(&self) -> Abilities;
+    fn capabilities(&self) -> Capabilities;
 
     /// Stores an object, given in parts that are joined without a copy where possible.
     ///
     /// # Errors
     /// See the contract above.
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored>;
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification>;
 
     /// Reads an object, whole or a range of its bytes. Exactly the requested bytes are returned.
     ///
@@ -408,12 +408,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the destination cannot be written to at all.
-    fn probe(&self) -> BackendResult<Probed> {
-        Ok(Probed {
-            conditional_create: Found::when(self.abilities().refuses_overwrite),
-            checks_uploads: Found::No,
-            versions: Found::No,
-            locks: Found::No,
+    fn probe(&self) -> BackendResult<ProbedCapabilities> {
+        Ok(ProbedCapabilities {
+            conditional_create: CapabilitySupport::from_bool(self.capabilities().refuses_overwrite),
+            checks_uploads: CapabilitySupport::No,
+            versions: CapabilitySupport::No,
+            locks: CapabilitySupport::No,
         })
     }
 
@@ -430,11 +430,11 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
         self.as_ref().location()
     }
 
-    fn abilities(&self) -> Abilities {
-        self.as_ref().abilities()
+    fn capabilities(&self) -> Capabilities {
+        self.as_ref().capabilities()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         self.as_ref().put(key, parts)
     }
 
@@ -462,7 +462,7 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
         self.as_ref().lock_until(key, until)
     }
 
-    fn probe(&self) -> BackendResult<Probed> {
+    fn probe(&self) -> BackendResult<ProbedCapabilities> {
         self.as_ref().probe()
     }
 

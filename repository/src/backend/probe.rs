@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What trying found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Found {
+pub enum CapabilitySupport {
     /// It does it.
     Yes,
     /// It does not, whatever it answers.
@@ -14,19 +14,19 @@ pub enum Found {
     Unknown,
 }
 
-impl Found {
+impl CapabilitySupport {
     /// Whether it may be relied on.
     #[must_use]
-    pub fn holds(self) -> bool {
+    pub fn is_supported(self) -> bool {
         self == Self::Yes
     }
 
-    pub(super) fn when(condition: bool) -> Self {
+    pub(super) fn from_bool(condition: bool) -> Self {
         if condition { Self::Yes } else { Self::No }
     }
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for CapabilitySupport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Yes => "yes",
@@ -38,21 +38,21 @@ impl std::fmt::Display for Found {
 
 /// The capabilities of a destination, as probing found them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probed {
+pub struct ProbedCapabilities {
     /// Creating an object that exists is refused.
-    pub conditional_create: Found,
+    pub conditional_create: CapabilitySupport,
     /// An upload whose bytes do not have the hash given with it is refused.
-    pub checks_uploads: Found,
+    pub checks_uploads: CapabilitySupport,
     /// What is deleted or overwritten is kept as a version.
-    pub versions: Found,
+    pub versions: CapabilitySupport,
     /// A locked object cannot be deleted before its time.
-    pub locks: Found,
+    pub locks: CapabilitySupport,
 }
 
-impl Probed {
+impl ProbedCapabilities {
     /// The capabilities with their names, for people.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, Found); 4] {
+    pub fn list_capabilities(&self) -> [(&'static str, CapabilitySupport); 4] {
         [
             ("conditional create", self.conditional_create),
             ("checks uploads", self.checks_uploads),

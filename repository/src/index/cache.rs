@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Table;
+use super::IndexTable;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::pack::PackRecord;
@@ -17,15 +17,15 @@ const TABLES_MAX: usize = 6;
 const NEW_CHUNKS_MAX: u64 = 1_000_000;
 
 /// Where tables are as long as no signer was revoked.
-const STATE_ZERO: &str = "0";
+const INITIAL_STATE: &str = "0";
 
 /// Fragments that cannot be read, with the reason.
-pub(crate) type Unreadable = Vec<(ObjectId, Error)>;
+pub(crate) type FragmentErrors = Vec<(ObjectId, Error)>;
 
 /// Tables in a folder.
 #[derive(Debug)]
 pub(crate) struct IndexCache {
-    folder: Option<PathBuf>,
+    directory: Option<PathBuf>,
 }
 
 impl IndexCache {
@@ -33,18 +33,18 @@ impl IndexCache {
     /// are dropped.
     pub(crate) fn new(folder: Option<&Path>, state: Option<ObjectId>) -> Self {
         let folder = folder.map(|folder| folder.join("index"));
-        let name = state.map_or_else(|| STATE_ZERO.to_owned(), |state| state.to_string());
+        let name = state.map_or_else(|| INITIAL_STATE.to_owned(), |state| state.to_string());
         if let Some(folder) = &folder {
-            remove_others(folder, &name);
+            remove_other_states(folder, &name);
         }
         Self {
-            folder: folder.map(|folder| folder.join(name)),
+            directory: folder.map(|folder| folder.join(name)),
         }
     }
 
     /// The fragments that are cached.
-    pub(crate) fn fragments(&self) -> BTreeSet<ObjectId> {
-        let tables = self.cached();
+    pub(crate) fn cached_fragments(&self) -> BTreeSet<ObjectId> {
+        let tables = self.open_cached_tables();
         let fragments = tables.iter().flat_map(|(_, table)| table.fragments());
         fragments.copied().collect()
     }
@@ -52,15 +52,15 @@ impl IndexCache {
     /// Tables for exactly these fragments; `read` fetches one that is not cached. A fragment that cannot be
     /// read is given back with the reason: its packs still have their directories. An outer error of `read`
     /// ends it.
-    pub(crate) fn load(
+    pub(crate) fn load_tables(
         &self,
         fragments: &BTreeSet<ObjectId>,
         mut read: impl FnMut(&ObjectId) -> Result<Result<Vec<PackRecord>>>,
-    ) -> Result<(Vec<Table>, Unreadable)> {
+    ) -> Result<(Vec<IndexTable>, FragmentErrors)> {
         let mut missing = fragments.clone();
         let mut unreadable = Vec::new();
         let mut tables = Vec::new();
-        for (path, table) in self.cached() {
+        for (path, table) in self.open_cached_tables() {
             // A table with a fragment that is gone would promise packs that may be gone too.
             if table
                 .fragments()
@@ -72,16 +72,16 @@ impl IndexCache {
                 }
                 tables.push((Some(path), table));
             } else {
-                remove(&path);
+                remove_cache_file(&path);
             }
         }
         let mut new = Vec::new();
         for fragment in missing {
             match read(&fragment)? {
-                Ok(packs) => new.push(Table::in_memory(&[fragment], &packs)?),
+                Ok(packs) => new.push(IndexTable::in_memory(&[fragment], &packs)?),
                 Err(error) => unreadable.push((fragment, error)),
             }
-            if new.iter().map(Table::chunk_count).sum::<u64>() >= NEW_CHUNKS_MAX {
+            if new.iter().map(IndexTable::chunk_count).sum::<u64>() >= NEW_CHUNKS_MAX {
                 tables.extend(self.store_new(&mut new));
                 tables = self.merge_smallest(tables);
             }
@@ -92,12 +92,12 @@ impl IndexCache {
     }
 
     /// Writes new tables as one. Without a cache they stay in memory as they are.
-    fn store_new(&self, new: &mut Vec<Table>) -> Vec<(Option<PathBuf>, Table)> {
+    fn store_new(&self, new: &mut Vec<IndexTable>) -> Vec<(Option<PathBuf>, IndexTable)> {
         let new = std::mem::take(new);
         if new.is_empty() {
             return Vec::new();
         }
-        match self.store(&new.iter().collect::<Vec<_>>()) {
+        match self.store_merged(&new.iter().collect::<Vec<_>>()) {
             Some(merged) => vec![merged],
             None => new.into_iter().map(|table| (None, table)).collect(),
         }
@@ -105,8 +105,8 @@ impl IndexCache {
 
     fn merge_smallest(
         &self,
-        mut tables: Vec<(Option<PathBuf>, Table)>,
-    ) -> Vec<(Option<PathBuf>, Table)> {
+        mut tables: Vec<(Option<PathBuf>, IndexTable)>,
+    ) -> Vec<(Option<PathBuf>, IndexTable)> {
         if tables.len() > TABLES_MAX {
             tables.sort_by_key(|(_, table)| table.chunk_count());
             let merged_count = tables.len() - TABLES_MAX / 2;
@@ -114,9 +114,9 @@ impl IndexCache {
                 .iter()
                 .map(|(_, table)| table)
                 .collect();
-            if let Some(merged) = self.store(&small) {
+            if let Some(merged) = self.store_merged(&small) {
                 for (path, _) in tables.drain(..merged_count) {
-                    path.iter().for_each(|path| remove(path));
+                    path.iter().for_each(|path| remove_cache_file(path));
                 }
                 tables.push(merged);
             }
@@ -124,9 +124,9 @@ impl IndexCache {
         tables
     }
 
-    fn cached(&self) -> Vec<(PathBuf, Table)> {
+    fn open_cached_tables(&self) -> Vec<(PathBuf, IndexTable)> {
         let entries = self
-            .folder
+            .directory
             .as_ref()
             .and_then(|folder| fs::read_dir(folder).ok());
         let mut found = Vec::new();
@@ -138,11 +138,11 @@ impl IndexCache {
             {
                 continue;
             }
-            match Table::open(&path) {
+            match IndexTable::open(&path) {
                 Ok(table) => found.push((path, table)),
                 Err(error) => {
                     tracing::debug!(path = %path.display(), %error, "removing an invalid index cache file");
-                    remove(&path);
+                    remove_cache_file(&path);
                 }
             }
         }
@@ -150,17 +150,17 @@ impl IndexCache {
     }
 
     /// Writes a merged table; `None` when the cache cannot be written, which only costs time.
-    fn store(&self, tables: &[&Table]) -> Option<(Option<PathBuf>, Table)> {
-        let folder = self.folder.as_ref()?;
-        let stored = || -> std::io::Result<(PathBuf, Table)> {
+    fn store_merged(&self, tables: &[&IndexTable]) -> Option<(Option<PathBuf>, IndexTable)> {
+        let folder = self.directory.as_ref()?;
+        let stored = || -> std::io::Result<(PathBuf, IndexTable)> {
             fs::create_dir_all(folder)?;
             let mut name = [0; 12];
             getrandom::fill(&mut name).map_err(std::io::Error::other)?;
             let unfinished = folder.join(format!("{}.tmp", hex::encode(name)));
             let path = unfinished.with_extension("table");
-            Table::merge_to_file(tables, &unfinished)?;
+            IndexTable::merge_to_file(tables, &unfinished)?;
             fs::rename(&unfinished, &path)?;
-            let table = Table::open(&path)?;
+            let table = IndexTable::open(&path)?;
             Ok((path, table))
         };
         match stored() {
@@ -174,7 +174,7 @@ impl IndexCache {
 }
 
 /// Removes everything but one folder.
-fn remove_others(folder: &Path, name: &str) {
+fn remove_other_states(folder: &Path, name: &str) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_name() != name && path.is_dir() {
@@ -182,12 +182,12 @@ fn remove_others(folder: &Path, name: &str) {
                 tracing::debug!(path = %path.display(), %error, "could not remove an old index cache directory");
             }
         } else if entry.file_name() != name {
-            remove(&path);
+            remove_cache_file(&path);
         }
     }
 }
 
-fn remove(path: &Path) {
+fn remove_cache_file(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::debug!(path = %path.display(), %error, "could not remove an index cache file");
     }
@@ -198,13 +198,15 @@ mod tests {
     use super::*;
 
     fn ids(range: std::ops::Range<u32>) -> BTreeSet<ObjectId> {
-        range.map(|n| ObjectId::of(&n.to_le_bytes())).collect()
+        range
+            .map(|n| ObjectId::from_content(&n.to_le_bytes()))
+            .collect()
     }
 
     fn load(cache: &IndexCache, fragments: &BTreeSet<ObjectId>) -> (usize, BTreeSet<ObjectId>) {
         let mut reads = 0;
         let (tables, unreadable) = cache
-            .load(fragments, |_| {
+            .load_tables(fragments, |_| {
                 reads += 1;
                 Ok(Ok(Vec::new()))
             })
@@ -229,7 +231,10 @@ mod tests {
         assert_eq!(load(&cache, &ids(0..21)), (1, ids(0..21)));
         let (_, known) = load(&cache, &ids(5..21));
         assert_eq!(known, ids(5..21));
-        let revoked = IndexCache::new(Some(folder.path()), Some(ObjectId::of(b"revoked")));
+        let revoked = IndexCache::new(
+            Some(folder.path()),
+            Some(ObjectId::from_content(b"revoked")),
+        );
         assert_eq!(load(&revoked, &ids(5..21)), (16, ids(5..21)));
         let cache = IndexCache::new(Some(folder.path()), None);
         assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));

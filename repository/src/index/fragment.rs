@@ -10,7 +10,7 @@ pub(crate) const FRAGMENT_CHUNKS_MAX: usize = 250_000;
 
 /// The key of an index fragment.
 pub(crate) fn fragment_key(id: &ObjectId) -> ObjectKey {
-    ObjectKey::trusted(format!("index/{id}"))
+    ObjectKey::from_trusted(format!("index/{id}"))
 }
 
 /// A fragment's content.
@@ -32,7 +32,7 @@ pub(crate) fn parse_fragment(content: &[u8], plain_max: usize) -> Result<Vec<Pac
         .filter(|line| !line.is_empty())
     {
         let pack: PackRecord = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-        pack.check(plain_max)?;
+        pack.check_sizes(plain_max)?;
         packs.push(pack);
     }
     Ok(packs)
@@ -41,7 +41,7 @@ pub(crate) fn parse_fragment(content: &[u8], plain_max: usize) -> Result<Vec<Pac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypt::Class;
+    use crate::crypt::RecipientClass;
     use crate::id::ChunkId;
     use crate::segment::{ChunkInSegment, SegmentRecord};
     use proptest::prelude::*;
@@ -51,9 +51,9 @@ mod tests {
             ChunkInSegment(ChunkId::from_bytes([1; 32]), 10),
             ChunkInSegment(ChunkId::from_bytes([1; 32]), 5),
         ];
-        let hash = ObjectId::of(b"");
+        let hash = ObjectId::from_content(b"");
         let segment = SegmentRecord {
-            class: Class::Data,
+            class: RecipientClass::Data,
             offset: 0,
             length: 9,
             plain: 15,
@@ -62,7 +62,7 @@ mod tests {
             recipients: None,
         };
         PackRecord {
-            pack: ObjectId::of(b"p"),
+            pack: ObjectId::from_content(b"p"),
             size: 100,
             segments: vec![segment],
         }

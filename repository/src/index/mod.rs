@@ -6,18 +6,18 @@ mod table;
 
 use std::collections::HashSet;
 
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::error::Result;
 use crate::id::{ChunkId, ObjectId};
 use crate::pack::PackRecord;
 
-pub(crate) use cache::{IndexCache, Unreadable};
+pub(crate) use cache::{FragmentErrors, IndexCache};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};
-pub(crate) use table::{Beginnings, PackContents, Table, leading};
+pub(crate) use table::{IdPrefixes, IndexTable, PackContents, leading_bits};
 
 /// Where a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Location {
+pub struct ChunkLocation {
     /// The pack.
     pub pack: ObjectId,
     /// Its segment.
@@ -32,7 +32,7 @@ pub struct Location {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentLocation {
     /// Whom it is encrypted to.
-    pub class: Class,
+    pub class: RecipientClass,
     /// Its first byte in the pack.
     pub offset: u64,
     /// Its stored bytes.
@@ -46,23 +46,23 @@ pub struct SegmentLocation {
 /// Several tables asked as one.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    tables: Vec<Table>,
+    tables: Vec<IndexTable>,
     /// Packs that are asked last.
-    doubtful: HashSet<ObjectId>,
+    last_resort_packs: HashSet<ObjectId>,
 }
 
 impl Index {
-    pub(crate) fn new(tables: Vec<Table>) -> Self {
+    pub(crate) fn new(tables: Vec<IndexTable>) -> Self {
         Self {
             tables,
-            doubtful: HashSet::new(),
+            last_resort_packs: HashSet::new(),
         }
     }
 
     /// Adds packs in memory.
     pub(crate) fn add_packs(&mut self, packs: &[PackRecord]) -> Result<()> {
         if !packs.is_empty() {
-            self.tables.push(Table::in_memory(&[], packs)?);
+            self.tables.push(IndexTable::in_memory(&[], packs)?);
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Index {
     /// The plain length of a chunk, if it is known.
     pub(crate) fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
         for table in &self.tables {
-            if let Some(record) = table.find(id)?.first() {
+            if let Some(record) = table.find_records(id)?.first() {
                 return Ok(Some(record.length));
             }
         }
@@ -78,42 +78,42 @@ impl Index {
     }
 
     /// All known places of a chunk: there may be several.
-    pub(crate) fn locations(&self, id: &ChunkId) -> Result<Vec<Location>> {
+    pub(crate) fn locations(&self, id: &ChunkId) -> Result<Vec<ChunkLocation>> {
         let mut found = Vec::new();
         for table in &self.tables {
-            for record in table.find(id)? {
-                found.push(table.location(&record)?);
+            for record in table.find_records(id)? {
+                found.push(table.location_of(&record)?);
             }
         }
-        if !self.doubtful.is_empty() {
-            found.sort_by_key(|location| self.doubtful.contains(&location.pack));
+        if !self.last_resort_packs.is_empty() {
+            found.sort_by_key(|location| self.last_resort_packs.contains(&location.pack));
         }
         Ok(found)
     }
 
     /// All indexed packs with their sizes; a pack that several fragments describe appears several times.
     pub(crate) fn packs(&self) -> impl Iterator<Item = (ObjectId, u64)> {
-        self.tables.iter().flat_map(Table::packs)
+        self.tables.iter().flat_map(IndexTable::packs)
     }
 
     /// The packs that may be used.
     pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
-        self.tables.iter().flat_map(Table::usable_packs)
+        self.tables.iter().flat_map(IndexTable::usable_packs)
     }
 
     /// Names packs that are asked only where no other has a chunk.
-    pub(crate) fn prefer_others(&mut self, packs: HashSet<ObjectId>) {
-        self.doubtful = packs;
+    pub(crate) fn deprioritize_packs(&mut self, packs: HashSet<ObjectId>) {
+        self.last_resort_packs = packs;
     }
 
     /// Leaves packs out, as if they were not there.
-    pub(crate) fn exclude(&mut self, packs: &HashSet<ObjectId>) {
+    pub(crate) fn exclude_packs(&mut self, packs: &HashSet<ObjectId>) {
         for table in &mut self.tables {
-            table.exclude(packs);
+            table.exclude_packs(packs);
         }
     }
 
-    pub(crate) fn tables(&self) -> &[Table] {
+    pub(crate) fn tables(&self) -> &[IndexTable] {
         &self.tables
     }
 

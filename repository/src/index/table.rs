@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Location, SegmentLocation};
-use crate::crypt::Class;
+use super::{ChunkLocation, SegmentLocation};
+use crate::crypt::RecipientClass;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ID_BYTES, ObjectId};
 use crate::pack::PackRecord;
@@ -33,14 +33,14 @@ const RECORDS_PER_BUCKET: u64 = 16;
 
 /// A chunk record as sorted: where the chunk is, by numbers of this table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Record {
+pub(crate) struct ChunkRecord {
     pub(crate) id: ChunkId,
     pub(crate) segment: u32,
     pub(crate) offset: u32,
     pub(crate) length: u32,
 }
 
-impl Record {
+impl ChunkRecord {
     fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[..32].copy_from_slice(self.id.as_bytes());
@@ -51,9 +51,9 @@ impl Record {
     }
 
     fn decode(bytes: &[u8]) -> Self {
-        let number = |at: usize| u32::from_le_bytes(array(bytes, at));
+        let number = |at: usize| u32::from_le_bytes(read_array(bytes, at));
         Self {
-            id: ChunkId::from_bytes(array(bytes, 0)),
+            id: ChunkId::from_bytes(read_array(bytes, 0)),
             segment: number(32),
             offset: number(36),
             length: number(40),
@@ -62,7 +62,7 @@ impl Record {
 }
 
 /// `N` bytes from `at`; zeros where `bytes` is shorter, which callers have excluded.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+fn read_array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes
         .get(at..at + N)
         .and_then(|part| part.try_into().ok())
@@ -71,7 +71,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 /// A segment, by the number of its pack.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Segment {
+pub(crate) struct TableSegment {
     pack: u32,
     pub(crate) location: SegmentLocation,
 }
@@ -85,11 +85,11 @@ pub(crate) struct PackContents<'a> {
     pub(crate) fragment: Option<ObjectId>,
     /// The number of its first segment, as records name it.
     pub(crate) first_segment: usize,
-    pub(crate) segments: &'a [Segment],
+    pub(crate) segments: &'a [TableSegment],
 }
 
 #[derive(Debug)]
-enum Records {
+enum RecordData {
     Memory(Vec<u8>),
     File {
         file: File,
@@ -103,7 +103,7 @@ const NO_FRAGMENT: u32 = u32::MAX;
 
 /// A pack as a table knows it.
 #[derive(Debug, Clone, Copy)]
-struct Pack {
+struct TablePack {
     id: ObjectId,
     size: u64,
     /// Which of the table's fragments describes it.
@@ -113,28 +113,28 @@ struct Pack {
 /// The beginnings of all ids of a table, in memory: four bytes a record, for marking millions of ids without
 /// reading the file for each.
 #[derive(Debug)]
-pub(crate) struct Beginnings(Vec<u32>);
+pub(crate) struct IdPrefixes(Vec<u32>);
 
-impl Beginnings {
+impl IdPrefixes {
     /// What follows the bits that name the bucket.
-    fn of(bits: u32, leading: u64) -> u32 {
+    fn prefix_after(bits: u32, leading: u64) -> u32 {
         ((leading << bits) >> 32) as u32
     }
 }
 
 /// The leading bits of an id: tables are sorted by them, and may be asked for all ids that begin with them.
-pub(crate) fn leading(id: &ChunkId) -> u64 {
-    u64::from_be_bytes(array(id.as_bytes(), 0))
+pub(crate) fn leading_bits(id: &ChunkId) -> u64 {
+    u64::from_be_bytes(read_array(id.as_bytes(), 0))
 }
 
 /// An immutable sorted table.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct IndexTable {
     fragments: Vec<ObjectId>,
-    packs: Vec<Pack>,
-    segments: Vec<Segment>,
+    packs: Vec<TablePack>,
+    segments: Vec<TableSegment>,
     fan_out: FanOut,
-    records: Records,
+    records: RecordData,
     record_count: u64,
     /// By number, the packs that are not to be used; empty when all are.
     excluded: Vec<bool>,
@@ -152,21 +152,21 @@ impl FanOut {
         (records / RECORDS_PER_BUCKET).max(1).ilog2().min(24)
     }
 
-    fn bucket(bits: u32, leading: u64) -> usize {
+    fn bucket_of(bits: u32, leading: u64) -> usize {
         leading.checked_shr(64 - bits).unwrap_or(0) as usize
     }
 
-    fn range(&self, leading: u64) -> (u64, u64) {
-        let bucket = Self::bucket(self.bits, leading);
+    fn bucket_range(&self, leading: u64) -> (u64, u64) {
+        let bucket = Self::bucket_of(self.bits, leading);
         let at = |n: usize| self.starts.get(n).copied().unwrap_or(0);
         (at(bucket), at(bucket + 1))
     }
 }
 
-impl Table {
+impl IndexTable {
     /// A table of packs, sorted in memory.
     pub(crate) fn in_memory(fragments: &[ObjectId], packs: &[PackRecord]) -> Result<Self> {
-        let (mut head, mut records) = (Head::new(fragments.to_vec()), Vec::new());
+        let (mut head, mut records) = (TableHead::new(fragments.to_vec()), Vec::new());
         for pack in packs {
             head.add_pack(pack, &mut records)?;
         }
@@ -175,7 +175,7 @@ impl Table {
         let mut counts = vec![0; (1 << bits) + 1];
         let mut bytes = Vec::with_capacity(records.len() * RECORD_BYTES);
         for record in &records {
-            counts[FanOut::bucket(bits, leading(&record.id)) + 1] += 1;
+            counts[FanOut::bucket_of(bits, leading_bits(&record.id)) + 1] += 1;
             bytes.extend_from_slice(&record.encode());
         }
         Ok(Self {
@@ -186,7 +186,7 @@ impl Table {
                 bits,
                 starts: running_sum(counts),
             },
-            records: Records::Memory(bytes),
+            records: RecordData::Memory(bytes),
             record_count: records.len() as u64,
             excluded: Vec::new(),
         })
@@ -207,12 +207,12 @@ impl Table {
 
     /// The packs that may be used.
     pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
-        let usable = |(n, pack): (usize, &Pack)| (!self.is_excluded(n)).then_some(pack.id);
+        let usable = |(n, pack): (usize, &TablePack)| (!self.is_excluded(n)).then_some(pack.id);
         self.packs.iter().enumerate().filter_map(usable)
     }
 
     /// The packs with their segments, in order, and the fragment that describes each.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = PackContents<'_>> {
+    pub(crate) fn pack_contents(&self) -> impl Iterator<Item = PackContents<'_>> {
         let mut segments = self.segments.as_slice();
         let mut first = 0;
         self.packs.iter().enumerate().map(move |(n, pack)| {
@@ -237,7 +237,7 @@ impl Table {
     }
 
     /// Leaves packs out of what [`Self::find`] finds.
-    pub(crate) fn exclude(&mut self, packs: &HashSet<ObjectId>) {
+    pub(crate) fn exclude_packs(&mut self, packs: &HashSet<ObjectId>) {
         if self.packs.iter().any(|pack| packs.contains(&pack.id)) {
             let excluded = self.packs.iter().map(|pack| packs.contains(&pack.id));
             self.excluded = excluded.collect();
@@ -248,14 +248,14 @@ impl Table {
         self.excluded.get(pack).copied().unwrap_or(false)
     }
 
-    fn is_usable(&self, record: &Record) -> bool {
+    fn is_usable(&self, record: &ChunkRecord) -> bool {
         let segment = self.segments.get(record.segment as usize);
         !segment.is_some_and(|segment| self.is_excluded(segment.pack as usize))
     }
 
     /// All records of a chunk.
-    pub(crate) fn find(&self, id: &ChunkId) -> Result<Vec<Record>> {
-        let mut found = self.find_all(id)?;
+    pub(crate) fn find_records(&self, id: &ChunkId) -> Result<Vec<ChunkRecord>> {
+        let mut found = self.find_unfiltered(id)?;
         if !self.excluded.is_empty() {
             found.retain(|record| self.is_usable(record));
         }
@@ -263,22 +263,22 @@ impl Table {
     }
 
     /// Reads the beginnings of all ids.
-    pub(crate) fn beginnings(&self) -> Result<Beginnings> {
+    pub(crate) fn read_id_prefixes(&self) -> Result<IdPrefixes> {
         let bits = self.fan_out.bits;
         let mut beginnings = Vec::with_capacity(usize::try_from(self.record_count).unwrap_or(0));
         for record in self.records() {
             let record = record
                 .map_err(|e| Error::Internal(format!("cannot read the local index cache: {e}")))?;
-            beginnings.push(Beginnings::of(bits, leading(&record.id)));
+            beginnings.push(IdPrefixes::prefix_after(bits, leading_bits(&record.id)));
         }
-        Ok(Beginnings(beginnings))
+        Ok(IdPrefixes(beginnings))
     }
 
     /// Which of all records, counted in order, may be those of a chunk whose id begins like this: all of its own,
     /// and rarely another that begins alike.
-    pub(crate) fn numbers_like(&self, leading: u64, Beginnings(all): &Beginnings) -> Range<u64> {
-        let (start, end) = self.fan_out.range(leading);
-        let wanted = Beginnings::of(self.fan_out.bits, leading);
+    pub(crate) fn record_numbers(&self, leading: u64, IdPrefixes(all): &IdPrefixes) -> Range<u64> {
+        let (start, end) = self.fan_out.bucket_range(leading);
+        let wanted = IdPrefixes::prefix_after(self.fan_out.bits, leading);
         let bucket = all.get(start as usize..end as usize).unwrap_or(&[]);
         // All are looked at: where one could stop cannot be foretold, which costs more than to go on.
         let before = bucket.iter().map(|begins| u32::from(*begins < wanted));
@@ -288,39 +288,39 @@ impl Table {
     }
 
     /// Looks among the records where a chunk's would be.
-    fn find_all(&self, id: &ChunkId) -> Result<Vec<Record>> {
-        let (start, end) = self.fan_out.range(leading(id));
+    fn find_unfiltered(&self, id: &ChunkId) -> Result<Vec<ChunkRecord>> {
+        let (start, end) = self.fan_out.bucket_range(leading_bits(id));
         if start >= end {
             return Ok(Vec::new());
         }
         match &self.records {
-            Records::Memory(bytes) => {
+            RecordData::Memory(bytes) => {
                 let range = start as usize * RECORD_BYTES..end as usize * RECORD_BYTES;
-                Ok(find_in(bytes.get(range).unwrap_or(&[]), id))
+                Ok(search_records(bytes.get(range).unwrap_or(&[]), id))
             }
-            Records::File { .. } => Ok(find_in(&self.read_records(start, end)?, id)),
+            RecordData::File { .. } => Ok(search_records(&self.read_records(start, end)?, id)),
         }
     }
 
     /// All records in order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = std::io::Result<Record>> {
-        Cursor::new(self)
+    pub(crate) fn records(&self) -> impl Iterator<Item = std::io::Result<ChunkRecord>> {
+        RecordCursor::new(self)
     }
 
     fn read_records(&self, start: u64, end: u64) -> Result<Vec<u8>> {
         match &self.records {
-            Records::Memory(bytes) => {
+            RecordData::Memory(bytes) => {
                 let range = start as usize * RECORD_BYTES..end as usize * RECORD_BYTES;
                 Ok(bytes.get(range).unwrap_or(&[]).to_vec())
             }
-            Records::File {
+            RecordData::File {
                 file,
                 path,
                 start: first,
             } => {
                 let mut bytes = vec![0; (end - start) as usize * RECORD_BYTES];
                 file.read_exact_at(&mut bytes, first + start * RECORD_BYTES as u64)
-                    .map_err(|source| Error::Local {
+                    .map_err(|source| Error::LocalIo {
                         action: "read",
                         path: path.clone(),
                         source,
@@ -330,7 +330,7 @@ impl Table {
         }
     }
 
-    pub(crate) fn location(&self, record: &Record) -> Result<Location> {
+    pub(crate) fn location_of(&self, record: &ChunkRecord) -> Result<ChunkLocation> {
         let broken = || {
             Error::Internal("the local index cache is inconsistent: delete the cache directory (REPRISE_CACHE_DIR) and run the command again".to_owned())
         };
@@ -339,7 +339,7 @@ impl Table {
             .get(record.segment as usize)
             .ok_or_else(broken)?;
         let pack = self.packs.get(segment.pack as usize).ok_or_else(broken)?;
-        Ok(Location {
+        Ok(ChunkLocation {
             pack: pack.id,
             segment: segment.location,
             offset: record.offset,
@@ -349,22 +349,25 @@ impl Table {
 
     /// Writes several tables as one sorted file. Memory does not grow with their records.
     pub(crate) fn merge_to_file(tables: &[&Self], path: &Path) -> std::io::Result<()> {
-        let mut head = Head::new(Vec::new());
+        let mut head = TableHead::new(Vec::new());
         let segment_shift: Vec<u32> = tables
             .iter()
-            .map(|table| head.absorb(table))
+            .map(|table| head.append_table(table))
             .collect::<std::io::Result<_>>()?;
         let record_count: u64 = tables.iter().map(|table| table.record_count).sum();
         let bits = FanOut::bits_for(record_count);
         let mut counts = vec![0; (1 << bits) + 1];
         for table in tables {
-            for record in Cursor::new(table) {
-                counts[FanOut::bucket(bits, leading(&record?.id)) + 1] += 1;
+            for record in RecordCursor::new(table) {
+                counts[FanOut::bucket_of(bits, leading_bits(&record?.id)) + 1] += 1;
             }
         }
         let mut out = HashingWriter::create(path)?;
-        head.write(&mut out, bits, &running_sum(counts), record_count)?;
-        let mut cursors: Vec<_> = tables.iter().map(|table| Cursor::new(table)).collect();
+        head.write_head(&mut out, bits, &running_sum(counts), record_count)?;
+        let mut cursors: Vec<_> = tables
+            .iter()
+            .map(|table| RecordCursor::new(table))
+            .collect();
         let mut next = BinaryHeap::with_capacity(cursors.len());
         for (n, cursor) in cursors.iter_mut().enumerate() {
             if let Some(record) = cursor.next() {
@@ -373,7 +376,7 @@ impl Table {
         }
         while let Some(Reverse((mut record, n))) = next.pop() {
             record.segment += segment_shift[n];
-            out.put(&record.encode())?;
+            out.write_bytes(&record.encode())?;
             if let Some(record) = cursors[n].next() {
                 next.push(Reverse((record?, n)));
             }
@@ -393,7 +396,7 @@ impl Table {
         if &header[..8] != MAGIC {
             return Err(bad("not an index cache"));
         }
-        let count = |n: usize| u64::from_le_bytes(array(&header, 8 + n * 8));
+        let count = |n: usize| u64::from_le_bytes(read_array(&header, 8 + n * 8));
         let (fragments, packs, segments, bits, record_count) =
             (count(0), count(1), count(2), count(3), count(4));
         let bits = u32::try_from(bits)
@@ -419,13 +422,13 @@ impl Table {
         }
         let mut bytes = vec![0; usize::try_from(head_bytes).map_err(std::io::Error::other)?];
         file.read_exact(&mut bytes)?;
-        let (head, starts) = Head::decode(&bytes, fragments, packs, segments)?;
+        let (head, starts) = TableHead::decode_head(&bytes, fragments, packs, segments)?;
         let records = if length <= IN_MEMORY_BYTES_MAX {
             let mut bytes = vec![0; records_bytes as usize];
             file.read_exact(&mut bytes)?;
-            Records::Memory(bytes)
+            RecordData::Memory(bytes)
         } else {
-            Records::File {
+            RecordData::File {
                 file,
                 path: path.to_owned(),
                 start,
@@ -453,26 +456,26 @@ fn running_sum(mut counts: Vec<u64>) -> Vec<u64> {
 }
 
 /// The records of `id` among sorted encoded records.
-fn find_in(records: &[u8], id: &ChunkId) -> Vec<Record> {
+fn search_records(records: &[u8], id: &ChunkId) -> Vec<ChunkRecord> {
     let (records, _) = records.as_chunks::<RECORD_BYTES>();
     let first = records.partition_point(|record| record[..ID_BYTES] < id.as_bytes()[..]);
     records[first..]
         .iter()
         .take_while(|record| record[..ID_BYTES] == id.as_bytes()[..])
-        .map(|record| Record::decode(record))
+        .map(|record| ChunkRecord::decode(record))
         .collect()
 }
 
 /// Walks a table's records in order, a block at a time.
-struct Cursor<'a> {
-    table: &'a Table,
+struct RecordCursor<'a> {
+    table: &'a IndexTable,
     next: u64,
     block: Vec<u8>,
     position: usize,
 }
 
-impl<'a> Cursor<'a> {
-    fn new(table: &'a Table) -> Self {
+impl<'a> RecordCursor<'a> {
+    fn new(table: &'a IndexTable) -> Self {
         Self {
             table,
             next: 0,
@@ -482,8 +485,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-impl Iterator for Cursor<'_> {
-    type Item = std::io::Result<Record>;
+impl Iterator for RecordCursor<'_> {
+    type Item = std::io::Result<ChunkRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
         const BLOCK: u64 = 4096;
@@ -499,20 +502,20 @@ impl Iterator for Cursor<'_> {
             self.next = end;
             self.position = 0;
         }
-        let record = Record::decode(self.block.get(self.position..)?);
+        let record = ChunkRecord::decode(self.block.get(self.position..)?);
         self.position += RECORD_BYTES;
         Some(Ok(record))
     }
 }
 
 /// Everything of a table but its records.
-struct Head {
+struct TableHead {
     fragments: Vec<ObjectId>,
-    packs: Vec<Pack>,
-    segments: Vec<Segment>,
+    packs: Vec<TablePack>,
+    segments: Vec<TableSegment>,
 }
 
-impl Head {
+impl TableHead {
     fn new(fragments: Vec<ObjectId>) -> Self {
         Self {
             fragments,
@@ -521,11 +524,11 @@ impl Head {
         }
     }
 
-    fn add_pack(&mut self, pack: &PackRecord, records: &mut Vec<Record>) -> Result<()> {
+    fn add_pack(&mut self, pack: &PackRecord, records: &mut Vec<ChunkRecord>) -> Result<()> {
         let too_many = |_| Error::Internal("more than 4 billion packs or segments".to_owned());
         let pack_number = u32::try_from(self.packs.len()).map_err(too_many)?;
         // A table in memory is made of one fragment, or of packs that none describes.
-        self.packs.push(Pack {
+        self.packs.push(TablePack {
             id: pack.pack,
             size: pack.size,
             fragment: if self.fragments.is_empty() {
@@ -543,13 +546,13 @@ impl Head {
                 plain: segment.plain,
                 hash: segment.hash,
             };
-            self.segments.push(Segment {
+            self.segments.push(TableSegment {
                 pack: pack_number,
                 location,
             });
             let mut offset = 0;
             for chunk in &segment.chunks {
-                records.push(Record {
+                records.push(ChunkRecord {
                     id: chunk.0,
                     segment: number,
                     offset,
@@ -562,19 +565,19 @@ impl Head {
     }
 
     /// Appends another table's head; returns by how much its segment numbers move.
-    fn absorb(&mut self, table: &Table) -> std::io::Result<u32> {
+    fn append_table(&mut self, table: &IndexTable) -> std::io::Result<u32> {
         let pack_shift = u32::try_from(self.packs.len()).map_err(std::io::Error::other)?;
         let segment_shift = u32::try_from(self.segments.len()).map_err(std::io::Error::other)?;
         let fragment_shift = u32::try_from(self.fragments.len()).map_err(std::io::Error::other)?;
         self.fragments.extend_from_slice(&table.fragments);
-        self.packs.extend(table.packs.iter().map(|pack| Pack {
+        self.packs.extend(table.packs.iter().map(|pack| TablePack {
             fragment: match pack.fragment {
                 NO_FRAGMENT => NO_FRAGMENT,
                 fragment => fragment + fragment_shift,
             },
             ..*pack
         }));
-        let moved = |segment: &Segment| Segment {
+        let moved = |segment: &TableSegment| TableSegment {
             pack: segment.pack + pack_shift,
             ..*segment
         };
@@ -582,14 +585,14 @@ impl Head {
         Ok(segment_shift)
     }
 
-    fn write(
+    fn write_head(
         &self,
         out: &mut HashingWriter,
         bits: u32,
         starts: &[u64],
         records: u64,
     ) -> std::io::Result<()> {
-        out.put(MAGIC)?;
+        out.write_bytes(MAGIC)?;
         let counts = [
             self.fragments.len() as u64,
             self.packs.len() as u64,
@@ -598,30 +601,30 @@ impl Head {
             records,
         ];
         for count in counts {
-            out.put(&count.to_le_bytes())?;
+            out.write_bytes(&count.to_le_bytes())?;
         }
         for fragment in &self.fragments {
-            out.put(fragment.as_bytes())?;
+            out.write_bytes(fragment.as_bytes())?;
         }
         for pack in &self.packs {
-            out.put(pack.id.as_bytes())?;
-            out.put(&pack.size.to_le_bytes())?;
-            out.put(&pack.fragment.to_le_bytes())?;
+            out.write_bytes(pack.id.as_bytes())?;
+            out.write_bytes(&pack.size.to_le_bytes())?;
+            out.write_bytes(&pack.fragment.to_le_bytes())?;
         }
-        for Segment { pack, location } in &self.segments {
-            out.put(&pack.to_le_bytes())?;
-            out.put(&[u8::from(location.class == Class::Catalog)])?;
-            out.put(&location.offset.to_le_bytes())?;
-            out.put(&location.length.to_le_bytes())?;
-            out.put(&location.plain.to_le_bytes())?;
-            out.put(location.hash.as_bytes())?;
+        for TableSegment { pack, location } in &self.segments {
+            out.write_bytes(&pack.to_le_bytes())?;
+            out.write_bytes(&[u8::from(location.class == RecipientClass::Catalog)])?;
+            out.write_bytes(&location.offset.to_le_bytes())?;
+            out.write_bytes(&location.length.to_le_bytes())?;
+            out.write_bytes(&location.plain.to_le_bytes())?;
+            out.write_bytes(location.hash.as_bytes())?;
         }
         starts
             .iter()
-            .try_for_each(|start| out.put(&start.to_le_bytes()))
+            .try_for_each(|start| out.write_bytes(&start.to_le_bytes()))
     }
 
-    fn decode(
+    fn decode_head(
         bytes: &[u8],
         fragments: u64,
         packs: u64,
@@ -637,18 +640,18 @@ impl Head {
                 packs_end + usize::try_from(segments).map_err(bad)? * SEGMENT_BYTES,
             )
         };
-        let object = |part: &[u8], at: usize| ObjectId::from_bytes(array(part, at));
-        let segment = |part: &[u8]| Segment {
-            pack: u32::from_le_bytes(array(part, 0)),
+        let object = |part: &[u8], at: usize| ObjectId::from_bytes(read_array(part, at));
+        let segment = |part: &[u8]| TableSegment {
+            pack: u32::from_le_bytes(read_array(part, 0)),
             location: SegmentLocation {
                 class: if part[4] == 1 {
-                    Class::Catalog
+                    RecipientClass::Catalog
                 } else {
-                    Class::Data
+                    RecipientClass::Data
                 },
-                offset: u64::from_le_bytes(array(part, 5)),
-                length: u32::from_le_bytes(array(part, 13)),
-                plain: u32::from_le_bytes(array(part, 17)),
+                offset: u64::from_le_bytes(read_array(part, 5)),
+                length: u32::from_le_bytes(read_array(part, 13)),
+                plain: u32::from_le_bytes(read_array(part, 17)),
                 hash: object(part, 21),
             },
         };
@@ -659,10 +662,10 @@ impl Head {
                 .collect(),
             packs: bytes[fragments_end..packs_end]
                 .chunks_exact(PACK_BYTES)
-                .map(|part| Pack {
+                .map(|part| TablePack {
                     id: object(part, 0),
-                    size: u64::from_le_bytes(array(part, ID_BYTES)),
-                    fragment: u32::from_le_bytes(array(part, ID_BYTES + 8)),
+                    size: u64::from_le_bytes(read_array(part, ID_BYTES)),
+                    fragment: u32::from_le_bytes(read_array(part, ID_BYTES + 8)),
                 })
                 .collect(),
             segments: bytes[packs_end..segments_end]
@@ -672,7 +675,7 @@ impl Head {
         };
         let starts = bytes[segments_end..]
             .chunks_exact(8)
-            .map(|part| u64::from_le_bytes(array(part, 0)));
+            .map(|part| u64::from_le_bytes(read_array(part, 0)));
         Ok((head, starts.collect()))
     }
 }
@@ -684,20 +687,20 @@ struct HashingWriter {
     block: Vec<u8>,
 }
 
-const WRITTEN_BYTES: usize = 1 << 17;
+const WRITE_BLOCK_BYTES: usize = 1 << 17;
 
 impl HashingWriter {
     fn create(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
             file: File::create_new(path)?,
             hasher: blake3::Hasher::new(),
-            block: Vec::with_capacity(WRITTEN_BYTES),
+            block: Vec::with_capacity(WRITE_BLOCK_BYTES),
         })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    fn write_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.block.extend_from_slice(bytes);
-        if self.block.len() >= WRITTEN_BYTES {
+        if self.block.len() >= WRITE_BLOCK_BYTES {
             self.flush()?;
         }
         Ok(())
@@ -756,9 +759,9 @@ mod tests {
             .map(|n| ChunkInSegment(chunk(*n), n % 7 + 1))
             .collect();
         let plain = chunks.iter().map(|c| c.1).sum();
-        let hash = ObjectId::of(name.as_bytes());
+        let hash = ObjectId::from_content(name.as_bytes());
         let segment = SegmentRecord {
-            class: Class::Data,
+            class: RecipientClass::Data,
             offset: 0,
             length: 9,
             plain,
@@ -773,11 +776,11 @@ mod tests {
         }
     }
 
-    fn places(tables: &[Table], n: u32) -> Vec<(ObjectId, u32, u32)> {
+    fn places(tables: &[IndexTable], n: u32) -> Vec<(ObjectId, u32, u32)> {
         let mut found = Vec::new();
         for table in tables {
-            for record in table.find(&chunk(n)).unwrap() {
-                let place = table.location(&record).unwrap();
+            for record in table.find_records(&chunk(n)).unwrap() {
+                let place = table.location_of(&record).unwrap();
                 found.push((place.pack, place.offset, place.length));
             }
         }
@@ -800,19 +803,19 @@ mod tests {
                     offset += c.1;
                 }
             }
-            let tables: Vec<_> = packs.iter().map(|p| Table::in_memory(&[p.pack], std::slice::from_ref(p)).unwrap()).collect();
+            let tables: Vec<_> = packs.iter().map(|p| IndexTable::in_memory(&[p.pack], std::slice::from_ref(p)).unwrap()).collect();
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("merged");
-            Table::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
-            let merged = [Table::open(&path).unwrap()];
+            IndexTable::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
+            let merged = [IndexTable::open(&path).unwrap()];
             prop_assert_eq!(merged[0].fragments().len(), packs.len());
             for table in tables.iter().chain(&merged) {
-                let beginnings = table.beginnings().unwrap();
+                let beginnings = table.read_id_prefixes().unwrap();
                 for n in 0..400 {
-                    let numbers = table.numbers_like(leading(&chunk(n)), &beginnings);
+                    let numbers = table.record_numbers(leading_bits(&chunk(n)), &beginnings);
                     let all: Vec<_> = table.records().map(Result::unwrap).collect();
                     let own = &all[numbers.start as usize..numbers.end as usize];
-                    prop_assert_eq!(own, table.find(&chunk(n)).unwrap());
+                    prop_assert_eq!(own, table.find_records(&chunk(n)).unwrap());
                 }
             }
             for n in 0..400 {
@@ -826,18 +829,18 @@ mod tests {
 
     #[test]
     fn a_damaged_or_truncated_cache_file_is_never_believed() {
-        let table = Table::in_memory(&[], &[pack("p", &[1, 2, 3])]).unwrap();
+        let table = IndexTable::in_memory(&[], &[pack("p", &[1, 2, 3])]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t");
-        Table::merge_to_file(&[&table], &path).unwrap();
+        IndexTable::merge_to_file(&[&table], &path).unwrap();
         let good = std::fs::read(&path).unwrap();
         for position in 0..good.len() {
             let mut bad = good.clone();
             bad[position] ^= 4;
             std::fs::write(&path, &bad).unwrap();
-            assert!(Table::open(&path).is_err(), "flip at {position}");
+            assert!(IndexTable::open(&path).is_err(), "flip at {position}");
             std::fs::write(&path, &good[..position]).unwrap();
-            assert!(Table::open(&path).is_err(), "cut at {position}");
+            assert!(IndexTable::open(&path).is_err(), "cut at {position}");
         }
     }
 }

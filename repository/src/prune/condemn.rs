@@ -2,72 +2,74 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::census::{Census, beginning};
-use super::mark::Marks;
-use super::plan::Decision;
-use super::view::{View, failure};
-use super::{Job, PruneReport};
+use super::mark::MarkedChunks;
+use super::pack_usage::{IndexUsage, hash_prefix};
+use super::plan::PruneDecision;
+use super::view::{RepositoryView, object_failure};
+use super::{PruneContext, PruneReport};
 use crate::error::{Error, ErrorClass, Result};
 use crate::id::ObjectId;
 use crate::index::{FRAGMENT_CHUNKS_MAX, fragment_key, write_fragment};
 use crate::pack::{PackBuilder, PackRecord, pack_key};
 use crate::progress::Progress;
-use crate::records::is_gone;
-use crate::segment::{SealedSegment, SegmentRecord, check_stored};
-use crate::stored::put_verified;
-use crate::sweeps::{self, State, SweepRecord};
+use crate::records::is_not_found;
+use crate::segment::{SealedSegment, SegmentRecord, check_stored_segment};
+use crate::sweeps::{self, SweepRecord, SweepState};
+use crate::verified_io::put_verified;
 
 /// Condemns what was decided on.
-pub(super) fn condemn(
-    job: &Job<'_>,
-    view: &View,
-    marks: &Marks,
-    decision: &Decision,
+pub(super) fn condemn_garbage(
+    job: &PruneContext<'_>,
+    view: &RepositoryView,
+    marks: &MarkedChunks,
+    decision: &PruneDecision,
     report: &mut PruneReport,
 ) -> Result<()> {
     let inner = &job.repository.inner;
-    let mut copier = Copier {
+    let mut copier = Repacker {
         job,
         marks,
-        spare: &decision.spare,
-        pushed: HashSet::new(),
+        redundant_segments: &decision.redundant_segments,
+        copied_hashes: HashSet::new(),
         builder: PackBuilder::default(),
-        copied: BTreeSet::new(),
+        repacked_packs: BTreeSet::new(),
         records: Vec::new(),
         report,
     };
     for pack in &decision.repacked {
-        job.progress.check()?;
-        copier.pack(pack)?;
+        job.progress.check_cancelled()?;
+        copier.repack_pack(pack)?;
     }
-    copier.flush()?;
-    let Copier {
-        copied, records, ..
+    copier.flush_pack()?;
+    let Repacker {
+        repacked_packs: copied,
+        records,
+        ..
     } = copier;
     let mut goes = decision.dead.clone();
     goes.extend(copied);
-    let mut fragments = Fragments::new(job);
+    let mut fragments = FragmentWriter::new(job);
     let unindexed = view.unindexed.iter();
     let unindexed = unindexed.filter(|record| decision.unindexed.contains(&record.pack));
     for record in records.into_iter().chain(unindexed.cloned()) {
-        fragments.add(record)?;
+        fragments.add_pack(record)?;
     }
     let mut without = goes.clone();
-    without.extend(&decision.lost);
-    let (replaced, damaged) = fragments.replace(&decision.fragments, &without)?;
+    without.extend(&decision.missing_packs);
+    let (replaced, damaged) = fragments.rewrite_fragments(&decision.fragments, &without)?;
     if !damaged.is_empty() {
         // A fragment that stays must not promise what goes, to those who knew it before it was damaged.
-        let promised = Census::packs_of(marks, &damaged.keys().copied().collect());
+        let promised = IndexUsage::packs_described_by(marks, &damaged.keys().copied().collect());
         goes.retain(|id| !promised.contains(id));
     }
     let findings = damaged
         .iter()
-        .map(|(id, error)| failure(fragment_key(id).as_str(), error));
+        .map(|(id, error)| object_failure(fragment_key(id).as_str(), error));
     report.findings.extend(findings);
     report.new_fragments += fragments.finish()?;
     let record = SweepRecord {
-        state: State::Condemned,
-        at: inner.clock.wall(),
+        state: SweepState::Condemned,
+        at: inner.clock.wall_time(),
         by: job.options.host.clone(),
         packs: goes.into_iter().collect(),
         fragments: replaced,
@@ -79,39 +81,39 @@ pub(super) fn condemn(
     if record.packs.is_empty() && record.fragments.is_empty() && record.roots.is_empty() {
         return Ok(());
     }
-    let id = sweeps::put(inner, &record)?;
+    let id = sweeps::put_sweep_record(inner, &record)?;
     report.condemned = Some(id.to_string());
     Ok(())
 }
 
 /// Copies what is needed of mostly dead packs.
-struct Copier<'a> {
-    job: &'a Job<'a>,
-    marks: &'a Marks,
-    spare: &'a HashSet<(ObjectId, u64)>,
+struct Repacker<'a> {
+    job: &'a PruneContext<'a>,
+    marks: &'a MarkedChunks,
+    redundant_segments: &'a HashSet<(ObjectId, u64)>,
     /// Hashes of segments that were copied: a pack may hold one twice.
-    pushed: HashSet<ObjectId>,
+    copied_hashes: HashSet<ObjectId>,
     builder: PackBuilder,
     /// Packs of which everything that is needed is copied.
-    copied: BTreeSet<ObjectId>,
+    repacked_packs: BTreeSet<ObjectId>,
     records: Vec<PackRecord>,
     report: &'a mut PruneReport,
 }
 
-impl Copier<'_> {
-    fn pack(&mut self, id: &ObjectId) -> Result<()> {
-        match self.needed_of(id) {
+impl Repacker<'_> {
+    fn repack_pack(&mut self, id: &ObjectId) -> Result<()> {
+        match self.read_needed_segments(id) {
             Ok(segments) => {
                 for segment in segments {
-                    self.push(segment)?;
+                    self.push_segment(segment)?;
                 }
-                self.copied.insert(*id);
+                self.repacked_packs.insert(*id);
                 Ok(())
             }
-            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
             // It stays as it is: another copy may bring it back.
             Err(error) if error.class() == ErrorClass::Damaged => {
-                let finding = failure(pack_key(id).as_str(), &error);
+                let finding = object_failure(pack_key(id).as_str(), &error);
                 self.report.findings.push(finding);
                 Ok(())
             }
@@ -120,17 +122,19 @@ impl Copier<'_> {
     }
 
     /// The segments of a pack that hold a chunk that is needed, as its own directory tells.
-    fn needed_of(&self, id: &ObjectId) -> Result<Vec<SealedSegment>> {
+    fn read_needed_segments(&self, id: &ObjectId) -> Result<Vec<SealedSegment>> {
         let inner = &self.job.repository.inner;
         let key = pack_key(id);
-        let bytes = inner.get_named(&key)?;
-        let record = inner.directory_reader().read_whole(id, &bytes)?;
+        let bytes = inner.get_verified(&key)?;
+        let record = inner.directory_reader().parse_whole_pack(id, &bytes)?;
         let mut needed = Vec::new();
         for segment in record.segments {
-            let spare = self.spare.contains(&(*id, beginning(&segment.hash)));
-            if !spare && is_needed(self.marks, &segment) {
-                let stored = segment.stored_in(&bytes);
-                check_stored(&segment, stored, key.as_str())?;
+            let spare = self
+                .redundant_segments
+                .contains(&(*id, hash_prefix(&segment.hash)));
+            if !spare && is_segment_needed(self.marks, &segment) {
+                let stored = segment.stored_bytes_in(&bytes);
+                check_stored_segment(&segment, stored, key.as_str())?;
                 needed.push(SealedSegment {
                     class: segment.class,
                     stored: stored.to_vec(),
@@ -143,19 +147,22 @@ impl Copier<'_> {
         Ok(needed)
     }
 
-    fn push(&mut self, segment: SealedSegment) -> Result<()> {
+    fn push_segment(&mut self, segment: SealedSegment) -> Result<()> {
         let full = u64::from(self.job.repository.config().layout.pack_bytes);
         let length = segment.stored.len() as u64;
         if !self.builder.is_empty() && self.builder.size_bytes() + length > full {
-            self.flush()?;
+            self.flush_pack()?;
         }
-        if self.pushed.insert(ObjectId::of(&segment.stored)) {
+        if self
+            .copied_hashes
+            .insert(ObjectId::from_content(&segment.stored))
+        {
             self.builder.push(segment)?;
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush_pack(&mut self) -> Result<()> {
         if self.builder.is_empty() {
             return Ok(());
         }
@@ -176,50 +183,52 @@ impl Copier<'_> {
 }
 
 /// Whether a segment holds a chunk that some snapshot needs.
-pub(super) fn is_needed(marks: &Marks, segment: &SegmentRecord) -> bool {
+pub(super) fn is_segment_needed(marks: &MarkedChunks, segment: &SegmentRecord) -> bool {
     segment.chunks.iter().any(|chunk| marks.is_live(&chunk.0))
 }
 
 /// The hash of what a fragment says of a pack.
-pub(super) fn description(record: &PackRecord) -> Result<ObjectId> {
-    Ok(ObjectId::of(&write_fragment(std::slice::from_ref(record))?))
+pub(super) fn description_hash(record: &PackRecord) -> Result<ObjectId> {
+    Ok(ObjectId::from_content(&write_fragment(
+        std::slice::from_ref(record),
+    )?))
 }
 
 /// Writes fragments of the index, each once it is full.
-pub(super) struct Fragments<'a> {
-    job: &'a Job<'a>,
+pub(super) struct FragmentWriter<'a> {
+    job: &'a PruneContext<'a>,
     packs: Vec<PackRecord>,
     /// What was told of, by the hashes of the descriptions.
-    told: HashSet<ObjectId>,
+    seen_descriptions: HashSet<ObjectId>,
     chunks: usize,
     written: u64,
 }
 
-impl<'a> Fragments<'a> {
-    pub(super) fn new(job: &'a Job<'a>) -> Self {
+impl<'a> FragmentWriter<'a> {
+    pub(super) fn new(job: &'a PruneContext<'a>) -> Self {
         Self {
             job,
             packs: Vec::new(),
-            told: HashSet::new(),
+            seen_descriptions: HashSet::new(),
             chunks: 0,
             written: 0,
         }
     }
 
     /// Takes a pack; one that is told of in the same way already is not told of twice.
-    pub(super) fn add(&mut self, record: PackRecord) -> Result<()> {
-        if !self.told.insert(description(&record)?) {
+    pub(super) fn add_pack(&mut self, record: PackRecord) -> Result<()> {
+        if !self.seen_descriptions.insert(description_hash(&record)?) {
             return Ok(());
         }
         self.chunks += record.chunk_count();
         self.packs.push(record);
         if self.chunks >= FRAGMENT_CHUNKS_MAX {
-            self.write()?;
+            self.flush_fragment()?;
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Result<()> {
+    fn flush_fragment(&mut self) -> Result<()> {
         self.job.repository.inner.put_fragment(&self.packs)?;
         self.packs.clear();
         self.chunks = 0;
@@ -229,24 +238,24 @@ impl<'a> Fragments<'a> {
 
     /// Takes what fragments describe, but for some packs. Returns those that are still there, and those that are
     /// damaged: nothing replaces them.
-    fn replace(
+    fn rewrite_fragments(
         &mut self,
         fragments: &BTreeSet<ObjectId>,
         without: &BTreeSet<ObjectId>,
     ) -> Result<(Vec<ObjectId>, BTreeMap<ObjectId, Error>)> {
         let (mut replaced, mut damaged) = (Vec::new(), BTreeMap::new());
         for id in fragments {
-            self.job.progress.check()?;
+            self.job.progress.check_cancelled()?;
             match self.job.repository.inner.read_fragment(id) {
                 Ok(packs) => {
                     for pack in packs.into_iter().filter(|p| !without.contains(&p.pack)) {
-                        self.add(pack)?;
+                        self.add_pack(pack)?;
                     }
                     replaced.push(*id);
                 }
                 // Another prune has replaced it.
-                Err(error) if is_gone(&error) => {}
-                Err(error) if is_damage(&error) => drop(damaged.insert(*id, error)),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) if is_damage_error(&error) => drop(damaged.insert(*id, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -256,13 +265,13 @@ impl<'a> Fragments<'a> {
     /// Writes the rest, and says how many fragments there are.
     pub(super) fn finish(mut self) -> Result<u64> {
         if !self.packs.is_empty() {
-            self.write()?;
+            self.flush_fragment()?;
         }
         Ok(self.written)
     }
 }
 
 /// Whether an error is about what is stored.
-pub(super) fn is_damage(error: &Error) -> bool {
+pub(super) fn is_damage_error(error: &Error) -> bool {
     error.class() == ErrorClass::Damaged
 }

@@ -6,42 +6,42 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::sweep::Watch;
-use super::view::tombstones_for_deleting;
-use super::{Job, PrunePlan, PruneReport};
+use super::sweep::ActionDeadline;
+use super::view::read_tombstones_strictly;
+use super::{PruneContext, PrunePlan, PruneReport};
 use crate::backend::BackendError;
 use crate::error::{ObjectFailure, Result};
-use crate::logs::LogKey;
+use crate::logs::LogSegmentKey;
 use crate::repository::Repository;
-use crate::sweeps::{self, State, SweepRecord};
+use crate::sweeps::{self, SweepRecord, SweepState};
 use crate::tombstones::{ForgottenLog, Tombstones};
 
 /// What goes of each log.
 #[derive(Debug)]
-pub(super) struct DueLogs {
+pub(super) struct DueLogSegments {
     /// By source, with the place of the first piece that stays.
-    logs: Vec<(ForgottenLog, Vec<LogKey>)>,
+    logs: Vec<(ForgottenLog, Vec<LogSegmentKey>)>,
     /// By which the grace period is measured.
     now: DateTime<Utc>,
 }
 
-impl DueLogs {
+impl DueLogSegments {
     /// Finds what was forgotten before the grace period began; tells the plan of the rest too.
-    pub(super) fn find(
+    pub(super) fn find_due(
         repository: &Repository,
         grace: TimeDelta,
         now: DateTime<Utc>,
         plan: &mut PrunePlan,
     ) -> Result<Self> {
-        let tombstones = repository.tombstones()?;
+        let tombstones = repository.read_tombstones()?;
         let mut due = Self {
             logs: Vec::new(),
             now,
         };
-        for (source, _) in tombstones.logs() {
-            let first = tombstones.log_begins(source);
-            let over = over(&tombstones, source, grace, now);
-            let keys = repository.logs(source)?.into_iter();
+        for (source, _) in tombstones.forgotten_logs() {
+            let first = tombstones.first_kept_segment(source);
+            let over = first_kept_sequence(&tombstones, source, grace, now);
+            let keys = repository.list_log_segments(source)?.into_iter();
             let forgotten = keys.filter(|key| key.sequence < first);
             let (going, waiting): (Vec<_>, Vec<_>) = forgotten.partition(|key| key.sequence < over);
             plan.log_pieces += going.len() as u64;
@@ -59,20 +59,24 @@ impl DueLogs {
     }
 
     /// Deletes them. What is locked keeps the younger pieces of its log from going.
-    pub(super) fn delete(&self, job: &Job<'_>, report: &mut PruneReport) -> Result<()> {
+    pub(super) fn delete_segments(
+        &self,
+        job: &PruneContext<'_>,
+        report: &mut PruneReport,
+    ) -> Result<()> {
         if self.logs.is_empty() {
             return Ok(());
         }
-        self.announce(job)?;
+        self.announce_deletion(job)?;
         let clock = job.repository.inner.clock.as_ref();
         for (log, keys) in &self.logs {
-            let watch = Watch::start(clock);
-            let tombstones = tombstones_for_deleting(job.repository)?;
-            let over = over(&tombstones, &log.source, job.options.grace, self.now);
+            let watch = ActionDeadline::start(clock);
+            let tombstones = read_tombstones_strictly(job.repository)?;
+            let over = first_kept_sequence(&tombstones, &log.source, job.options.grace, self.now);
             for key in keys.iter().filter(|key| key.sequence < over) {
-                job.progress.check()?;
-                watch.check(clock)?;
-                if !delete_one(job, key, report)? {
+                job.progress.check_cancelled()?;
+                watch.check_not_passed(clock)?;
+                if !delete_log_segment(job, key, report)? {
                     break;
                 }
             }
@@ -81,11 +85,11 @@ impl DueLogs {
     }
 
     /// Says what goes, before anybody is asked for the last time whether it may.
-    fn announce(&self, job: &Job<'_>) -> Result<()> {
+    fn announce_deletion(&self, job: &PruneContext<'_>) -> Result<()> {
         let inner = &job.repository.inner;
         let record = SweepRecord {
-            state: State::Final,
-            at: inner.clock.wall(),
+            state: SweepState::Final,
+            at: inner.clock.wall_time(),
             by: job.options.host.clone(),
             packs: Vec::new(),
             fragments: Vec::new(),
@@ -94,14 +98,18 @@ impl DueLogs {
             of: None,
             program: crate::PROGRAM.to_owned(),
         };
-        sweeps::put(inner, &record).map(drop)
+        sweeps::put_sweep_record(inner, &record).map(drop)
     }
 }
 
 /// `false`: it is locked.
-fn delete_one(job: &Job<'_>, key: &LogKey, report: &mut PruneReport) -> Result<bool> {
+fn delete_log_segment(
+    job: &PruneContext<'_>,
+    key: &LogSegmentKey,
+    report: &mut PruneReport,
+) -> Result<bool> {
     let inner = &job.repository.inner;
-    match inner.backend.delete(&key.object()) {
+    match inner.backend.delete(&key.to_object_key()) {
         Ok(()) => {
             report.log_pieces += 1;
             report.log_bytes += key.size;
@@ -114,16 +122,23 @@ fn delete_one(job: &Job<'_>, key: &LogKey, report: &mut PruneReport) -> Result<b
             });
             Ok(false)
         }
-        Err(error) => Err(inner.failed(error)),
+        Err(error) => Err(inner.backend_error(error)),
     }
 }
 
 /// The place of the first piece that is kept, as tombstones say that were there before the grace period began.
-fn over(tombstones: &Tombstones, source: &str, grace: TimeDelta, now: DateTime<Utc>) -> u64 {
-    let named = tombstones.logs().filter(|(name, _)| *name == source);
+fn first_kept_sequence(
+    tombstones: &Tombstones,
+    source: &str,
+    grace: TimeDelta,
+    now: DateTime<Utc>,
+) -> u64 {
+    let named = tombstones
+        .forgotten_logs()
+        .filter(|(name, _)| *name == source);
     let old = named
         .flat_map(|(_, by)| by)
-        .filter(|tombstone| tombstone.since() + grace <= now);
+        .filter(|tombstone| tombstone.effective_since() + grace <= now);
     let logs = old.flat_map(|tombstone| &tombstone.record.logs);
     let places = logs.filter(|log| log.source == source);
     places.map(|log| log.before).max().unwrap_or(1)

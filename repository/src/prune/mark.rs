@@ -8,27 +8,29 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::recent::Recent;
-use super::references::{Lines, damaged, name_of, parse_id, portions};
+use super::recent_cache::RecentCache;
+use super::references::{
+    ReferenceLines, batch_unread_references, damage_error, describe_references, parse_chunk_id,
+};
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
-use crate::index::{Beginnings, Index, Table, leading};
-use crate::parallel::try_take_in_parallel;
+use crate::index::{IdPrefixes, Index, IndexTable, leading_bits};
+use crate::parallel::try_map_and_consume;
 use crate::progress::Progress;
 use crate::reader::ContentReader;
 use crate::snapshot::Snapshot;
 
 /// With more chunks than this in no pack, something is wrong with the index itself.
-const ABSENT_MAX: usize = 1_000_000;
+const MISSING_CHUNKS_MAX: usize = 1_000_000;
 
 /// Portions of references that are read and wait to be marked: some 4 MiB each.
-const PORTIONS_AHEAD: usize = 2;
+const BATCHES_AHEAD: usize = 2;
 
 /// Bits by number.
 #[derive(Debug, Default)]
-pub(super) struct Bits(Vec<u64>);
+pub(super) struct BitSet(Vec<u64>);
 
-impl Bits {
+impl BitSet {
     pub(super) fn new(count: u64) -> Self {
         Self(vec![0; usize::try_from(count.div_ceil(64)).unwrap_or(0)])
     }
@@ -47,7 +49,7 @@ impl Bits {
 
 /// A chunk of a reference stream that was read: its whole lines are marked, its ends are kept.
 #[derive(Debug)]
-struct Seen {
+struct ReferenceChunkEnds {
     head: Vec<u8>,
     /// What follows the last end of a line; `None` when there is no such end and `head` is everything.
     tail: Option<Vec<u8>>,
@@ -56,17 +58,17 @@ struct Seen {
 
 /// What is needed.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(super) struct MarkedChunks {
     reader: ContentReader,
-    live: Vec<Bits>,
-    beginnings: Vec<Beginnings>,
-    recent: Recent,
-    absent: HashSet<ChunkId>,
-    seen: HashMap<ChunkId, Seen>,
+    live_bits: Vec<BitSet>,
+    id_prefixes: Vec<IdPrefixes>,
+    recent_marks: RecentCache,
+    missing_chunks: HashSet<ChunkId>,
+    read_chunks: HashMap<ChunkId, ReferenceChunkEnds>,
     roots: HashSet<ObjectId>,
 }
 
-impl Marks {
+impl MarkedChunks {
     /// Marks nothing yet. The reader's index must not change any more.
     ///
     /// # Errors
@@ -74,31 +76,35 @@ impl Marks {
     pub(super) fn new(reader: ContentReader) -> Result<Self> {
         let beginnings = reader.with_index(|index| {
             let tables = index.tables().iter();
-            tables.map(Table::beginnings).collect::<Result<Vec<_>>>()
+            tables
+                .map(IndexTable::read_id_prefixes)
+                .collect::<Result<Vec<_>>>()
         })?;
         let live = reader.with_index(|index| {
             let tables = index.tables().iter();
-            tables.map(|table| Bits::new(table.chunk_count())).collect()
+            tables
+                .map(|table| BitSet::new(table.chunk_count()))
+                .collect()
         });
         Ok(Self {
             reader,
-            live,
-            beginnings,
-            recent: Recent::new(),
-            absent: HashSet::new(),
-            seen: HashMap::new(),
+            live_bits: live,
+            id_prefixes: beginnings,
+            recent_marks: RecentCache::new(),
+            missing_chunks: HashSet::new(),
+            read_chunks: HashMap::new(),
             roots: HashSet::new(),
         })
     }
 
     /// Works with the index that the marks are about, and the marks of each of its tables.
-    pub(super) fn with_index<T>(&self, work: impl FnOnce(&Index, &[Bits]) -> T) -> T {
-        self.reader.with_index(|index| work(index, &self.live))
+    pub(super) fn with_index<T>(&self, work: impl FnOnce(&Index, &[BitSet]) -> T) -> T {
+        self.reader.with_index(|index| work(index, &self.live_bits))
     }
 
     /// Chunks that are needed and in no pack.
-    pub(super) fn absent(&self) -> &HashSet<ChunkId> {
-        &self.absent
+    pub(super) fn missing_chunks(&self) -> &HashSet<ChunkId> {
+        &self.missing_chunks
     }
 
     pub(super) fn has_root(&self, id: &ObjectId) -> bool {
@@ -106,20 +112,22 @@ impl Marks {
     }
 
     /// How many snapshots are marked.
-    pub(super) fn roots(&self) -> usize {
+    pub(super) fn root_count(&self) -> usize {
         self.roots.len()
     }
 
     /// Whether some snapshot needs a chunk, or one that begins alike.
     pub(super) fn is_live(&self, id: &ChunkId) -> bool {
-        if self.absent.contains(id) {
+        if self.missing_chunks.contains(id) {
             return true;
         }
-        let begins = leading(id);
+        let begins = leading_bits(id);
         self.with_index(|index, live| {
-            let mut tables = index.tables().iter().zip(&self.beginnings).zip(live);
+            let mut tables = index.tables().iter().zip(&self.id_prefixes).zip(live);
             tables.any(|((table, beginnings), bits)| {
-                table.numbers_like(begins, beginnings).any(|n| bits.get(n))
+                table
+                    .record_numbers(begins, beginnings)
+                    .any(|n| bits.get(n))
             })
         })
     }
@@ -128,7 +136,7 @@ impl Marks {
     ///
     /// # Errors
     /// When their references cannot be read to the end: then nobody knows what they need.
-    pub(super) fn add(
+    pub(super) fn mark_snapshots(
         &mut self,
         snapshots: &[&Snapshot],
         younger: Option<&ContentReader>,
@@ -139,40 +147,41 @@ impl Marks {
         // Neighbours of one source share most of what they need.
         let mut snapshots = snapshots.to_vec();
         snapshots.sort_by(|a, b| a.root.source.cmp(&b.root.source));
-        let unread = portions(&snapshots, |id| self.seen.contains_key(id));
+        let unread = batch_unread_references(&snapshots, |id| self.read_chunks.contains_key(id));
         let mut done = 0;
-        try_take_in_parallel(
+        try_map_and_consume(
             reader.parallel_reads(),
-            PORTIONS_AHEAD,
+            BATCHES_AHEAD,
             &unread,
             |portion| portion.read(&reader),
             |portion, read| {
-                progress.check()?;
+                progress.check_cancelled()?;
                 let now = done.max(portion.snapshot);
                 Progress::add(&progress.items, (now - done) as u64);
                 done = now;
-                read.into_iter().try_for_each(|lines| self.take(lines))
+                read.into_iter()
+                    .try_for_each(|lines| self.mark_lines(lines))
             },
         )?;
         for snapshot in &snapshots {
-            self.add_read(snapshot)?;
+            self.mark_snapshot(snapshot)?;
         }
         Progress::add(&progress.items, (snapshots.len() - done) as u64);
         Ok(())
     }
 
     /// Marks what a snapshot needs whose references were read.
-    fn add_read(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn mark_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let root = &snapshot.root;
         for record in [&root.entries, &root.references, &root.details] {
             for id in &record.chunks {
-                self.mark(id)?;
+                self.mark_chunk(id)?;
             }
         }
-        let count = self.join(snapshot)?;
+        let count = self.mark_split_lines(snapshot)?;
         if count != root.counts.chunks {
             return Err(Error::Damaged {
-                object: name_of(snapshot),
+                object: describe_references(snapshot),
                 reason: format!("{count} chunk IDs found, {} expected", root.counts.chunks),
             });
         }
@@ -180,53 +189,55 @@ impl Marks {
         Ok(())
     }
 
-    fn mark(&mut self, id: &ChunkId) -> Result<()> {
-        let begins = leading(id);
-        if self.recent.has(begins) {
+    fn mark_chunk(&mut self, id: &ChunkId) -> Result<()> {
+        let begins = leading_bits(id);
+        if self.recent_marks.contains(begins) {
             return Ok(());
         }
-        let (live, beginnings) = (&mut self.live, &self.beginnings);
+        let (live, beginnings) = (&mut self.live_bits, &self.id_prefixes);
         let found = self
             .reader
-            .with_index(|index| set(index, beginnings, live, begins));
+            .with_index(|index| set_live_bits(index, beginnings, live, begins));
         if found {
-            self.recent.add(begins);
+            self.recent_marks.insert(begins);
         } else {
-            self.absent.insert(*id);
+            self.missing_chunks.insert(*id);
         }
-        self.check_absent()
+        self.check_missing_chunks()
     }
 
     /// Marks what the whole lines of a chunk of references name, and keeps its ends.
-    fn take(&mut self, lines: Lines) -> Result<()> {
-        let numbered = lines.leading.iter().copied().enumerate();
-        let new: Vec<_> = numbered.filter(|(_, n)| !self.recent.has(*n)).collect();
-        let (live, beginnings) = (&mut self.live, &self.beginnings);
-        let (recent, absent) = (&mut self.recent, &mut self.absent);
+    fn mark_lines(&mut self, lines: ReferenceLines) -> Result<()> {
+        let numbered = lines.leading_bits.iter().copied().enumerate();
+        let new: Vec<_> = numbered
+            .filter(|(_, n)| !self.recent_marks.contains(*n))
+            .collect();
+        let (live, beginnings) = (&mut self.live_bits, &self.id_prefixes);
+        let (recent, absent) = (&mut self.recent_marks, &mut self.missing_chunks);
         self.reader.with_index(|index| {
             for (number, begins) in new {
-                if set(index, beginnings, live, begins) {
-                    recent.add(begins);
+                if set_live_bits(index, beginnings, live, begins) {
+                    recent.insert(begins);
                 } else {
-                    absent.insert(lines.id_of(number)?);
+                    absent.insert(lines.chunk_id_at(number)?);
                 }
             }
             Ok::<_, Error>(())
         })?;
-        let seen = Seen {
-            lines: lines.leading.len() as u64,
+        let seen = ReferenceChunkEnds {
+            lines: lines.leading_bits.len() as u64,
             head: lines.head,
             tail: lines.tail,
         };
-        self.seen.insert(lines.id, seen);
-        self.check_absent()
+        self.read_chunks.insert(lines.id, seen);
+        self.check_missing_chunks()
     }
 
-    fn check_absent(&self) -> Result<()> {
-        if self.absent.len() > ABSENT_MAX {
+    fn check_missing_chunks(&self) -> Result<()> {
+        if self.missing_chunks.len() > MISSING_CHUNKS_MAX {
             return Err(Error::Damaged {
                 object: "the index".to_owned(),
-                reason: format!("more than {ABSENT_MAX} needed chunks are not in any pack"),
+                reason: format!("more than {MISSING_CHUNKS_MAX} needed chunks are not in any pack"),
             });
         }
         Ok(())
@@ -234,33 +245,38 @@ impl Marks {
 
     /// Marks the lines that begin in one chunk of a snapshot's references and end in another; how many lines there
     /// are in all of them.
-    fn join(&mut self, snapshot: &Snapshot) -> Result<u64> {
-        let name = name_of(snapshot);
+    fn mark_split_lines(&mut self, snapshot: &Snapshot) -> Result<u64> {
+        let name = describe_references(snapshot);
         let (mut line, mut count) = (Vec::new(), 0);
         for id in &snapshot.root.references.chunks {
-            let Some(seen) = self.seen.get(id) else {
+            let Some(seen) = self.read_chunks.get(id) else {
                 return Err(Error::Internal(format!("{name} were not read")));
             };
             line.extend_from_slice(&seen.head);
             if let Some(tail) = &seen.tail {
                 count += seen.lines + 1;
                 let whole = std::mem::replace(&mut line, tail.clone());
-                self.mark(&parse_id(&whole, &name)?)?;
+                self.mark_chunk(&parse_chunk_id(&whole, &name)?)?;
             }
         }
         if line.is_empty() {
             Ok(count)
         } else {
-            Err(damaged(&name, "the last line is truncated"))
+            Err(damage_error(&name, "the last line is truncated"))
         }
     }
 }
 
 /// Marks all records of ids that begin like this; whether there are any.
-fn set(index: &Index, beginnings: &[Beginnings], live: &mut [Bits], leading: u64) -> bool {
+fn set_live_bits(
+    index: &Index,
+    beginnings: &[IdPrefixes],
+    live: &mut [BitSet],
+    leading: u64,
+) -> bool {
     let mut found = false;
     for ((table, beginnings), bits) in index.tables().iter().zip(beginnings).zip(live) {
-        for number in table.numbers_like(leading, beginnings) {
+        for number in table.record_numbers(leading, beginnings) {
             bits.set(number);
             found = true;
         }

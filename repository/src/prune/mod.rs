@@ -11,13 +11,13 @@
 //! own directory is needed, or when every needed segment of it is in another pack byte for byte. That another
 //! pack claims to hold the same chunks is not enough, as nobody here can read them.
 
-mod census;
 mod condemn;
+mod expired_records;
 mod logs;
 mod mark;
+mod pack_usage;
 mod plan;
-mod recent;
-mod records;
+mod recent_cache;
 mod references;
 mod sweep;
 #[cfg(test)]
@@ -32,11 +32,11 @@ use crate::leases::Lease;
 use crate::progress::Progress;
 use crate::repository::Repository;
 
-use census::Census;
-use logs::DueLogs;
-use mark::Marks;
-use plan::Decision;
-use view::View;
+use logs::DueLogSegments;
+use mark::MarkedChunks;
+use pack_usage::IndexUsage;
+use plan::PruneDecision;
+use view::RepositoryView;
 
 /// How to collect garbage.
 #[derive(Debug, Clone)]
@@ -99,14 +99,14 @@ pub struct PrunePlan {
     /// Bytes of pieces of logs that are forgotten and still wait.
     pub log_bytes_later: u64,
     /// What waits, and for what.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<WaitingSweep>,
     /// What is wrong or counts for nothing. None of it is deleted.
     pub findings: Vec<ObjectFailure>,
 }
 
 /// Condemned objects that cannot be deleted yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Waiting {
+pub struct WaitingSweep {
     /// The sweep.
     pub sweep: String,
     /// Its packs.
@@ -151,7 +151,7 @@ pub struct PruneReport {
 }
 
 /// What all parts of a prune need.
-struct Job<'a> {
+struct PruneContext<'a> {
     repository: &'a Repository,
     options: &'a PruneOptions,
     progress: &'a Progress,
@@ -175,51 +175,51 @@ impl Repository {
         } else {
             self.require_writer()?;
             let backend = self.inner.backend.as_ref();
-            let lease = Lease::take(&self.inner, backend, &options.host, view::COMMAND)?;
+            let lease = Lease::acquire(&self.inner, backend, &options.host, view::PRUNE_COMMAND)?;
             Some(lease)
         };
-        let done = self.prune_under(lease.as_ref(), options, progress, show);
+        let done = self.run_prune(lease.as_ref(), options, progress, show);
         if let Some(lease) = lease {
             lease.end(self.inner.backend.as_ref());
         }
         done
     }
 
-    fn prune_under(
+    fn run_prune(
         &self,
         lease: Option<&Lease>,
         options: &PruneOptions,
         progress: &Progress,
         show: impl FnOnce(&PrunePlan),
     ) -> Result<PruneReport> {
-        let (view, index) = View::take(self, lease)?;
-        let mut marks = Marks::new(self.fixed_reader(index))?;
-        let early = view.early(options.grace);
+        let (view, index) = RepositoryView::load(self, lease)?;
+        let mut marks = MarkedChunks::new(self.fixed_reader(index))?;
+        let early = view.due_roots_in_grace(options.grace);
         let kept = view.roots.snapshots.iter();
         let kept = kept.filter(|s| !s.forgotten || early.contains(&s.id));
-        marks.add(&kept.collect::<Vec<_>>(), None, progress)?;
+        marks.mark_snapshots(&kept.collect::<Vec<_>>(), None, progress)?;
         let superseded = view::condemned_fragments(&view.sweeps);
-        let mut census = Census::take(&marks, &view.packs, &superseded)?;
-        let mut decision = Decision::take(&view, &marks, &mut census, options);
+        let mut census = IndexUsage::count_usage(&marks, &view.packs, &superseded)?;
+        let mut decision = PruneDecision::decide(&view, &marks, &mut census, options);
         drop(census);
         let now = view.leases.now;
-        let logs = DueLogs::find(self, options.grace, now, &mut decision.plan)?;
+        let logs = DueLogSegments::find_due(self, options.grace, now, &mut decision.plan)?;
         show(&decision.plan);
         let mut report = PruneReport::default();
         let Some(lease) = lease else {
             return Ok(report);
         };
-        let job = Job {
+        let job = PruneContext {
             repository: self,
             options,
             progress,
         };
-        if !decision.is_held {
-            condemn::condemn(&job, &view, &marks, &decision, &mut report)?;
-            sweep::sweep(&job, lease, &mut marks, &mut report)?;
+        if !decision.is_blocked {
+            condemn::condemn_garbage(&job, &view, &marks, &decision, &mut report)?;
+            sweep::run_due_sweeps(&job, lease, &mut marks, &mut report)?;
         }
-        logs.delete(&job, &mut report)?;
-        records::forget_old(self, &view)?;
+        logs.delete_segments(&job, &mut report)?;
+        expired_records::delete_expired_records(self, &view)?;
         Ok(report)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::census::{Census, PackState};
-use super::mark::Marks;
-use super::view::{View, is_young, obstacle};
-use super::{PruneOptions, PrunePlan, Waiting};
+use super::mark::MarkedChunks;
+use super::pack_usage::{IndexUsage, PackUsage};
+use super::view::{RepositoryView, find_obstacle, may_be_in_use};
+use super::{PruneOptions, PrunePlan, WaitingSweep};
 use crate::error::ObjectFailure;
 use crate::id::ObjectId;
 use crate::index::FRAGMENT_CHUNKS_MAX;
@@ -20,16 +20,16 @@ const SMALL_FRAGMENTS_MAX: usize = 16;
 
 /// What is to be done.
 #[derive(Debug, Default)]
-pub(super) struct Decision {
+pub(super) struct PruneDecision {
     pub(super) plan: PrunePlan,
     /// Packs of which nothing is needed.
     pub(super) dead: BTreeSet<ObjectId>,
     /// Packs that the index tells of, though they are gone: nothing needs them, or what is needed is in others.
-    pub(super) lost: BTreeSet<ObjectId>,
+    pub(super) missing_packs: BTreeSet<ObjectId>,
     /// Packs whose needed segments are copied.
     pub(super) repacked: BTreeSet<ObjectId>,
     /// Segments of these that other packs hold too, and that are not copied.
-    pub(super) spare: HashSet<(ObjectId, u64)>,
+    pub(super) redundant_segments: HashSet<(ObjectId, u64)>,
     /// Fragments that are replaced.
     pub(super) fragments: BTreeSet<ObjectId>,
     /// Packs that no fragment describes, though one should.
@@ -37,7 +37,7 @@ pub(super) struct Decision {
     /// Forgotten roots.
     pub(super) roots: BTreeSet<ObjectId>,
     /// Whether nothing may be condemned or deleted now.
-    pub(super) is_held: bool,
+    pub(super) is_blocked: bool,
 }
 
 /// The packs that open sweeps name.
@@ -46,39 +46,39 @@ fn condemned_packs(open: &[OpenSweep]) -> HashSet<ObjectId> {
     packs.copied().collect()
 }
 
-impl Decision {
-    pub(super) fn take(
-        view: &View,
-        marks: &Marks,
-        census: &mut Census,
+impl PruneDecision {
+    pub(super) fn decide(
+        view: &RepositoryView,
+        marks: &MarkedChunks,
+        census: &mut IndexUsage,
         options: &PruneOptions,
     ) -> Self {
-        let open = view.sweeps.open();
+        let open = view.sweeps.open_sweeps();
         let condemned = condemned_packs(&open);
-        let unusable = view.sweeps.unusable();
+        let unusable = view.sweeps.unusable_packs();
         let missing = census.missing.clone();
         // What is damaged stands for nothing, though its directory may still say so.
-        let stays = |pack: &PackState| {
+        let stays = |pack: &PackUsage| {
             let id = &pack.id;
-            !unusable.contains(id) && !missing.contains(id) && !view.damaged.contains(id)
+            !unusable.contains(id) && !missing.contains(id) && !view.quarantined_packs.contains(id)
         };
-        census.find_replaced(&view.replaced, stays);
-        census.find_twins(|pack| stays(pack) && !pack.is_replaced);
+        census.find_replaced_packs(&view.replaced, stays);
+        census.find_duplicated_segments(|pack| stays(pack) && !pack.is_replaced);
         let mut decision = Self::default();
-        decision.packs(view, census, &condemned, options);
-        decision.spare = std::mem::take(&mut census.spare);
-        decision.roots(view, &open);
-        decision.index(view, marks, census, &condemned);
-        decision.sweeps(view, census, &open, options);
-        decision.findings(view, marks, census);
-        if view.is_held {
-            decision = decision.held();
+        decision.decide_packs(view, census, &condemned, options);
+        decision.redundant_segments = std::mem::take(&mut census.redundant_segments);
+        decision.decide_roots(view, &open);
+        decision.decide_fragments(view, marks, census, &condemned);
+        decision.decide_sweeps(view, census, &open, options);
+        decision.collect_findings(view, marks, census);
+        if view.is_blocked {
+            decision = decision.into_blocked();
         }
         decision
     }
 
     /// Nothing is done; what there is and what is wrong is told all the same.
-    fn held(self) -> Self {
+    fn into_blocked(self) -> Self {
         let plan = PrunePlan {
             snapshots: self.plan.snapshots,
             packs: self.plan.packs,
@@ -90,15 +90,15 @@ impl Decision {
         };
         Self {
             plan,
-            is_held: true,
+            is_blocked: true,
             ..Self::default()
         }
     }
 
-    fn packs(
+    fn decide_packs(
         &mut self,
-        view: &View,
-        census: &Census,
+        view: &RepositoryView,
+        census: &IndexUsage,
         condemned: &HashSet<ObjectId>,
         options: &PruneOptions,
     ) {
@@ -116,7 +116,7 @@ impl Decision {
             if condemned.contains(&pack.id) {
                 continue;
             }
-            match (pack.is_dead(), is_young(&view.leases, pack.received)) {
+            match (pack.is_dead(), may_be_in_use(&view.leases, pack.received)) {
                 (true, true) => plan.young_packs += 1,
                 (true, false) => {
                     plan.dead_packs += 1;
@@ -124,17 +124,17 @@ impl Decision {
                     plan.replaced_packs += u64::from(pack.is_replaced);
                     self.dead.insert(pack.id);
                 }
-                (false, false) if share < little && !pack.stands_in => mostly_dead.push(pack),
+                (false, false) if share < little && !pack.is_replacement => mostly_dead.push(pack),
                 (false, _) => plan.unused_bytes += pack.unneeded_bytes(),
             }
         }
         self.plan.later_bytes = self.plan.dead_bytes;
-        self.repack(mostly_dead, options);
+        self.choose_repacked_packs(mostly_dead, options);
     }
 
     /// Chooses what to copy: first where most is won for each byte that is copied.
-    fn repack(&mut self, mut packs: Vec<&PackState>, options: &PruneOptions) {
-        let per_mille = |pack: &PackState| {
+    fn choose_repacked_packs(&mut self, mut packs: Vec<&PackUsage>, options: &PruneOptions) {
+        let per_mille = |pack: &PackUsage| {
             u128::from(pack.needed_bytes()) * 1000 / u128::from(pack.segment_bytes.max(1))
         };
         packs.sort_by_key(|pack| (per_mille(pack), pack.id));
@@ -153,8 +153,8 @@ impl Decision {
         }
     }
 
-    fn roots(&mut self, view: &View, open: &[OpenSweep]) {
-        let mut roots = view.roots.forgotten();
+    fn decide_roots(&mut self, view: &RepositoryView, open: &[OpenSweep]) {
+        let mut roots = view.roots.forgotten_ids();
         for sweep in open {
             for root in &sweep.condemned.record.roots {
                 // One that was named before it was forgotten, as it is now, is named once more.
@@ -171,27 +171,27 @@ impl Decision {
         self.roots = roots.into_iter().collect();
     }
 
-    fn index(
+    fn decide_fragments(
         &mut self,
-        view: &View,
-        marks: &Marks,
-        census: &Census,
+        view: &RepositoryView,
+        marks: &MarkedChunks,
+        census: &IndexUsage,
         condemned: &HashSet<ObjectId>,
     ) {
         let goes = |id: &ObjectId| self.dead.contains(id) || self.repacked.contains(id);
         let packs = census.packs.iter().filter(|pack| pack.is_dead());
         let lost = packs.filter(|pack| census.missing.contains(&pack.id));
-        self.lost = lost.map(|pack| pack.id).collect();
+        self.missing_packs = lost.map(|pack| pack.id).collect();
         let twice = census.packs.iter().filter(|pack| pack.is_described_twice);
         let touched: HashSet<ObjectId> = twice
             .map(|pack| pack.id)
             .chain(self.dead.iter().copied())
-            .chain(self.lost.iter().copied())
+            .chain(self.missing_packs.iter().copied())
             .chain(self.repacked.iter().copied())
             .collect();
         let mut fragments = BTreeSet::new();
         if !touched.is_empty() {
-            fragments = Census::fragments_with(marks, &touched);
+            fragments = IndexUsage::fragments_describing(marks, &touched);
         }
         let received = |id: &ObjectId| view.fragments.get(id).and_then(|stored| stored.received);
         let small = census
@@ -200,7 +200,7 @@ impl Decision {
             .filter(|(_, f)| f.chunks < SMALL_CHUNKS);
         let small: Vec<ObjectId> = small
             .map(|(id, _)| *id)
-            .filter(|id| !is_young(&view.leases, received(id)))
+            .filter(|id| !may_be_in_use(&view.leases, received(id)))
             .collect();
         if small.len() > SMALL_FRAGMENTS_MAX {
             fragments.extend(small);
@@ -211,7 +211,7 @@ impl Decision {
         let received = |id: &ObjectId| view.packs.get(id).and_then(|stored| stored.received);
         self.unindexed = unindexed
             .filter(|id| {
-                !goes(id) && !condemned.contains(id) && !is_young(&view.leases, received(id))
+                !goes(id) && !condemned.contains(id) && !may_be_in_use(&view.leases, received(id))
             })
             .collect();
         self.plan.fragments = view.fragments.len() as u64;
@@ -220,9 +220,15 @@ impl Decision {
     }
 
     /// What was condemned before: what goes now, and what waits.
-    fn sweeps(&mut self, view: &View, census: &Census, open: &[OpenSweep], options: &PruneOptions) {
+    fn decide_sweeps(
+        &mut self,
+        view: &RepositoryView,
+        census: &IndexUsage,
+        open: &[OpenSweep],
+        options: &PruneOptions,
+    ) {
         let mut counted = HashSet::new();
-        let forgotten = view.roots.forgotten();
+        let forgotten = view.roots.forgotten_ids();
         let mut roots: BTreeSet<&ObjectId> = BTreeSet::new();
         for sweep in open {
             let packs: HashSet<ObjectId> = sweep.condemned.record.packs.iter().copied().collect();
@@ -234,19 +240,19 @@ impl Decision {
             });
             let sizes: Vec<u64> = new.map(|pack| pack.size).collect();
             let (count, bytes) = (sizes.len() as u64, sizes.iter().sum::<u64>());
-            match obstacle(&view.leases, sweep, options.grace) {
+            match find_obstacle(&view.leases, sweep, options.grace) {
                 None => {
                     self.plan.swept_packs += count;
                     self.plan.swept_bytes += bytes;
-                    self.roots_that_wait(view, sweep, options);
+                    self.add_waiting_roots(view, sweep, options);
                     let named = sweep.condemned.record.roots.iter();
                     roots.extend(
                         named
                             .filter(|id| forgotten.contains(id))
-                            .filter(|id| view.roots.may_go(id, options.grace, view.leases.now)),
+                            .filter(|id| view.roots.may_delete(id, options.grace, view.leases.now)),
                     );
                 }
-                Some((reason, until)) => self.plan.waiting.push(Waiting {
+                Some((reason, until)) => self.plan.waiting.push(WaitingSweep {
                     sweep: sweep.condemned.key.to_string(),
                     packs: count,
                     bytes,
@@ -259,11 +265,16 @@ impl Decision {
     }
 
     /// Snapshots of a sweep that is carried out, which were forgotten too short a while ago.
-    fn roots_that_wait(&mut self, view: &View, sweep: &OpenSweep, options: &PruneOptions) {
-        let early = view.early_of(sweep, options.grace);
+    fn add_waiting_roots(
+        &mut self,
+        view: &RepositoryView,
+        sweep: &OpenSweep,
+        options: &PruneOptions,
+    ) {
+        let early = view.roots_in_grace(sweep, options.grace);
         let since = early.iter().filter_map(|id| view.roots.forgotten_since(id));
         if let Some(since) = since.max() {
-            self.plan.waiting.push(Waiting {
+            self.plan.waiting.push(WaitingSweep {
                 sweep: sweep.condemned.key.to_string(),
                 packs: 0,
                 bytes: 0,
@@ -276,7 +287,12 @@ impl Decision {
         }
     }
 
-    fn findings(&mut self, view: &View, marks: &Marks, census: &Census) {
+    fn collect_findings(
+        &mut self,
+        view: &RepositoryView,
+        marks: &MarkedChunks,
+        census: &IndexUsage,
+    ) {
         let findings = &mut self.plan.findings;
         findings.extend(view.findings.iter().cloned());
         let needed = census.packs.iter().filter(|pack| !pack.is_dead());
@@ -286,7 +302,7 @@ impl Decision {
                 reason: "pack not found in the repository, but snapshots need it".to_owned(),
             });
         }
-        for id in marks.absent().iter().take(10) {
+        for id in marks.missing_chunks().iter().take(10) {
             findings.push(ObjectFailure {
                 object: format!("chunk {id}"),
                 reason: "not in any pack, but snapshots need it".to_owned(),

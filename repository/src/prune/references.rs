@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::error::{Error, Result};
-use crate::id::{ChunkId, are_digits, digit};
+use crate::id::{ChunkId, are_hex_digits, hex_digit_value};
 use crate::reader::ContentReader;
 use crate::snapshot::{Snapshot, StreamRecord};
 
@@ -12,11 +12,11 @@ use crate::snapshot::{Snapshot, StreamRecord};
 const LINE_BYTES: usize = 65;
 
 /// So many chunks are read one after the other, as neighbours share a segment: 4 MiB, about.
-const PORTION_CHUNKS: usize = 16;
+const BATCH_CHUNKS: usize = 16;
 
 /// Chunks of the references of one snapshot that no snapshot before it has.
 #[derive(Debug)]
-pub(super) struct Portion {
+pub(super) struct ReferenceBatch {
     /// The number of the snapshot.
     pub(super) snapshot: usize,
     chunks: Vec<ChunkId>,
@@ -25,32 +25,35 @@ pub(super) struct Portion {
 
 /// What a chunk of references holds.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ReferenceLines {
     pub(super) id: ChunkId,
     /// What comes before the first end of a line.
     pub(super) head: Vec<u8>,
     /// What follows the last one; `None` when there is no such end and `head` is everything.
     pub(super) tail: Option<Vec<u8>>,
     /// Of each whole line between these the [`crate::index::leading`] bits of its id.
-    pub(super) leading: Vec<u64>,
+    pub(super) leading_bits: Vec<u64>,
     bytes: Vec<u8>,
     name: String,
 }
 
 /// What the references of snapshots are called.
-pub(super) fn name_of(snapshot: &Snapshot) -> String {
+pub(super) fn describe_references(snapshot: &Snapshot) -> String {
     format!("the reference list of snapshot {}", snapshot.id)
 }
 
 /// What is to be read of the references of some snapshots, each chunk once and none that is `known`.
-pub(super) fn portions(snapshots: &[&Snapshot], known: impl Fn(&ChunkId) -> bool) -> Vec<Portion> {
+pub(super) fn batch_unread_references(
+    snapshots: &[&Snapshot],
+    known: impl Fn(&ChunkId) -> bool,
+) -> Vec<ReferenceBatch> {
     let (mut portions, mut listed) = (Vec::new(), HashSet::new());
     for (number, snapshot) in snapshots.iter().enumerate() {
         let chunks = snapshot.root.references.chunks.iter();
         let unread = chunks.filter(|id| !known(id) && listed.insert(**id));
         let unread: Vec<ChunkId> = unread.copied().collect();
-        let name = name_of(snapshot);
-        portions.extend(unread.chunks(PORTION_CHUNKS).map(|chunks| Portion {
+        let name = describe_references(snapshot);
+        portions.extend(unread.chunks(BATCH_CHUNKS).map(|chunks| ReferenceBatch {
             snapshot: number,
             chunks: chunks.to_vec(),
             name: name.clone(),
@@ -59,28 +62,28 @@ pub(super) fn portions(snapshots: &[&Snapshot], known: impl Fn(&ChunkId) -> bool
     portions
 }
 
-impl Portion {
+impl ReferenceBatch {
     /// Reads it.
     ///
     /// # Errors
     /// When a chunk cannot be read, or holds anything but ids: nobody knows then what the snapshot needs.
-    pub(super) fn read(&self, reader: &ContentReader) -> Result<Vec<Lines>> {
+    pub(super) fn read(&self, reader: &ContentReader) -> Result<Vec<ReferenceLines>> {
         let record = StreamRecord {
             chunks: self.chunks.clone(),
             bytes: 0,
         };
-        let mut stream = reader.stream(&record, Class::Catalog, self.name.clone());
+        let mut stream = reader.open_stream(&record, RecipientClass::Catalog, self.name.clone());
         let mut read = Vec::with_capacity(self.chunks.len());
         for id in &self.chunks {
-            if let Some(bytes) = stream.next()? {
-                read.push(Lines::parse(*id, bytes, &self.name)?);
+            if let Some(bytes) = stream.next_chunk()? {
+                read.push(ReferenceLines::parse(*id, bytes, &self.name)?);
             }
         }
         Ok(read)
     }
 }
 
-impl Lines {
+impl ReferenceLines {
     fn parse(id: ChunkId, bytes: Vec<u8>, name: &str) -> Result<Self> {
         let end = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n');
         let (head, rest) = match end(&bytes) {
@@ -89,61 +92,63 @@ impl Lines {
         };
         let whole = rest.unwrap_or_default();
         let (whole, tail) = whole.split_at(whole.len() / LINE_BYTES * LINE_BYTES);
-        let leading = whole.chunks(LINE_BYTES).map(leading_of);
+        let leading = whole.chunks(LINE_BYTES).map(parse_leading_bits);
         let leading: Option<Vec<u64>> = leading.collect();
         match leading {
             Some(leading) if end(tail).is_none() => Ok(Self {
                 id,
                 head: head.to_vec(),
                 tail: rest.map(|_| tail.to_vec()),
-                leading,
+                leading_bits: leading,
                 bytes,
                 name: name.to_owned(),
             }),
-            _ => Err(no_id(name)),
+            _ => Err(invalid_line_error(name)),
         }
     }
 
     /// The id in a whole line, by its number.
-    pub(super) fn id_of(&self, number: usize) -> Result<ChunkId> {
+    pub(super) fn chunk_id_at(&self, number: usize) -> Result<ChunkId> {
         let start = self.head.len() + 1 + number * LINE_BYTES;
         let line = self.bytes.get(start..start + LINE_BYTES - 1);
-        parse_id(line.unwrap_or_default(), &self.name)
+        parse_chunk_id(line.unwrap_or_default(), &self.name)
     }
 }
 
-pub(super) fn damaged(name: &str, reason: &str) -> Error {
+pub(super) fn damage_error(name: &str, reason: &str) -> Error {
     Error::Damaged {
         object: name.to_owned(),
         reason: reason.to_owned(),
     }
 }
 
-fn no_id(name: &str) -> Error {
-    damaged(name, "a line is not a chunk ID")
+fn invalid_line_error(name: &str) -> Error {
+    damage_error(name, "a line is not a chunk ID")
 }
 
 /// The id in a line without its end.
-pub(super) fn parse_id(line: &[u8], name: &str) -> Result<ChunkId> {
+pub(super) fn parse_chunk_id(line: &[u8], name: &str) -> Result<ChunkId> {
     let text = std::str::from_utf8(line).ok();
     let id = text.and_then(|text| text.parse().ok());
-    id.ok_or_else(|| no_id(name))
+    id.ok_or_else(|| invalid_line_error(name))
 }
 
 /// The leading bits of the id in a line, without the rest of it; `None` when it is none.
-fn leading_of(line: &[u8]) -> Option<u64> {
+fn parse_leading_bits(line: &[u8]) -> Option<u64> {
     let (b'\n', digits) = line.split_last()? else {
         return None;
     };
     let first = digits.get(..16)?.iter();
-    let leading = first.fold(0, |leading, b| leading << 4 | u64::from(digit(*b)));
-    (line.len() == LINE_BYTES && are_digits(digits)).then_some(leading)
+    let leading = first.fold(0, |leading, b| {
+        leading << 4 | u64::from(hex_digit_value(*b))
+    });
+    (line.len() == LINE_BYTES && are_hex_digits(digits)).then_some(leading)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::leading;
+    use crate::index::leading_bits;
     use proptest::prelude::*;
 
     fn id(n: u32) -> ChunkId {
@@ -154,7 +159,10 @@ mod tests {
     fn the_beginning_of_a_line_is_that_of_its_id_and_only_ids_have_one() {
         for n in 0..1000 {
             let line = format!("{}\n", id(n));
-            assert_eq!(leading_of(line.as_bytes()), Some(leading(&id(n))));
+            assert_eq!(
+                parse_leading_bits(line.as_bytes()),
+                Some(leading_bits(&id(n)))
+            );
         }
         let id = "0123456789abcdef".repeat(4);
         for bad in [
@@ -167,7 +175,7 @@ mod tests {
             format!("{}g\n", &id[1..]),
             format!("{}\n\n", &id[1..]),
         ] {
-            assert_eq!(leading_of(bad.as_bytes()), None, "{bad:?}");
+            assert_eq!(parse_leading_bits(bad.as_bytes()), None, "{bad:?}");
         }
     }
 
@@ -180,15 +188,15 @@ mod tests {
             cuts.sort_unstable();
             let (mut ids, mut line) = (Vec::new(), Vec::new());
             for part in cuts.windows(2) {
-                let lines = Lines::parse(id(0), text.as_bytes()[part[0]..part[1]].to_vec(), "x").unwrap();
+                let lines = ReferenceLines::parse(id(0), text.as_bytes()[part[0]..part[1]].to_vec(), "x").unwrap();
                 line.extend_from_slice(&lines.head);
                 if let Some(tail) = &lines.tail {
-                    ids.push(parse_id(&line, "x").unwrap());
+                    ids.push(parse_chunk_id(&line, "x").unwrap());
                     line.clone_from(tail);
                 }
-                for (n, begins) in lines.leading.iter().enumerate() {
-                    ids.push(lines.id_of(n).unwrap());
-                    prop_assert_eq!(*begins, leading(&ids[ids.len() - 1]));
+                for (n, begins) in lines.leading_bits.iter().enumerate() {
+                    ids.push(lines.chunk_id_at(n).unwrap());
+                    prop_assert_eq!(*begins, leading_bits(&ids[ids.len() - 1]));
                 }
             }
             prop_assert!(line.is_empty());

@@ -7,21 +7,21 @@ use super::*;
 use crate::backend::Backend;
 use crate::backend::memory::MemoryBackend;
 use crate::config::Layout;
-use crate::crypt::{Class, generate_identity};
+use crate::crypt::{RecipientClass, generate_identity};
 use crate::entry::{Entry, EntryKind};
-use crate::host::HostFolder;
+use crate::host::HostDirectory;
 use crate::id::ObjectId;
 use crate::index::fragment_key;
 use crate::pack::{PackBuilder, PackRecord, pack_key};
 use crate::segment::SealedSegment;
 use crate::snapshot::{Snapshot, SourceKind};
-use crate::stored::put_verified;
-use crate::sweeps::{self, State, SweepRecord};
+use crate::sweeps::{self, SweepRecord, SweepState};
 use crate::text::RawText;
-use crate::writer::{Item, Loaded, SnapshotOptions, Summary};
+use crate::verified_io::put_verified;
+use crate::writer::{LoadedFile, SnapshotItem, SnapshotOptions, SnapshotSummary};
 use crate::{InitOptions, OpenOptions};
 
-struct Scene {
+struct PruneFixture {
     storage: MemoryBackend,
     repository: Repository,
     kept: Snapshot,
@@ -34,9 +34,9 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
-fn scene() -> Scene {
+fn prune_fixture() -> PruneFixture {
     let folder = tempfile::tempdir().unwrap();
-    let host = HostFolder::new(folder.path().join("host"));
+    let host = HostDirectory::new(folder.path().join("host"));
     let identity = generate_identity("now");
     let file = folder.path().join("recovery");
     std::fs::write(&file, &identity.file_text).unwrap();
@@ -56,8 +56,8 @@ fn scene() -> Scene {
         pinned_signers: Vec::new(),
     };
     let repository = Repository::open(Arc::new(storage.clone()), &options).unwrap();
-    let kept = take(&repository);
-    Scene {
+    let kept = take_snapshot(&repository);
+    PruneFixture {
         storage,
         repository,
         kept,
@@ -65,7 +65,7 @@ fn scene() -> Scene {
     }
 }
 
-fn take(repository: &Repository) -> Snapshot {
+fn take_snapshot(repository: &Repository) -> Snapshot {
     let options = SnapshotOptions {
         source: "kept".to_owned(),
         kind: SourceKind::Volume,
@@ -81,15 +81,17 @@ fn take(repository: &Repository) -> Snapshot {
         buffer.extend_from_slice(CONTENT);
         let mut entry = Entry::new(RawText::from("file"), EntryKind::File);
         entry.size = CONTENT.len() as u64;
-        Loaded {
+        LoadedFile {
             entry: Some(entry),
             stamp: None,
             warning: None,
         }
     };
     let load = Box::new(load);
-    writer.add(Item::Read { size_hint: 1, load }).unwrap();
-    let summary = Summary {
+    writer
+        .add_item(SnapshotItem::SmallFile { size_hint: 1, load })
+        .unwrap();
+    let summary = SnapshotSummary {
         data_time: now(),
         finished: now(),
         facts: BTreeMap::new(),
@@ -99,15 +101,15 @@ fn take(repository: &Repository) -> Snapshot {
     writer.finish(|_, _| Ok(summary)).unwrap().snapshot
 }
 
-impl Scene {
-    fn packs(&self) -> Vec<PackRecord> {
+impl PruneFixture {
+    fn indexed_packs(&self) -> Vec<PackRecord> {
         let inner = &self.repository.inner;
         let fragments = inner.fragment_ids().unwrap();
         let told = fragments.iter().map(|id| inner.read_fragment(id).unwrap());
         told.flatten().collect()
     }
 
-    fn put(&self, segments: Vec<SealedSegment>) -> PackRecord {
+    fn put_pack(&self, segments: Vec<SealedSegment>) -> PackRecord {
         let inner = &self.repository.inner;
         let mut builder = PackBuilder::default();
         for segment in segments {
@@ -121,11 +123,11 @@ impl Scene {
         pack.record
     }
 
-    fn segments(&self, record: &PackRecord) -> Vec<SealedSegment> {
+    fn sealed_segments(&self, record: &PackRecord) -> Vec<SealedSegment> {
         let bytes = self
             .repository
             .inner
-            .get_named(&pack_key(&record.pack))
+            .get_verified(&pack_key(&record.pack))
             .unwrap();
         let segment = |segment: &crate::segment::SegmentRecord| {
             let start = usize::try_from(segment.offset).unwrap();
@@ -159,10 +161,10 @@ impl Scene {
 
     fn assert_kept(&self) {
         let reader = self.repository.content_reader().unwrap();
-        let mut entries = reader.snapshot(&self.kept).entries();
+        let mut entries = reader.snapshot_reader(&self.kept).entries();
         let (_, chunks) = entries.next_entry().unwrap().unwrap();
         let read = reader
-            .read_chunk(&chunks[0], Class::Data, &"a test")
+            .read_chunk(&chunks[0], RecipientClass::Data, &"a test")
             .unwrap();
         assert_eq!(read, CONTENT);
     }
@@ -170,14 +172,14 @@ impl Scene {
 
 #[test]
 fn a_pack_that_holds_each_chunk_twice_is_needed() {
-    let scene = scene();
-    let packs = scene.packs();
+    let scene = prune_fixture();
+    let packs = scene.indexed_packs();
     let twice = packs.iter().flat_map(|pack| {
-        let mut segments = scene.segments(pack);
-        segments.extend(scene.segments(pack));
+        let mut segments = scene.sealed_segments(pack);
+        segments.extend(scene.sealed_segments(pack));
         segments
     });
-    let record = scene.put(twice.collect());
+    let record = scene.put_pack(twice.collect());
     let inner = &scene.repository.inner;
     let before = inner.fragment_ids().unwrap();
     inner.put_fragment(std::slice::from_ref(&record)).unwrap();
@@ -201,19 +203,19 @@ fn a_pack_that_holds_each_chunk_twice_is_needed() {
 
 #[test]
 fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
-    let scene = scene();
+    let scene = prune_fixture();
     let inner = &scene.repository.inner;
-    let (packs, fragments) = (scene.packs(), inner.fragment_ids().unwrap());
+    let (packs, fragments) = (scene.indexed_packs(), inner.fragment_ids().unwrap());
     // Packs that claim to hold the same chunks, and fragments that tell lies about them and about the true ones.
     for pack in &packs {
         let lies = scene
-            .segments(pack)
+            .sealed_segments(pack)
             .into_iter()
             .map(|segment| SealedSegment {
                 stored: vec![7; segment.stored.len()],
                 ..segment
             });
-        let forged = scene.put(lies.collect());
+        let forged = scene.put_pack(lies.collect());
         let as_if_equal = PackRecord {
             segments: pack.segments.clone(),
             ..forged.clone()
@@ -238,16 +240,16 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
         of,
         program: "forged".to_owned(),
     };
-    let condemned = sweeps::put(inner, &sweep(State::Condemned, None)).unwrap();
-    sweeps::put(inner, &sweep(State::Final, Some(condemned))).unwrap();
+    let condemned = sweeps::put_sweep_record(inner, &sweep(SweepState::Condemned, None)).unwrap();
+    sweeps::put_sweep_record(inner, &sweep(SweepState::Final, Some(condemned))).unwrap();
     for _ in 0..4 {
         scene.prune();
         scene.assert_kept();
         for pack in &packs {
-            assert!(inner.get_named(&pack_key(&pack.pack)).is_ok());
+            assert!(inner.get_verified(&pack_key(&pack.pack)).is_ok());
         }
     }
-    let told = scene.packs();
+    let told = scene.indexed_packs();
     assert!(packs.iter().all(|pack| told.contains(pack)));
     let kept: Vec<ObjectId> = scene
         .repository
@@ -261,40 +263,40 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
 
 #[test]
 fn a_forged_sweep_of_everything_takes_no_grace_from_what_is_forgotten_later() {
-    let scene = scene();
+    let scene = prune_fixture();
     let (inner, storage) = (&scene.repository.inner, &scene.storage);
     let wall = Utc::now();
     storage.set_clock(wall - TimeDelta::hours(25));
     let forged = SweepRecord {
-        state: State::Condemned,
+        state: SweepState::Condemned,
         at: now(),
         by: "mallory".to_owned(),
-        packs: scene.packs().iter().map(|pack| pack.pack).collect(),
+        packs: scene.indexed_packs().iter().map(|pack| pack.pack).collect(),
         fragments: inner.fragment_ids().unwrap().into_iter().collect(),
         roots: vec![scene.kept.id],
         logs: Vec::new(),
         of: None,
         program: "forged".to_owned(),
     };
-    sweeps::put(inner, &forged).unwrap();
+    sweeps::put_sweep_record(inner, &forged).unwrap();
     storage.set_clock(wall);
-    let why = crate::tombstones::Why {
+    let why = crate::tombstones::TombstoneMetadata {
         at: now(),
         by: "ada@host".to_owned(),
         reason: "a test".to_owned(),
         policy: None,
         program: "a test".to_owned(),
     };
-    let keeper = scene.repository.keeper(None, "forget").unwrap();
+    let keeper = scene.repository.load_keeper(None, "forget").unwrap();
     scene
         .repository
-        .forget(&keeper, &[scene.kept.id], &why)
+        .forget_snapshots(&keeper, &[scene.kept.id], &why)
         .unwrap();
     let report = scene.prune_with(TimeDelta::hours(24));
     assert_eq!((report.snapshots, report.packs), (0, 0));
     scene
         .repository
-        .unforget(&keeper, &[scene.kept.id], &why)
+        .unforget_snapshots(&keeper, &[scene.kept.id], &why)
         .unwrap();
     scene.assert_kept();
 }
@@ -302,7 +304,7 @@ fn a_forged_sweep_of_everything_takes_no_grace_from_what_is_forgotten_later() {
 #[test]
 fn a_root_of_a_signer_that_is_not_known_stops_a_prune() {
     // The record that makes the signer known may be lost, or younger than the look at it.
-    let scene = scene();
+    let scene = prune_fixture();
     let inner = &scene.repository.inner;
     let stranger = crate::sign::HostSigner::from_secret(&[7; 32]);
     let json = serde_json::to_vec(&scene.kept.root).unwrap();
@@ -311,9 +313,9 @@ fn a_root_of_a_signer_that_is_not_known_stops_a_prune() {
         &inner.catalog_recipients,
     );
     let sealed =
-        crate::envelope::seal(kind, &json, recipients, &stranger, inner.trust.repository());
+        crate::envelope::seal_record(kind, &json, recipients, &stranger, inner.trust.repository());
     let sealed = sealed.unwrap();
-    let id = ObjectId::of(&sealed);
+    let id = ObjectId::from_content(&sealed);
     let key = crate::snapshot::snapshot_key(&id);
     put_verified(&scene.storage, &key, &[sealed.into()], &id).unwrap();
     let options = PruneOptions {

@@ -10,41 +10,41 @@ use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
 use crate::id::ObjectId;
 use crate::index::{Index, fragment_key};
-use crate::leases::{Lease, Leases, LivingRun};
-use crate::names::id_in;
+use crate::leases::{ActiveRun, Lease, Leases};
+use crate::names::id_from_key;
 use crate::pack::PackRecord;
-use crate::records::is_gone;
-use crate::replaced::Replaced;
+use crate::records::is_not_found;
+use crate::replaced_packs::ReplacedPacks;
 use crate::repository::Repository;
-use crate::sign::Role;
+use crate::sign::SignerRole;
 use crate::snapshot::Snapshot;
-use crate::sweeps::{CLOCKS_DIFFER, OpenSweep, Sweeps};
+use crate::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
 use crate::tombstones::Tombstones;
 
 /// What runs of a prune are called; another prune does not wait for them, as each marks anew before it deletes.
-pub(super) const COMMAND: &str = "prune";
+pub(super) const PRUNE_COMMAND: &str = "prune";
 
 /// An object as a listing shows it, without its key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stored {
+pub(super) struct ListedObject {
     pub(super) size: u64,
     pub(super) received: Option<DateTime<Utc>>,
 }
 
 /// Roots and what is said of them.
 #[derive(Debug)]
-pub(super) struct Roots {
+pub(super) struct SnapshotRoots {
     /// All readable ones, forgotten ones marked as such.
     pub(super) snapshots: Vec<Snapshot>,
     /// Ids of forgotten roots that cannot be read.
     pub(super) unreadable: Vec<ObjectId>,
     /// Since when each forgotten root is forgotten.
-    since: HashMap<ObjectId, DateTime<Utc>>,
+    forgotten_times: HashMap<ObjectId, DateTime<Utc>>,
     /// What counts for nothing, and why.
     pub(super) findings: Vec<ObjectFailure>,
 }
 
-impl Roots {
+impl SnapshotRoots {
     /// Lists roots, then tombstones.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Roots {
     /// then what is needed.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
         let (snapshots, errors) = repository.all_snapshots_lossy()?;
-        let tombstones = tombstones_for_deleting(repository)?;
+        let tombstones = read_tombstones_strictly(repository)?;
         let findings = tombstones.refused().iter().map(|refused| ObjectFailure {
             object: refused.object.to_string(),
             reason: format!("invalid tombstone, ignored: {}", refused.error),
@@ -60,9 +60,9 @@ impl Roots {
         let mut findings: Vec<_> = findings.collect();
         let mut unreadable = Vec::new();
         for (key, error) in errors {
-            match id_in(&key) {
+            match id_from_key(&key) {
                 Some(id) if tombstones.is_forgotten(&id) => unreadable.push(id),
-                Some(_) if counts_for_nothing(repository, RecordKind::Snapshot, &key)? => findings
+                Some(_) if was_never_valid(repository, RecordKind::Snapshot, &key)? => findings
                     .push(ObjectFailure {
                         object: key.to_string(),
                         reason: format!("not a valid snapshot, not deleted: {error}"),
@@ -77,29 +77,29 @@ impl Roots {
         let mut roots = Self {
             snapshots,
             unreadable,
-            since: HashMap::new(),
+            forgotten_times: HashMap::new(),
             findings,
         };
-        let since = roots.forgotten().into_iter();
+        let since = roots.forgotten_ids().into_iter();
         let since = since.filter_map(|id| Some((id, tombstones.forgotten_since(&id)?)));
-        roots.since = since.collect();
+        roots.forgotten_times = since.collect();
         Ok(roots)
     }
 
     /// Since when a root is forgotten. What was brought back and forgotten again was forgotten then.
     pub(super) fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
-        self.since.get(id).copied()
+        self.forgotten_times.get(id).copied()
     }
 
     /// Whether a root may be deleted once a sweep has named it for long enough: it may have been named before it was
     /// forgotten, by whoever has a writer's key, or before it was brought back for a while.
-    pub(super) fn may_go(&self, id: &ObjectId, grace: TimeDelta, now: DateTime<Utc>) -> bool {
-        let since = self.since.get(id);
+    pub(super) fn may_delete(&self, id: &ObjectId, grace: TimeDelta, now: DateTime<Utc>) -> bool {
+        let since = self.forgotten_times.get(id);
         since.is_some_and(|since| grace <= TimeDelta::zero() || *since + grace <= now)
     }
 
     /// Ids of all forgotten roots that are still there.
-    pub(super) fn forgotten(&self) -> HashSet<ObjectId> {
+    pub(super) fn forgotten_ids(&self) -> HashSet<ObjectId> {
         let forgotten = self.snapshots.iter().filter(|snapshot| snapshot.forgotten);
         let ids = forgotten.map(|snapshot| snapshot.id);
         ids.chain(self.unreadable.iter().copied()).collect()
@@ -111,39 +111,39 @@ impl Roots {
 ///
 /// What a signer has signed who is not known here may count all the same: of the record that makes the signer known
 /// nobody can tell here whether it was lost.
-fn counts_for_nothing(repository: &Repository, kind: RecordKind, key: &ObjectKey) -> Result<bool> {
+fn was_never_valid(repository: &Repository, kind: RecordKind, key: &ObjectKey) -> Result<bool> {
     let inner = &repository.inner;
-    let bytes = match inner.get_named(key) {
+    let bytes = match inner.get_verified(key) {
         Ok(bytes) => bytes,
         Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
         Err(error) => return Err(error),
     };
-    let claimed = match envelope::parse(kind, &bytes, key) {
+    let claimed = match envelope::parse_record(kind, &bytes, key) {
         Ok(claimed) => claimed,
         Err(error) => return Ok(error.class() == ErrorClass::Damaged),
     };
-    let Ok(proven) = claimed.prove(key, inner.trust.repository()) else {
+    let Ok(proven) = claimed.verify_signature(key, inner.trust.repository()) else {
         return Ok(true);
     };
-    let is_revoked = inner.trust.is_revoked(&proven.signer, Role::Writer);
-    Ok(is_revoked && envelope::verify(kind, &bytes, key, &inner.trust).is_err())
+    let is_revoked = inner.trust.is_revoked(&proven.signer, SignerRole::Writer);
+    Ok(is_revoked && envelope::verify_record(kind, &bytes, key, &inner.trust).is_err())
 }
 
 /// All tombstones.
 ///
 /// # Errors
 /// When there is one that may take others back: nobody knows then what is forgotten.
-pub(super) fn tombstones_for_deleting(repository: &Repository) -> Result<Tombstones> {
-    let tombstones = repository.tombstones()?;
+pub(super) fn read_tombstones_strictly(repository: &Repository) -> Result<Tombstones> {
+    let tombstones = repository.read_tombstones()?;
     let mut refused = tombstones.refused().iter();
     match refused.find(|refused| refused.may_revoke) {
         None => Ok(tombstones),
-        Some(refused) => Err(again(&refused.object, &refused.error)),
+        Some(refused) => Err(unreadable_tombstone_error(&refused.object, &refused.error)),
     }
 }
 
 /// The same error once more: it stays where it was found.
-fn again(object: &impl std::fmt::Display, error: &Error) -> Error {
+fn unreadable_tombstone_error(object: &impl std::fmt::Display, error: &Error) -> Error {
     match error {
         Error::UnsupportedFormat {
             object,
@@ -154,7 +154,7 @@ fn again(object: &impl std::fmt::Display, error: &Error) -> Error {
             found: *found,
             known: *known,
         },
-        error => Error::damaged(
+        error => Error::damaged_object(
             object,
             format!(
                 "{error}; it may revoke other tombstones, so prune deletes nothing: restore it from another copy \
@@ -166,27 +166,27 @@ fn again(object: &impl std::fmt::Display, error: &Error) -> Error {
 
 /// Fragments that some sweep has replaced already.
 pub(super) fn condemned_fragments(sweeps: &Sweeps) -> HashSet<ObjectId> {
-    let open = sweeps.open();
+    let open = sweeps.open_sweeps();
     let condemned = open
         .iter()
         .flat_map(|sweep| &sweep.condemned.record.fragments);
     let mut fragments: HashSet<ObjectId> = condemned.copied().collect();
-    fragments.extend(sweeps.going_fragments());
+    fragments.extend(sweeps.fragments_being_deleted());
     fragments
 }
 
 /// What is wrong with fragments of the index that cannot be read here.
 #[derive(Debug, Default)]
-pub(super) struct UnreadFragments {
+pub(super) struct UnreadableFragments {
     pub(super) findings: Vec<ObjectFailure>,
     /// The first one that stays and that others may have read, so that they rely on packs that it tells of.
-    pub(super) holds: Option<ObjectKey>,
+    pub(super) blocking_fragment: Option<ObjectKey>,
 }
 
-impl UnreadFragments {
+impl UnreadableFragments {
     /// # Errors
     /// When one is of a newer version, or the storage does not give it out.
-    pub(super) fn judge(
+    pub(super) fn classify_fragments(
         repository: &Repository,
         unreadable: Vec<(ObjectId, Error)>,
         sweeps: &Sweeps,
@@ -195,18 +195,18 @@ impl UnreadFragments {
         let mut judged = Self::default();
         for (id, error) in unreadable {
             let key = fragment_key(&id);
-            if is_gone(&error) {
+            if is_not_found(&error) {
                 continue;
             }
             if error.class() == ErrorClass::Failed {
                 return Err(error);
             }
-            let mut finding = failure(key.as_str(), &error);
+            let mut finding = object_failure(key.as_str(), &error);
             let kind = RecordKind::Index;
-            if !superseded.contains(&id) && !counts_for_nothing(repository, kind, &key)? {
+            if !superseded.contains(&id) && !was_never_valid(repository, kind, &key)? {
                 finding.reason += "; prune deletes nothing while this index fragment is unreadable, because other hosts may rely on \
                                    the packs that it describes: `reprise verify --repair` moves it to quarantine";
-                judged.holds.get_or_insert(key);
+                judged.blocking_fragment.get_or_insert(key);
             }
             judged.findings.push(finding);
         }
@@ -216,38 +216,38 @@ impl UnreadFragments {
 
 /// Everything.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct RepositoryView {
     pub(super) sweeps: Sweeps,
     pub(super) leases: Leases,
-    pub(super) roots: Roots,
-    pub(super) packs: HashMap<ObjectId, Stored>,
-    pub(super) fragments: HashMap<ObjectId, Stored>,
+    pub(super) roots: SnapshotRoots,
+    pub(super) packs: HashMap<ObjectId, ListedObject>,
+    pub(super) fragments: HashMap<ObjectId, ListedObject>,
     /// Packs that no fragment describes; they are in the index all the same.
     pub(super) unindexed: Vec<PackRecord>,
-    pub(super) replaced: Replaced,
+    pub(super) replaced: ReplacedPacks,
     /// Packs in quarantine.
-    pub(super) damaged: HashSet<ObjectId>,
+    pub(super) quarantined_packs: HashSet<ObjectId>,
     /// Whether an index fragment may promise to others what nobody here can know.
-    pub(super) is_held: bool,
+    pub(super) is_blocked: bool,
     pub(super) findings: Vec<ObjectFailure>,
 }
 
-impl View {
+impl RepositoryView {
     /// Looks at everything, roots before the index before packs.
-    pub(super) fn take(repository: &Repository, own: Option<&Lease>) -> Result<(Self, Index)> {
+    pub(super) fn load(repository: &Repository, own: Option<&Lease>) -> Result<(Self, Index)> {
         let inner = &repository.inner;
         let leases = Leases::read(inner, own)?;
         let sweeps = Sweeps::read(inner, inner.backend.as_ref())?;
-        let replaced = Replaced::read(inner, inner.backend.as_ref())?;
-        let roots = Roots::read(repository)?;
-        let fragments = stored(inner.list("index")?);
-        let (mut index, unreadable) = inner.indexed()?;
-        let unread = UnreadFragments::judge(repository, unreadable, &sweeps)?;
+        let replaced = ReplacedPacks::read(inner, inner.backend.as_ref())?;
+        let roots = SnapshotRoots::read(repository)?;
+        let fragments = objects_by_id(inner.list_objects("index")?);
+        let (mut index, unreadable) = inner.load_index()?;
+        let unread = UnreadableFragments::classify_fragments(repository, unreadable, &sweeps)?;
         let mut findings = unread.findings;
-        let listed = inner.list("packs")?;
-        let packs = stored(listed.clone());
+        let listed = inner.list_objects("packs")?;
+        let packs = objects_by_id(listed.clone());
         let mut unindexed = Vec::new();
-        for (key, record) in inner.unindexed_packs(&index, listed) {
+        for (key, record) in inner.read_unindexed_packs(&index, listed) {
             match record {
                 Ok(record) => unindexed.push(record),
                 Err(Error::UnsupportedFormat {
@@ -261,13 +261,13 @@ impl View {
                         known,
                     });
                 }
-                Err(error) => findings.push(failure(key.as_str(), &error)),
+                Err(error) => findings.push(object_failure(key.as_str(), &error)),
             }
         }
         index.add_packs(&unindexed)?;
         let refused = sweeps.records().refused.iter();
         for (info, error) in refused.chain(&replaced.refused) {
-            findings.push(failure(info.key.as_str(), error));
+            findings.push(object_failure(info.key.as_str(), error));
         }
         findings.extend(roots.findings.iter().cloned());
         let view = Self {
@@ -278,54 +278,57 @@ impl View {
             fragments,
             unindexed,
             replaced,
-            damaged: inner.quarantine()?.packs(),
-            is_held: unread.holds.is_some(),
+            quarantined_packs: inner.read_quarantine()?.pack_ids(),
+            is_blocked: unread.blocking_fragment.is_some(),
             findings,
         };
         Ok((view, index))
     }
 
     /// Roots that a sweep names and that were forgotten too short a while ago to go with it.
-    pub(super) fn early_of(&self, sweep: &OpenSweep, grace: TimeDelta) -> Vec<ObjectId> {
+    pub(super) fn roots_in_grace(&self, sweep: &OpenSweep, grace: TimeDelta) -> Vec<ObjectId> {
         let named = sweep.condemned.record.roots.iter().copied();
         named
             .filter(|id| self.roots.forgotten_since(id).is_some())
-            .filter(|id| !self.roots.may_go(id, grace, self.leases.now))
+            .filter(|id| !self.roots.may_delete(id, grace, self.leases.now))
             .collect()
     }
 
     /// The same of all sweeps that are carried out now: what these roots need is needed.
-    pub(super) fn early(&self, grace: TimeDelta) -> HashSet<ObjectId> {
-        let mut due = self.sweeps.open();
-        due.retain(|sweep| obstacle(&self.leases, sweep, grace).is_none());
+    pub(super) fn due_roots_in_grace(&self, grace: TimeDelta) -> HashSet<ObjectId> {
+        let mut due = self.sweeps.open_sweeps();
+        due.retain(|sweep| find_obstacle(&self.leases, sweep, grace).is_none());
         due.iter()
-            .flat_map(|sweep| self.early_of(sweep, grace))
+            .flat_map(|sweep| self.roots_in_grace(sweep, grace))
             .collect()
     }
 }
 
 /// Runs that add to the repository now.
-fn writers(leases: &Leases) -> impl Iterator<Item = &LivingRun> {
-    leases.living.iter().filter(|run| run.command != COMMAND)
+fn active_writers(leases: &Leases) -> impl Iterator<Item = &ActiveRun> {
+    leases
+        .active
+        .iter()
+        .filter(|run| run.command != PRUNE_COMMAND)
 }
 
 /// Whether an object may belong to a run that is not over: nothing refers to it yet.
-pub(super) fn is_young(leases: &Leases, received: Option<DateTime<Utc>>) -> bool {
-    writers(leases).any(|run| match (run.since, received) {
-        (Some(since), Some(received)) => received + CLOCKS_DIFFER >= since,
+pub(super) fn may_be_in_use(leases: &Leases, received: Option<DateTime<Utc>>) -> bool {
+    active_writers(leases).any(|run| match (run.since, received) {
+        (Some(since), Some(received)) => received + CLOCK_SKEW_MAX >= since,
         _ => true,
     })
 }
 
 /// What must be over before a sweep may be carried out: in words, and until when it lasts at the latest.
-pub(super) fn obstacle(
+pub(super) fn find_obstacle(
     leases: &Leases,
     sweep: &OpenSweep,
     grace: TimeDelta,
 ) -> Option<(String, DateTime<Utc>)> {
     let received = sweep.condemned.received;
-    let before = writers(leases).find(|run| match (run.since, received) {
-        (Some(since), Some(received)) => since <= received + CLOCKS_DIFFER,
+    let before = active_writers(leases).find(|run| match (run.since, received) {
+        (Some(since), Some(received)) => since <= received + CLOCK_SKEW_MAX,
         _ => true,
     });
     if let Some(run) = before {
@@ -337,10 +340,10 @@ pub(super) fn obstacle(
 }
 
 /// What a listing shows, by id; other names are foreign and left alone.
-fn stored(listed: Vec<crate::backend::ObjectInfo>) -> HashMap<ObjectId, Stored> {
+fn objects_by_id(listed: Vec<crate::backend::ObjectInfo>) -> HashMap<ObjectId, ListedObject> {
     let own = |info: crate::backend::ObjectInfo| {
-        let id = id_in(&info.key)?;
-        let stored = Stored {
+        let id = id_from_key(&info.key)?;
+        let stored = ListedObject {
             size: info.size_bytes,
             received: info.received,
         };
@@ -349,7 +352,7 @@ fn stored(listed: Vec<crate::backend::ObjectInfo>) -> HashMap<ObjectId, Stored> 
     listed.into_iter().filter_map(own).collect()
 }
 
-pub(super) fn failure(object: &str, error: &Error) -> ObjectFailure {
+pub(super) fn object_failure(object: &str, error: &Error) -> ObjectFailure {
     ObjectFailure {
         object: object.to_owned(),
         reason: error.to_string(),

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::noise;
+use super::incompressible_bytes;
 use crate::chunker::Chunker;
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::FRAGMENT_CHUNKS_MAX;
@@ -19,9 +19,9 @@ use crate::pack::{PackBuilder, PackRecord, pack_key};
 use crate::repository::Repository;
 use crate::segment::{ChunkInSegment, SegmentBuilder, SegmentRecord};
 use crate::snapshot::{
-    Added, Counts, Outcome, SnapshotRoot, SourceKind, StreamRecord, snapshot_key,
+    AddedData, EntryCounts, Outcome, SnapshotRoot, SourceKind, StreamRecord, snapshot_key,
 };
-use crate::stored::put_verified;
+use crate::verified_io::put_verified;
 
 /// A line of references: an id and the end of the line.
 const LINE_BYTES: usize = 65;
@@ -31,13 +31,13 @@ const ENTRY_BYTES: u64 = 180;
 
 /// What to make, in a new repository on a local disk.
 #[derive(Debug, Clone)]
-pub struct Synthetic {
+pub struct SyntheticRepository {
     /// Chunks of content in all snapshots together.
     pub chunks: u64,
     /// Snapshots, a day apart; the last is of `now`.
     pub snapshots: u64,
     /// Chunks that each snapshot refers to.
-    pub each: u64,
+    pub chunks_per_snapshot: u64,
     /// In how many places of a snapshot its new chunks are.
     pub places: u64,
     /// Whether index fragments are full, as after a prune, or as each snapshot left them.
@@ -48,7 +48,7 @@ pub struct Synthetic {
 
 /// What was made.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Made {
+pub struct SyntheticCounts {
     /// Chunks in packs, those of metadata included.
     pub chunks: u64,
     /// Packs.
@@ -61,32 +61,32 @@ pub struct Made {
     pub reference_bytes: u64,
 }
 
-impl Synthetic {
+impl SyntheticRepository {
     /// Makes it.
     ///
     /// # Errors
     /// What sealing or storing gives.
-    pub fn make(&self, repository: &Repository) -> Result<Made> {
-        let mut maker = Maker::new(self, repository)?;
+    pub fn build(&self, repository: &Repository) -> Result<SyntheticCounts> {
+        let mut maker = SyntheticBuilder::new(self, repository)?;
         for n in 0..self.snapshots {
-            maker.snapshot(n)?;
+            maker.add_snapshot(n)?;
         }
-        maker.fragment()?;
-        Ok(maker.made)
+        maker.flush_fragment()?;
+        Ok(maker.counts)
     }
 }
 
-struct Maker<'a> {
-    wish: &'a Synthetic,
+struct SyntheticBuilder<'a> {
+    options: &'a SyntheticRepository,
     repository: &'a Repository,
     root: PathBuf,
-    made: Made,
+    counts: SyntheticCounts,
     /// The number of the next id.
-    next: u64,
+    last_id: u64,
     parent: Option<ObjectId>,
-    references: References,
+    references: ReferenceText,
     entries: Vec<ChunkId>,
-    contents: Contents,
+    contents: ContentPack,
     catalog: SegmentBuilder,
     pack: PackBuilder,
     undescribed: Vec<PackRecord>,
@@ -94,7 +94,7 @@ struct Maker<'a> {
 
 /// A stream of references and where it is cut.
 #[derive(Default)]
-struct References {
+struct ReferenceText {
     text: Vec<u8>,
     ends: Vec<usize>,
     ids: Vec<ChunkId>,
@@ -102,116 +102,119 @@ struct References {
 
 /// A pack of contents that is being described.
 #[derive(Default)]
-struct Contents {
+struct ContentPack {
     chunks: Vec<ChunkInSegment>,
     plain: u32,
     segments: Vec<SegmentRecord>,
     size: u64,
 }
 
-fn internal(error: &dyn std::fmt::Display) -> Error {
+fn internal_error(error: &dyn std::fmt::Display) -> Error {
     Error::Internal(error.to_string())
 }
 
-fn cast<T: TryFrom<U>, U>(number: U) -> Result<T>
+fn convert_number<T: TryFrom<U>, U>(number: U) -> Result<T>
 where
     T::Error: std::fmt::Display,
 {
-    T::try_from(number).map_err(|error| internal(&error))
+    T::try_from(number).map_err(|error| internal_error(&error))
 }
 
-impl<'a> Maker<'a> {
-    fn new(wish: &'a Synthetic, repository: &'a Repository) -> Result<Self> {
+impl<'a> SyntheticBuilder<'a> {
+    fn new(wish: &'a SyntheticRepository, repository: &'a Repository) -> Result<Self> {
         let recipients = repository.inner.catalog_recipients.clone();
         Ok(Self {
-            wish,
+            options: wish,
             repository,
             root: PathBuf::from(repository.location()),
-            made: Made::default(),
-            next: 0,
+            counts: SyntheticCounts::default(),
+            last_id: 0,
             parent: None,
-            references: References::default(),
+            references: ReferenceText::default(),
             entries: Vec::new(),
-            contents: Contents::default(),
-            catalog: SegmentBuilder::new(Class::Catalog, recipients)?,
+            contents: ContentPack::default(),
+            catalog: SegmentBuilder::new(RecipientClass::Catalog, recipients)?,
             pack: PackBuilder::default(),
             undescribed: Vec::new(),
         })
     }
 
-    fn id(&mut self) -> ChunkId {
-        self.next += 1;
-        ChunkId::from_bytes(*blake3::hash(&self.next.to_le_bytes()).as_bytes())
+    fn next_id(&mut self) -> ChunkId {
+        self.last_id += 1;
+        ChunkId::from_bytes(*blake3::hash(&self.last_id.to_le_bytes()).as_bytes())
     }
 
-    fn snapshot(&mut self, n: u64) -> Result<()> {
-        let before = self.made;
+    fn add_snapshot(&mut self, n: u64) -> Result<()> {
+        let before = self.counts;
         if n == 0 {
-            self.first()?;
+            self.write_first_snapshot()?;
         } else {
-            self.change(n)?;
+            self.change_references(n)?;
         }
-        let details = self.id();
-        self.content(details, 300)?;
+        let details = self.next_id();
+        self.add_chunk(details, 300)?;
         self.close_contents()?;
         self.close_catalog()?;
-        if !self.wish.merged {
-            self.fragment()?;
+        if !self.options.merged {
+            self.flush_fragment()?;
         }
         self.put_root(n, details, before)
     }
 
-    fn first(&mut self) -> Result<()> {
-        let bytes = cast::<usize, _>(self.wish.each)? * LINE_BYTES;
+    fn write_first_snapshot(&mut self) -> Result<()> {
+        let bytes = convert_number::<usize, _>(self.options.chunks_per_snapshot)? * LINE_BYTES;
         self.references.text = vec![b'\n'; bytes];
-        self.write(0, self.wish.each)?;
-        for _ in 0..=self.wish.each * ENTRY_BYTES / (256 << 10) {
-            let id = self.id();
-            self.content(id, 256 << 10)?;
+        self.write_references(0, self.options.chunks_per_snapshot)?;
+        for _ in 0..=self.options.chunks_per_snapshot * ENTRY_BYTES / (256 << 10) {
+            let id = self.next_id();
+            self.add_chunk(id, 256 << 10)?;
             self.entries.push(id);
         }
-        self.cut(0, bytes)
+        self.rechunk_references(0, bytes)
     }
 
-    fn change(&mut self, n: u64) -> Result<()> {
-        let wish = self.wish;
-        let left = wish.chunks.saturating_sub(wish.each);
+    fn change_references(&mut self, n: u64) -> Result<()> {
+        let wish = self.options;
+        let left = wish.chunks.saturating_sub(wish.chunks_per_snapshot);
         let fresh = left / (wish.snapshots - 1).max(1) / wish.places;
         for place in 0..wish.places {
-            let random = noise(16, n * wish.places + place);
+            let random = incompressible_bytes(16, n * wish.places + place);
             let number = |at: usize| {
                 random[at..at + 8]
                     .iter()
                     .fold(0, |n, b| n << 8 | u64::from(*b))
             };
-            let line = number(0) % (wish.each - fresh);
-            self.write(line, fresh)?;
-            let start = cast::<usize, _>(line)? * LINE_BYTES;
-            self.cut(start, start + cast::<usize, _>(fresh)? * LINE_BYTES)?;
-            let entry = cast::<usize, _>(number(8) % self.entries.len() as u64)?;
-            let id = self.id();
-            self.content(id, 256 << 10)?;
+            let line = number(0) % (wish.chunks_per_snapshot - fresh);
+            self.write_references(line, fresh)?;
+            let start = convert_number::<usize, _>(line)? * LINE_BYTES;
+            self.rechunk_references(
+                start,
+                start + convert_number::<usize, _>(fresh)? * LINE_BYTES,
+            )?;
+            let entry = convert_number::<usize, _>(number(8) % self.entries.len() as u64)?;
+            let id = self.next_id();
+            self.add_chunk(id, 256 << 10)?;
             self.entries[entry] = id;
         }
         Ok(())
     }
 
     /// Writes new chunks into the references, from a line on.
-    fn write(&mut self, line: u64, count: u64) -> Result<()> {
+    fn write_references(&mut self, line: u64, count: u64) -> Result<()> {
         for n in line..line + count {
-            let id = self.id();
+            let id = self.next_id();
             let [a, b, ..] = *id.as_bytes();
-            self.content(id, 1024 + 2 * u32::from(u16::from_le_bytes([a, b])))?;
-            let start = cast::<usize, _>(n)? * LINE_BYTES;
+            self.add_chunk(id, 1024 + 2 * u32::from(u16::from_le_bytes([a, b])))?;
+            let start = convert_number::<usize, _>(n)? * LINE_BYTES;
             let text = &mut self.references.text[start..start + 64];
-            hex::encode_to_slice(id.as_bytes(), text).map_err(|e| internal(&e))?;
+            hex::encode_to_slice(id.as_bytes(), text).map_err(|e| internal_error(&e))?;
         }
         Ok(())
     }
 
     /// Cuts the references anew where they changed; exactly as if all of them were cut.
-    fn cut(&mut self, start: usize, end: usize) -> Result<()> {
-        let References { text, ends, ids } = &mut self.references;
+    fn rechunk_references(&mut self, start: usize, end: usize) -> Result<()> {
+        let ReferenceText { text, ends, ids } = &mut self.references;
         let inner = &self.repository.inner;
         let first = ends.partition_point(|cut| *cut <= start);
         let mut position = first.checked_sub(1).map_or(0, |n| ends[n]);
@@ -219,10 +222,13 @@ impl<'a> Maker<'a> {
         let (mut new_ends, mut new_ids) = (Vec::new(), Vec::new());
         let mut rest = &text[position..];
         let mut kept = ends.len();
-        while let Some(chunk) = chunker.next_chunk(&mut rest).map_err(|e| internal(&e))? {
-            let id = inner.secrets.chunk_id(Class::Catalog, chunk);
+        while let Some(chunk) = chunker
+            .next_chunk(&mut rest)
+            .map_err(|e| internal_error(&e))?
+        {
+            let id = inner.secrets.chunk_id(RecipientClass::Catalog, chunk);
             self.catalog.push(id, chunk)?;
-            self.made.reference_bytes += chunk.len() as u64;
+            self.counts.reference_bytes += chunk.len() as u64;
             position += chunk.len();
             new_ends.push(position);
             new_ids.push(id);
@@ -241,12 +247,12 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
-    fn content(&mut self, id: ChunkId, length: u32) -> Result<()> {
+    fn add_chunk(&mut self, id: ChunkId, length: u32) -> Result<()> {
         self.contents.chunks.push(ChunkInSegment(id, length));
         self.contents.plain += length;
         let layout = &self.repository.inner.config.layout;
         if self.contents.plain >= layout.segment_bytes {
-            self.contents.close_segment(self.next);
+            self.contents.close_segment(self.last_id);
         }
         if self.contents.size >= u64::from(layout.pack_bytes) {
             self.close_contents()?;
@@ -256,11 +262,11 @@ impl<'a> Maker<'a> {
 
     /// Describes a pack of contents, and makes a file as large as it would be.
     fn close_contents(&mut self) -> Result<()> {
-        self.contents.close_segment(self.next);
+        self.contents.close_segment(self.last_id);
         let contents = std::mem::take(&mut self.contents);
         let chunks: usize = contents.segments.iter().map(|s| s.chunks.len()).sum();
         let record = PackRecord {
-            pack: ObjectId::of_parts(&[b"pack", &self.next.to_le_bytes()]),
+            pack: ObjectId::from_content_parts(&[b"pack", &self.last_id.to_le_bytes()]),
             size: contents.size + 1000 + 40 * chunks as u64,
             segments: contents.segments,
         };
@@ -268,8 +274,8 @@ impl<'a> Maker<'a> {
         let folder = path.parent().unwrap_or(&self.root);
         let made =
             fs::create_dir_all(folder).and_then(|()| File::create_new(&path)?.set_len(record.size));
-        made.map_err(|e| internal(&e))?;
-        self.describe(record)
+        made.map_err(|e| internal_error(&e))?;
+        self.add_pack(record)
     }
 
     fn close_catalog(&mut self) -> Result<()> {
@@ -282,41 +288,41 @@ impl<'a> Maker<'a> {
         let pack = pack.finish(recipients, inner.signer()?, inner.trust.repository())?;
         let id = pack.record.pack;
         put_verified(inner.backend.as_ref(), &pack_key(&id), &pack.parts, &id)?;
-        self.describe(pack.record)
+        self.add_pack(pack.record)
     }
 
-    fn describe(&mut self, record: PackRecord) -> Result<()> {
-        self.made.packs += 1;
-        self.made.stored_bytes += record.size;
-        self.made.chunks += record.chunk_count() as u64;
+    fn add_pack(&mut self, record: PackRecord) -> Result<()> {
+        self.counts.packs += 1;
+        self.counts.stored_bytes += record.size;
+        self.counts.chunks += record.chunk_count() as u64;
         self.undescribed.push(record);
         let chunks: usize = self.undescribed.iter().map(PackRecord::chunk_count).sum();
         if chunks >= FRAGMENT_CHUNKS_MAX {
-            self.fragment()?;
+            self.flush_fragment()?;
         }
         Ok(())
     }
 
-    fn fragment(&mut self) -> Result<()> {
+    fn flush_fragment(&mut self) -> Result<()> {
         if !self.undescribed.is_empty() {
             self.repository.inner.put_fragment(&self.undescribed)?;
             self.undescribed.clear();
-            self.made.fragments += 1;
+            self.counts.fragments += 1;
         }
         Ok(())
     }
 
-    fn put_root(&mut self, n: u64, details: ChunkId, before: Made) -> Result<()> {
+    fn put_root(&mut self, n: u64, details: ChunkId, before: SyntheticCounts) -> Result<()> {
         let stream = |chunks: Vec<ChunkId>, bytes: u64| StreamRecord { chunks, bytes };
-        let entries = self.wish.each * ENTRY_BYTES;
-        let ago = TimeDelta::days(cast(self.wish.snapshots - 1 - n)?);
-        let time = self.wish.now - ago;
-        let counts = Counts {
-            entries: self.wish.each,
-            files: self.wish.each,
-            bytes: self.wish.each * (65 << 10),
-            chunks: self.wish.each,
-            ..Counts::default()
+        let entries = self.options.chunks_per_snapshot * ENTRY_BYTES;
+        let ago = TimeDelta::days(convert_number(self.options.snapshots - 1 - n)?);
+        let time = self.options.now - ago;
+        let counts = EntryCounts {
+            entries: self.options.chunks_per_snapshot,
+            files: self.options.chunks_per_snapshot,
+            bytes: self.options.chunks_per_snapshot * (65 << 10),
+            chunks: self.options.chunks_per_snapshot,
+            ..EntryCounts::default()
         };
         let root = SnapshotRoot {
             source: "synthetic".to_owned(),
@@ -328,10 +334,10 @@ impl<'a> Maker<'a> {
             outcome: Outcome::Ok,
             warnings: 0,
             counts,
-            added: Added {
-                chunks: self.made.chunks - before.chunks,
+            added: AddedData {
+                chunks: self.counts.chunks - before.chunks,
                 plain_bytes: 0,
-                stored_bytes: self.made.stored_bytes - before.stored_bytes,
+                stored_bytes: self.counts.stored_bytes - before.stored_bytes,
             },
             parent: self.parent,
             tags: BTreeMap::new(),
@@ -348,7 +354,7 @@ impl<'a> Maker<'a> {
         let host = inner
             .host
             .as_ref()
-            .ok_or_else(|| internal(&"this host has no keys"))?;
+            .ok_or_else(|| internal_error(&"this host has no keys"))?;
         let id = inner.write_root(&root, host)?;
         self.parent = Some(id);
         // The storage received it when it was taken.
@@ -356,11 +362,11 @@ impl<'a> Maker<'a> {
             .write(true)
             .open(self.root.join(snapshot_key(&id).as_str()));
         file.and_then(|file| file.set_modified(time.into()))
-            .map_err(|e| internal(&e))
+            .map_err(|e| internal_error(&e))
     }
 }
 
-impl Contents {
+impl ContentPack {
     /// Compressed to six tenths, as mixed contents are.
     fn close_segment(&mut self, number: u64) {
         if self.chunks.is_empty() {
@@ -368,11 +374,11 @@ impl Contents {
         }
         let length = self.plain / 10 * 6;
         self.segments.push(SegmentRecord {
-            class: Class::Data,
+            class: RecipientClass::Data,
             offset: self.size,
             length,
             plain: self.plain,
-            hash: ObjectId::of_parts(&[b"segment", &number.to_le_bytes()]),
+            hash: ObjectId::from_content_parts(&[b"segment", &number.to_le_bytes()]),
             recipients: None,
             chunks: std::mem::take(&mut self.chunks),
         });

@@ -6,82 +6,85 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::shared::Shared;
-use super::worker::Batch;
-use super::{ENTRY_CLASS, EntryObserver, REFERENCE_CLASS, Stamp, StreamId};
+use super::pipeline_state::PipelineState;
+use super::worker::ProcessedBatch;
+use super::{ENTRY_CLASS, EntryObserver, FileStamp, REFERENCE_CLASS, StreamId};
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::segment::{SealedSegment, SegmentBuilder};
-use crate::snapshot::{Counts, Details, StreamRecord, Warning};
+use crate::snapshot::{EntryCounts, SnapshotDetails, StreamRecord, Warning};
 
 /// An entry with its content named.
-pub(super) struct Content {
+pub(super) struct EntryContent {
     pub(super) entry: Entry,
     pub(super) chunks: Vec<ChunkId>,
-    pub(super) stamp: Option<Stamp>,
+    pub(super) stamp: Option<FileStamp>,
     pub(super) warning: Option<Warning>,
 }
 
 /// What a worker made of an item.
-pub(super) enum Ready {
-    Entry(Box<Content>),
-    Part(Vec<ChunkId>),
+pub(super) enum ProcessedItem {
+    Entry(Box<EntryContent>),
+    FilePart(Vec<ChunkId>),
     StreamPart(StreamId, Vec<ChunkId>),
-    Streamed(Box<Entry>, Vec<StreamId>),
-    Abandon(Warning),
+    StreamedFile(Box<Entry>, Vec<StreamId>),
+    AbandonedFile(Warning),
     Skipped(Warning),
 }
 
 pub(super) struct Collector {
-    streams: Streams,
+    streams: MetadataStreams,
     observer: Option<Box<dyn EntryObserver>>,
-    counts: Counts,
+    counts: EntryCounts,
     warnings: Vec<Warning>,
     parts: Vec<ChunkId>,
     /// What was delivered of streams that no entry has taken yet: 32 bytes a chunk.
-    open: HashMap<StreamId, Vec<ChunkId>>,
+    open_streams: HashMap<StreamId, Vec<ChunkId>>,
     line: Vec<u8>,
 }
 
 /// Everything collected; the details are still to be added.
-pub(super) struct Collected {
-    streams: Streams,
+pub(super) struct CollectedEntries {
+    streams: MetadataStreams,
     observer: Option<Box<dyn EntryObserver>>,
-    pub(super) counts: Counts,
+    pub(super) counts: EntryCounts,
     pub(super) warnings: Vec<Warning>,
 }
 
 /// The finished streams.
-pub(super) struct Closed {
+pub(super) struct FinishedStreams {
     pub(super) entries: StreamRecord,
     pub(super) references: StreamRecord,
-    pub(super) counts: Counts,
+    pub(super) counts: EntryCounts,
     pub(super) observer: Option<Box<dyn EntryObserver>>,
 }
 
 impl Collector {
     pub(super) fn new(
-        shared: &Arc<Shared>,
+        shared: &Arc<PipelineState>,
         segments: Sender<SealedSegment>,
         observer: Option<Box<dyn EntryObserver>>,
     ) -> Result<Self> {
         Ok(Self {
-            streams: Streams::new(shared, segments)?,
+            streams: MetadataStreams::new(shared, segments)?,
             observer,
-            counts: Counts::default(),
+            counts: EntryCounts::default(),
             warnings: Vec::new(),
             parts: Vec::new(),
-            open: HashMap::new(),
+            open_streams: HashMap::new(),
             line: Vec::new(),
         })
     }
 
-    pub(super) fn run(mut self, results: &Receiver<Batch>) -> Option<Collected> {
+    pub(super) fn run_collector(
+        mut self,
+        results: &Receiver<ProcessedBatch>,
+    ) -> Option<CollectedEntries> {
         let shared = Arc::clone(&self.streams.shared);
-        match self.collect(results) {
-            Ok(()) if !shared.has_failed() => Some(Collected {
+        match self.collect_batches(results) {
+            Ok(()) if !shared.has_failed() => Some(CollectedEntries {
                 streams: self.streams,
                 observer: self.observer,
                 counts: self.counts,
@@ -89,55 +92,59 @@ impl Collector {
             }),
             Ok(()) => None,
             Err(error) => {
-                shared.fail(error);
+                shared.record_failure(error);
                 results.iter().for_each(drop);
                 None
             }
         }
     }
 
-    fn collect(&mut self, results: &Receiver<Batch>) -> Result<()> {
+    fn collect_batches(&mut self, results: &Receiver<ProcessedBatch>) -> Result<()> {
         // Workers finish out of order, but no further than there are jobs under way.
         let mut waiting = BTreeMap::new();
         let mut next = 0;
         for batch in results {
-            waiting.insert(batch.sequence, batch.ready);
+            waiting.insert(batch.sequence, batch.items);
             while let Some(ready) = waiting.remove(&next) {
                 next += 1;
                 for ready in ready {
-                    self.take(ready)?;
+                    self.take_item(ready)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, ready: Ready) -> Result<()> {
+    fn take_item(&mut self, ready: ProcessedItem) -> Result<()> {
         match ready {
-            Ready::Entry(content) => self.entry(*content)?,
-            Ready::Part(ids) => self.parts.extend(ids),
-            Ready::StreamPart(stream, ids) => self.open.entry(stream).or_default().extend(ids),
-            Ready::Streamed(entry, streams) => {
-                let taken = streams.iter().filter_map(|stream| self.open.remove(stream));
+            ProcessedItem::Entry(content) => self.write_entry(*content)?,
+            ProcessedItem::FilePart(ids) => self.parts.extend(ids),
+            ProcessedItem::StreamPart(stream, ids) => {
+                self.open_streams.entry(stream).or_default().extend(ids)
+            }
+            ProcessedItem::StreamedFile(entry, streams) => {
+                let taken = streams
+                    .iter()
+                    .filter_map(|stream| self.open_streams.remove(stream));
                 let chunks = taken.flatten().collect();
-                self.entry(Content {
+                self.write_entry(EntryContent {
                     entry: *entry,
                     chunks,
                     stamp: None,
                     warning: None,
                 })?;
             }
-            Ready::Abandon(warning) => {
+            ProcessedItem::AbandonedFile(warning) => {
                 self.parts.clear();
                 self.warnings.push(warning);
             }
-            Ready::Skipped(warning) => self.warnings.push(warning),
+            ProcessedItem::Skipped(warning) => self.warnings.push(warning),
         }
         Ok(())
     }
 
-    fn entry(&mut self, content: Content) -> Result<()> {
-        let Content {
+    fn write_entry(&mut self, content: EntryContent) -> Result<()> {
+        let EntryContent {
             mut entry,
             mut chunks,
             stamp,
@@ -148,7 +155,7 @@ impl Collector {
             chunks = std::mem::take(&mut self.parts);
         }
         entry.chunks = chunks.len() as u64;
-        self.counts.add(&entry);
+        self.counts.add_entry(&entry);
         // What changed while it was read must be read again next time.
         let stamp = if warning.is_none() { stamp } else { None };
         self.warnings.extend(warning);
@@ -168,15 +175,15 @@ impl Collector {
                 .push(&line, &mut self.streams.catalog)?;
         }
         if let Some(observer) = &mut self.observer {
-            observer.entry(&entry, &chunks, stamp.as_ref());
+            observer.observe_entry(&entry, &chunks, stamp.as_ref());
         }
         Ok(())
     }
 }
 
-impl Collected {
+impl CollectedEntries {
     /// Writes the detail stream.
-    pub(super) fn add_details(&mut self, details: &Details) -> Result<StreamRecord> {
+    pub(super) fn add_details(&mut self, details: &SnapshotDetails) -> Result<StreamRecord> {
         let json = serde_json::to_vec(details)
             .map_err(|e| Error::Internal(format!("writing details: {e}")))?;
         let mut stream = MetadataStream::new(&self.streams.shared);
@@ -185,36 +192,36 @@ impl Collected {
     }
 
     /// Ends the streams and sends their last segments.
-    pub(super) fn close(self) -> Result<Closed> {
-        let Streams {
+    pub(super) fn finish_streams(self) -> Result<FinishedStreams> {
+        let MetadataStreams {
             entries,
             references,
             mut data,
             mut catalog,
             ..
         } = self.streams;
-        let closed = Closed {
+        let closed = FinishedStreams {
             entries: entries.finish(&mut data)?,
             references: references.finish(&mut catalog)?,
             counts: self.counts,
             observer: self.observer,
         };
-        data.seal()?;
-        catalog.seal()?;
+        data.send_segment()?;
+        catalog.send_segment()?;
         Ok(closed)
     }
 }
 
-struct Streams {
-    shared: Arc<Shared>,
+struct MetadataStreams {
+    shared: Arc<PipelineState>,
     entries: MetadataStream,
     references: MetadataStream,
     data: MetadataSegments,
     catalog: MetadataSegments,
 }
 
-impl Streams {
-    fn new(shared: &Arc<Shared>, segments: Sender<SealedSegment>) -> Result<Self> {
+impl MetadataStreams {
+    fn new(shared: &Arc<PipelineState>, segments: Sender<SealedSegment>) -> Result<Self> {
         let repository = &shared.repository;
         let data = SegmentBuilder::new(ENTRY_CLASS, repository.data_recipients.clone())?;
         let catalog = SegmentBuilder::new(REFERENCE_CLASS, repository.catalog_recipients.clone())?;
@@ -243,7 +250,7 @@ struct MetadataStream {
 }
 
 impl MetadataStream {
-    fn new(shared: &Shared) -> Self {
+    fn new(shared: &PipelineState) -> Self {
         let sizes = shared.repository.config.layout.metadata;
         let chunker = Chunker::new(sizes, shared.repository.secrets.chunker_seed());
         Self {
@@ -255,15 +262,15 @@ impl MetadataStream {
     fn push(&mut self, bytes: &[u8], segments: &mut MetadataSegments) -> Result<()> {
         self.record.bytes += bytes.len() as u64;
         self.chunker.push(bytes);
-        while let Some(chunk) = self.chunker.next_settled() {
-            self.record.chunks.push(segments.store(chunk)?);
+        while let Some(chunk) = self.chunker.next_final_chunk() {
+            self.record.chunks.push(segments.store_chunk(chunk)?);
         }
         Ok(())
     }
 
     fn finish(mut self, segments: &mut MetadataSegments) -> Result<StreamRecord> {
-        while let Some(chunk) = self.chunker.next_last() {
-            self.record.chunks.push(segments.store(chunk)?);
+        while let Some(chunk) = self.chunker.next_remaining_chunk() {
+            self.record.chunks.push(segments.store_chunk(chunk)?);
         }
         Ok(self.record)
     }
@@ -271,19 +278,19 @@ impl MetadataStream {
 
 /// Segments of metadata of one class.
 struct MetadataSegments {
-    shared: Arc<Shared>,
+    shared: Arc<PipelineState>,
     builder: SegmentBuilder,
     segments: Sender<SealedSegment>,
 }
 
 impl MetadataSegments {
-    fn store(&mut self, chunk: &[u8]) -> Result<ChunkId> {
+    fn store_chunk(&mut self, chunk: &[u8]) -> Result<ChunkId> {
         let shared = &self.shared;
         let id = shared
             .repository
             .secrets
             .chunk_id(self.builder.class(), chunk);
-        if shared.known.claim(&id)? {
+        if shared.dedup_index.claim_chunk(&id)? {
             shared.added_chunks.fetch_add(1, Ordering::Relaxed);
             shared
                 .added_plain_bytes
@@ -291,13 +298,13 @@ impl MetadataSegments {
             self.builder.push(id, chunk)?;
             if self.builder.plain_bytes() >= shared.repository.config.layout.segment_bytes as usize
             {
-                self.seal()?;
+                self.send_segment()?;
             }
         }
         Ok(id)
     }
 
-    fn seal(&mut self) -> Result<()> {
+    fn send_segment(&mut self) -> Result<()> {
         if self.builder.is_empty() {
             return Ok(());
         }

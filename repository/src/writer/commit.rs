@@ -5,46 +5,54 @@
 
 use std::collections::HashSet;
 
-use super::known::Known;
+use super::dedup_index::DedupIndex;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::leases::Lease;
-use crate::names::id_in;
+use crate::names::id_from_key;
 use crate::pack::pack_key;
 use crate::repository::Inner;
 use crate::snapshot::snapshot_key;
 use crate::sweeps::Sweeps;
 
 /// Makes sure that a root may be stored.
-pub(super) fn before_root(inner: &Inner, known: &Known, lease: &Lease) -> Result<()> {
+pub(super) fn check_before_root(inner: &Inner, known: &DedupIndex, lease: &Lease) -> Result<()> {
     lease.renew_if_due(inner.backend.as_ref())?;
-    check(inner, known, lease, None)
+    check_used_packs(inner, known, lease, None)
 }
 
 /// Makes sure that the root that was just stored can be relied on.
-pub(super) fn after_root(
+pub(super) fn check_after_root(
     inner: &Inner,
-    known: &Known,
+    known: &DedupIndex,
     lease: &Lease,
     root: &ObjectId,
 ) -> Result<()> {
-    check(inner, known, lease, Some(root))
+    check_used_packs(inner, known, lease, Some(root))
 }
 
-fn check(inner: &Inner, known: &Known, lease: &Lease, root: Option<&ObjectId>) -> Result<()> {
-    let swept = |pack: ObjectId| Error::Swept {
+fn check_used_packs(
+    inner: &Inner,
+    known: &DedupIndex,
+    lease: &Lease,
+    root: Option<&ObjectId>,
+) -> Result<()> {
+    let swept = |pack: ObjectId| Error::ObjectSwept {
         object: pack_key(&pack).to_string(),
         root: root.map(|root| snapshot_key(root).to_string()),
     };
-    let going = Sweeps::read(inner, inner.backend.as_ref())?.going();
-    if let Some(pack) = known.relies_on_any(|pack| going.contains(pack)) {
+    let going = Sweeps::read(inner, inner.backend.as_ref())?.packs_being_deleted();
+    if let Some(pack) = known.find_used_pack(|pack| going.contains(pack)) {
         return Err(swept(pack));
     }
-    if lease.has_lapsed() {
+    if lease.has_expired() {
         // Nobody waited for this run, and whatever told of a deletion may be gone again.
-        let listed = inner.list("packs")?;
-        let stored: HashSet<ObjectId> = listed.iter().filter_map(|info| id_in(&info.key)).collect();
-        if let Some(pack) = known.relies_on_any(|pack| !stored.contains(pack)) {
+        let listed = inner.list_objects("packs")?;
+        let stored: HashSet<ObjectId> = listed
+            .iter()
+            .filter_map(|info| id_from_key(&info.key))
+            .collect();
+        if let Some(pack) = known.find_used_pack(|pack| !stored.contains(pack)) {
             return Err(swept(pack));
         }
     }

@@ -13,19 +13,19 @@ use crate::id::ObjectId;
 
 /// A journal of a living run. It holds a lock, by which others know that the run lives.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct PackJournal {
     path: PathBuf,
     file: Mutex<File>,
 }
 
-fn folder(cache: &Path) -> PathBuf {
+fn journal_directory(cache: &Path) -> PathBuf {
     cache.join("unindexed")
 }
 
-impl Journal {
+impl PackJournal {
     /// Begins a journal; `None` where it cannot be written, which only costs reuse after a crash.
     pub(crate) fn begin(cache: Option<&Path>) -> Option<Self> {
-        let folder = folder(cache?);
+        let folder = journal_directory(cache?);
         let begun = || -> std::io::Result<Self> {
             fs::create_dir_all(&folder)?;
             let mut name = [0; 12];
@@ -51,7 +51,7 @@ impl Journal {
     }
 
     /// Notes a pack that is about to be stored.
-    pub(crate) fn note(&self, pack: &ObjectId) {
+    pub(crate) fn add_pack(&self, pack: &ObjectId) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(file, "{pack}") {
             tracing::debug!(%error, "could not add a pack to the journal of stored packs");
@@ -67,9 +67,9 @@ impl Journal {
 }
 
 /// Packs that runs which died have noted, with the journals that may be removed once they are taken over.
-pub(crate) fn left_behind(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<PathBuf>) {
+pub(crate) fn read_abandoned_journals(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<PathBuf>) {
     let (mut packs, mut journals) = (BTreeSet::new(), Vec::new());
-    let entries = cache.and_then(|cache| fs::read_dir(folder(cache)).ok());
+    let entries = cache.and_then(|cache| fs::read_dir(journal_directory(cache)).ok());
     for entry in entries.into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(mut file) = File::open(&path) else {
@@ -91,7 +91,7 @@ pub(crate) fn left_behind(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<Path
 }
 
 /// Removes journals whose packs another journal has taken over.
-pub(crate) fn forget(journals: &[PathBuf]) {
+pub(crate) fn remove_journals(journals: &[PathBuf]) {
     for path in journals {
         if let Err(error) = fs::remove_file(path) {
             tracing::debug!(%error, "could not remove a journal of stored packs");
@@ -106,17 +106,20 @@ mod tests {
     #[test]
     fn only_the_journals_of_the_dead_are_read() {
         let cache = tempfile::tempdir().unwrap();
-        let (one, two) = (ObjectId::of(b"1"), ObjectId::of(b"2"));
-        let living = Journal::begin(Some(cache.path())).unwrap();
-        living.note(&one);
-        let dead = Journal::begin(Some(cache.path())).unwrap();
-        dead.note(&two);
+        let (one, two) = (ObjectId::from_content(b"1"), ObjectId::from_content(b"2"));
+        let living = PackJournal::begin(Some(cache.path())).unwrap();
+        living.add_pack(&one);
+        let dead = PackJournal::begin(Some(cache.path())).unwrap();
+        dead.add_pack(&two);
         drop(dead);
-        let (packs, journals) = left_behind(Some(cache.path()));
+        let (packs, journals) = read_abandoned_journals(Some(cache.path()));
         assert_eq!(packs, BTreeSet::from([two]));
-        forget(&journals);
+        remove_journals(&journals);
         living.end();
-        assert_eq!(left_behind(Some(cache.path())), Default::default());
-        assert!(Journal::begin(Some(Path::new("/proc/nowhere"))).is_none());
+        assert_eq!(
+            read_abandoned_journals(Some(cache.path())),
+            Default::default()
+        );
+        assert!(PackJournal::begin(Some(Path::new("/proc/nowhere"))).is_none());
     }
 }

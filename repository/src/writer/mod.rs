@@ -12,10 +12,10 @@
 
 mod collector;
 mod commit;
+mod dedup_index;
 mod journal;
-mod known;
 mod packer;
-mod shared;
+mod pipeline_state;
 mod streams;
 mod uploader;
 mod worker;
@@ -29,25 +29,26 @@ use chrono::{DateTime, Utc};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::chunker::Chunker;
-use crate::crypt::Class;
+use crate::crypt::RecipientClass;
 use crate::entry::{Entry, FileTime};
 use crate::error::{Error, Result};
 use crate::host::HostKeys;
 use crate::id::{ChunkId, ObjectId};
-use crate::leases::KeptLease;
+use crate::leases::AutoRenewedLease;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::segment::SealedSegment;
 use crate::snapshot::{
-    Added, Counts, Details, Outcome, Snapshot, SnapshotRoot, SourceKind, StreamRecord, Warning,
+    AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
+    StreamRecord, Warning,
 };
 use crate::sweeps::Sweeps;
 use crate::text::RawText;
 
-use collector::{Collected, Collector};
-use journal::Journal;
-use known::Known;
-use shared::Shared;
+use collector::{CollectedEntries, Collector};
+use dedup_index::DedupIndex;
+use journal::PackJournal;
+use pipeline_state::PipelineState;
 pub use streams::{OpenStream, StreamId, StreamSender};
 
 /// A batch is sent when its content has this many bytes; so is a group of a large file's chunks.
@@ -64,7 +65,7 @@ const BATCH_ENTRIES_MAX: usize = 1024;
 
 /// What is known of a file without reading it. Equal stamps mean an unchanged file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileStamp {
     /// The file in its file system. The device's number is not used: it may change with every start.
     pub inode: u64,
     /// Bytes, holes included.
@@ -77,20 +78,20 @@ pub struct Stamp {
 
 /// What reading a small file gave.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedFile {
     /// The entry, complete but for its chunks; `None` when there is nothing to keep.
     pub entry: Option<Entry>,
     /// Its stamp, if a later snapshot may rely on it.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<FileStamp>,
     /// What was wrong.
     pub warning: Option<Warning>,
 }
 
 /// Reads a small file to the end of the buffer it is given.
-pub(crate) type Load = Box<dyn FnOnce(&mut Vec<u8>) -> Loaded + Send>;
+pub(crate) type FileLoader = Box<dyn FnOnce(&mut Vec<u8>) -> LoadedFile + Send>;
 
 /// Something that a source delivers. Entries must come in [`path_order`](crate::path_order).
-pub enum Item {
+pub enum SnapshotItem {
     /// An entry with no content, or whose chunks are all in the repository.
     Entry {
         /// The entry.
@@ -98,17 +99,17 @@ pub enum Item {
         /// Ids of its content.
         chunks: Vec<ChunkId>,
         /// Its stamp, if a later snapshot may rely on it.
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
     },
     /// A file small enough to be one chunk, to be read by a worker.
-    Read {
+    SmallFile {
         /// Its likely size in bytes.
         size_hint: u64,
         /// Reads it.
-        load: Load,
+        load: FileLoader,
     },
     /// Chunks of a large file; its `Entry` with the rest follows, or `Abandon`.
-    Part {
+    FilePart {
         /// The chunks, one after the other.
         bytes: Vec<u8>,
         /// The length of each.
@@ -116,14 +117,14 @@ pub enum Item {
     },
     /// A file whose content other threads have delivered as streams, to be joined in this order. All their
     /// parts must have been sent.
-    Streamed {
+    StreamedFile {
         /// The entry.
         entry: Entry,
         /// Each stream can be used once.
         streams: Vec<StreamId>,
     },
     /// The large file whose parts were delivered cannot be kept.
-    Abandon {
+    AbandonedFile {
         /// Why.
         warning: Warning,
     },
@@ -134,14 +135,14 @@ pub enum Item {
     },
 }
 
-impl std::fmt::Debug for Item {
+impl std::fmt::Debug for SnapshotItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Entry { .. } => "Entry",
-            Self::Read { .. } => "SmallFile",
-            Self::Part { .. } => "FilePart",
-            Self::Streamed { .. } => "StreamedFile",
-            Self::Abandon { .. } => "AbandonedFile",
+            Self::SmallFile { .. } => "SmallFile",
+            Self::FilePart { .. } => "FilePart",
+            Self::StreamedFile { .. } => "StreamedFile",
+            Self::AbandonedFile { .. } => "AbandonedFile",
             Self::Skipped { .. } => "Skipped",
         })
     }
@@ -150,10 +151,10 @@ impl std::fmt::Debug for Item {
 /// Sees every entry of a snapshot in order, for instance to remember it for the next one.
 pub trait EntryObserver: Send {
     /// An entry with its chunks. An entry without a stamp cannot be relied on later.
-    fn entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&Stamp>);
+    fn observe_entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&FileStamp>);
 
     /// The snapshot is committed; without this call it never happened.
-    fn committed(self: Box<Self>);
+    fn on_committed(self: Box<Self>);
 }
 
 /// What a snapshot is to be called.
@@ -175,7 +176,7 @@ pub struct SnapshotOptions {
 
 /// What only the source can say, once everything was delivered.
 #[derive(Debug)]
-pub struct Summary {
+pub struct SnapshotSummary {
     /// The moment the data stands for.
     pub data_time: DateTime<Utc>,
     /// When the run ended.
@@ -190,7 +191,7 @@ pub struct Summary {
 
 /// A committed snapshot.
 #[derive(Debug)]
-pub struct Committed {
+pub struct CommittedSnapshot {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// All its warnings.
@@ -200,7 +201,7 @@ pub struct Committed {
 /// Answers which chunks the repository had when the snapshot began.
 #[derive(Debug, Clone)]
 pub struct KnownChunks {
-    shared: Arc<Shared>,
+    shared: Arc<PipelineState>,
 }
 
 impl KnownChunks {
@@ -209,18 +210,18 @@ impl KnownChunks {
     /// # Errors
     /// When the local index cache fails.
     pub fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
-        self.shared.known.length_of(id)
+        self.shared.dedup_index.length_of(id)
     }
 }
 
-struct Job {
+struct WriterJob {
     sequence: u64,
-    work: Work,
+    work: JobContent,
 }
 
 /// What a worker does at a time.
-enum Work {
-    Items(Vec<Item>),
+enum JobContent {
+    Items(Vec<SnapshotItem>),
     /// Chunks of a stream: the bytes one after the other, and the length of each.
     StreamPart(StreamId, Vec<u8>, Vec<u32>),
 }
@@ -229,16 +230,16 @@ enum Work {
 pub struct SnapshotWriter {
     repository: Repository,
     options: SnapshotOptions,
-    shared: Arc<Shared>,
-    jobs: Option<Sender<Job>>,
-    batch: Vec<Item>,
+    shared: Arc<PipelineState>,
+    jobs: Option<Sender<WriterJob>>,
+    batch: Vec<SnapshotItem>,
     batch_bytes: u64,
     sequence: Arc<AtomicU64>,
     segments: Option<Sender<SealedSegment>>,
     threads: Vec<JoinHandle<()>>,
-    collector: Option<JoinHandle<Option<Collected>>>,
-    uploads: Option<JoinHandle<()>>,
-    lease: Option<KeptLease>,
+    collector: Option<JoinHandle<Option<CollectedEntries>>>,
+    uploader: Option<JoinHandle<()>>,
+    lease: Option<AutoRenewedLease>,
 }
 
 impl std::fmt::Debug for SnapshotWriter {
@@ -261,25 +262,27 @@ impl Repository {
         observer: Option<Box<dyn EntryObserver>>,
     ) -> Result<SnapshotWriter> {
         self.require_writer()?;
-        let keeps_journal = !self.inner.backend.abilities().cheap_listing;
-        let cache = self.cache().filter(|_| keeps_journal);
-        let (noted, journals) = journal::left_behind(cache);
+        let keeps_journal = !self.inner.backend.capabilities().cheap_listing;
+        let cache = self.cache_dir().filter(|_| keeps_journal);
+        let (noted, journals) = journal::read_abandoned_journals(cache);
         // The lease first: a sweep that begins after it waits for this run, one before it is seen here.
-        let lease = KeptLease::take(&self.inner, &options.host, "snapshot")?;
-        let unusable = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.unusable();
+        let lease = AutoRenewedLease::acquire(&self.inner, &options.host, "snapshot")?;
+        let unusable = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.unusable_packs();
         let (index, adopted) = self.index_for_writing(&noted, &unusable)?;
-        let journal = Journal::begin(cache);
+        let journal = PackJournal::begin(cache);
         if let Some(journal) = &journal {
-            adopted.iter().for_each(|record| journal.note(&record.pack));
-            journal::forget(&journals);
+            adopted
+                .iter()
+                .for_each(|record| journal.add_pack(&record.pack));
+            journal::remove_journals(&journals);
         }
-        let shared = Arc::new(Shared::new(
+        let shared = Arc::new(PipelineState::new(
             Arc::clone(&self.inner),
-            Known::new(index),
+            DedupIndex::new(index),
             journal,
             progress,
         ));
-        SnapshotWriter::start(self.clone(), options, shared, adopted, observer, lease)
+        SnapshotWriter::start_pipeline(self.clone(), options, shared, adopted, observer, lease)
     }
 
     /// Fails when this host may not add to the repository.
@@ -290,7 +293,9 @@ impl Repository {
         let inner = &self.inner;
         let signer = inner.host.as_ref().map(|host| host.signer.id());
         match (&inner.host, signer) {
-            (Some(host), Some(id)) if inner.trust.allows(&id, crate::sign::Role::Writer) => {
+            (Some(host), Some(id))
+                if inner.trust.has_role(&id, crate::sign::SignerRole::Writer) =>
+            {
                 Ok(host)
             }
             (_, signer) => Err(Error::UnknownHost {
@@ -303,13 +308,13 @@ impl Repository {
 }
 
 impl SnapshotWriter {
-    fn start(
+    fn start_pipeline(
         repository: Repository,
         options: SnapshotOptions,
-        shared: Arc<Shared>,
+        shared: Arc<PipelineState>,
         adopted: Vec<crate::pack::PackRecord>,
         observer: Option<Box<dyn EntryObserver>>,
-        lease: KeptLease,
+        lease: AutoRenewedLease,
     ) -> Result<Self> {
         let (jobs, job_queue) = crossbeam_channel::bounded(JOBS_WAITING_MAX);
         let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
@@ -320,22 +325,22 @@ impl SnapshotWriter {
         let mut threads = Vec::new();
         for n in 0..worker_count() {
             let (shared, segments) = (Arc::clone(&shared), segments.clone());
-            let (jobs, results): (Receiver<Job>, _) = (job_queue.clone(), results.clone());
-            threads.push(spawn(&format!("worker-{n}"), move || {
-                worker::run(&shared, &jobs, &segments, &results);
+            let (jobs, results): (Receiver<WriterJob>, _) = (job_queue.clone(), results.clone());
+            threads.push(spawn_stage(&format!("worker-{n}"), move || {
+                worker::run_worker(&shared, &jobs, &segments, &results);
             })?);
         }
         drop((job_queue, results));
         let packer_shared = Arc::clone(&shared);
-        threads.push(spawn("packer", move || {
-            packer::run(&packer_shared, &segment_queue, &packs)
+        threads.push(spawn_stage("packer", move || {
+            packer::run_packer(&packer_shared, &segment_queue, &packs)
         })?);
         let uploader_shared = Arc::clone(&shared);
-        let uploads = spawn("uploader", move || {
-            uploader::run(&uploader_shared, &pack_queue, adopted)
+        let uploads = spawn_stage("uploader", move || {
+            uploader::run_uploader(&uploader_shared, &pack_queue, adopted)
         })?;
         let collector = Collector::new(&shared, segments.clone(), observer)?;
-        let collector = spawn("collector", move || collector.run(&result_queue))?;
+        let collector = spawn_stage("collector", move || collector.run_collector(&result_queue))?;
         Ok(Self {
             repository,
             options,
@@ -347,7 +352,7 @@ impl SnapshotWriter {
             segments: Some(segments),
             threads,
             collector: Some(collector),
-            uploads: Some(uploads),
+            uploader: Some(uploads),
             lease: Some(lease),
         })
     }
@@ -387,14 +392,14 @@ impl SnapshotWriter {
     ///
     /// # Errors
     /// The first failure of any stage, or [`Error::Interrupted`].
-    pub fn add(&mut self, item: Item) -> Result<()> {
+    pub fn add_item(&mut self, item: SnapshotItem) -> Result<()> {
         self.batch_bytes += match &item {
-            Item::Read { size_hint, .. } => *size_hint,
-            Item::Part { bytes, .. } => bytes.len() as u64,
-            Item::Entry { .. }
-            | Item::Streamed { .. }
-            | Item::Abandon { .. }
-            | Item::Skipped { .. } => 0,
+            SnapshotItem::SmallFile { size_hint, .. } => *size_hint,
+            SnapshotItem::FilePart { bytes, .. } => bytes.len() as u64,
+            SnapshotItem::Entry { .. }
+            | SnapshotItem::StreamedFile { .. }
+            | SnapshotItem::AbandonedFile { .. }
+            | SnapshotItem::Skipped { .. } => 0,
         };
         self.batch.push(item);
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_ENTRIES_MAX {
@@ -425,11 +430,11 @@ impl SnapshotWriter {
             lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
             if bytes.len() as u64 >= BATCH_BYTES {
                 let (bytes, lengths) = (std::mem::take(&mut bytes), std::mem::take(&mut lengths));
-                self.add(Item::Part { bytes, lengths })?;
+                self.add_item(SnapshotItem::FilePart { bytes, lengths })?;
             }
         }
         if !bytes.is_empty() {
-            self.add(Item::Part { bytes, lengths })?;
+            self.add_item(SnapshotItem::FilePart { bytes, lengths })?;
         }
         Ok(Ok(total))
     }
@@ -438,7 +443,9 @@ impl SnapshotWriter {
         let items = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         match &self.jobs {
-            Some(jobs) => streams::send(&self.shared, jobs, &self.sequence, Work::Items(items)),
+            Some(jobs) => {
+                streams::send_job(&self.shared, jobs, &self.sequence, JobContent::Items(items))
+            }
             None => Err(self.shared.take_failure()),
         }
     }
@@ -451,31 +458,31 @@ impl SnapshotWriter {
     /// The first failure of any stage; then there is no snapshot.
     pub fn finish(
         mut self,
-        summarize: impl FnOnce(&Counts, &[Warning]) -> Result<Summary>,
-    ) -> Result<Committed> {
+        summarize: impl FnOnce(&EntryCounts, &[Warning]) -> Result<SnapshotSummary>,
+    ) -> Result<CommittedSnapshot> {
         self.send_batch()?;
         self.jobs = None;
         let mut collected = match self.collector.take().map(JoinHandle::join) {
             Some(Ok(Some(collected))) => collected,
             _ => return Err(self.shared.take_failure()),
         };
-        self.shared.check()?;
+        self.shared.check_running()?;
         let summary = summarize(&collected.counts, &collected.warnings)?;
         let mut warnings = std::mem::take(&mut collected.warnings);
         warnings.extend(summary.warnings);
-        let details = Details {
+        let details = SnapshotDetails {
             location: summary.location,
             warnings,
         };
         let details_record = collected.add_details(&details)?;
-        let streams = collected.close()?;
+        let streams = collected.finish_streams()?;
         self.segments = None;
         self.join_stages()?;
         if let Some(journal) = &self.shared.journal {
             journal.end();
         }
-        let added = self.shared.added();
-        let finished = Finished {
+        let added = self.shared.added_counts();
+        let finished = RootContents {
             counts: streams.counts,
             added,
             data_time: summary.data_time,
@@ -486,10 +493,10 @@ impl SnapshotWriter {
             references: streams.references,
             details: details_record,
         };
-        let root = self.root(finished);
-        let id = self.commit(&root)?;
+        let root = self.build_root(finished);
+        let id = self.commit_root(&root)?;
         if let Some(observer) = streams.observer {
-            observer.committed();
+            observer.on_committed();
         }
         let snapshot = Snapshot {
             id,
@@ -498,38 +505,38 @@ impl SnapshotWriter {
             received: None,
             forgotten: false,
         };
-        Ok(Committed {
+        Ok(CommittedSnapshot {
             snapshot,
             warnings: details.warnings,
         })
     }
 
     /// Stores the root, and makes sure before and after it that nothing it relies on is being deleted.
-    fn commit(&mut self, root: &SnapshotRoot) -> Result<ObjectId> {
+    fn commit_root(&mut self, root: &SnapshotRoot) -> Result<ObjectId> {
         let host = self.repository.require_writer()?;
         let inner = &self.repository.inner;
-        let known = &self.shared.known;
+        let known = &self.shared.dedup_index;
         let held = || Error::Internal("a snapshot without a lease".to_owned());
-        commit::before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
+        commit::check_before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
         // From here on the root may arrive even if nobody hears of it: then nobody says that the run is over.
         let lease = self.lease.take().ok_or_else(held)?;
         let id = inner.write_root(root, host)?;
-        commit::after_root(inner, known, lease.lease(), &id)?;
+        commit::check_after_root(inner, known, lease.lease(), &id)?;
         lease.end();
         Ok(id)
     }
 
     fn join_stages(&mut self) -> Result<()> {
-        for thread in self.threads.drain(..).chain(self.uploads.take()) {
+        for thread in self.threads.drain(..).chain(self.uploader.take()) {
             if thread.join().is_err() {
                 self.shared
-                    .fail(Error::Internal("a thread stopped unexpectedly".to_owned()));
+                    .record_failure(Error::Internal("a thread stopped unexpectedly".to_owned()));
             }
         }
-        self.shared.check()
+        self.shared.check_running()
     }
 
-    fn root(&self, finished: Finished) -> SnapshotRoot {
+    fn build_root(&self, finished: RootContents) -> SnapshotRoot {
         let options = self.options.clone();
         SnapshotRoot {
             source: options.source,
@@ -557,9 +564,9 @@ impl SnapshotWriter {
     }
 }
 
-struct Finished {
-    counts: Counts,
-    added: Added,
+struct RootContents {
+    counts: EntryCounts,
+    added: AddedData,
     data_time: DateTime<Utc>,
     finished: DateTime<Utc>,
     facts: BTreeMap<String, serde_json::Value>,
@@ -573,11 +580,11 @@ impl Drop for SnapshotWriter {
     /// A writer that is not finished leaves packs that the next run adopts, and no snapshot.
     fn drop(&mut self) {
         if self.jobs.is_some() {
-            self.shared.fail(Error::Interrupted);
+            self.shared.record_failure(Error::Interrupted);
         }
         self.jobs = None;
         self.segments = None;
-        for thread in self.threads.drain(..).chain(self.uploads.take()) {
+        for thread in self.threads.drain(..).chain(self.uploader.take()) {
             // Its failure, if any, is in `shared` already.
             drop(thread.join());
         }
@@ -596,14 +603,14 @@ fn worker_count() -> usize {
         .clamp(1, 8)
 }
 
-fn spawn<T: Send + 'static>(
+fn spawn_stage<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
-        .map_err(|source| Error::Local {
+        .map_err(|source| Error::LocalIo {
             action: "start a thread for",
             path: name.into(),
             source,
@@ -611,5 +618,5 @@ fn spawn<T: Send + 'static>(
 }
 
 /// The class of recipients that each stream is for.
-const ENTRY_CLASS: Class = Class::Data;
-const REFERENCE_CLASS: Class = Class::Catalog;
+const ENTRY_CLASS: RecipientClass = RecipientClass::Data;
+const REFERENCE_CLASS: RecipientClass = RecipientClass::Catalog;

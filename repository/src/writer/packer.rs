@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::shared::Shared;
+use super::pipeline_state::PipelineState;
 use crate::error::{Error, Result};
 use crate::pack::{FinishedPack, PackBuilder};
 use crate::segment::SealedSegment;
@@ -13,42 +13,46 @@ const GROWTH_MAX: u64 = 4;
 /// Below this many stored bytes packs have their first size.
 const GROWTH_FROM_BYTES: u64 = 256 << 30;
 
-pub(super) fn run(
-    shared: &Shared,
+pub(super) fn run_packer(
+    shared: &PipelineState,
     segments: &Receiver<SealedSegment>,
     packs: &Sender<FinishedPack>,
 ) {
-    if let Err(error) = pack(shared, segments, packs) {
-        shared.fail(error);
+    if let Err(error) = pack_segments(shared, segments, packs) {
+        shared.record_failure(error);
         segments.iter().for_each(drop);
     }
 }
 
-fn pack(
-    shared: &Shared,
+fn pack_segments(
+    shared: &PipelineState,
     segments: &Receiver<SealedSegment>,
     packs: &Sender<FinishedPack>,
 ) -> Result<()> {
     let first = u64::from(shared.repository.config.layout.pack_bytes);
-    let full = pack_bytes(first, shared.known.stored_bytes_before());
+    let full = full_pack_bytes(first, shared.dedup_index.stored_bytes_before());
     let mut builder = PackBuilder::default();
     for segment in segments {
         if shared.has_failed() {
             continue;
         }
         if !builder.is_empty() && builder.size_bytes() + segment.stored.len() as u64 > full {
-            send(shared, std::mem::take(&mut builder), packs)?;
+            send_pack(shared, std::mem::take(&mut builder), packs)?;
         }
         builder.push(segment)?;
     }
     if builder.is_empty() || shared.has_failed() {
         Ok(())
     } else {
-        send(shared, builder, packs)
+        send_pack(shared, builder, packs)
     }
 }
 
-fn send(shared: &Shared, builder: PackBuilder, packs: &Sender<FinishedPack>) -> Result<()> {
+fn send_pack(
+    shared: &PipelineState,
+    builder: PackBuilder,
+    packs: &Sender<FinishedPack>,
+) -> Result<()> {
     let repository = &shared.repository;
     let signer = repository.signer()?;
     let pack = builder.finish(
@@ -62,7 +66,7 @@ fn send(shared: &Shared, builder: PackBuilder, packs: &Sender<FinishedPack>) -> 
 }
 
 /// The size at which a pack is closed, in a repository of `stored_bytes`.
-fn pack_bytes(first: u64, stored_bytes: u64) -> u64 {
+fn full_pack_bytes(first: u64, stored_bytes: u64) -> u64 {
     let factor = (stored_bytes / GROWTH_FROM_BYTES)
         .isqrt()
         .clamp(1, GROWTH_MAX);
@@ -75,8 +79,8 @@ mod tests {
 
     #[test]
     fn packs_grow_with_the_repository_up_to_a_limit() {
-        assert_eq!(pack_bytes(32, 0), 32);
-        assert_eq!(pack_bytes(32, 1 << 40), 64);
-        assert_eq!(pack_bytes(32, 1 << 60), 128);
+        assert_eq!(full_pack_bytes(32, 0), 32);
+        assert_eq!(full_pack_bytes(32, 1 << 40), 64);
+        assert_eq!(full_pack_bytes(32, 1 << 60), 128);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
-use super::shared::Shared;
-use super::{BATCH_BYTES, Job, Work};
+use super::pipeline_state::PipelineState;
+use super::{BATCH_BYTES, JobContent, WriterJob};
 use crate::chunker::Chunker;
 use crate::error::{Error, Result};
 
@@ -20,8 +20,8 @@ pub struct StreamId(pub u64);
 /// Delivers streams. May be cloned for further threads.
 #[derive(Clone)]
 pub struct StreamSender {
-    shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    shared: Arc<PipelineState>,
+    jobs: Sender<WriterJob>,
     sequence: Arc<AtomicU64>,
 }
 
@@ -32,7 +32,11 @@ impl std::fmt::Debug for StreamSender {
 }
 
 impl StreamSender {
-    pub(super) fn new(shared: &Arc<Shared>, jobs: Sender<Job>, sequence: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        shared: &Arc<PipelineState>,
+        jobs: Sender<WriterJob>,
+        sequence: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             shared: Arc::clone(shared),
             jobs,
@@ -42,7 +46,7 @@ impl StreamSender {
 
     /// Begins a stream. The caller sees to it that each id is used once.
     #[must_use]
-    pub fn begin(&self, id: StreamId) -> OpenStream {
+    pub fn begin_stream(&self, id: StreamId) -> OpenStream {
         let inner = &self.shared.repository;
         OpenStream {
             sender: self.clone(),
@@ -58,11 +62,11 @@ impl StreamSender {
     ///
     /// # Errors
     /// The first failure of any stage, or [`Error::Interrupted`].
-    pub fn check(&self) -> Result<()> {
+    pub fn check_running(&self) -> Result<()> {
         if self.shared.has_failed() {
             return Err(self.shared.take_failure());
         }
-        self.shared.progress.check()
+        self.shared.progress.check_cancelled()
     }
 }
 
@@ -87,10 +91,10 @@ impl OpenStream {
         // In parts: a row may have a GiB, which need not be here a second time.
         for part in bytes.chunks(PART_BYTES) {
             self.chunker.push(part);
-            while let Some(chunk) = self.chunker.next_settled() {
-                take(chunk, &mut self.bytes, &mut self.lengths)?;
+            while let Some(chunk) = self.chunker.next_final_chunk() {
+                append_chunk(chunk, &mut self.bytes, &mut self.lengths)?;
                 if self.bytes.len() as u64 >= BATCH_BYTES {
-                    self.flush()?;
+                    self.flush_chunks()?;
                 }
             }
         }
@@ -102,23 +106,23 @@ impl OpenStream {
     /// # Errors
     /// As for [`StreamSender::check`].
     pub fn finish(mut self) -> Result<u64> {
-        while let Some(chunk) = self.chunker.next_last() {
-            take(chunk, &mut self.bytes, &mut self.lengths)?;
+        while let Some(chunk) = self.chunker.next_remaining_chunk() {
+            append_chunk(chunk, &mut self.bytes, &mut self.lengths)?;
         }
-        self.flush()?;
+        self.flush_chunks()?;
         Ok(self.total)
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush_chunks(&mut self) -> Result<()> {
         if self.lengths.is_empty() {
             return Ok(());
         }
-        let work = Work::StreamPart(
+        let work = JobContent::StreamPart(
             self.id,
             std::mem::take(&mut self.bytes),
             std::mem::take(&mut self.lengths),
         );
-        send(
+        send_job(
             &self.sender.shared,
             &self.sender.jobs,
             &self.sender.sequence,
@@ -127,21 +131,21 @@ impl OpenStream {
     }
 }
 
-fn take(chunk: &[u8], bytes: &mut Vec<u8>, lengths: &mut Vec<u32>) -> Result<()> {
+fn append_chunk(chunk: &[u8], bytes: &mut Vec<u8>, lengths: &mut Vec<u32>) -> Result<()> {
     bytes.extend_from_slice(chunk);
     lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
     Ok(())
 }
 
 /// Gives work the next number and hands it to the workers.
-pub(super) fn send(
-    shared: &Shared,
-    jobs: &Sender<Job>,
+pub(super) fn send_job(
+    shared: &PipelineState,
+    jobs: &Sender<WriterJob>,
     sequence: &AtomicU64,
-    work: Work,
+    work: JobContent,
 ) -> Result<()> {
-    shared.check()?;
+    shared.check_running()?;
     let sequence = sequence.fetch_add(1, Ordering::SeqCst);
-    jobs.send(Job { sequence, work })
+    jobs.send(WriterJob { sequence, work })
         .map_err(|_| shared.take_failure())
 }

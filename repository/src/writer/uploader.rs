@@ -5,39 +5,53 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::shared::Shared;
+use super::pipeline_state::PipelineState;
 use crate::error::Result;
 use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::pack::{FinishedPack, PackRecord, pack_key};
 use crate::progress::Progress;
-use crate::stored::put_verified;
+use crate::verified_io::put_verified;
 
-pub(super) fn run(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackRecord>) {
-    if let Err(error) = upload(shared, packs, adopted) {
-        shared.fail(error);
+pub(super) fn run_uploader(
+    shared: &PipelineState,
+    packs: &Receiver<FinishedPack>,
+    adopted: Vec<PackRecord>,
+) {
+    if let Err(error) = upload_packs(shared, packs, adopted) {
+        shared.record_failure(error);
         packs.iter().for_each(drop);
     }
 }
 
 /// What is stored but not yet indexed.
 #[derive(Default)]
-struct Unwritten {
+struct UnindexedPacks {
     packs: Vec<PackRecord>,
     chunks: usize,
 }
 
 /// Adopted packs go into this run's fragments, so that they are found without listing from now on.
-fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackRecord>) -> Result<()> {
-    let unwritten = Mutex::new(Unwritten::default());
+fn upload_packs(
+    shared: &PipelineState,
+    packs: &Receiver<FinishedPack>,
+    adopted: Vec<PackRecord>,
+) -> Result<()> {
+    let unwritten = Mutex::new(UnindexedPacks::default());
     for record in adopted {
-        add(shared, &unwritten, record)?;
+        add_stored_pack(shared, &unwritten, record)?;
     }
     std::thread::scope(|scope| {
         // While one pack is synced or acknowledged, another can be sent. Each is in memory meanwhile.
-        for _ in 0..shared.repository.backend.abilities().parallel_puts.max(1) {
+        for _ in 0..shared
+            .repository
+            .backend
+            .capabilities()
+            .parallel_puts
+            .max(1)
+        {
             scope.spawn(|| {
-                if let Err(error) = store_all(shared, packs, &unwritten) {
-                    shared.fail(error);
+                if let Err(error) = store_packs(shared, packs, &unwritten) {
+                    shared.record_failure(error);
                     packs.iter().for_each(drop);
                 }
             });
@@ -49,20 +63,20 @@ fn upload(shared: &Shared, packs: &Receiver<FinishedPack>, adopted: Vec<PackReco
     if unwritten.packs.is_empty() || shared.has_failed() {
         return Ok(());
     }
-    index(shared, &mut unwritten)
+    index_packs(shared, &mut unwritten)
 }
 
-fn store_all(
-    shared: &Shared,
+fn store_packs(
+    shared: &PipelineState,
     packs: &Receiver<FinishedPack>,
-    unwritten: &Mutex<Unwritten>,
+    unwritten: &Mutex<UnindexedPacks>,
 ) -> Result<()> {
     for FinishedPack { parts, record } in packs {
         if shared.has_failed() {
             continue;
         }
         if let Some(journal) = &shared.journal {
-            journal.note(&record.pack);
+            journal.add_pack(&record.pack);
         }
         put_verified(
             shared.repository.backend.as_ref(),
@@ -74,26 +88,30 @@ fn store_all(
             .added_stored_bytes
             .fetch_add(record.size, Ordering::Relaxed);
         Progress::add(&shared.progress.stored_bytes, record.size);
-        add(shared, unwritten, record)?;
+        add_stored_pack(shared, unwritten, record)?;
     }
     Ok(())
 }
 
 /// Remembers a stored pack; with enough of them, writes a fragment.
-fn add(shared: &Shared, unwritten: &Mutex<Unwritten>, record: PackRecord) -> Result<()> {
+fn add_stored_pack(
+    shared: &PipelineState,
+    unwritten: &Mutex<UnindexedPacks>,
+    record: PackRecord,
+) -> Result<()> {
     let mut unwritten = unwritten.lock().unwrap_or_else(PoisonError::into_inner);
     unwritten.chunks += record.chunk_count();
     unwritten.packs.push(record);
     if unwritten.chunks >= FRAGMENT_CHUNKS_MAX {
-        index(shared, &mut unwritten)
+        index_packs(shared, &mut unwritten)
     } else {
         Ok(())
     }
 }
 
-fn index(shared: &Shared, unwritten: &mut Unwritten) -> Result<()> {
+fn index_packs(shared: &PipelineState, unwritten: &mut UnindexedPacks) -> Result<()> {
     shared.repository.put_fragment(&unwritten.packs)?;
-    shared.known.settle(&unwritten.packs)?;
-    *unwritten = Unwritten::default();
+    shared.dedup_index.add_indexed_packs(&unwritten.packs)?;
+    *unwritten = UnindexedPacks::default();
     Ok(())
 }

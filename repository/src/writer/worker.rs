@@ -4,74 +4,82 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::collector::{Content, Ready};
-use super::shared::Shared;
-use super::{ENTRY_CLASS, Item, Job, Load, Loaded, Work};
+use super::collector::{EntryContent, ProcessedItem};
+use super::pipeline_state::PipelineState;
+use super::{ENTRY_CLASS, FileLoader, JobContent, LoadedFile, SnapshotItem, WriterJob};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::progress::Progress;
 use crate::segment::{SealedSegment, SegmentBuilder};
 
 /// The ready items of one job.
-pub(super) struct Batch {
+pub(super) struct ProcessedBatch {
     pub(super) sequence: u64,
-    pub(super) ready: Vec<Ready>,
+    pub(super) items: Vec<ProcessedItem>,
 }
 
-pub(super) fn run(
-    shared: &Shared,
-    jobs: &Receiver<Job>,
+pub(super) fn run_worker(
+    shared: &PipelineState,
+    jobs: &Receiver<WriterJob>,
     segments: &Sender<SealedSegment>,
-    results: &Sender<Batch>,
+    results: &Sender<ProcessedBatch>,
 ) {
-    if let Err(error) = work(shared, jobs, segments, results) {
-        shared.fail(error);
+    if let Err(error) = process_jobs(shared, jobs, segments, results) {
+        shared.record_failure(error);
         // The producer may be waiting for room in the queue: make some until it notices.
         jobs.iter().for_each(drop);
     }
 }
 
-fn work(
-    shared: &Shared,
-    jobs: &Receiver<Job>,
+fn process_jobs(
+    shared: &PipelineState,
+    jobs: &Receiver<WriterJob>,
     segments: &Sender<SealedSegment>,
-    results: &Sender<Batch>,
+    results: &Sender<ProcessedBatch>,
 ) -> Result<()> {
     let recipients = shared.repository.data_recipients.clone();
-    let mut worker = Worker {
+    let mut worker = SnapshotWorker {
         shared,
         segments,
         builder: SegmentBuilder::new(ENTRY_CLASS, recipients)?,
     };
-    for Job { sequence, work } in jobs {
+    for WriterJob { sequence, work } in jobs {
         if shared.has_failed() {
             continue;
         }
         let ready = match work {
-            Work::Items(items) => items
+            JobContent::Items(items) => items
                 .into_iter()
-                .map(|item| worker.item(item))
+                .map(|item| worker.process_item(item))
                 .collect::<Result<_>>()?,
-            Work::StreamPart(stream, bytes, lengths) => {
-                vec![Ready::StreamPart(stream, worker.chunks(&bytes, &lengths)?)]
+            JobContent::StreamPart(stream, bytes, lengths) => {
+                vec![ProcessedItem::StreamPart(
+                    stream,
+                    worker.store_chunks(&bytes, &lengths)?,
+                )]
             }
         };
         let stopped = |_| Error::Internal("the collector stopped".to_owned());
-        results.send(Batch { sequence, ready }).map_err(stopped)?;
+        results
+            .send(ProcessedBatch {
+                sequence,
+                items: ready,
+            })
+            .map_err(stopped)?;
     }
-    worker.seal()
+    worker.send_segment()
 }
 
-struct Worker<'a> {
-    shared: &'a Shared,
+struct SnapshotWorker<'a> {
+    shared: &'a PipelineState,
     segments: &'a Sender<SealedSegment>,
     builder: SegmentBuilder,
 }
 
-impl Worker<'_> {
-    fn item(&mut self, item: Item) -> Result<Ready> {
+impl SnapshotWorker<'_> {
+    fn process_item(&mut self, item: SnapshotItem) -> Result<ProcessedItem> {
         match item {
-            Item::Entry {
+            SnapshotItem::Entry {
                 entry,
                 chunks,
                 stamp,
@@ -80,36 +88,38 @@ impl Worker<'_> {
                 if stamp.is_some() {
                     Progress::add(&self.shared.progress.bytes, entry.content_bytes());
                 }
-                Ok(Ready::Entry(Box::new(Content {
+                Ok(ProcessedItem::Entry(Box::new(EntryContent {
                     entry,
                     chunks,
                     stamp,
                     warning: None,
                 })))
             }
-            Item::Read { load, .. } => self.read(load),
-            Item::Part { bytes, lengths } => Ok(Ready::Part(self.chunks(&bytes, &lengths)?)),
-            Item::Streamed { entry, streams } => {
+            SnapshotItem::SmallFile { load, .. } => self.read_file(load),
+            SnapshotItem::FilePart { bytes, lengths } => Ok(ProcessedItem::FilePart(
+                self.store_chunks(&bytes, &lengths)?,
+            )),
+            SnapshotItem::StreamedFile { entry, streams } => {
                 Progress::add(&self.shared.progress.items, 1);
-                Ok(Ready::Streamed(Box::new(entry), streams))
+                Ok(ProcessedItem::StreamedFile(Box::new(entry), streams))
             }
-            Item::Abandon { warning } => Ok(Ready::Abandon(warning)),
-            Item::Skipped { warning } => Ok(Ready::Skipped(warning)),
+            SnapshotItem::AbandonedFile { warning } => Ok(ProcessedItem::AbandonedFile(warning)),
+            SnapshotItem::Skipped { warning } => Ok(ProcessedItem::Skipped(warning)),
         }
     }
 
     /// Reads a small file right behind the segment's last chunk and keeps it there if it is new.
-    fn read(&mut self, load: Load) -> Result<Ready> {
+    fn read_file(&mut self, load: FileLoader) -> Result<ProcessedItem> {
         let start = self.builder.plain_bytes();
-        let Loaded {
+        let LoadedFile {
             entry,
             stamp,
             warning,
-        } = load(self.builder.tail());
+        } = load(self.builder.tail_buffer());
         let Some(entry) = entry else {
             self.builder.drop_tail(start);
             let gone = || Error::Internal("a file was skipped without a reason".to_owned());
-            return Ok(Ready::Skipped(warning.ok_or_else(gone)?));
+            return Ok(ProcessedItem::Skipped(warning.ok_or_else(gone)?));
         };
         let length = self.builder.plain_bytes() - start;
         Progress::add(&self.shared.progress.items, 1);
@@ -120,16 +130,16 @@ impl Worker<'_> {
                 .shared
                 .repository
                 .secrets
-                .chunk_id(ENTRY_CLASS, &self.builder.tail()[start..]);
+                .chunk_id(ENTRY_CLASS, &self.builder.tail_buffer()[start..]);
             chunks.push(id);
-            if self.claim(&id, length)? {
+            if self.claim_chunk(&id, length)? {
                 self.builder.keep_tail(start, id)?;
                 self.seal_if_full()?;
             } else {
                 self.builder.drop_tail(start);
             }
         }
-        Ok(Ready::Entry(Box::new(Content {
+        Ok(ProcessedItem::Entry(Box::new(EntryContent {
             entry,
             chunks,
             stamp,
@@ -137,7 +147,7 @@ impl Worker<'_> {
         })))
     }
 
-    fn chunks(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<Vec<ChunkId>> {
+    fn store_chunks(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<Vec<ChunkId>> {
         let mut ids = Vec::with_capacity(lengths.len());
         let mut rest = bytes;
         for length in lengths {
@@ -147,7 +157,7 @@ impl Worker<'_> {
             rest = after;
             let id = self.shared.repository.secrets.chunk_id(ENTRY_CLASS, chunk);
             ids.push(id);
-            if self.claim(&id, chunk.len())? {
+            if self.claim_chunk(&id, chunk.len())? {
                 self.builder.push(id, chunk)?;
                 self.seal_if_full()?;
             }
@@ -156,8 +166,8 @@ impl Worker<'_> {
         Ok(ids)
     }
 
-    fn claim(&self, id: &ChunkId, length: usize) -> Result<bool> {
-        let is_new = self.shared.known.claim(id)?;
+    fn claim_chunk(&self, id: &ChunkId, length: usize) -> Result<bool> {
+        let is_new = self.shared.dedup_index.claim_chunk(id)?;
         if is_new {
             self.shared.added_chunks.fetch_add(1, Ordering::Relaxed);
             self.shared
@@ -170,13 +180,13 @@ impl Worker<'_> {
     fn seal_if_full(&mut self) -> Result<()> {
         let full = self.shared.repository.config.layout.segment_bytes as usize;
         if self.builder.plain_bytes() >= full {
-            self.seal()
+            self.send_segment()
         } else {
             Ok(())
         }
     }
 
-    fn seal(&mut self) -> Result<()> {
+    fn send_segment(&mut self) -> Result<()> {
         if self.builder.is_empty() || self.shared.has_failed() {
             return Ok(());
         }

@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::{
-    Depth, Error, ObjectId, Progress, PruneOptions, RepairOptions, Repository, Share, VerifyOptions,
+    DataSubset, Error, ObjectId, Progress, PruneOptions, RepairOptions, Repository, VerifyDepth,
+    VerifyOptions,
 };
 
 use super::books::{Books, Fate};
@@ -120,7 +121,7 @@ fn copying(dice: &mut Dice) -> Vec<Vec<Act>> {
 pub(crate) fn mending(from: &Repository, replace: bool) -> RepairOptions<'_> {
     RepairOptions {
         verify: VerifyOptions {
-            depth: Depth::ReadData(Share::All),
+            depth: VerifyDepth::ReadData(DataSubset::All),
             snapshots: Vec::new(),
         },
         from: Some(from),
@@ -130,7 +131,7 @@ pub(crate) fn mending(from: &Repository, replace: bool) -> RepairOptions<'_> {
 }
 
 pub(crate) fn repair(repository: &Repository, options: &RepairOptions<'_>) -> Result<(), Error> {
-    let keeper = repository.keeper(None, "repair")?;
+    let keeper = repository.load_keeper(None, "repair")?;
     let done = repository.repair(options, Some(&keeper), &Progress::default());
     done.map(drop)
 }

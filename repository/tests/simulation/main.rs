@@ -30,7 +30,7 @@ use std::time::Duration;
 use acts::{Kind, Worker, mending, repair, take};
 use books::{Books, Fate};
 use chrono::TimeDelta;
-use reprise_repository::backend::faulty::{Fault, FaultyBackend};
+use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::{
     ObjectId, Progress, PruneOptions, PrunePlan, PruneReport, Repository, Snapshot,
@@ -126,7 +126,11 @@ impl<'a> Play<'a> {
         }
         take(repository, 2, 9, &self.books).unwrap();
         let operation = self.dice.roll(60);
-        let broken = FaultyBackend::new(self.stage.away.clone(), Fault::CrashAfter, operation);
+        let broken = FaultyBackend::new(
+            self.stage.away.clone(),
+            InjectedFault::CrashAfter,
+            operation,
+        );
         repository.copy_to(&broken, &Progress::default()).ok();
     }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reprise_repository::Clock;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{
-    Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored,
+    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
 };
 
 use super::support::now;
@@ -231,19 +231,19 @@ pub(crate) struct Watch {
 }
 
 impl Clock for Watch {
-    fn wall(&self) -> DateTime<Utc> {
+    fn wall_time(&self) -> DateTime<Utc> {
         let state = self.stage.lock();
         now() + TimeDelta::from_std(state.passed).unwrap() + state.machines[self.machine].off
     }
 
-    fn monotonic(&self) -> Duration {
+    fn monotonic_time(&self) -> Duration {
         let state = self.stage.lock();
         state
             .passed
             .saturating_sub(state.machines[self.machine].asleep)
     }
 
-    fn passes(&self) -> bool {
+    fn is_real_time(&self) -> bool {
         false
     }
 }
@@ -298,15 +298,15 @@ impl Backend for Way {
         format!("memory {:?}", self.place)
     }
 
-    fn abilities(&self) -> Abilities {
-        Abilities {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             parallel_reads: 1,
             parallel_puts: 1,
-            ..self.stage.storage.abilities()
+            ..self.stage.storage.capabilities()
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         self.go("put", key.as_str(), |storage| storage.put(key, parts))
     }
 

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{
-    Abilities, Backend, BackendResult, ObjectInfo, ObjectKey, Stored,
+    Backend, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
 };
 use reprise_repository::{
-    Clock, Depth, Error, Finding, ObjectId, Progress, PruneOptions, PrunePlan, PruneReport,
-    RepairOptions, Repository, Share, VerifyOptions, Why,
+    Clock, DataSubset, Error, ObjectId, Progress, PruneOptions, PrunePlan, PruneReport,
+    RepairOptions, Repository, TombstoneMetadata, VerifyDepth, VerifyFinding, VerifyOptions,
 };
 
-use super::{Tree, World, noise, now, snapshot};
+use super::{Tree, World, incompressible_bytes, now, snapshot};
 
 /// The grace period in these tests.
 pub(crate) fn grace() -> TimeDelta {
@@ -48,15 +48,15 @@ impl Time {
 }
 
 impl Clock for Time {
-    fn wall(&self) -> DateTime<Utc> {
+    fn wall_time(&self) -> DateTime<Utc> {
         now() + TimeDelta::from_std(*self.passed.lock().unwrap()).unwrap()
     }
 
-    fn monotonic(&self) -> Duration {
+    fn monotonic_time(&self) -> Duration {
         *self.passed.lock().unwrap()
     }
 
-    fn passes(&self) -> bool {
+    fn is_real_time(&self) -> bool {
         false
     }
 }
@@ -74,11 +74,14 @@ pub(crate) fn small_tree(family: u64, seed: u64) -> Tree {
         .map(|n| {
             (
                 format!("same{n}"),
-                noise(300 + n * 40, family * 1000 + n as u64),
+                incompressible_bytes(300 + n * 40, family * 1000 + n as u64),
             )
         })
         .collect();
-    tree.insert("own".to_owned(), noise(900, seed + 1_000_000));
+    tree.insert(
+        "own".to_owned(),
+        incompressible_bytes(900, seed + 1_000_000),
+    );
     tree
 }
 
@@ -122,8 +125,8 @@ pub(crate) fn fork(world: &World) -> (MemoryBackend, Time) {
     (storage, time)
 }
 
-pub(crate) fn why() -> Why {
-    Why {
+pub(crate) fn why() -> TombstoneMetadata {
+    TombstoneMetadata {
         at: now(),
         by: "ada@host".to_owned(),
         reason: "a test".to_owned(),
@@ -133,13 +136,17 @@ pub(crate) fn why() -> Why {
 }
 
 pub(crate) fn forget(repository: &Repository, id: ObjectId) -> Result<(), Error> {
-    let keeper = repository.keeper(None, "forget")?;
-    repository.forget(&keeper, &[id], &why()).map(drop)
+    let keeper = repository.load_keeper(None, "forget")?;
+    repository
+        .forget_snapshots(&keeper, &[id], &why())
+        .map(drop)
 }
 
 pub(crate) fn unforget(repository: &Repository, id: ObjectId) -> Result<(), Error> {
-    let keeper = repository.keeper(None, "bring back")?;
-    repository.unforget(&keeper, &[id], &why()).map(drop)
+    let keeper = repository.load_keeper(None, "bring back")?;
+    repository
+        .unforget_snapshots(&keeper, &[id], &why())
+        .map(drop)
 }
 
 /// Prunes until nothing is left to be done; time passes in between.
@@ -159,9 +166,9 @@ pub(crate) fn prune_to_the_end(world: &World, storage: &MemoryBackend, time: &Ti
     assert_eq!(plan.waiting, [], "{plan:?}");
 }
 
-pub(crate) fn findings(repository: &Repository) -> Vec<Finding> {
+pub(crate) fn findings(repository: &Repository) -> Vec<VerifyFinding> {
     let options = VerifyOptions {
-        depth: Depth::ReadData(Share::All),
+        depth: VerifyDepth::ReadData(DataSubset::All),
         snapshots: Vec::new(),
     };
     let report = repository.verify(&options, &Progress::default()).unwrap();
@@ -226,16 +233,16 @@ impl Backend for Hooked {
         self.inner.location()
     }
 
-    fn abilities(&self) -> Abilities {
+    fn capabilities(&self) -> Capabilities {
         // One after the other, so that operations have numbers.
-        Abilities {
+        Capabilities {
             parallel_reads: 1,
             parallel_puts: 1,
-            ..self.inner.abilities()
+            ..self.inner.capabilities()
         }
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         self.step().put(key, parts)
     }
 
@@ -260,12 +267,12 @@ impl Backend for Hooked {
 pub(crate) fn looking() -> RepairOptions<'static> {
     RepairOptions {
         verify: VerifyOptions {
-            depth: Depth::Structure,
+            depth: VerifyDepth::Structure,
             snapshots: Vec::new(),
         },
         from: None,
         replace: false,
-        act: true,
+        apply_changes: true,
         by: "ada@host".to_owned(),
         now: now(),
     }

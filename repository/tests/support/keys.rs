@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::{
-    Error, HostFolder, KeyChange, KnownSigner, ObjectId, OpenOptions, Progress, ReencryptOptions,
-    ReencryptPlan, ReencryptReport, Repository, Role, SignerId, generate_identity,
+    Error, HostDirectory, KeyChange, KnownSigner, ObjectId, OpenOptions, Progress,
+    ReencryptOptions, ReencryptPlan, ReencryptReport, Repository, SignerId, SignerRole,
+    generate_identity,
 };
 
 use super::{World, now};
 
 pub(crate) fn change(world: &World, change: &KeyChange) -> ObjectId {
     let repository = world.repository();
-    let keeper = repository.keeper(None, "change keys").unwrap();
+    let keeper = repository.load_keeper(None, "change keys").unwrap();
     let changed = repository.change_keys(&keeper, change, now());
     changed.unwrap().record
 }
@@ -26,21 +27,29 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        HostFolder::new(folder.path()).keys_or_new("now").unwrap();
+        HostDirectory::new(folder.path())
+            .load_or_create_keys("now")
+            .unwrap();
         Self { folder }
     }
 
     pub(crate) fn signer(&self) -> SignerId {
-        let keys = HostFolder::new(self.folder.path()).keys().unwrap().unwrap();
+        let keys = HostDirectory::new(self.folder.path())
+            .load_keys()
+            .unwrap()
+            .unwrap();
         keys.signer.id()
     }
 
     pub(crate) fn addition(&self, name: &str) -> KeyChange {
-        let keys = HostFolder::new(self.folder.path()).keys().unwrap().unwrap();
+        let keys = HostDirectory::new(self.folder.path())
+            .load_keys()
+            .unwrap()
+            .unwrap();
         let mut change = KeyChange::default();
         change.add.signers = vec![KnownSigner {
             key: keys.signer.id(),
-            roles: vec![Role::Writer],
+            roles: vec![SignerRole::Writer],
             name: name.to_owned(),
         }];
         change.add.recipients.writers = vec![keys.recipient];
@@ -49,7 +58,7 @@ impl Host {
 
     pub(crate) fn revocation(&self) -> KeyChange {
         KeyChange {
-            revoke_signers: vec![(self.signer(), vec![Role::Writer])],
+            revoke_signers: vec![(self.signer(), vec![SignerRole::Writer])],
             ..KeyChange::default()
         }
     }
@@ -57,7 +66,7 @@ impl Host {
     /// How it opens the repository.
     pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions {
-            host: HostFolder::new(self.folder.path()),
+            host: HostDirectory::new(self.folder.path()),
             identity_files: Vec::new(),
             cache: None,
             pinned_signers: Vec::new(),
@@ -100,7 +109,7 @@ pub(crate) fn reencrypt(
         host: "host".to_owned(),
         by: "ada@host".to_owned(),
     };
-    let keeper = repository.keeper(None, "replace packs")?;
+    let keeper = repository.load_keeper(None, "replace packs")?;
     let mut plan = ReencryptPlan::default();
     let report = repository.reencrypt(&options, Some(&keeper), &Progress::default(), |shown| {
         plan = shown.clone();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{
-    Abilities, Backend, BackendError, BackendResult, ObjectInfo, ObjectKey, Stored,
+    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
 };
 
 #[derive(Debug)]
@@ -29,11 +29,11 @@ impl Backend for Locked {
         self.inner.location()
     }
 
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
         self.inner.put(key, parts)
     }
 

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
-pub(crate) use reprise_repository::testing::{file, noise};
+pub(crate) use reprise_repository::testing::{incompressible_bytes, small_file};
 use reprise_repository::{
-    ChunkSizes, Class, Clock, Committed, Entry, EntryKind, Error, HostFolder, InitOptions, Item,
-    Layout, OpenOptions, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind,
-    Summary, generate_identity,
+    ChunkSizes, Clock, CommittedSnapshot, Entry, EntryKind, Error, HostDirectory, InitOptions,
+    Layout, OpenOptions, Progress, RawText, RecipientClass, Repository, Snapshot, SnapshotItem,
+    SnapshotOptions, SnapshotSummary, SourceKind, generate_identity,
 };
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 /// A repository's storage and everything needed to open it.
 pub(crate) struct World {
     pub(crate) storage: MemoryBackend,
-    pub(crate) host: HostFolder,
+    pub(crate) host: HostDirectory,
     pub(crate) identity: std::path::PathBuf,
     /// Recovery identities that came later.
     pub(crate) later: Vec<std::path::PathBuf>,
@@ -65,7 +65,7 @@ fn layout() -> Layout {
 impl World {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host = HostFolder::new(folder.path().join("host"));
+        let host = HostDirectory::new(folder.path().join("host"));
         let identity = generate_identity("now");
         let file = folder.path().join("recovery");
         std::fs::write(&file, &identity.file_text).unwrap();
@@ -159,9 +159,17 @@ impl World {
 /// A few small files and a large one.
 pub(crate) fn tree(seed: u64, large_bytes: usize) -> Tree {
     let mut tree: Tree = (0..20)
-        .map(|n| (format!("f{n:02}"), noise(n * 500, seed + n as u64)))
+        .map(|n| {
+            (
+                format!("f{n:02}"),
+                incompressible_bytes(n * 500, seed + n as u64),
+            )
+        })
         .collect();
-    tree.insert("large".to_owned(), noise(large_bytes, seed + 1000));
+    tree.insert(
+        "large".to_owned(),
+        incompressible_bytes(large_bytes, seed + 1000),
+    );
     tree
 }
 
@@ -182,7 +190,7 @@ pub(crate) fn snapshot(
     repository: &Repository,
     source: &str,
     tree: &Tree,
-) -> Result<Committed, Error> {
+) -> Result<CommittedSnapshot, Error> {
     let progress = Arc::new(Progress::default());
     let mut writer = repository.begin_snapshot(options(source), progress, None)?;
     let mut chunker = writer.content_chunker();
@@ -191,12 +199,12 @@ pub(crate) fn snapshot(
         let mut entry = Entry::new(RawText::from(name.as_str()), EntryKind::File);
         entry.size = content.len() as u64;
         if content.len() <= whole {
-            writer.add(file(name, content.clone()))?;
+            writer.add_item(small_file(name, content.clone()))?;
         } else {
             writer
                 .add_stream(&mut chunker, &mut content.as_slice())?
                 .unwrap();
-            writer.add(Item::Entry {
+            writer.add_item(SnapshotItem::Entry {
                 entry,
                 chunks: Vec::new(),
                 stamp: None,
@@ -204,7 +212,7 @@ pub(crate) fn snapshot(
         }
     }
     writer.finish(|_, _| {
-        Ok(Summary {
+        Ok(SnapshotSummary {
             data_time: now(),
             finished: now(),
             facts: BTreeMap::new(),
@@ -222,12 +230,12 @@ pub(crate) fn read_back(repository: &Repository, source: &str) -> Result<Tree, E
 /// Reads a snapshot back.
 pub(crate) fn read_back_one(repository: &Repository, snapshot: &Snapshot) -> Result<Tree, Error> {
     let reader = repository.content_reader()?;
-    let mut entries = reader.snapshot(snapshot).entries();
+    let mut entries = reader.snapshot_reader(snapshot).entries();
     let mut tree = Tree::new();
     while let Some((entry, chunks)) = entries.next_entry()? {
         let mut content = Vec::new();
         for id in chunks {
-            content.extend(reader.read_chunk(&id, Class::Data, &"a test")?);
+            content.extend(reader.read_chunk(&id, RecipientClass::Data, &"a test")?);
         }
         tree.insert(entry.path.display(), content);
     }

@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use reprise_policies::{Check, EntryKind, Expectation};
+use reprise_policies::{CheckedEntryKind, DrillCheck, Expectation};
 use sha2::{Digest, Sha256};
 
 /// A check in a few words.
-pub(super) fn describe(check: &Check) -> String {
+pub(super) fn describe_check(check: &DrillCheck) -> String {
     let expectations: Vec<_> = check
         .expectations
         .iter()
@@ -33,21 +33,21 @@ fn describe_expectation(expectation: &Expectation) -> String {
     }
 }
 
-fn kind_name(kind: EntryKind) -> &'static str {
+fn kind_name(kind: CheckedEntryKind) -> &'static str {
     match kind {
-        EntryKind::File => "file",
-        EntryKind::Directory => "directory",
-        EntryKind::Symlink => "symlink",
+        CheckedEntryKind::File => "file",
+        CheckedEntryKind::Directory => "directory",
+        CheckedEntryKind::Symlink => "symlink",
     }
 }
 
 /// Whether a check holds; says what was found either way.
-pub(super) fn evaluate(check: &Check, root: &Path) -> Result<String, String> {
-    let found = matching(&check.path, root)?;
+pub(super) fn evaluate_check(check: &DrillCheck, root: &Path) -> Result<String, String> {
+    let found = find_matching(&check.path, root)?;
     if check.expectations.contains(&Expectation::Exists(false)) {
         return match found.first() {
             None => Ok("does not exist, as expected".to_owned()),
-            Some(path) => Err(format!("{} exists", shown(path, root))),
+            Some(path) => Err(format!("{} exists", format_path(path, root))),
         };
     }
     if found.is_empty() {
@@ -62,16 +62,17 @@ pub(super) fn evaluate(check: &Check, root: &Path) -> Result<String, String> {
             continue;
         }
         for path in &found {
-            holds(expectation, path).map_err(|reason| format!("{} {reason}", shown(path, root)))?;
+            check_expectation(expectation, path)
+                .map_err(|reason| format!("{} {reason}", format_path(path, root)))?;
         }
     }
     Ok(match found.as_slice() {
-        [path] => shown(path, root),
+        [path] => format_path(path, root),
         found => format!("{} entries", found.len()),
     })
 }
 
-fn shown(path: &Path, root: &Path) -> String {
+fn format_path(path: &Path, root: &Path) -> String {
     path.strip_prefix(root)
         .unwrap_or(path)
         .display()
@@ -79,7 +80,7 @@ fn shown(path: &Path, root: &Path) -> String {
 }
 
 /// All restored entries that a glob matches. A `*` does not cross a `/`.
-fn matching(pattern: &str, root: &Path) -> Result<Vec<PathBuf>, String> {
+fn find_matching(pattern: &str, root: &Path) -> Result<Vec<PathBuf>, String> {
     let glob = globset::GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
@@ -110,16 +111,16 @@ fn matching(pattern: &str, root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-fn holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
+fn check_expectation(expectation: &Expectation, path: &Path) -> Result<(), String> {
     let meta = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     let must = |held: bool, reason: &dyn Fn() -> String| if held { Ok(()) } else { Err(reason()) };
     match expectation {
         Expectation::Exists(_) | Expectation::CountAtLeast(_) => Ok(()),
         Expectation::Kind(kind) => {
             let right = match kind {
-                EntryKind::File => meta.is_file(),
-                EntryKind::Directory => meta.is_dir(),
-                EntryKind::Symlink => meta.is_symlink(),
+                CheckedEntryKind::File => meta.is_file(),
+                CheckedEntryKind::Directory => meta.is_dir(),
+                CheckedEntryKind::Symlink => meta.is_symlink(),
             };
             must(right, &|| format!("is not a {}", kind_name(*kind)))
         }
@@ -130,11 +131,11 @@ fn holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
         Expectation::SizeAtLeast(size) => must(meta.size() >= *size, &|| {
             format!("has {} bytes", meta.size())
         }),
-        content => content_holds(content, path),
+        content => check_content(content, path),
     }
 }
 
-fn content_holds(expectation: &Expectation, path: &Path) -> Result<(), String> {
+fn check_content(expectation: &Expectation, path: &Path) -> Result<(), String> {
     let read = || fs::read(path).map_err(|error| format!("cannot be read: {error}"));
     match expectation {
         Expectation::Contains(text) => {

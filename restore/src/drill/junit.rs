@@ -7,19 +7,19 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::DrillReport;
 
 /// A drill that could not be carried out: its name, and why.
-pub type Broken = (String, String);
+pub type FailedDrill = (String, String);
 
 /// Writes the reports of several drills, and those that could not be carried out, as one document.
 ///
 /// # Errors
 /// A sentence when the document cannot be written; never in practice.
-pub fn junit(reports: &[DrillReport], broken: &[Broken]) -> Result<String, String> {
+pub fn render_junit(reports: &[DrillReport], broken: &[FailedDrill]) -> Result<String, String> {
     let mut document = Report::new("reprise drill");
     for report in reports {
         let mut suite = TestSuite::new(report.drill.clone());
         suite.set_timestamp(report.started.fixed_offset());
         suite.set_time(Duration::from_secs_f64(report.recovery_seconds));
-        for (name, value) in properties(report) {
+        for (name, value) in report_properties(report) {
             suite.add_property((name, value.as_str()));
         }
         for check in &report.checks {
@@ -50,7 +50,7 @@ pub fn junit(reports: &[DrillReport], broken: &[Broken]) -> Result<String, Strin
     document.to_string().map_err(|error| error.to_string())
 }
 
-fn properties(report: &DrillReport) -> [(&'static str, String); 6] {
+fn report_properties(report: &DrillReport) -> [(&'static str, String); 6] {
     [
         ("snapshot", report.snapshot.clone()),
         ("data_time", report.data_time.to_rfc3339()),

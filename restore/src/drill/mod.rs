@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use reprise_policies::Drill;
-use reprise_repository::{Counts, Outcome, Progress, Repository, Snapshot, SourceKind};
+use reprise_repository::{EntryCounts, Outcome, Progress, Repository, Snapshot, SourceKind};
 use reprise_snapshotters::tfstate;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::files::{self, Existing, RestoreOptions, RestoreReport};
+use crate::files::{self, OverwriteMode, RestoreOptions, RestoreReport};
 
-pub use junit::{Broken, junit};
+pub use junit::{FailedDrill, render_junit};
 pub use server::{RestoredServer, run_in_server};
 
 /// Differences listed in a report; the rest is counted.
@@ -51,7 +51,7 @@ pub struct DrillReport {
     /// `ok`, or `failed` when anything differs from what was promised.
     pub verdict: Outcome,
     /// What was restored.
-    pub counts: Counts,
+    pub counts: EntryCounts,
     /// Seconds to restore.
     pub restore_seconds: f64,
     /// Seconds from the drill's start until the last check had passed: the recovery time.
@@ -68,7 +68,7 @@ pub struct DrillReport {
 ///
 /// # Errors
 /// When the drill cannot be carried out. That the data is wrong is a verdict, not an error.
-pub fn run(
+pub fn run_in_directory(
     repository: &Repository,
     snapshot: &Snapshot,
     drill: &Drill,
@@ -89,19 +89,19 @@ pub fn run(
     let options = RestoreOptions {
         target: target.clone(),
         paths: Vec::new(),
-        existing: Existing::Refuse,
+        existing: OverwriteMode::Refuse,
     };
     let restored = files::restore(repository, snapshot, &options, progress)?;
     let restore_seconds = timer.elapsed().as_secs_f64();
     let mut checks = Vec::new();
-    checks.push(restored_check(&restored));
-    checks.push(compared(repository, snapshot, &target, progress)?);
+    checks.push(completeness_check(&restored));
+    checks.push(equality_check(repository, snapshot, &target, progress)?);
     if snapshot.root.kind == SourceKind::Tfstate {
         checks.extend(state_checks(repository, snapshot, &target));
     }
     for check in &drill.checks {
-        checks.push(timed(&checks::describe(check), || {
-            checks::evaluate(check, &target)
+        checks.push(timed_check(&checks::describe_check(check), || {
+            checks::evaluate_check(check, &target)
         }));
     }
     folder.close().map_err(|source| Error::Target {
@@ -109,7 +109,7 @@ pub fn run(
         path: target.display().to_string(),
         source,
     })?;
-    let ended = Ended {
+    let ended = DrillMeasurements {
         data_time: snapshot.root.data_time,
         started,
         restore_seconds,
@@ -117,24 +117,24 @@ pub fn run(
         counts: restored.counts,
         server: None,
     };
-    Ok(report(drill, snapshot, ended, checks))
+    Ok(build_report(drill, snapshot, ended, checks))
 }
 
 /// How a drill went.
-struct Ended {
+struct DrillMeasurements {
     data_time: DateTime<Utc>,
     started: DateTime<Utc>,
     restore_seconds: f64,
     timer: Instant,
-    counts: Counts,
+    counts: EntryCounts,
     server: Option<RestoredServer>,
 }
 
 /// The report of a drill whose last check was just made, with those of its budget.
-fn report(
+fn build_report(
     drill: &Drill,
     snapshot: &Snapshot,
-    ended: Ended,
+    ended: DrillMeasurements,
     mut checks: Vec<CheckResult>,
 ) -> DrillReport {
     let recovery = ended.timer.elapsed();
@@ -165,7 +165,7 @@ fn report(
 }
 
 /// Some of many things, and how many more there are.
-fn listed<T: ToString>(things: impl ExactSizeIterator<Item = T>) -> String {
+fn join_limited<T: ToString>(things: impl ExactSizeIterator<Item = T>) -> String {
     let more = things.len().saturating_sub(DIFFERENCES_SHOWN_MAX);
     let shown: Vec<String> = things
         .take(DIFFERENCES_SHOWN_MAX)
@@ -177,7 +177,10 @@ fn listed<T: ToString>(things: impl ExactSizeIterator<Item = T>) -> String {
     }
 }
 
-fn timed(name: &str, check: impl FnOnce() -> std::result::Result<String, String>) -> CheckResult {
+fn timed_check(
+    name: &str,
+    check: impl FnOnce() -> std::result::Result<String, String>,
+) -> CheckResult {
     let timer = Instant::now();
     let result = check();
     let passed = result.is_ok();
@@ -190,25 +193,25 @@ fn timed(name: &str, check: impl FnOnce() -> std::result::Result<String, String>
     }
 }
 
-fn restored_check(restored: &RestoreReport) -> CheckResult {
-    timed("restored without loss", || match restored.outcome {
+fn completeness_check(restored: &RestoreReport) -> CheckResult {
+    timed_check("restored without loss", || match restored.outcome {
         Outcome::Ok => Ok(format!(
             "{} entries, {} bytes",
             restored.counts.entries, restored.counts.bytes
         )),
-        _ => Err(listed(restored.warnings.iter())),
+        _ => Err(join_limited(restored.warnings.iter())),
     })
 }
 
 /// Compares everything that was restored with everything that the snapshot knows.
-fn compared(
+fn equality_check(
     repository: &Repository,
     snapshot: &Snapshot,
     target: &std::path::Path,
     progress: &Progress,
 ) -> Result<CheckResult> {
     let timer = Instant::now();
-    let comparison = files::compare(repository, snapshot, target, &[], progress)?;
+    let comparison = files::compare_directory(repository, snapshot, target, &[], progress)?;
     let passed = comparison.differences.is_empty();
     let detail = if passed {
         format!(
@@ -217,7 +220,9 @@ fn compared(
         )
     } else {
         let differences = comparison.differences.iter();
-        listed(differences.map(|difference| format!("{} {}", difference.path, difference.what)))
+        join_limited(
+            differences.map(|difference| format!("{} {}", difference.path, difference.what)),
+        )
     };
     Ok(CheckResult {
         name: "equal to the snapshot".to_owned(),
@@ -234,14 +239,14 @@ fn state_checks(
 ) -> Vec<CheckResult> {
     let facts = tfstate::facts(snapshot);
     if facts.is_empty() {
-        return vec![timed("Terraform state", || {
+        return vec![timed_check("Terraform state", || {
             Err("the snapshot has no facts about it".to_owned())
         })];
     }
     let check = |(name, facts): (&String, &tfstate::StateFacts)| {
-        timed(&format!("Terraform state {name}"), || {
+        timed_check(&format!("Terraform state {name}"), || {
             let bytes = std::fs::read(target.join(name)).map_err(|e| e.to_string())?;
-            tfstate::compare(repository, facts, &bytes).map(|what| format!("same {what}"))
+            tfstate::compare_state(repository, facts, &bytes).map(|what| format!("same {what}"))
         })
     };
     facts.iter().map(check).collect()
@@ -259,5 +264,5 @@ fn budget_check(name: &str, budget: Option<Duration>, measured: Duration) -> Opt
     } else {
         Err(detail)
     };
-    Some(timed(&format!("{name} within budget"), || result))
+    Some(timed_check(&format!("{name} within budget"), || result))
 }

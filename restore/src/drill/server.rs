@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use reprise_policies::{Drill, Expected, LogReplay, Query};
+use reprise_policies::{Drill, DrillQuery, ExpectedValue, LogReplay};
 use reprise_repository::{Outcome, Progress, Repository, Snapshot};
-use reprise_snapshotters::mysql::archive::time_of;
+use reprise_snapshotters::mysql::archive::time_from_micros;
 use reprise_snapshotters::mysql::{Address, CONNECTIONS_DEFAULT};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{CheckResult, DrillReport, Ended, listed, report, timed};
+use super::{CheckResult, DrillMeasurements, DrillReport, build_report, join_limited, timed_check};
 use crate::error::{Error, Result};
-use crate::mysql::moments::{Archive, Moment};
-use crate::mysql::scratch::Scratch;
-use crate::mysql::{self, MysqlReport, MysqlRestore, PointInTime, VerifyLevel};
+use crate::mysql::recovery::{RecoveryCatalog, RecoveryTarget};
+use crate::mysql::scratch_server::DrillServer;
+use crate::mysql::{
+    self, MysqlRestoreOptions, MysqlRestoreReport, PointInTimeOptions, VerifyLevel,
+};
 
 /// What was brought back into a server.
 #[derive(Debug, Clone, Serialize)]
@@ -47,24 +49,24 @@ pub fn run_in_server(
     progress: &Arc<Progress>,
 ) -> Result<DrillReport> {
     let (started, timer) = (clock(), Instant::now());
-    let archive = Archive::read(repository, &drill.source)?;
-    let mut scratch = Scratch::take(address, progress)?;
-    let result = Rehearsal {
+    let archive = RecoveryCatalog::load(repository, &drill.source)?;
+    let mut scratch = DrillServer::acquire(address, progress)?;
+    let result = ServerDrill {
         repository,
         archive: &archive,
         drill,
-        options: options(address),
+        options: restore_options(address),
         replay,
         progress,
     }
-    .run(&mut scratch, started, timer);
+    .run_checks(&mut scratch, started, timer);
     let cleaned = scratch.clean();
     let report = result?;
     cleaned.map(|()| report)
 }
 
-fn options(address: &Address) -> MysqlRestore {
-    MysqlRestore {
+fn restore_options(address: &Address) -> MysqlRestoreOptions {
+    MysqlRestoreOptions {
         address: address.clone(),
         databases: Vec::new(),
         tables: Vec::new(),
@@ -79,29 +81,29 @@ fn options(address: &Address) -> MysqlRestore {
     }
 }
 
-struct Rehearsal<'a> {
+struct ServerDrill<'a> {
     repository: &'a Repository,
-    archive: &'a Archive,
+    archive: &'a RecoveryCatalog,
     drill: &'a Drill,
-    options: MysqlRestore,
+    options: MysqlRestoreOptions,
     replay: LogReplay,
     progress: &'a Arc<Progress>,
 }
 
-impl Rehearsal<'_> {
-    fn run(
+impl ServerDrill<'_> {
+    fn run_checks(
         &self,
-        scratch: &mut Scratch,
+        scratch: &mut DrillServer,
         started: DateTime<Utc>,
         timer: Instant,
     ) -> Result<DrillReport> {
-        let (snapshot, data_time, restored) = self.restore()?;
+        let (snapshot, data_time, restored) = self.restore_source()?;
         let restore_seconds = timer.elapsed().as_secs_f64();
-        let mut checks = vec![without_loss(&restored), equal(&restored)];
+        let mut checks = vec![completeness_check(&restored), equality_check(&restored)];
         let mut newest = None;
         for query in &self.drill.queries {
-            checks.push(timed(&describe(query), || {
-                ask(scratch, query, started, &mut newest)
+            checks.push(timed_check(&describe_query(query), || {
+                evaluate_query(scratch, query, started, &mut newest)
             }));
         }
         let forward = restored.forward.as_ref();
@@ -113,10 +115,10 @@ impl Rehearsal<'_> {
             compared_with: forward.and_then(|forward| forward.compared_with.clone()),
             newest_row_age_seconds: newest,
         };
-        Ok(report(
+        Ok(build_report(
             self.drill,
             &snapshot,
-            Ended {
+            DrillMeasurements {
                 data_time,
                 started,
                 restore_seconds,
@@ -129,7 +131,7 @@ impl Rehearsal<'_> {
     }
 
     /// Brings it back. Also the moment that its data then stands for.
-    fn restore(&self) -> Result<(Snapshot, DateTime<Utc>, MysqlReport)> {
+    fn restore_source(&self) -> Result<(Snapshot, DateTime<Utc>, MysqlRestoreReport)> {
         let newest = self.archive.snapshots().last();
         let newest = newest.ok_or_else(|| reprise_repository::Error::NoSnapshot {
             name: self.drill.source.clone(),
@@ -146,20 +148,20 @@ impl Rehearsal<'_> {
                 )?;
                 return Ok((newest.clone(), newest.root.data_time, restored));
             }
-            LogReplay::Latest => (Moment::Latest, self.archived_until(newest)),
+            LogReplay::Latest => (RecoveryTarget::Latest, self.archived_until(newest)),
             LogReplay::Proof => (
-                Moment::Snapshot(Box::new(newest.clone())),
+                RecoveryTarget::Snapshot(Box::new(newest.clone())),
                 newest.root.data_time,
             ),
         };
-        let wanted = PointInTime {
-            moment,
+        let wanted = PointInTimeOptions {
+            target: moment,
             skip: Vec::new(),
-            keep_numbers: false,
+            keep_gtids: false,
             // The scratch server's own must stay as they are.
-            leave_accounts: true,
+            skip_account_changes: true,
         };
-        let (snapshot, restored) = mysql::restore_moment(
+        let (snapshot, restored) = mysql::restore_point_in_time(
             self.repository,
             self.archive,
             &wanted,
@@ -171,14 +173,16 @@ impl Rehearsal<'_> {
     }
 
     fn archived_until(&self, newest: &Snapshot) -> DateTime<Utc> {
-        let stretches = self.archive.log().stretches();
-        let until = stretches.last().and_then(|stretch| stretch.until());
-        until.map_or(newest.root.data_time, time_of)
+        let stretches = self.archive.log().ranges();
+        let until = stretches
+            .last()
+            .and_then(|stretch| stretch.complete_until());
+        until.map_or(newest.root.data_time, time_from_micros)
     }
 }
 
-fn without_loss(restored: &MysqlReport) -> CheckResult {
-    timed("restored without loss", || match restored.outcome {
+fn completeness_check(restored: &MysqlRestoreReport) -> CheckResult {
+    timed_check("restored without loss", || match restored.outcome {
         Outcome::Ok => Ok(format!(
             "{} tables with {} rows{}",
             restored.tables,
@@ -191,11 +195,11 @@ fn without_loss(restored: &MysqlReport) -> CheckResult {
                 None => String::new(),
             }
         )),
-        _ => Err(listed(restored.warnings.iter())),
+        _ => Err(join_limited(restored.warnings.iter())),
     })
 }
 
-fn equal(restored: &MysqlReport) -> CheckResult {
+fn equality_check(restored: &MysqlRestoreReport) -> CheckResult {
     let compared = restored
         .forward
         .as_ref()
@@ -204,46 +208,46 @@ fn equal(restored: &MysqlReport) -> CheckResult {
         Some(_) => "equal to the later snapshot",
         None => "equal to the snapshot",
     };
-    timed(name, || match (restored.differences.is_empty(), compared) {
+    timed_check(name, || match (restored.differences.is_empty(), compared) {
         (true, Some(snapshot)) => Ok(format!(
             "after the replay every row of every table matches snapshot {snapshot}"
         )),
         (true, None) => Ok("every row read back matches the snapshot".to_owned()),
-        (false, _) => Err(listed(restored.differences.iter())),
+        (false, _) => Err(join_limited(restored.differences.iter())),
     })
 }
 
-fn describe(query: &Query) -> String {
+fn describe_query(query: &DrillQuery) -> String {
     match &query.expected {
-        Expected::Equals(value) => format!("{} is {value}", query.sql),
-        Expected::AtLeast(least) => format!("{} is at least {least}", query.sql),
-        Expected::Newest(Some(within)) => {
+        ExpectedValue::Equals(value) => format!("{} is {value}", query.sql),
+        ExpectedValue::AtLeast(least) => format!("{} is at least {least}", query.sql),
+        ExpectedValue::Newest(Some(within)) => {
             format!("{} is within {} s", query.sql, within.as_secs())
         }
-        Expected::Newest(None) => format!("{} returns a time", query.sql),
+        ExpectedValue::Newest(None) => format!("{} returns a time", query.sql),
     }
 }
 
-fn ask(
-    scratch: &mut Scratch,
-    query: &Query,
+fn evaluate_query(
+    scratch: &mut DrillServer,
+    query: &DrillQuery,
     started: DateTime<Utc>,
     newest: &mut Option<f64>,
 ) -> std::result::Result<String, String> {
     let value = scratch
-        .value(&query.sql)
-        .map_err(|error| Error::database("run the query", error))
-        .map_err(|error| reprise_repository::chain(&error))?;
+        .query_value(&query.sql)
+        .map_err(|error| Error::from_database("run the query", error))
+        .map_err(|error| reprise_repository::format_error_chain(&error))?;
     let shown = value.clone().unwrap_or_else(|| "NULL".to_owned());
     match &query.expected {
-        Expected::Equals(expected) if is(value.as_deref(), expected) => Ok(shown),
-        Expected::AtLeast(least) => match shown.parse::<f64>() {
+        ExpectedValue::Equals(expected) if equals_expected(value.as_deref(), expected) => Ok(shown),
+        ExpectedValue::AtLeast(least) => match shown.parse::<f64>() {
             Ok(number) if number >= f64::from(*least) => Ok(shown),
             Ok(_) => Err(format!("the value is only {shown}")),
             Err(_) => Err(format!("the value is {shown}, which is not a number")),
         },
-        Expected::Newest(within) => {
-            let time = time_in(&shown)
+        ExpectedValue::Newest(within) => {
+            let time = parse_server_time(&shown)
                 .ok_or_else(|| format!("the value is {shown}, which is not a time"))?;
             let age = started - time;
             #[expect(clippy::cast_precision_loss, reason = "seconds, for people")]
@@ -256,12 +260,12 @@ fn ask(
                 _ => Ok(told),
             }
         }
-        Expected::Equals(_) => Err(format!("the value is {shown}")),
+        ExpectedValue::Equals(_) => Err(format!("the value is {shown}")),
     }
 }
 
 /// Whether what the server gives, as text, is this value.
-fn is(value: Option<&str>, expected: &Json) -> bool {
+fn equals_expected(value: Option<&str>, expected: &Json) -> bool {
     match (value, expected) {
         (None, Json::Null) => true,
         (None, _) | (_, Json::Null) => false,
@@ -275,7 +279,7 @@ fn is(value: Option<&str>, expected: &Json) -> bool {
 }
 
 /// A time as servers write it, in UTC.
-fn time_in(text: &str) -> Option<DateTime<Utc>> {
+fn parse_server_time(text: &str) -> Option<DateTime<Utc>> {
     let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
     let parsed = formats
         .iter()
@@ -289,21 +293,21 @@ mod tests {
 
     #[test]
     fn values_are_compared_by_what_they_mean() {
-        assert!(is(Some("3"), &Json::from(3)));
-        assert!(is(Some("3.50"), &Json::from(3.5)));
-        assert!(is(Some("1"), &Json::Bool(true)));
-        assert!(is(Some("a"), &Json::from("a")));
-        assert!(is(None, &Json::Null));
-        assert!(!is(None, &Json::from(0)));
-        assert!(!is(Some("NULL"), &Json::Null));
-        assert!(!is(Some("x"), &Json::from(3)));
+        assert!(equals_expected(Some("3"), &Json::from(3)));
+        assert!(equals_expected(Some("3.50"), &Json::from(3.5)));
+        assert!(equals_expected(Some("1"), &Json::Bool(true)));
+        assert!(equals_expected(Some("a"), &Json::from("a")));
+        assert!(equals_expected(None, &Json::Null));
+        assert!(!equals_expected(None, &Json::from(0)));
+        assert!(!equals_expected(Some("NULL"), &Json::Null));
+        assert!(!equals_expected(Some("x"), &Json::from(3)));
     }
 
     #[test]
     fn times_of_servers_are_understood() {
         let wanted: DateTime<Utc> = "2026-11-21T14:03:07.25Z".parse().unwrap();
-        assert_eq!(time_in("2026-11-21 14:03:07.25"), Some(wanted));
-        assert_eq!(time_in("NULL"), None);
-        assert_eq!(time_in("12"), None);
+        assert_eq!(parse_server_time("2026-11-21 14:03:07.25"), Some(wanted));
+        assert_eq!(parse_server_time("NULL"), None);
+        assert_eq!(parse_server_time("12"), None);
     }
 }

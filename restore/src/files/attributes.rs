@@ -6,21 +6,21 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use reprise_repository::{Entry, EntryKind, FileTime};
-use reprise_snapshotters::beneath::Beneath;
+use reprise_snapshotters::confined_directory::ConfinedDirectory;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 /// What could not be given back, as verbs' objects: `owner`, `mode`, `attribute user.x`.
-pub(super) type Lost = Vec<String>;
+pub(super) type FailedAttributes = Vec<String>;
 
 /// Only content is written with an owner's rights, so order matters: owner (clears set-user-id), mode,
 /// attributes (capabilities are cleared by a change of owner), times.
-pub(super) fn apply_to_file(file: &File, entry: &Entry) -> Lost {
-    let mut lost = Lost::new();
-    let mut must = |what: &str, done: rustix::io::Result<()>| note(&mut lost, what, done);
+pub(super) fn apply_to_file(file: &File, entry: &Entry) -> FailedAttributes {
+    let mut lost = FailedAttributes::new();
+    let mut must = |what: &str, done: rustix::io::Result<()>| record_failure(&mut lost, what, done);
     must(
         "owner",
-        rustix::fs::fchown(file, owner(entry), group(entry)),
+        rustix::fs::fchown(file, owner_to_set(entry), group_to_set(entry)),
     );
     must(
         "mode",
@@ -31,22 +31,25 @@ pub(super) fn apply_to_file(file: &File, entry: &Entry) -> Lost {
         let set = rustix::fs::fsetxattr(file, name, xattr.value.as_bytes(), XattrFlags::empty());
         must(&format!("attribute {}", xattr.name.display()), set);
     }
-    must("time", rustix::fs::futimens(file, &times(entry.mtime)));
+    must(
+        "time",
+        rustix::fs::futimens(file, &timestamps_for(entry.mtime)),
+    );
     lost
 }
 
 /// As [`apply_to_file`], for what cannot be opened: links and special files.
-pub(super) fn apply_to_path(beneath: &Beneath, entry: &Entry) -> Lost {
-    let mut lost = Lost::new();
-    let (parent, name) = match beneath.parent(entry.path.as_bytes()) {
+pub(super) fn apply_to_path(beneath: &ConfinedDirectory, entry: &Entry) -> FailedAttributes {
+    let mut lost = FailedAttributes::new();
+    let (parent, name) = match beneath.open_parent(entry.path.as_bytes()) {
         Ok(found) => found,
         Err(error) => {
-            note(&mut lost, "owner, mode and times", Err(error));
+            record_failure(&mut lost, "owner, mode and times", Err(error));
             return lost;
         }
     };
     let name = OsStr::from_bytes(name);
-    let mut must = |what: &str, done: rustix::io::Result<()>| note(&mut lost, what, done);
+    let mut must = |what: &str, done: rustix::io::Result<()>| record_failure(&mut lost, what, done);
     let nofollow = AtFlags::SYMLINK_NOFOLLOW;
     must(
         "owner",
@@ -72,7 +75,7 @@ pub(super) fn apply_to_path(beneath: &Beneath, entry: &Entry) -> Lost {
     for xattr in &entry.xattrs {
         let key = OsStr::from_bytes(xattr.name.as_bytes());
         let set = beneath
-            .reachable(entry.path.as_bytes())
+            .reachable_path(entry.path.as_bytes())
             .and_then(|reachable| {
                 let value = xattr.value.as_bytes();
                 rustix::fs::lsetxattr(reachable.path(), key, value, XattrFlags::empty())
@@ -81,24 +84,24 @@ pub(super) fn apply_to_path(beneath: &Beneath, entry: &Entry) -> Lost {
     }
     must(
         "time",
-        rustix::fs::utimensat(&parent, name, &times(entry.mtime), nofollow),
+        rustix::fs::utimensat(&parent, name, &timestamps_for(entry.mtime), nofollow),
     );
     lost
 }
 
 /// As [`apply_to_file`], for a folder, once everything in it is done.
-pub(super) fn apply_to_folder(beneath: &Beneath, entry: &Entry) -> Lost {
-    match beneath.read(entry.path.as_bytes(), OFlags::DIRECTORY) {
+pub(super) fn apply_to_directory(beneath: &ConfinedDirectory, entry: &Entry) -> FailedAttributes {
+    match beneath.open_for_reading(entry.path.as_bytes(), OFlags::DIRECTORY) {
         Ok(folder) => apply_to_file(&folder, entry),
         Err(error) => {
-            let mut lost = Lost::new();
-            note(&mut lost, "owner, mode and times", Err(error));
+            let mut lost = FailedAttributes::new();
+            record_failure(&mut lost, "owner, mode and times", Err(error));
             lost
         }
     }
 }
 
-fn note(lost: &mut Lost, what: &str, done: rustix::io::Result<()>) {
+fn record_failure(lost: &mut FailedAttributes, what: &str, done: rustix::io::Result<()>) {
     if let Err(error) = done {
         lost.push(format!("{what} ({})", std::io::Error::from(error)));
     }
@@ -112,15 +115,15 @@ fn group_id(entry: &Entry) -> Gid {
     Gid::from_raw(entry.gid)
 }
 
-fn owner(entry: &Entry) -> Option<Uid> {
+fn owner_to_set(entry: &Entry) -> Option<Uid> {
     Some(owner_id(entry))
 }
 
-fn group(entry: &Entry) -> Option<Gid> {
+fn group_to_set(entry: &Entry) -> Option<Gid> {
     Some(group_id(entry))
 }
 
-fn times(mtime: FileTime) -> Timestamps {
+fn timestamps_for(mtime: FileTime) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
@@ -134,7 +137,7 @@ fn times(mtime: FileTime) -> Timestamps {
 }
 
 /// Removes the extended attributes that a kept file has but its entry has not.
-pub(super) fn drop_foreign_attributes(file: impl AsFd, entry: &Entry) -> rustix::io::Result<()> {
+pub(super) fn remove_extra_attributes(file: impl AsFd, entry: &Entry) -> rustix::io::Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(&file, &mut names[..]) {
         Ok(length) => length,

@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use reprise_repository::{
     ChunkId, ContentReader, Entry, EntryKind, FileTime, Progress, RawText, Repository, Snapshot,
 };
-use reprise_snapshotters::beneath::Beneath;
+use reprise_snapshotters::confined_directory::ConfinedDirectory;
 use reprise_snapshotters::volume::metadata;
 use rustix::fs::{Dir, FileType, OFlags, Stat};
 use serde::Serialize;
 
-use super::content::is_right;
-use super::execute::in_parallel;
-use super::select::{Choice, Selection};
+use super::content::has_expected_content;
+use super::execute::run_in_parallel;
+use super::path_selection::{PathMatch, PathSelection};
 use crate::error::{Error, Result};
 
 /// Entries compared together.
@@ -49,7 +49,7 @@ pub struct Comparison {
 ///
 /// # Errors
 /// When the snapshot cannot be read. What differs is in the comparison instead.
-pub fn compare(
+pub fn compare_directory(
     repository: &Repository,
     snapshot: &Snapshot,
     folder: &std::path::Path,
@@ -57,81 +57,83 @@ pub fn compare(
     progress: &Progress,
 ) -> Result<Comparison> {
     let reader = repository.content_reader()?;
-    let beneath = Beneath::open(folder).map_err(|error| Error::Target {
+    let beneath = ConfinedDirectory::open(folder).map_err(|error| Error::Target {
         action: "open",
         path: folder.display().to_string(),
         source: error.into(),
     })?;
-    let mut comparer = Comparer {
+    let mut comparer = DirectoryComparer {
         repository,
         reader: &reader,
         beneath: &beneath,
-        found: Comparison::default(),
+        comparison: Comparison::default(),
         inodes: HashMap::new(),
         expected: BTreeSet::new(),
     };
-    let mut selection = Selection::new(paths);
-    let mut entries = reader.snapshot(snapshot).entries();
+    let mut selection = PathSelection::new(paths);
+    let mut entries = reader.snapshot_reader(snapshot).entries();
     let mut window = Vec::new();
     while let Some((entry, chunks)) = entries.next_entry()? {
-        let chosen = match selection.choose(entry.path.as_bytes()) {
-            Choice::Yes => true,
-            Choice::Ancestor => entry.kind == EntryKind::Directory,
-            Choice::No => false,
+        let chosen = match selection.match_path(entry.path.as_bytes()) {
+            PathMatch::Yes => true,
+            PathMatch::Ancestor => entry.kind == EntryKind::Directory,
+            PathMatch::No => false,
         };
         if chosen {
             window.push((entry, chunks));
         }
         if window.len() >= WINDOW_ENTRIES_MAX {
-            progress.check()?;
-            comparer.window(std::mem::take(&mut window))?;
+            progress.check_cancelled()?;
+            comparer.compare_window(std::mem::take(&mut window))?;
         }
     }
-    comparer.window(window)?;
-    comparer.foreign()?;
-    Ok(comparer.found)
+    comparer.compare_window(window)?;
+    comparer.find_extra_entries()?;
+    Ok(comparer.comparison)
 }
 
-struct Comparer<'a> {
+struct DirectoryComparer<'a> {
     repository: &'a Repository,
     reader: &'a ContentReader,
-    beneath: &'a Beneath,
-    found: Comparison,
+    beneath: &'a ConfinedDirectory,
+    comparison: Comparison,
     /// Inodes of entries that others are further names of.
     inodes: HashMap<Vec<u8>, (u64, u64)>,
     /// Everything that may be in the folder.
     expected: BTreeSet<Vec<u8>>,
 }
 
-impl Comparer<'_> {
-    fn window(&mut self, window: Vec<(Entry, Vec<ChunkId>)>) -> Result<()> {
+impl DirectoryComparer<'_> {
+    fn compare_window(&mut self, window: Vec<(Entry, Vec<ChunkId>)>) -> Result<()> {
         let mut files = Vec::new();
         for (entry, chunks) in window {
-            self.found.entries += 1;
+            self.comparison.entries += 1;
             self.expected.insert(entry.path.as_bytes().to_vec());
             match self.beneath.stat(entry.path.as_bytes()) {
                 Err(error) => {
                     let what = format!("is missing: {}", std::io::Error::from(error));
-                    self.differs(&entry.path, what);
+                    self.add_difference(&entry.path, what);
                 }
                 Ok(stat) => {
-                    self.attributes(&entry, &stat);
-                    if entry.kind == EntryKind::File && is_kind(&stat, EntryKind::File) {
-                        self.found.files += 1;
-                        self.found.bytes += entry.content_bytes();
-                        files.push((entry, self.lengths(chunks)?));
+                    self.compare_attributes(&entry, &stat);
+                    if entry.kind == EntryKind::File && has_kind(&stat, EntryKind::File) {
+                        self.comparison.files += 1;
+                        self.comparison.bytes += entry.content_bytes();
+                        files.push((entry, self.chunk_lengths(chunks)?));
                     }
                 }
             }
         }
         let differing = Mutex::new(Vec::new());
-        in_parallel(files.len(), |n, buffer| {
+        run_in_parallel(files.len(), |n, buffer| {
             let (entry, chunks) = &files[n];
             let right = self
                 .beneath
-                .read(entry.path.as_bytes(), OFlags::empty())
+                .open_for_reading(entry.path.as_bytes(), OFlags::empty())
                 .map_err(std::io::Error::from)
-                .and_then(|file| is_right(&file, entry, chunks, self.repository.secrets(), buffer));
+                .and_then(|file| {
+                    has_expected_content(&file, entry, chunks, self.repository.secrets(), buffer)
+                });
             let what = match right {
                 Ok(true) => return Ok(()),
                 Ok(false) => "has different content".to_owned(),
@@ -147,7 +149,7 @@ impl Comparer<'_> {
                 .push(difference);
             Ok(())
         })?;
-        self.found.differences.extend(
+        self.comparison.differences.extend(
             differing
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
@@ -155,18 +157,18 @@ impl Comparer<'_> {
         Ok(())
     }
 
-    fn lengths(&self, chunks: Vec<ChunkId>) -> Result<Vec<(ChunkId, u32)>> {
-        let length = |id| Ok((id, self.reader.length_of(&id, &"the comparison")?));
+    fn chunk_lengths(&self, chunks: Vec<ChunkId>) -> Result<Vec<(ChunkId, u32)>> {
+        let length = |id| Ok((id, self.reader.chunk_length(&id, &"the comparison")?));
         chunks.into_iter().map(length).collect()
     }
 
-    fn attributes(&mut self, entry: &Entry, stat: &Stat) {
+    fn compare_attributes(&mut self, entry: &Entry, stat: &Stat) {
         let path = &entry.path;
         if entry.kind == EntryKind::Hardlink {
-            return self.link(entry, stat);
+            return self.compare_hardlink(entry, stat);
         }
-        if !is_kind(stat, entry.kind) {
-            return self.differs(path, "has a different type".to_owned());
+        if !has_kind(stat, entry.kind) {
+            return self.add_difference(path, "has a different type".to_owned());
         }
         if stat.st_nlink > 1 && entry.kind != EntryKind::Directory {
             self.inodes
@@ -177,30 +179,30 @@ impl Comparer<'_> {
                 "belongs to {}:{} instead of {}:{}",
                 stat.st_uid, stat.st_gid, entry.uid, entry.gid
             );
-            self.differs(path, what);
+            self.add_difference(path, what);
         }
         let mode = stat.st_mode & 0o7777;
         if entry.kind != EntryKind::Symlink && mode != entry.mode {
-            self.differs(
+            self.add_difference(
                 path,
                 format!("has mode {mode:04o} instead of {:04o}", entry.mode),
             );
         }
         let mtime = metadata::mtime(stat);
         if mtime != entry.mtime {
-            self.differs(
+            self.add_difference(
                 path,
                 format!(
                     "has time {} instead of {}",
-                    shown(mtime),
-                    shown(entry.mtime)
+                    format_file_time(mtime),
+                    format_file_time(entry.mtime)
                 ),
             );
         }
         if entry.kind == EntryKind::Symlink {
             let target = self.beneath.read_link(path.as_bytes()).ok();
             if target.as_deref() != entry.target.as_ref().map(RawText::as_bytes) {
-                self.differs(path, "points to a different target".to_owned());
+                self.add_difference(path, "points to a different target".to_owned());
             }
         }
         if let Some((major, minor)) = entry.device
@@ -209,47 +211,49 @@ impl Comparer<'_> {
                 rustix::fs::minor(stat.st_rdev),
             ) != (major, minor)
         {
-            self.differs(path, "is a different device".to_owned());
+            self.add_difference(path, "is a different device".to_owned());
         }
         let xattrs = self
             .beneath
-            .reachable(path.as_bytes())
+            .reachable_path(path.as_bytes())
             .and_then(|reachable| metadata::xattrs_of_path(reachable.path()));
         match xattrs {
             Ok(xattrs) if xattrs == entry.xattrs => {}
-            Ok(_) => self.differs(path, "has different extended attributes".to_owned()),
+            Ok(_) => self.add_difference(path, "has different extended attributes".to_owned()),
             Err(error) => {
                 let what = format!(
                     "its extended attributes cannot be read: {}",
                     std::io::Error::from(error)
                 );
-                self.differs(path, what);
+                self.add_difference(path, what);
             }
         }
     }
 
-    fn link(&mut self, entry: &Entry, stat: &Stat) {
+    fn compare_hardlink(&mut self, entry: &Entry, stat: &Stat) {
         let first = entry
             .target
             .as_ref()
             .and_then(|first| self.inodes.get(first.as_bytes()));
         match first {
             Some(inode) if *inode == (stat.st_dev, stat.st_ino) => {}
-            Some(_) => self.differs(&entry.path, "is not a hard link to its file".to_owned()),
+            Some(_) => {
+                self.add_difference(&entry.path, "is not a hard link to its file".to_owned())
+            }
             // In a partial restore the first name may not be wanted: then this is a file of its own.
             None => {}
         }
     }
 
-    fn differs(&mut self, path: &RawText, what: String) {
-        self.found.differences.push(Difference {
+    fn add_difference(&mut self, path: &RawText, what: String) {
+        self.comparison.differences.push(Difference {
             path: path.display(),
             what,
         });
     }
 
     /// Looks for what the snapshot does not have.
-    fn foreign(&mut self) -> Result<()> {
+    fn find_extra_entries(&mut self) -> Result<()> {
         let mut folders = vec![Vec::new()];
         while let Some(folder) = folders.pop() {
             let fail = |error: rustix::io::Errno| Error::Target {
@@ -259,7 +263,7 @@ impl Comparer<'_> {
             };
             let open = self
                 .beneath
-                .read(&folder, OFlags::DIRECTORY)
+                .open_for_reading(&folder, OFlags::DIRECTORY)
                 .map_err(fail)?;
             for item in Dir::new(open).map_err(fail)? {
                 let item = item.map_err(fail)?;
@@ -273,11 +277,11 @@ impl Comparer<'_> {
                 }
                 path.extend_from_slice(name);
                 if !self.expected.contains(&path) {
-                    self.differs(&RawText::new(path), NOT_IN_SNAPSHOT.to_owned());
+                    self.add_difference(&RawText::new(path), NOT_IN_SNAPSHOT.to_owned());
                 } else if self
                     .beneath
                     .stat(&path)
-                    .is_ok_and(|stat| is_kind(&stat, EntryKind::Directory))
+                    .is_ok_and(|stat| has_kind(&stat, EntryKind::Directory))
                 {
                     folders.push(path);
                 }
@@ -287,7 +291,7 @@ impl Comparer<'_> {
     }
 }
 
-fn is_kind(stat: &Stat, kind: EntryKind) -> bool {
+fn has_kind(stat: &Stat, kind: EntryKind) -> bool {
     let expected = match kind {
         EntryKind::File | EntryKind::Hardlink => FileType::RegularFile,
         EntryKind::Directory => FileType::Directory,
@@ -300,6 +304,6 @@ fn is_kind(stat: &Stat, kind: EntryKind) -> bool {
     FileType::from_raw_mode(stat.st_mode) == expected
 }
 
-fn shown(time: FileTime) -> String {
+fn format_file_time(time: FileTime) -> String {
     format!("{}.{:09}", time.0, time.1)
 }

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use reprise_repository::{ChunkId, Class, Entry, Secrets};
+use reprise_repository::{ChunkId, Entry, RecipientClass, Secrets};
 
 /// A stretch of a chunk and its place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct ChunkPart {
     /// First byte in the chunk.
     pub(super) chunk_offset: u32,
     /// First byte in the file.
@@ -18,9 +18,13 @@ pub(super) struct Piece {
 
 /// The stretches of a chunk that begins at `content_offset` of a file's content. A chunk spans several
 /// extents of a file with holes.
-pub(super) fn pieces(entry: &Entry, content_offset: u64, length: u32) -> Vec<Piece> {
+pub(super) fn locate_chunk_parts(
+    entry: &Entry,
+    content_offset: u64,
+    length: u32,
+) -> Vec<ChunkPart> {
     let Some(extents) = &entry.extents else {
-        return vec![Piece {
+        return vec![ChunkPart {
             chunk_offset: 0,
             file_offset: content_offset,
             length,
@@ -33,7 +37,7 @@ pub(super) fn pieces(entry: &Entry, content_offset: u64, length: u32) -> Vec<Pie
         let (from, to) = (start.max(before), end.min(before + extent_length));
         if from < to {
             // Both differences are within one chunk, whose length is a u32.
-            found.push(Piece {
+            found.push(ChunkPart {
                 chunk_offset: u32::try_from(from - start).unwrap_or(u32::MAX),
                 file_offset: offset + (from - before),
                 length: u32::try_from(to - from).unwrap_or(u32::MAX),
@@ -45,7 +49,7 @@ pub(super) fn pieces(entry: &Entry, content_offset: u64, length: u32) -> Vec<Pie
 }
 
 /// Whether an open file has exactly this content: its size, and every chunk by its id.
-pub(super) fn is_right(
+pub(super) fn has_expected_content(
     file: &File,
     entry: &Entry,
     chunks: &[(ChunkId, u32)],
@@ -58,14 +62,14 @@ pub(super) fn is_right(
     let mut content_offset = 0;
     for (id, length) in chunks {
         buffer.resize(*length as usize, 0);
-        for piece in pieces(entry, content_offset, *length) {
+        for piece in locate_chunk_parts(entry, content_offset, *length) {
             let start = piece.chunk_offset as usize;
             file.read_exact_at(
                 &mut buffer[start..start + piece.length as usize],
                 piece.file_offset,
             )?;
         }
-        if secrets.chunk_id(Class::Data, buffer) != *id {
+        if secrets.chunk_id(RecipientClass::Data, buffer) != *id {
             return Ok(false);
         }
         content_offset += u64::from(*length);
@@ -129,7 +133,7 @@ mod tests {
             let (mut content_offset, mut places) = (0, Vec::new());
             for cut in cuts {
                 let length = cut.min((model.len() as u64 - content_offset) as u32);
-                for piece in pieces(&entry, content_offset, length) {
+                for piece in locate_chunk_parts(&entry, content_offset, length) {
                     places.extend(piece.file_offset..piece.file_offset + u64::from(piece.length));
                 }
                 content_offset += u64::from(length);

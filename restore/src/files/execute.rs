@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use reprise_repository::{
-    ChunkId, ChunkLocation, Class, ContentReader, Counts, Entry, EntryKind, EntryReader, Outcome,
-    Progress, RawText, Repository, SegmentKey, Snapshot, Warning,
+    ChunkId, ChunkLocation, ContentReader, Entry, EntryCounts, EntryKind, EntryReader, Outcome,
+    Progress, RawText, RecipientClass, Repository, SegmentKey, Snapshot, Warning,
 };
 use rustix::io::Errno;
 
 use super::attributes::{
-    Lost, apply_to_file, apply_to_folder, apply_to_path, drop_foreign_attributes,
+    FailedAttributes, apply_to_directory, apply_to_file, apply_to_path, remove_extra_attributes,
 };
-use super::content::{is_right, pieces};
-use super::select::{Choice, Selection};
-use super::target::Target;
-use super::{Existing, RestoreOptions, RestoreReport};
+use super::content::{has_expected_content, locate_chunk_parts};
+use super::path_selection::{PathMatch, PathSelection};
+use super::restore_directory::RestoreDirectory;
+use super::{OverwriteMode, RestoreOptions, RestoreReport};
 use crate::error::{Error, Result};
 
 /// A window ends at this many entries, or …
@@ -33,7 +33,7 @@ const WINDOW_CHUNKS_MAX: usize = 65_536;
 /// Threads that read segments and write files.
 const THREADS_MAX: usize = 8;
 
-pub(super) fn restore(
+pub(super) fn restore_files(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
@@ -42,8 +42,8 @@ pub(super) fn restore(
     repository.require_data_identity()?;
     let reader = repository.content_reader()?;
     require_paths(&reader, snapshot, options, progress)?;
-    let mut selection = Selection::new(&options.paths);
-    let target = Target::open(&options.target, options.existing, snapshot)?;
+    let mut selection = PathSelection::new(&options.paths);
+    let target = RestoreDirectory::open(&options.target, options.existing, snapshot)?;
     if selection.is_everything() {
         progress
             .items_total
@@ -51,28 +51,28 @@ pub(super) fn restore(
         progress
             .bytes_total
             .store(snapshot.root.counts.bytes, Ordering::Relaxed);
-        if options.existing == Existing::Refuse {
+        if options.existing == OverwriteMode::Refuse {
             target.require_space(snapshot.root.counts.bytes)?;
         }
     }
-    let mut run = Run {
+    let mut run = DirectoryRestore {
         repository,
         reader: &reader,
         target: &target,
         existing: options.existing,
         progress,
-        folders: Vec::new(),
-        counts: Counts::default(),
+        directories: Vec::new(),
+        counts: EntryCounts::default(),
         kept: 0,
         warnings: Vec::new(),
-        links: BTreeMap::new(),
-        selected_all: selection.is_everything(),
+        link_sources: BTreeMap::new(),
+        restores_everything: selection.is_everything(),
     };
-    let mut entries = reader.snapshot(snapshot).entries();
+    let mut entries = reader.snapshot_reader(snapshot).entries();
     while let Some(window) = run.next_window(&mut entries, &mut selection)? {
-        run.execute(window)?;
+        run.restore_window(window)?;
     }
-    run.finish(snapshot)
+    run.finish_restore(snapshot)
 }
 
 /// A mistyped path must be known before the target is touched.
@@ -82,80 +82,82 @@ fn require_paths(
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<()> {
-    let mut selection = Selection::new(&options.paths);
+    let mut selection = PathSelection::new(&options.paths);
     if selection.is_everything() {
         return Ok(());
     }
-    let mut entries = reader.snapshot(snapshot).entries();
+    let mut entries = reader.snapshot_reader(snapshot).entries();
     while let Some((entry, _)) = entries.next_entry()? {
-        selection.choose(entry.path.as_bytes());
+        selection.match_path(entry.path.as_bytes());
         if selection.all_found() {
             return Ok(());
         }
-        progress.check()?;
+        progress.check_cancelled()?;
     }
     selection.require_all_found(snapshot)
 }
 
 /// A file to be written.
-struct FileJob {
+struct FileRestore {
     entry: Entry,
     chunks: Vec<(ChunkId, ChunkLocation)>,
     /// Chunks still to be written.
-    left: AtomicU32,
+    remaining_chunks: AtomicU32,
 }
 
 /// A bounded stretch of entries.
 #[derive(Default)]
-struct Window {
+struct EntryWindow {
     files: Vec<(Entry, Vec<ChunkId>)>,
     links: Vec<Entry>,
     chunks: usize,
     entries: usize,
 }
 
-struct Run<'a> {
+struct DirectoryRestore<'a> {
     repository: &'a Repository,
     reader: &'a ContentReader,
-    target: &'a Target,
-    existing: Existing,
+    target: &'a RestoreDirectory,
+    existing: OverwriteMode,
     progress: &'a Progress,
-    folders: Vec<Entry>,
-    counts: Counts,
+    directories: Vec<Entry>,
+    counts: EntryCounts,
     kept: u64,
     warnings: Vec<Warning>,
     /// In a partial restore: the first wanted name of a file whose first name is not wanted.
-    links: BTreeMap<Vec<u8>, LinkSource>,
-    selected_all: bool,
+    link_sources: BTreeMap<Vec<u8>, LinkSource>,
+    restores_everything: bool,
 }
 
 /// A file that other names may point to, though it is not itself restored.
 enum LinkSource {
     /// Its entry and content; none of its names is restored so far.
-    Unwanted(Box<Entry>, Vec<ChunkId>),
+    NotRestored(Box<Entry>, Vec<ChunkId>),
     /// Restored under this path.
     Restored(RawText),
 }
 
-impl Run<'_> {
+impl DirectoryRestore<'_> {
     fn next_window(
         &mut self,
         entries: &mut EntryReader<'_>,
-        selection: &mut Selection,
-    ) -> Result<Option<Window>> {
-        let mut window = Window::default();
+        selection: &mut PathSelection,
+    ) -> Result<Option<EntryWindow>> {
+        let mut window = EntryWindow::default();
         while window.entries < WINDOW_ENTRIES_MAX && window.chunks < WINDOW_CHUNKS_MAX {
             let Some((entry, chunks)) = entries.next_entry()? else {
                 break;
             };
-            match selection.choose(entry.path.as_bytes()) {
-                Choice::No => self.remember_unwanted(entry, chunks),
-                Choice::Ancestor if entry.kind == EntryKind::Directory => self.folder(entry),
-                Choice::Ancestor => {}
-                Choice::Yes => {
+            match selection.match_path(entry.path.as_bytes()) {
+                PathMatch::No => self.remember_link_source(entry, chunks),
+                PathMatch::Ancestor if entry.kind == EntryKind::Directory => {
+                    self.restore_directory(entry)
+                }
+                PathMatch::Ancestor => {}
+                PathMatch::Yes => {
                     window.entries += 1;
                     window.chunks += chunks.len();
-                    self.sort(entry, chunks, &mut window);
+                    self.dispatch_entry(entry, chunks, &mut window);
                 }
             }
         }
@@ -164,112 +166,114 @@ impl Run<'_> {
     }
 
     /// A later name of a file may be wanted when its first one is not. Only then is this memory needed.
-    fn remember_unwanted(&mut self, entry: Entry, chunks: Vec<ChunkId>) {
-        if !self.selected_all
+    fn remember_link_source(&mut self, entry: Entry, chunks: Vec<ChunkId>) {
+        if !self.restores_everything
             && entry.kind != EntryKind::Directory
             && entry.kind != EntryKind::Hardlink
         {
             let path = entry.path.as_bytes().to_vec();
-            self.links
-                .insert(path, LinkSource::Unwanted(Box::new(entry), chunks));
+            self.link_sources
+                .insert(path, LinkSource::NotRestored(Box::new(entry), chunks));
         }
     }
 
     /// Makes folders and special files at once and puts the rest into the window.
-    fn sort(&mut self, entry: Entry, chunks: Vec<ChunkId>, window: &mut Window) {
+    fn dispatch_entry(&mut self, entry: Entry, chunks: Vec<ChunkId>, window: &mut EntryWindow) {
         match entry.kind {
-            EntryKind::Directory => self.folder(entry),
+            EntryKind::Directory => self.restore_directory(entry),
             EntryKind::File => window.files.push((entry, chunks)),
-            EntryKind::Hardlink => self.hardlink(entry, window),
-            _ => self.special(&entry),
+            EntryKind::Hardlink => self.restore_hardlink(entry, window),
+            _ => self.restore_special(&entry),
         }
     }
 
-    fn folder(&mut self, entry: Entry) {
-        match self.target.make_folder(entry.path.as_bytes()) {
+    fn restore_directory(&mut self, entry: Entry) {
+        match self.target.make_directory(entry.path.as_bytes()) {
             Ok(()) => {
-                self.count(&entry);
-                self.folders.push(entry);
+                self.count_entry(&entry);
+                self.directories.push(entry);
             }
-            Err(error) => self.failed(&entry.path, "created", error),
+            Err(error) => self.warn_failure(&entry.path, "created", error),
         }
     }
 
-    fn special(&mut self, entry: &Entry) {
+    fn restore_special(&mut self, entry: &Entry) {
         let made = self
-            .clear(entry)
+            .remove_existing(entry)
             .and_then(|()| self.target.make_special(entry));
         match made {
             Ok(()) => {
-                self.count(entry);
+                self.count_entry(entry);
                 let lost = apply_to_path(self.target.beneath(), entry);
-                self.lost(&entry.path, lost);
+                self.warn_attributes(&entry.path, lost);
             }
-            Err(error) => self.failed(&entry.path, "created", error),
+            Err(error) => self.warn_failure(&entry.path, "created", error),
         }
     }
 
     /// A link to a file that is not wanted becomes the file itself.
-    fn hardlink(&mut self, mut entry: Entry, window: &mut Window) {
+    fn restore_hardlink(&mut self, mut entry: Entry, window: &mut EntryWindow) {
         let first = entry.target.clone().unwrap_or_default();
-        match self.links.remove(first.as_bytes()) {
+        match self.link_sources.remove(first.as_bytes()) {
             None => window.links.push(entry),
             Some(LinkSource::Restored(path)) => {
                 entry.target = Some(path.clone());
-                self.links
+                self.link_sources
                     .insert(first.as_bytes().to_vec(), LinkSource::Restored(path));
                 window.links.push(entry);
             }
-            Some(LinkSource::Unwanted(source, chunks)) => {
+            Some(LinkSource::NotRestored(source, chunks)) => {
                 let path = entry.path.clone();
-                self.links.insert(
+                self.link_sources.insert(
                     first.as_bytes().to_vec(),
                     LinkSource::Restored(path.clone()),
                 );
                 let entry = Entry { path, ..*source };
                 match entry.kind {
                     EntryKind::File => window.files.push((entry, chunks)),
-                    _ => self.special(&entry),
+                    _ => self.restore_special(&entry),
                 }
             }
         }
     }
 
     /// Makes room for an entry where something may be.
-    fn clear(&self, entry: &Entry) -> rustix::io::Result<()> {
+    fn remove_existing(&self, entry: &Entry) -> rustix::io::Result<()> {
         match self.existing {
-            Existing::Refuse => Ok(()),
-            Existing::Overwrite | Existing::Resume => self.target.clear(entry.path.as_bytes()),
+            OverwriteMode::Refuse => Ok(()),
+            OverwriteMode::Overwrite | OverwriteMode::Resume => {
+                self.target.remove_existing(entry.path.as_bytes())
+            }
         }
     }
 
-    fn execute(&mut self, window: Window) -> Result<()> {
-        self.progress.check()?;
-        let files = self.locate(window.files)?;
-        let files = self.keep_what_is_right(files)?;
-        let jobs = self.create(files);
+    fn restore_window(&mut self, window: EntryWindow) -> Result<()> {
+        self.progress.check_cancelled()?;
+        let files = self.locate_chunks(window.files)?;
+        let files = self.keep_matching_files(files)?;
+        let jobs = self.create_files(files);
         write_contents(self, &jobs)?;
         for link in window.links {
             let made = self
-                .clear(&link)
+                .remove_existing(&link)
                 .and_then(|()| self.target.make_special(&link));
             match made {
-                Ok(()) => self.count(&link),
-                Err(error) => self.failed(&link.path, "linked", error),
+                Ok(()) => self.count_entry(&link),
+                Err(error) => self.warn_failure(&link.path, "linked", error),
             }
         }
         Ok(())
     }
 
     /// Finds every chunk; a file whose chunks do not add up to its size is refused.
-    fn locate(&self, files: Vec<(Entry, Vec<ChunkId>)>) -> Result<Vec<FileJob>> {
+    fn locate_chunks(&self, files: Vec<(Entry, Vec<ChunkId>)>) -> Result<Vec<FileRestore>> {
         let mut located = Vec::with_capacity(files.len());
         for (entry, ids) in files {
             let name = format!("`{}`", entry.path.display());
             let mut chunks = Vec::with_capacity(ids.len());
             let mut total = 0;
             for id in ids {
-                let location = self.reader.locate(&id, &name)?;
+                let location = self.reader.locate_chunk(&id, &name)?;
                 total += u64::from(location.length);
                 chunks.push((id, location));
             }
@@ -283,24 +287,24 @@ impl Run<'_> {
                 }));
             }
             let left = AtomicU32::new(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
-            located.push(FileJob {
+            located.push(FileRestore {
                 entry,
                 chunks,
-                left,
+                remaining_chunks: left,
             });
         }
         Ok(located)
     }
 
     /// Leaves out files that the target has already with the right content.
-    fn keep_what_is_right(&mut self, files: Vec<FileJob>) -> Result<Vec<FileJob>> {
-        if self.existing == Existing::Refuse {
+    fn keep_matching_files(&mut self, files: Vec<FileRestore>) -> Result<Vec<FileRestore>> {
+        if self.existing == OverwriteMode::Refuse {
             return Ok(files);
         }
         let verdicts: Vec<Mutex<bool>> = files.iter().map(|_| Mutex::new(false)).collect();
-        in_parallel(files.len(), |n, buffer| {
-            self.progress.check()?;
-            let right = self.is_kept(&files[n], buffer);
+        run_in_parallel(files.len(), |n, buffer| {
+            self.progress.check_cancelled()?;
+            let right = self.is_already_restored(&files[n], buffer);
             *verdicts[n].lock().unwrap_or_else(PoisonError::into_inner) = right;
             Ok(())
         })?;
@@ -308,7 +312,7 @@ impl Run<'_> {
         for (job, right) in files.into_iter().zip(verdicts) {
             if right.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 self.kept += 1;
-                self.keep(&job.entry);
+                self.keep_file(&job.entry);
             } else {
                 wanted.push(job);
             }
@@ -317,11 +321,11 @@ impl Run<'_> {
     }
 
     /// Whether the target has this very file under this name and no other.
-    fn is_kept(&self, job: &FileJob, buffer: &mut Vec<u8>) -> bool {
+    fn is_already_restored(&self, job: &FileRestore, buffer: &mut Vec<u8>) -> bool {
         let file = self
             .target
             .beneath()
-            .read(job.entry.path.as_bytes(), rustix::fs::OFlags::empty());
+            .open_for_reading(job.entry.path.as_bytes(), rustix::fs::OFlags::empty());
         let Ok(file) = file else { return false };
         // A file with other names is made anew, so that no name outside the snapshot shares its content.
         let regular = rustix::fs::fstat(&file)
@@ -332,7 +336,7 @@ impl Run<'_> {
             .map(|(id, location)| (*id, location.length))
             .collect();
         regular
-            && is_right(
+            && has_expected_content(
                 &file,
                 &job.entry,
                 &chunks,
@@ -342,37 +346,37 @@ impl Run<'_> {
             .unwrap_or(false)
     }
 
-    fn keep(&mut self, entry: &Entry) {
-        self.count(entry);
+    fn keep_file(&mut self, entry: &Entry) {
+        self.count_entry(entry);
         Progress::add(&self.progress.bytes, entry.content_bytes());
         let path = entry.path.as_bytes();
         match self
             .target
             .beneath()
-            .read(path, rustix::fs::OFlags::empty())
+            .open_for_reading(path, rustix::fs::OFlags::empty())
         {
             Ok(file) => {
-                if let Err(error) = drop_foreign_attributes(&file, entry) {
-                    self.failed(&entry.path, "cleared of extra extended attributes", error);
+                if let Err(error) = remove_extra_attributes(&file, entry) {
+                    self.warn_failure(&entry.path, "cleared of extra extended attributes", error);
                 }
                 let lost = apply_to_file(&file, entry);
-                self.lost(&entry.path, lost);
+                self.warn_attributes(&entry.path, lost);
             }
-            Err(error) => self.failed(&entry.path, "opened", error),
+            Err(error) => self.warn_failure(&entry.path, "opened", error),
         }
     }
 
     /// Makes the files that need more than one write, and the empty ones.
-    fn create(&mut self, files: Vec<FileJob>) -> Vec<FileJob> {
+    fn create_files(&mut self, files: Vec<FileRestore>) -> Vec<FileRestore> {
         let mut jobs = Vec::with_capacity(files.len());
         for job in files {
             let path = job.entry.path.as_bytes();
-            if let Err(error) = self.clear(&job.entry) {
-                self.failed(&job.entry.path, "replaced", error);
+            if let Err(error) = self.remove_existing(&job.entry) {
+                self.warn_failure(&job.entry.path, "replaced", error);
                 continue;
             }
-            if written_in_one_go(&job) {
-                self.count(&job.entry);
+            if is_single_write(&job) {
+                self.count_entry(&job.entry);
                 jobs.push(job);
                 continue;
             }
@@ -382,26 +386,26 @@ impl Run<'_> {
             });
             match made {
                 Ok(file) => {
-                    self.count(&job.entry);
+                    self.count_entry(&job.entry);
                     if job.chunks.is_empty() {
                         let lost = apply_to_file(&file, &job.entry);
-                        self.lost(&job.entry.path, lost);
+                        self.warn_attributes(&job.entry.path, lost);
                     } else {
                         jobs.push(job);
                     }
                 }
-                Err(error) => self.failed(&job.entry.path, "created", error),
+                Err(error) => self.warn_failure(&job.entry.path, "created", error),
             }
         }
         jobs
     }
 
-    fn count(&mut self, entry: &Entry) {
-        self.counts.add(entry);
+    fn count_entry(&mut self, entry: &Entry) {
+        self.counts.add_entry(entry);
         Progress::add(&self.progress.items, 1);
     }
 
-    fn failed(&mut self, path: &RawText, what: &str, error: Errno) {
+    fn warn_failure(&mut self, path: &RawText, what: &str, error: Errno) {
         let message = format!("could not be {what}: {}", std::io::Error::from(error));
         self.warnings.push(Warning {
             path: path.clone(),
@@ -409,29 +413,32 @@ impl Run<'_> {
         });
     }
 
-    fn lost(&mut self, path: &RawText, lost: Lost) {
-        if let Some(warning) = lost_warning(path, &lost) {
+    fn warn_attributes(&mut self, path: &RawText, lost: FailedAttributes) {
+        if let Some(warning) = attribute_warning(path, &lost) {
             self.warnings.push(warning);
         }
     }
 
     /// Gives folders their attributes, deepest first, and checks the counts.
-    fn finish(mut self, snapshot: &Snapshot) -> Result<RestoreReport> {
-        for entry in std::mem::take(&mut self.folders).into_iter().rev() {
-            if self.existing != Existing::Refuse {
-                self.drop_foreign_folder_attributes(&entry);
+    fn finish_restore(mut self, snapshot: &Snapshot) -> Result<RestoreReport> {
+        for entry in std::mem::take(&mut self.directories).into_iter().rev() {
+            if self.existing != OverwriteMode::Refuse {
+                self.remove_extra_directory_attributes(&entry);
             }
             if entry.path.as_bytes().is_empty() {
                 // The mark lies in the root, so the root's times come after its removal.
-                self.target.unmark()?;
+                self.target.remove_marker()?;
             }
-            let lost = apply_to_folder(self.target.beneath(), &entry);
-            self.lost(&entry.path, lost);
+            let lost = apply_to_directory(self.target.beneath(), &entry);
+            self.warn_attributes(&entry.path, lost);
         }
-        if self.target.is_marked() {
-            self.target.unmark()?;
+        if self.target.has_marker() {
+            self.target.remove_marker()?;
         }
-        if self.selected_all && self.warnings.is_empty() && self.counts != snapshot.root.counts {
+        if self.restores_everything
+            && self.warnings.is_empty()
+            && self.counts != snapshot.root.counts
+        {
             return Err(Error::Repository(reprise_repository::Error::Damaged {
                 object: format!("snapshot {}", snapshot.id.short()),
                 reason: format!(
@@ -453,18 +460,18 @@ impl Run<'_> {
         })
     }
 
-    fn drop_foreign_folder_attributes(&mut self, entry: &Entry) {
+    fn remove_extra_directory_attributes(&mut self, entry: &Entry) {
         let folder = self
             .target
             .beneath()
-            .read(entry.path.as_bytes(), rustix::fs::OFlags::DIRECTORY);
-        if let Err(error) = folder.and_then(|folder| drop_foreign_attributes(&folder, entry)) {
-            self.failed(&entry.path, "cleared of extra extended attributes", error);
+            .open_for_reading(entry.path.as_bytes(), rustix::fs::OFlags::DIRECTORY);
+        if let Err(error) = folder.and_then(|folder| remove_extra_attributes(&folder, entry)) {
+            self.warn_failure(&entry.path, "cleared of extra extended attributes", error);
         }
     }
 }
 
-fn lost_warning(path: &RawText, lost: &Lost) -> Option<Warning> {
+fn attribute_warning(path: &RawText, lost: &FailedAttributes) -> Option<Warning> {
     (!lost.is_empty()).then(|| Warning {
         path: path.clone(),
         message: format!("could not restore its {}", lost.join(", ")),
@@ -472,24 +479,24 @@ fn lost_warning(path: &RawText, lost: &Lost) -> Option<Warning> {
 }
 
 /// A file of one chunk without holes is made, written and finished by one thread.
-fn written_in_one_go(job: &FileJob) -> bool {
+fn is_single_write(job: &FileRestore) -> bool {
     job.chunks.len() == 1 && job.entry.extents.is_none()
 }
 
 /// One chunk of one file.
-struct Want {
+struct ChunkWrite {
     job: usize,
     chunk: usize,
     content_offset: u64,
 }
 
 /// Reads every needed segment once and writes its chunks to all files that want them.
-fn write_contents(run: &mut Run<'_>, jobs: &[FileJob]) -> Result<()> {
-    let mut segments: BTreeMap<SegmentKey, Vec<Want>> = BTreeMap::new();
+fn write_contents(run: &mut DirectoryRestore<'_>, jobs: &[FileRestore]) -> Result<()> {
+    let mut segments: BTreeMap<SegmentKey, Vec<ChunkWrite>> = BTreeMap::new();
     for (n, job) in jobs.iter().enumerate() {
         let mut content_offset = 0;
         for (chunk, (_, location)) in job.chunks.iter().enumerate() {
-            let want = Want {
+            let want = ChunkWrite {
                 job: n,
                 chunk,
                 content_offset,
@@ -501,12 +508,12 @@ fn write_contents(run: &mut Run<'_>, jobs: &[FileJob]) -> Result<()> {
             content_offset += u64::from(location.length);
         }
     }
-    let segments: Vec<Vec<Want>> = segments.into_values().collect();
+    let segments: Vec<Vec<ChunkWrite>> = segments.into_values().collect();
     let warnings = Mutex::new(Vec::new());
-    let shared: &Run<'_> = run;
-    let threads = run.reader.parallel_reads().max(cores());
-    in_parallel_on(threads, segments.len(), |n, _| {
-        shared.progress.check()?;
+    let shared: &DirectoryRestore<'_> = run;
+    let threads = run.reader.parallel_reads().max(core_count());
+    run_on_threads(threads, segments.len(), |n, _| {
+        shared.progress.check_cancelled()?;
         write_segment(shared, jobs, &segments[n], &warnings)
     })?;
     run.warnings.extend(
@@ -518,9 +525,9 @@ fn write_contents(run: &mut Run<'_>, jobs: &[FileJob]) -> Result<()> {
 }
 
 fn write_segment(
-    run: &Run<'_>,
-    jobs: &[FileJob],
-    wants: &[Want],
+    run: &DirectoryRestore<'_>,
+    jobs: &[FileRestore],
+    wants: &[ChunkWrite],
     warnings: &Mutex<Vec<Warning>>,
 ) -> Result<()> {
     let Some(first) = wants.first() else {
@@ -533,7 +540,9 @@ fn write_segment(
         let (id, location) = &job.chunks[want.chunk];
         let spare;
         let found = match &segment {
-            Ok(segment) => run.reader.chunk_of(segment, location, id, Class::Data),
+            Ok(segment) => run
+                .reader
+                .extract_chunk(segment, location, id, RecipientClass::Data),
             Err(_) => Err(reprise_repository::Error::Interrupted),
         };
         let bytes = match found {
@@ -541,7 +550,7 @@ fn write_segment(
             // Another pack may hold the chunk too.
             Err(_) => {
                 let name = format!("`{}`", job.entry.path.display());
-                spare = run.reader.read_chunk(id, Class::Data, &name)?;
+                spare = run.reader.read_chunk(id, RecipientClass::Data, &name)?;
                 &spare
             }
         };
@@ -552,8 +561,8 @@ fn write_segment(
 }
 
 fn write_chunk(
-    run: &Run<'_>,
-    job: &FileJob,
+    run: &DirectoryRestore<'_>,
+    job: &FileRestore,
     content_offset: u64,
     bytes: &[u8],
     warnings: &Mutex<Vec<Warning>>,
@@ -567,7 +576,7 @@ fn write_chunk(
             source,
         }
     };
-    let file = if written_in_one_go(job) {
+    let file = if is_single_write(job) {
         run.target
             .create_file(path)
             .map_err(|e| fail("create")(e.into()))?
@@ -576,7 +585,7 @@ fn write_chunk(
             .write_file(path)
             .map_err(|e| fail("open")(e.into()))?
     };
-    for piece in pieces(
+    for piece in locate_chunk_parts(
         &job.entry,
         content_offset,
         u32::try_from(bytes.len()).unwrap_or(u32::MAX),
@@ -587,7 +596,7 @@ fn write_chunk(
             .map_err(fail("write"))?;
     }
     // The last writer finishes the file: later writes would change its time.
-    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+    if job.remaining_chunks.fetch_sub(1, Ordering::AcqRel) == 1 {
         finish_file(&file, &job.entry, warnings);
     }
     Ok(())
@@ -595,7 +604,7 @@ fn write_chunk(
 
 fn finish_file(file: &File, entry: &Entry, warnings: &Mutex<Vec<Warning>>) {
     let lost = apply_to_file(file, entry);
-    if let Some(warning) = lost_warning(&entry.path, &lost) {
+    if let Some(warning) = attribute_warning(&entry.path, &lost) {
         warnings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -604,19 +613,19 @@ fn finish_file(file: &File, entry: &Entry, warnings: &Mutex<Vec<Warning>>) {
 }
 
 /// Runs `body` for 0 to `count` on several threads; the first error stops all.
-pub(super) fn in_parallel(
+pub(super) fn run_in_parallel(
     count: usize,
     body: impl Fn(usize, &mut Vec<u8>) -> Result<()> + Sync,
 ) -> Result<()> {
-    in_parallel_on(cores(), count, body)
+    run_on_threads(core_count(), count, body)
 }
 
-fn cores() -> usize {
+fn core_count() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// As [`run_in_parallel`], on more threads than there are cores where they mostly wait.
-fn in_parallel_on(
+fn run_on_threads(
     threads: usize,
     count: usize,
     body: impl Fn(usize, &mut Vec<u8>) -> Result<()> + Sync,

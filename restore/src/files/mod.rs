@@ -4,22 +4,22 @@ mod attributes;
 mod compare;
 mod content;
 mod execute;
-mod select;
-mod target;
+mod path_selection;
+mod restore_directory;
 
 use std::path::PathBuf;
 
-use reprise_repository::{Counts, Outcome, Progress, RawText, Repository, Snapshot, Warning};
+use reprise_repository::{EntryCounts, Outcome, Progress, RawText, Repository, Snapshot, Warning};
 use serde::Serialize;
 
 use crate::error::Result;
 
-pub use compare::{Comparison, Difference, NOT_IN_SNAPSHOT, compare};
-pub use select::{Choice, Selection};
+pub use compare::{Comparison, Difference, NOT_IN_SNAPSHOT, compare_directory};
+pub use path_selection::{PathMatch, PathSelection};
 
 /// What to do with what the target holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
+pub enum OverwriteMode {
     /// The target must be empty.
     Refuse,
     /// Files that differ are replaced; files that the snapshot does not have stay.
@@ -36,14 +36,14 @@ pub struct RestoreOptions {
     /// Only these paths and what is below them; empty: everything.
     pub paths: Vec<RawText>,
     /// What to do with what is there.
-    pub existing: Existing,
+    pub existing: OverwriteMode,
 }
 
 /// What a restore is going to do.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestorePlan {
     /// What will be there afterwards.
-    pub counts: Counts,
+    pub counts: EntryCounts,
     /// How many of those exist in the target already.
     pub existing: u64,
     /// Some of them, by name.
@@ -56,7 +56,7 @@ pub struct RestoreReport {
     /// `ok`, or `degraded` when something named could not be restored as it was.
     pub outcome: Outcome,
     /// What is there now.
-    pub counts: Counts,
+    pub counts: EntryCounts,
     /// Files that were right already.
     pub kept: u64,
     /// What could not be restored as it was.
@@ -67,12 +67,12 @@ pub struct RestoreReport {
 ///
 /// # Errors
 /// As for [`restore`].
-pub fn plan(
+pub fn plan_restore(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
 ) -> Result<RestorePlan> {
-    select::plan(repository, snapshot, options)
+    path_selection::plan_restore(repository, snapshot, options)
 }
 
 /// Brings a snapshot back. Every chunk is compared with its id before it is written.
@@ -85,5 +85,5 @@ pub fn restore(
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<RestoreReport> {
-    execute::restore(repository, snapshot, options, progress)
+    execute::restore_files(repository, snapshot, options, progress)
 }

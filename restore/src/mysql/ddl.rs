@@ -11,8 +11,8 @@ mod tests;
 
 use std::ops::Range;
 
-use item::{Item, Kind};
-pub(super) use lexer::{Kind as TokenKind, Token, Tokens};
+use item::{TableItem, TableItemKind};
+pub(super) use lexer::{SqlToken, SqlTokens, TokenKind};
 
 /// A table definition taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct TableDefinition {
     head: Vec<u8>,
     /// Where in `head` the table's name stands.
     name: Range<usize>,
-    items: Vec<Item>,
+    items: Vec<TableItem>,
     /// The white space before the closing parenthesis, and everything from there.
     tail: Vec<u8>,
     engine: Option<String>,
@@ -37,29 +37,29 @@ pub(crate) struct TableDefinition {
 ///
 /// # Errors
 /// Says what was expected when the text is no table definition or is not whole.
-pub(crate) fn parse(create_table: &[u8]) -> Result<TableDefinition, String> {
-    let mut tokens = Tokens::new(create_table);
-    let (name, open) = head(&mut tokens)?;
+pub(crate) fn parse_create_table(create_table: &[u8]) -> Result<TableDefinition, String> {
+    let mut tokens = SqlTokens::new(create_table);
+    let (name, open) = read_head(&mut tokens)?;
     let (ranges, close) = item_ranges(&mut tokens, open)?;
     let options = tokens.collect::<Result<Vec<_>, _>>()?;
     let bytes = |range: Range<usize>| create_table.get(range).unwrap_or_default();
     let items = ranges
         .into_iter()
-        .map(|range| Item::new(bytes(range)))
+        .map(|range| TableItem::new(bytes(range)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(TableDefinition {
         head: bytes(0..open).to_vec(),
         name,
         versioned: is_versioned(&options),
-        engine: engine(&options),
-        collation: collation(&options),
+        engine: find_engine(&options),
+        collation: find_collation(&options),
         items,
         tail: bytes(close..create_table.len()).to_vec(),
     })
 }
 
 /// Reads `CREATE TABLE NAME (`. Returns where the name stands and the offset after the parenthesis.
-fn head(tokens: &mut Tokens<'_>) -> Result<(Range<usize>, usize), String> {
+fn read_head(tokens: &mut SqlTokens<'_>) -> Result<(Range<usize>, usize), String> {
     let mut next = |what: &str| {
         let missing = || format!("a table definition ends where {what} is expected");
         tokens.next().unwrap_or_else(|| Err(missing()))
@@ -87,7 +87,10 @@ fn head(tokens: &mut Tokens<'_>) -> Result<(Range<usize>, usize), String> {
 
 /// Finds the items between the outermost parentheses, of which the first is before `open`. Returns where they stand, and
 /// the offset where the tail begins.
-fn item_ranges(tokens: &mut Tokens<'_>, open: usize) -> Result<(Vec<Range<usize>>, usize), String> {
+fn item_ranges(
+    tokens: &mut SqlTokens<'_>,
+    open: usize,
+) -> Result<(Vec<Range<usize>>, usize), String> {
     let (mut ranges, mut start, mut end, mut depth) = (Vec::new(), open, open, 0_usize);
     for token in tokens {
         let token = token?;
@@ -110,7 +113,7 @@ fn item_ranges(tokens: &mut Tokens<'_>, open: usize) -> Result<(Vec<Range<usize>
 }
 
 /// The first `ENGINE=NAME`: what follows may speak of the engines of partitions.
-fn engine(options: &[Token<'_>]) -> Option<String> {
+fn find_engine(options: &[SqlToken<'_>]) -> Option<String> {
     let found = options.windows(3).find_map(|window| match window {
         [word, equals, engine] if word.is_word("ENGINE") && equals.is_symbol(b'=') => Some(engine),
         _ => None,
@@ -120,7 +123,7 @@ fn engine(options: &[Token<'_>]) -> Option<String> {
 }
 
 /// The first `COLLATE=NAME`.
-fn collation(options: &[Token<'_>]) -> Option<Vec<u8>> {
+fn find_collation(options: &[SqlToken<'_>]) -> Option<Vec<u8>> {
     options.windows(3).find_map(|window| match window {
         [word, equals, name] if word.is_word("COLLATE") && equals.is_symbol(b'=') => {
             Some(name.text.to_vec())
@@ -129,7 +132,7 @@ fn collation(options: &[Token<'_>]) -> Option<Vec<u8>> {
     })
 }
 
-fn is_versioned(options: &[Token<'_>]) -> bool {
+fn is_versioned(options: &[SqlToken<'_>]) -> bool {
     options.windows(3).any(|window| {
         let words = ["WITH", "SYSTEM", "VERSIONING"];
         window
@@ -143,8 +146,8 @@ impl TableDefinition {
     /// The same table as `database`.`table`.
     ///
     /// What its foreign keys refer to stays as it is: a name without a database is one in the table's own.
-    pub(crate) fn named(mut self, database: &str, table: &str) -> Self {
-        let name = format!("{}.{}", quoted(database), quoted(table));
+    pub(crate) fn renamed_to(mut self, database: &str, table: &str) -> Self {
+        let name = format!("{}.{}", quote_name(database), quote_name(table));
         let end = self.name.start + name.len();
         self.head.splice(self.name.clone(), name.into_bytes());
         self.name.end = end;
@@ -160,16 +163,16 @@ impl TableDefinition {
     /// The statement that makes the table before its rows: without the keys that are added afterwards, and without
     /// foreign keys. It is the original when there are none of both, but for collations that are the table's anyway.
     pub(crate) fn before_rows(&self) -> Vec<u8> {
-        let deferred = self.deferred();
+        let deferred = self.deferred_keys();
         let stays = |index: &usize| {
             !deferred.contains(index)
-                && self.items.get(*index).map(|item| item.kind) != Some(Kind::ForeignKey)
+                && self.items.get(*index).map(|item| item.kind) != Some(TableItemKind::ForeignKey)
         };
         let collation = self.collation.as_deref();
         let kept: Vec<Vec<u8>> = (0..self.items.len())
             .filter(stays)
             .filter_map(|index| self.items.get(index))
-            .map(|item| item.with_default(collation))
+            .map(|item| item.without_default_collation(collation))
             .collect();
         [self.head.as_slice(), &kept.join(&b","[..]), &self.tail].concat()
     }
@@ -181,14 +184,14 @@ impl TableDefinition {
         let mut groups: Vec<Vec<Vec<u8>>> = Vec::new();
         let mut open = false;
         for item in self
-            .deferred()
+            .deferred_keys()
             .into_iter()
             .filter_map(|index| self.items.get(index))
         {
-            let alone = matches!(item.kind, Kind::FullText | Kind::Spatial);
+            let alone = matches!(item.kind, TableItemKind::FullText | TableItemKind::Spatial);
             match groups.last_mut() {
-                Some(group) if open && !alone => group.push(item.addition()),
-                _ => groups.push(vec![item.addition()]),
+                Some(group) if open && !alone => group.push(item.add_clause()),
+                _ => groups.push(vec![item.add_clause()]),
             }
             open = !alone;
         }
@@ -198,26 +201,26 @@ impl TableDefinition {
     /// The foreign keys to add when all tables have their rows and keys: clauses like
     /// ``ADD CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `t` (`b`)``.
     pub(crate) fn foreign_keys(&self) -> Vec<Vec<u8>> {
-        let foreign = |item: &&Item| item.kind == Kind::ForeignKey;
+        let foreign = |item: &&TableItem| item.kind == TableItemKind::ForeignKey;
         self.items
             .iter()
             .filter(foreign)
-            .map(Item::addition)
+            .map(TableItem::add_clause)
             .collect()
     }
 
     /// The indices of the keys that are added after the rows, ascending.
-    fn deferred(&self) -> Vec<usize> {
+    fn deferred_keys(&self) -> Vec<usize> {
         let mut deferred: Vec<usize> = self
             .items
             .iter()
             .enumerate()
-            .filter(|(_, item)| self.may_wait(item))
+            .filter(|(_, item)| self.can_be_deferred(item))
             .map(|(index, _)| index)
             .collect();
-        if let Some(needed) = self.needed_by_auto_increment() {
+        if let Some(needed) = self.auto_increment_key() {
             // A key that is added stands after those of its rank that are there, so the ones before it cannot wait.
-            let rank = |index: usize| self.items.get(index).map(Item::rank);
+            let rank = |index: usize| self.items.get(index).map(TableItem::rank);
             deferred.retain(|index| *index > needed || rank(*index) != rank(needed));
         }
         deferred
@@ -225,35 +228,42 @@ impl TableDefinition {
 
     /// Only InnoDB builds keys of full tables faster. Without a primary key a unique one may decide how the rows lie, so
     /// adding it would write the whole table again.
-    fn may_wait(&self, item: &Item) -> bool {
+    fn can_be_deferred(&self, item: &TableItem) -> bool {
         let innodb = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.eq_ignore_ascii_case("InnoDB"));
-        let has_primary = || self.items.iter().any(|item| item.kind == Kind::Primary);
+        let has_primary = || {
+            self.items
+                .iter()
+                .any(|item| item.kind == TableItemKind::Primary)
+        };
         innodb
             && !self.versioned
             && match item.kind {
-                Kind::Unique => has_primary(),
-                Kind::Key | Kind::FullText | Kind::Spatial => true,
+                TableItemKind::Unique => has_primary(),
+                TableItemKind::Key | TableItemKind::FullText | TableItemKind::Spatial => true,
                 _ => false,
             }
     }
 
     /// A column that counts up must be the first one of a key. The index of the first key that could wait but for that.
-    fn needed_by_auto_increment(&self) -> Option<usize> {
-        let counting = Kind::Column {
+    fn auto_increment_key(&self) -> Option<usize> {
+        let counting = TableItemKind::Column {
             auto_increment: true,
         };
         let column = self.items.iter().find(|item| item.kind == counting)?;
-        let serves = |item: &Item| {
+        let serves = |item: &TableItem| {
             item.column == column.column
-                && matches!(item.kind, Kind::Primary | Kind::Unique | Kind::Key)
+                && matches!(
+                    item.kind,
+                    TableItemKind::Primary | TableItemKind::Unique | TableItemKind::Key
+                )
         };
         if self
             .items
             .iter()
-            .any(|item| serves(item) && !self.may_wait(item))
+            .any(|item| serves(item) && !self.can_be_deferred(item))
         {
             return None;
         }
@@ -262,6 +272,6 @@ impl TableDefinition {
 }
 
 /// A name in backticks, those in it doubled.
-pub(crate) fn quoted(name: &str) -> String {
+pub(crate) fn quote_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::ddl::{Token, TokenKind, Tokens, quoted};
+use super::ddl::{SqlToken, SqlTokens, TokenKind, quote_name};
 
 /// The words that end the part of a statement in which a definer may stand.
-const OBJECTS: [&str; 7] = [
+const OBJECT_KEYWORDS: [&str; 7] = [
     "VIEW",
     "TRIGGER",
     "PROCEDURE",
@@ -19,54 +19,58 @@ const OBJECTS: [&str; 7] = [
 ///
 /// A statement that names no definer stays as it is; what it makes belongs to who runs it.
 pub(crate) fn with_definer(statement: &[u8], definer: &str) -> Vec<u8> {
-    match clause(statement) {
-        Some(range) => replaced(statement, range, format!("DEFINER={}", account(definer))),
+    match find_definer_clause(statement) {
+        Some(range) => replace_range(
+            statement,
+            range,
+            format!("DEFINER={}", quote_account(definer)),
+        ),
         None => statement.to_vec(),
     }
 }
 
 /// The statement without its definer: what it makes belongs to who runs it.
 pub(crate) fn without_definer(statement: &[u8]) -> Vec<u8> {
-    let Some(mut range) = clause(statement) else {
+    let Some(mut range) = find_definer_clause(statement) else {
         return statement.to_vec();
     };
     let rest = statement.get(range.end..).unwrap_or_default();
     let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
     range.end += space.count();
-    replaced(statement, range, String::new())
+    replace_range(statement, range, String::new())
 }
 
-fn replaced(statement: &[u8], range: Range<usize>, by: String) -> Vec<u8> {
+fn replace_range(statement: &[u8], range: Range<usize>, by: String) -> Vec<u8> {
     let mut result = statement.to_vec();
     result.splice(range, by.into_bytes());
     result
 }
 
 /// Where `DEFINER=ACCOUNT` stands.
-fn clause(statement: &[u8]) -> Option<Range<usize>> {
+fn find_definer_clause(statement: &[u8]) -> Option<Range<usize>> {
     // A quote that is never closed stands after the definer, or the statement is of no use anyway.
-    let mut tokens = Tokens::new(statement).map_while(Result::ok).peekable();
+    let mut tokens = SqlTokens::new(statement).map_while(Result::ok).peekable();
     loop {
         let token = tokens.next()?;
-        if OBJECTS.iter().any(|object| token.is_word(object)) {
+        if OBJECT_KEYWORDS.iter().any(|object| token.is_word(object)) {
             return None;
         }
         // `SQL SECURITY DEFINER` has no account.
         let has_account = tokens.peek().is_some_and(|next| next.is_symbol(b'='));
         if token.is_word("DEFINER") && has_account {
-            let account: Vec<Token<'_>> = tokens.skip(1).take(3).collect();
+            let account: Vec<SqlToken<'_>> = tokens.skip(1).take(3).collect();
             return Some(token.start..account_end(statement, &account)?);
         }
     }
 }
 
 /// The offset after an account: `USER`, `USER@HOST` or `CURRENT_USER()`.
-fn account_end(statement: &[u8], tokens: &[Token<'_>]) -> Option<usize> {
+fn account_end(statement: &[u8], tokens: &[SqlToken<'_>]) -> Option<usize> {
     match tokens {
         [_, at, host] if at.is_symbol(b'@') => match host.kind {
             TokenKind::Name | TokenKind::Text => Some(host.end()),
             // Without quotes a host may still have dots and dashes.
-            _ => Some(statement.len() - plain_host_tail(statement.get(host.start..)?).len()),
+            _ => Some(statement.len() - after_unquoted_host(statement.get(host.start..)?).len()),
         },
         [user, open, close]
             if user.kind == TokenKind::Word && open.is_symbol(b'(') && close.is_symbol(b')') =>
@@ -79,14 +83,14 @@ fn account_end(statement: &[u8], tokens: &[Token<'_>]) -> Option<usize> {
 }
 
 /// What follows a host without quotes.
-fn plain_host_tail(text: &[u8]) -> &[u8] {
+fn after_unquoted_host(text: &[u8]) -> &[u8] {
     let in_host = |byte: &&u8| byte.is_ascii_alphanumeric() || b".-_$".contains(byte);
     let length = text.iter().take_while(in_host).count();
     text.get(length..).unwrap_or_default()
 }
 
 /// An account in backticks, which mean a name in every mode.
-fn account(definer: &str) -> String {
+fn quote_account(definer: &str) -> String {
     let definer = definer.trim();
     if [
         "CURRENT_USER",
@@ -100,13 +104,17 @@ fn account(definer: &str) -> String {
         return definer.to_owned();
     }
     match definer.rsplit_once('@') {
-        Some((user, host)) => format!("{}@{}", quoted(&bare(user)), quoted(&bare(host))),
-        None => quoted(&bare(definer)),
+        Some((user, host)) => format!(
+            "{}@{}",
+            quote_name(&unquote_name(user)),
+            quote_name(&unquote_name(host))
+        ),
+        None => quote_name(&unquote_name(definer)),
     }
 }
 
 /// A name without the quotes around it.
-fn bare(name: &str) -> String {
+fn unquote_name(name: &str) -> String {
     for quote in ['`', '\'', '"'] {
         let inner = name
             .strip_prefix(quote)
@@ -209,7 +217,7 @@ mod tests {
             ("CURRENT_USER", "CURRENT_USER"),
             ("current_user()", "current_user()"),
         ] {
-            assert_eq!(account(written), quoted);
+            assert_eq!(quote_account(written), quoted);
         }
     }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use reprise_repository::{ChunkId, ContentReader, Progress};
-use reprise_snapshotters::mysql::sql::{load, qualified, quoted};
-use reprise_snapshotters::mysql::{Bytes, DatabaseError, Form, Piece, Session, Table};
+use reprise_snapshotters::mysql::sql::{load_data_statement, qualify_name, quote_name};
+use reprise_snapshotters::mysql::{
+    Bytes, DatabaseError, MysqlTable, Session, TableDataFile, ValueFormat,
+};
 
 use super::ddl::TableDefinition;
-use super::progress::{self, Done};
+use super::restore_state::{self, RestoreState};
 use crate::error::{Error, Result};
 
 /// Chunks that are read ahead for each connection, about a MiB each.
@@ -25,69 +27,73 @@ const KEY_EXISTS: [u16; 3] = [1061, 1826, 1022];
 
 /// A table to be filled.
 #[derive(Debug)]
-pub(super) struct Filling {
+pub(super) struct TableLoad {
     /// Its database at the target.
     pub(super) database: String,
-    pub(super) table: Table,
+    pub(super) table: MysqlTable,
     pub(super) definition: TableDefinition,
 }
 
-impl Filling {
+impl TableLoad {
     /// Whether a file is at the target.
-    fn has(&self, piece: &Piece, done: &Done) -> bool {
-        done.has(&progress::loaded(&piece.path)) && !self.begins_again(done)
+    fn has_loaded(&self, piece: &TableDataFile, done: &RestoreState) -> bool {
+        done.has_step(&restore_state::file_loaded_step(&piece.path)) && !self.must_reload(done)
     }
 
     /// Whether all files must be loaded again: without transactions, one that was interrupted is there in part.
-    fn begins_again(&self, done: &Done) -> bool {
+    fn must_reload(&self, done: &RestoreState) -> bool {
         let mut pieces = self.table.pieces.iter();
         !self.table.engine.eq_ignore_ascii_case("InnoDB")
-            && !pieces.all(|piece| done.has(&progress::loaded(&piece.path)))
+            && !pieces.all(|piece| done.has_step(&restore_state::file_loaded_step(&piece.path)))
     }
 }
 
 #[derive(Debug)]
-enum Task {
+enum LoadTask {
     /// A file of a table.
-    Piece(usize, usize),
+    DataFile(usize, usize),
     /// A group of a table's keys, and those after it.
     Keys(usize),
 }
 
-struct Queue<'a> {
-    fillings: &'a [Filling],
-    content: &'a Content<'a>,
-    done: &'a Done,
+struct LoadQueue<'a> {
+    tables: &'a [TableLoad],
+    content: &'a DumpFileReader<'a>,
+    restore_state: &'a RestoreState,
     progress: &'a Arc<Progress>,
-    state: Mutex<State>,
+    state: Mutex<LoadQueueState>,
     changed: Condvar,
 }
 
-struct State {
-    tasks: VecDeque<Task>,
+struct LoadQueueState {
+    tasks: VecDeque<LoadTask>,
     /// Files of each table that are not loaded yet.
-    left: Vec<usize>,
+    files_left: Vec<usize>,
     busy: usize,
     failed: Option<Error>,
 }
 
 /// Where the files' bytes come from.
 #[derive(Debug)]
-pub(super) struct Content<'a> {
+pub(super) struct DumpFileReader<'a> {
     pub(super) reader: &'a ContentReader,
     /// The chunks of each file, by its path.
     pub(super) chunks: BTreeMap<String, Vec<ChunkId>>,
 }
 
 /// Makes the tables that are not there yet.
-pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+pub(super) fn create_tables(
+    control: &mut Session,
+    fillings: &[TableLoad],
+    done: &RestoreState,
+) -> Result<()> {
     for filling in fillings {
         let (database, table) = (&filling.database, &filling.table.name);
-        let step = progress::created(database, table);
-        let name = qualified(database, table);
-        let failed = |error| Error::database(format!("create table {name}"), error);
-        if done.has(&step) {
-            if filling.begins_again(done) {
+        let step = restore_state::table_created_step(database, table);
+        let name = qualify_name(database, table);
+        let failed = |error| Error::from_database(format!("create table {name}"), error);
+        if done.has_step(&step) {
+            if filling.must_reload(done) {
                 control
                     .execute(format!("TRUNCATE TABLE {name}"))
                     .map_err(failed)?;
@@ -102,22 +108,22 @@ pub(super) fn create(control: &mut Session, fillings: &[Filling], done: &Done) -
         }
         // What a definition names without a database is in the table's own.
         control
-            .execute(format!("USE {}", quoted(database)))
+            .execute(format!("USE {}", quote_name(database)))
             .map_err(failed)?;
         control
             .execute(filling.definition.before_rows())
             .map_err(failed)?;
-        noted(control, &step).map_err(failed)?;
+        record_step(control, &step).map_err(failed)?;
     }
     Ok(())
 }
 
 /// Loads all files and adds all keys.
-pub(super) fn fill(
+pub(super) fn load_rows_and_keys(
     sessions: &mut [Session],
-    fillings: &[Filling],
-    content: &Content<'_>,
-    done: &Done,
+    fillings: &[TableLoad],
+    content: &DumpFileReader<'_>,
+    done: &RestoreState,
     progress: &Arc<Progress>,
 ) -> Result<()> {
     let mut order: Vec<usize> = (0..fillings.len()).collect();
@@ -135,24 +141,24 @@ pub(super) fn fill(
     let mut left = vec![0; fillings.len()];
     for n in order {
         let pieces = fillings[n].table.pieces.iter().enumerate();
-        let missing = pieces.filter(|(_, piece)| !fillings[n].has(piece, done));
-        tasks.extend(missing.map(|(m, _)| Task::Piece(n, m)));
+        let missing = pieces.filter(|(_, piece)| !fillings[n].has_loaded(piece, done));
+        tasks.extend(missing.map(|(m, _)| LoadTask::DataFile(n, m)));
         left[n] = tasks
             .iter()
-            .filter(|task| matches!(task, Task::Piece(of, _) if *of == n))
+            .filter(|task| matches!(task, LoadTask::DataFile(of, _) if *of == n))
             .count();
         if left[n] == 0 {
-            tasks.push_back(Task::Keys(n));
+            tasks.push_back(LoadTask::Keys(n));
         }
     }
-    let queue = Queue {
-        fillings,
+    let queue = LoadQueue {
+        tables: fillings,
         content,
-        done,
+        restore_state: done,
         progress,
-        state: Mutex::new(State {
+        state: Mutex::new(LoadQueueState {
             tasks,
-            left,
+            files_left: left,
             busy: 0,
             failed: None,
         }),
@@ -160,7 +166,7 @@ pub(super) fn fill(
     };
     std::thread::scope(|scope| {
         for session in sessions.iter_mut() {
-            scope.spawn(|| queue.work(session));
+            scope.spawn(|| queue.run_worker(session));
         }
     });
     let state = queue
@@ -170,12 +176,12 @@ pub(super) fn fill(
     state.failed.map_or(Ok(()), Err)
 }
 
-impl Queue<'_> {
-    fn work(&self, session: &mut Session) {
-        while let Some(task) = self.next() {
+impl LoadQueue<'_> {
+    fn run_worker(&self, session: &mut Session) {
+        while let Some(task) = self.next_task() {
             let result = match task {
-                Task::Piece(n, m) => self.piece(session, n, m),
-                Task::Keys(n) => self.keys(session, n),
+                LoadTask::DataFile(n, m) => self.load_file(session, n, m),
+                LoadTask::Keys(n) => self.add_table_keys(session, n),
             };
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.busy -= 1;
@@ -183,19 +189,19 @@ impl Queue<'_> {
                 (Err(error), _) => {
                     state.failed.get_or_insert(error);
                 }
-                (Ok(()), Task::Piece(n, _)) => {
-                    state.left[n] -= 1;
-                    if state.left[n] == 0 {
-                        state.tasks.push_front(Task::Keys(n));
+                (Ok(()), LoadTask::DataFile(n, _)) => {
+                    state.files_left[n] -= 1;
+                    if state.files_left[n] == 0 {
+                        state.tasks.push_front(LoadTask::Keys(n));
                     }
                 }
-                (Ok(()), Task::Keys(_)) => Progress::add(&self.progress.items, 1),
+                (Ok(()), LoadTask::Keys(_)) => Progress::add(&self.progress.items, 1),
             }
             self.changed.notify_all();
         }
     }
 
-    fn next(&self) -> Option<Task> {
+    fn next_task(&self) -> Option<LoadTask> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if state.failed.is_some() {
@@ -216,27 +222,27 @@ impl Queue<'_> {
     }
 
     /// Loads a file and notes it in one transaction.
-    fn piece(&self, session: &mut Session, n: usize, m: usize) -> Result<()> {
-        let Filling {
+    fn load_file(&self, session: &mut Session, n: usize, m: usize) -> Result<()> {
+        let TableLoad {
             database, table, ..
-        } = &self.fillings[n];
+        } = &self.tables[n];
         let piece = &table.pieces[m];
-        let name = qualified(database, &table.name);
-        let failed = |error| Error::database(format!("load rows into {name}"), error);
+        let name = qualify_name(database, &table.name);
+        let failed = |error| Error::from_database(format!("load rows into {name}"), error);
         let chunks = self
             .content
             .chunks
             .get(&piece.path)
             .cloned()
             .unwrap_or_default();
-        let statement = load(&piece.path, database, table);
+        let statement = load_data_statement(&piece.path, database, table);
         session.execute("START TRANSACTION").map_err(failed)?;
         let (sender, receiver) = crossbeam_channel::bounded(CHUNKS_AHEAD);
         let read_error = Mutex::new(None);
         let loaded = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let sender = sender;
-                if let Err(error) = read(
+                if let Err(error) = read_chunks(
                     self.content.reader,
                     chunks,
                     &piece.path,
@@ -249,7 +255,7 @@ impl Queue<'_> {
                         sender.send(Err(std::io::Error::other("the snapshot could not be read")));
                 }
             });
-            session.load(&statement, receiver.into_iter())
+            session.load_data(&statement, receiver.into_iter())
         });
         if let Some(error) = read_error
             .into_inner()
@@ -262,27 +268,27 @@ impl Queue<'_> {
         if loaded.warnings > 0 {
             check_warnings(session, &name, table)?;
         }
-        if loaded.affected != piece.rows {
-            return Err(failed(DatabaseError::Unexpected(format!(
+        if loaded.affected_rows != piece.rows {
+            return Err(failed(DatabaseError::UnexpectedResponse(format!(
                 "the server loaded only part of a file (rows loaded: {}, rows expected: {}, file: {})",
-                loaded.affected, piece.rows, piece.path
+                loaded.affected_rows, piece.rows, piece.path
             ))));
         }
-        noted(session, &progress::loaded(&piece.path)).map_err(failed)?;
+        record_step(session, &restore_state::file_loaded_step(&piece.path)).map_err(failed)?;
         session.execute("COMMIT").map_err(failed).map(drop)
     }
 
     /// Adds a table's keys, one `ALTER TABLE` after the other.
-    fn keys(&self, session: &mut Session, n: usize) -> Result<()> {
-        let Filling {
+    fn add_table_keys(&self, session: &mut Session, n: usize) -> Result<()> {
+        let TableLoad {
             database,
             table,
             definition,
-        } = &self.fillings[n];
+        } = &self.tables[n];
         for (group, clauses) in definition.keys_after_rows().iter().enumerate() {
-            let step = progress::keyed(database, &table.name, group);
-            if !self.done.has(&step) {
-                alter(session, database, &table.name, clauses, &step)?;
+            let step = restore_state::keys_added_step(database, &table.name, group);
+            if !self.restore_state.has_step(&step) {
+                add_keys(session, database, &table.name, clauses, &step)?;
             }
         }
         Ok(())
@@ -290,31 +296,35 @@ impl Queue<'_> {
 }
 
 /// Adds foreign keys, once all tables are there.
-pub(super) fn bind(control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+pub(super) fn add_foreign_keys(
+    control: &mut Session,
+    fillings: &[TableLoad],
+    done: &RestoreState,
+) -> Result<()> {
     for filling in fillings {
         let (database, table) = (&filling.database, &filling.table.name);
-        let step = progress::bound(database, table);
+        let step = restore_state::foreign_keys_added_step(database, table);
         let clauses = filling.definition.foreign_keys();
-        if clauses.is_empty() || done.has(&step) {
+        if clauses.is_empty() || done.has_step(&step) {
             continue;
         }
         control
-            .execute(format!("USE {}", quoted(database)))
-            .map_err(|error| Error::database(format!("select database {database}"), error))?;
-        alter(control, database, table, &clauses, &step)?;
+            .execute(format!("USE {}", quote_name(database)))
+            .map_err(|error| Error::from_database(format!("select database {database}"), error))?;
+        add_keys(control, database, table, &clauses, &step)?;
     }
     Ok(())
 }
 
-fn alter(
+fn add_keys(
     session: &mut Session,
     database: &str,
     table: &str,
     clauses: &[Vec<u8>],
     step: &str,
 ) -> Result<()> {
-    let name = qualified(database, table);
-    let failed = |error| Error::database(format!("add keys to {name}"), error);
+    let name = qualify_name(database, table);
+    let failed = |error| Error::from_database(format!("add keys to {name}"), error);
     let statement = [
         format!("ALTER TABLE {name} ").as_bytes(),
         &clauses.join(&b", "[..]),
@@ -327,15 +337,15 @@ fn alter(
         }
         Err(error) => return Err(failed(error)),
     }
-    noted(session, step).map_err(failed)
+    record_step(session, step).map_err(failed)
 }
 
-fn noted(session: &mut Session, step: &str) -> std::result::Result<(), DatabaseError> {
-    progress::note(session, step)
+fn record_step(session: &mut Session, step: &str) -> std::result::Result<(), DatabaseError> {
+    restore_state::record_step(session, step)
 }
 
 /// Reads a file's chunks ahead of the connection that sends them.
-fn read(
+fn read_chunks(
     reader: &ContentReader,
     chunks: Vec<ChunkId>,
     path: &str,
@@ -355,15 +365,16 @@ fn read(
 
 /// Every warning means that a value was changed, but one: that a value of an ENUM was invalid at the source is
 /// told again when it is loaded as such.
-fn check_warnings(session: &mut Session, name: &str, table: &Table) -> Result<()> {
-    let failed = |error| Error::database(format!("read the server's warnings for {name}"), error);
+fn check_warnings(session: &mut Session, name: &str, table: &MysqlTable) -> Result<()> {
+    let failed =
+        |error| Error::from_database(format!("read the server's warnings for {name}"), error);
     let warnings = session
-        .rows(format!("SHOW WARNINGS LIMIT {WARNINGS_MAX}"))
+        .query_rows(format!("SHOW WARNINGS LIMIT {WARNINGS_MAX}"))
         .map_err(failed)?;
     let enums: Vec<String> = table
         .columns
         .iter()
-        .filter(|column| column.form == Form::Enum)
+        .filter(|column| column.form == ValueFormat::Enum)
         .map(|column| format!("column '{}'", column.name))
         .collect();
     let expected = |code: Option<u16>, message: &str| {

@@ -8,18 +8,18 @@
 
 pub(crate) mod ddl;
 pub(crate) mod definer;
-mod forward;
 mod load;
-pub mod moments;
 mod objects;
 mod options;
 mod preflight;
-mod progress;
+pub mod recovery;
 mod renaming;
 pub mod replay;
-pub(crate) mod scratch;
+mod restore_state;
+mod roll_forward;
+pub(crate) mod scratch_server;
 mod selection;
-mod settings;
+mod target_settings;
 mod verify;
 mod xa;
 
@@ -29,27 +29,34 @@ use std::sync::Arc;
 use reprise_repository::{
     ChunkId, ContentReader, Outcome, Progress, RawText, Repository, Snapshot, SourceKind, Warning,
 };
-use reprise_snapshotters::mysql::script::LOADING;
-use reprise_snapshotters::mysql::sql::quoted;
-use reprise_snapshotters::mysql::{Account, MANIFEST, Manifest, Session, set_if_known};
+use reprise_snapshotters::mysql::script::LOAD_SESSION_SETTINGS;
+use reprise_snapshotters::mysql::sql::quote_name;
+use reprise_snapshotters::mysql::{
+    MANIFEST_FILE, Manifest, MysqlAccount, Session, try_set_variable,
+};
 
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
-use forward::Forward;
-use load::{Content, Filling};
-use moments::{Archive, Moment};
-use objects::Maker;
-use preflight::Target;
-use progress::Done;
-use selection::Selected;
-use settings::Settings;
+use load::{DumpFileReader, TableLoad};
+use objects::ObjectCreator;
+use preflight::TargetServer;
+use recovery::{RecoveryCatalog, RecoveryTarget};
+use restore_state::RestoreState;
+use roll_forward::RollForward;
+use selection::SelectedDatabase;
+use target_settings::TargetSettings;
 
-pub use forward::{ForwardPlan, ForwardReport, Named, PointInTime};
-pub use options::{MysqlPlan, MysqlReport, MysqlRestore, PlannedTable, Users, VerifyLevel};
+pub use options::{
+    AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport, PlannedTable,
+    VerifyLevel,
+};
+pub use roll_forward::{
+    PointInTimeOptions, RollForwardPlan, RollForwardReport, TransactionSummary,
+};
 
 /// What loading needs where the server knows it and lets this account set it.
-const IF_KNOWN: [&str; 12] = [
+const OPTIONAL_SETTINGS: [&str; 12] = [
     "SET SESSION innodb_strict_mode = 0",
     "SET SESSION sql_require_primary_key = 0",
     "SET SESSION sql_generate_invisible_primary_key = 0",
@@ -66,7 +73,7 @@ const IF_KNOWN: [&str; 12] = [
 ];
 
 /// A snapshot of a server, opened for a restore.
-struct Opened {
+struct OpenedMysqlSnapshot {
     manifest: Manifest,
     chunks: BTreeMap<String, Vec<ChunkId>>,
     reader: ContentReader,
@@ -76,12 +83,12 @@ struct Opened {
 ///
 /// # Errors
 /// As for [`restore`], except that what will not fit is in the plan.
-pub fn plan(
+pub fn plan_restore(
     repository: &Repository,
     snapshot: &Snapshot,
-    options: &MysqlRestore,
+    options: &MysqlRestoreOptions,
     progress: &Arc<Progress>,
-) -> Result<MysqlPlan> {
+) -> Result<MysqlRestorePlan> {
     plan_with(repository, snapshot, options, None, progress)
 }
 
@@ -89,15 +96,15 @@ pub fn plan(
 ///
 /// # Errors
 /// As for [`plan_restore`], and when there is no way to the moment.
-pub fn plan_moment(
+pub fn plan_point_in_time(
     repository: &Repository,
-    archive: &Archive,
-    wanted: &PointInTime,
-    options: &MysqlRestore,
+    archive: &RecoveryCatalog,
+    wanted: &PointInTimeOptions,
+    options: &MysqlRestoreOptions,
     progress: &Arc<Progress>,
-) -> Result<(Snapshot, MysqlPlan)> {
-    let way = archive.way(repository, &wanted.moment)?;
-    let forward = Forward::new(repository, &way, wanted)?;
+) -> Result<(Snapshot, MysqlRestorePlan)> {
+    let way = archive.find_path(repository, &wanted.target)?;
+    let forward = RollForward::new(repository, &way, wanted)?;
     let plan = plan_with(repository, way.snapshot, options, Some(&forward), progress)?;
     Ok((way.snapshot.clone(), plan))
 }
@@ -105,17 +112,17 @@ pub fn plan_moment(
 fn plan_with(
     repository: &Repository,
     snapshot: &Snapshot,
-    options: &MysqlRestore,
-    forward: Option<&Forward<'_>>,
+    options: &MysqlRestoreOptions,
+    forward: Option<&RollForward<'_>>,
     progress: &Arc<Progress>,
-) -> Result<MysqlPlan> {
-    let opened = open(repository, snapshot)?;
-    let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
-    let mut control = connect(options, progress)?;
-    let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
-    let accounts = accounts(&opened.manifest, &selected, options, &target).len();
-    let mut plan = target.plan(&selected, accounts, options);
-    plan.forward = forward.map(Forward::plan);
+) -> Result<MysqlRestorePlan> {
+    let opened = open_snapshot(repository, snapshot)?;
+    let selected = selection::select_databases(&opened.manifest, options, &snapshot.id.short())?;
+    let mut control = connect_to_target(options, progress)?;
+    let target = preflight::inspect_target(&mut control, &opened.manifest, &selected, options)?;
+    let accounts = accounts_to_create(&opened.manifest, &selected, options, &target).len();
+    let mut plan = target.build_plan(&selected, accounts, options);
+    plan.forward = forward.map(RollForward::build_plan);
     Ok(plan)
 }
 
@@ -127,10 +134,10 @@ fn plan_with(
 pub fn restore(
     repository: &Repository,
     snapshot: &Snapshot,
-    options: &MysqlRestore,
-    announce: &mut dyn FnMut(&MysqlPlan),
+    options: &MysqlRestoreOptions,
+    announce: &mut dyn FnMut(&MysqlRestorePlan),
     progress: &Arc<Progress>,
-) -> Result<MysqlReport> {
+) -> Result<MysqlRestoreReport> {
     restore_with(repository, snapshot, options, None, announce, progress)
 }
 
@@ -139,17 +146,17 @@ pub fn restore(
 ///
 /// # Errors
 /// As for [`restore`], and when there is no way to the moment or the log cannot be replayed.
-pub fn restore_moment(
+pub fn restore_point_in_time(
     repository: &Repository,
-    archive: &Archive,
-    wanted: &PointInTime,
-    options: &MysqlRestore,
-    announce: &mut dyn FnMut(&Snapshot, &MysqlPlan),
+    archive: &RecoveryCatalog,
+    wanted: &PointInTimeOptions,
+    options: &MysqlRestoreOptions,
+    announce: &mut dyn FnMut(&Snapshot, &MysqlRestorePlan),
     progress: &Arc<Progress>,
-) -> Result<(Snapshot, MysqlReport)> {
-    let way = archive.way(repository, &wanted.moment)?;
-    let forward = Forward::new(repository, &way, wanted)?;
-    let mut announce = |plan: &MysqlPlan| announce(way.snapshot, plan);
+) -> Result<(Snapshot, MysqlRestoreReport)> {
+    let way = archive.find_path(repository, &wanted.target)?;
+    let forward = RollForward::new(repository, &way, wanted)?;
+    let mut announce = |plan: &MysqlRestorePlan| announce(way.snapshot, plan);
     let report = restore_with(
         repository,
         way.snapshot,
@@ -164,57 +171,61 @@ pub fn restore_moment(
 fn restore_with(
     repository: &Repository,
     snapshot: &Snapshot,
-    options: &MysqlRestore,
-    forward: Option<&Forward<'_>>,
-    announce: &mut dyn FnMut(&MysqlPlan),
+    options: &MysqlRestoreOptions,
+    forward: Option<&RollForward<'_>>,
+    announce: &mut dyn FnMut(&MysqlRestorePlan),
     progress: &Arc<Progress>,
-) -> Result<MysqlReport> {
-    let opened = open(repository, snapshot)?;
-    let selected = selection::select(&opened.manifest, options, &snapshot.id.short())?;
-    let mut control = connect(options, progress)?;
-    let mut name = run_name(snapshot, &selected);
+) -> Result<MysqlRestoreReport> {
+    let opened = open_snapshot(repository, snapshot)?;
+    let selected = selection::select_databases(&opened.manifest, options, &snapshot.id.short())?;
+    let mut control = connect_to_target(options, progress)?;
+    let mut name = restore_fingerprint(snapshot, &selected);
     if let Some(forward) = forward {
-        name.push_str(&format!(" to {}", forward.name()));
+        name.push_str(&format!(" to {}", forward.fingerprint()));
     }
     if !options.overwrite {
-        progress::check(&mut control, &name, options.resume)?;
+        restore_state::check_resumable(&mut control, &name, options.resume)?;
     }
-    let target = preflight::look(&mut control, &opened.manifest, &selected, options)?;
-    let accounts = accounts(&opened.manifest, &selected, options, &target);
-    let mut plan = target.plan(&selected, accounts.len(), options);
-    plan.forward = forward.map(Forward::plan);
+    let target = preflight::inspect_target(&mut control, &opened.manifest, &selected, options)?;
+    let accounts = accounts_to_create(&opened.manifest, &selected, options, &target);
+    let mut plan = target.build_plan(&selected, accounts.len(), options);
+    plan.forward = forward.map(RollForward::build_plan);
     announce(&plan);
     if !plan.problems.is_empty() {
-        return Err(Error::WillNotFit {
+        return Err(Error::TargetIncompatible {
             target: plan.target,
             problems: plan.problems,
         });
     }
-    let run = Run {
+    let run = MysqlRestoreRun {
         options,
         opened: &opened,
         selected: &selected,
         accounts,
         progress,
     };
-    progress::take(&mut control)?;
+    restore_state::lock_target(&mut control)?;
     if options.overwrite {
-        progress::forget(&mut control)
-            .map_err(|e| Error::database("delete the state of the interrupted restore", e))?;
+        restore_state::delete_state(&mut control)
+            .map_err(|e| Error::from_database("delete the state of the interrupted restore", e))?;
     }
-    make_room(&mut control, &target)?;
-    let done = progress::begin(&mut control, &name, options.resume)?;
-    let mut settings = Settings::left_by(&done);
-    let changed = settings.change(&mut control, &target, options, forward.is_some());
-    let result = changed.and_then(|()| run.all(&mut control, &done, forward, &mut settings));
-    let back = settings.restore(options);
-    let mut report = result.map_err(Error::unfinished)?;
-    back.map_err(Error::unfinished)?;
-    progress::forget(&mut control)
-        .map_err(|e| Error::database("delete the state of the finished restore", e))?;
+    drop_existing_objects(&mut control, &target)?;
+    let done = restore_state::begin_restore(&mut control, &name, options.resume)?;
+    let mut settings = TargetSettings::from_earlier_attempt(&done);
+    let changed = settings.change_settings(&mut control, &target, options, forward.is_some());
+    let result =
+        changed.and_then(|()| run.restore_and_replay(&mut control, &done, forward, &mut settings));
+    let back = settings.revert_settings(options);
+    let mut report = result.map_err(Error::into_unfinished)?;
+    back.map_err(Error::into_unfinished)?;
+    restore_state::delete_state(&mut control)
+        .map_err(|e| Error::from_database("delete the state of the finished restore", e))?;
     report.warnings.splice(
         0..0,
-        target.warnings.iter().map(|text| warning(text.clone())),
+        target
+            .warnings
+            .iter()
+            .map(|text| warning_without_path(text.clone())),
     );
     report.outcome = if report.warnings.is_empty() {
         Outcome::Ok
@@ -225,16 +236,16 @@ fn restore_with(
 }
 
 /// Drops what is in the way. There is no record before all of it is gone: what goes on later finds only its own.
-fn make_room(control: &mut Session, target: &Target) -> Result<()> {
-    for statement in &target.drops {
+fn drop_existing_objects(control: &mut Session, target: &TargetServer) -> Result<()> {
+    for statement in &target.drop_statements {
         control
             .execute(statement)
-            .map_err(|error| Error::database(format!("run {statement}"), error))?;
+            .map_err(|error| Error::from_database(format!("run {statement}"), error))?;
     }
     Ok(())
 }
 
-fn warning(message: String) -> Warning {
+fn warning_without_path(message: String) -> Warning {
     Warning {
         path: RawText::default(),
         message,
@@ -242,32 +253,32 @@ fn warning(message: String) -> Warning {
 }
 
 /// Reads the manifest, and where the files' chunks are.
-fn open(repository: &Repository, snapshot: &Snapshot) -> Result<Opened> {
+fn open_snapshot(repository: &Repository, snapshot: &Snapshot) -> Result<OpenedMysqlSnapshot> {
     if snapshot.root.kind != SourceKind::Mysql {
-        return Err(Error::NotAServer {
+        return Err(Error::SnapshotNotOfServer {
             snapshot: snapshot.id.short(),
             kind: snapshot.root.kind.to_string(),
         });
     }
     let reader = repository.content_reader()?;
     let mut chunks = BTreeMap::new();
-    let mut entries = reader.snapshot(snapshot).entries();
+    let mut entries = reader.snapshot_reader(snapshot).entries();
     while let Some((entry, ids)) = entries.next_entry()? {
         chunks.insert(entry.path.display(), ids);
     }
     drop(entries);
-    let ids = chunks.remove(MANIFEST).unwrap_or_default();
+    let ids = chunks.remove(MANIFEST_FILE).unwrap_or_default();
     let mut json = Vec::new();
-    let mut content = reader.content(ids, MANIFEST.to_owned());
+    let mut content = reader.content(ids, MANIFEST_FILE.to_owned());
     while let Some(chunk) = content.next_chunk()? {
         json.extend_from_slice(&chunk);
     }
     drop(content);
     let manifest = Manifest::parse(&json).map_err(|reason| reprise_repository::Error::Damaged {
-        object: format!("{MANIFEST} of snapshot {}", snapshot.id.short()),
+        object: format!("{MANIFEST_FILE} of snapshot {}", snapshot.id.short()),
         reason,
     })?;
-    Ok(Opened {
+    Ok(OpenedMysqlSnapshot {
         manifest,
         chunks,
         reader,
@@ -275,45 +286,49 @@ fn open(repository: &Repository, snapshot: &Snapshot) -> Result<Opened> {
 }
 
 /// The accounts to make. Another flavour would not understand them.
-fn accounts<'a>(
+fn accounts_to_create<'a>(
     manifest: &'a Manifest,
-    selected: &[Selected],
-    options: &MysqlRestore,
-    target: &Target,
-) -> &'a [Account] {
+    selected: &[SelectedDatabase],
+    options: &MysqlRestoreOptions,
+    target: &TargetServer,
+) -> &'a [MysqlAccount] {
     let everything =
         options.databases.is_empty() && options.tables.is_empty() && !selected.is_empty();
     let wanted = options.users.unwrap_or(if everything {
-        Users::Missing
+        AccountSelection::Missing
     } else {
-        Users::None
+        AccountSelection::None
     });
     match (&manifest.accounts, wanted) {
-        (Some(accounts), Users::Missing) if target.is(manifest.server.flavour) => accounts,
+        (Some(accounts), AccountSelection::Missing)
+            if target.is_flavour(manifest.server.flavour) =>
+        {
+            accounts
+        }
         _ => &[],
     }
 }
 
-fn connect(options: &MysqlRestore, progress: &Arc<Progress>) -> Result<Session> {
+fn connect_to_target(options: &MysqlRestoreOptions, progress: &Arc<Progress>) -> Result<Session> {
     let open = || {
         let mut session = Session::open(&options.address, progress)?;
-        for statement in LOADING {
+        for statement in LOAD_SESSION_SETTINGS {
             session.execute(statement)?;
         }
-        for statement in IF_KNOWN {
-            set_if_known(&mut session, statement)?;
+        for statement in OPTIONAL_SETTINGS {
+            try_set_variable(&mut session, statement)?;
         }
         // Where there is no binary log, nothing needs to be kept out of it.
         if !options.write_binlog {
-            set_if_known(&mut session, "SET SESSION sql_log_bin = 0")?;
+            try_set_variable(&mut session, "SET SESSION sql_log_bin = 0")?;
         }
         Ok(session)
     };
-    open().map_err(|error| Error::database(format!("connect to {}", options.address), error))
+    open().map_err(|error| Error::from_database(format!("connect to {}", options.address), error))
 }
 
 /// What tells this restore from another: the snapshot, and what of it goes where.
-fn run_name(snapshot: &Snapshot, selected: &[Selected]) -> String {
+fn restore_fingerprint(snapshot: &Snapshot, selected: &[SelectedDatabase]) -> String {
     let mut names = String::new();
     for chosen in selected {
         names.push_str(&format!(
@@ -332,36 +347,36 @@ fn short_hash(text: &str) -> String {
     hex::encode(&sha2::Sha256::digest(text)[..8])
 }
 
-struct Run<'a> {
-    options: &'a MysqlRestore,
-    opened: &'a Opened,
-    selected: &'a [Selected],
-    accounts: &'a [Account],
+struct MysqlRestoreRun<'a> {
+    options: &'a MysqlRestoreOptions,
+    opened: &'a OpenedMysqlSnapshot,
+    selected: &'a [SelectedDatabase],
+    accounts: &'a [MysqlAccount],
     progress: &'a Arc<Progress>,
 }
 
-impl Run<'_> {
+impl MysqlRestoreRun<'_> {
     /// The snapshot, and the log after it, if that is wanted.
-    fn all(
+    fn restore_and_replay(
         &self,
         control: &mut Session,
-        done: &Done,
-        forward: Option<&Forward<'_>>,
-        settings: &mut Settings,
-    ) -> Result<MysqlReport> {
+        done: &RestoreState,
+        forward: Option<&RollForward<'_>>,
+        settings: &mut TargetSettings,
+    ) -> Result<MysqlRestoreReport> {
         let Some(forward) = forward else {
-            return self.perform(control, done);
+            return self.restore_snapshot(control, done);
         };
-        let mut report = match Forward::has_snapshot(done) {
-            true => self.restored_before()?,
-            false => self.perform(control, done)?,
+        let mut report = match RollForward::is_snapshot_restored(done) {
+            true => self.report_earlier_attempt()?,
+            false => self.restore_snapshot(control, done)?,
         };
         if !report.differences.is_empty() {
             return Ok(report);
         }
-        Forward::note_snapshot(control)?;
-        if forward.wanted.keep_numbers {
-            settings.flush_lazily(control, done, self.selected)?;
+        RollForward::record_snapshot_restored(control)?;
+        if forward.options.keep_gtids {
+            settings.relax_durability(control, done, self.selected)?;
         }
         let accounts: Vec<String> = self
             .opened
@@ -371,13 +386,13 @@ impl Run<'_> {
             .flatten()
             .map(|account| account.user.clone())
             .collect();
-        let replayed = forward.run(control, self.options, done, &accounts, self.progress)?;
-        let (mut told, warnings) = forward.report(&replayed);
+        let replayed = forward.replay_log(control, self.options, done, &accounts, self.progress)?;
+        let (mut told, warnings) = forward.build_report(&replayed);
         report.warnings.extend(warnings);
-        if let Moment::Snapshot(later) = &forward.wanted.moment
-            && forward.wanted.skip.is_empty()
+        if let RecoveryTarget::Snapshot(later) = &forward.options.target
+            && forward.options.skip.is_empty()
         {
-            report.differences = self.compare_with(control, forward.repository, later)?;
+            report.differences = self.compare_with_snapshot(control, forward.repository, later)?;
             told.compared_with = Some(later.id.short());
         }
         report.forward = Some(told);
@@ -385,9 +400,9 @@ impl Run<'_> {
     }
 
     /// What an attempt that was interrupted later has done.
-    fn restored_before(&self) -> Result<MysqlReport> {
-        let fillings = self.fillings()?;
-        Ok(MysqlReport {
+    fn report_earlier_attempt(&self) -> Result<MysqlRestoreReport> {
+        let fillings = self.table_loads()?;
+        Ok(MysqlRestoreReport {
             outcome: Outcome::Ok,
             tables: fillings.len(),
             rows: fillings.iter().map(|filling| filling.table.rows).sum(),
@@ -399,55 +414,64 @@ impl Run<'_> {
     }
 
     /// Compares every table with what another snapshot says of it.
-    fn compare_with(
+    fn compare_with_snapshot(
         &self,
         control: &mut Session,
         repository: &Repository,
         snapshot: &Snapshot,
     ) -> Result<Vec<String>> {
-        let opened = open(repository, snapshot)?;
-        let selected = selection::select(&opened.manifest, self.options, &snapshot.id.short())?;
-        let run = Run {
+        let opened = open_snapshot(repository, snapshot)?;
+        let selected =
+            selection::select_databases(&opened.manifest, self.options, &snapshot.id.short())?;
+        let run = MysqlRestoreRun {
             opened: &opened,
             selected: &selected,
             accounts: &[],
             ..*self
         };
-        let fillings = run.fillings()?;
-        let mut differences = run.compare(control, &fillings)?;
+        let fillings = run.table_loads()?;
+        let mut differences = run.compare_tables(control, &fillings)?;
         let whole = selected.iter().filter(|chosen| chosen.whole);
         for chosen in whole.filter(|_| self.options.verify != VerifyLevel::None) {
-            differences.extend(verify::extra(control, chosen)?);
+            differences.extend(verify::find_extra_tables(control, chosen)?);
         }
         Ok(differences)
     }
 
-    fn perform(&self, control: &mut Session, done: &Done) -> Result<MysqlReport> {
-        self.databases(control)?;
+    fn restore_snapshot(
+        &self,
+        control: &mut Session,
+        done: &RestoreState,
+    ) -> Result<MysqlRestoreReport> {
+        self.create_databases(control)?;
         let mut warnings = Vec::new();
         // Owners must exist before what belongs to them.
-        let made = self.make(control, &mut warnings, |maker| {
-            maker.accounts(self.accounts, done)
+        let made = self.with_object_creator(control, &mut warnings, |maker| {
+            maker.create_accounts(self.accounts, done)
         })?;
-        let fillings = self.fillings()?;
-        self.rows(control, &fillings, done)?;
-        let waiting = self.make(control, &mut warnings, |maker| maker.code(self.selected))?;
-        let mut differences = self.compare(control, &fillings)?;
-        self.make(control, &mut warnings, |maker| {
-            let refused = maker.grants(&made)?;
-            maker.last_views(waiting)?;
-            maker.last_grants(&refused)
+        let fillings = self.table_loads()?;
+        self.load_tables(control, &fillings, done)?;
+        let waiting = self.with_object_creator(control, &mut warnings, |maker| {
+            maker.create_code(self.selected)
+        })?;
+        let mut differences = self.compare_tables(control, &fillings)?;
+        self.with_object_creator(control, &mut warnings, |maker| {
+            let refused = maker.grant_privileges(&made)?;
+            maker.create_pending_views(waiting)?;
+            maker.retry_grants(&refused)
         })?;
         if differences.is_empty() {
-            self.make(control, &mut warnings, |maker| maker.events(self.selected))?;
+            self.with_object_creator(control, &mut warnings, |maker| {
+                maker.create_events(self.selected)
+            })?;
             differences = self.compare_objects(control, &warnings)?;
-            self.protect(control)?;
+            self.make_databases_read_only(control)?;
         } else {
-            warnings.push(warning(
+            warnings.push(warning_without_path(
                 "events were not created because restored rows differ from the snapshot".to_owned(),
             ));
         }
-        Ok(MysqlReport {
+        Ok(MysqlRestoreReport {
             outcome: Outcome::Ok,
             tables: fillings.len(),
             rows: fillings.iter().map(|filling| filling.table.rows).sum(),
@@ -459,26 +483,26 @@ impl Run<'_> {
     }
 
     /// Databases that could only be read can again only be read.
-    fn protect(&self, control: &mut Session) -> Result<()> {
-        let read_only = |chosen: &&Selected| chosen.whole && chosen.database.read_only();
+    fn make_databases_read_only(&self, control: &mut Session) -> Result<()> {
+        let read_only = |chosen: &&SelectedDatabase| chosen.whole && chosen.database.is_read_only();
         for chosen in self.selected.iter().filter(read_only) {
-            let name = quoted(&chosen.target);
+            let name = quote_name(&chosen.target);
             control
                 .execute(format!("ALTER DATABASE {name} READ ONLY = 1"))
                 .map_err(|error| {
-                    Error::database(format!("set database {name} to read-only"), error)
+                    Error::from_database(format!("set database {name} to read-only"), error)
                 })?;
         }
         Ok(())
     }
 
-    fn make<T>(
+    fn with_object_creator<T>(
         &self,
         control: &mut Session,
         warnings: &mut Vec<Warning>,
-        work: impl FnOnce(&mut Maker<'_>) -> Result<T>,
+        work: impl FnOnce(&mut ObjectCreator<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut maker = Maker {
+        let mut maker = ObjectCreator {
             session: control,
             definer: self.options.definer.as_deref(),
             warnings: Vec::new(),
@@ -502,14 +526,14 @@ impl Run<'_> {
                 &database.triggers,
                 &database.events,
             ];
-            let found = verify::objects(control, &chosen.target)?;
+            let found = verify::count_objects(control, &chosen.target)?;
             for ((wanted, found), what) in wanted
                 .iter()
                 .zip(found)
                 .zip(["views", "routines", "triggers", "events"])
             {
                 if wanted.len() as u64 != found {
-                    let name = quoted(&chosen.target);
+                    let name = quote_name(&chosen.target);
                     differences.push(format!(
                         "database {name} has {found} {what} instead of {}",
                         wanted.len()
@@ -520,10 +544,10 @@ impl Run<'_> {
         Ok(differences)
     }
 
-    fn databases(&self, control: &mut Session) -> Result<()> {
+    fn create_databases(&self, control: &mut Session) -> Result<()> {
         for tablespace in &self.opened.manifest.tablespaces {
             let used = self.selected.iter().any(|chosen| {
-                let name = format!("TABLESPACE {}", quoted(&tablespace.name));
+                let name = format!("TABLESPACE {}", quote_name(&tablespace.name));
                 let tables = &chosen.database.tables;
                 tables.iter().any(|table| {
                     memchr::memmem::find(table.sql.as_bytes(), name.as_bytes()).is_some()
@@ -535,7 +559,7 @@ impl Run<'_> {
                     // It is there.
                     Err(error) if error.code() == Some(3120) => {}
                     Err(error) => {
-                        return Err(Error::database(
+                        return Err(Error::from_database(
                             format!("create tablespace {}", tablespace.name),
                             error,
                         ));
@@ -545,19 +569,22 @@ impl Run<'_> {
         }
         for chosen in self.selected {
             control
-                .execute(preflight::create_database(chosen))
+                .execute(preflight::create_database_statement(chosen))
                 .map_err(|error| {
-                    Error::database(format!("create database {}", quoted(&chosen.target)), error)
+                    Error::from_database(
+                        format!("create database {}", quote_name(&chosen.target)),
+                        error,
+                    )
                 })?;
         }
         Ok(())
     }
 
-    fn fillings(&self) -> Result<Vec<Filling>> {
+    fn table_loads(&self) -> Result<Vec<TableLoad>> {
         let mut fillings = Vec::new();
         for chosen in self.selected {
             for table in &chosen.database.tables {
-                let parsed = ddl::parse(table.sql.as_bytes()).map_err(|reason| {
+                let parsed = ddl::parse_create_table(table.sql.as_bytes()).map_err(|reason| {
                     reprise_repository::Error::Damaged {
                         object: format!(
                             "the definition of {}.{}",
@@ -566,9 +593,9 @@ impl Run<'_> {
                         reason,
                     }
                 })?;
-                fillings.push(Filling {
+                fillings.push(TableLoad {
                     database: chosen.target.clone(),
-                    definition: parsed.named(&chosen.target, &table.name),
+                    definition: parsed.renamed_to(&chosen.target, &table.name),
                     table: table.clone(),
                 });
             }
@@ -576,7 +603,12 @@ impl Run<'_> {
         Ok(fillings)
     }
 
-    fn rows(&self, control: &mut Session, fillings: &[Filling], done: &Done) -> Result<()> {
+    fn load_tables(
+        &self,
+        control: &mut Session,
+        fillings: &[TableLoad],
+        done: &RestoreState,
+    ) -> Result<()> {
         let total = fillings
             .iter()
             .flat_map(|filling| &filling.table.pieces)
@@ -585,42 +617,45 @@ impl Run<'_> {
         Progress::add(&self.progress.bytes_total, total);
         Progress::add(&self.progress.items_total, fillings.len() as u64);
         // Defaults of tables may use sequences.
-        self.sequences(control)?;
-        load::create(control, fillings, done)?;
+        self.create_sequences(control)?;
+        load::create_tables(control, fillings, done)?;
         let mut sessions = (0..self.options.connections.max(1))
-            .map(|_| connect(self.options, self.progress))
+            .map(|_| connect_to_target(self.options, self.progress))
             .collect::<Result<Vec<_>>>()?;
-        let content = Content {
+        let content = DumpFileReader {
             reader: &self.opened.reader,
             chunks: self.opened.chunks.clone(),
         };
-        load::fill(&mut sessions, fillings, &content, done, self.progress)?;
-        load::bind(control, fillings, done)
+        load::load_rows_and_keys(&mut sessions, fillings, &content, done, self.progress)?;
+        load::add_foreign_keys(control, fillings, done)
     }
 
-    fn sequences(&self, control: &mut Session) -> Result<()> {
+    fn create_sequences(&self, control: &mut Session) -> Result<()> {
         for chosen in self.selected {
             for sequence in &chosen.database.sequences {
-                let failed =
-                    |error| Error::database(format!("create sequence {}", sequence.name), error);
+                let failed = |error| {
+                    Error::from_database(format!("create sequence {}", sequence.name), error)
+                };
                 control
-                    .execute(format!("USE {}", quoted(&chosen.target)))
+                    .execute(format!("USE {}", quote_name(&chosen.target)))
                     .map_err(failed)?;
                 match control.execute(sequence.sql.as_bytes()) {
                     Ok(_) => {}
                     Err(error) if error.code() == Some(1050) => {}
                     Err(error) => return Err(failed(error)),
                 }
-                let set =
-                    reprise_snapshotters::mysql::script::set_sequence(&chosen.target, sequence);
+                let set = reprise_snapshotters::mysql::script::set_sequence_statement(
+                    &chosen.target,
+                    sequence,
+                );
                 control.execute(set).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    fn compare(&self, control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
-        verify::compare(
+    fn compare_tables(&self, control: &mut Session, fillings: &[TableLoad]) -> Result<Vec<String>> {
+        verify::compare_tables(
             control,
             &self.options.address,
             fillings,

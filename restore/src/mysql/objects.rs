@@ -1,23 +1,27 @@
 //! What has a body, and accounts: made after the rows, in the surroundings in which they were first made.
 
 use reprise_repository::{RawText, Warning};
-use reprise_snapshotters::mysql::script::{SURROUNDINGS_END, set_collation, surroundings};
-use reprise_snapshotters::mysql::sql::{qualified, quoted, text};
-use reprise_snapshotters::mysql::{Account, Code, DatabaseError, Session, format_account};
+use reprise_snapshotters::mysql::script::{
+    SESSION_SETTINGS_RESET, session_settings_for, set_collation_statement,
+};
+use reprise_snapshotters::mysql::sql::{qualify_name, quote_name, quote_text};
+use reprise_snapshotters::mysql::{
+    DatabaseError, MysqlAccount, MysqlStoredObject, Session, format_account,
+};
 
 use super::definer::{with_definer, without_definer};
-use super::progress::{self, Done};
-use super::selection::Selected;
+use super::restore_state::{self, RestoreState};
+use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
 
 /// The account may not make something that belongs to another, or to nobody that exists.
 const DEFINER_REFUSED: [u16; 4] = [1227, 1449, 4154, 1698];
 
 /// It exists: an interrupted restore made it.
-const EXISTS: [u16; 6] = [1050, 1304, 1359, 1537, 1826, 4162];
+const ALREADY_EXISTS: [u16; 6] = [1050, 1304, 1359, 1537, 1826, 4162];
 
 /// What a view can miss: a table, a column, a function, what an invalid one always misses.
-const VIEW_MISSES: [u16; 5] = [1146, 1054, 1305, 1356, 1049];
+const VIEW_DEPENDENCY_MISSING: [u16; 5] = [1146, 1054, 1305, 1356, 1049];
 
 /// A word of `sql_mode` that another version or vendor had.
 const UNKNOWN_MODE: u16 = 1231;
@@ -26,15 +30,15 @@ const UNKNOWN_COLLATION: u16 = 1273;
 
 /// A view to be made.
 #[derive(Debug)]
-pub(super) struct WaitingView<'a> {
-    chosen: &'a Selected,
-    view: &'a Code,
+pub(super) struct PendingView<'a> {
+    chosen: &'a SelectedDatabase,
+    view: &'a MysqlStoredObject,
     /// Why it could not be made yet.
     reason: String,
 }
 
-impl<'a> WaitingView<'a> {
-    fn all(chosen: &'a Selected) -> impl Iterator<Item = Self> {
+impl<'a> PendingView<'a> {
+    fn for_database(chosen: &'a SelectedDatabase) -> impl Iterator<Item = Self> {
         chosen.database.views.iter().map(move |view| Self {
             chosen,
             view,
@@ -44,41 +48,47 @@ impl<'a> WaitingView<'a> {
 }
 
 /// A statement that gives an account a right.
-pub(super) type Grant<'a> = (&'a Account, &'a RawText);
+pub(super) type AccountGrant<'a> = (&'a MysqlAccount, &'a RawText);
 
 /// Makes objects.
 #[derive(Debug)]
-pub(super) struct Maker<'a> {
+pub(super) struct ObjectCreator<'a> {
     pub(super) session: &'a mut Session,
     /// Who owns what is made; `None`: whoever did.
     pub(super) definer: Option<&'a str>,
     pub(super) warnings: Vec<Warning>,
 }
 
-impl Maker<'_> {
+impl ObjectCreator<'_> {
     /// Routines, then views, then triggers, of all databases. Returns the views that cannot be made yet: a view
     /// of another one needs that one's owner to have its rights.
-    pub(super) fn code<'a>(&mut self, selected: &'a [Selected]) -> Result<Vec<WaitingView<'a>>> {
+    pub(super) fn create_code<'a>(
+        &mut self,
+        selected: &'a [SelectedDatabase],
+    ) -> Result<Vec<PendingView<'a>>> {
         for chosen in selected {
             for routine in &chosen.database.routines {
-                self.make(chosen, routine)?;
+                self.create_object(chosen, routine)?;
             }
         }
-        let views = selected.iter().flat_map(WaitingView::all).collect();
-        let waiting = self.views(views)?;
+        let views = selected
+            .iter()
+            .flat_map(PendingView::for_database)
+            .collect();
+        let waiting = self.create_views(views)?;
         for chosen in selected {
             for trigger in &chosen.database.triggers {
-                self.make(chosen, trigger)?;
+                self.create_object(chosen, trigger)?;
             }
         }
         Ok(waiting)
     }
 
     /// Events come last of all: they begin to run.
-    pub(super) fn events(&mut self, selected: &[Selected]) -> Result<()> {
+    pub(super) fn create_events(&mut self, selected: &[SelectedDatabase]) -> Result<()> {
         for chosen in selected {
             for event in &chosen.database.events {
-                self.make(chosen, event)?;
+                self.create_object(chosen, event)?;
                 self.check_event(&chosen.target, event)?;
             }
         }
@@ -87,21 +97,26 @@ impl Maker<'_> {
 
     /// Views may use each other across databases: whatever fails is tried again as long as others succeed.
     /// Returns what is left.
-    fn views<'a>(&mut self, mut waiting: Vec<WaitingView<'a>>) -> Result<Vec<WaitingView<'a>>> {
+    fn create_views<'a>(
+        &mut self,
+        mut waiting: Vec<PendingView<'a>>,
+    ) -> Result<Vec<PendingView<'a>>> {
         loop {
             let before = waiting.len();
             let mut again = Vec::new();
-            for WaitingView { chosen, view, .. } in waiting {
-                match self.try_make(chosen, view) {
+            for PendingView { chosen, view, .. } in waiting {
+                match self.try_create(chosen, view) {
                     Ok(()) => {}
-                    Err(DatabaseError::Server { code, message }) if VIEW_MISSES.contains(&code) => {
-                        again.push(WaitingView {
+                    Err(DatabaseError::Server { code, message })
+                        if VIEW_DEPENDENCY_MISSING.contains(&code) =>
+                    {
+                        again.push(PendingView {
                             chosen,
                             view,
                             reason: message,
                         });
                     }
-                    Err(error) => return Err(self.failed(chosen, view, error)),
+                    Err(error) => return Err(self.creation_error(chosen, view, error)),
                 }
             }
             if again.is_empty() || again.len() == before {
@@ -112,10 +127,10 @@ impl Maker<'_> {
     }
 
     /// Makes what had to wait for its owner's rights, and names what cannot be made at all.
-    pub(super) fn last_views(&mut self, waiting: Vec<WaitingView<'_>>) -> Result<()> {
-        for left in self.views(waiting)? {
-            let name = qualified(&left.chosen.target, &left.view.name);
-            self.warn(format!(
+    pub(super) fn create_pending_views(&mut self, waiting: Vec<PendingView<'_>>) -> Result<()> {
+        for left in self.create_views(waiting)? {
+            let name = qualify_name(&left.chosen.target, &left.view.name);
+            self.add_warning(format!(
                 "view {name} was not created because an object that it uses is missing: {}",
                 left.reason
             ));
@@ -123,30 +138,39 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn make(&mut self, chosen: &Selected, code: &Code) -> Result<()> {
-        self.try_make(chosen, code)
-            .map_err(|error| self.failed(chosen, code, error))
+    fn create_object(&mut self, chosen: &SelectedDatabase, code: &MysqlStoredObject) -> Result<()> {
+        self.try_create(chosen, code)
+            .map_err(|error| self.creation_error(chosen, code, error))
     }
 
-    fn failed(&self, chosen: &Selected, code: &Code, error: DatabaseError) -> Error {
-        let name = qualified(&chosen.target, &code.name);
-        Error::database(format!("create {} {name}", code.kind.to_lowercase()), error)
+    fn creation_error(
+        &self,
+        chosen: &SelectedDatabase,
+        code: &MysqlStoredObject,
+        error: DatabaseError,
+    ) -> Error {
+        let name = qualify_name(&chosen.target, &code.name);
+        Error::from_database(format!("create {} {name}", code.kind.to_lowercase()), error)
     }
 
-    fn try_make(&mut self, chosen: &Selected, code: &Code) -> Result<(), DatabaseError> {
+    fn try_create(
+        &mut self,
+        chosen: &SelectedDatabase,
+        code: &MysqlStoredObject,
+    ) -> Result<(), DatabaseError> {
         let sql = code.sql.as_bytes();
         let wanted = match self.definer {
             Some(definer) => with_definer(sql, definer),
             None => sql.to_vec(),
         };
-        let name = qualified(&chosen.target, &code.name);
-        match self.run(chosen, code, &wanted) {
+        let name = qualify_name(&chosen.target, &code.name);
+        match self.create_in_context(chosen, code, &wanted) {
             Err(DatabaseError::Server {
                 code: number,
                 message,
             }) if DEFINER_REFUSED.contains(&number) => {
-                self.run(chosen, code, &without_definer(sql))?;
-                self.warn(format!(
+                self.create_in_context(chosen, code, &without_definer(sql))?;
+                self.add_warning(format!(
                     "{} {name} has the restoring account as its definer, because its original definer could not be set: {message}",
                     code.kind.to_lowercase()
                 ));
@@ -156,41 +180,50 @@ impl Maker<'_> {
         }
     }
 
-    fn run(&mut self, chosen: &Selected, code: &Code, sql: &[u8]) -> Result<(), DatabaseError> {
+    fn create_in_context(
+        &mut self,
+        chosen: &SelectedDatabase,
+        code: &MysqlStoredObject,
+        sql: &[u8],
+    ) -> Result<(), DatabaseError> {
         self.session
-            .execute(format!("USE {}", quoted(&chosen.target)))?;
+            .execute(format!("USE {}", quote_name(&chosen.target)))?;
         let own = &chosen.database.collation;
-        let other = code.other_collation(&chosen.database);
+        let other = code.differing_database_collation(&chosen.database);
         if let Some(collation) = other {
             self.session
-                .execute(set_collation(&chosen.target, collation))?;
+                .execute(set_collation_statement(&chosen.target, collation))?;
         }
-        self.surround(chosen, code)?;
+        self.restore_session_context(chosen, code)?;
         let session = &mut *self.session;
         let made = session.execute(sql);
-        for statement in SURROUNDINGS_END {
+        for statement in SESSION_SETTINGS_RESET {
             session.execute(statement)?;
         }
         if other.is_some() {
-            session.execute(set_collation(&chosen.target, own))?;
+            session.execute(set_collation_statement(&chosen.target, own))?;
         }
         match made {
             Ok(_) => Ok(()),
-            Err(DatabaseError::Server { code, .. }) if EXISTS.contains(&code) => Ok(()),
+            Err(DatabaseError::Server { code, .. }) if ALREADY_EXISTS.contains(&code) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Sets the session as it was when something was made, as far as the target can.
-    fn surround(&mut self, chosen: &Selected, code: &Code) -> Result<(), DatabaseError> {
-        for statement in surroundings(code) {
+    fn restore_session_context(
+        &mut self,
+        chosen: &SelectedDatabase,
+        code: &MysqlStoredObject,
+    ) -> Result<(), DatabaseError> {
+        for statement in session_settings_for(code) {
             let result = self.session.execute(statement);
             match (result.as_ref().map_err(DatabaseError::code), &code.sql_mode) {
-                (Err(Some(UNKNOWN_MODE)), Some(modes)) => self.set_known_modes(modes)?,
-                (Err(Some(UNKNOWN_COLLATION)), _) => self.warn(format!(
+                (Err(Some(UNKNOWN_MODE)), Some(modes)) => self.set_supported_modes(modes)?,
+                (Err(Some(UNKNOWN_COLLATION)), _) => self.add_warning(format!(
                     "{} {} was created with {}, a collation that the target does not support: it may compare strings differently",
                     code.kind.to_lowercase(),
-                    qualified(&chosen.target, &code.name),
+                    qualify_name(&chosen.target, &code.name),
                     code.collation
                 )),
                 _ => drop(result?),
@@ -200,38 +233,38 @@ impl Maker<'_> {
     }
 
     /// Modes that a server has no more are those that changed nothing, or gave others, which are named too.
-    fn set_known_modes(&mut self, modes: &str) -> Result<(), DatabaseError> {
+    fn set_supported_modes(&mut self, modes: &str) -> Result<(), DatabaseError> {
         let mut known = Vec::new();
         for mode in modes.split(',') {
-            let set = format!("SET sql_mode = {}", text(mode));
+            let set = format!("SET sql_mode = {}", quote_text(mode));
             match self.session.execute(set) {
                 Ok(_) => known.push(mode),
                 Err(error) if error.code() == Some(UNKNOWN_MODE) => {}
                 Err(error) => return Err(error),
             }
         }
-        let set = format!("SET sql_mode = {}", text(&known.join(",")));
+        let set = format!("SET sql_mode = {}", quote_text(&known.join(",")));
         self.session.execute(set).map(drop)
     }
 
     /// An event whose time is over vanishes as soon as it is made.
-    fn check_event(&mut self, database: &str, event: &Code) -> Result<()> {
+    fn check_event(&mut self, database: &str, event: &MysqlStoredObject) -> Result<()> {
         let rows = self
             .session
-            .rows(format!(
+            .query_rows(format!(
                 "SELECT 1 FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} AND EVENT_NAME = {}",
-                text(database),
-                text(&event.name)
+                quote_text(database),
+                quote_text(&event.name)
             ))
-            .map_err(|error| Error::database("check whether an event was created", error))?;
+            .map_err(|error| Error::from_database("check whether an event was created", error))?;
         if rows.is_empty() {
-            let name = qualified(database, &event.name);
-            self.warn(format!("event {name} was not created: it has expired"));
+            let name = qualify_name(database, &event.name);
+            self.add_warning(format!("event {name} was not created: it has expired"));
         }
         Ok(())
     }
 
-    fn warn(&mut self, message: String) {
+    fn add_warning(&mut self, message: String) {
         self.warnings.push(Warning {
             path: RawText::default(),
             message,
@@ -239,17 +272,17 @@ impl Maker<'_> {
     }
 
     /// Makes the accounts that are not there. Returns those that were made, also before an interruption.
-    pub(super) fn accounts<'a>(
+    pub(super) fn create_accounts<'a>(
         &mut self,
-        accounts: &'a [Account],
-        done: &Done,
-    ) -> Result<Vec<&'a Account>> {
-        let failed = |error| Error::database("list the target's accounts", error);
+        accounts: &'a [MysqlAccount],
+        done: &RestoreState,
+    ) -> Result<Vec<&'a MysqlAccount>> {
+        let failed = |error| Error::from_database("list the target's accounts", error);
         let known = self
             .session
-            .rows("SELECT User, Host FROM mysql.user")
+            .query_rows("SELECT User, Host FROM mysql.user")
             .map_err(failed)?;
-        let exists = |account: &Account| {
+        let exists = |account: &MysqlAccount| {
             let host = account.host.as_deref().unwrap_or_default();
             known
                 .iter()
@@ -257,8 +290,8 @@ impl Maker<'_> {
         };
         let mut made = Vec::new();
         for account in accounts {
-            let step = progress::account(&format_account(account));
-            let begun = done.has(&step);
+            let step = restore_state::account_step(&format_account(account));
+            let begun = done.has_step(&step);
             // What every server has needs no statement, only its rights.
             if account.create.as_bytes().is_empty() || (begun && exists(account)) {
                 made.push(account);
@@ -269,12 +302,12 @@ impl Maker<'_> {
             }
             // Before it is made: one that was made and not noted would never get its rights.
             if !begun {
-                progress::note(self.session, &step).map_err(failed)?;
+                restore_state::record_step(self.session, &step).map_err(failed)?;
             }
             match self.session.execute(account.create.as_bytes()) {
                 Ok(_) => made.push(account),
                 Err(DatabaseError::Server { message, .. }) => {
-                    self.warn(format!(
+                    self.add_warning(format!(
                         "account {} was not created: {message}",
                         format_account(account)
                     ));
@@ -286,10 +319,13 @@ impl Maker<'_> {
     }
 
     /// Gives new accounts their rights. Returns those that could not be given, as they name what is not there yet.
-    pub(super) fn grants<'a>(&mut self, accounts: &[&'a Account]) -> Result<Vec<Grant<'a>>> {
+    pub(super) fn grant_privileges<'a>(
+        &mut self,
+        accounts: &[&'a MysqlAccount],
+    ) -> Result<Vec<AccountGrant<'a>>> {
         let mut refused = Vec::new();
-        for grant in grants_of(accounts) {
-            if self.grant(grant)?.is_some() {
+        for grant in collect_grants(accounts) {
+            if self.try_grant(grant)?.is_some() {
                 refused.push(grant);
             }
         }
@@ -297,10 +333,10 @@ impl Maker<'_> {
     }
 
     /// Gives the rights that could not be given before, and names those that cannot be given at all.
-    pub(super) fn last_grants(&mut self, refused: &[Grant<'_>]) -> Result<()> {
+    pub(super) fn retry_grants(&mut self, refused: &[AccountGrant<'_>]) -> Result<()> {
         for (account, sql) in refused {
-            if let Some(message) = self.grant((account, sql))? {
-                self.warn(format!(
+            if let Some(message) = self.try_grant((account, sql))? {
+                self.add_warning(format!(
                     "could not grant a privilege to account {}: {message}: {}",
                     format_account(account),
                     sql.display()
@@ -311,17 +347,17 @@ impl Maker<'_> {
     }
 
     /// Gives a right; says why when the server refuses.
-    fn grant(&mut self, (_, sql): Grant<'_>) -> Result<Option<String>> {
+    fn try_grant(&mut self, (_, sql): AccountGrant<'_>) -> Result<Option<String>> {
         match self.session.execute(sql.as_bytes()) {
             Ok(_) => Ok(None),
             Err(DatabaseError::Server { message, .. }) => Ok(Some(message)),
-            Err(error) => Err(Error::database("grant privileges", error)),
+            Err(error) => Err(Error::from_database("grant privileges", error)),
         }
     }
 }
 
 /// All rights, default roles last, as these must have been granted.
-fn grants_of<'a>(accounts: &[&'a Account]) -> Vec<Grant<'a>> {
+fn collect_grants<'a>(accounts: &[&'a MysqlAccount]) -> Vec<AccountGrant<'a>> {
     let grants = accounts
         .iter()
         .flat_map(|account| account.grants.iter().map(move |grant| (*account, grant)));

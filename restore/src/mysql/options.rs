@@ -4,7 +4,7 @@ use reprise_repository::{Outcome, Warning};
 use reprise_snapshotters::mysql::Address;
 use serde::Serialize;
 
-use super::forward::{ForwardPlan, ForwardReport};
+use super::roll_forward::{RollForwardPlan, RollForwardReport};
 
 /// What a restored table is compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,7 +20,7 @@ pub enum VerifyLevel {
 
 /// Which accounts are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Users {
+pub enum AccountSelection {
     /// None.
     None,
     /// Those that the target does not have. Others stay as they are.
@@ -29,7 +29,7 @@ pub enum Users {
 
 /// What to bring back, and where to.
 #[derive(Debug, Clone)]
-pub struct MysqlRestore {
+pub struct MysqlRestoreOptions {
     /// The target.
     pub address: Address,
     /// Databases, each with its new name if it gets one; empty: all, unless tables are named.
@@ -45,7 +45,7 @@ pub struct MysqlRestore {
     /// Drop what is in the way: whole databases, or named tables.
     pub overwrite: bool,
     /// Accounts; `None`: missing ones when everything is restored.
-    pub users: Option<Users>,
+    pub users: Option<AccountSelection>,
     /// Let the target write what is restored to its binary log.
     pub write_binlog: bool,
     /// Who owns views, routines, triggers and events, as `user@host`; `None`: whoever did.
@@ -67,7 +67,7 @@ pub struct PlannedTable {
 
 /// What a restore is going to do.
 #[derive(Debug, Clone, Serialize)]
-pub struct MysqlPlan {
+pub struct MysqlRestorePlan {
     /// Which server, without a password.
     pub target: String,
     /// Its version.
@@ -85,12 +85,12 @@ pub struct MysqlPlan {
     /// What will be different.
     pub warnings: Vec<String>,
     /// The log that is replayed afterwards.
-    pub forward: Option<ForwardPlan>,
+    pub forward: Option<RollForwardPlan>,
 }
 
 /// What a restore did.
 #[derive(Debug, Clone, Serialize)]
-pub struct MysqlReport {
+pub struct MysqlRestoreReport {
     /// `ok`, or `degraded` when something named could not be restored as it was.
     pub outcome: Outcome,
     /// Tables restored.
@@ -104,5 +104,5 @@ pub struct MysqlReport {
     /// What differs from the snapshot.
     pub differences: Vec<String>,
     /// What was replayed afterwards.
-    pub forward: Option<ForwardReport>,
+    pub forward: Option<RollForwardReport>,
 }

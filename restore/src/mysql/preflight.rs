@@ -2,46 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use reprise_snapshotters::mysql::sql::{list, qualified, quoted};
+use reprise_snapshotters::mysql::sql::{qualify_name, quote_list, quote_name};
 use reprise_snapshotters::mysql::{
-    Code, DatabaseError, Flavour, Manifest, Rights, SYSTEM_DATABASES, Server, Session,
+    DatabaseError, Flavour, Manifest, MysqlStoredObject, Privileges, SYSTEM_DATABASES, ServerInfo,
+    Session,
 };
 
-use super::ddl::{TokenKind, Tokens};
-use super::options::{MysqlPlan, MysqlRestore, PlannedTable};
-use super::selection::Selected;
-use super::{progress, renaming, scratch};
+use super::ddl::{SqlTokens, TokenKind};
+use super::options::{MysqlRestoreOptions, MysqlRestorePlan, PlannedTable};
+use super::selection::SelectedDatabase;
+use super::{renaming, restore_state, scratch_server};
 use crate::error::{Error, Result};
 
 /// What is known of the target.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) server: Server,
+pub(super) struct TargetServer {
+    pub(super) server: ServerInfo,
     /// Statements that drop what is in the way.
-    pub(super) drops: Vec<String>,
+    pub(super) drop_statements: Vec<String>,
     /// Whether rows can be loaded without another setting of the server.
     pub(super) local_infile: bool,
     /// Whether another setting must be changed for triggers and functions, as the server has a binary log.
-    pub(super) distrusts: bool,
+    pub(super) must_trust_creators: bool,
     pub(super) warnings: Vec<String>,
     pub(super) problems: Vec<String>,
 }
 
 /// Looks at the target.
-pub(super) fn look(
+pub(super) fn inspect_target(
     control: &mut Session,
     manifest: &Manifest,
-    selected: &[Selected],
-    options: &MysqlRestore,
-) -> Result<Target> {
-    let failed = |doing: &'static str| move |error| Error::database(doing, error);
-    let server =
-        Server::ask(control).map_err(failed("query the version and variables of the target"))?;
-    let mut target = Target {
+    selected: &[SelectedDatabase],
+    options: &MysqlRestoreOptions,
+) -> Result<TargetServer> {
+    let failed = |doing: &'static str| move |error| Error::from_database(doing, error);
+    let server = ServerInfo::query(control)
+        .map_err(failed("query the version and variables of the target"))?;
+    let mut target = TargetServer {
         server,
-        drops: Vec::new(),
+        drop_statements: Vec::new(),
         local_infile: false,
-        distrusts: false,
+        must_trust_creators: false,
         warnings: Vec::new(),
         problems: Vec::new(),
     };
@@ -52,20 +53,20 @@ pub(super) fn look(
     target
         .check_engines(control, selected)
         .map_err(failed("list the target's storage engines"))?;
-    target.check_parts(manifest, selected);
-    target.warnings.extend(renaming::remains(selected));
+    target.check_plugins(manifest, selected);
+    target.warnings.extend(renaming::find_old_names(selected));
     target
-        .check_loading(control, options)
+        .check_server_settings(control, options)
         .map_err(failed("read the settings of the target"))?;
     target
         .check_creators(control, selected)
         .map_err(failed("read the account's privileges on the target"))?;
-    target.check_contents(control, selected, options)?;
+    target.check_existing_databases(control, selected, options)?;
     Ok(target)
 }
 
-impl Target {
-    fn check_names(&mut self, manifest: &Manifest, selected: &[Selected]) {
+impl TargetServer {
+    fn check_names(&mut self, manifest: &Manifest, selected: &[SelectedDatabase]) {
         let setting = "lower_case_table_names";
         let before = manifest.server.variables.get(setting).map(String::as_str);
         let now = self.server.variable(setting);
@@ -75,7 +76,7 @@ impl Target {
         let mut lower = BTreeSet::new();
         for chosen in selected {
             for table in &chosen.database.tables {
-                let name = qualified(&chosen.target, &table.name);
+                let name = qualify_name(&chosen.target, &table.name);
                 if !lower.insert(name.to_lowercase()) {
                     self.problems.push(format!(
                         "{name} differs from another table only in letter case, which the target ignores ({setting}={})",
@@ -89,24 +90,25 @@ impl Target {
     fn check_collations(
         &mut self,
         control: &mut Session,
-        selected: &[Selected],
+        selected: &[SelectedDatabase],
     ) -> Result<(), DatabaseError> {
         // MariaDB lists those of Unicode 14 by their names without a character set.
-        let rows = control
-            .rows("SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS")?;
+        let rows = control.query_rows(
+            "SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS",
+        )?;
         let mut known = BTreeSet::new();
         for row in &rows {
             known.insert(row.string(0).to_lowercase());
             known.insert(row.string(1).to_lowercase());
         }
         let full = "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
-        if let Ok(rows) = control.rows(full) {
+        if let Ok(rows) = control.query_rows(full) {
             known.extend(rows.iter().map(|row| row.string(0).to_lowercase()));
         }
         for chosen in selected {
             let database = &chosen.database;
             let mut check = |sql: &[u8], what: String| {
-                for name in collations(sql) {
+                for name in find_collations(sql) {
                     if !known.contains(&name) {
                         self.problems.push(format!(
                             "{what} needs `{name}`, a character set or collation that the target does not support"
@@ -116,10 +118,13 @@ impl Target {
             };
             check(
                 database.sql.as_bytes(),
-                format!("database {}", quoted(&database.name)),
+                format!("database {}", quote_name(&database.name)),
             );
             for table in &database.tables {
-                check(table.sql.as_bytes(), qualified(&database.name, &table.name));
+                check(
+                    table.sql.as_bytes(),
+                    qualify_name(&database.name, &table.name),
+                );
             }
         }
         Ok(())
@@ -128,10 +133,10 @@ impl Target {
     fn check_engines(
         &mut self,
         control: &mut Session,
-        selected: &[Selected],
+        selected: &[SelectedDatabase],
     ) -> Result<(), DatabaseError> {
-        let rows = control.rows("SHOW ENGINES")?;
-        let usable = |row: &&reprise_snapshotters::mysql::Cells| {
+        let rows = control.query_rows("SHOW ENGINES")?;
+        let usable = |row: &&reprise_snapshotters::mysql::TextRow| {
             matches!(row.text(1), Some("YES" | "DEFAULT"))
         };
         let known: BTreeSet<String> = rows
@@ -144,7 +149,7 @@ impl Target {
                 if !known.contains(&table.engine.to_lowercase()) {
                     self.problems.push(format!(
                         "{} needs the storage engine {}, which the target does not have",
-                        qualified(&chosen.database.name, &table.name),
+                        qualify_name(&chosen.database.name, &table.name),
                         table.engine
                     ));
                 }
@@ -154,7 +159,7 @@ impl Target {
     }
 
     /// Plugins, components and functions from libraries that the source had.
-    fn check_parts(&mut self, manifest: &Manifest, selected: &[Selected]) {
+    fn check_plugins(&mut self, manifest: &Manifest, selected: &[SelectedDatabase]) {
         let whole = selected.iter().all(|chosen| chosen.whole);
         if !whole || manifest.server.flavour != self.server.facts.flavour {
             if manifest.server.flavour != self.server.facts.flavour {
@@ -194,18 +199,18 @@ impl Target {
         self.warnings.extend(found.into_iter().flatten());
     }
 
-    fn check_loading(
+    fn check_server_settings(
         &mut self,
         control: &mut Session,
-        options: &MysqlRestore,
+        options: &MysqlRestoreOptions,
     ) -> Result<(), DatabaseError> {
-        self.local_infile = control.row("SELECT @@GLOBAL.local_infile")?.text(0) == Some("1");
-        let read_only = control.row("SELECT @@GLOBAL.read_only")?;
+        self.local_infile = control.query_row("SELECT @@GLOBAL.local_infile")?.text(0) == Some("1");
+        let read_only = control.query_row("SELECT @@GLOBAL.read_only")?;
         if read_only.text(0) == Some("1") && control.execute("SET GLOBAL read_only = 1").is_err() {
             self.problems
                 .push("the target is read-only for this account (read_only=ON)".to_owned());
         }
-        if self.server.logs() && !options.write_binlog {
+        if self.server.has_binary_log() && !options.write_binlog {
             match control.execute("SET SESSION sql_log_bin = 0") {
                 Ok(_) => {}
                 Err(DatabaseError::Server { message, .. }) => self.problems.push(format!(
@@ -222,23 +227,23 @@ impl Target {
     fn check_creators(
         &mut self,
         control: &mut Session,
-        selected: &[Selected],
+        selected: &[SelectedDatabase],
     ) -> Result<(), DatabaseError> {
         let setting = "log_bin_trust_function_creators";
         let trusts = matches!(self.server.variable(setting), Some("ON" | "1"));
         let needed = selected.iter().any(|chosen| {
             let database = &chosen.database;
-            let function = |code: &Code| code.kind != "PROCEDURE";
+            let function = |code: &MysqlStoredObject| code.kind != "PROCEDURE";
             !database.triggers.is_empty() || database.routines.iter().any(function)
         });
-        if trusts || !needed || !self.server.logs() {
+        if trusts || !needed || !self.server.has_binary_log() {
             return Ok(());
         }
-        let rights = Rights::ask(control)?;
-        self.distrusts = ["SUPER", "SYSTEM_VARIABLES_ADMIN", "BINLOG ADMIN"]
+        let rights = Privileges::query(control)?;
+        self.must_trust_creators = ["SUPER", "SYSTEM_VARIABLES_ADMIN", "BINLOG ADMIN"]
             .iter()
-            .any(|right| rights.has_everywhere(right));
-        if !self.distrusts {
+            .any(|right| rights.has_globally(right));
+        if !self.must_trust_creators {
             self.problems.push(format!(
                 "the account may not create triggers and functions because the target has binary logging enabled: set {setting}=ON on the target, or grant SYSTEM_VARIABLES_ADMIN (BINLOG ADMIN in MariaDB)"
             ));
@@ -247,21 +252,20 @@ impl Target {
     }
 
     /// Refuses whatever would mix with, or replace, what is there.
-    fn check_contents(
+    fn check_existing_databases(
         &mut self,
         control: &mut Session,
-        selected: &[Selected],
-        options: &MysqlRestore,
+        selected: &[SelectedDatabase],
+        options: &MysqlRestoreOptions,
     ) -> Result<()> {
-        let failed = |error| Error::database("list the tables on the target", error);
+        let failed = |error| Error::from_database("list the tables on the target", error);
         let mut full = Vec::new();
-        let system = list(
-            SYSTEM_DATABASES
-                .into_iter()
-                .chain([progress::DATABASE, scratch::DATABASE]),
-        );
+        let system = quote_list(SYSTEM_DATABASES.into_iter().chain([
+            restore_state::STATE_DATABASE,
+            scratch_server::DRILL_DATABASE,
+        ]));
         let rows = control
-            .rows(format!(
+            .query_rows(format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA NOT IN {system}"
             ))
@@ -272,7 +276,7 @@ impl Target {
             let chosen = selected.iter().find(|chosen| chosen.target == database);
             match chosen {
                 Some(chosen) if chosen.whole => full.push((database, None, String::new())),
-                Some(chosen) if holds(chosen, &name) => {
+                Some(chosen) if includes_object(chosen, &name) => {
                     full.push((database, Some(name), row.string(2)))
                 }
                 Some(_) => {}
@@ -280,7 +284,7 @@ impl Target {
                 None => {
                     return Err(Error::ServerNotEmpty {
                         target: options.address.to_string(),
-                        found: quoted(&database),
+                        found: quote_name(&database),
                     });
                 }
             }
@@ -292,8 +296,8 @@ impl Target {
         }
         for (database, name, kind) in full {
             let shown = match &name {
-                Some(name) => qualified(&database, name),
-                None => quoted(&database),
+                Some(name) => qualify_name(&database, name),
+                None => quote_name(&database),
             };
             if !options.overwrite {
                 return Err(Error::DatabaseNotEmpty {
@@ -301,7 +305,7 @@ impl Target {
                     found: shown,
                 });
             }
-            self.drops.push(match (name, kind.as_str()) {
+            self.drop_statements.push(match (name, kind.as_str()) {
                 (None, _) => format!("DROP DATABASE {shown}"),
                 (Some(_), "VIEW") => format!("DROP VIEW {shown}"),
                 (Some(_), "SEQUENCE") => format!("DROP SEQUENCE {shown}"),
@@ -312,12 +316,12 @@ impl Target {
     }
 
     /// The plan, for people.
-    pub(super) fn plan(
+    pub(super) fn build_plan(
         &self,
-        selected: &[Selected],
+        selected: &[SelectedDatabase],
         accounts: usize,
-        options: &MysqlRestore,
-    ) -> MysqlPlan {
+        options: &MysqlRestoreOptions,
+    ) -> MysqlRestorePlan {
         let mut tables = Vec::new();
         let mut objects = 0;
         for chosen in selected {
@@ -332,13 +336,13 @@ impl Target {
                 rows: table.rows,
             }));
         }
-        MysqlPlan {
+        MysqlRestorePlan {
             target: options.address.to_string(),
             target_version: self.server.facts.version.clone(),
             tables,
             objects,
             accounts,
-            dropped: self.drops.clone(),
+            dropped: self.drop_statements.clone(),
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
             forward: None,
@@ -346,12 +350,12 @@ impl Target {
     }
 
     /// Whether the target is of this flavour.
-    pub(super) fn is(&self, flavour: Flavour) -> bool {
+    pub(super) fn is_flavour(&self, flavour: Flavour) -> bool {
         self.server.facts.flavour == flavour
     }
 }
 
-fn holds(chosen: &Selected, name: &str) -> bool {
+fn includes_object(chosen: &SelectedDatabase, name: &str) -> bool {
     let database = &chosen.database;
     database.tables.iter().any(|table| table.name == name)
         || database.views.iter().any(|view| view.name == name)
@@ -362,10 +366,10 @@ fn holds(chosen: &Selected, name: &str) -> bool {
 }
 
 /// The names after `COLLATE`, `CHARSET` and `CHARACTER SET`, comments that a server runs included.
-fn collations(sql: &[u8]) -> BTreeSet<String> {
+fn find_collations(sql: &[u8]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut expected = false;
-    for token in Tokens::new(sql).map_while(std::result::Result::ok) {
+    for token in SqlTokens::new(sql).map_while(std::result::Result::ok) {
         let word = token.kind == TokenKind::Word;
         if expected && token.is_symbol(b'=') {
             continue;
@@ -382,14 +386,14 @@ fn collations(sql: &[u8]) -> BTreeSet<String> {
 }
 
 /// What the target's database needs before its tables: the statement, under its new name.
-pub(super) fn create_database(chosen: &Selected) -> Vec<u8> {
+pub(super) fn create_database_statement(chosen: &SelectedDatabase) -> Vec<u8> {
     let sql = chosen.database.sql.as_bytes();
-    let name = quoted(&chosen.database.name);
+    let name = quote_name(&chosen.database.name);
     let rest =
         memchr::memmem::find(sql, name.as_bytes()).map_or(&[][..], |at| &sql[at + name.len()..]);
     [
         b"CREATE DATABASE IF NOT EXISTS ".as_slice(),
-        quoted(&chosen.target).as_bytes(),
+        quote_name(&chosen.target).as_bytes(),
         rest,
     ]
     .concat()
@@ -402,7 +406,7 @@ mod tests {
     #[test]
     fn names_of_collations_are_found_outside_texts() {
         let sql = b"CREATE TABLE `t` (`a` varchar(5) CHARACTER SET latin1 COLLATE latin1_bin DEFAULT 'COLLATE none', `COLLATE` int) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci";
-        let found: Vec<String> = collations(sql).into_iter().collect();
+        let found: Vec<String> = find_collations(sql).into_iter().collect();
         assert_eq!(
             found,
             ["latin1", "latin1_bin", "utf8mb4", "utf8mb4_0900_ai_ci"]

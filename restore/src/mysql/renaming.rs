@@ -1,20 +1,20 @@
 //! What still names a database that comes back under another name: nothing of a body is rewritten.
 
-use reprise_snapshotters::mysql::sql::{qualified, quoted};
+use reprise_snapshotters::mysql::sql::{qualify_name, quote_name};
 
-use super::selection::Selected;
+use super::selection::SelectedDatabase;
 
 /// A sentence for everything chosen that speaks of a renamed database by its old name.
-pub(super) fn remains(selected: &[Selected]) -> Vec<String> {
+pub(super) fn find_old_names(selected: &[SelectedDatabase]) -> Vec<String> {
     let renamed = selected
         .iter()
         .filter(|chosen| chosen.target != chosen.database.name);
     renamed
         .flat_map(|renamed| {
             let (old, new) = (&renamed.database.name, &renamed.target);
-            let (old_name, new_name) = (quoted(old), quoted(new));
-            objects(selected)
-                .filter(|(_, sql)| names(sql, old))
+            let (old_name, new_name) = (quote_name(old), quote_name(new));
+            selected_definitions(selected)
+                .filter(|(_, sql)| mentions_database(sql, old))
                 .map(move |(object, _)| {
                     format!("{object} still refers to database {old_name}, which is restored as {new_name}")
                 })
@@ -24,10 +24,11 @@ pub(super) fn remains(selected: &[Selected]) -> Vec<String> {
 }
 
 /// Everything that has a definition, for people, with that definition.
-fn objects(selected: &[Selected]) -> impl Iterator<Item = (String, &[u8])> {
+fn selected_definitions(selected: &[SelectedDatabase]) -> impl Iterator<Item = (String, &[u8])> {
     selected.iter().flat_map(|chosen| {
         let database = &chosen.database;
-        let name = |kind: &str, name: &str| format!("{kind} {}", qualified(&chosen.target, name));
+        let name =
+            |kind: &str, name: &str| format!("{kind} {}", qualify_name(&chosen.target, name));
         let tables = database.tables.iter();
         let tables = tables.map(move |table| (name("table", &table.name), table.sql.as_bytes()));
         let code = [
@@ -46,8 +47,8 @@ fn objects(selected: &[Selected]) -> impl Iterator<Item = (String, &[u8])> {
 
 /// Whether a definition has the database's name before a dot. Texts and comments are not told apart: a name too
 /// many is harmless.
-fn names(sql: &[u8], database: &str) -> bool {
-    let quoted = format!("{}.", quoted(database));
+fn mentions_database(sql: &[u8], database: &str) -> bool {
+    let quoted = format!("{}.", quote_name(database));
     let plain = format!("{database}.");
     let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_$`.@'\"".contains(&byte);
     let begins = |at: &usize| *at == 0 || sql.get(at - 1).is_some_and(|byte| !in_word(*byte));
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn only_a_name_before_a_dot_is_the_databases() {
         for sql in ["select shop.t.a", "(`shop`.`t`)", "call shop.p()", "shop.f"] {
-            assert!(names(sql.as_bytes(), "shop"), "{sql}");
+            assert!(mentions_database(sql.as_bytes(), "shop"), "{sql}");
         }
         for sql in [
             "workshop.t",
@@ -71,7 +72,7 @@ mod tests {
             "x@'shop.example'",
             "shops.t",
         ] {
-            assert!(!names(sql.as_bytes(), "shop"), "{sql}");
+            assert!(!mentions_database(sql.as_bytes(), "shop"), "{sql}");
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Which parts of a snapshot go where.
 
-use reprise_snapshotters::mysql::{Database, Manifest};
+use reprise_snapshotters::mysql::{Manifest, MysqlDatabase};
 
-use super::options::MysqlRestore;
+use super::options::MysqlRestoreOptions;
 use crate::error::{Error, Result};
 
 /// A database to be restored.
 #[derive(Debug, Clone)]
-pub(super) struct Selected {
+pub(super) struct SelectedDatabase {
     /// What the snapshot says, with only what was chosen.
-    pub(super) database: Database,
+    pub(super) database: MysqlDatabase,
     /// Its name at the target.
     pub(super) target: String,
     /// Whether the whole database was chosen; otherwise single tables.
@@ -17,22 +17,22 @@ pub(super) struct Selected {
 }
 
 /// The chosen databases.
-pub(super) fn select(
+pub(super) fn select_databases(
     manifest: &Manifest,
-    options: &MysqlRestore,
+    options: &MysqlRestoreOptions,
     snapshot: &str,
-) -> Result<Vec<Selected>> {
+) -> Result<Vec<SelectedDatabase>> {
     let missing = |wanted: &str| Error::NoSuchPath {
         wanted: wanted.to_owned(),
         snapshot: snapshot.to_owned(),
     };
-    let mut selected: Vec<Selected> = Vec::new();
+    let mut selected: Vec<SelectedDatabase> = Vec::new();
     if options.databases.is_empty() && options.tables.is_empty() {
         selected.extend(
             manifest
                 .databases
                 .iter()
-                .map(|database| whole(database, None)),
+                .map(|database| whole_database(database, None)),
         );
     }
     for (name, target) in &options.databases {
@@ -43,7 +43,7 @@ pub(super) fn select(
         let database = database.ok_or_else(|| missing(name))?;
         // Tables of a named database narrow it; its new name holds for them too.
         if !options.tables.iter().any(|(database, _)| database == name) {
-            selected.push(whole(database, target.as_ref()));
+            selected.push(whole_database(database, target.as_ref()));
         }
     }
     for (name, table) in &options.tables {
@@ -53,7 +53,7 @@ pub(super) fn select(
             .find(|database| database.name == *name);
         let database = found.ok_or_else(|| missing(name))?;
         let wanted = || missing(&format!("{name}.{table}"));
-        let part = only(database, table).ok_or_else(wanted)?;
+        let part = single_object(database, table).ok_or_else(wanted)?;
         let target = options
             .databases
             .iter()
@@ -62,8 +62,8 @@ pub(super) fn select(
             .iter_mut()
             .find(|chosen| chosen.database.name == *name)
         {
-            Some(chosen) => join(&mut chosen.database, part),
-            None => selected.push(Selected {
+            Some(chosen) => add_objects(&mut chosen.database, part),
+            None => selected.push(SelectedDatabase {
                 target: target
                     .and_then(|(_, target)| target.clone())
                     .unwrap_or_else(|| name.clone()),
@@ -75,8 +75,8 @@ pub(super) fn select(
     Ok(selected)
 }
 
-fn whole(database: &Database, target: Option<&String>) -> Selected {
-    Selected {
+fn whole_database(database: &MysqlDatabase, target: Option<&String>) -> SelectedDatabase {
+    SelectedDatabase {
         target: target.unwrap_or(&database.name).clone(),
         database: database.clone(),
         whole: true,
@@ -84,7 +84,7 @@ fn whole(database: &Database, target: Option<&String>) -> Selected {
 }
 
 /// One table with its triggers, or one view or sequence.
-fn only(database: &Database, name: &str) -> Option<Database> {
+fn single_object(database: &MysqlDatabase, name: &str) -> Option<MysqlDatabase> {
     let mut part = database.clone();
     part.tables.retain(|table| table.name == name);
     part.views.retain(|view| view.name == name);
@@ -97,7 +97,7 @@ fn only(database: &Database, name: &str) -> Option<Database> {
     found.then_some(part)
 }
 
-fn join(database: &mut Database, part: Database) {
+fn add_objects(database: &mut MysqlDatabase, part: MysqlDatabase) {
     let new = |name: &str, known: &[String]| !known.iter().any(|known| known == name);
     let known: Vec<String> = database
         .tables

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use reprise_repository::Progress;
-use reprise_snapshotters::mysql::sql::{qualified, text};
-use reprise_snapshotters::mysql::{Address, Filter, ReadBack, Session, read_back};
+use reprise_snapshotters::mysql::sql::{qualify_name, quote_text};
+use reprise_snapshotters::mysql::{Address, Filter, Session, TableChecksum, checksum_tables};
 
-use super::load::Filling;
+use super::load::TableLoad;
 use super::options::VerifyLevel;
-use super::selection::Selected;
+use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
 
 /// What differs, in sentences.
-pub(super) fn compare(
+pub(super) fn compare_tables(
     control: &mut Session,
     address: &Address,
-    fillings: &[Filling],
+    fillings: &[TableLoad],
     level: VerifyLevel,
     connections: usize,
     progress: &Arc<Progress>,
@@ -23,50 +23,53 @@ pub(super) fn compare(
     match level {
         VerifyLevel::None => Ok(Vec::new()),
         _ if fillings.is_empty() => Ok(Vec::new()),
-        VerifyLevel::Counts => counts(control, fillings),
+        VerifyLevel::Counts => compare_row_counts(control, fillings),
         VerifyLevel::Checksums => {
-            let read = read_back(address, &filter(fillings), connections, progress)?;
+            let read = checksum_tables(address, &table_filter(fillings), connections, progress)?;
             Ok(fillings
                 .iter()
-                .filter_map(|filling| difference(filling, &read))
+                .filter_map(|filling| describe_difference(filling, &read))
                 .collect())
         }
     }
 }
 
 /// Tables of a database that the snapshot does not have.
-pub(super) fn extra(control: &mut Session, chosen: &Selected) -> Result<Vec<String>> {
+pub(super) fn find_extra_tables(
+    control: &mut Session,
+    chosen: &SelectedDatabase,
+) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT TABLE_NAME FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = {} AND TABLE_TYPE NOT IN ('VIEW', 'SEQUENCE')",
-        text(&chosen.target)
+        quote_text(&chosen.target)
     );
     let rows = control
-        .rows(sql)
-        .map_err(|error| Error::database("list the tables on the target", error))?;
+        .query_rows(sql)
+        .map_err(|error| Error::from_database("list the tables on the target", error))?;
     let names = rows.iter().map(|row| row.string(0));
     let tables = &chosen.database.tables;
     Ok(names
         .filter(|name| !tables.iter().any(|table| table.name == *name))
         .map(|name| {
-            let name = qualified(&chosen.target, &name);
+            let name = qualify_name(&chosen.target, &name);
             format!("table {name} is not in the snapshot")
         })
         .collect())
 }
 
-fn counts(control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
+fn compare_row_counts(control: &mut Session, fillings: &[TableLoad]) -> Result<Vec<String>> {
     let mut differences = Vec::new();
     for filling in fillings {
-        let name = qualified(&filling.database, &filling.table.name);
+        let name = qualify_name(&filling.database, &filling.table.name);
         let history = if filling.table.versioned {
             " FOR SYSTEM_TIME ALL"
         } else {
             ""
         };
         let row = control
-            .row(format!("SELECT COUNT(*) FROM {name}{history}"))
-            .map_err(|error| Error::database(format!("count the rows of {name}"), error))?;
+            .query_row(format!("SELECT COUNT(*) FROM {name}{history}"))
+            .map_err(|error| Error::from_database(format!("count the rows of {name}"), error))?;
         let found: Option<u64> = row.number(0);
         if found != Some(filling.table.rows) {
             differences.push(format!(
@@ -79,9 +82,9 @@ fn counts(control: &mut Session, fillings: &[Filling]) -> Result<Vec<String>> {
     Ok(differences)
 }
 
-fn difference(filling: &Filling, read: &[ReadBack]) -> Option<String> {
-    let name = qualified(&filling.database, &filling.table.name);
-    let same = |found: &&ReadBack| {
+fn describe_difference(filling: &TableLoad, read: &[TableChecksum]) -> Option<String> {
+    let name = qualify_name(&filling.database, &filling.table.name);
+    let same = |found: &&TableChecksum| {
         found.database == filling.database && found.table.name == filling.table.name
     };
     let Some(found) = read.iter().find(same) else {
@@ -103,23 +106,23 @@ fn difference(filling: &Filling, read: &[ReadBack]) -> Option<String> {
 }
 
 /// Just the tables that were restored.
-fn filter(fillings: &[Filling]) -> Filter {
-    let name = |filling: &Filling| (filling.database.clone(), filling.table.name.clone());
-    Filter::only(fillings.iter().map(name))
+fn table_filter(fillings: &[TableLoad]) -> Filter {
+    let name = |filling: &TableLoad| (filling.database.clone(), filling.table.name.clone());
+    Filter::for_tables(fillings.iter().map(name))
 }
 
 /// How many objects with a body the target has in a database.
-pub(super) fn objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
+pub(super) fn count_objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
     let count = |control: &mut Session, table: &str, column: &str| {
         let statement = format!(
             "SELECT COUNT(*) FROM information_schema.{table} WHERE {column} = {}",
-            text(database)
+            quote_text(database)
         );
         control
-            .row(statement)
+            .query_row(statement)
             .map(|row| row.number(0).unwrap_or(0))
             .map_err(|error| {
-                Error::database(
+                Error::from_database(
                     "count the restored views, routines, triggers and events",
                     error,
                 )

@@ -1,18 +1,18 @@
 //! Transactions in two phases that wait for the second.
 
-use reprise_snapshotters::mysql::{Cells, DatabaseError, Session};
+use reprise_snapshotters::mysql::{DatabaseError, Session, TextRow};
 
 /// The names of those that are prepared, as statements want them.
-pub(super) fn prepared(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
-    let rows = match session.rows("XA RECOVER CONVERT XID") {
+pub(super) fn prepared_transactions(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
+    let rows = match session.query_rows("XA RECOVER CONVERT XID") {
         // MariaDB, and older servers, do not know this form.
-        Err(DatabaseError::Server { .. }) => session.rows("XA RECOVER")?,
+        Err(DatabaseError::Server { .. }) => session.query_rows("XA RECOVER")?,
         rows => rows?,
     };
-    Ok(rows.iter().map(xid_of).collect())
+    Ok(rows.iter().map(format_xid).collect())
 }
 
-fn xid_of(row: &Cells) -> String {
+fn format_xid(row: &TextRow) -> String {
     let data = row.bytes(3).unwrap_or_default();
     let data = match data.strip_prefix(b"0x") {
         Some(digits) => String::from_utf8_lossy(digits).to_lowercase(),

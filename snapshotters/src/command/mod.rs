@@ -1,6 +1,6 @@
 //! A program's standard output as a source. Its exit code counts: a failed program leaves no snapshot.
 
-mod watch;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_repository::{
-    Committed, Entry, FileTime, Item, RawText, Repository, SnapshotWriter, SourceKind, Summary,
+    CommittedSnapshot, Entry, FileTime, RawText, Repository, SnapshotItem, SnapshotSummary,
+    SnapshotWriter, SourceKind,
 };
 use serde_json::json;
 
-use self::watch::{Ending, Watch};
+use self::supervisor::{ProgramStopReason, ProgramSupervisor};
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
 
@@ -34,7 +35,7 @@ pub struct CommandSource {
     /// Variables added to its environment. Values may be secret and are never shown.
     pub env: BTreeMap<String, String>,
     /// Where it runs; `None`: the current folder.
-    pub folder: Option<PathBuf>,
+    pub directory: Option<PathBuf>,
     /// After this time it is stopped and has failed.
     pub timeout: Option<Duration>,
 }
@@ -43,17 +44,17 @@ pub struct CommandSource {
 ///
 /// # Errors
 /// [`Error::NotStarted`], [`Error::CommandFailed`], or what storing gives.
-pub fn snapshot(
+pub fn snapshot_output(
     repository: &Repository,
     source: &CommandSource,
     run: &RunContext,
-) -> Result<Committed> {
+) -> Result<CommittedSnapshot> {
     let program = source
         .argv
         .first()
         .map(|arg| arg.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let (parent, options) = run.begin(repository, SourceKind::Command)?;
+    let (parent, options) = run.prepare_snapshot(repository, SourceKind::Command)?;
     let started = options.started;
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
     let (bytes, content_id) = store_output(repository, source, &program, run, &mut writer)?;
@@ -64,13 +65,13 @@ pub fn snapshot(
         gid: rustix::process::getegid().as_raw(),
         ..Entry::generated_file(OUTPUT_NAME, mtime)
     };
-    writer.add(Item::Entry {
+    writer.add_item(SnapshotItem::Entry {
         entry,
         chunks: Vec::new(),
         stamp: None,
     })?;
     let committed = writer.finish(|counts, _| {
-        let mut warnings = run.alarms(parent.as_ref(), counts);
+        let mut warnings = run.shrink_alarms(parent.as_ref(), counts);
         if bytes == 0 {
             warnings.push(source_warning(format!(
                 "`{program}` succeeded but wrote nothing"
@@ -81,8 +82,8 @@ pub fn snapshot(
             ("bytes".to_owned(), json!(bytes)),
             ("content_id".to_owned(), json!(content_id)),
         ]);
-        let location = RawText::from(shown_argv(source).as_str());
-        Ok(Summary {
+        let location = RawText::from(format_argv(source).as_str());
+        Ok(SnapshotSummary {
             data_time: started,
             finished: (run.clock)(),
             facts,
@@ -101,45 +102,45 @@ fn store_output(
     run: &RunContext,
     writer: &mut SnapshotWriter,
 ) -> Result<(u64, String)> {
-    let mut child = start(source, program)?;
-    let watch = Watch::start(&child, source.timeout, Arc::clone(&run.progress));
+    let mut child = start_program(source, program)?;
+    let watch = ProgramSupervisor::start(&child, source.timeout, Arc::clone(&run.progress));
     let stderr = child.stderr.take().map(|stderr| {
-        let stderr = watch.reader(stderr);
-        std::thread::spawn(move || pass_on(stderr))
+        let stderr = watch.pipe_reader(stderr);
+        std::thread::spawn(move || forward_stderr(stderr))
     });
-    let streamed = stream(writer, repository, &watch, &mut child);
+    let streamed = store_stdout(writer, repository, &watch, &mut child);
     if streamed.is_err() {
-        watch.end_now();
+        watch.stop_program();
     }
     let status = child.wait();
-    let ending = watch.finish();
+    let ending = watch.join();
     let stderr_tail = stderr
         .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
     let (bytes, content_id) = streamed?;
-    if ending == Some(Ending::Stopped) {
+    if ending == Some(ProgramStopReason::Interrupted) {
         return Err(reprise_repository::Error::Interrupted.into());
     }
-    let status = status.map_err(|source| Error::NotStarted {
+    let status = status.map_err(|source| Error::ProgramNotStarted {
         program: program.to_owned(),
         source,
     })?;
-    if ending == Some(Ending::TimedOut) || !status.success() {
-        let how = if ending == Some(Ending::TimedOut) {
+    if ending == Some(ProgramStopReason::TimedOut) || !status.success() {
+        let how = if ending == Some(ProgramStopReason::TimedOut) {
             "ran longer than its timeout".to_owned()
         } else {
-            how_it_ended(status)
+            describe_exit(status)
         };
         return Err(Error::CommandFailed {
             program: program.to_owned(),
-            how,
+            outcome: how,
             stderr_tail,
         });
     }
     Ok((bytes, content_id))
 }
 
-fn shown_argv(source: &CommandSource) -> String {
+fn format_argv(source: &CommandSource) -> String {
     source
         .argv
         .iter()
@@ -148,7 +149,7 @@ fn shown_argv(source: &CommandSource) -> String {
         .join(" ")
 }
 
-fn start(source: &CommandSource, program: &str) -> Result<Child> {
+fn start_program(source: &CommandSource, program: &str) -> Result<Child> {
     let mut command = Command::new(source.argv.first().map_or("".as_ref(), OsString::as_os_str));
     command
         .args(source.argv.iter().skip(1))
@@ -158,20 +159,20 @@ fn start(source: &CommandSource, program: &str) -> Result<Child> {
         .stderr(Stdio::piped())
         // A group of its own, so that whatever it starts can be ended with it.
         .process_group(0);
-    if let Some(folder) = &source.folder {
+    if let Some(folder) = &source.directory {
         command.current_dir(folder);
     }
-    command.spawn().map_err(|source| Error::NotStarted {
+    command.spawn().map_err(|source| Error::ProgramNotStarted {
         program: program.to_owned(),
         source,
     })
 }
 
 /// Stores standard output; returns its length and keyed hash.
-fn stream(
+fn store_stdout(
     writer: &mut SnapshotWriter,
     repository: &Repository,
-    watch: &Watch,
+    watch: &ProgramSupervisor,
     child: &mut Child,
 ) -> Result<(u64, String)> {
     let Some(stdout) = child.stdout.take() else {
@@ -180,8 +181,8 @@ fn stream(
         )
         .into());
     };
-    let mut hashed = Hashed {
-        inner: watch.reader(stdout),
+    let mut hashed = HashingReader {
+        inner: watch.pipe_reader(stdout),
         hasher: repository.secrets().keyed_hasher(),
     };
     let mut chunker = writer.content_chunker();
@@ -194,12 +195,12 @@ fn stream(
     Ok((bytes, hashed.hasher.finalize().to_hex().to_string()))
 }
 
-struct Hashed<R> {
+struct HashingReader<R> {
     inner: R,
     hasher: blake3::Hasher,
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..got]);
@@ -208,7 +209,7 @@ impl<R: Read> Read for Hashed<R> {
 }
 
 /// Shows a program's standard error as it comes and keeps its end.
-fn pass_on(mut stderr: impl Read) -> String {
+fn forward_stderr(mut stderr: impl Read) -> String {
     let mut tail = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -226,7 +227,7 @@ fn pass_on(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(&tail).trim_end().to_owned()
 }
 
-fn how_it_ended(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),

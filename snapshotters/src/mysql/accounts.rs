@@ -2,14 +2,14 @@
 
 use reprise_repository::RawText;
 
-use super::error::{DatabaseError, code};
-use super::manifest::{Account, Flavour};
-use super::server::Server;
+use super::error::{DatabaseError, error_code};
+use super::manifest::{Flavour, MysqlAccount};
+use super::server_info::ServerInfo;
 use super::session::Session;
-use super::sql::text;
+use super::sql::quote_text;
 
 /// Accounts that every server brings along.
-const RESERVED: [&str; 4] = [
+const RESERVED_ACCOUNTS: [&str; 4] = [
     "mysql.sys",
     "mysql.session",
     "mysql.infoschema",
@@ -17,22 +17,25 @@ const RESERVED: [&str; 4] = [
 ];
 
 /// The role that everybody has (MariaDB).
-const PUBLIC: &str = "PUBLIC";
+const PUBLIC_ROLE: &str = "PUBLIC";
 
 /// All accounts; `None` when this one may not see them.
-pub(super) fn read(
+pub(super) fn read_accounts(
     session: &mut Session,
-    server: &Server,
-) -> Result<Option<Vec<Account>>, DatabaseError> {
+    server: &ServerInfo,
+) -> Result<Option<Vec<MysqlAccount>>, DatabaseError> {
     let names = match server.facts.flavour {
-        Flavour::Mysql => session.rows("SELECT User, Host, '' FROM mysql.user ORDER BY User, Host"),
-        Flavour::Mariadb => session
-            .rows("SELECT User, Host, is_role FROM mysql.user ORDER BY is_role DESC, User, Host"),
+        Flavour::Mysql => {
+            session.query_rows("SELECT User, Host, '' FROM mysql.user ORDER BY User, Host")
+        }
+        Flavour::Mariadb => session.query_rows(
+            "SELECT User, Host, is_role FROM mysql.user ORDER BY is_role DESC, User, Host",
+        ),
     };
     let names = match names {
         Ok(names) => names,
         Err(DatabaseError::Server {
-            code: 1044 | 1045 | 1142 | 1143 | 1227 | code::NO_TABLE,
+            code: 1044 | 1045 | 1142 | 1143 | 1227 | error_code::NO_SUCH_TABLE,
             ..
         }) => {
             return Ok(None);
@@ -42,12 +45,12 @@ pub(super) fn read(
     let mut accounts = Vec::new();
     for row in names {
         let (user, host) = (row.string(0), row.string(1));
-        if RESERVED.contains(&user.as_str()) {
+        if RESERVED_ACCOUNTS.contains(&user.as_str()) {
             continue;
         }
         let account = match row.text(2) {
-            Some("Y") => role(session, user)?,
-            _ => user_account(session, server, user, host)?,
+            Some("Y") => read_role(session, user)?,
+            _ => read_user(session, server, user, host)?,
         };
         accounts.extend(account);
     }
@@ -55,12 +58,20 @@ pub(super) fn read(
 }
 
 /// Accounts with a second password, which no statement shows: it is not in a snapshot.
-pub(super) fn with_second_password(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
+pub(super) fn accounts_with_secondary_password(
+    session: &mut Session,
+) -> Result<Vec<String>, DatabaseError> {
     let statement = "SELECT User, Host FROM mysql.user WHERE User_attributes->'$.additional_password' IS NOT NULL";
-    match session.rows(statement) {
+    match session.query_rows(statement) {
         Ok(rows) => Ok(rows
             .iter()
-            .map(|row| format!("{}@{}", text(&row.string(0)), text(&row.string(1))))
+            .map(|row| {
+                format!(
+                    "{}@{}",
+                    quote_text(&row.string(0)),
+                    quote_text(&row.string(1))
+                )
+            })
             .collect()),
         // Servers without second passwords do not know the column.
         Err(DatabaseError::Server { .. }) => Ok(Vec::new()),
@@ -70,47 +81,47 @@ pub(super) fn with_second_password(session: &mut Session) -> Result<Vec<String>,
 
 /// `'user'@'host'`
 #[must_use]
-pub fn shown(account: &Account) -> String {
+pub fn format_account(account: &MysqlAccount) -> String {
     match &account.host {
         // A word of the language: in quotes it would be another role.
-        None if account.user == PUBLIC => PUBLIC.to_owned(),
-        Some(host) => format!("{}@{}", text(&account.user), text(host)),
-        None => text(&account.user),
+        None if account.user == PUBLIC_ROLE => PUBLIC_ROLE.to_owned(),
+        Some(host) => format!("{}@{}", quote_text(&account.user), quote_text(host)),
+        None => quote_text(&account.user),
     }
 }
 
 /// A role of MariaDB.
-fn role(session: &mut Session, user: String) -> Result<Option<Account>, DatabaseError> {
+fn read_role(session: &mut Session, user: String) -> Result<Option<MysqlAccount>, DatabaseError> {
     let create = match user.as_str() {
-        PUBLIC => RawText::default(),
-        _ => RawText::from(format!("CREATE ROLE {}", text(&user)).as_str()),
+        PUBLIC_ROLE => RawText::default(),
+        _ => RawText::from(format!("CREATE ROLE {}", quote_text(&user)).as_str()),
     };
-    let mut account = Account {
+    let mut account = MysqlAccount {
         create,
         user,
         host: None,
         grants: Vec::new(),
         default_roles: None,
     };
-    account.grants = grants(session, &shown(&account))?;
+    account.grants = read_grants(session, &format_account(&account))?;
     Ok(Some(account))
 }
 
-fn user_account(
+fn read_user(
     session: &mut Session,
-    server: &Server,
+    server: &ServerInfo,
     user: String,
     host: String,
-) -> Result<Option<Account>, DatabaseError> {
-    let mut account = Account {
+) -> Result<Option<MysqlAccount>, DatabaseError> {
+    let mut account = MysqlAccount {
         user,
         host: Some(host),
         create: RawText::default(),
         grants: Vec::new(),
         default_roles: None,
     };
-    let name = shown(&account);
-    let created = match session.row(format!("SHOW CREATE USER {name}")) {
+    let name = format_account(&account);
+    let created = match session.query_row(format!("SHOW CREATE USER {name}")) {
         Ok(created) => created,
         // Dropped since it was listed.
         Err(DatabaseError::Server {
@@ -121,12 +132,12 @@ fn user_account(
     };
     let mut create = created.bytes(0).unwrap_or_default().to_vec();
     if server.facts.flavour == Flavour::Mysql {
-        create = with_quotes(session, &account, create)?;
+        create = quote_certificate_attributes(session, &account, create)?;
     }
-    let (create, default_roles) = without_default_roles(&create, &name);
+    let (create, default_roles) = split_default_roles(&create, &name);
     account.create = RawText::new(create);
     account.default_roles = default_roles;
-    for grant in grants(session, &name)? {
+    for grant in read_grants(session, &name)? {
         // MariaDB tells the default role among the grants.
         if grant.as_bytes().starts_with(b"SET DEFAULT ROLE") {
             account.default_roles = Some(grant);
@@ -138,13 +149,13 @@ fn user_account(
         account
             .grants
             .iter_mut()
-            .for_each(|grant| *grant = without_password(grant));
+            .for_each(|grant| *grant = remove_password_hash(grant));
     }
     Ok(Some(account))
 }
 
-fn grants(session: &mut Session, name: &str) -> Result<Vec<RawText>, DatabaseError> {
-    match session.rows(format!("SHOW GRANTS FOR {name}")) {
+fn read_grants(session: &mut Session, name: &str) -> Result<Vec<RawText>, DatabaseError> {
+    match session.query_rows(format!("SHOW GRANTS FOR {name}")) {
         Ok(rows) => Ok(rows
             .iter()
             .filter_map(|row| row.bytes(0).map(RawText::new))
@@ -155,15 +166,15 @@ fn grants(session: &mut Session, name: &str) -> Result<Vec<RawText>, DatabaseErr
 }
 
 /// MySQL prints what a certificate must say without escaping it.
-fn with_quotes(
+fn quote_certificate_attributes(
     session: &mut Session,
-    account: &Account,
+    account: &MysqlAccount,
     create: Vec<u8>,
 ) -> Result<Vec<u8>, DatabaseError> {
-    let rows = session.rows(format!(
+    let rows = session.query_rows(format!(
         "SELECT x509_subject, x509_issuer, ssl_cipher FROM mysql.user WHERE User = {} AND Host = {}",
-        text(&account.user),
-        text(account.host.as_deref().unwrap_or_default())
+        quote_text(&account.user),
+        quote_text(account.host.as_deref().unwrap_or_default())
     ))?;
     let Some(row) = rows.first() else {
         return Ok(create);
@@ -172,15 +183,17 @@ fn with_quotes(
         .iter()
         .enumerate()
         .filter_map(|(n, word)| Some((word, row.text(n)?)))
-        .fold(create, |create, (word, value)| escaped(create, word, value)))
+        .fold(create, |create, (word, value)| {
+            quote_attribute(create, word, value)
+        }))
 }
 
 /// Replaces ` WORD 'value'` by the same with the value in proper quotes.
-fn escaped(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
+fn quote_attribute(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
     let printed = format!(" {word} '{value}'");
     match memchr::memmem::find(&create, printed.as_bytes()) {
         Some(at) if value.contains(['\'', '\\']) => {
-            let proper = format!(" {word} {}", text(value));
+            let proper = format!(" {word} {}", quote_text(value));
             [
                 &create[..at],
                 proper.as_bytes(),
@@ -193,7 +206,7 @@ fn escaped(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
 }
 
 /// `CREATE USER` cannot name roles that do not exist yet: they are set when all accounts are there.
-fn without_default_roles(create: &[u8], name: &str) -> (Vec<u8>, Option<RawText>) {
+fn split_default_roles(create: &[u8], name: &str) -> (Vec<u8>, Option<RawText>) {
     let word = b" DEFAULT ROLE ";
     let Some(at) = memchr::memmem::find(create, word) else {
         return (create.to_vec(), None);
@@ -207,7 +220,7 @@ fn without_default_roles(create: &[u8], name: &str) -> (Vec<u8>, Option<RawText>
 }
 
 /// MariaDB repeats the password's hash in a grant, which `CREATE USER` has set already.
-fn without_password(grant: &RawText) -> RawText {
+fn remove_password_hash(grant: &RawText) -> RawText {
     let bytes = grant.as_bytes();
     let Some(at) = memchr::memmem::find(bytes, b" IDENTIFIED ") else {
         return grant.clone();
@@ -228,7 +241,7 @@ mod tests {
     fn what_a_certificate_must_say_is_quoted() {
         let printed = b"CREATE USER `a`@`%` REQUIRE SUBJECT '/CN=it's' PASSWORD EXPIRE".to_vec();
         assert_eq!(
-            String::from_utf8(escaped(printed, "SUBJECT", "/CN=it's")).unwrap(),
+            String::from_utf8(quote_attribute(printed, "SUBJECT", "/CN=it's")).unwrap(),
             "CREATE USER `a`@`%` REQUIRE SUBJECT '/CN=it''s' PASSWORD EXPIRE"
         );
     }
@@ -236,7 +249,7 @@ mod tests {
     #[test]
     fn default_roles_are_set_after_all_accounts_exist() {
         let create = b"CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'y' DEFAULT ROLE `r`@`%`,`s`@`%` REQUIRE NONE PASSWORD EXPIRE DEFAULT";
-        let (create, roles) = without_default_roles(create, "'a'@'%'");
+        let (create, roles) = split_default_roles(create, "'a'@'%'");
         assert_eq!(
             String::from_utf8(create).unwrap(),
             "CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'y' REQUIRE NONE PASSWORD EXPIRE DEFAULT"
@@ -253,10 +266,10 @@ mod tests {
             "GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*AB' WITH GRANT OPTION",
         );
         assert_eq!(
-            without_password(&grant),
+            remove_password_hash(&grant),
             RawText::from("GRANT USAGE ON *.* TO `a`@`%` WITH GRANT OPTION")
         );
         let plain = RawText::from("GRANT SELECT ON `d`.* TO `a`@`%`");
-        assert_eq!(without_password(&plain), plain);
+        assert_eq!(remove_password_hash(&plain), plain);
     }
 }

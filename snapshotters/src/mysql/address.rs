@@ -94,7 +94,7 @@ impl Address {
     /// # Errors
     /// A sentence that says what is wrong. It never holds a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let whole = with_host(text);
+        let whole = insert_missing_host(text);
         let hostless = whole != text;
         let url = Url::parse(&whole).map_err(|error| format!("it is not a valid URL: {error}"))?;
         if !matches!(url.scheme(), "mysql" | "mariadb") {
@@ -104,19 +104,23 @@ impl Address {
             host: url
                 .host_str()
                 .filter(|host| !host.is_empty() && !hostless)
-                .map(|host| decoded(host.trim_matches(['[', ']'])))
+                .map(|host| percent_decode(host.trim_matches(['[', ']'])))
                 .transpose()?,
             port: url.port(),
             user: Some(url.username())
                 .filter(|user| !user.is_empty())
-                .map(decoded)
+                .map(percent_decode)
                 .transpose()?,
-            password: url.password().map(decoded).transpose()?.map(Password),
+            password: url
+                .password()
+                .map(percent_decode)
+                .transpose()?
+                .map(Password),
             ..Self::default()
         };
         let path = url.path().trim_matches('/');
         if !path.is_empty() {
-            address.database = Some(decoded(path)?);
+            address.database = Some(percent_decode(path)?);
         }
         let mut defaults = None;
         for (key, value) in url.query_pairs() {
@@ -134,7 +138,7 @@ impl Address {
             }
         }
         match defaults {
-            Some(file) => address.or_option_file(&file),
+            Some(file) => address.with_defaults_file(&file),
             None => Ok(address),
         }
     }
@@ -143,13 +147,13 @@ impl Address {
     ///
     /// # Errors
     /// A sentence that names the file and says what is wrong with it.
-    pub fn or_option_file(self, file: &Path) -> Result<Self, String> {
-        Ok(self.or(option_file::read(file)?))
+    pub fn with_defaults_file(self, file: &Path) -> Result<Self, String> {
+        Ok(self.with_defaults(option_file::read_option_file(file)?))
     }
 
     /// Takes what is not known yet from another address.
     #[must_use]
-    pub fn or(self, other: Self) -> Self {
+    pub fn with_defaults(self, other: Self) -> Self {
         // Wherever a server is named, nothing of another one's place is taken.
         let placed = self.host.is_some() || self.socket.is_some() || self.container.is_some();
         Self {
@@ -206,7 +210,7 @@ impl fmt::Display for Address {
 }
 
 /// An account without a host, as in `mysql://root@/?container=db`, is no URL without one.
-fn with_host(text: &str) -> String {
+fn insert_missing_host(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
@@ -218,7 +222,7 @@ fn with_host(text: &str) -> String {
     }
 }
 
-fn decoded(text: &str) -> Result<String, String> {
+fn percent_decode(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
@@ -284,9 +288,14 @@ mod tests {
             user: Some("backup".to_owned()),
             ..Address::default()
         };
-        let address = Address::parse("mysql://db/").unwrap().or(file.clone());
+        let address = Address::parse("mysql://db/")
+            .unwrap()
+            .with_defaults(file.clone());
         assert_eq!(address.socket, None);
         assert_eq!(address.user(), "backup");
-        assert_eq!(Address::default().or(file.clone()).socket, file.socket);
+        assert_eq!(
+            Address::default().with_defaults(file.clone()).socket,
+            file.socket
+        );
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::address::Address;
 
 /// Where the engine listens; `DOCKER_HOST` with a Unix socket says otherwise.
-const ENGINE_SOCKET: &str = "/var/run/docker.sock";
+const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 
 /// The address with the container's IP address as its host.
-pub(super) fn resolved(address: &Address) -> Result<Address, String> {
+pub(super) fn resolve_container(address: &Address) -> Result<Address, String> {
     let Some(container) = &address.container else {
         return Ok(address.clone());
     };
-    let host = ip_of(container)
+    let host = query_container_ip(container)
         .map_err(|reason| format!("container {container} cannot be reached: {reason}"))?;
     Ok(Address {
         host: Some(host),
@@ -20,15 +20,15 @@ pub(super) fn resolved(address: &Address) -> Result<Address, String> {
     })
 }
 
-fn engine_socket() -> PathBuf {
+fn docker_socket_path() -> PathBuf {
     std::env::var("DOCKER_HOST")
         .ok()
         .and_then(|host| host.strip_prefix("unix://").map(PathBuf::from))
-        .unwrap_or_else(|| PathBuf::from(ENGINE_SOCKET))
+        .unwrap_or_else(|| PathBuf::from(DOCKER_SOCKET_DEFAULT))
 }
 
-fn ip_of(container: &str) -> Result<String, String> {
-    let socket = engine_socket();
+fn query_container_ip(container: &str) -> Result<String, String> {
+    let socket = docker_socket_path();
     let name: String =
         percent_encoding::utf8_percent_encode(container, percent_encoding::NON_ALPHANUMERIC)
             .to_string();
@@ -56,11 +56,11 @@ fn ip_of(container: &str) -> Result<String, String> {
     })?;
     let container: serde_json::Value =
         serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
-    address_in(&container)
+    container_ip_in(&container)
 }
 
 /// The first address of its networks.
-fn address_in(container: &serde_json::Value) -> Result<String, String> {
+fn container_ip_in(container: &serde_json::Value) -> Result<String, String> {
     if container["State"]["Running"] != true {
         return Err("it is not running".to_owned());
     }
@@ -92,15 +92,19 @@ mod tests {
         };
         let bridge =
             running(json!({"none": {"IPAddress": ""}, "bridge": {"IPAddress": "172.17.0.2"}}));
-        assert_eq!(address_in(&bridge).unwrap(), "172.17.0.2");
+        assert_eq!(container_ip_in(&bridge).unwrap(), "172.17.0.2");
         assert!(
-            address_in(&running(json!({})))
+            container_ip_in(&running(json!({})))
                 .unwrap_err()
                 .contains("no network")
         );
         let host = json!({"State": {"Running": true}, "HostConfig": {"NetworkMode": "host"}});
-        assert_eq!(address_in(&host).unwrap(), "127.0.0.1");
+        assert_eq!(container_ip_in(&host).unwrap(), "127.0.0.1");
         let stopped = json!({"State": {"Running": false}});
-        assert!(address_in(&stopped).unwrap_err().contains("is not running"));
+        assert!(
+            container_ip_in(&stopped)
+                .unwrap_err()
+                .contains("is not running")
+        );
     }
 }

@@ -25,7 +25,7 @@ pub enum DatabaseError {
     },
     /// The server demands a way to log in that is not spoken here. For a user that it does not know it demands any.
     #[error("{address} requires the authentication plugin {plugin}, which is not supported")]
-    Login {
+    UnsupportedAuthPlugin {
         /// Which server, as whom.
         address: String,
         /// The plugin's name.
@@ -33,28 +33,28 @@ pub enum DatabaseError {
     },
     /// The server answered with something that cannot be right.
     #[error("{0}")]
-    Unexpected(String),
+    UnexpectedResponse(String),
     /// A stop was asked for.
     #[error("interrupted")]
     Interrupted,
 }
 
 /// The server's numbers of the errors that are treated apart.
-pub mod code {
+pub mod error_code {
     /// Unknown database.
-    pub const NO_DATABASE: u16 = 1049;
+    pub const UNKNOWN_DATABASE: u16 = 1049;
     /// Unknown table.
-    pub const NO_TABLE: u16 = 1146;
+    pub const NO_SUCH_TABLE: u16 = 1146;
     /// Waited too long for a lock.
     pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
     /// Rolled back to resolve a deadlock.
     pub const DEADLOCK: u16 = 1213;
     /// The log cannot be read from there.
-    pub const LOG_NOT_READABLE: u16 = 1236;
+    pub const BINLOG_READ_FAILED: u16 = 1236;
     /// A table's definition is not the one of the moment that is read.
-    pub const TABLE_CHANGED: u16 = 1412;
+    pub const TABLE_DEFINITION_CHANGED: u16 = 1412;
     /// Unknown system variable.
-    pub const UNKNOWN_VARIABLE: u16 = 1193;
+    pub const UNKNOWN_SYSTEM_VARIABLE: u16 = 1193;
 }
 
 const ACCESS_DENIED: [u16; 9] = [1044, 1045, 1142, 1143, 1227, 1370, 1698, 3879, 4151];
@@ -68,13 +68,15 @@ impl DatabaseError {
                 code: error.code,
                 message: error.message,
             },
-            mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::Login {
-                address: address.to_owned(),
-                plugin: name,
-            },
+            mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
+                Self::UnsupportedAuthPlugin {
+                    address: address.to_owned(),
+                    plugin: name,
+                }
+            }
             error => Self::Connection {
                 address: address.to_owned(),
-                reason: plain(&error),
+                reason: innermost_cause(&error),
             },
         }
     }
@@ -91,14 +93,14 @@ impl DatabaseError {
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
-        if matches!(self, Self::Login { .. }) {
+        if matches!(self, Self::UnsupportedAuthPlugin { .. }) {
             return ErrorClass::Refused;
         }
         match self.code() {
             Some(code) if ACCESS_DENIED.contains(&code) || PASSWORD_EXPIRED.contains(&code) => {
                 ErrorClass::Refused
             }
-            Some(code::NO_DATABASE | code::NO_TABLE) => ErrorClass::NotFound,
+            Some(error_code::UNKNOWN_DATABASE | error_code::NO_SUCH_TABLE) => ErrorClass::NotFound,
             _ => ErrorClass::Failed,
         }
     }
@@ -114,17 +116,17 @@ impl DatabaseError {
                 "the server does not support TLS: enable TLS on the server, or use tls=off if the network to it is trusted"
             }
             Self::Connection { .. } => "check host, port and network, and that the server is running",
-            Self::Login { .. } => {
+            Self::UnsupportedAuthPlugin { .. } => {
                 "check the user name: for an unknown user a server may require any plugin; if the account exists, change its plugin to caching_sha2_password or mysql_native_password"
             }
-            Self::Server { code, .. } => hint_for(*code),
-            Self::Unexpected(_) | Self::Interrupted => "",
+            Self::Server { code, .. } => hint_for_error_code(*code),
+            Self::UnexpectedResponse(_) | Self::Interrupted => "",
         }
         .to_owned()
     }
 }
 
-fn hint_for(code: u16) -> &'static str {
+fn hint_for_error_code(code: u16) -> &'static str {
     match code {
         1045 | 1698 => "check user and password, and that the account may connect from this host",
         1820 | 1862 => "set a new password for the account",
@@ -132,7 +134,7 @@ fn hint_for(code: u16) -> &'static str {
             "the target server does not know this character set or collation: use a server of the same flavour (MySQL or MariaDB) and of at least the same version"
         }
         1153 | 1301 => "raise max_allowed_packet on the server",
-        code::LOCK_WAIT_TIMEOUT => {
+        error_code::LOCK_WAIT_TIMEOUT => {
             "another session held a lock for too long: find it with SHOW PROCESSLIST, then run again"
         }
         3024 | 1969 => {
@@ -151,7 +153,7 @@ fn hint_for(code: u16) -> &'static str {
 }
 
 /// The innermost cause: what wraps it repeats it.
-fn plain(error: &mysql_async::Error) -> String {
+fn innermost_cause(error: &mysql_async::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

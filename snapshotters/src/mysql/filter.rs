@@ -11,22 +11,22 @@ pub const SYSTEM_DATABASES: [&str; 4] =
 /// Patterns of names; `*` and `?` mean what they do in a shell.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    databases: Vec<Pattern<GlobMatcher>>,
-    exclude_databases: Vec<Pattern<GlobMatcher>>,
-    tables: Vec<Pattern<(GlobMatcher, GlobMatcher)>>,
-    exclude_tables: Vec<Pattern<(GlobMatcher, GlobMatcher)>>,
+    databases: Vec<NamePattern<GlobMatcher>>,
+    exclude_databases: Vec<NamePattern<GlobMatcher>>,
+    tables: Vec<NamePattern<(GlobMatcher, GlobMatcher)>>,
+    exclude_tables: Vec<NamePattern<(GlobMatcher, GlobMatcher)>>,
     /// Just these tables, if there are any here.
-    only: BTreeSet<(String, String)>,
+    exact_tables: BTreeSet<(String, String)>,
 }
 
 /// A pattern as it was given, and what it means.
 #[derive(Debug, Clone)]
-struct Pattern<T> {
+struct NamePattern<T> {
     text: String,
     matcher: T,
 }
 
-impl<T> Pattern<T> {
+impl<T> NamePattern<T> {
     fn is_name(&self) -> bool {
         !self.text.contains(['*', '?'])
     }
@@ -44,38 +44,38 @@ impl Filter {
         exclude_tables: &[String],
     ) -> Result<Self, (String, String)> {
         Ok(Self {
-            databases: all(databases, glob)?,
-            exclude_databases: all(exclude_databases, glob)?,
-            tables: all(tables, pair)?,
-            exclude_tables: all(exclude_tables, pair)?,
-            only: BTreeSet::new(),
+            databases: parse_patterns(databases, parse_glob)?,
+            exclude_databases: parse_patterns(exclude_databases, parse_glob)?,
+            tables: parse_patterns(tables, parse_table_pattern)?,
+            exclude_tables: parse_patterns(exclude_tables, parse_table_pattern)?,
+            exact_tables: BTreeSet::new(),
         })
     }
 
     /// Just these tables, each with its database, by their names.
     #[must_use]
-    pub fn only(tables: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn for_tables(tables: impl IntoIterator<Item = (String, String)>) -> Self {
         Self {
-            only: tables.into_iter().collect(),
+            exact_tables: tables.into_iter().collect(),
             ..Self::default()
         }
     }
 
     /// Whether databases are chosen by their names alone.
-    pub(super) fn names_databases(&self) -> bool {
-        let named = !self.databases.is_empty() && self.databases.iter().all(Pattern::is_name);
-        named || !self.only.is_empty()
+    pub(super) fn selects_databases_by_name(&self) -> bool {
+        let named = !self.databases.is_empty() && self.databases.iter().all(NamePattern::is_name);
+        named || !self.exact_tables.is_empty()
     }
 
     /// Whether tables are chosen by their names alone.
-    pub(super) fn names_tables(&self) -> bool {
-        let named = !self.tables.is_empty() && self.tables.iter().all(Pattern::is_name);
-        named || !self.only.is_empty()
+    pub(super) fn selects_tables_by_name(&self) -> bool {
+        let named = !self.tables.is_empty() && self.tables.iter().all(NamePattern::is_name);
+        named || !self.exact_tables.is_empty()
     }
 
     /// The patterns that none of these databases matches.
     pub(super) fn unmatched_databases(&self, names: &[String]) -> Vec<String> {
-        let without = |pattern: &&Pattern<GlobMatcher>| {
+        let without = |pattern: &&NamePattern<GlobMatcher>| {
             !names.iter().any(|name| pattern.matcher.is_match(name))
         };
         let unmatched = self.databases.iter().filter(without);
@@ -87,45 +87,51 @@ impl Filter {
         let unmatched = self.tables.iter().filter(|pattern| {
             !names
                 .iter()
-                .any(|(database, table)| pair_matches(pattern, database, table))
+                .any(|(database, table)| table_pattern_matches(pattern, database, table))
         });
         unmatched.map(|pattern| pattern.text.clone()).collect()
     }
 
     /// Whether a database is taken.
     #[must_use]
-    pub fn database(&self, name: &str) -> bool {
+    pub fn includes_database(&self, name: &str) -> bool {
         !SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str())
-            && (self.databases.is_empty() || any(&self.databases, name))
-            && !any(&self.exclude_databases, name)
-            && (self.only.is_empty() || self.only.iter().any(|(database, _)| database == name))
+            && (self.databases.is_empty() || any_pattern_matches(&self.databases, name))
+            && !any_pattern_matches(&self.exclude_databases, name)
+            && (self.exact_tables.is_empty()
+                || self
+                    .exact_tables
+                    .iter()
+                    .any(|(database, _)| database == name))
     }
 
     /// Whether a table or view of a database that is taken is taken too.
     #[must_use]
-    pub fn table(&self, database: &str, table: &str) -> bool {
-        let matches = |pattern: &Pattern<_>| pair_matches(pattern, database, table);
+    pub fn includes_table(&self, database: &str, table: &str) -> bool {
+        let matches = |pattern: &NamePattern<_>| table_pattern_matches(pattern, database, table);
         (self.tables.is_empty() || self.tables.iter().any(matches))
             && !self.exclude_tables.iter().any(matches)
-            && (self.only.is_empty()
-                || self.only.contains(&(database.to_owned(), table.to_owned())))
+            && (self.exact_tables.is_empty()
+                || self
+                    .exact_tables
+                    .contains(&(database.to_owned(), table.to_owned())))
     }
 
     /// The patterns of databases that were asked for.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(super) fn database_patterns(&self) -> Vec<String> {
         let texts = self.databases.iter().map(|pattern| &pattern.text);
         texts.cloned().collect()
     }
 }
 
-fn any(patterns: &[Pattern<GlobMatcher>], name: &str) -> bool {
+fn any_pattern_matches(patterns: &[NamePattern<GlobMatcher>], name: &str) -> bool {
     patterns
         .iter()
         .any(|pattern| pattern.matcher.is_match(name))
 }
 
-fn pair_matches(
-    pattern: &Pattern<(GlobMatcher, GlobMatcher)>,
+fn table_pattern_matches(
+    pattern: &NamePattern<(GlobMatcher, GlobMatcher)>,
     database: &str,
     table: &str,
 ) -> bool {
@@ -133,12 +139,12 @@ fn pair_matches(
     databases.is_match(database) && tables.is_match(table)
 }
 
-fn all<T>(
+fn parse_patterns<T>(
     texts: &[String],
     one: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<Pattern<T>>, (String, String)> {
+) -> Result<Vec<NamePattern<T>>, (String, String)> {
     let parsed = |text: &String| match one(text) {
-        Ok(matcher) => Ok(Pattern {
+        Ok(matcher) => Ok(NamePattern {
             text: text.clone(),
             matcher,
         }),
@@ -147,7 +153,7 @@ fn all<T>(
     texts.iter().map(parsed).collect()
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, String> {
+fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
     if text.is_empty() {
         return Err("the pattern is empty".to_owned());
     }
@@ -167,11 +173,11 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
         .map_err(|error| error.kind().to_string())
 }
 
-fn pair(text: &str) -> Result<(GlobMatcher, GlobMatcher), String> {
+fn parse_table_pattern(text: &str) -> Result<(GlobMatcher, GlobMatcher), String> {
     let (database, table) = text
         .split_once('.')
         .ok_or("the pattern must name database and table, as in `shop.orders_*`")?;
-    Ok((glob(database)?, glob(table)?))
+    Ok((parse_glob(database)?, parse_glob(table)?))
 }
 
 #[cfg(test)]
@@ -187,8 +193,8 @@ mod tests {
     #[test]
     fn everything_but_the_servers_own_databases_is_taken() {
         let all = filter([&[], &[], &[], &[]]);
-        assert!(all.database("app") && all.table("app", "x"));
-        assert!(!all.database("mysql") && !all.database("INFORMATION_SCHEMA"));
+        assert!(all.includes_database("app") && all.includes_table("app", "x"));
+        assert!(!all.includes_database("mysql") && !all.includes_database("INFORMATION_SCHEMA"));
     }
 
     #[test]
@@ -199,9 +205,13 @@ mod tests {
             &["app.*", "shop_?.o*"],
             &["app.cache_*"],
         ]);
-        assert!(some.database("shop_a") && !some.database("shop_test") && !some.database("other"));
-        assert!(some.table("app", "users") && !some.table("app", "cache_1"));
-        assert!(some.table("shop_a", "orders") && !some.table("shop_a", "items"));
+        assert!(
+            some.includes_database("shop_a")
+                && !some.includes_database("shop_test")
+                && !some.includes_database("other")
+        );
+        assert!(some.includes_table("app", "users") && !some.includes_table("app", "cache_1"));
+        assert!(some.includes_table("shop_a", "orders") && !some.includes_table("shop_a", "items"));
     }
 
     #[test]
@@ -209,21 +219,24 @@ mod tests {
         let some = filter([&["app", "shop_*"], &[], &["app.users", "app.o*"], &[]]);
         assert_eq!(some.unmatched_databases(&["app".to_owned()]), ["shop_*"]);
         assert_eq!(some.unmatched_tables(&[("app", "users")]), ["app.o*"]);
-        assert!(!some.names_databases() && filter([&["a"], &[], &[], &[]]).names_databases());
+        assert!(
+            !some.selects_databases_by_name()
+                && filter([&["a"], &[], &[], &[]]).selects_databases_by_name()
+        );
     }
 
     #[test]
     fn single_tables_are_taken_by_their_names() {
-        let only = Filter::only([("a*[b]".to_owned(), "t?".to_owned())]);
-        assert!(only.database("a*[b]") && only.table("a*[b]", "t?"));
-        assert!(!only.database("axb") && !only.table("a*[b]", "tx"));
+        let only = Filter::for_tables([("a*[b]".to_owned(), "t?".to_owned())]);
+        assert!(only.includes_database("a*[b]") && only.includes_table("a*[b]", "t?"));
+        assert!(!only.includes_database("axb") && !only.includes_table("a*[b]", "tx"));
     }
 
     #[test]
     fn a_wrong_pattern_is_named() {
         let error = Filter::new(&["a".into(), String::new()], &[], &[], &[]).unwrap_err();
         assert_eq!(error.0, "");
-        assert!(filter([&["a[b]{c}\\*"], &[], &[], &[]]).database("a[b]{c}\\d"));
+        assert!(filter([&["a[b]{c}\\*"], &[], &[], &[]]).includes_database("a[b]{c}\\d"));
         assert!(Filter::new(&[], &[], &["orders".into()], &[]).is_err());
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::error::DatabaseError;
-use super::session::{Cells, Session};
-use super::sql::{qualified, quoted};
+use super::session::{Session, TextRow};
+use super::sql::{qualify_name, quote_name};
 
 /// What a column's values are compared as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Type {
+pub(super) struct ColumnType {
     pub(super) data_type: String,
     pub(super) charset: Option<String>,
     pub(super) collation: Option<String>,
@@ -16,64 +16,80 @@ pub(super) struct Type {
 
 /// A key without NULL: every row has a place in its order, and no two the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct ScanKey {
     /// Its name.
     pub(super) name: String,
     /// Its columns.
-    pub(super) columns: Vec<(String, Type)>,
+    pub(super) columns: Vec<(String, ColumnType)>,
 }
 
 /// How a key's order can be cut into ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cutting {
+pub(super) enum SplitMethod {
     /// By calculating: one column of whole numbers.
-    Numbers,
+    IntegerRanges,
     /// By looking where the next so many rows end.
-    Steps,
+    RowCounts,
     /// Not at all.
-    Never,
+    Unsplittable,
 }
 
-const INTEGERS: [&str; 5] = ["tinyint", "smallint", "mediumint", "int", "bigint"];
-const TEXTS: [&str; 4] = ["char", "varchar", "binary", "varbinary"];
-const TIMES: [&str; 4] = ["date", "datetime", "timestamp", "time"];
+const INTEGER_TYPES: [&str; 5] = ["tinyint", "smallint", "mediumint", "int", "bigint"];
+const STRING_TYPES: [&str; 4] = ["char", "varchar", "binary", "varbinary"];
+const TEMPORAL_TYPES: [&str; 4] = ["date", "datetime", "timestamp", "time"];
 
-impl Key {
-    pub(super) fn cutting(&self) -> Cutting {
+impl ScanKey {
+    pub(super) fn split_method(&self) -> SplitMethod {
         match self.columns.as_slice() {
-            [(_, only)] if INTEGERS.contains(&only.data_type.as_str()) => Cutting::Numbers,
-            columns if columns.iter().all(|(_, column)| column.can_bound()) => Cutting::Steps,
-            _ => Cutting::Never,
+            [(_, only)] if INTEGER_TYPES.contains(&only.data_type.as_str()) => {
+                SplitMethod::IntegerRanges
+            }
+            columns
+                if columns
+                    .iter()
+                    .all(|(_, column)| column.has_exact_literals()) =>
+            {
+                SplitMethod::RowCounts
+            }
+            _ => SplitMethod::Unsplittable,
         }
     }
 
     /// `ORDER BY` the key.
-    pub(super) fn order(&self) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+    pub(super) fn column_list(&self) -> String {
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, _)| quote_name(name))
+            .collect();
         columns.join(", ")
     }
 
     /// The values of a row of this key's columns, as they can be compared with.
-    pub(super) fn bound(&self, row: &Cells) -> Option<Vec<String>> {
+    pub(super) fn bound_literals(&self, row: &TextRow) -> Option<Vec<String>> {
         self.columns
             .iter()
             .enumerate()
-            .map(|(n, (_, column))| column.literal(row.bytes(n)?))
+            .map(|(n, (_, column))| column.to_literal(row.bytes(n)?))
             .collect()
     }
 
     /// The condition for rows from `bound` on. Servers use no index for `(a, b) >= (x, y)`.
-    pub(super) fn from(&self, bound: &[String]) -> String {
-        self.beyond(bound, ">", ">=")
+    pub(super) fn at_or_after_condition(&self, bound: &[String]) -> String {
+        self.comparison_condition(bound, ">", ">=")
     }
 
     /// The condition for rows before `bound`.
-    pub(super) fn before(&self, bound: &[String]) -> String {
-        self.beyond(bound, "<", "<")
+    pub(super) fn before_condition(&self, bound: &[String]) -> String {
+        self.comparison_condition(bound, "<", "<")
     }
 
-    fn beyond(&self, bound: &[String], strictly: &str, last: &str) -> String {
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+    fn comparison_condition(&self, bound: &[String], strictly: &str, last: &str) -> String {
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, _)| quote_name(name))
+            .collect();
         let mut alternatives = Vec::new();
         for n in 0..names.len() {
             let operator = if n + 1 == names.len() { last } else { strictly };
@@ -86,19 +102,19 @@ impl Key {
     }
 }
 
-impl Type {
+impl ColumnType {
     /// Whether a value can be written as a literal that compares exactly as the column does.
-    fn can_bound(&self) -> bool {
+    fn has_exact_literals(&self) -> bool {
         let kind = self.data_type.as_str();
-        INTEGERS.contains(&kind)
-            || TEXTS.contains(&kind)
-            || TIMES.contains(&kind)
+        INTEGER_TYPES.contains(&kind)
+            || STRING_TYPES.contains(&kind)
+            || TEMPORAL_TYPES.contains(&kind)
             || kind == "decimal"
     }
 
-    fn literal(&self, value: &[u8]) -> Option<String> {
+    fn to_literal(&self, value: &[u8]) -> Option<String> {
         let kind = self.data_type.as_str();
-        if TEXTS.contains(&kind) {
+        if STRING_TYPES.contains(&kind) {
             let mut hex = String::with_capacity(value.len() * 2 + 3);
             hex.push_str("x'");
             value
@@ -117,7 +133,7 @@ impl Type {
         if !plain {
             return None;
         }
-        Some(if TIMES.contains(&kind) {
+        Some(if TEMPORAL_TYPES.contains(&kind) {
             format!("'{value}'")
         } else {
             value.to_owned()
@@ -126,17 +142,17 @@ impl Type {
 }
 
 /// The key to read a table by: the primary key, or else one that could be it.
-pub(super) fn read(
+pub(super) fn read_table_key(
     session: &mut Session,
     database: &str,
     table: &str,
-    types: &HashMap<String, Type>,
-) -> Result<Option<Key>, DatabaseError> {
-    let rows = session.rows(format!("SHOW INDEX FROM {}", qualified(database, table)))?;
-    let mut found: Vec<(Key, bool)> = Vec::new();
+    types: &HashMap<String, ColumnType>,
+) -> Result<Option<ScanKey>, DatabaseError> {
+    let rows = session.query_rows(format!("SHOW INDEX FROM {}", qualify_name(database, table)))?;
+    let mut found: Vec<(ScanKey, bool)> = Vec::new();
     for row in &rows {
         let name = row.string(2);
-        if row.text(1) != Some("0") || row.text(10) != Some("BTREE") || is_hidden(row) {
+        if row.text(1) != Some("0") || row.text(10) != Some("BTREE") || is_invisible_index(row) {
             continue;
         }
         // A part of a column orders by that part; an expression has no name.
@@ -152,7 +168,7 @@ pub(super) fn read(
             }
             None => {
                 let columns = typed.into_iter().collect();
-                found.push((Key { name, columns }, usable));
+                found.push((ScanKey { name, columns }, usable));
             }
         }
     }
@@ -171,8 +187,8 @@ pub(super) fn read(
 
 /// Whether the server's optimizer must not use the key, and refuses to be forced: MySQL has a column more
 /// than MariaDB and asks the opposite question.
-fn is_hidden(row: &Cells) -> bool {
-    match row.width() {
+fn is_invisible_index(row: &TextRow) -> bool {
+    match row.column_count() {
         15 => row.text(13) == Some("NO"),
         14 => row.text(13) == Some("YES"),
         _ => false,
@@ -183,10 +199,10 @@ fn is_hidden(row: &Cells) -> bool {
 mod tests {
     use super::*;
 
-    fn column(name: &str, data_type: &str) -> (String, Type) {
-        let text = TEXTS.contains(&data_type);
+    fn column(name: &str, data_type: &str) -> (String, ColumnType) {
+        let text = STRING_TYPES.contains(&data_type);
         let of = |value: &str| text.then(|| value.to_owned());
-        let r#type = Type {
+        let r#type = ColumnType {
             data_type: data_type.to_owned(),
             charset: of("latin1"),
             collation: of("latin1_swedish_ci"),
@@ -194,8 +210,8 @@ mod tests {
         (name.to_owned(), r#type)
     }
 
-    fn key(columns: Vec<(String, Type)>) -> Key {
-        Key {
+    fn key(columns: Vec<(String, ColumnType)>) -> ScanKey {
+        ScanKey {
             name: "PRIMARY".to_owned(),
             columns,
         }
@@ -209,26 +225,29 @@ mod tests {
             "_latin1 x'e9' COLLATE latin1_swedish_ci".to_owned(),
         ];
         assert_eq!(
-            key.from(&bound),
+            key.at_or_after_condition(&bound),
             "((`a` > 5) OR (`a` = 5 AND `b` >= _latin1 x'e9' COLLATE latin1_swedish_ci))"
         );
         assert_eq!(
-            key.before(&bound),
+            key.before_condition(&bound),
             "((`a` < 5) OR (`a` = 5 AND `b` < _latin1 x'e9' COLLATE latin1_swedish_ci))"
         );
     }
 
     #[test]
     fn only_what_compares_exactly_is_cut() {
-        assert_eq!(key(vec![column("a", "bigint")]).cutting(), Cutting::Numbers);
         assert_eq!(
-            key(vec![column("a", "int"), column("b", "date")]).cutting(),
-            Cutting::Steps
+            key(vec![column("a", "bigint")]).split_method(),
+            SplitMethod::IntegerRanges
+        );
+        assert_eq!(
+            key(vec![column("a", "int"), column("b", "date")]).split_method(),
+            SplitMethod::RowCounts
         );
         for kind in ["enum", "float", "double", "bit", "json", "uuid", "set"] {
             assert_eq!(
-                key(vec![column("a", kind)]).cutting(),
-                Cutting::Never,
+                key(vec![column("a", kind)]).split_method(),
+                SplitMethod::Unsplittable,
                 "{kind}"
             );
         }
@@ -238,11 +257,11 @@ mod tests {
     fn a_literal_cannot_be_anything_else() {
         let (_, time) = column("t", "datetime");
         assert_eq!(
-            time.literal(b"2021-01-01 00:00:00.5"),
+            time.to_literal(b"2021-01-01 00:00:00.5"),
             Some("'2021-01-01 00:00:00.5'".to_owned())
         );
-        assert_eq!(time.literal(b"'; DROP"), None);
+        assert_eq!(time.to_literal(b"'; DROP"), None);
         let (_, number) = column("n", "bigint");
-        assert_eq!(number.literal(b"-5"), Some("-5".to_owned()));
+        assert_eq!(number.to_literal(b"-5"), Some("-5".to_owned()));
     }
 }

@@ -8,10 +8,10 @@ use reprise_repository::RawText;
 use serde::{Deserialize, Serialize};
 
 /// Where the manifest is in the snapshot's tree.
-pub const MANIFEST: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";
 
 /// The manifest's format that this program writes and reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const MANIFEST_FORMAT: u32 = 1;
 
 /// The longest name of a file that every file system takes, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 255;
@@ -24,13 +24,13 @@ pub struct Manifest {
     /// The server.
     pub server: ServerFacts,
     /// The moment that all rows are of.
-    pub moment: Moment,
+    pub moment: ConsistentSnapshot,
     /// General tablespaces.
-    pub tablespaces: Vec<Definition>,
+    pub tablespaces: Vec<ObjectDefinition>,
     /// Databases, by name.
-    pub databases: Vec<Database>,
+    pub databases: Vec<MysqlDatabase>,
     /// Accounts; `None` when they were not wanted or could not be read.
-    pub accounts: Option<Vec<Account>>,
+    pub accounts: Option<Vec<MysqlAccount>>,
 }
 
 /// Which family of servers.
@@ -94,7 +94,7 @@ impl Consistency {
 
 /// The moment that all rows are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct ConsistentSnapshot {
     /// By the server's clock, just before the snapshots were opened.
     pub time: DateTime<Utc>,
     /// How that is known.
@@ -112,7 +112,7 @@ pub struct Moment {
     /// A place in the log, shortly before, at which no transaction was prepared and not committed: rows of one that
     /// was prepared since then and committed after the moment are in the log behind it.
     #[serde(default)]
-    pub log_from: Option<LogFrom>,
+    pub log_from: Option<LogStartCoordinates>,
     /// How many transactions were prepared and not committed all the time before the moment, if that is known.
     #[serde(default)]
     pub undecided: Option<u64>,
@@ -120,7 +120,7 @@ pub struct Moment {
 
 /// A place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogFrom {
+pub struct LogStartCoordinates {
     /// The transactions before it (MySQL: a set; MariaDB: a position).
     pub gtid: Option<String>,
     /// The binary log's file.
@@ -131,7 +131,7 @@ pub struct LogFrom {
 
 /// An object that one statement makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Definition {
+pub struct ObjectDefinition {
     /// Its name.
     pub name: String,
     /// The statement.
@@ -140,7 +140,7 @@ pub struct Definition {
 
 /// A database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Database {
+pub struct MysqlDatabase {
     /// Its name.
     pub name: String,
     /// `CREATE DATABASE`, with its defaults.
@@ -148,22 +148,22 @@ pub struct Database {
     /// Its default collation.
     pub collation: String,
     /// Tables, by name.
-    pub tables: Vec<Table>,
+    pub tables: Vec<MysqlTable>,
     /// Sequences (MariaDB).
     pub sequences: Vec<Sequence>,
     /// Views, by name.
-    pub views: Vec<Code>,
+    pub views: Vec<MysqlStoredObject>,
     /// Libraries, procedures and functions.
-    pub routines: Vec<Code>,
+    pub routines: Vec<MysqlStoredObject>,
     /// Triggers, those of one table in the order in which they run.
-    pub triggers: Vec<Code>,
+    pub triggers: Vec<MysqlStoredObject>,
     /// Events.
-    pub events: Vec<Code>,
+    pub events: Vec<MysqlStoredObject>,
 }
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
+pub struct MysqlTable {
     /// Its name.
     pub name: String,
     /// `CREATE TABLE`.
@@ -175,9 +175,9 @@ pub struct Table {
     /// Whether history is kept beside the rows (MariaDB).
     pub versioned: bool,
     /// The columns of the files, in order. Generated ones are not among them.
-    pub columns: Vec<Column>,
+    pub columns: Vec<TableColumn>,
     /// The files, in order.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<TableDataFile>,
     /// How many rows there are.
     pub rows: u64,
     /// The sum of the 128-bit XXH3 hashes of all lines, modulo 2^128, in hexadecimal. The order of rows does
@@ -189,17 +189,17 @@ pub struct Table {
 
 /// A column of a table's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column {
+pub struct TableColumn {
     /// Its name.
     pub name: String,
     /// How its values are written.
-    pub form: Form,
+    pub form: ValueFormat,
 }
 
 /// How values are written and taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum ValueFormat {
     /// As it comes: numbers in digits, bytes as they are stored.
     Plain,
     /// Four digits, as `0` would become 2000.
@@ -220,7 +220,7 @@ pub enum Form {
 
 /// A file with rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
+pub struct TableDataFile {
     /// Its path in the snapshot's tree.
     pub path: String,
     /// Its rows.
@@ -244,7 +244,7 @@ pub struct Sequence {
 
 /// Something with a body: its text means what its surroundings were when it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Code {
+pub struct MysqlStoredObject {
     /// Its name.
     pub name: String,
     /// `LIBRARY`, `PROCEDURE`, `FUNCTION`, `VIEW`, `TRIGGER`, `EVENT`, `PACKAGE`, `PACKAGE BODY`.
@@ -272,7 +272,7 @@ pub struct Code {
 
 /// A user or role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub struct MysqlAccount {
     /// Its name.
     pub user: String,
     /// From where; roles of MariaDB have none.
@@ -285,18 +285,18 @@ pub struct Account {
     pub default_roles: Option<RawText>,
 }
 
-impl Database {
+impl MysqlDatabase {
     /// Whether nothing in it may be changed.
     #[must_use]
-    pub fn read_only(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         memchr::memmem::find(self.sql.as_bytes(), b"/* READ ONLY = 1 */").is_some()
     }
 }
 
-impl Code {
+impl MysqlStoredObject {
     /// The collation that its database had when it was made, if that is another one now.
     #[must_use]
-    pub fn other_collation(&self, database: &Database) -> Option<&str> {
+    pub fn differing_database_collation(&self, database: &MysqlDatabase) -> Option<&str> {
         let collation = self.database_collation.as_deref();
         collation.filter(|collation| *collation != database.collation)
     }
@@ -313,9 +313,9 @@ impl Manifest {
             format: u32,
         }
         let format: Format = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        if format.format > FORMAT {
+        if format.format > MANIFEST_FORMAT {
             return Err(format!(
-                "it has format {}, this version of reprise supports up to format {FORMAT}",
+                "it has format {}, this version of reprise supports up to format {MANIFEST_FORMAT}",
                 format.format
             ));
         }
@@ -324,7 +324,7 @@ impl Manifest {
 
     /// How many objects of each kind there are, for comparison and for people.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+    pub fn object_counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
         let mut add = |what, number: usize| {
             *counts.entry(what).or_insert(0) += number as u64;
@@ -345,7 +345,7 @@ impl Manifest {
 
     /// All rows.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub fn row_count(&self) -> u64 {
         let tables = self.databases.iter().flat_map(|database| &database.tables);
         tables.map(|table| table.rows).sum()
     }
@@ -353,14 +353,18 @@ impl Manifest {
 
 /// The folder of a table's pieces. Names are written so that any file system and any script can take them.
 #[must_use]
-pub fn table_folder(database: &str, table: &str) -> String {
-    format!("data/{}/{}", file_name(database), file_name(table))
+pub fn table_directory(database: &str, table: &str) -> String {
+    format!(
+        "data/{}/{}",
+        encode_file_name(database),
+        encode_file_name(table)
+    )
 }
 
 /// A name with everything but letters, digits, `_` and `-` as `%` and two digits. What would be too long is
 /// cut and told apart by a hash.
 #[must_use]
-pub fn file_name(name: &str) -> String {
+pub fn encode_file_name(name: &str) -> String {
     let mut file = String::with_capacity(name.len());
     for c in name.chars() {
         if c.is_alphanumeric() || matches!(c, '_' | '-') {
@@ -389,13 +393,13 @@ mod tests {
 
     #[test]
     fn file_names_are_safe_short_and_unique() {
-        assert_eq!(file_name("users"), "users");
-        assert_eq!(file_name("a/b.c%`\n"), "a%2Fb%2Ec%25%60%0A");
-        assert_eq!(file_name("Größe-表_1"), "Größe-表_1");
+        assert_eq!(encode_file_name("users"), "users");
+        assert_eq!(encode_file_name("a/b.c%`\n"), "a%2Fb%2Ec%25%60%0A");
+        assert_eq!(encode_file_name("Größe-表_1"), "Größe-表_1");
         let long =
             |last: char| -> String { std::iter::repeat_n('…', 63).chain([last]).collect() };
-        assert_eq!(file_name(&long('a')).len(), 255);
-        assert_ne!(file_name(&long('a')), file_name(&long('b')));
+        assert_eq!(encode_file_name(&long('a')).len(), 255);
+        assert_ne!(encode_file_name(&long('a')), encode_file_name(&long('b')));
     }
 
     #[test]

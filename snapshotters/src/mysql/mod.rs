@@ -10,52 +10,53 @@ mod accounts;
 mod address;
 pub mod archive;
 pub mod binlog;
+mod consistent_snapshot;
 mod container;
 mod error;
 mod filter;
 mod keys;
 mod manifest;
-mod moment;
 mod option_file;
-mod reading;
-mod rights;
-pub mod row;
+mod privileges;
+mod row_reader;
+pub mod row_text;
 mod schema;
 pub mod script;
-mod server;
+mod server_info;
 mod session;
 pub mod sql;
-mod views;
+mod view_order;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use reprise_repository::{
-    Committed, Entry, EntryKind, FileTime, Item, Progress, RawText, Repository, Snapshot,
-    SnapshotWriter, SourceKind, Summary, Warning, path_order,
+    CommittedSnapshot, Entry, EntryKind, FileTime, Progress, RawText, Repository, Snapshot,
+    SnapshotItem, SnapshotSummary, SnapshotWriter, SourceKind, Warning, path_order,
 };
 use serde_json::json;
 
-pub use accounts::shown as format_account;
+pub use accounts::format_account;
 pub use address::{Address, Password, Tls};
-pub use error::{DatabaseError, code};
+pub use error::{DatabaseError, error_code};
 pub use filter::{Filter, SYSTEM_DATABASES};
 pub use manifest::{
-    Account, Code, Column, Consistency, Database, Definition, Flavour, Form, LogFrom, MANIFEST,
-    Manifest, Moment, Piece, Sequence, ServerFacts, Table, file_name, table_folder,
+    Consistency, ConsistentSnapshot, Flavour, LogStartCoordinates, MANIFEST_FILE, Manifest,
+    MysqlAccount, MysqlDatabase, MysqlStoredObject, MysqlTable, ObjectDefinition, Sequence,
+    ServerFacts, TableColumn, TableDataFile, ValueFormat, encode_file_name, table_directory,
 };
-pub use rights::Rights;
-pub use server::{Server, pin, set_if_known};
-pub use session::{Bytes, Cells, Done, Row, Session, Value};
+pub use privileges::Privileges;
+pub use server_info::{ServerInfo, set_session_variables, try_set_variable};
+pub use session::{Bytes, Row, Session, StatementResult, TextRow, Value};
 
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
-use reading::{Found, Reading};
-use schema::Schema;
+use row_reader::{TableReadRequest, TableReadResult};
+use schema::ServerSchema;
 
 /// How often a snapshot begins again because a definition changed under it.
-const ATTEMPTS_MAX: usize = 5;
+const SNAPSHOT_ATTEMPTS_MAX: usize = 5;
 
 /// How many connections read when nothing else is said.
 pub const CONNECTIONS_DEFAULT: usize = 4;
@@ -81,162 +82,173 @@ pub struct MysqlSource {
 /// # Errors
 /// What the server says, with the object it was about, or what storing gives. A server that changes its
 /// definitions all the time cannot be stored by an account that may not stop that.
-pub fn snapshot(
+pub fn take_snapshot(
     repository: &Repository,
     source: &MysqlSource,
     run: &RunContext,
-) -> Result<Committed> {
-    let mut control = open(source, run)?;
-    let server = Server::ask(&mut control)
-        .map_err(|e| Error::database("query the version and variables of the server", e))?;
+) -> Result<CommittedSnapshot> {
+    let mut control = open_session(source, run)?;
+    let server = ServerInfo::query(&mut control)
+        .map_err(|e| Error::from_database("query the version and variables of the server", e))?;
     let mut changed = String::new();
-    for attempt in 0..ATTEMPTS_MAX {
-        match attempt_once(repository, source, run, &mut control, &server, attempt)? {
-            Attempt::Done(committed) => return Ok(*committed),
-            Attempt::Changed(what) => {
+    for attempt in 0..SNAPSHOT_ATTEMPTS_MAX {
+        match attempt_snapshot(repository, source, run, &mut control, &server, attempt)? {
+            SnapshotAttempt::Committed(committed) => return Ok(*committed),
+            SnapshotAttempt::DefinitionsChanged(what) => {
                 tracing::info!(
                     attempt,
                     what,
                     "a definition changed during the snapshot; restarting the snapshot"
                 );
                 changed = what;
-                control = open(source, run)?;
+                control = open_session(source, run)?;
             }
         }
     }
-    Err(Error::DefinitionsChange { object: changed })
+    Err(Error::DefinitionsChanging { object: changed })
 }
 
-enum Attempt {
-    Done(Box<Committed>),
+enum SnapshotAttempt {
+    Committed(Box<CommittedSnapshot>),
     /// What changed.
-    Changed(String),
+    DefinitionsChanged(String),
 }
 
-fn open(source: &MysqlSource, run: &RunContext) -> Result<Session> {
+fn open_session(source: &MysqlSource, run: &RunContext) -> Result<Session> {
     let connect = || {
         let mut session = Session::open(&source.address, &run.progress)?;
-        pin(&mut session)?;
+        set_session_variables(&mut session)?;
         Ok(session)
     };
-    connect().map_err(|error| Error::database(format!("connect to {}", source.address), error))
+    connect().map_err(|error| Error::from_database(format!("connect to {}", source.address), error))
 }
 
-fn attempt_once(
+fn attempt_snapshot(
     repository: &Repository,
     source: &MysqlSource,
     run: &RunContext,
     control: &mut Session,
-    server: &Server,
+    server: &ServerInfo,
     attempt: usize,
-) -> Result<Attempt> {
-    let failed = |doing: &'static str| move |error| Error::database(doing, error);
-    let kept = moment::keep_definitions(control, server, attempt > 0)
+) -> Result<SnapshotAttempt> {
+    let failed = |doing: &'static str| move |error| Error::from_database(doing, error);
+    let kept = consistent_snapshot::lock_definitions(control, server, attempt > 0)
         .map_err(failed("lock object definitions (DDL)"))?;
     // Who waits for definitions to be free may hold what is read here: it is let pass.
     let passes = |error: &DatabaseError| {
-        let waited = error.code() == Some(code::LOCK_WAIT_TIMEOUT);
-        vanished(error) || waited && kept.is_waited_for()
+        let waited = error.code() == Some(error_code::LOCK_WAIT_TIMEOUT);
+        is_definition_change(error) || waited && kept.can_deadlock_with_readers()
     };
-    let before = match schema::read(control, server, &source.filter) {
+    let before = match schema::read_schema(control, server, &source.filter) {
         Ok(schema) => schema,
-        Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
-        Err(error) => return Err(Error::database("read object definitions", error)),
+        Err(error) if passes(&error) => {
+            return Ok(SnapshotAttempt::DefinitionsChanged(error.to_string()));
+        }
+        Err(error) => return Err(Error::from_database("read object definitions", error)),
     };
     if before.databases.is_empty() {
         // Nothing stored would look like everything stored.
         return Err(Error::NoDatabases {
             server: source.address.to_string(),
-            asked: source.filter.asked(),
+            patterns: source.filter.database_patterns(),
         });
     }
     let mut readers = (0..source.connections.max(1))
-        .map(|_| open(source, run))
+        .map(|_| open_session(source, run))
         .collect::<Result<Vec<_>>>()?;
-    if kept.is_waited_for() {
-        let brief = readers.iter_mut().try_for_each(moment::wait_briefly);
+    if kept.can_deadlock_with_readers() {
+        let brief = readers
+            .iter_mut()
+            .try_for_each(consistent_snapshot::set_short_lock_timeout);
         brief.map_err(failed("set lock_wait_timeout"))?;
     }
-    let mut holder = hold(source, run, &before)?;
-    let moment = moment::open(control, &mut readers, server)
+    let mut holder = lock_nontransactional_tables(source, run, &before)?;
+    let moment = consistent_snapshot::open_snapshots(control, &mut readers, server)
         .map_err(failed("open a consistent snapshot"))?;
-    let (parent, options) = run.begin(repository, SourceKind::Mysql)?;
+    let (parent, options) = run.prepare_snapshot(repository, SourceKind::Mysql)?;
     let writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
-    let readings = readings(&before);
+    let readings = table_read_requests(&before);
     let found = {
         let sender = writer.stream_sender()?;
-        reading::read(&mut readers, &readings, Some(&sender), &run.progress)
+        row_reader::read_tables(&mut readers, &readings, Some(&sender), &run.progress)
     };
     drop(readings);
     let found = match found {
         Ok(found) => found,
-        Err(Error::Database { doing, source }) if passes(&source) => {
-            return Ok(Attempt::Changed(format!("{doing}: {source}")));
+        Err(Error::Database {
+            operation: doing,
+            source,
+        }) if passes(&source) => {
+            return Ok(SnapshotAttempt::DefinitionsChanged(format!(
+                "{doing}: {source}"
+            )));
         }
         Err(error) => return Err(error),
     };
     drop(holder.take());
     drop(readers);
-    let after = match schema::read(control, server, &source.filter) {
+    let after = match schema::read_schema(control, server, &source.filter) {
         Ok(schema) => schema,
-        Err(error) if passes(&error) => return Ok(Attempt::Changed(error.to_string())),
+        Err(error) if passes(&error) => {
+            return Ok(SnapshotAttempt::DefinitionsChanged(error.to_string()));
+        }
         Err(error) => {
-            return Err(Error::database(
+            return Err(Error::from_database(
                 "read object definitions again after the rows",
                 error,
             ));
         }
     };
-    if let Some(what) = before.changed(&after) {
-        return Ok(Attempt::Changed(what));
+    if let Some(what) = before.find_change(&after) {
+        return Ok(SnapshotAttempt::DefinitionsChanged(what));
     }
     let accounts = read_accounts(source, control, server)?;
-    moment::release_definitions(control, kept)
+    consistent_snapshot::unlock_definitions(control, kept)
         .map_err(failed("unlock object definitions (DDL)"))?;
-    let manifest = manifest(server, moment, after, found.as_slice(), accounts, source);
-    let committed = store(writer, manifest, &found, source, run, parent.as_ref())?;
-    Ok(Attempt::Done(Box::new(committed)))
+    let manifest = build_manifest(server, moment, after, found.as_slice(), accounts, source);
+    let committed = store_snapshot(writer, manifest, &found, source, run, parent.as_ref())?;
+    Ok(SnapshotAttempt::Committed(Box::new(committed)))
 }
 
 /// A table of a server, read again.
 #[derive(Debug, Clone)]
-pub struct ReadBack {
+pub struct TableChecksum {
     /// Its database.
     pub database: String,
     /// The table, with the rows and the checksum that it has now.
-    pub table: Table,
+    pub table: MysqlTable,
 }
 
 /// Counts and sums every row of a server's tables, by the same way that a snapshot takes.
 ///
 /// # Errors
 /// What the server says.
-pub fn read_back(
+pub fn checksum_tables(
     address: &Address,
     filter: &Filter,
     connections: usize,
     progress: &Arc<Progress>,
-) -> Result<Vec<ReadBack>> {
+) -> Result<Vec<TableChecksum>> {
     let open = || -> Result<Session, DatabaseError> {
         let mut session = Session::open(address, progress)?;
-        pin(&mut session)?;
+        set_session_variables(&mut session)?;
         Ok(session)
     };
     let mut control = open()?;
-    let server = Server::ask(&mut control)?;
-    let schema = schema::read(&mut control, &server, filter)?;
+    let server = ServerInfo::query(&mut control)?;
+    let schema = schema::read_schema(&mut control, &server, filter)?;
     let mut readers = (0..connections.max(1))
         .map(|_| open())
         .collect::<Result<Vec<_>, _>>()?;
-    let readings = readings(&schema);
-    let found = reading::read(&mut readers, &readings, None, progress)?;
+    let readings = table_read_requests(&schema);
+    let found = row_reader::read_tables(&mut readers, &readings, None, progress)?;
     let tables = readings.iter().zip(found);
     Ok(tables
-        .map(|(reading, found)| ReadBack {
+        .map(|(reading, found)| TableChecksum {
             database: reading.database.to_owned(),
-            table: Table {
+            table: MysqlTable {
                 rows: found.checksum.rows,
-                checksum: found.checksum.hex(),
+                checksum: found.checksum.to_hex(),
                 ..reading.table.clone()
             },
         })
@@ -244,14 +256,14 @@ pub fn read_back(
 }
 
 /// Whether an error means that something is not what it was a moment ago.
-fn vanished(error: &DatabaseError) -> bool {
+fn is_definition_change(error: &DatabaseError) -> bool {
     // Besides: unknown column, view, routine, trigger, event, database, key; a definition that is being changed.
     matches!(
         error.code(),
         Some(
-            code::TABLE_CHANGED
-                | code::DEADLOCK
-                | code::NO_TABLE
+            error_code::TABLE_DEFINITION_CHANGED
+                | error_code::DEADLOCK
+                | error_code::NO_SUCH_TABLE
                 | 1054
                 | 1176
                 | 1305
@@ -259,90 +271,98 @@ fn vanished(error: &DatabaseError) -> bool {
                 | 1360
                 | 1539
                 | 1684
-                | code::NO_DATABASE
+                | error_code::UNKNOWN_DATABASE
                 | 4177
         )
     )
 }
 
-fn readings(schema: &Schema) -> Vec<Reading<'_>> {
-    let of = |plan: &schema::Plan| &schema.databases[plan.database];
+fn table_read_requests(schema: &ServerSchema) -> Vec<TableReadRequest<'_>> {
+    let of = |plan: &schema::TableReadPlan| &schema.databases[plan.database_index];
     let plans = schema.plans.iter();
     plans
-        .map(|plan| Reading {
+        .map(|plan| TableReadRequest {
             database: &of(plan).name,
-            table: &of(plan).tables[plan.table],
+            table: &of(plan).tables[plan.table_index],
             plan,
         })
         .collect()
 }
 
 /// Locks the tables without transactions, when that is wanted.
-fn hold(source: &MysqlSource, run: &RunContext, schema: &Schema) -> Result<Option<Session>> {
-    let tables: Vec<String> = nontransactional(schema).collect();
+fn lock_nontransactional_tables(
+    source: &MysqlSource,
+    run: &RunContext,
+    schema: &ServerSchema,
+) -> Result<Option<Session>> {
+    let tables: Vec<String> = nontransactional_tables(schema).collect();
     if !source.hold_nontransactional || tables.is_empty() {
         return Ok(None);
     }
-    let mut holder = open(source, run)?;
+    let mut holder = open_session(source, run)?;
     let locks: Vec<String> = tables.iter().map(|table| format!("{table} READ")).collect();
     holder
         .execute(format!("LOCK TABLES {}", locks.join(", ")))
-        .map_err(|error| Error::database("lock non-transactional tables", error))?;
+        .map_err(|error| Error::from_database("lock non-transactional tables", error))?;
     Ok(Some(holder))
 }
 
-fn nontransactional(schema: &Schema) -> impl Iterator<Item = String> {
+fn nontransactional_tables(schema: &ServerSchema) -> impl Iterator<Item = String> {
     schema.databases.iter().flat_map(|database| {
         let tables = database.tables.iter().filter(|table| !table.consistent);
-        tables.map(|table| sql::qualified(&database.name, &table.name))
+        tables.map(|table| sql::qualify_name(&database.name, &table.name))
     })
 }
 
 /// Accounts, and what is to be said about them.
 #[derive(Default)]
-struct Accounts {
-    read: Option<Vec<Account>>,
+struct AccountsWithWarnings {
+    accounts: Option<Vec<MysqlAccount>>,
     warnings: Vec<String>,
 }
 
-fn read_accounts(source: &MysqlSource, control: &mut Session, server: &Server) -> Result<Accounts> {
+fn read_accounts(
+    source: &MysqlSource,
+    control: &mut Session,
+    server: &ServerInfo,
+) -> Result<AccountsWithWarnings> {
     if !source.accounts {
-        return Ok(Accounts::default());
+        return Ok(AccountsWithWarnings::default());
     }
-    let failed = |error| Error::database("read accounts", error);
-    let Some(read) = accounts::read(control, server).map_err(failed)? else {
+    let failed = |error| Error::from_database("read accounts", error);
+    let Some(read) = accounts::read_accounts(control, server).map_err(failed)? else {
         let warning = "users and roles are not included: the account has no SELECT privilege on mysql.user (grant it, or leave them out with --no-users)";
-        return Ok(Accounts {
-            read: None,
+        return Ok(AccountsWithWarnings {
+            accounts: None,
             warnings: vec![warning.to_owned()],
         });
     };
-    let second = accounts::with_second_password(control).map_err(failed)?;
+    let second = accounts::accounts_with_secondary_password(control).map_err(failed)?;
     let warning = |name| {
         format!(
             "the secondary password of {name} is not included: no statement of the server shows it"
         )
     };
-    Ok(Accounts {
-        read: Some(read),
+    Ok(AccountsWithWarnings {
+        accounts: Some(read),
         warnings: second.into_iter().map(warning).collect(),
     })
 }
 
 /// Everything about the snapshot but the rows; and what is to be said about it.
-struct Described {
+struct ManifestWithWarnings {
     manifest: Manifest,
     warnings: Vec<Warning>,
 }
 
-fn manifest(
-    server: &Server,
-    moment: Moment,
-    schema: Schema,
-    found: &[Found],
-    accounts: Accounts,
+fn build_manifest(
+    server: &ServerInfo,
+    moment: ConsistentSnapshot,
+    schema: ServerSchema,
+    found: &[TableReadResult],
+    accounts: AccountsWithWarnings,
     source: &MysqlSource,
-) -> Described {
+) -> ManifestWithWarnings {
     let mut warnings: Vec<String> = schema.warnings;
     warnings.extend(accounts.warnings);
     if let Some(undecided @ 1..) = moment.undecided {
@@ -352,17 +372,17 @@ fn manifest(
     }
     let mut databases = schema.databases;
     for (plan, found) in schema.plans.iter().zip(found) {
-        let database = &mut databases[plan.database];
-        let folder = table_folder(&database.name, &database.tables[plan.table].name);
-        let table = &mut database.tables[plan.table];
+        let database = &mut databases[plan.database_index];
+        let folder = table_directory(&database.name, &database.tables[plan.table_index].name);
+        let table = &mut database.tables[plan.table_index];
         table.rows = found.checksum.rows;
-        table.checksum = found.checksum.hex();
+        table.checksum = found.checksum.to_hex();
         table.line_bytes_max = found.line_bytes_max;
         table.pieces = found
-            .pieces
+            .files
             .iter()
             .enumerate()
-            .map(|(n, piece)| Piece {
+            .map(|(n, piece)| TableDataFile {
                 path: format!("{folder}/{:06}.tsv", n + 1),
                 rows: piece.rows,
                 bytes: piece.bytes,
@@ -374,52 +394,52 @@ fn manifest(
             } else {
                 warnings.push(format!(
                     "{} may be inconsistent with the other tables: its engine {} is not transactional (lock such tables with --hold-nontransactional)",
-                    sql::qualified(&database.name, &table.name),
+                    sql::qualify_name(&database.name, &table.name),
                     table.engine
                 ));
             }
         }
     }
     let manifest = Manifest {
-        format: manifest::FORMAT,
+        format: manifest::MANIFEST_FORMAT,
         server: server.facts.clone(),
         moment,
         tablespaces: schema.tablespaces,
         databases,
-        accounts: accounts.read,
+        accounts: accounts.accounts,
     };
-    Described {
+    ManifestWithWarnings {
         manifest,
         warnings: warnings.into_iter().map(source_warning).collect(),
     }
 }
 
 /// A file of the snapshot's tree.
-enum File {
+enum SnapshotFile {
     Text(Vec<u8>),
-    Streams(reprise_repository::StreamId, u64),
+    Stream(reprise_repository::StreamId, u64),
 }
 
-fn store(
+fn store_snapshot(
     mut writer: SnapshotWriter,
-    described: Described,
-    found: &[Found],
+    described: ManifestWithWarnings,
+    found: &[TableReadResult],
     source: &MysqlSource,
     run: &RunContext,
     parent: Option<&Snapshot>,
-) -> Result<Committed> {
-    let Described {
+) -> Result<CommittedSnapshot> {
+    let ManifestWithWarnings {
         manifest,
         mut warnings,
     } = described;
     let time = manifest.moment.time;
     let mtime = FileTime(time.timestamp(), time.timestamp_subsec_nanos());
-    let files = files(&manifest, found)?;
+    let files = collect_files(&manifest, found)?;
     add_files(&mut writer, files, mtime)?;
-    let facts = facts(&manifest);
+    let facts = summary_facts(&manifest);
     let committed = writer.finish(|counts, _| {
-        warnings.extend(run.alarms(parent, counts));
-        Ok(Summary {
+        warnings.extend(run.shrink_alarms(parent, counts));
+        Ok(SnapshotSummary {
             data_time: time,
             finished: (run.clock)(),
             facts,
@@ -431,39 +451,45 @@ fn store(
 }
 
 /// All files by path.
-fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
+fn collect_files(
+    manifest: &Manifest,
+    found: &[TableReadResult],
+) -> Result<Vec<(String, SnapshotFile)>> {
     let json = serde_json::to_vec_pretty(manifest).map_err(|error| {
         reprise_repository::Error::Internal(format!("writing the manifest: {error}"))
     })?;
     let mut files = vec![
-        (MANIFEST.to_owned(), File::Text(json)),
+        (MANIFEST_FILE.to_owned(), SnapshotFile::Text(json)),
         (
-            script::SCRIPT.to_owned(),
-            File::Text(script::script(manifest)),
+            script::LOAD_SCRIPT_FILE.to_owned(),
+            SnapshotFile::Text(script::build_load_script(manifest)),
         ),
         (
-            script::GUIDE.to_owned(),
-            File::Text(script::guide(manifest).into_bytes()),
+            script::README_FILE.to_owned(),
+            SnapshotFile::Text(script::build_readme(manifest).into_bytes()),
         ),
     ];
     if let Some(accounts) = &manifest.accounts {
-        let text = File::Text(script::accounts_script(accounts));
-        files.push((script::ACCOUNTS.to_owned(), text));
-        let text = File::Text(script::grants_script(accounts));
-        files.push((script::GRANTS.to_owned(), text));
+        let text = SnapshotFile::Text(script::build_accounts_script(accounts));
+        files.push((script::ACCOUNTS_SCRIPT_FILE.to_owned(), text));
+        let text = SnapshotFile::Text(script::build_grants_script(accounts));
+        files.push((script::GRANTS_SCRIPT_FILE.to_owned(), text));
     }
-    if let Some(text) = script::broken_views_script(manifest) {
-        files.push((script::BROKEN_VIEWS.to_owned(), File::Text(text)));
+    if let Some(text) = script::build_broken_views_script(manifest) {
+        files.push((
+            script::BROKEN_VIEWS_SCRIPT_FILE.to_owned(),
+            SnapshotFile::Text(text),
+        ));
     }
     let tables = manifest
         .databases
         .iter()
         .flat_map(|database| &database.tables);
     for (table, found) in tables.zip(found) {
-        for (piece, stream) in table.pieces.iter().zip(&found.pieces) {
+        for (piece, stream) in table.pieces.iter().zip(&found.files) {
             files.push((
                 piece.path.clone(),
-                File::Streams(stream.stream, stream.bytes),
+                SnapshotFile::Stream(stream.stream, stream.bytes),
             ));
         }
     }
@@ -473,7 +499,7 @@ fn files(manifest: &Manifest, found: &[Found]) -> Result<Vec<(String, File)>> {
 
 fn add_files(
     writer: &mut SnapshotWriter,
-    files: Vec<(String, File)>,
+    files: Vec<(String, SnapshotFile)>,
     mtime: FileTime,
 ) -> Result<()> {
     let mut chunker = writer.content_chunker();
@@ -488,7 +514,7 @@ fn add_files(
                     gid: rustix::process::getegid().as_raw(),
                     ..Entry::new(RawText::from(&path[..end]), EntryKind::Directory)
                 };
-                writer.add(Item::Entry {
+                writer.add_item(SnapshotItem::Entry {
                     entry: folder,
                     chunks: Vec::new(),
                     stamp: None,
@@ -502,17 +528,17 @@ fn add_files(
             ..Entry::generated_file(&path, mtime)
         };
         match file {
-            File::Streams(stream, bytes) => writer.add(Item::Streamed {
+            SnapshotFile::Stream(stream, bytes) => writer.add_item(SnapshotItem::StreamedFile {
                 entry: entry(bytes),
                 streams: vec![stream],
             })?,
-            File::Text(text) => {
+            SnapshotFile::Text(text) => {
                 let stored = writer.add_stream(&mut chunker, &mut text.as_slice())?;
                 let size = stored.map_err(|source| Error::Unreadable {
                     path: path.clone().into(),
                     source,
                 })?;
-                writer.add(Item::Entry {
+                writer.add_item(SnapshotItem::Entry {
                     entry: entry(size),
                     chunks: Vec::new(),
                     stamp: None,
@@ -524,7 +550,7 @@ fn add_files(
 }
 
 /// What may be known without a recovery identity: no names.
-fn facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
+fn summary_facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
     let moment = &manifest.moment;
     BTreeMap::from([
         ("consistency".to_owned(), json!(moment.consistency)),
@@ -537,7 +563,7 @@ fn facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
         ("binary_log_file".to_owned(), json!(moment.file)),
         ("binary_log_position".to_owned(), json!(moment.position)),
         ("log_from".to_owned(), json!(moment.log_from)),
-        ("objects".to_owned(), json!(manifest.counts())),
-        ("rows".to_owned(), json!(manifest.rows())),
+        ("objects".to_owned(), json!(manifest.object_counts())),
+        ("rows".to_owned(), json!(manifest.row_count())),
     ])
 }

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use super::address::{Address, Password};
 
 /// The groups that are read; a later line wins.
-const GROUPS: [&str; 3] = ["client", "mysql", "reprise"];
+const OPTION_GROUPS: [&str; 3] = ["client", "mysql", "reprise"];
 
 /// Files may include others; deeper than this they go in circles.
-const DEPTH_MAX: usize = 8;
+const INCLUDE_DEPTH_MAX: usize = 8;
 
 /// Reads an option file.
-pub(super) fn read(file: &Path) -> Result<Address, String> {
+pub(super) fn read_option_file(file: &Path) -> Result<Address, String> {
     let mut address = Address::default();
-    read_into(file, &mut address, 0)?;
+    read_option_file_into(file, &mut address, 0)?;
     Ok(address)
 }
 
-fn read_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), String> {
+fn read_option_file_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), String> {
     let shown = file.display();
-    if depth > DEPTH_MAX {
+    if depth > INCLUDE_DEPTH_MAX {
         return Err(format!("option file {shown} includes itself"));
     }
     let text = std::fs::read_to_string(file)
@@ -32,24 +32,24 @@ fn read_into(file: &Path, address: &mut Address, depth: usize) -> Result<(), Str
             continue;
         }
         if let Some(directive) = line.strip_prefix('!') {
-            for included in included(directive, file).map_err(|reason| wrong(&reason))? {
-                read_into(&included, address, depth + 1)?;
+            for included in included_files(directive, file).map_err(|reason| wrong(&reason))? {
+                read_option_file_into(&included, address, depth + 1)?;
             }
         } else if let Some(rest) = line.strip_prefix('[') {
             let group = rest
                 .split_once(']')
                 .ok_or_else(|| wrong("the group header has no closing bracket"))?
                 .0;
-            relevant = GROUPS.contains(&group.trim());
+            relevant = OPTION_GROUPS.contains(&group.trim());
         } else if relevant {
-            option(line, address).map_err(|reason| wrong(&reason))?;
+            apply_option(line, address).map_err(|reason| wrong(&reason))?;
         }
     }
     Ok(())
 }
 
 /// `include FILE` or `includedir FOLDER`.
-fn included(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
+fn included_files(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
     let (word, path) = directive
         .split_once(char::is_whitespace)
         .ok_or("the directive needs a path")?;
@@ -73,9 +73,9 @@ fn included(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
     }
 }
 
-fn option(line: &str, address: &mut Address) -> Result<(), String> {
+fn apply_option(line: &str, address: &mut Address) -> Result<(), String> {
     let (name, value) = match line.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(unquoted(value))),
+        Some((name, value)) => (name.trim(), Some(unquote_value(value))),
         None => (line, None),
     };
     let name = name.to_ascii_lowercase().replace('_', "-");
@@ -98,7 +98,7 @@ fn option(line: &str, address: &mut Address) -> Result<(), String> {
 }
 
 /// A value without its quotes, comment and escapes.
-fn unquoted(text: &str) -> String {
+fn unquote_value(text: &str) -> String {
     let text = text.trim();
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
     let inner = match quote {
@@ -131,16 +131,16 @@ fn unquoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Address, String> {
+    fn parse_text(text: &str) -> Result<Address, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("my.cnf");
         std::fs::write(&file, text).unwrap();
-        read(&file)
+        read_option_file(&file)
     }
 
     #[test]
     fn the_clients_groups_are_read_and_others_are_not() {
-        let address = parsed(
+        let address = parse_text(
             "# comment\n[mysqld]\nuser=mysql\nport=1\n[client]\nuser = backup\npassword=\"a # b\\\\c\"\n\
              host=db # trailing\nport=3307\n[mysqldump]\nhost=other\n[reprise]\nssl_mode=REQUIRED\nquick\n",
         )
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named_with_its_line_and_without_the_password() {
-        let error = parsed("[client]\npassword=secret\nport=x\n").unwrap_err();
+        let error = parse_text("[client]\npassword=secret\nport=x\n").unwrap_err();
         assert!(
             error.contains("line 3") && !error.contains("secret"),
             "{error}"
         );
-        assert!(parsed("[client\n").unwrap_err().contains("line 1"));
+        assert!(parse_text("[client\n").unwrap_err().contains("line 1"));
         assert!(
-            read(Path::new("/no/such"))
+            read_option_file(Path::new("/no/such"))
                 .unwrap_err()
                 .contains("/no/such")
         );
@@ -174,8 +174,8 @@ mod tests {
         std::fs::write(folder.path().join("d/a.cnf"), "[client]\nuser=a\n").unwrap();
         std::fs::write(folder.path().join("d/b.txt"), "[client]\nuser=b\n").unwrap();
         std::fs::write(&file, "!includedir d\n").unwrap();
-        assert_eq!(read(&file).unwrap().user.as_deref(), Some("a"));
+        assert_eq!(read_option_file(&file).unwrap().user.as_deref(), Some("a"));
         std::fs::write(&file, "!include my.cnf\n").unwrap();
-        assert!(read(&file).unwrap_err().contains("itself"));
+        assert!(read_option_file(&file).unwrap_err().contains("itself"));
     }
 }

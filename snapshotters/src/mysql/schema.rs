@@ -4,37 +4,40 @@ use std::collections::{BTreeMap, HashMap};
 
 use reprise_repository::RawText;
 
-use super::error::{DatabaseError, code};
+use super::error::{DatabaseError, error_code};
 use super::filter::Filter;
-use super::keys::{self, Key};
-use super::manifest::{Code, Column, Database, Definition, Flavour, Form, Sequence, Table};
-use super::rights::Rights;
-use super::server::Server;
-use super::session::{Cells, Session};
-use super::sql::{qualified, quoted, text};
-use super::views;
+use super::keys::{self, ScanKey};
+use super::manifest::{
+    Flavour, MysqlDatabase, MysqlStoredObject, MysqlTable, ObjectDefinition, Sequence, TableColumn,
+    ValueFormat,
+};
+use super::privileges::Privileges;
+use super::server_info::ServerInfo;
+use super::session::{Session, TextRow};
+use super::sql::{qualify_name, quote_name, quote_text};
+use super::view_order;
 
 /// Engines whose tables hold no rows of their own.
-const WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];
+const ENGINES_WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];
 
 /// Everything but the rows, and how to read those.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Schema {
-    pub(super) tablespaces: Vec<Definition>,
-    pub(super) databases: Vec<Database>,
+pub(super) struct ServerSchema {
+    pub(super) tablespaces: Vec<ObjectDefinition>,
+    pub(super) databases: Vec<MysqlDatabase>,
     /// How each table is read, in the order of [`Self::databases`] and their tables.
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Vec<TableReadPlan>,
     /// What may be missing, or cannot be brought back as it is.
     pub(super) warnings: Vec<String>,
 }
 
 /// How a table's rows are read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Plan {
-    pub(super) database: usize,
-    pub(super) table: usize,
+pub(super) struct TableReadPlan {
+    pub(super) database_index: usize,
+    pub(super) table_index: usize,
     /// The key to read by.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<ScanKey>,
     /// The server's estimate of the rows' bytes, and of how many there are.
     pub(super) bytes_estimate: u64,
     pub(super) rows_estimate: u64,
@@ -42,11 +45,11 @@ pub(super) struct Plan {
     pub(super) has_rows: bool,
 }
 
-impl Schema {
+impl ServerSchema {
     /// What is different in another reading, for people; `None` when nothing is. That rows were added moves
     /// `AUTO_INCREMENT`, which changes no definition.
-    pub(super) fn changed(&self, later: &Self) -> Option<String> {
-        let (mut before, mut after) = (self.statements(), later.statements());
+    pub(super) fn find_change(&self, later: &Self) -> Option<String> {
+        let (mut before, mut after) = (self.definitions_by_name(), later.definitions_by_name());
         if before == after {
             return None;
         }
@@ -62,17 +65,17 @@ impl Schema {
         before.keys().chain(after.keys()).next().cloned()
     }
 
-    fn statements(&self) -> BTreeMap<String, Vec<u8>> {
+    fn definitions_by_name(&self) -> BTreeMap<String, Vec<u8>> {
         let mut all = BTreeMap::new();
         for database in &self.databases {
             let name =
-                |kind: &str, name: &str| format!("{kind} {}", qualified(&database.name, name));
+                |kind: &str, name: &str| format!("{kind} {}", qualify_name(&database.name, name));
             all.insert(
-                format!("database {}", quoted(&database.name)),
+                format!("database {}", quote_name(&database.name)),
                 database.sql.as_bytes().to_vec(),
             );
             for table in &database.tables {
-                let mut definition = without_counter(table.sql.as_bytes());
+                let mut definition = without_auto_increment(table.sql.as_bytes());
                 // They are asked for separately, and rows are read by them.
                 definition.extend(format!("{:?}", table.columns).bytes());
                 all.insert(name("table", &table.name), definition);
@@ -101,7 +104,7 @@ impl Schema {
 }
 
 /// A table's definition without its `AUTO_INCREMENT=…`.
-fn without_counter(sql: &[u8]) -> Vec<u8> {
+fn without_auto_increment(sql: &[u8]) -> Vec<u8> {
     let word = b" AUTO_INCREMENT=";
     let Some(at) = memchr::memmem::rfind(sql, word) else {
         return sql.to_vec();
@@ -112,62 +115,64 @@ fn without_counter(sql: &[u8]) -> Vec<u8> {
 }
 
 /// Reads definitions.
-pub(super) fn read(
+pub(super) fn read_schema(
     session: &mut Session,
-    server: &Server,
+    server: &ServerInfo,
     filter: &Filter,
-) -> Result<Schema, DatabaseError> {
-    let rights = Rights::ask(session)?;
-    let mut reader = Reader {
+) -> Result<ServerSchema, DatabaseError> {
+    let rights = Privileges::query(session)?;
+    let mut reader = SchemaReader {
         session,
         server,
         filter,
         rights,
-        schema: Schema {
+        schema: ServerSchema {
             tablespaces: Vec::new(),
             databases: Vec::new(),
             plans: Vec::new(),
             warnings: Vec::new(),
         },
     };
-    reader.tablespaces()?;
-    let names = reader.database_names()?;
-    reader.check_names(&names);
+    reader.read_tablespaces()?;
+    let names = reader.read_database_names()?;
+    reader.warn_about_unmatched_databases(&names);
     for name in names {
-        reader.database(&name)?;
+        reader.read_database(&name)?;
     }
-    reader.check_tables();
+    reader.warn_about_unmatched_tables();
     Ok(reader.schema)
 }
 
-struct Reader<'a> {
+struct SchemaReader<'a> {
     session: &'a mut Session,
-    server: &'a Server,
+    server: &'a ServerInfo,
     filter: &'a Filter,
-    rights: Rights,
-    schema: Schema,
+    rights: Privileges,
+    schema: ServerSchema,
 }
 
-impl Reader<'_> {
-    fn database_names(&mut self) -> Result<Vec<String>, DatabaseError> {
+impl SchemaReader<'_> {
+    fn read_database_names(&mut self) -> Result<Vec<String>, DatabaseError> {
         let rows = self
             .session
-            .rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?;
+            .query_rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?;
         let names = rows.iter().map(|row| row.string(0));
-        let mut taken: Vec<String> = names.filter(|name| self.filter.database(name)).collect();
+        let mut taken: Vec<String> = names
+            .filter(|name| self.filter.includes_database(name))
+            .collect();
         taken.sort();
         Ok(taken)
     }
 
     /// General tablespaces of MySQL; whoever may not see them has none in use that matter to `CREATE TABLE`.
-    fn tablespaces(&mut self) -> Result<(), DatabaseError> {
+    fn read_tablespaces(&mut self) -> Result<(), DatabaseError> {
         if self.server.facts.flavour == Flavour::Mariadb {
             return Ok(());
         }
         let statement = "SELECT t.NAME, f.FILE_NAME, t.PAGE_SIZE, t.ZIP_PAGE_SIZE, t.ENCRYPTION \
              FROM information_schema.INNODB_TABLESPACES t JOIN information_schema.FILES f ON f.FILE_ID = t.SPACE \
              WHERE t.SPACE_TYPE = 'General' AND t.NAME <> 'mysql' ORDER BY t.NAME";
-        let rows = match self.session.rows(statement) {
+        let rows = match self.session.query_rows(statement) {
             Ok(rows) => rows,
             Err(DatabaseError::Server { .. }) => return Ok(()),
             Err(error) => return Err(error),
@@ -177,8 +182,8 @@ impl Reader<'_> {
             let block = row.number::<u64>(3).filter(|size| *size > 0);
             let mut sql = format!(
                 "CREATE TABLESPACE {} ADD DATAFILE {}",
-                quoted(&name),
-                text(&row.string(1))
+                quote_name(&name),
+                quote_text(&row.string(1))
             );
             if let Some(block) = block {
                 sql.push_str(&format!(" FILE_BLOCK_SIZE = {block}"));
@@ -187,7 +192,7 @@ impl Reader<'_> {
                 sql.push_str(" ENCRYPTION = 'Y'");
             }
             sql.push_str(" ENGINE = InnoDB");
-            self.schema.tablespaces.push(Definition {
+            self.schema.tablespaces.push(ObjectDefinition {
                 name,
                 sql: RawText::from(sql.as_str()),
             });
@@ -195,17 +200,20 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn database(&mut self, name: &str) -> Result<(), DatabaseError> {
+    fn read_database(&mut self, name: &str) -> Result<(), DatabaseError> {
         let created = self
             .session
-            .row(format!("SHOW CREATE DATABASE {}", quoted(name)))?;
+            .query_row(format!("SHOW CREATE DATABASE {}", quote_name(name)))?;
         // Whatever can leave the database's name out does, so that it can be restored under another.
-        self.session.execute(format!("USE {}", quoted(name)))?;
-        let collation = self.session.row("SELECT @@collation_database")?.string(0);
-        self.check_rights(name);
-        self.schema.databases.push(Database {
+        self.session.execute(format!("USE {}", quote_name(name)))?;
+        let collation = self
+            .session
+            .query_row("SELECT @@collation_database")?
+            .string(0);
+        self.warn_about_missing_privileges(name);
+        self.schema.databases.push(MysqlDatabase {
             name: name.to_owned(),
-            sql: raw(&created, 1),
+            sql: raw_text(&created, 1),
             collation,
             tables: Vec::new(),
             sequences: Vec::new(),
@@ -214,63 +222,63 @@ impl Reader<'_> {
             triggers: Vec::new(),
             events: Vec::new(),
         });
-        self.relations(name)?;
-        let routines = self.routines(name)?;
-        let triggers = self.triggers(name)?;
-        let events = self.events(name)?;
+        self.read_relations(name)?;
+        let routines = self.read_routines(name)?;
+        let triggers = self.read_triggers(name)?;
+        let events = self.read_events(name)?;
         if let Some(database) = self.schema.databases.last_mut() {
             database.routines = routines;
             database.triggers = triggers;
             database.events = events;
-            views::order(&database.name, &mut database.views);
+            view_order::sort_views(&database.name, &mut database.views);
         }
         Ok(())
     }
 
     /// Says what the server may hide.
-    fn check_rights(&mut self, database: &str) {
+    fn warn_about_missing_privileges(&mut self, database: &str) {
         let rights = &self.rights;
-        let has = |right| rights.has(right, database);
+        let has = |right| rights.has_on_database(right, database);
         let in_tables = self.server.facts.flavour == Flavour::Mariadb
             || self.server.facts.version.starts_with("5.");
         let seen = [
             (
                 "SELECT",
                 "tables and views",
-                has("SELECT") || self.filter.names_tables(),
+                has("SELECT") || self.filter.selects_tables_by_name(),
             ),
             ("TRIGGER", "triggers", has("TRIGGER")),
             ("EVENT", "events", has("EVENT")),
             (
                 if in_tables { "EXECUTE" } else { "SHOW_ROUTINE" },
                 "routines",
-                rights.sees_routines(database, in_tables),
+                rights.can_see_routines(database, in_tables),
             ),
         ];
         for (right, what, seen) in seen {
             if !seen {
-                self.warn(format!(
+                self.add_warning(format!(
                     "{what} of database {} may be missing: the account has no {right} privilege on it",
-                    quoted(database)
+                    quote_name(database)
                 ));
             }
         }
     }
 
     /// Says which patterns match nothing, and whether databases are hidden.
-    fn check_names(&mut self, taken: &[String]) {
+    fn warn_about_unmatched_databases(&mut self, taken: &[String]) {
         for pattern in self.filter.unmatched_databases(taken) {
-            self.warn(format!("no database matches `{pattern}`"));
+            self.add_warning(format!("no database matches `{pattern}`"));
         }
-        if !self.rights.sees_databases() && !self.filter.names_databases() {
-            self.warn(
+        if !self.rights.can_see_all_databases() && !self.filter.selects_databases_by_name() {
+            self.add_warning(
                 "databases may be missing: the server hides databases on which the account has no privileges (grant SELECT ON *.*, or select databases by name with --database)"
                     .to_owned(),
             );
         }
     }
 
-    fn check_tables(&mut self) {
+    fn warn_about_unmatched_tables(&mut self) {
         let databases = self.schema.databases.iter();
         let names: Vec<(&str, &str)> = databases
             .flat_map(|database| {
@@ -285,37 +293,39 @@ impl Reader<'_> {
             })
             .collect();
         for pattern in self.filter.unmatched_tables(&names) {
-            self.warn(format!("no table or view matches `{pattern}`"));
+            self.add_warning(format!("no table or view matches `{pattern}`"));
         }
     }
 
-    fn warn(&mut self, warning: String) {
+    fn add_warning(&mut self, warning: String) {
         self.schema.warnings.push(warning);
     }
 
     /// Tables, views and sequences.
-    fn relations(&mut self, database: &str) -> Result<(), DatabaseError> {
-        let mut rows = self.session.rows(format!(
+    fn read_relations(&mut self, database: &str) -> Result<(), DatabaseError> {
+        let mut rows = self.session.query_rows(format!(
             "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, TABLE_SCHEMA, TABLE_COMMENT \
              FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
-            text(database)
+            quote_text(database)
         ))?;
         // The server takes names that differ in case for equal, and lists them in any order.
         rows.sort_by_key(|row| row.string(0));
         for row in rows {
             let name = row.string(0);
             // Names are compared without case here, and need not be by the server.
-            if row.text(5) != Some(database) || !self.filter.table(database, &name) {
+            if row.text(5) != Some(database) || !self.filter.includes_table(database, &name) {
                 continue;
             }
             match row.text(1) {
                 // A view that can be read has just this word as its comment.
-                Some("VIEW") => self.view(database, &name, row.text(6) != Some("VIEW"))?,
-                Some("SEQUENCE") => self.sequence(database, &name)?,
-                Some("BASE TABLE" | "SYSTEM VERSIONED") => self.table(database, &name, &row)?,
-                other => self.warn(format!(
+                Some("VIEW") => self.read_view(database, &name, row.text(6) != Some("VIEW"))?,
+                Some("SEQUENCE") => self.read_sequence(database, &name)?,
+                Some("BASE TABLE" | "SYSTEM VERSIONED") => {
+                    self.read_table(database, &name, &row)?
+                }
+                other => self.add_warning(format!(
                     "{} is not included: its table type {} is not supported",
-                    qualified(database, &name),
+                    qualify_name(database, &name),
                     other.unwrap_or("NULL")
                 )),
             }
@@ -323,30 +333,35 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn table(&mut self, database: &str, name: &str, row: &Cells) -> Result<(), DatabaseError> {
-        let show = format!("SHOW CREATE TABLE {}", qualified(database, name));
-        let created = self.session.row(&show)?;
+    fn read_table(
+        &mut self,
+        database: &str,
+        name: &str,
+        row: &TextRow,
+    ) -> Result<(), DatabaseError> {
+        let show = format!("SHOW CREATE TABLE {}", qualify_name(database, name));
+        let created = self.session.query_row(&show)?;
         let engine = row.string(2);
         let upper = engine.to_uppercase();
         let versioned = row.text(1) == Some("SYSTEM VERSIONED");
-        let (columns, types) = self.columns(database, name, versioned)?;
-        let key = keys::read(self.session, database, name, &types)?;
-        let again = self.session.row(&show)?;
-        let (sql, same) = (raw(&created, 1), raw(&again, 1));
-        if without_counter(sql.as_bytes()) != without_counter(same.as_bytes()) {
+        let (columns, types) = self.read_columns(database, name, versioned)?;
+        let key = keys::read_table_key(self.session, database, name, &types)?;
+        let again = self.session.query_row(&show)?;
+        let (sql, same) = (raw_text(&created, 1), raw_text(&again, 1));
+        if without_auto_increment(sql.as_bytes()) != without_auto_increment(same.as_bytes()) {
             return Err(DatabaseError::Server {
-                code: code::TABLE_CHANGED,
+                code: error_code::TABLE_DEFINITION_CHANGED,
                 message: format!(
                     "{} changed while its definition was read",
-                    qualified(database, name)
+                    qualify_name(database, name)
                 ),
             });
         }
-        let has_rows = !WITHOUT_ROWS.contains(&upper.as_str());
-        let consistent = !has_rows || self.server.transactional.contains(&upper);
+        let has_rows = !ENGINES_WITHOUT_ROWS.contains(&upper.as_str());
+        let consistent = !has_rows || self.server.transactional_engines.contains(&upper);
         let database_index = self.schema.databases.len() - 1;
         let tables = &mut self.schema.databases[database_index].tables;
-        tables.push(Table {
+        tables.push(MysqlTable {
             name: name.to_owned(),
             sql,
             engine,
@@ -355,12 +370,12 @@ impl Reader<'_> {
             columns,
             pieces: Vec::new(),
             rows: 0,
-            checksum: super::row::Checksum::default().hex(),
+            checksum: super::row_text::RowChecksum::default().to_hex(),
             line_bytes_max: 0,
         });
-        let plan = Plan {
-            database: database_index,
-            table: tables.len() - 1,
+        let plan = TableReadPlan {
+            database_index,
+            table_index: tables.len() - 1,
             // History has rows that share their key.
             key: key.filter(|_| !versioned),
             rows_estimate: row.number(3).unwrap_or(0),
@@ -372,83 +387,85 @@ impl Reader<'_> {
     }
 
     /// The columns whose values are stored, and the types of all.
-    fn columns(
+    fn read_columns(
         &mut self,
         database: &str,
         table: &str,
         versioned: bool,
-    ) -> Result<(Vec<Column>, HashMap<String, keys::Type>), DatabaseError> {
-        let rows = self.session.rows(format!(
+    ) -> Result<(Vec<TableColumn>, HashMap<String, keys::ColumnType>), DatabaseError> {
+        let rows = self.session.query_rows(format!(
             "SELECT COLUMN_NAME, DATA_TYPE, EXTRA, DATETIME_PRECISION, CHARACTER_SET_NAME, COLLATION_NAME, \
              TABLE_SCHEMA, TABLE_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
-            text(database),
-            text(table)
+            quote_text(database),
+            quote_text(table)
         ))?;
         let (mut columns, mut types) = (Vec::new(), HashMap::new());
-        let same = |row: &&Cells| row.text(6) == Some(database) && row.text(7) == Some(table);
+        let same = |row: &&TextRow| row.text(6) == Some(database) && row.text(7) == Some(table);
         for row in rows.iter().filter(same) {
             let name = row.string(0);
             let data_type = row.string(1).to_ascii_lowercase();
             types.insert(
                 name.clone(),
-                keys::Type {
+                keys::ColumnType {
                     data_type: data_type.clone(),
                     charset: row.text(4).map(str::to_owned),
                     collation: row.text(5).map(str::to_owned),
                 },
             );
-            if is_period(row) || !is_generated(&row.string(2)) {
-                let form = form_of(
+            if is_system_time_column(row) || !is_generated(&row.string(2)) {
+                let form = value_format_for(
                     &data_type,
                     row.number(3).unwrap_or(0),
                     self.server.facts.flavour,
                 );
-                columns.push(Column { name, form });
+                columns.push(TableColumn { name, form });
             }
         }
-        if versioned && !rows.iter().any(is_period) {
+        if versioned && !rows.iter().any(is_system_time_column) {
             // When no column shows it, the period is there all the same.
             for name in ["row_start", "row_end"] {
-                columns.push(Column {
+                columns.push(TableColumn {
                     name: name.to_owned(),
-                    form: Form::Datetime(6),
+                    form: ValueFormat::Datetime(6),
                 });
             }
         }
         Ok((columns, types))
     }
 
-    fn view(&mut self, database: &str, name: &str, broken: bool) -> Result<(), DatabaseError> {
+    fn read_view(&mut self, database: &str, name: &str, broken: bool) -> Result<(), DatabaseError> {
         let created = self
             .session
-            .row(format!("SHOW CREATE VIEW {}", qualified(database, name)))?;
-        let code = Code {
+            .query_row(format!("SHOW CREATE VIEW {}", qualify_name(database, name)))?;
+        let code = MysqlStoredObject {
             sql_mode: None,
             charset: created.string(2),
             collation: created.string(3),
             broken,
-            ..code_of("VIEW", name, raw(&created, 1))
+            ..new_stored_object("VIEW", name, raw_text(&created, 1))
         };
         self.push_view(code);
         Ok(())
     }
 
-    fn push_view(&mut self, view: Code) {
+    fn push_view(&mut self, view: MysqlStoredObject) {
         if let Some(database) = self.schema.databases.last_mut() {
             database.views.push(view);
         }
     }
 
-    fn sequence(&mut self, database: &str, name: &str) -> Result<(), DatabaseError> {
-        let place = qualified(database, name);
-        let created = self.session.row(format!("SHOW CREATE SEQUENCE {place}"))?;
-        let state = self.session.row(format!(
+    fn read_sequence(&mut self, database: &str, name: &str) -> Result<(), DatabaseError> {
+        let place = qualify_name(database, name);
+        let created = self
+            .session
+            .query_row(format!("SHOW CREATE SEQUENCE {place}"))?;
+        let state = self.session.query_row(format!(
             "SELECT next_not_cached_value, cycle_count FROM {place}"
         ))?;
         let sequence = Sequence {
             name: name.to_owned(),
-            sql: raw(&created, 1),
+            sql: raw_text(&created, 1),
             next: state.string(0),
             cycle: state.string(1),
         };
@@ -458,125 +475,127 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn routines(&mut self, database: &str) -> Result<Vec<Code>, DatabaseError> {
-        let mut rows = self.libraries(database)?;
-        rows.extend(self.session.rows(format!(
+    fn read_routines(&mut self, database: &str) -> Result<Vec<MysqlStoredObject>, DatabaseError> {
+        let mut rows = self.read_libraries(database)?;
+        rows.extend(self.session.query_rows(format!(
             "SELECT ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES \
              WHERE ROUTINE_SCHEMA = {} ORDER BY ROUTINE_TYPE, ROUTINE_NAME",
-            text(database)
+            quote_text(database)
         ))?);
         let mut routines = Vec::new();
         for row in rows {
             let (name, kind) = (row.string(0), row.string(1));
-            let created = self
-                .session
-                .row(format!("SHOW CREATE {kind} {}", qualified(database, &name)))?;
+            let created = self.session.query_row(format!(
+                "SHOW CREATE {kind} {}",
+                qualify_name(database, &name)
+            ))?;
             let Some(sql) = created.bytes(2) else {
                 return Err(DatabaseError::Server {
                     code: 1370,
                     message: format!(
                         "the account cannot read the body of {} {}: it needs the SHOW_ROUTINE privilege, or SELECT ON *.*",
                         kind.to_lowercase(),
-                        qualified(database, &name)
+                        qualify_name(database, &name)
                     ),
                 });
             };
             let sql = RawText::new(sql);
             // Libraries have no character set of their own.
             let or = |column, default: &str| created.text(column).unwrap_or(default).to_owned();
-            routines.push(Code {
+            routines.push(MysqlStoredObject {
                 sql_mode: Some(created.string(1)),
                 charset: or(3, "utf8mb4"),
                 collation: or(4, "utf8mb4_general_ci"),
                 database_collation: created.text(5).map(str::to_owned),
-                ..code_of(&kind, &name, sql)
+                ..new_stored_object(&kind, &name, sql)
             });
         }
         Ok(routines)
     }
 
     /// Libraries of code for functions, which must be there first. Few servers have them.
-    fn libraries(&mut self, database: &str) -> Result<Vec<Cells>, DatabaseError> {
-        let rows = self.session.rows(format!(
+    fn read_libraries(&mut self, database: &str) -> Result<Vec<TextRow>, DatabaseError> {
+        let rows = self.session.query_rows(format!(
             "SELECT LIBRARY_NAME, 'LIBRARY' FROM information_schema.LIBRARIES \
              WHERE LIBRARY_SCHEMA = {} ORDER BY LIBRARY_NAME",
-            text(database)
+            quote_text(database)
         ));
         match rows {
             Ok(rows) => Ok(rows),
             Err(DatabaseError::Server {
-                code: 1109 | code::NO_TABLE,
+                code: 1109 | error_code::NO_SUCH_TABLE,
                 ..
             }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    fn triggers(&mut self, database: &str) -> Result<Vec<Code>, DatabaseError> {
-        let rows = self.session.rows(format!(
+    fn read_triggers(&mut self, database: &str) -> Result<Vec<MysqlStoredObject>, DatabaseError> {
+        let rows = self.session.query_rows(format!(
             "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS \
              WHERE TRIGGER_SCHEMA = {} \
              ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
-            text(database)
+            quote_text(database)
         ))?;
         let mut triggers = Vec::new();
         for row in rows {
             let (name, table) = (row.string(0), row.string(1));
-            if !self.filter.table(database, &table) {
+            if !self.filter.includes_table(database, &table) {
                 continue;
             }
-            let created = self.session.row(format!(
+            let created = self.session.query_row(format!(
                 "SHOW CREATE TRIGGER {}",
-                qualified(database, &name)
+                qualify_name(database, &name)
             ))?;
-            triggers.push(Code {
+            triggers.push(MysqlStoredObject {
                 sql_mode: Some(created.string(1)),
                 charset: created.string(3),
                 collation: created.string(4),
                 database_collation: created.text(5).map(str::to_owned),
                 table: Some(table),
-                ..code_of("TRIGGER", &name, raw(&created, 2))
+                ..new_stored_object("TRIGGER", &name, raw_text(&created, 2))
             });
         }
         Ok(triggers)
     }
 
-    fn events(&mut self, database: &str) -> Result<Vec<Code>, DatabaseError> {
-        let rows = match self.session.rows(format!(
+    fn read_events(&mut self, database: &str) -> Result<Vec<MysqlStoredObject>, DatabaseError> {
+        let rows = match self.session.query_rows(format!(
             "SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} ORDER BY 1",
-            text(database)
+            quote_text(database)
         )) {
             Ok(rows) => rows,
             // MariaDB with the scheduler's tables broken or disabled says so here.
-            Err(DatabaseError::Server { code: 1545 | 1577 | code::NO_TABLE, .. }) => Vec::new(),
+            Err(DatabaseError::Server { code: 1545 | 1577 | error_code::NO_SUCH_TABLE, .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
         let mut events = Vec::new();
         for row in rows {
             let name = row.string(0);
-            let created = self
-                .session
-                .row(format!("SHOW CREATE EVENT {}", qualified(database, &name)))?;
-            events.push(Code {
+            let created = self.session.query_row(format!(
+                "SHOW CREATE EVENT {}",
+                qualify_name(database, &name)
+            ))?;
+            events.push(MysqlStoredObject {
                 sql_mode: Some(created.string(1)),
                 time_zone: Some(created.string(2)),
                 charset: created.string(4),
                 collation: created.string(5),
                 database_collation: created.text(6).map(str::to_owned),
                 status: row.text(1).map(str::to_owned),
-                ..code_of("EVENT", &name, raw(&created, 3))
+                ..new_stored_object("EVENT", &name, raw_text(&created, 3))
             });
         }
         Ok(events)
     }
 }
 
-fn raw(row: &Cells, column: usize) -> RawText {
+fn raw_text(row: &TextRow, column: usize) -> RawText {
     RawText::new(row.bytes(column).unwrap_or_default())
 }
 
-fn code_of(kind: &str, name: &str, sql: RawText) -> Code {
-    Code {
+fn new_stored_object(kind: &str, name: &str, sql: RawText) -> MysqlStoredObject {
+    MysqlStoredObject {
         name: name.to_owned(),
         kind: kind.to_owned(),
         sql,
@@ -600,7 +619,7 @@ fn is_generated(extra: &str) -> bool {
 }
 
 /// Whether a column is the start or end of a versioned row's time, which is loaded with the row.
-fn is_period(row: &Cells) -> bool {
+fn is_system_time_column(row: &TextRow) -> bool {
     row.text(8).is_some_and(|expression| {
         matches!(
             expression.to_ascii_uppercase().as_str(),
@@ -609,17 +628,17 @@ fn is_period(row: &Cells) -> bool {
     })
 }
 
-fn form_of(data_type: &str, digits: u8, flavour: Flavour) -> Form {
+fn value_format_for(data_type: &str, digits: u8, flavour: Flavour) -> ValueFormat {
     match data_type {
-        "year" => Form::Year,
-        "date" => Form::Date,
-        "datetime" | "timestamp" => Form::Datetime(digits),
-        "time" => Form::Time(digits),
-        "enum" => Form::Enum,
+        "year" => ValueFormat::Year,
+        "date" => ValueFormat::Date,
+        "datetime" | "timestamp" => ValueFormat::Datetime(digits),
+        "time" => ValueFormat::Time(digits),
+        "enum" => ValueFormat::Enum,
         // MariaDB's JSON is a text with a check.
-        "json" if flavour == Flavour::Mysql => Form::Json,
-        "uuid" | "inet6" | "inet4" => Form::Unicode,
-        _ => Form::Plain,
+        "json" if flavour == Flavour::Mysql => ValueFormat::Json,
+        "uuid" | "inet6" | "inet4" => ValueFormat::Unicode,
+        _ => ValueFormat::Plain,
     }
 }
 
@@ -628,8 +647,8 @@ mod tests {
     use super::*;
 
     /// A schema with one table of these columns, whose definition was read as always the same.
-    fn schema(columns: &[&str]) -> Schema {
-        let table = Table {
+    fn schema(columns: &[&str]) -> ServerSchema {
+        let table = MysqlTable {
             name: "churned".to_owned(),
             sql: RawText::new(b"CREATE TABLE `churned` (`id` int)"),
             engine: "InnoDB".to_owned(),
@@ -637,9 +656,9 @@ mod tests {
             versioned: false,
             columns: columns
                 .iter()
-                .map(|name| Column {
+                .map(|name| TableColumn {
                     name: (*name).to_owned(),
-                    form: Form::Plain,
+                    form: ValueFormat::Plain,
                 })
                 .collect(),
             pieces: Vec::new(),
@@ -647,7 +666,7 @@ mod tests {
             checksum: String::new(),
             line_bytes_max: 0,
         };
-        let database = Database {
+        let database = MysqlDatabase {
             name: "ledger".to_owned(),
             sql: RawText::new(b"CREATE DATABASE `ledger`"),
             collation: String::new(),
@@ -658,7 +677,7 @@ mod tests {
             triggers: Vec::new(),
             events: Vec::new(),
         };
-        Schema {
+        ServerSchema {
             tablespaces: Vec::new(),
             databases: vec![database],
             plans: Vec::new(),
@@ -670,8 +689,8 @@ mod tests {
     #[test]
     fn other_columns_are_a_change_even_if_the_definition_reads_the_same() {
         let (plain, added) = (schema(&["id"]), schema(&["id", "added"]));
-        assert_eq!(plain.changed(&plain), None);
-        let what = added.changed(&plain).unwrap();
+        assert_eq!(plain.find_change(&plain), None);
+        let what = added.find_change(&plain).unwrap();
         assert!(what.contains("churned"), "{what}");
     }
 
@@ -687,7 +706,7 @@ mod tests {
     #[test]
     fn the_counter_of_a_table_is_no_part_of_its_definition() {
         let sql = b"CREATE TABLE `t` (\n  `a` int COMMENT ' AUTO_INCREMENT=9'\n) ENGINE=InnoDB AUTO_INCREMENT=12 DEFAULT CHARSET=utf8mb4";
-        let text = String::from_utf8(without_counter(sql)).unwrap();
+        let text = String::from_utf8(without_auto_increment(sql)).unwrap();
         assert!(
             text.ends_with(") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"),
             "{text}"

@@ -2,27 +2,27 @@
 
 use reprise_repository::RawText;
 
-use super::manifest::{Account, Code, Database, Flavour, Manifest};
-use super::sql::{load, qualified, quoted, text};
-use super::views;
+use super::manifest::{Flavour, Manifest, MysqlAccount, MysqlDatabase, MysqlStoredObject};
+use super::sql::{load_data_statement, qualify_name, quote_name, quote_text};
+use super::view_order;
 
 /// Where the script with everything but accounts is.
-pub const SCRIPT: &str = "load.sql";
+pub const LOAD_SCRIPT_FILE: &str = "load.sql";
 
 /// Where the accounts are.
-pub const ACCOUNTS: &str = "accounts.sql";
+pub const ACCOUNTS_SCRIPT_FILE: &str = "accounts.sql";
 
 /// Where the rights on tables, columns and routines are.
-pub const GRANTS: &str = "grants.sql";
+pub const GRANTS_SCRIPT_FILE: &str = "grants.sql";
 
 /// Where the views are that the server itself could not read.
-pub const BROKEN_VIEWS: &str = "broken-views.sql";
+pub const BROKEN_VIEWS_SCRIPT_FILE: &str = "broken-views.sql";
 
 /// Where the guide is.
-pub const GUIDE: &str = "README.txt";
+pub const README_FILE: &str = "README.txt";
 
 /// What a session that loads rows must be set to.
-pub const LOADING: [&str; 5] = [
+pub const LOAD_SESSION_SETTINGS: [&str; 5] = [
     "SET NAMES utf8mb4",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",
@@ -31,7 +31,7 @@ pub const LOADING: [&str; 5] = [
 ];
 
 /// What not every account may set, and what only one flavour understands, in comments that the other skips.
-const LOADING_MORE: [&str; 5] = [
+const OPTIONAL_LOAD_SETTINGS: [&str; 5] = [
     "SET SESSION innodb_strict_mode = 0",
     "/*!80013 SET SESSION sql_require_primary_key = 0 */",
     "/*!80030 SET SESSION sql_generate_invisible_primary_key = 0 */",
@@ -40,100 +40,103 @@ const LOADING_MORE: [&str; 5] = [
 ];
 
 /// The script that makes everything but the accounts, and views that nobody could make.
-pub(super) fn script(manifest: &Manifest) -> Vec<u8> {
-    let mut out = Script::default();
-    out.line(
+pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
+    let mut out = SqlScript::default();
+    out.push_line(
         "-- Databases with their rows; create the accounts first. README.txt says how to run this.",
     );
-    for statement in LOADING.into_iter().chain(LOADING_MORE) {
-        out.statement(statement);
+    for statement in LOAD_SESSION_SETTINGS
+        .into_iter()
+        .chain(OPTIONAL_LOAD_SETTINGS)
+    {
+        out.push_statement(statement);
     }
     for tablespace in &manifest.tablespaces {
-        out.raw_statement(&tablespace.sql);
+        out.push_raw_statement(&tablespace.sql);
     }
     for database in &manifest.databases {
-        out.raw_statement(&database.sql);
+        out.push_raw_statement(&database.sql);
     }
     // Defaults of tables may use sequences, of other databases too.
     for database in &manifest.databases {
-        out.sequences(database);
+        out.push_sequences(database);
     }
     for database in &manifest.databases {
-        out.tables(database);
+        out.push_tables(database);
     }
     for database in &manifest.databases {
-        out.code(database, &database.routines);
+        out.push_stored_objects(database, &database.routines);
     }
-    out.views(manifest, false);
+    out.push_views(manifest, false);
     for database in &manifest.databases {
-        out.code(database, &database.triggers);
+        out.push_stored_objects(database, &database.triggers);
     }
     // They begin to run.
     for database in &manifest.databases {
-        out.code(database, &database.events);
+        out.push_stored_objects(database, &database.events);
     }
-    for database in manifest.databases.iter().filter(|one| one.read_only()) {
-        let name = quoted(&database.name);
-        out.statement(&format!("ALTER DATABASE {name} READ ONLY = 1"));
+    for database in manifest.databases.iter().filter(|one| one.is_read_only()) {
+        let name = quote_name(&database.name);
+        out.push_statement(&format!("ALTER DATABASE {name} READ ONLY = 1"));
     }
     out.bytes
 }
 
 /// The script that makes the views that the server itself could not read; `None` when it could read all.
-pub(super) fn broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
+pub(super) fn build_broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
     let mut views = manifest.databases.iter().flat_map(|one| &one.views);
     if !views.any(|view| view.broken) {
         return None;
     }
-    let mut out = Script::default();
-    out.line("-- Views that the server could not read. They can be created only once the objects that they use exist.");
-    out.statement("SET NAMES utf8mb4");
-    out.views(manifest, true);
+    let mut out = SqlScript::default();
+    out.push_line("-- Views that the server could not read. They can be created only once the objects that they use exist.");
+    out.push_statement("SET NAMES utf8mb4");
+    out.push_views(manifest, true);
     Some(out.bytes)
 }
 
 /// Continues a sequence where it was.
 #[must_use]
-pub fn set_sequence(database: &str, sequence: &super::manifest::Sequence) -> String {
+pub fn set_sequence_statement(database: &str, sequence: &super::manifest::Sequence) -> String {
     format!(
         "DO SETVAL({}, {}, 0, {})",
-        qualified(database, &sequence.name),
+        qualify_name(database, &sequence.name),
         sequence.next,
         sequence.cycle
     )
 }
 
 /// The script that makes the accounts, with the rights that name no object: views need those of their owners.
-pub(super) fn accounts_script(accounts: &[Account]) -> Vec<u8> {
-    let mut out = Script::for_accounts(
+pub(super) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
+    let mut out = SqlScript::for_accounts(
         "-- Users and roles. Existing ones keep their passwords and get the privileges too.",
     );
     for account in accounts {
-        out.account(account);
+        out.push_account(account);
     }
     let grants = accounts.iter().flat_map(|account| &account.grants);
-    for grant in grants.filter(|grant| !names_object(grant)) {
-        out.raw_statement(grant);
+    for grant in grants.filter(|grant| !is_object_grant(grant)) {
+        out.push_raw_statement(grant);
     }
     // Default roles must have been granted.
     for roles in accounts.iter().flat_map(|account| &account.default_roles) {
-        out.raw_statement(roles);
+        out.push_raw_statement(roles);
     }
     out.bytes
 }
 
 /// The script that gives the rights on tables, columns and routines, which must be there.
-pub(super) fn grants_script(accounts: &[Account]) -> Vec<u8> {
-    let mut out = Script::for_accounts("-- Privileges on tables, columns and routines.");
+pub(super) fn build_grants_script(accounts: &[MysqlAccount]) -> Vec<u8> {
+    let mut out = SqlScript::for_accounts("-- Privileges on tables, columns and routines.");
     let grants = accounts.iter().flat_map(|account| &account.grants);
-    for grant in grants.filter(|grant| names_object(grant)) {
-        out.raw_statement(grant);
+    for grant in grants.filter(|grant| is_object_grant(grant)) {
+        out.push_raw_statement(grant);
     }
     out.bytes
 }
 
 /// Whether a right is on a table, its columns or a routine.
-fn names_object(grant: &RawText) -> bool {
+fn is_object_grant(grant: &RawText) -> bool {
     let plain = without_names(grant.as_bytes());
     let Some((_, object)) = plain.split_once(" ON ") else {
         return false;
@@ -166,137 +169,143 @@ fn without_names(sql: &[u8]) -> String {
 
 /// What a session must be set to before something with a body is made.
 #[must_use]
-pub fn surroundings(code: &Code) -> Vec<String> {
+pub fn session_settings_for(code: &MysqlStoredObject) -> Vec<String> {
     let mut set = vec![
         format!("SET character_set_client = {}", code.charset),
         format!("SET collation_connection = {}", code.collation),
     ];
     if let Some(mode) = &code.sql_mode {
-        set.push(format!("SET sql_mode = {}", text(mode)));
+        set.push(format!("SET sql_mode = {}", quote_text(mode)));
     }
     if let Some(zone) = &code.time_zone {
-        set.push(format!("SET time_zone = {}", text(zone)));
+        set.push(format!("SET time_zone = {}", quote_text(zone)));
     }
     set
 }
 
 /// Sets a database's collation: what has a body keeps that of its time.
 #[must_use]
-pub fn set_collation(database: &str, collation: &str) -> String {
-    format!("ALTER DATABASE {} COLLATE {collation}", quoted(database))
+pub fn set_collation_statement(database: &str, collation: &str) -> String {
+    format!(
+        "ALTER DATABASE {} COLLATE {collation}",
+        quote_name(database)
+    )
 }
 
 /// Makes the session as it was before [`surroundings`].
-pub const SURROUNDINGS_END: [&str; 3] = [
+pub const SESSION_SETTINGS_RESET: [&str; 3] = [
     "SET NAMES utf8mb4",
     "SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",
     "SET time_zone = '+00:00'",
 ];
 
 #[derive(Default)]
-struct Script {
+struct SqlScript {
     bytes: Vec<u8>,
     /// The database that is used.
-    database: Option<String>,
+    current_database: Option<String>,
 }
 
-impl Script {
+impl SqlScript {
     fn for_accounts(comment: &str) -> Self {
         let mut out = Self::default();
-        out.line(comment);
-        out.statement("SET NAMES utf8mb4");
-        out.statement("SET SESSION sql_mode = ''");
+        out.push_line(comment);
+        out.push_statement("SET NAMES utf8mb4");
+        out.push_statement("SET SESSION sql_mode = ''");
         out
     }
 
-    fn line(&mut self, line: &str) {
+    fn push_line(&mut self, line: &str) {
         self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.push(b'\n');
     }
 
-    fn statement(&mut self, statement: &str) {
-        self.line(&format!("{statement};"));
+    fn push_statement(&mut self, statement: &str) {
+        self.push_line(&format!("{statement};"));
     }
 
-    fn raw_statement(&mut self, statement: &RawText) {
+    fn push_raw_statement(&mut self, statement: &RawText) {
         self.bytes.extend_from_slice(statement.as_bytes());
         self.bytes.extend_from_slice(b";\n");
     }
 
-    fn enter(&mut self, database: &Database) {
-        if self.database.as_ref() != Some(&database.name) {
-            self.statement(&format!("USE {}", quoted(&database.name)));
-            self.database = Some(database.name.clone());
+    fn use_database(&mut self, database: &MysqlDatabase) {
+        if self.current_database.as_ref() != Some(&database.name) {
+            self.push_statement(&format!("USE {}", quote_name(&database.name)));
+            self.current_database = Some(database.name.clone());
         }
     }
 
-    fn sequences(&mut self, database: &Database) {
+    fn push_sequences(&mut self, database: &MysqlDatabase) {
         for sequence in &database.sequences {
-            self.enter(database);
-            self.raw_statement(&sequence.sql);
-            self.statement(&set_sequence(&database.name, sequence));
+            self.use_database(database);
+            self.push_raw_statement(&sequence.sql);
+            self.push_statement(&set_sequence_statement(&database.name, sequence));
         }
     }
 
-    fn tables(&mut self, database: &Database) {
+    fn push_tables(&mut self, database: &MysqlDatabase) {
         for table in &database.tables {
-            self.enter(database);
-            self.raw_statement(&table.sql);
+            self.use_database(database);
+            self.push_raw_statement(&table.sql);
             for piece in &table.pieces {
-                self.statement(&load(&piece.path, &database.name, table));
+                self.push_statement(&load_data_statement(&piece.path, &database.name, table));
             }
         }
     }
 
-    fn views(&mut self, manifest: &Manifest, broken: bool) {
-        for (database, view) in views::everywhere(&manifest.databases) {
+    fn push_views(&mut self, manifest: &Manifest, broken: bool) {
+        for (database, view) in view_order::sort_all_views(&manifest.databases) {
             if view.broken == broken {
-                self.code(database, std::slice::from_ref(view));
+                self.push_stored_objects(database, std::slice::from_ref(view));
             }
         }
     }
 
-    fn code(&mut self, database: &Database, codes: &[Code]) {
+    fn push_stored_objects(&mut self, database: &MysqlDatabase, codes: &[MysqlStoredObject]) {
         for code in codes {
-            self.enter(database);
-            let other = code.other_collation(database);
+            self.use_database(database);
+            let other = code.differing_database_collation(database);
             if let Some(collation) = other {
-                self.statement(&set_collation(&database.name, collation));
+                self.push_statement(&set_collation_statement(&database.name, collation));
             }
-            for statement in surroundings(code) {
-                self.statement(&statement);
+            for statement in session_settings_for(code) {
+                self.push_statement(&statement);
             }
-            self.body(&code.sql);
-            for statement in SURROUNDINGS_END {
-                self.statement(statement);
+            self.push_body(&code.sql);
+            for statement in SESSION_SETTINGS_RESET {
+                self.push_statement(statement);
             }
             if other.is_some() {
-                self.statement(&set_collation(&database.name, &database.collation));
+                self.push_statement(&set_collation_statement(
+                    &database.name,
+                    &database.collation,
+                ));
             }
         }
     }
 
-    fn body(&mut self, sql: &RawText) {
-        let end = delimiter(sql.as_bytes());
-        self.line(&format!("DELIMITER {end}"));
+    fn push_body(&mut self, sql: &RawText) {
+        let end = unused_delimiter(sql.as_bytes());
+        self.push_line(&format!("DELIMITER {end}"));
         self.bytes.extend_from_slice(sql.as_bytes());
-        self.line(&format!("\n{end}"));
-        self.line("DELIMITER ;");
+        self.push_line(&format!("\n{end}"));
+        self.push_line("DELIMITER ;");
     }
 
-    fn account(&mut self, account: &Account) {
+    fn push_account(&mut self, account: &MysqlAccount) {
         let create = account.create.as_bytes();
         for kind in ["CREATE USER ", "CREATE ROLE "] {
             if let Some(rest) = create.strip_prefix(kind.as_bytes()) {
                 let start = format!("{kind}IF NOT EXISTS ");
-                self.raw_statement(&RawText::new([start.as_bytes(), rest].concat()));
+                self.push_raw_statement(&RawText::new([start.as_bytes(), rest].concat()));
             }
         }
     }
 }
 
 /// Something that the text does not contain.
-fn delimiter(text: &[u8]) -> String {
+fn unused_delimiter(text: &[u8]) -> String {
     let mut end = "//".to_owned();
     while memchr::memmem::find(text, end.as_bytes()).is_some() {
         end.push('/');
@@ -305,40 +314,40 @@ fn delimiter(text: &[u8]) -> String {
 }
 
 /// What the guide says of the files.
-const FILES: &str = "
+const README_FILES: &str = "
 load.sql          creates databases, tables, routines, views, triggers and events, and loads the rows
 data/             the rows: one directory per table, tab-separated values, \\N is NULL
 manifest.json     the same for programs, with the row count and a checksum of each table
 ";
 
-const ACCOUNT_FILES: &str = "\
+const README_ACCOUNT_FILES: &str = "\
 accounts.sql      creates users and roles, with their global and database privileges
 grants.sql        grants the privileges on tables, columns and routines, once these exist
 ";
 
-const BROKEN_FILE: &str = "\
+const README_BROKEN_VIEWS_FILE: &str = "\
 broken-views.sql  views that the server could not read: the objects that they use do not exist or are not accessible
 ";
 
-const LOAD: &str = "
+const README_LOAD_STEPS: &str = "
 To load everything into an empty server of the same flavour, run in this directory:
 
 mysql -e 'SET GLOBAL local_infile = ON'
 ";
 
 /// What the guide says of the other files, and the commands.
-fn steps(manifest: &Manifest) -> String {
+fn readme_steps(manifest: &Manifest) -> String {
     let accounts = manifest.accounts.is_some();
-    let broken = broken_views_script(manifest).is_some();
+    let broken = build_broken_views_script(manifest).is_some();
     let mut text = String::new();
     let mut add = |when: bool, part: &str| {
         if when {
             text.push_str(part);
         }
     };
-    add(accounts, ACCOUNT_FILES);
-    add(broken, BROKEN_FILE);
-    add(true, LOAD);
+    add(accounts, README_ACCOUNT_FILES);
+    add(broken, README_BROKEN_VIEWS_FILE);
+    add(true, README_LOAD_STEPS);
     // Owners of views must be there, with their rights.
     add(accounts, "mysql --binary-mode --comments < accounts.sql\n");
     add(
@@ -354,7 +363,7 @@ fn steps(manifest: &Manifest) -> String {
 }
 
 /// The guide for people.
-pub(super) fn guide(manifest: &Manifest) -> String {
+pub(super) fn build_readme(manifest: &Manifest) -> String {
     let server = &manifest.server;
     let moment = &manifest.moment;
     let name = match server.flavour {
@@ -374,8 +383,8 @@ pub(super) fn guide(manifest: &Manifest) -> String {
     if let (Some(file), Some(position)) = (&moment.file, moment.position) {
         text.push_str(&format!("Binary log: {file}, position {position}\n"));
     }
-    text.push_str(FILES);
-    text.push_str(&steps(manifest));
+    text.push_str(README_FILES);
+    text.push_str(&readme_steps(manifest));
     text.push_str(
         "\nTo load only some databases or tables, copy their statements from load.sql.\n",
     );
@@ -414,7 +423,7 @@ mod tests {
             "GRANT SELECT (`c``d`, `x ON y`), INSERT ON `a`.`b` TO `u`@`%` WITH GRANT OPTION",
             "GRANT EXECUTE ON PROCEDURE `a`.`p` TO `u`@`%`",
         ] {
-            assert!(names_object(&RawText::from(grant)), "{grant}");
+            assert!(is_object_grant(&RawText::from(grant)), "{grant}");
         }
         for grant in [
             "GRANT SELECT ON `a`.* TO `u`@`%`",
@@ -422,13 +431,13 @@ mod tests {
             "GRANT `r ON `.`@`%` TO `u`@`%`",
             "GRANT PROXY ON `r`@`%` TO `u`@`%`",
         ] {
-            assert!(!names_object(&RawText::from(grant)), "{grant}");
+            assert!(!is_object_grant(&RawText::from(grant)), "{grant}");
         }
     }
 
     #[test]
     fn the_delimiter_is_nowhere_in_the_text() {
-        assert_eq!(delimiter(b"BEGIN SELECT 1; END"), "//");
-        assert_eq!(delimiter(b"BEGIN -- // /// \nEND"), "////");
+        assert_eq!(unused_delimiter(b"BEGIN SELECT 1; END"), "//");
+        assert_eq!(unused_delimiter(b"BEGIN -- // /// \nEND"), "////");
     }
 }

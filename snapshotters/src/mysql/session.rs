@@ -31,20 +31,20 @@ const FILE_PACKET_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection on which nothing moves is asked for a sign of life this often.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The driver forgives a certificate its name when the refusal has this word in it. That of today's rustls has
 /// not, but it repeats the name that was asked for.
-const ANY_NAME: &str = "NotValidForName";
+const TLS_NAME_OVERRIDE: &str = "NotValidForName";
 
 /// How often a waiting thread looks whether it is to stop.
-const STOP_CHECK: Duration = Duration::from_millis(100);
+const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the server said about a statement without rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Done {
+pub struct StatementResult {
     /// Rows inserted, changed or deleted.
-    pub affected: u64,
+    pub affected_rows: u64,
     /// How many warnings `SHOW WARNINGS` has.
     pub warnings: u16,
 }
@@ -54,14 +54,14 @@ pub struct Session {
     runtime: Runtime,
     conn: Option<Conn>,
     address: Address,
-    shown: String,
+    display_address: String,
     id: u32,
     progress: Arc<Progress>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({} at {})", self.id, self.shown)
+        write!(f, "Session({} at {})", self.id, self.display_address)
     }
 }
 
@@ -80,18 +80,18 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let place = container::resolved(address).map_err(failed)?;
-        let unless_stopped = stopped(progress);
-        let connected = connect(&place, &shown);
+        let place = container::resolve_container(address).map_err(failed)?;
+        let unless_stopped = wait_for_cancel(progress);
+        let connected = open_connection(&place, &shown);
         let conn = runtime
-            .block_on(first(connected, unless_stopped))
+            .block_on(run_unless(connected, unless_stopped))
             .ok_or(DatabaseError::Interrupted)??;
         Ok(Self {
             id: conn.id(),
             conn: Some(conn),
             runtime,
             address: address.clone(),
-            shown,
+            display_address: shown,
             progress: Arc::clone(progress),
         })
     }
@@ -100,7 +100,7 @@ impl Session {
     ///
     /// # Errors
     /// As for [`Self::open`].
-    pub fn another(&self) -> Result<Self, DatabaseError> {
+    pub fn open_another(&self) -> Result<Self, DatabaseError> {
         Self::open(&self.address, &self.progress)
     }
 
@@ -114,10 +114,10 @@ impl Session {
     ///
     /// # Errors
     /// What the server says.
-    pub fn execute(&mut self, sql: impl AsRef<[u8]>) -> Result<Done, DatabaseError> {
-        self.wait(async |conn| {
+    pub fn execute(&mut self, sql: impl AsRef<[u8]>) -> Result<StatementResult, DatabaseError> {
+        self.run_cancellable(async |conn| {
             conn.query_iter(sql.as_ref()).await?.drop_result().await?;
-            Ok(done(conn))
+            Ok(statement_result(conn))
         })
     }
 
@@ -125,34 +125,33 @@ impl Session {
     ///
     /// # Errors
     /// What the server says.
-    pub fn rows(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<Cells>, DatabaseError> {
-        let rows: Vec<Row> = self.wait(async |conn| conn.query(sql.as_ref()).await)?;
-        Ok(rows.into_iter().map(Cells::new).collect())
+    pub fn query_rows(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<TextRow>, DatabaseError> {
+        let rows: Vec<Row> = self.run_cancellable(async |conn| conn.query(sql.as_ref()).await)?;
+        Ok(rows.into_iter().map(TextRow::new).collect())
     }
 
     /// The only row of a statement.
     ///
     /// # Errors
     /// What the server says, or that there is no such row.
-    pub fn row(&mut self, sql: impl AsRef<[u8]>) -> Result<Cells, DatabaseError> {
+    pub fn query_row(&mut self, sql: impl AsRef<[u8]>) -> Result<TextRow, DatabaseError> {
         let statement = String::from_utf8_lossy(sql.as_ref()).into_owned();
-        self.rows(sql)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| DatabaseError::Unexpected(format!("`{statement}` returned no row")))
+        self.query_rows(sql)?.into_iter().next().ok_or_else(|| {
+            DatabaseError::UnexpectedResponse(format!("`{statement}` returned no row"))
+        })
     }
 
     /// Gives every row of a statement to `take`, over the binary protocol: text would round numbers.
     ///
     /// # Errors
     /// What the server says or `take` gives. The session is closed then.
-    pub fn stream<E: From<DatabaseError>>(
+    pub fn stream_rows<E: From<DatabaseError>>(
         &mut self,
         sql: &str,
         mut take: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut stopped_by = None;
-        let result = self.wait(async |conn| {
+        let result = self.run_cancellable(async |conn| {
             let mut result = conn.exec_iter(sql, Params::Empty).await?;
             while let Some(row) = result.next().await? {
                 if let Err(error) = take(row) {
@@ -173,20 +172,20 @@ impl Session {
     ///
     /// # Errors
     /// What the server says, or reading the bytes gives.
-    pub fn load(
+    pub fn load_data(
         &mut self,
         sql: &str,
         data: impl Iterator<Item = std::io::Result<Bytes>> + Send + 'static,
-    ) -> Result<Done, DatabaseError> {
-        self.wait(async |conn| {
+    ) -> Result<StatementResult, DatabaseError> {
+        self.run_cancellable(async |conn| {
             // The driver asks for something that threads can share, which a mutex makes of anything.
             let data = Mutex::new(data);
             conn.set_infile_handler(async move {
                 let data = data.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(stream::iter(data.flat_map(packets)).boxed())
+                Ok(stream::iter(data.flat_map(split_packets)).boxed())
             });
             conn.query_drop(sql).await?;
-            Ok(done(conn))
+            Ok(statement_result(conn))
         })
     }
 
@@ -198,20 +197,20 @@ impl Session {
         }
     }
 
-    fn wait<T>(
+    fn run_cancellable<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut Conn) -> Result<T, mysql_async::Error>,
     ) -> Result<T, DatabaseError> {
         let Some(mut conn) = self.conn.take() else {
             return Err(DatabaseError::Connection {
-                address: self.shown.clone(),
+                address: self.display_address.clone(),
                 reason: "the connection was closed after an earlier error".to_owned(),
             });
         };
         let progress = &self.progress;
         let finished = self
             .runtime
-            .block_on(async { first(work(&mut conn), stopped(progress)).await });
+            .block_on(async { run_unless(work(&mut conn), wait_for_cancel(progress)).await });
         match finished {
             Some(Ok(value)) => {
                 self.conn = Some(conn);
@@ -221,29 +220,31 @@ impl Session {
                 if !error.is_fatal() {
                     self.conn = Some(conn);
                 }
-                Err(DatabaseError::from_driver(error, &self.shown))
+                Err(DatabaseError::from_driver(error, &self.display_address))
             }
             None => {
                 let _entered = self.runtime.enter();
                 drop(conn);
-                self.kill();
+                self.kill_connection();
                 Err(DatabaseError::Interrupted)
             }
         }
     }
 
     /// Ends what the connection is doing at the server, which would go on with a long statement otherwise.
-    fn kill(&self) {
-        let Ok(place) = container::resolved(&self.address) else {
+    fn kill_connection(&self) {
+        let Ok(place) = container::resolve_container(&self.address) else {
             return;
         };
         let kill = async {
-            let mut conn = connect(&place, &self.shown).await?;
+            let mut conn = open_connection(&place, &self.display_address).await?;
             conn.query_drop(format!("KILL {}", self.id))
                 .await
-                .map_err(|error| DatabaseError::from_driver(error, &self.shown))
+                .map_err(|error| DatabaseError::from_driver(error, &self.display_address))
         };
-        let killed = self.runtime.block_on(within(CONNECT_TIMEOUT, kill));
+        let killed = self
+            .runtime
+            .block_on(run_with_timeout(CONNECT_TIMEOUT, kill));
         if !matches!(killed, Some(Ok(()))) {
             tracing::debug!(
                 ?killed,
@@ -255,9 +256,9 @@ impl Session {
 
 /// The values of a row, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cells(Vec<Option<Vec<u8>>>);
+pub struct TextRow(Vec<Option<Vec<u8>>>);
 
-impl Cells {
+impl TextRow {
     fn new(row: Row) -> Self {
         let text = |value| match value {
             Value::Bytes(bytes) => Some(bytes),
@@ -268,7 +269,7 @@ impl Cells {
 
     /// How many columns there are.
     #[must_use]
-    pub fn width(&self) -> usize {
+    pub fn column_count(&self) -> usize {
         self.0.len()
     }
 
@@ -303,15 +304,17 @@ impl Drop for Session {
     }
 }
 
-fn done(conn: &Conn) -> Done {
-    Done {
-        affected: conn.affected_rows(),
+fn statement_result(conn: &Conn) -> StatementResult {
+    StatementResult {
+        affected_rows: conn.affected_rows(),
         warnings: conn.get_warnings(),
     }
 }
 
 /// The same bytes in parts that any server takes.
-fn packets(data: std::io::Result<Bytes>) -> impl Iterator<Item = std::io::Result<Bytes>> + Send {
+fn split_packets(
+    data: std::io::Result<Bytes>,
+) -> impl Iterator<Item = std::io::Result<Bytes>> + Send {
     let (mut rest, failed) = match data {
         Ok(bytes) => (bytes, None),
         Err(error) => (Bytes::new(), Some(Err(error))),
@@ -324,21 +327,22 @@ fn packets(data: std::io::Result<Bytes>) -> impl Iterator<Item = std::io::Result
 }
 
 /// What `work` gives, unless `end` comes first.
-async fn first<T>(work: impl Future<Output = T>, end: impl Future) -> Option<T> {
+async fn run_unless<T>(work: impl Future<Output = T>, end: impl Future) -> Option<T> {
     match select(pin!(work), pin!(end)).await {
         Either::Left((result, _)) => Some(result),
         Either::Right(_) => None,
     }
 }
 
-async fn stopped(progress: &Progress) {
-    while progress.check().is_ok() {
-        tokio::time::sleep(STOP_CHECK).await;
+async fn wait_for_cancel(progress: &Progress) {
+    while progress.check_cancelled().is_ok() {
+        tokio::time::sleep(CANCEL_POLL_INTERVAL).await;
     }
 }
 
-async fn connect(address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
-    let attempt = |tls| within(CONNECT_TIMEOUT, Conn::new(options(address, tls)));
+async fn open_connection(address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
+    let attempt =
+        |tls| run_with_timeout(CONNECT_TIMEOUT, Conn::new(connection_options(address, tls)));
     let tls = address.tls.unwrap_or_default();
     let encrypted = tls != Tls::Off && address.socket.is_none();
     let result = match attempt(encrypted.then_some(tls)).await {
@@ -359,11 +363,11 @@ async fn connect(address: &Address, shown: &str) -> Result<Conn, DatabaseError> 
     }
 }
 
-async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+async fn run_with_timeout<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(time, work).await.ok()
 }
 
-fn options(address: &Address, tls: Option<Tls>) -> Opts {
+fn connection_options(address: &Address, tls: Option<Tls>) -> Opts {
     let builder = OptsBuilder::default()
         .ip_or_hostname(address.host())
         .tcp_port(address.port())
@@ -371,7 +375,7 @@ fn options(address: &Address, tls: Option<Tls>) -> Opts {
         .user(Some(address.user()))
         .pass(address.password.as_ref().map(|password| password.expose()))
         .prefer_socket(false)
-        .tcp_keepalive(Some(KEEPALIVE))
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .stmt_cache_size(0)
         .ssl_opts(tls.map(|tls| tls_options(address, tls)));
@@ -390,7 +394,7 @@ fn tls_options(address: &Address, tls: Tls) -> SslOpts {
         Tls::VerifyIdentity => options,
         Tls::VerifyCa => options
             .with_danger_skip_domain_validation(true)
-            .with_danger_tls_hostname_override(Some(ANY_NAME)),
+            .with_danger_tls_hostname_override(Some(TLS_NAME_OVERRIDE)),
         _ => options.with_danger_accept_invalid_certs(true),
     }
 }

@@ -1,22 +1,22 @@
 //! Words of SQL that source and target share.
 
-use super::manifest::{Column, Form, Table};
+use super::manifest::{MysqlTable, TableColumn, ValueFormat};
 
 /// A name in backticks.
 #[must_use]
-pub fn quoted(name: &str) -> String {
+pub fn quote_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
 /// `database`.`name`
 #[must_use]
-pub fn qualified(database: &str, name: &str) -> String {
-    format!("{}.{}", quoted(database), quoted(name))
+pub fn qualify_name(database: &str, name: &str) -> String {
+    format!("{}.{}", quote_name(database), quote_name(name))
 }
 
 /// A text in quotes, for sessions whose `sql_mode` lets a backslash escape.
 #[must_use]
-pub fn text(value: &str) -> String {
+pub fn quote_text(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len() + 2);
     quoted.push('\'');
     for c in value.chars() {
@@ -33,36 +33,36 @@ pub fn text(value: &str) -> String {
 
 /// A list of texts, as `('a', 'b')`.
 #[must_use]
-pub fn list<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
-    let texts: Vec<String> = values.into_iter().map(text).collect();
+pub fn quote_list<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let texts: Vec<String> = values.into_iter().map(quote_text).collect();
     format!("({})", texts.join(", "))
 }
 
 /// What is read of a column, so that it can be written and loaded exactly.
 #[must_use]
-pub fn selected(column: &Column) -> String {
-    let name = quoted(&column.name);
+pub fn select_expression(column: &TableColumn) -> String {
+    let name = quote_name(&column.name);
     match column.form {
         // The index: an invalid value and an empty one look alike as text.
-        Form::Enum => format!("{name}+0"),
+        ValueFormat::Enum => format!("{name}+0"),
         _ => name,
     }
 }
 
 /// The statement that loads a table's rows from a file, byte by byte as they were written.
 #[must_use]
-pub fn load(file: &str, database: &str, table: &Table) -> String {
+pub fn load_data_statement(file: &str, database: &str, table: &MysqlTable) -> String {
     let mut columns = Vec::new();
     let mut set = Vec::new();
     for (n, column) in table.columns.iter().enumerate() {
-        let name = quoted(&column.name);
+        let name = quote_name(&column.name);
         match column.form {
-            Form::Enum => {
+            ValueFormat::Enum => {
                 columns.push(format!("@c{n}"));
                 set.push(format!("{name} = @c{n}+0"));
             }
             // These types take no binary string.
-            Form::Json | Form::Unicode => {
+            ValueFormat::Json | ValueFormat::Unicode => {
                 columns.push(format!("@c{n}"));
                 set.push(format!("{name} = CONVERT(@c{n} USING utf8mb4)"));
             }
@@ -80,15 +80,15 @@ pub fn load(file: &str, database: &str, table: &Table) -> String {
     format!(
         "LOAD DATA LOCAL INFILE {} INTO TABLE {} CHARACTER SET binary \
          FIELDS TERMINATED BY '\\t' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' ({}){set}",
-        text(file),
-        qualified(database, &table.name),
+        quote_text(file),
+        qualify_name(database, &table.name),
         columns.join(", "),
     )
 }
 
 /// Whether a text has a name that is not a part of a longer one.
 #[must_use]
-pub fn has_word(text: &str, word: &str) -> bool {
+pub fn contains_word(text: &str, word: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     text.match_indices(word).any(|(at, _)| {
         !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside)
@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn names_and_texts_cannot_end_their_quotes() {
-        assert_eq!(qualified("a`b", "c"), "`a``b`.`c`");
-        assert_eq!(text("it's \\ 'q'"), "'it''s \\\\ ''q'''");
-        assert_eq!(list(["a", "b'"]), "('a', 'b''')");
+        assert_eq!(qualify_name("a`b", "c"), "`a``b`.`c`");
+        assert_eq!(quote_text("it's \\ 'q'"), "'it''s \\\\ ''q'''");
+        assert_eq!(quote_list(["a", "b'"]), "('a', 'b''')");
     }
 
     #[test]
     fn a_name_is_found_as_a_whole_only() {
-        assert!(has_word("DROP TABLE `orders` /* x */", "orders"));
-        assert!(has_word("drop table shop.orders", "shop"));
-        assert!(!has_word("DROP TABLE orders_old, my_orders", "orders"));
+        assert!(contains_word("DROP TABLE `orders` /* x */", "orders"));
+        assert!(contains_word("drop table shop.orders", "shop"));
+        assert!(!contains_word("DROP TABLE orders_old, my_orders", "orders"));
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use reprise_repository::{ChunkId, Entry, EntryObserver, FileTime, Stamp, Xattr, path_order};
+use reprise_repository::{ChunkId, Entry, EntryObserver, FileStamp, FileTime, Xattr, path_order};
 
 const MAGIC: &[u8; 8] = b"rpfiles3";
 const HASH_BYTES: u64 = 32;
@@ -18,8 +18,8 @@ const FIELD_BYTES_MAX: usize = 64 << 20;
 
 /// A file as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remembered {
-    pub(super) stamp: Stamp,
+pub(super) struct CachedFile {
+    pub(super) stamp: FileStamp,
     pub(super) chunks: Vec<ChunkId>,
     pub(super) extents: Option<Vec<(u64, u64)>>,
     pub(super) xattrs: Vec<Xattr>,
@@ -55,7 +55,9 @@ impl CacheWriter {
             writer.flush_record()?;
             Ok(writer)
         };
-        created().inspect_err(|error| log(path, error)).ok()
+        created()
+            .inspect_err(|error| log_write_error(path, error))
+            .ok()
     }
 
     fn flush_record(&mut self) -> std::io::Result<()> {
@@ -76,26 +78,26 @@ impl CacheWriter {
         fs::rename(&self.unfinished, &self.path)
     }
 
-    fn give_up(&mut self, error: &std::io::Error) {
-        log(&self.path, error);
+    fn disable(&mut self, error: &std::io::Error) {
+        log_write_error(&self.path, error);
         self.out = None;
     }
 }
 
 impl EntryObserver for CacheWriter {
-    fn entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&Stamp>) {
+    fn observe_entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&FileStamp>) {
         let Some(stamp) = stamp.filter(|_| self.out.is_some()) else {
             return;
         };
-        encode(&mut self.record, entry, chunks, stamp);
+        encode_record(&mut self.record, entry, chunks, stamp);
         if let Err(error) = self.flush_record() {
-            self.give_up(&error);
+            self.disable(&error);
         }
     }
 
-    fn committed(mut self: Box<Self>) {
+    fn on_committed(mut self: Box<Self>) {
         if let Err(error) = self.finish() {
-            self.give_up(&error);
+            self.disable(&error);
         }
     }
 }
@@ -109,7 +111,7 @@ impl Drop for CacheWriter {
     }
 }
 
-fn log(path: &Path, error: &std::io::Error) {
+fn log_write_error(path: &Path, error: &std::io::Error) {
     tracing::debug!(path = %path.display(), %error, "the file cache cannot be written");
 }
 
@@ -136,7 +138,7 @@ fn put_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
     record.extend_from_slice(bytes);
 }
 
-fn encode(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp: &Stamp) {
+fn encode_record(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp: &FileStamp) {
     put_bytes(record, entry.path.as_bytes());
     record.extend_from_slice(&stamp.inode.to_le_bytes());
     record.extend_from_slice(&stamp.size.to_le_bytes());
@@ -162,7 +164,7 @@ fn encode(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp: &Stamp
 #[derive(Debug)]
 pub(super) struct CacheReader {
     input: BufReader<std::io::Take<File>>,
-    current: Option<(Vec<u8>, Remembered)>,
+    current: Option<(Vec<u8>, CachedFile)>,
 }
 
 impl CacheReader {
@@ -195,7 +197,7 @@ impl CacheReader {
     }
 
     /// What is remembered of a path. Paths must be asked for in entry order.
-    pub(super) fn find(&mut self, path: &[u8]) -> Option<Remembered> {
+    pub(super) fn find_file(&mut self, path: &[u8]) -> Option<CachedFile> {
         loop {
             let (current, _) = self.current.as_ref()?;
             match path_order(current, path) {
@@ -226,7 +228,7 @@ impl CacheReader {
         if std::io::BufRead::fill_buf(&mut self.input)?.is_empty() {
             return Ok(());
         }
-        self.current = Some(decode(&mut self.input)?);
+        self.current = Some(decode_record(&mut self.input)?);
         Ok(())
     }
 }
@@ -275,7 +277,7 @@ fn get_bytes(input: &mut impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(input: &mut impl Read) -> std::io::Result<(Vec<u8>, Remembered)> {
+fn decode_record(input: &mut impl Read) -> std::io::Result<(Vec<u8>, CachedFile)> {
     let path = get_bytes(input)?;
     let inode = u64::from_le_bytes(get_array(input)?);
     let size = u64::from_le_bytes(get_array(input)?);
@@ -299,8 +301,8 @@ fn decode(input: &mut impl Read) -> std::io::Result<(Vec<u8>, Remembered)> {
     }
     Ok((
         path,
-        Remembered {
-            stamp: Stamp {
+        CachedFile {
+            stamp: FileStamp {
                 inode,
                 size,
                 mtime,
@@ -329,8 +331,8 @@ mod tests {
         }
     }
 
-    fn stamp(inode: u64) -> Stamp {
-        Stamp {
+    fn stamp(inode: u64) -> FileStamp {
+        FileStamp {
             inode,
             size: 3,
             mtime: FileTime(-1, 5),
@@ -341,15 +343,15 @@ mod tests {
     fn write(path: &Path, commit: bool) {
         let mut writer = Box::new(CacheWriter::create(path, "key").unwrap());
         for (n, name) in ["a", "a/b", "c"].iter().enumerate() {
-            writer.entry(
+            writer.observe_entry(
                 &entry(name),
                 &[ChunkId::from_bytes([7; 32])],
                 Some(&stamp(n as u64)),
             );
         }
-        writer.entry(&entry("d"), &[], None);
+        writer.observe_entry(&entry("d"), &[], None);
         if commit {
-            writer.committed();
+            writer.on_committed();
         }
     }
 
@@ -359,12 +361,12 @@ mod tests {
         let path = folder.path().join("cache");
         write(&path, true);
         let mut reader = CacheReader::open(&path, "key").unwrap();
-        assert_eq!(reader.find(b""), None);
-        assert_eq!(reader.find(b"a").unwrap().stamp, stamp(0));
-        assert_eq!(reader.find(b"b"), None);
-        let c = reader.find(b"c").unwrap();
+        assert_eq!(reader.find_file(b""), None);
+        assert_eq!(reader.find_file(b"a").unwrap().stamp, stamp(0));
+        assert_eq!(reader.find_file(b"b"), None);
+        let c = reader.find_file(b"c").unwrap();
         assert_eq!((c.xattrs, c.chunks.len()), (entry("c").xattrs, 1));
-        assert_eq!(reader.find(b"d"), None);
+        assert_eq!(reader.find_file(b"d"), None);
     }
 
     #[test]

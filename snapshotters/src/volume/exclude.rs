@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 
 /// Rules that say what to leave out.
 #[derive(Debug, Clone)]
-pub struct Excludes {
+pub struct ExcludeRules {
     rules: Gitignore,
 }
 
-impl Excludes {
+impl ExcludeRules {
     /// Understands rules, first those of `lines`, then those of the files. Later rules win.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Excludes {
 
     /// Whether a path, relative to the root, is left out. What is inside a left-out folder is never asked for.
     #[must_use]
-    pub fn matches(&self, path: &Path, is_dir: bool) -> bool {
+    pub fn is_excluded(&self, path: &Path, is_dir: bool) -> bool {
         self.rules.matched(path, is_dir).is_ignore()
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn braces_are_letters() {
         let rules = ["{a,b}", "x[{]", "\\{c"].map(str::to_owned);
-        let excludes = Excludes::new(&rules, &[]).unwrap();
+        let excludes = ExcludeRules::new(&rules, &[]).unwrap();
         for (path, expected) in [
             ("{a,b}", true),
             ("a", false),
@@ -86,14 +86,18 @@ mod tests {
             ("x\\", false),
             ("{c", true),
         ] {
-            assert_eq!(excludes.matches(Path::new(path), false), expected, "{path}");
+            assert_eq!(
+                excludes.is_excluded(Path::new(path), false),
+                expected,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn rules_mean_what_they_mean_in_gitignore() {
         let rules = ["*.tmp", "/cache/", "!keep.tmp", "logs/**/old"].map(str::to_owned);
-        let excludes = Excludes::new(&rules, &[]).unwrap();
+        let excludes = ExcludeRules::new(&rules, &[]).unwrap();
         let cases = [
             ("a.tmp", false, true),
             ("deep/a.tmp", false, true),
@@ -105,7 +109,7 @@ mod tests {
         ];
         for (path, is_dir, expected) in cases {
             assert_eq!(
-                excludes.matches(Path::new(path), is_dir),
+                excludes.is_excluded(Path::new(path), is_dir),
                 expected,
                 "{path}"
             );
@@ -114,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_cannot_be_understood_is_named() {
-        let error = Excludes::new(&["a[z-b]".to_owned()], &[]).unwrap_err();
+        let error = ExcludeRules::new(&["a[z-b]".to_owned()], &[]).unwrap_err();
         assert!(error.to_string().contains("a[z-b]"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use reprise_repository::{Entry, EntryKind, FileTime, RawText, Stamp, Xattr};
+use reprise_repository::{Entry, EntryKind, FileStamp, FileTime, RawText, Xattr};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 const MODE_BITS: u32 = 0o7777;
 
 /// The kind of an entry with these attributes; `None` for what no Unix file system has.
-pub(super) fn kind_of(stat: &Stat) -> Option<EntryKind> {
+pub(super) fn entry_kind(stat: &Stat) -> Option<EntryKind> {
     Some(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
@@ -26,7 +26,7 @@ pub(super) fn kind_of(stat: &Stat) -> Option<EntryKind> {
     })
 }
 
-fn time(seconds: i64, nanoseconds: u64) -> FileTime {
+fn file_time(seconds: i64, nanoseconds: u64) -> FileTime {
     FileTime(seconds, u32::try_from(nanoseconds).unwrap_or(0))
 }
 
@@ -36,7 +36,7 @@ pub fn mtime(stat: &Stat) -> FileTime {
         clippy::useless_conversion,
         reason = "the types differ between architectures"
     )]
-    time(
+    file_time(
         i64::try_from(stat.st_mtime).unwrap_or(0),
         stat.st_mtime_nsec.into(),
     )
@@ -47,18 +47,18 @@ fn ctime(stat: &Stat) -> FileTime {
         clippy::useless_conversion,
         reason = "the types differ between architectures"
     )]
-    time(
+    file_time(
         i64::try_from(stat.st_ctime).unwrap_or(0),
         stat.st_ctime_nsec.into(),
     )
 }
 
-pub(super) fn size(stat: &Stat) -> u64 {
+pub(super) fn file_size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// An entry with the attributes that `stat` tells; the rest is still to be filled in.
-pub(super) fn entry(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
+pub(super) fn entry_from_stat(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
     let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
     let device = is_device.then(|| {
         (
@@ -72,7 +72,7 @@ pub(super) fn entry(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
         gid: stat.st_gid,
         mtime: mtime(stat),
         size: if kind == EntryKind::File {
-            size(stat)
+            file_size(stat)
         } else {
             0
         },
@@ -83,7 +83,7 @@ pub(super) fn entry(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
 
 /// An entry for a file that was reached by its own path.
 #[must_use]
-pub fn entry_of(path: RawText, meta: &Metadata) -> Entry {
+pub fn entry_from_metadata(path: RawText, meta: &Metadata) -> Entry {
     let file_type = meta.file_type();
     let kind = match () {
         () if file_type.is_dir() => EntryKind::Directory,
@@ -98,17 +98,17 @@ pub fn entry_of(path: RawText, meta: &Metadata) -> Entry {
         mode: meta.mode() & MODE_BITS,
         uid: meta.uid(),
         gid: meta.gid(),
-        mtime: time(meta.mtime(), u64::try_from(meta.mtime_nsec()).unwrap_or(0)),
+        mtime: file_time(meta.mtime(), u64::try_from(meta.mtime_nsec()).unwrap_or(0)),
         size: meta.len(),
         ..Entry::new(path, kind)
     }
 }
 
 /// What a file looks like from outside.
-pub(super) fn stamp(stat: &Stat) -> Stamp {
-    Stamp {
+pub(super) fn stamp_from_stat(stat: &Stat) -> FileStamp {
+    FileStamp {
         inode: stat.st_ino,
-        size: size(stat),
+        size: file_size(stat),
         mtime: mtime(stat),
         ctime: ctime(stat),
     }
@@ -118,7 +118,7 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 ///
 /// `read_began` is the time just before reading. File systems whose times have no nanoseconds may tick every
 /// two seconds; others tick with the kernel, every 10 ms at most.
-pub(super) fn settled(stamp: &Stamp, read_began: std::time::SystemTime) -> bool {
+pub(super) fn is_settled(stamp: &FileStamp, read_began: std::time::SystemTime) -> bool {
     let tick = if stamp.ctime.1 == 0 {
         2_000_000_000
     } else {
@@ -133,7 +133,7 @@ pub(super) fn settled(stamp: &Stamp, read_began: std::time::SystemTime) -> bool 
 
 /// Reads all extended attributes of an open file or folder.
 pub(super) fn xattrs_of_file(file: &File) -> rustix::io::Result<Vec<Xattr>> {
-    let names = grow(|buffer| rustix::fs::flistxattr(file, buffer))?;
+    let names = read_growing(|buffer| rustix::fs::flistxattr(file, buffer))?;
     read_xattrs(&names, |name, buffer| {
         rustix::fs::fgetxattr(file, name, buffer)
     })
@@ -141,7 +141,7 @@ pub(super) fn xattrs_of_file(file: &File) -> rustix::io::Result<Vec<Xattr>> {
 
 /// Reads all extended attributes of an entry that cannot be opened, links not followed.
 pub fn xattrs_of_path(path: &Path) -> rustix::io::Result<Vec<Xattr>> {
-    let names = grow(|buffer| rustix::fs::llistxattr(path, buffer))?;
+    let names = read_growing(|buffer| rustix::fs::llistxattr(path, buffer))?;
     read_xattrs(&names, |name, buffer| {
         rustix::fs::lgetxattr(path, name, buffer)
     })
@@ -153,7 +153,7 @@ fn read_xattrs(
 ) -> rustix::io::Result<Vec<Xattr>> {
     let mut xattrs = Vec::new();
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
-        match grow(|buffer| get(std::ffi::OsStr::from_bytes(name), buffer)) {
+        match read_growing(|buffer| get(std::ffi::OsStr::from_bytes(name), buffer)) {
             Ok(value) => xattrs.push(Xattr {
                 name: RawText::new(name),
                 value: RawText::new(value),
@@ -168,7 +168,7 @@ fn read_xattrs(
 }
 
 /// Calls with a larger buffer until the answer fits. File systems without attributes have none.
-fn grow(
+fn read_growing(
     mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = vec![0; 256];

@@ -11,16 +11,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reprise_repository::{Committed, RawText, Repository, SourceKind, Summary};
+use reprise_repository::{CommittedSnapshot, RawText, Repository, SnapshotSummary, SourceKind};
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::run::RunContext;
 
-use crate::beneath::Beneath;
+use crate::confined_directory::ConfinedDirectory;
 use cache::{CacheReader, CacheWriter};
-pub use exclude::Excludes;
-use walk::Walk;
+pub use exclude::ExcludeRules;
+use walk::VolumeWalk;
 
 /// A directory tree to store.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub struct VolumeSource {
     /// Stay on the file system that the path is on.
     pub one_file_system: bool,
     /// Folders never to be stored, whatever the rules: the repository itself, the local cache.
-    pub never: Vec<PathBuf>,
+    pub always_excluded: Vec<PathBuf>,
 }
 
 /// Stores a directory tree. Files that are as they were at the last snapshot are not read again.
@@ -42,19 +42,19 @@ pub struct VolumeSource {
 /// # Errors
 /// [`Error::NoSource`], [`Error::Unreadable`] for the root itself, or what storing gives. Anything else that
 /// cannot be read is named in the snapshot's warnings.
-pub fn snapshot(
+pub fn snapshot_tree(
     repository: &Repository,
     source: &VolumeSource,
     run: &RunContext,
-) -> Result<Committed> {
-    let (folder, single) = locate(&source.path).map_err(|e| unreadable(&source.path, e))?;
-    let root = Beneath::open(&folder).map_err(|e| unreadable(&source.path, e.into()))?;
-    let excludes = Excludes::new(&source.exclude, &source.exclude_files)?;
-    let (parent, options) = run.begin(repository, SourceKind::Volume)?;
+) -> Result<CommittedSnapshot> {
+    let (folder, single) = locate_root(&source.path).map_err(|e| read_error(&source.path, e))?;
+    let root = ConfinedDirectory::open(&folder).map_err(|e| read_error(&source.path, e.into()))?;
+    let excludes = ExcludeRules::new(&source.exclude, &source.exclude_files)?;
+    let (parent, options) = run.prepare_snapshot(repository, SourceKind::Volume)?;
     let started = options.started;
     let key = cache_key(repository, source, run);
     let cache_file = repository
-        .cache()
+        .cache_dir()
         .map(|folder| folder.join("files").join(&key));
     let reader = cache_file
         .as_deref()
@@ -66,22 +66,22 @@ pub fn snapshot(
         writer.map(|writer| Box::new(writer) as Box<dyn reprise_repository::EntryObserver>);
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), observer)?;
     let whole_file_max = u64::from(repository.config().layout.whole_file_max);
-    Walk::new(root, source, excludes, reader, &mut writer, whole_file_max)
-        .run(single.as_deref())?;
+    VolumeWalk::new(root, source, excludes, reader, &mut writer, whole_file_max)
+        .walk_tree(single.as_deref())?;
     let committed = writer.finish(|counts, _| {
-        Ok(Summary {
+        Ok(SnapshotSummary {
             data_time: started,
             finished: (run.clock)(),
             facts: BTreeMap::from([("consistency".to_owned(), json!("live"))]),
             location: RawText::from(source.path.as_os_str()),
-            warnings: run.alarms(parent.as_ref(), counts),
+            warnings: run.shrink_alarms(parent.as_ref(), counts),
         })
     })?;
     Ok(committed)
 }
 
 /// The folder to walk, and the one file in it when the source is a single file.
-fn locate(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
+fn locate_root(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
     if std::fs::metadata(path)?.is_dir() {
         return Ok((path.to_owned(), None));
     }
@@ -107,7 +107,7 @@ fn cache_key(repository: &Repository, source: &VolumeSource, run: &RunContext) -
 }
 
 /// Device and inode of folders, to recognise them by whatever path they are reached.
-fn identities_of(folders: &[PathBuf]) -> Vec<(u64, u64)> {
+fn inode_identities(folders: &[PathBuf]) -> Vec<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let identity = |folder: &PathBuf| {
         let meta = std::fs::metadata(folder).ok()?;
@@ -116,9 +116,9 @@ fn identities_of(folders: &[PathBuf]) -> Vec<(u64, u64)> {
     folders.iter().filter_map(identity).collect()
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> Error {
+fn read_error(path: &Path, source: std::io::Error) -> Error {
     match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NoSource {
+        std::io::ErrorKind::NotFound => Error::SourceNotFound {
             path: path.to_owned(),
         },
         _ => Error::Unreadable {

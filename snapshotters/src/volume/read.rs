@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use reprise_repository::{
-    Chunker, Entry, EntryKind, Item, Loaded, RawText, SnapshotWriter, Warning,
+    Chunker, Entry, EntryKind, LoadedFile, RawText, SnapshotItem, SnapshotWriter, Warning,
 };
 use rustix::fs::{OFlags, SeekFrom as RawSeek, Stat, fstat};
 use rustix::io::Errno;
 
-use super::metadata::{self, settled, stamp, xattrs_of_file};
-use crate::beneath::Beneath;
+use super::metadata::{self, is_settled, stamp_from_stat, xattrs_of_file};
+use crate::confined_directory::ConfinedDirectory;
 use crate::error::Result;
 
 /// A small file that changes while it is read is read again this often.
@@ -21,7 +21,7 @@ const ATTEMPTS_MAX: u32 = 3;
 /// A file with more holes than this is stored without the last of them: their list must stay small.
 const EXTENTS_MAX: usize = 65_536;
 
-pub(super) fn warning(path: &[u8], message: impl Into<String>) -> Warning {
+pub(super) fn path_warning(path: &[u8], message: impl Into<String>) -> Warning {
     Warning {
         path: RawText::new(path),
         message: message.into(),
@@ -29,44 +29,44 @@ pub(super) fn warning(path: &[u8], message: impl Into<String>) -> Warning {
 }
 
 /// Says why something cannot be read.
-pub(super) fn unreadable(path: &[u8], error: Errno) -> Warning {
+pub(super) fn unreadable_warning(path: &[u8], error: Errno) -> Warning {
     let message = match error {
         Errno::NOENT | Errno::NOTDIR => "vanished while the snapshot was taken".to_owned(),
         Errno::LOOP => "became a symbolic link while the snapshot was taken".to_owned(),
         error => format!("cannot be read: {}", std::io::Error::from(error)),
     };
-    warning(path, message)
+    path_warning(path, message)
 }
 
-fn open_file(root: &Beneath, path: &[u8]) -> std::result::Result<(File, Stat), Warning> {
-    let fail = |error| unreadable(path, error);
-    let file = root.read(path, OFlags::empty()).map_err(fail)?;
+fn open_file(root: &ConfinedDirectory, path: &[u8]) -> std::result::Result<(File, Stat), Warning> {
+    let fail = |error| unreadable_warning(path, error);
+    let file = root.open_for_reading(path, OFlags::empty()).map_err(fail)?;
     let stat = fstat(&file).map_err(fail)?;
-    if metadata::kind_of(&stat) == Some(EntryKind::File) {
+    if metadata::entry_kind(&stat) == Some(EntryKind::File) {
         Ok((file, stat))
     } else {
-        Err(warning(path, "is no longer a regular file"))
+        Err(path_warning(path, "is no longer a regular file"))
     }
 }
 
 /// Reads a small file to the end of `buffer`; `size_max` bounds what a growing file can take.
 pub(super) fn load_small(
-    root: &Arc<Beneath>,
+    root: &Arc<ConfinedDirectory>,
     path: &[u8],
     size_max: u64,
     buffer: &mut Vec<u8>,
-) -> Loaded {
+) -> LoadedFile {
     let start = buffer.len();
     let mut attempt = 0;
     loop {
         attempt += 1;
         buffer.truncate(start);
-        match read_once(root, path, size_max, buffer) {
+        match read_small_once(root, path, size_max, buffer) {
             Ok(loaded) if loaded.warning.is_some() && attempt < ATTEMPTS_MAX => {}
             Ok(loaded) => return loaded,
             Err(warning) => {
                 buffer.truncate(start);
-                return Loaded {
+                return LoadedFile {
                     entry: None,
                     stamp: None,
                     warning: Some(warning),
@@ -76,66 +76,68 @@ pub(super) fn load_small(
     }
 }
 
-fn read_once(
-    root: &Beneath,
+fn read_small_once(
+    root: &ConfinedDirectory,
     path: &[u8],
     size_max: u64,
     buffer: &mut Vec<u8>,
-) -> std::result::Result<Loaded, Warning> {
+) -> std::result::Result<LoadedFile, Warning> {
     let began = SystemTime::now();
     let (file, stat) = open_file(root, path)?;
-    let mut entry = metadata::entry(path, EntryKind::File, &stat);
-    entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable(path, error))?;
+    let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
+    entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;
     let start = buffer.len();
     buffer.reserve(usize::try_from(entry.size.min(size_max)).unwrap_or(0) + 1);
     let read = (&file).take(size_max).read_to_end(buffer);
-    read.map_err(|error| warning(path, format!("cannot be read: {error}")))?;
+    read.map_err(|error| path_warning(path, format!("cannot be read: {error}")))?;
     entry.size = (buffer.len() - start) as u64;
-    let after = fstat(&file).map_err(|error| unreadable(path, error))?;
-    let stamp = stamp(&after);
-    let changed = stamp != self::stamp(&stat) || entry.size != metadata::size(&after);
-    Ok(Loaded {
+    let after = fstat(&file).map_err(|error| unreadable_warning(path, error))?;
+    let stamp = stamp_from_stat(&after);
+    let changed =
+        stamp != self::stamp_from_stat(&stat) || entry.size != metadata::file_size(&after);
+    Ok(LoadedFile {
         entry: Some(entry),
-        stamp: (!changed && settled(&stamp, began)).then_some(stamp),
-        warning: changed.then(|| warning(path, "changed while it was read")),
+        stamp: (!changed && is_settled(&stamp, began)).then_some(stamp),
+        warning: changed.then(|| path_warning(path, "changed while it was read")),
     })
 }
 
 /// Stores a file of any size as a stream, with its holes. Returns whether an entry was made.
 pub(super) fn stream_large(
-    root: &Beneath,
+    root: &ConfinedDirectory,
     path: &[u8],
     writer: &mut SnapshotWriter,
     chunker: &mut Chunker,
 ) -> Result<bool> {
     let began = SystemTime::now();
     let opened = open_file(root, path).and_then(|(file, stat)| {
-        let mut entry = metadata::entry(path, EntryKind::File, &stat);
-        entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable(path, error))?;
-        entry.extents = extents(&file, &stat).map_err(|error| unreadable(path, error))?;
+        let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
+        entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;
+        entry.extents =
+            data_extents(&file, &stat).map_err(|error| unreadable_warning(path, error))?;
         Ok((file, stat, entry))
     });
     let (file, stat, mut entry) = match opened {
         Ok(opened) => opened,
         Err(warning) => {
-            writer.add(Item::Skipped { warning })?;
+            writer.add_item(SnapshotItem::Skipped { warning })?;
             return Ok(false);
         }
     };
-    let mut content = Content::new(&file, entry.extents.as_deref());
+    let mut content = FileContent::new(&file, entry.extents.as_deref());
     let bytes = match writer.add_stream(chunker, &mut content)? {
         Ok(bytes) => bytes,
         Err(error) => {
-            let warning = warning(path, format!("cannot be read: {error}"));
-            writer.add(Item::Abandon { warning })?;
+            let warning = path_warning(path, format!("cannot be read: {error}"));
+            writer.add_item(SnapshotItem::AbandonedFile { warning })?;
             return Ok(false);
         }
     };
     let after = match fstat(&file) {
         Ok(after) => after,
         Err(error) => {
-            writer.add(Item::Abandon {
-                warning: unreadable(path, error),
+            writer.add_item(SnapshotItem::AbandonedFile {
+                warning: unreadable_warning(path, error),
             })?;
             return Ok(false);
         }
@@ -151,26 +153,26 @@ fn finish_large(
     began: SystemTime,
 ) -> Result<bool> {
     let path = entry.path.as_bytes().to_vec();
-    let stamp = stamp(after);
-    let changed = stamp != self::stamp(before) || bytes != entry.content_bytes();
+    let stamp = stamp_from_stat(after);
+    let changed = stamp != self::stamp_from_stat(before) || bytes != entry.content_bytes();
     if changed && entry.extents.is_some() && bytes != entry.content_bytes() {
         // The list of holes no longer fits the bytes: nothing true can be said about the file.
-        let warning = warning(&path, "shrank while it was read; it is not in the snapshot");
-        writer.add(Item::Abandon { warning })?;
+        let warning = path_warning(&path, "shrank while it was read; it is not in the snapshot");
+        writer.add_item(SnapshotItem::AbandonedFile { warning })?;
         return Ok(false);
     }
     if entry.extents.is_none() {
         entry.size = bytes;
     }
-    let stamp = (!changed && settled(&stamp, began)).then_some(stamp);
-    writer.add(Item::Entry {
+    let stamp = (!changed && is_settled(&stamp, began)).then_some(stamp);
+    writer.add_item(SnapshotItem::Entry {
         entry: entry.clone(),
         chunks: Vec::new(),
         stamp,
     })?;
     if changed {
-        writer.add(Item::Skipped {
-            warning: warning(&path, "changed while it was read"),
+        writer.add_item(SnapshotItem::Skipped {
+            warning: path_warning(&path, "changed while it was read"),
         })?;
     }
     Ok(true)
@@ -179,15 +181,15 @@ fn finish_large(
 /// Whether fewer blocks are allocated than the size needs.
 pub(super) fn may_have_holes(stat: &Stat) -> bool {
     u64::try_from(stat.st_blocks)
-        .is_ok_and(|blocks| blocks.saturating_mul(512) < metadata::size(stat))
+        .is_ok_and(|blocks| blocks.saturating_mul(512) < metadata::file_size(stat))
 }
 
 /// The stretches of data of a file with holes; `None` when there is no hole.
-fn extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
+fn data_extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
     if !may_have_holes(stat) {
         return Ok(None);
     }
-    let size = metadata::size(stat);
+    let size = metadata::file_size(stat);
     let mut found: Vec<(u64, u64)> = Vec::new();
     let mut position = 0;
     while position < size {
@@ -195,7 +197,7 @@ fn extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)
             Ok(start) => start,
             Err(Errno::NXIO) => break,
             // This file system cannot tell holes from data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return rewound(file, None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return rewind_file(file, None),
             Err(error) => return Err(error),
         };
         if found.len() + 1 == EXTENTS_MAX {
@@ -210,43 +212,43 @@ fn extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)
         position = end;
     }
     let whole = found.len() == 1 && found[0] == (0, size);
-    rewound(file, (!whole).then_some(found))
+    rewind_file(file, (!whole).then_some(found))
 }
 
-fn rewound<T>(file: &File, value: T) -> rustix::io::Result<T> {
+fn rewind_file<T>(file: &File, value: T) -> rustix::io::Result<T> {
     rustix::fs::seek(file, RawSeek::Start(0)).map(|_| value)
 }
 
 /// A file's data, holes left out.
-struct Content<'a> {
+struct FileContent<'a> {
     file: &'a File,
     extents: Option<std::iter::Copied<std::slice::Iter<'a, (u64, u64)>>>,
-    left: u64,
+    remaining: u64,
 }
 
-impl<'a> Content<'a> {
+impl<'a> FileContent<'a> {
     fn new(file: &'a File, extents: Option<&'a [(u64, u64)]>) -> Self {
-        let left = if extents.is_some() { 0 } else { u64::MAX };
+        let remaining = if extents.is_some() { 0 } else { u64::MAX };
         Self {
             file,
             extents: extents.map(|extents| extents.iter().copied()),
-            left,
+            remaining,
         }
     }
 }
 
-impl Read for Content<'_> {
+impl Read for FileContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.left == 0 {
+        while self.remaining == 0 {
             match self.extents.as_mut().and_then(Iterator::next) {
                 None => return Ok(0),
                 Some((offset, length)) => {
                     self.file.seek(SeekFrom::Start(offset))?;
-                    self.left = length;
+                    self.remaining = length;
                 }
             }
         }
-        let limit = usize::try_from(self.left)
+        let limit = usize::try_from(self.remaining)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let got = self.file.read(&mut buffer[..limit])?;
@@ -254,9 +256,9 @@ impl Read for Content<'_> {
             if got == 0 {
                 // The file shrank; what follows would be misplaced.
                 self.extents = Some([].iter().copied());
-                self.left = 0;
+                self.remaining = 0;
             }
-            self.left -= got as u64;
+            self.remaining -= got as u64;
         }
         Ok(got)
     }
@@ -266,8 +268,8 @@ impl Read for Content<'_> {
 mod tests {
     use super::*;
 
-    fn load(folder: &tempfile::TempDir, path: &str) -> (Loaded, Vec<u8>) {
-        let root = Arc::new(Beneath::open(folder.path()).unwrap());
+    fn load(folder: &tempfile::TempDir, path: &str) -> (LoadedFile, Vec<u8>) {
+        let root = Arc::new(ConfinedDirectory::open(folder.path()).unwrap());
         let mut buffer = b"before".to_vec();
         let loaded = load_small(&root, path.as_bytes(), 1 << 20, &mut buffer);
         (loaded, buffer)

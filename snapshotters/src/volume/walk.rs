@@ -7,41 +7,41 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reprise_repository::{
-    Chunker, Entry, EntryKind, Item, KnownChunks, RawText, SnapshotWriter, Stamp,
+    Chunker, Entry, EntryKind, FileStamp, KnownChunks, RawText, SnapshotItem, SnapshotWriter,
 };
 use rustix::fs::{Dir, OFlags, Stat};
 
-use super::cache::{CacheReader, Remembered};
-use super::metadata::{self, kind_of, stamp, xattrs_of_file, xattrs_of_path};
-use super::read::{load_small, may_have_holes, stream_large, unreadable, warning};
-use super::{Excludes, VolumeSource, identities_of};
-use crate::beneath::Beneath;
+use super::cache::{CacheReader, CachedFile};
+use super::metadata::{self, entry_kind, stamp_from_stat, xattrs_of_file, xattrs_of_path};
+use super::read::{load_small, may_have_holes, path_warning, stream_large, unreadable_warning};
+use super::{ExcludeRules, VolumeSource, inode_identities};
+use crate::confined_directory::ConfinedDirectory;
 use crate::error::{Error, Result};
 
 /// A small file that grows while it is read is cut off here; it is reported as changed then.
 const GROWN_FILE_BYTES_MAX: u64 = 4 << 20;
 
-pub(super) struct Walk<'a> {
-    root: Arc<Beneath>,
+pub(super) struct VolumeWalk<'a> {
+    root: Arc<ConfinedDirectory>,
     source: &'a VolumeSource,
-    excludes: Excludes,
-    remembered: Option<CacheReader>,
-    known: KnownChunks,
+    excludes: ExcludeRules,
+    cache: Option<CacheReader>,
+    known_chunks: KnownChunks,
     writer: &'a mut SnapshotWriter,
     chunker: Chunker,
     whole_file_max: u64,
-    never: Vec<(u64, u64)>,
+    always_excluded: Vec<(u64, u64)>,
     device: u64,
     /// First paths of files with several names, by device and inode.
-    linked: HashMap<(u64, u64), RawText>,
+    hard_links: HashMap<(u64, u64), RawText>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> VolumeWalk<'a> {
     pub(super) fn new(
-        root: Beneath,
+        root: ConfinedDirectory,
         source: &'a VolumeSource,
-        excludes: Excludes,
-        remembered: Option<CacheReader>,
+        excludes: ExcludeRules,
+        cache: Option<CacheReader>,
         writer: &'a mut SnapshotWriter,
         whole_file_max: u64,
     ) -> Self {
@@ -49,34 +49,34 @@ impl<'a> Walk<'a> {
             root: Arc::new(root),
             source,
             excludes,
-            remembered,
-            known: writer.known_chunks(),
+            cache,
+            known_chunks: writer.known_chunks(),
             chunker: writer.content_chunker(),
             writer,
             whole_file_max,
-            never: identities_of(&source.never),
+            always_excluded: inode_identities(&source.always_excluded),
             device: 0,
-            linked: HashMap::new(),
+            hard_links: HashMap::new(),
         }
     }
 
     /// Walks the tree, or stores the single file that it is.
-    pub(super) fn run(&mut self, single: Option<&OsStr>) -> Result<()> {
+    pub(super) fn walk_tree(&mut self, single: Option<&OsStr>) -> Result<()> {
         let top = single
             .map(|name| name.as_bytes().to_vec())
             .unwrap_or_default();
-        let fail = |error: rustix::io::Errno| super::unreadable(&self.source.path, error.into());
+        let fail = |error: rustix::io::Errno| super::read_error(&self.source.path, error.into());
         let stat = self.root.stat(&top).map_err(fail)?;
         self.device = stat.st_dev;
         let mut names = match single {
-            None => self.list(b"").map_err(fail)?,
+            None => self.list_directory(b"").map_err(fail)?,
             Some(_) => Vec::new(),
         };
-        self.entry(&top, &stat)?;
+        self.store_entry(&top, &stat)?;
         // A stack of what is still to do, last first: directories are done before their neighbours.
         let mut stack: Vec<Vec<u8>> = names.drain(..).rev().collect();
         while let Some(path) = stack.pop() {
-            for inside in self.visit(&path)?.into_iter().rev() {
+            for inside in self.visit_path(&path)?.into_iter().rev() {
                 stack.push(inside);
             }
         }
@@ -84,34 +84,34 @@ impl<'a> Walk<'a> {
     }
 
     /// Stores an entry; returns the paths inside it, in order, if it is a folder to be entered.
-    fn visit(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+    fn visit_path(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let stat = match self.root.stat(path) {
             Ok(stat) => stat,
             Err(error) => {
-                self.writer.add(Item::Skipped {
-                    warning: unreadable(path, error),
+                self.writer.add_item(SnapshotItem::Skipped {
+                    warning: unreadable_warning(path, error),
                 })?;
                 return Ok(Vec::new());
             }
         };
-        let is_dir = kind_of(&stat) == Some(EntryKind::Directory);
+        let is_dir = entry_kind(&stat) == Some(EntryKind::Directory);
         if self
             .excludes
-            .matches(Path::new(OsStr::from_bytes(path)), is_dir)
-            || self.never.contains(&(stat.st_dev, stat.st_ino))
+            .is_excluded(Path::new(OsStr::from_bytes(path)), is_dir)
+            || self.always_excluded.contains(&(stat.st_dev, stat.st_ino))
         {
             return Ok(Vec::new());
         }
-        let kept = self.entry(path, &stat)?;
+        let kept = self.store_entry(path, &stat)?;
         let elsewhere = self.source.one_file_system && stat.st_dev != self.device;
         if !is_dir || !kept || elsewhere {
             return Ok(Vec::new());
         }
-        match self.list(path) {
+        match self.list_directory(path) {
             Ok(names) => Ok(names),
             Err(error) => {
-                self.writer.add(Item::Skipped {
-                    warning: unreadable(path, error),
+                self.writer.add_item(SnapshotItem::Skipped {
+                    warning: unreadable_warning(path, error),
                 })?;
                 Ok(Vec::new())
             }
@@ -119,8 +119,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The paths inside a folder, in entry order.
-    fn list(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
-        let folder = self.root.read(path, OFlags::DIRECTORY)?;
+    fn list_directory(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
+        let folder = self.root.open_for_reading(path, OFlags::DIRECTORY)?;
         let mut paths = Vec::new();
         for item in Dir::new(folder)? {
             let item = item?;
@@ -141,22 +141,22 @@ impl<'a> Walk<'a> {
     }
 
     /// Stores one entry. Returns whether there is an entry now.
-    fn entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
-        let Some(kind) = kind_of(stat) else {
-            let warning = warning(path, "has a file type that snapshots cannot store");
-            self.writer.add(Item::Skipped { warning })?;
+    fn store_entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
+        let Some(kind) = entry_kind(stat) else {
+            let warning = path_warning(path, "has a file type that snapshots cannot store");
+            self.writer.add_item(SnapshotItem::Skipped { warning })?;
             return Ok(false);
         };
         let has_links = kind != EntryKind::Directory && stat.st_nlink > 1;
         let identity = (stat.st_dev, stat.st_ino);
-        if has_links && let Some(first) = self.linked.get(&identity) {
+        if has_links && let Some(first) = self.hard_links.get(&identity) {
             let entry = Entry {
                 target: Some(first.clone()),
                 size: 0,
                 device: None,
-                ..metadata::entry(path, EntryKind::Hardlink, stat)
+                ..metadata::entry_from_stat(path, EntryKind::Hardlink, stat)
             };
-            self.writer.add(Item::Entry {
+            self.writer.add_item(SnapshotItem::Entry {
                 entry,
                 chunks: Vec::new(),
                 stamp: None,
@@ -164,19 +164,19 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         let kept = match kind {
-            EntryKind::File => self.file(path, stat, has_links)?,
-            kind => self.other(path, kind, stat)?,
+            EntryKind::File => self.store_file(path, stat, has_links)?,
+            kind => self.store_special(path, kind, stat)?,
         };
         // Only what is in the snapshot can be linked to.
         if kept && has_links {
-            self.linked.insert(identity, RawText::new(path));
+            self.hard_links.insert(identity, RawText::new(path));
         }
         Ok(kept)
     }
 
-    fn file(&mut self, path: &[u8], stat: &Stat, has_links: bool) -> Result<bool> {
-        if let Some((remembered, stamp)) = self.unchanged(path, stat)? {
-            let Remembered {
+    fn store_file(&mut self, path: &[u8], stat: &Stat, has_links: bool) -> Result<bool> {
+        if let Some((remembered, stamp)) = self.find_unchanged(path, stat)? {
+            let CachedFile {
                 chunks,
                 extents,
                 xattrs,
@@ -185,16 +185,16 @@ impl<'a> Walk<'a> {
             let entry = Entry {
                 extents,
                 xattrs,
-                ..metadata::entry(path, EntryKind::File, stat)
+                ..metadata::entry_from_stat(path, EntryKind::File, stat)
             };
-            self.writer.add(Item::Entry {
+            self.writer.add_item(SnapshotItem::Entry {
                 entry,
                 chunks,
                 stamp: Some(stamp),
             })?;
             return Ok(true);
         }
-        let size = metadata::size(stat);
+        let size = metadata::file_size(stat);
         // A file with several names is read at once: a later name can only point to it if it was kept.
         if size > self.whole_file_max || has_links || may_have_holes(stat) {
             return stream_large(&self.root, path, self.writer, &mut self.chunker);
@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
         let (root, path) = (Arc::clone(&self.root), path.to_vec());
         let load =
             move |buffer: &mut Vec<u8>| load_small(&root, &path, GROWN_FILE_BYTES_MAX, buffer);
-        self.writer.add(Item::Read {
+        self.writer.add_item(SnapshotItem::SmallFile {
             size_hint: size,
             load: Box::new(load),
         })?;
@@ -210,15 +210,19 @@ impl<'a> Walk<'a> {
     }
 
     /// What is remembered of a file that is as it was and whose chunks are all stored.
-    fn unchanged(&mut self, path: &[u8], stat: &Stat) -> Result<Option<(Remembered, Stamp)>> {
-        let now = stamp(stat);
-        let remembered = self.remembered.as_mut().and_then(|cache| cache.find(path));
+    fn find_unchanged(
+        &mut self,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Result<Option<(CachedFile, FileStamp)>> {
+        let now = stamp_from_stat(stat);
+        let remembered = self.cache.as_mut().and_then(|cache| cache.find_file(path));
         let Some(remembered) = remembered.filter(|remembered| remembered.stamp == now) else {
             return Ok(None);
         };
         let mut content = 0;
         for id in &remembered.chunks {
-            match self.known.length_of(id).map_err(Error::from)? {
+            match self.known_chunks.length_of(id).map_err(Error::from)? {
                 Some(length) => content += u64::from(length),
                 None => return Ok(None),
             }
@@ -231,10 +235,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Folders, links and special files.
-    fn other(&mut self, path: &[u8], kind: EntryKind, stat: &Stat) -> Result<bool> {
-        match self.describe(path, kind, stat) {
+    fn store_special(&mut self, path: &[u8], kind: EntryKind, stat: &Stat) -> Result<bool> {
+        match self.describe_entry(path, kind, stat) {
             Ok(entry) => {
-                self.writer.add(Item::Entry {
+                self.writer.add_item(SnapshotItem::Entry {
                     entry,
                     chunks: Vec::new(),
                     stamp: None,
@@ -242,22 +246,29 @@ impl<'a> Walk<'a> {
                 Ok(true)
             }
             Err(error) => {
-                self.writer.add(Item::Skipped {
-                    warning: unreadable(path, error),
+                self.writer.add_item(SnapshotItem::Skipped {
+                    warning: unreadable_warning(path, error),
                 })?;
                 Ok(false)
             }
         }
     }
 
-    fn describe(&self, path: &[u8], kind: EntryKind, stat: &Stat) -> rustix::io::Result<Entry> {
-        let mut entry = metadata::entry(path, kind, stat);
+    fn describe_entry(
+        &self,
+        path: &[u8],
+        kind: EntryKind,
+        stat: &Stat,
+    ) -> rustix::io::Result<Entry> {
+        let mut entry = metadata::entry_from_stat(path, kind, stat);
         if kind == EntryKind::Symlink {
             entry.target = Some(RawText::new(self.root.read_link(path)?));
         }
         entry.xattrs = match kind {
-            EntryKind::Directory => xattrs_of_file(&self.root.read(path, OFlags::DIRECTORY)?)?,
-            _ => xattrs_of_path(self.root.reachable(path)?.path())?,
+            EntryKind::Directory => {
+                xattrs_of_file(&self.root.open_for_reading(path, OFlags::DIRECTORY)?)?
+            }
+            _ => xattrs_of_path(self.root.reachable_path(path)?.path())?,
         };
         Ok(entry)
     }

@@ -11,8 +11,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use reprise_repository::backend::{Backend, Location, RemoteOptions, conformance};
-use reprise_repository::backend_at;
+use reprise_repository::backend::{Backend, RemoteOptions, RepositoryLocation, conformance};
+use reprise_repository::open_backend;
 
 fn main() {
     let Some(url) = std::env::args().nth(1) else {
@@ -22,19 +22,19 @@ fn main() {
         retry_for: Duration::from_secs(30),
         ..RemoteOptions::default()
     };
-    let probed = backend_at(&Location::parse(&url).unwrap(), &options)
+    let probed = open_backend(&RepositoryLocation::parse(&url).unwrap(), &options)
         .unwrap()
         .probe()
         .unwrap();
     let options = RemoteOptions {
-        probed: Some(probed),
+        probed_capabilities: Some(probed),
         ..options
     };
     let number = Cell::new(0);
-    conformance::check(&|| {
+    conformance::check_conformance(&|| {
         number.set(number.get() + 1);
-        let location = Location::parse(&format!("{url}/{}", number.get())).unwrap();
-        let backend: Box<dyn Backend> = Box::new(backend_at(&location, &options).unwrap());
+        let location = RepositoryLocation::parse(&format!("{url}/{}", number.get())).unwrap();
+        let backend: Box<dyn Backend> = Box::new(open_backend(&location, &options).unwrap());
         (backend, Box::new(()))
     });
 }

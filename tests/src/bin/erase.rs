@@ -9,13 +9,13 @@
 
 use std::process::ExitCode;
 
-use reprise_repository::backend::{Backend, Location, ObjectKey, RemoteOptions};
-use reprise_repository::backend_at;
+use reprise_repository::backend::{Backend, ObjectKey, RemoteOptions, RepositoryLocation};
+use reprise_repository::open_backend;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let location = Location::parse(&arguments[0]).unwrap();
-    let backend = backend_at(&location, &RemoteOptions::default()).unwrap();
+    let location = RepositoryLocation::parse(&arguments[0]).unwrap();
+    let backend = open_backend(&location, &RemoteOptions::default()).unwrap();
     match backend.delete(&ObjectKey::new(arguments[1].as_str()).unwrap()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use reprise_repository::backend::LocalBackend;
-use reprise_repository::testing::Synthetic;
-use reprise_repository::{HostFolder, OpenOptions, Repository};
+use reprise_repository::testing::SyntheticRepository;
+use reprise_repository::{HostDirectory, OpenOptions, Repository};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,21 +29,21 @@ fn main() {
         panic!("synthetic REPOSITORY CONFIG CHUNKS SNAPSHOTS EACH PLACES merged|runs")
     };
     let options = OpenOptions {
-        host: HostFolder::new(config),
+        host: HostDirectory::new(config),
         identity_files: Vec::new(),
         cache: None,
         pinned_signers: Vec::new(),
     };
     let repository = Repository::open(Arc::new(LocalBackend::new(repository)), &options).unwrap();
-    let wish = Synthetic {
+    let wish = SyntheticRepository {
         chunks: chunks.parse().unwrap(),
         snapshots: snapshots.parse().unwrap(),
-        each: each.parse().unwrap(),
+        chunks_per_snapshot: each.parse().unwrap(),
         places: places.parse().unwrap(),
         merged: fragments == "merged",
         now: chrono::Utc::now(),
     };
-    let made = wish.make(&repository).unwrap();
+    let made = wish.build(&repository).unwrap();
     println!(
         "{}",
         serde_json::json!({

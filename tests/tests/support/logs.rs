@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use reprise_repository::Progress;
 use reprise_restore::Error;
-use reprise_restore::mysql::replay::{Coverage, Mode, Replay, ReplayReport, Stop, replay};
+use reprise_restore::mysql::replay::{
+    ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop, replay_log,
+};
 use reprise_snapshotters::mysql::Address;
-use reprise_snapshotters::mysql::binlog::{Event, Events, Gtid, MAGIC};
+use reprise_snapshotters::mysql::binlog::{Event, EventReader, Gtid, MAGIC};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 
 /// A server whose log can be read.
@@ -47,7 +49,7 @@ pub(crate) type Read<'a> = dyn Iterator<Item = Result<Event, Error>> + 'a;
 pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
     Box::new(files.iter().flat_map(|file| {
         let events = file.strip_prefix(&MAGIC).unwrap();
-        let mut events = Events::new(events, false);
+        let mut events = EventReader::new(events, false);
         std::iter::from_fn(move || events.next_event().unwrap().map(Ok))
     }))
 }
@@ -55,9 +57,9 @@ pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
 /// How to replay.
 #[derive(Debug, Clone)]
 pub(crate) struct How {
-    pub(crate) mode: Mode,
-    pub(crate) after: Coverage,
-    pub(crate) stop: Stop,
+    pub(crate) mode: ReplayMode,
+    pub(crate) after: ExecutedSet,
+    pub(crate) stop: ReplayStop,
     pub(crate) skip: Vec<Gtid>,
     pub(crate) connections: usize,
     pub(crate) progress: Arc<Progress>,
@@ -66,9 +68,9 @@ pub(crate) struct How {
 impl Default for How {
     fn default() -> Self {
         Self {
-            mode: Mode::Merged,
-            after: Coverage::Unnumbered,
-            stop: Stop::End,
+            mode: ReplayMode::Merged,
+            after: ExecutedSet::Unnumbered,
+            stop: ReplayStop::EndOfLog,
             skip: Vec::new(),
             connections: 4,
             progress: Arc::default(),
@@ -77,7 +79,7 @@ impl Default for How {
 }
 
 impl How {
-    pub(crate) fn until(stop: Stop) -> Self {
+    pub(crate) fn until(stop: ReplayStop) -> Self {
         Self {
             stop,
             ..Self::default()
@@ -91,17 +93,17 @@ impl How {
         events: &mut Read<'_>,
     ) -> Result<ReplayReport, Error> {
         let address = Address::parse(&target.root_url()).unwrap();
-        replay(
+        replay_log(
             events,
-            &Replay {
+            &ReplayOptions {
                 address: &address,
-                run: "test",
+                fingerprint: "test",
                 mode: self.mode,
-                after: self.after.clone(),
-                also: &[],
+                executed: self.after.clone(),
+                reapply: &[],
                 accounts_until: 0,
                 accounts: &[],
-                leave_accounts: false,
+                skip_account_changes: false,
                 stop: self.stop.clone(),
                 skip: &self.skip,
                 connections: self.connections,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub(crate) use reprise_repository::testing::noise;
+pub(crate) use reprise_repository::testing::incompressible_bytes;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -359,12 +359,16 @@ pub(crate) fn make_tree(folder: &Path, large_bytes: usize) {
     for n in 0..300_usize {
         let inside = folder.join(format!("d{}", n % 7));
         std::fs::create_dir_all(&inside).unwrap();
-        std::fs::write(inside.join(format!("f{n}")), noise(n * 37, n as u64)).unwrap();
+        std::fs::write(
+            inside.join(format!("f{n}")),
+            incompressible_bytes(n * 37, n as u64),
+        )
+        .unwrap();
     }
     for n in 0..3 {
         std::fs::write(
             folder.join(format!("large{n}")),
-            noise(large_bytes, 900 + n),
+            incompressible_bytes(large_bytes, 900 + n),
         )
         .unwrap();
     }

@@ -9,14 +9,14 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use reprise_repository::backend::LocalBackend;
-use reprise_repository::testing::file;
+use reprise_repository::testing::small_file;
 use reprise_repository::{
-    HostFolder, ObjectId, OpenOptions, Progress, RawText, Repository, SnapshotOptions, SourceKind,
-    Summary, Warning,
+    HostDirectory, ObjectId, OpenOptions, Progress, RawText, Repository, SnapshotOptions,
+    SnapshotSummary, SourceKind, Warning,
 };
 use serde_json::Value;
 
-use super::{Ran, Sandbox, noise, ran};
+use super::{Ran, Sandbox, incompressible_bytes, ran};
 
 /// A snapshot of the past.
 pub(crate) struct Past {
@@ -37,7 +37,7 @@ pub(crate) fn past(source: &'static str, data_time: DateTime<Utc>) -> Past {
         received: data_time + TimeDelta::minutes(10),
         good: true,
         hold: None,
-        files: vec![("file".to_owned(), noise(2000, seed))],
+        files: vec![("file".to_owned(), incompressible_bytes(2000, seed))],
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn night(days: i64) -> DateTime<Utc> {
 
 pub(crate) fn open(sandbox: &Sandbox) -> Repository {
     let options = OpenOptions {
-        host: HostFolder::new(sandbox.path("config")),
+        host: HostDirectory::new(sandbox.path("config")),
         identity_files: Vec::new(),
         cache: Some(sandbox.path("cache")),
         pinned_signers: Vec::new(),
@@ -75,13 +75,13 @@ pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &Past) -> O
     let progress = Arc::new(Progress::default());
     let mut writer = repository.begin_snapshot(options, progress, None).unwrap();
     for (name, content) in &past.files {
-        writer.add(file(name, content.clone())).unwrap();
+        writer.add_item(small_file(name, content.clone())).unwrap();
     }
     let warning = Warning {
         path: RawText::from(""),
         message: "a test".to_owned(),
     };
-    let summary = Summary {
+    let summary = SnapshotSummary {
         data_time: past.data_time,
         finished: past.data_time,
         facts: BTreeMap::new(),

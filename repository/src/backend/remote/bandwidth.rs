@@ -8,33 +8,36 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Says how long to wait so that a rate is kept.
 #[derive(Debug)]
-pub(super) struct Bandwidth {
+pub(super) struct BandwidthLimiter {
     bytes_per_second: Option<u64>,
     /// When everything that was taken so far is through.
-    free_at: Mutex<Option<Instant>>,
+    next_free: Mutex<Option<Instant>>,
 }
 
-impl Bandwidth {
+impl BandwidthLimiter {
     /// `None`: no limit.
     pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
         Self {
             bytes_per_second: bytes_per_second.filter(|rate| *rate > 0),
-            free_at: Mutex::new(None),
+            next_free: Mutex::new(None),
         }
     }
 
     /// Takes the right to move some bytes, and says how long to wait afterwards.
-    pub(super) fn take(&self, bytes: usize) -> Duration {
-        self.take_at(bytes, Instant::now())
+    pub(super) fn reserve_bytes(&self, bytes: usize) -> Duration {
+        self.reserve_bytes_at(bytes, Instant::now())
     }
 
-    fn take_at(&self, bytes: usize, now: Instant) -> Duration {
+    fn reserve_bytes_at(&self, bytes: usize, now: Instant) -> Duration {
         let Some(rate) = self.bytes_per_second else {
             return Duration::ZERO;
         };
         #[expect(clippy::cast_precision_loss, reason = "pieces are small")]
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64).min(PAUSE_MAX);
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free_at = self
+            .next_free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let begin = free_at.unwrap_or(now).max(now);
         let end = begin + cost;
         *free_at = Some(end);
@@ -48,20 +51,24 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_however_many_share_it() {
-        let bandwidth = Bandwidth::new(Some(1000));
+        let bandwidth = BandwidthLimiter::new(Some(1000));
         let now = Instant::now();
         let mut last = Duration::ZERO;
         for _ in 0..10 {
-            last = bandwidth.take_at(500, now);
+            last = bandwidth.reserve_bytes_at(500, now);
         }
         assert_eq!(last.as_millis(), 5000);
         // Time that nobody used is not saved up.
         let later = now + Duration::from_secs(100);
-        assert_eq!(bandwidth.take_at(500, later).as_millis(), 500);
+        assert_eq!(bandwidth.reserve_bytes_at(500, later).as_millis(), 500);
     }
 
     #[test]
     fn without_a_limit_nobody_waits() {
-        assert!(Bandwidth::new(None).take(usize::MAX).is_zero());
+        assert!(
+            BandwidthLimiter::new(None)
+                .reserve_bytes(usize::MAX)
+                .is_zero()
+        );
     }
 }

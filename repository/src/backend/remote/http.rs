@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::bandwidth::Bandwidth;
+use super::bandwidth::BandwidthLimiter;
 
 /// Connecting takes at most this long.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bodies are sent in pieces of at most this many bytes, so that a limit and the watch over progress work.
 const PIECE_BYTES: usize = 64 << 10;
@@ -44,7 +44,7 @@ pub struct Traffic {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct TrafficCounters {
     writes: AtomicU64,
     reads: AtomicU64,
     lists: AtomicU64,
@@ -54,7 +54,7 @@ pub(super) struct Counters {
     received_bytes: AtomicU64,
 }
 
-impl Counters {
+impl TrafficCounters {
     pub(super) fn traffic(&self) -> Traffic {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Traffic {
@@ -68,7 +68,7 @@ impl Counters {
         }
     }
 
-    fn count(&self, method: &http::Method, uri: &http::Uri) {
+    fn count_request(&self, method: &http::Method, uri: &http::Uri) {
         let query = uri.query().unwrap_or_default();
         let lists = query.split('&').any(|pair| {
             pair.starts_with("list-type=") || pair == "comp=list" || pair == "versions"
@@ -85,17 +85,17 @@ impl Counters {
 
 /// A request never got a whole answer.
 #[derive(Debug, Clone)]
-pub(super) struct NoAnswer {
+pub(super) struct TransportError {
     /// Whether the request cannot have reached the server.
     pub(super) never_sent: bool,
     /// Whether the server's certificate was refused.
-    pub(super) certificate: bool,
+    pub(super) certificate_rejected: bool,
     source: Arc<dyn StdError + Send + Sync>,
 }
 
-impl fmt::Display for NoAnswer {
+impl fmt::Display for TransportError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.certificate {
+        if self.certificate_rejected {
             formatter.write_str("the server's certificate was rejected")
         } else if self.never_sent {
             formatter.write_str("cannot connect to the server")
@@ -105,27 +105,27 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-impl StdError for NoAnswer {
+impl StdError for TransportError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(self.source.as_ref())
     }
 }
 
-impl NoAnswer {
-    fn of(error: reqwest::Error) -> Self {
+impl TransportError {
+    fn from_reqwest(error: reqwest::Error) -> Self {
         // A URL may carry a signature.
         let error = error.without_url();
         Self {
             never_sent: error.is_connect() || error.is_builder(),
-            certificate: is_about_certificates(&error),
+            certificate_rejected: is_certificate_error(&error),
             source: Arc::new(error),
         }
     }
 
-    fn stalled(limit: Duration) -> Self {
+    fn from_stall(limit: Duration) -> Self {
         Self {
             never_sent: false,
-            certificate: false,
+            certificate_rejected: false,
             source: Arc::from(BoxError::from(format!(
                 "no data was transferred for {} s",
                 limit.as_secs()
@@ -134,7 +134,7 @@ impl NoAnswer {
     }
 }
 
-fn is_about_certificates(error: &dyn StdError) -> bool {
+fn is_certificate_error(error: &dyn StdError) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let text = error.to_string();
@@ -148,7 +148,7 @@ fn is_about_certificates(error: &dyn StdError) -> bool {
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: u16,
     pub(super) headers: http::HeaderMap,
     pub(super) body: Bytes,
@@ -156,16 +156,16 @@ pub(super) struct Answer {
 
 /// Sends requests to one destination.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(super) struct NetworkClient {
     client: reqwest::Client,
     /// Nothing moving for this long ends a request.
-    stall_max: Duration,
-    pub(super) counters: Arc<Counters>,
-    upload: Arc<Bandwidth>,
-    download: Arc<Bandwidth>,
+    stall_timeout: Duration,
+    pub(super) counters: Arc<TrafficCounters>,
+    upload: Arc<BandwidthLimiter>,
+    download: Arc<BandwidthLimiter>,
 }
 
-impl Http {
+impl NetworkClient {
     /// # Errors
     /// When the system has no certificates or no randomness.
     pub(super) fn new(
@@ -174,30 +174,33 @@ impl Http {
         download: Option<u64>,
     ) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_MAX.min(stall_max))
+            .connect_timeout(CONNECT_TIMEOUT.min(stall_max))
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(20))
             .user_agent(concat!("reprise/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self {
             client,
-            stall_max,
+            stall_timeout: stall_max,
             counters: Arc::default(),
-            upload: Arc::new(Bandwidth::new(upload)),
-            download: Arc::new(Bandwidth::new(download)),
+            upload: Arc::new(BandwidthLimiter::new(upload)),
+            download: Arc::new(BandwidthLimiter::new(download)),
         })
     }
 
     /// Sends a request and reads the whole answer.
-    pub(super) async fn send<B>(&self, request: http::Request<B>) -> Result<Answer, NoAnswer>
+    pub(super) async fn send<B>(
+        &self,
+        request: http::Request<B>,
+    ) -> Result<RawResponse, TransportError>
     where
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.counters.count(request.method(), request.uri());
-        let activity = Arc::new(Activity::default());
+        self.counters.count_request(request.method(), request.uri());
+        let activity = Arc::new(ActivityMonitor::default());
         let request = request.map(|body| {
-            reqwest::Body::wrap(Watched {
+            reqwest::Body::wrap(MonitoredBody {
                 body,
                 rest: Bytes::new(),
                 activity: Arc::clone(&activity),
@@ -206,36 +209,44 @@ impl Http {
                 counters: Arc::clone(&self.counters),
             })
         });
-        let request = reqwest::Request::try_from(request).map_err(NoAnswer::of)?;
-        let exchange = self.exchange(request, &activity);
+        let request = reqwest::Request::try_from(request).map_err(TransportError::from_reqwest)?;
+        let exchange = self.execute_request(request, &activity);
         tokio::select! {
             answer = exchange => answer,
-            () = activity.stall(self.stall_max) => Err(NoAnswer::stalled(self.stall_max)),
+            () = activity.wait_for_stall(self.stall_timeout) => Err(TransportError::from_stall(self.stall_timeout)),
         }
     }
 
-    async fn exchange(
+    async fn execute_request(
         &self,
         request: reqwest::Request,
-        activity: &Activity,
-    ) -> Result<Answer, NoAnswer> {
-        let mut response = self.client.execute(request).await.map_err(NoAnswer::of)?;
-        activity.mark();
+        activity: &ActivityMonitor,
+    ) -> Result<RawResponse, TransportError> {
+        let mut response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(TransportError::from_reqwest)?;
+        activity.record_activity();
         let expected = response.content_length().unwrap_or(0);
         let capacity = usize::try_from(expected).unwrap_or(0).min(128 << 20);
         let mut body = BytesMut::with_capacity(capacity);
-        while let Some(piece) = response.chunk().await.map_err(NoAnswer::of)? {
-            activity.mark();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(TransportError::from_reqwest)?
+        {
+            activity.record_activity();
             self.counters
                 .received_bytes
                 .fetch_add(piece.len() as u64, Ordering::Relaxed);
-            let pause = self.download.take(piece.len());
+            let pause = self.download.reserve_bytes(piece.len());
             if !pause.is_zero() {
-                activity.pause(pause).await;
+                activity.pause_for(pause).await;
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Answer {
+        Ok(RawResponse {
             status: response.status().as_u16(),
             headers: std::mem::take(response.headers_mut()),
             body: body.freeze(),
@@ -245,15 +256,15 @@ impl Http {
 
 /// When something last moved.
 #[derive(Debug)]
-struct Activity {
+struct ActivityMonitor {
     /// Milliseconds since the process began to watch.
-    last: AtomicU64,
+    last_activity_ms: AtomicU64,
 }
 
-impl Default for Activity {
+impl Default for ActivityMonitor {
     fn default() -> Self {
         Self {
-            last: AtomicU64::new(now_millis()),
+            last_activity_ms: AtomicU64::new(now_millis()),
         }
     }
 }
@@ -264,28 +275,31 @@ fn now_millis() -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Activity {
-    fn mark(&self) {
-        self.last.store(now_millis(), Ordering::Relaxed);
+impl ActivityMonitor {
+    fn record_activity(&self) {
+        self.last_activity_ms.store(now_millis(), Ordering::Relaxed);
     }
 
     /// A pause that is wanted is no stall.
     fn expect_pause(&self, pause: Duration) {
         let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        self.last
+        self.last_activity_ms
             .store(now_millis().saturating_add(pause), Ordering::Relaxed);
     }
 
-    async fn pause(&self, pause: Duration) {
+    async fn pause_for(&self, pause: Duration) {
         self.expect_pause(pause);
         tokio::time::sleep(pause).await;
     }
 
     /// Ends when nothing moved for `limit`.
-    async fn stall(&self, limit: Duration) {
+    async fn wait_for_stall(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         loop {
-            let end = self.last.load(Ordering::Relaxed).saturating_add(limit);
+            let end = self
+                .last_activity_ms
+                .load(Ordering::Relaxed)
+                .saturating_add(limit);
             let now = now_millis();
             if now >= end {
                 return;
@@ -296,24 +310,24 @@ impl Activity {
 }
 
 /// A body that is sent in pieces, at most as fast as allowed, and that tells when it moves.
-struct Watched<B> {
+struct MonitoredBody<B> {
     body: B,
     /// Of the last frame, what was not sent yet.
     rest: Bytes,
-    activity: Arc<Activity>,
-    bandwidth: Arc<Bandwidth>,
+    activity: Arc<ActivityMonitor>,
+    bandwidth: Arc<BandwidthLimiter>,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
-    counters: Arc<Counters>,
+    counters: Arc<TrafficCounters>,
 }
 
-impl<B> Watched<B> {
-    fn piece(&mut self) -> Bytes {
+impl<B> MonitoredBody<B> {
+    fn take_piece(&mut self) -> Bytes {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
-        self.activity.mark();
+        self.activity.record_activity();
         self.counters
             .sent_bytes
             .fetch_add(piece.len() as u64, Ordering::Relaxed);
-        let pause = self.bandwidth.take(piece.len());
+        let pause = self.bandwidth.reserve_bytes(piece.len());
         if !pause.is_zero() {
             self.activity.expect_pause(pause);
             self.pause = Some(Box::pin(tokio::time::sleep(pause)));
@@ -322,7 +336,7 @@ impl<B> Watched<B> {
     }
 }
 
-impl<B> Body for Watched<B>
+impl<B> Body for MonitoredBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -339,7 +353,7 @@ where
         }
         loop {
             if !self.rest.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
+                return Poll::Ready(Some(Ok(Frame::data(self.take_piece()))));
             }
             match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 None => return Poll::Ready(None),
@@ -370,12 +384,12 @@ where
 
 /// A body of several pieces that are sent one after the other without being joined.
 #[derive(Debug, Clone)]
-pub(super) struct Parts {
+pub(super) struct PartsBody {
     parts: std::collections::VecDeque<Bytes>,
     length: u64,
 }
 
-impl Parts {
+impl PartsBody {
     pub(super) fn new(parts: &[Bytes]) -> Self {
         let parts: std::collections::VecDeque<Bytes> = parts
             .iter()
@@ -387,7 +401,7 @@ impl Parts {
     }
 }
 
-impl Body for Parts {
+impl Body for PartsBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 

@@ -2,13 +2,13 @@
 
 mod azure;
 mod bandwidth;
-mod gate;
+mod classify;
 mod http;
-mod reading;
+mod limiter;
+mod object_read;
 mod runtime;
 mod s3;
 mod split;
-mod trouble;
 mod weather;
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::probe::{Found, Probed};
-use super::{Abilities, BackendError, BackendResult, ObjectInfo, ObjectKey};
+use super::probe::{CapabilitySupport, ProbedCapabilities};
+use super::{BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey};
 
 pub use azure::{AzureBackend, AzureEndpoint};
 pub use http::Traffic;
@@ -32,9 +32,9 @@ const LISTINGS_MAX: u32 = 6;
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
     /// What was found out about the destination before; `None` when nothing was.
-    pub probed: Option<Probed>,
+    pub probed_capabilities: Option<ProbedCapabilities>,
     /// How stored objects are locked, if at all.
-    pub immutable: Option<Immutable>,
+    pub immutability: Option<ImmutabilityPolicy>,
     /// The storage class (S3) or access tier (Azure) of packs; `None`: the destination's default.
     pub storage_class: Option<String>,
     /// Whether the bucket's name goes into the path; `None`: where `AWS_ENDPOINT_URL` is set.
@@ -46,51 +46,59 @@ pub struct RemoteOptions {
     /// How long a failing request is repeated.
     pub retry_for: Duration,
     /// How long a request may stand still.
-    pub stall_max: Duration,
+    pub stall_timeout: Duration,
     /// Set by a wish to stop.
-    pub stop: Arc<AtomicBool>,
+    pub stop_requested: Arc<AtomicBool>,
 }
 
 impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
-            probed: None,
-            immutable: None,
+            probed_capabilities: None,
+            immutability: None,
             storage_class: None,
             path_style: None,
             limit_upload: None,
             limit_download: None,
             retry_for: Duration::from_secs(15 * 60),
-            stall_max: Duration::from_secs(60),
-            stop: Arc::default(),
+            stall_timeout: Duration::from_secs(60),
+            stop_requested: Arc::default(),
         }
     }
 }
 
 impl RemoteOptions {
     /// What is known about one capability.
-    fn found(&self, choose: impl Fn(&Probed) -> Found) -> Found {
-        self.probed.as_ref().map_or(Found::Unknown, choose)
+    fn capability_support(
+        &self,
+        choose: impl Fn(&ProbedCapabilities) -> CapabilitySupport,
+    ) -> CapabilitySupport {
+        self.probed_capabilities
+            .as_ref()
+            .map_or(CapabilitySupport::Unknown, choose)
     }
 
     /// Whether the server is known to compare what it receives with our own hash.
     fn checks_uploads(&self) -> bool {
-        self.found(|probed| probed.checks_uploads).holds()
+        self.capability_support(|probed| probed.checks_uploads)
+            .is_supported()
     }
 
-    fn abilities(&self, parallel_puts: usize) -> Abilities {
-        Abilities {
-            refuses_overwrite: self.found(|probed| probed.conditional_create).holds(),
+    fn capabilities(&self, parallel_puts: usize) -> Capabilities {
+        Capabilities {
+            refuses_overwrite: self
+                .capability_support(|probed| probed.conditional_create)
+                .is_supported(),
             cheap_listing: false,
             parallel_reads: 8,
             parallel_puts,
-            reads_may_be_garbled: true,
+            reads_may_be_corrupted: true,
         }
     }
 
     /// How strictly a lock is extended.
     fn lock_mode(&self) -> LockMode {
-        self.immutable.map_or(LockMode::Governance, |i| i.mode)
+        self.immutability.map_or(LockMode::Governance, |i| i.mode)
     }
 }
 
@@ -105,25 +113,25 @@ pub enum LockMode {
 
 /// How stored objects are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Immutable {
+pub struct ImmutabilityPolicy {
     /// For how many days from the moment of storing.
     pub days: u32,
     /// How strictly.
     pub mode: LockMode,
 }
 
-impl Immutable {
+impl ImmutabilityPolicy {
     /// The moment until which something stored now is locked.
     #[must_use]
-    pub fn until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+    pub fn lock_expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now.checked_add_signed(TimeDelta::days(i64::from(self.days)))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 
-fn http_of(options: &RemoteOptions) -> BackendResult<http::Http> {
-    http::Http::new(
-        options.stall_max,
+fn new_network_client(options: &RemoteOptions) -> BackendResult<http::NetworkClient> {
+    http::NetworkClient::new(
+        options.stall_timeout,
         options.limit_upload,
         options.limit_download,
     )
@@ -135,7 +143,7 @@ fn http_of(options: &RemoteOptions) -> BackendResult<http::Http> {
 }
 
 /// A key below a prefix.
-fn joined(prefix: &str, key: &str) -> String {
+fn join_key(prefix: &str, key: &str) -> String {
     match (prefix.is_empty(), key.is_empty()) {
         (true, _) => key.to_owned(),
         (_, true) => prefix.to_owned(),
@@ -144,7 +152,7 @@ fn joined(prefix: &str, key: &str) -> String {
 }
 
 /// The part of a name below a prefix.
-fn below<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+fn strip_key_prefix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     if prefix.is_empty() {
         return Some(name);
     }
@@ -152,8 +160,8 @@ fn below<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 }
 
 /// An answer that cannot be what the server sent.
-fn garbled(source: impl Into<super::Cause>) -> weather::Trouble {
-    weather::Trouble::Passing {
+fn corrupt_response(source: impl Into<super::Cause>) -> weather::AttemptError {
+    weather::AttemptError::Transient {
         source: source.into(),
         retry_after: None,
         throttled: false,
@@ -162,16 +170,18 @@ fn garbled(source: impl Into<super::Cause>) -> weather::Trouble {
 }
 
 /// An object as a listing shows it. Foreign objects are left out: they have names that no key can have.
-fn listed(
+fn parse_listed_object(
     prefix: &str,
     name: Option<&str>,
     size_bytes: Option<u64>,
     received: Option<DateTime<Utc>>,
-) -> Result<Option<ObjectInfo>, weather::Trouble> {
+) -> Result<Option<ObjectInfo>, weather::AttemptError> {
     let (Some(name), Some(size_bytes)) = (name, size_bytes) else {
-        return Err(garbled("an object in the listing has no name or no size"));
+        return Err(corrupt_response(
+            "an object in the listing has no name or no size",
+        ));
     };
-    let key = below(prefix, name).and_then(ObjectKey::new);
+    let key = strip_key_prefix(prefix, name).and_then(ObjectKey::new);
     Ok(key.map(|key| ObjectInfo {
         key,
         size_bytes,
@@ -180,42 +190,48 @@ fn listed(
 }
 
 /// Whether an object whose lock is shown is really locked: then the lock is the reason not to delete it.
-fn lock_holds(deleted: BackendResult<()>) -> BackendResult<Found> {
+fn lock_support_from_delete(deleted: BackendResult<()>) -> BackendResult<CapabilitySupport> {
     match deleted {
-        Ok(()) => Ok(Found::No),
-        Err(BackendError::Locked { .. } | BackendError::PermissionDenied { .. }) => Ok(Found::Yes),
+        Ok(()) => Ok(CapabilitySupport::No),
+        Err(BackendError::Locked { .. } | BackendError::PermissionDenied { .. }) => {
+            Ok(CapabilitySupport::Yes)
+        }
         Err(error) => Err(error),
     }
 }
 
 /// A body that is what its answer announces and what was asked for.
-fn exactly(
+fn check_body_length(
     body: Bytes,
     announced: Option<u64>,
     wanted: Option<u64>,
     key: &str,
-) -> Result<Bytes, weather::Trouble> {
+) -> Result<Bytes, weather::AttemptError> {
     let length = body.len() as u64;
     if announced.is_some_and(|announced| announced != length) {
-        return Err(garbled("the response is shorter than its Content-Length"));
+        return Err(corrupt_response(
+            "the response is shorter than its Content-Length",
+        ));
     }
     match wanted {
         // Leads to asking for the object's real size.
-        Some(wanted) if length < wanted => Err(weather::Trouble::Final(BackendError::Rejected {
-            operation: "read",
-            key: key.to_owned(),
-            source: "the range extends beyond the end of the object".into(),
-        })),
-        Some(wanted) if length > wanted => {
-            Err(garbled("the response is longer than the requested range"))
+        Some(wanted) if length < wanted => {
+            Err(weather::AttemptError::Permanent(BackendError::Rejected {
+                operation: "read",
+                key: key.to_owned(),
+                source: "the range extends beyond the end of the object".into(),
+            }))
         }
+        Some(wanted) if length > wanted => Err(corrupt_response(
+            "the response is longer than the requested range",
+        )),
         _ => Ok(body),
     }
 }
 
 /// A listing that can be believed. Without TLS (`plain`) nothing protects an answer: a flipped bit would hide
 /// an object or invent one. So two answers in a row must agree there.
-fn believed(
+fn list_until_stable(
     plain: bool,
     directory: &str,
     list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
@@ -247,7 +263,7 @@ fn believed(
 }
 
 /// Random bytes for a name that nobody else uses.
-fn random<const N: usize>() -> BackendResult<[u8; N]> {
+fn random_bytes<const N: usize>() -> BackendResult<[u8; N]> {
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),
@@ -260,13 +276,13 @@ fn random<const N: usize>() -> BackendResult<[u8; N]> {
 }
 
 /// A name for an object that only a probe uses.
-fn probe_name() -> BackendResult<String> {
-    Ok(format!("probes/{}", hex::encode(random::<12>()?)))
+fn random_probe_key() -> BackendResult<String> {
+    Ok(format!("probes/{}", hex::encode(random_bytes::<12>()?)))
 }
 
 /// What became of removing a probe. A host that may only add leaves its probes: they are a few bytes, and the
 /// sweep removes them.
-fn forgotten(key: &str, removed: BackendResult<()>) {
+fn log_leftover_probe(key: &str, removed: BackendResult<()>) {
     if let Err(error) = removed {
         tracing::debug!(key, %error, "cannot delete a probe object");
     }

@@ -7,13 +7,13 @@ use tokio::runtime::Runtime;
 use crate::backend::BackendError;
 
 /// The network needs little: hashing and encryption are done by the callers' threads.
-const WORKERS: usize = 2;
+const WORKER_THREADS: usize = 2;
 
-fn runtime() -> Result<&'static Runtime, String> {
+fn shared_runtime() -> Result<&'static Runtime, String> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+            .worker_threads(WORKER_THREADS)
             .thread_name("network")
             .enable_all()
             .build()
@@ -26,7 +26,7 @@ fn runtime() -> Result<&'static Runtime, String> {
 pub(super) fn block_on<T>(
     future: impl Future<Output = Result<T, BackendError>>,
 ) -> Result<T, BackendError> {
-    match runtime() {
+    match shared_runtime() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => Err(BackendError::Io {
             operation: "start",

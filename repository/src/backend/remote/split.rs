@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Cuts `parts`, taken as one, into pieces of `piece_bytes`; the last one may be shorter. Nothing is copied.
-pub(super) fn split(parts: &[Bytes], piece_bytes: usize) -> Vec<Vec<Bytes>> {
+pub(super) fn split_into_pieces(parts: &[Bytes], piece_bytes: usize) -> Vec<Vec<Bytes>> {
     let mut pieces = Vec::new();
     let (mut piece, mut room) = (Vec::new(), piece_bytes);
     for part in parts {
@@ -25,12 +25,12 @@ pub(super) fn split(parts: &[Bytes], piece_bytes: usize) -> Vec<Vec<Bytes>> {
 }
 
 /// The bytes of all parts.
-pub(super) fn total(parts: &[Bytes]) -> u64 {
+pub(super) fn total_bytes(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 
 /// Whether `bytes` begin with `parts` from `position` on, as far as they reach.
-pub(super) fn agrees(parts: &[Bytes], position: u64, bytes: &[u8]) -> bool {
+pub(super) fn matches_at(parts: &[Bytes], position: u64, bytes: &[u8]) -> bool {
     let (mut begin, mut position, mut rest) = (0_u64, position, bytes);
     for part in parts {
         let end = begin + part.len() as u64;
@@ -76,12 +76,12 @@ mod tests {
             let parts = parts(lengths);
             let whole: Vec<u8> = parts.concat();
             for piece_bytes in [1, 3, 5, 100] {
-                let pieces = split(&parts, piece_bytes);
+                let pieces = split_into_pieces(&parts, piece_bytes);
                 let joined: Vec<u8> = pieces.concat().concat();
                 assert_eq!(joined, whole);
                 for (n, piece) in pieces.iter().enumerate() {
                     let full = n + 1 < pieces.len();
-                    let length = usize::try_from(total(piece)).unwrap();
+                    let length = usize::try_from(total_bytes(piece)).unwrap();
                     assert!(length == piece_bytes || (!full && length <= piece_bytes));
                 }
             }
@@ -94,14 +94,14 @@ mod tests {
         let whole: Vec<u8> = parts.concat();
         for begin in 0..=whole.len() {
             for end in begin..=whole.len() {
-                assert!(agrees(&parts, begin as u64, &whole[begin..end]));
+                assert!(matches_at(&parts, begin as u64, &whole[begin..end]));
                 let mut other = whole[begin..end].to_vec();
                 if let Some(last) = other.last_mut() {
                     *last ^= 1;
-                    assert!(!agrees(&parts, begin as u64, &other));
+                    assert!(!matches_at(&parts, begin as u64, &other));
                 }
             }
         }
-        assert!(!agrees(&parts, 10, &[whole[10], whole[11], 0]));
+        assert!(!matches_at(&parts, 10, &[whole[10], whole[11], 0]));
     }
 }

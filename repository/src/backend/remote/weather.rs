@@ -5,29 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::gate::Gate;
-use super::http::Counters;
+use super::http::TrafficCounters;
+use super::limiter::ConcurrencyLimiter;
 use crate::backend::{BackendError, BackendResult};
 
 /// The first pause before a request is repeated; it doubles each time.
-const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
 
 /// No pause is longer, unless the server asks for it.
-const PAUSE_MAX: Duration = Duration::from_secs(20);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
 /// A destination that never answered is not waited for longer than this: it is more likely a wrong address.
-const FIRST_CONTACT_MAX: Duration = Duration::from_secs(20);
+const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often a wish to stop is looked for while waiting.
-const STOP_CHECK: Duration = Duration::from_millis(100);
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why one attempt failed.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum AttemptError {
     /// Repeating the request would not help.
-    Final(BackendError),
+    Permanent(BackendError),
     /// Another attempt may work.
-    Passing {
+    Transient {
         /// What happened.
         source: Box<dyn StdError + Send + Sync>,
         /// How long the server wants to be left alone.
@@ -41,27 +41,27 @@ pub(super) enum Trouble {
 
 /// How requests to one destination are repeated.
 #[derive(Debug)]
-pub(super) struct Weather {
-    gate: Arc<Gate>,
-    counters: Arc<Counters>,
+pub(super) struct Retrier {
+    limiter: Arc<ConcurrencyLimiter>,
+    counters: Arc<TrafficCounters>,
     retry_for: Duration,
-    answered: AtomicBool,
-    stop: Arc<AtomicBool>,
+    has_answered: AtomicBool,
+    stop_requested: Arc<AtomicBool>,
 }
 
-impl Weather {
+impl Retrier {
     pub(super) fn new(
         destination: &str,
-        counters: Arc<Counters>,
+        counters: Arc<TrafficCounters>,
         retry_for: Duration,
-        stop: Arc<AtomicBool>,
+        stop_requested: Arc<AtomicBool>,
     ) -> Self {
         Self {
-            gate: Gate::of(destination),
+            limiter: ConcurrencyLimiter::for_destination(destination),
             counters,
             retry_for,
-            answered: AtomicBool::new(false),
-            stop,
+            has_answered: AtomicBool::new(false),
+            stop_requested,
         }
     }
 
@@ -73,16 +73,16 @@ impl Weather {
         mut attempt: impl FnMut() -> F,
     ) -> BackendResult<T>
     where
-        F: Future<Output = Result<T, Trouble>>,
+        F: Future<Output = Result<T, AttemptError>>,
     {
         let begun = Instant::now();
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (source, retry_after, answered) = match self.once(&mut attempt).await {
+            let (source, retry_after, answered) = match self.attempt_once(&mut attempt).await {
                 Ok(value) => return Ok(value),
-                Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Passing {
+                Err(AttemptError::Permanent(error)) => return Err(error),
+                Err(AttemptError::Transient {
                     source,
                     retry_after,
                     answered,
@@ -90,10 +90,10 @@ impl Weather {
                 }) => (source, retry_after, answered),
             };
             if answered {
-                self.answered.store(true, Ordering::Relaxed);
+                self.has_answered.store(true, Ordering::Relaxed);
             }
-            let pause = pause(attempts, retry_after);
-            if begun.elapsed() + pause > self.patience() {
+            let pause = retry_delay(attempts, retry_after);
+            if begun.elapsed() + pause > self.max_retry_time() {
                 return Err(BackendError::Unavailable {
                     operation,
                     key: key.to_owned(),
@@ -102,43 +102,48 @@ impl Weather {
                     source,
                 });
             }
-            tell(operation, key, attempts, pause, source.as_ref());
+            log_retry(operation, key, attempts, pause, source.as_ref());
             self.counters.retries.fetch_add(1, Ordering::Relaxed);
-            self.wait(pause, operation, key).await?;
+            self.wait_before_retry(pause, operation, key).await?;
         }
     }
 
-    async fn once<T, F>(&self, attempt: &mut impl FnMut() -> F) -> Result<T, Trouble>
+    async fn attempt_once<T, F>(&self, attempt: &mut impl FnMut() -> F) -> Result<T, AttemptError>
     where
-        F: Future<Output = Result<T, Trouble>>,
+        F: Future<Output = Result<T, AttemptError>>,
     {
-        let _permit = self.gate.enter().await;
+        let _permit = self.limiter.acquire().await;
         let result = attempt().await;
         match &result {
-            Err(Trouble::Passing {
+            Err(AttemptError::Transient {
                 throttled: true, ..
-            }) => self.gate.throttled(),
-            Err(Trouble::Passing { .. }) => {}
-            Ok(_) | Err(Trouble::Final(_)) => {
-                self.answered.store(true, Ordering::Relaxed);
-                self.gate.went_well();
+            }) => self.limiter.on_throttle(),
+            Err(AttemptError::Transient { .. }) => {}
+            Ok(_) | Err(AttemptError::Permanent(_)) => {
+                self.has_answered.store(true, Ordering::Relaxed);
+                self.limiter.on_success();
             }
         }
         result
     }
 
-    fn patience(&self) -> Duration {
-        if self.answered.load(Ordering::Relaxed) {
+    fn max_retry_time(&self) -> Duration {
+        if self.has_answered.load(Ordering::Relaxed) {
             self.retry_for
         } else {
-            self.retry_for.min(FIRST_CONTACT_MAX)
+            self.retry_for.min(FIRST_CONTACT_TIMEOUT)
         }
     }
 
-    async fn wait(&self, pause: Duration, operation: &'static str, key: &str) -> BackendResult<()> {
+    async fn wait_before_retry(
+        &self,
+        pause: Duration,
+        operation: &'static str,
+        key: &str,
+    ) -> BackendResult<()> {
         let end = Instant::now() + pause;
         loop {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop_requested.load(Ordering::Relaxed) {
                 return Err(BackendError::Interrupted {
                     operation,
                     key: key.to_owned(),
@@ -148,12 +153,12 @@ impl Weather {
             if left.is_zero() {
                 return Ok(());
             }
-            tokio::time::sleep(left.min(STOP_CHECK)).await;
+            tokio::time::sleep(left.min(STOP_POLL_INTERVAL)).await;
         }
     }
 }
 
-fn tell(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn StdError) {
+fn log_retry(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn StdError) {
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     let mut reason = source.to_string();
     let mut cause = source.source();
@@ -170,11 +175,11 @@ fn tell(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn
 }
 
 /// A random pause below a bound that doubles, or what the server asks for.
-fn pause(attempts: u32, retry_after: Option<Duration>) -> Duration {
-    let bound = PAUSE_FIRST
+fn retry_delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
+    let bound = RETRY_DELAY_FIRST
         .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(16)))
-        .min(PAUSE_MAX);
-    let jittered = bound.mul_f64(0.5 + random_share() / 2.0);
+        .min(RETRY_DELAY_MAX);
+    let jittered = bound.mul_f64(0.5 + random_fraction() / 2.0);
     match retry_after {
         // Everyone was told the same moment; not everyone should come back at it.
         Some(asked) => asked + jittered.min(Duration::from_secs(1)),
@@ -183,7 +188,7 @@ fn pause(attempts: u32, retry_after: Option<Duration>) -> Duration {
 }
 
 /// At least 0, below 1. Without randomness the pause is just not jittered.
-fn random_share() -> f64 {
+fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
@@ -196,14 +201,14 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
 
-    fn weather(retry_for: Duration) -> Weather {
+    fn test_retrier(retry_for: Duration) -> Retrier {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let destination = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        Weather::new(&destination, Arc::default(), retry_for, Arc::default())
+        Retrier::new(&destination, Arc::default(), retry_for, Arc::default())
     }
 
-    fn passing(answered: bool) -> Trouble {
-        Trouble::Passing {
+    fn transient_error(answered: bool) -> AttemptError {
+        AttemptError::Transient {
             source: "busy".into(),
             retry_after: None,
             throttled: answered,
@@ -211,7 +216,7 @@ mod tests {
         }
     }
 
-    fn run<T>(future: impl Future<Output = T>) -> T {
+    fn block_on_test<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -220,21 +225,25 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_repeated_and_what_is_final_is_not() {
-        let retrier = weather(Duration::from_secs(60));
+    fn transient_errors_are_retried_and_permanent_ones_are_not() {
+        let retrier = test_retrier(Duration::from_secs(60));
         let mut left = 3;
-        let result = run(retrier.call("read", "x", || {
+        let result = block_on_test(retrier.call("read", "x", || {
             left -= 1;
-            let result = if left > 0 { Err(passing(true)) } else { Ok(7) };
+            let result = if left > 0 {
+                Err(transient_error(true))
+            } else {
+                Ok(7)
+            };
             async { result }
         }));
         assert_eq!(result.unwrap(), 7);
         assert_eq!(retrier.counters.traffic().retries, 2);
         let mut calls = 0;
-        let result: BackendResult<()> = run(retrier.call("read", "x", || {
+        let result: BackendResult<()> = block_on_test(retrier.call("read", "x", || {
             calls += 1;
             async {
-                Err(Trouble::Final(BackendError::NotFound {
+                Err(AttemptError::Permanent(BackendError::NotFound {
                     key: "x".to_owned(),
                 }))
             }
@@ -246,20 +255,20 @@ mod tests {
     #[test]
     fn pauses_grow_up_to_a_bound_and_heed_the_server() {
         for attempts in 1..100 {
-            assert!(pause(attempts, None) <= PAUSE_MAX);
+            assert!(retry_delay(attempts, None) <= RETRY_DELAY_MAX);
         }
-        assert!(pause(1, None) >= PAUSE_FIRST / 2);
-        assert!(pause(9, None) >= PAUSE_MAX / 2);
+        assert!(retry_delay(1, None) >= RETRY_DELAY_FIRST / 2);
+        assert!(retry_delay(9, None) >= RETRY_DELAY_MAX / 2);
         let asked = Duration::from_secs(33);
-        assert!(pause(1, Some(asked)) >= asked);
+        assert!(retry_delay(1, Some(asked)) >= asked);
     }
 
     #[test]
     fn a_wish_to_stop_ends_the_waiting() {
-        let retrier = weather(Duration::from_secs(600));
-        retrier.stop.store(true, Ordering::Relaxed);
+        let retrier = test_retrier(Duration::from_secs(600));
+        retrier.stop_requested.store(true, Ordering::Relaxed);
         let result: BackendResult<()> =
-            run(retrier.call("read", "x", || async { Err(passing(true)) }));
+            block_on_test(retrier.call("read", "x", || async { Err(transient_error(true)) }));
         assert!(matches!(result, Err(BackendError::Interrupted { .. })));
     }
 }

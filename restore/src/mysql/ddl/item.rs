@@ -1,10 +1,10 @@
 //! One item of a table definition: a column, a key or a constraint.
 
-use super::lexer::{Kind as TokenKind, Token, Tokens};
+use super::lexer::{SqlToken, SqlTokens, TokenKind};
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TableItemKind {
     Column {
         auto_increment: bool,
     },
@@ -20,23 +20,25 @@ pub(super) enum Kind {
 
 /// An item and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct TableItem {
     /// As written, with the white space before it and without the comma after it.
     pub(super) text: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(super) kind: TableItemKind,
     /// The column, or the first column of a key, in backticks; empty when it is an expression or something else.
     pub(super) column: Vec<u8>,
 }
 
-impl Item {
+impl TableItem {
     /// # Errors
     /// When a quote is never closed.
     pub(super) fn new(text: &[u8]) -> Result<Self, String> {
-        let tokens = Tokens::new(text).collect::<Result<Vec<_>, _>>()?;
-        let kind = kind(&tokens);
+        let tokens = SqlTokens::new(text).collect::<Result<Vec<_>, _>>()?;
+        let kind = classify_item(&tokens);
         let column = match kind {
-            Kind::Column { .. } => tokens.first(),
-            Kind::Primary | Kind::Unique | Kind::Key => first_in_parentheses(&tokens),
+            TableItemKind::Column { .. } => tokens.first(),
+            TableItemKind::Primary | TableItemKind::Unique | TableItemKind::Key => {
+                first_in_parentheses(&tokens)
+            }
             _ => None,
         };
         let name = column.filter(|token| token.kind == TokenKind::Name);
@@ -50,33 +52,33 @@ impl Item {
     /// Servers print items by rank, and those of one rank in the order they were added.
     pub(super) fn rank(&self) -> u8 {
         match self.kind {
-            Kind::Column { .. } => 0,
-            Kind::Primary => 1,
-            Kind::Unique => 2,
-            Kind::Key | Kind::Spatial => 3,
-            Kind::FullText => 4,
-            Kind::ForeignKey => 5,
-            Kind::Other => 6,
+            TableItemKind::Column { .. } => 0,
+            TableItemKind::Primary => 1,
+            TableItemKind::Unique => 2,
+            TableItemKind::Key | TableItemKind::Spatial => 3,
+            TableItemKind::FullText => 4,
+            TableItemKind::ForeignKey => 5,
+            TableItemKind::Other => 6,
         }
     }
 
     /// A column without a collation that the table's default is anyway. MySQL would remember that it was named,
     /// and print the character set with it from then on.
-    pub(super) fn with_default(&self, collation: Option<&[u8]>) -> Vec<u8> {
-        self.named_default(collation).map_or_else(
+    pub(super) fn without_default_collation(&self, collation: Option<&[u8]>) -> Vec<u8> {
+        self.default_collation_range(collation).map_or_else(
             || self.text.clone(),
             |range| [&self.text[..range.start], &self.text[range.end..]].concat(),
         )
     }
 
     /// Where the default is named, with the white space before it.
-    fn named_default(&self, collation: Option<&[u8]>) -> Option<std::ops::Range<usize>> {
-        let Kind::Column { .. } = self.kind else {
+    fn default_collation_range(&self, collation: Option<&[u8]>) -> Option<std::ops::Range<usize>> {
+        let TableItemKind::Column { .. } = self.kind else {
             return None;
         };
         let collation = collation?;
         let mut depth = 0_usize;
-        let mut tokens = Tokens::new(&self.text).map_while(Result::ok).peekable();
+        let mut tokens = SqlTokens::new(&self.text).map_while(Result::ok).peekable();
         let mut end = 0;
         while let Some(token) = tokens.next() {
             match token.text {
@@ -97,18 +99,18 @@ impl Item {
     }
 
     /// The clause of `ALTER TABLE` that adds it.
-    pub(super) fn addition(&self) -> Vec<u8> {
+    pub(super) fn add_clause(&self) -> Vec<u8> {
         [b"ADD ", self.text.trim_ascii()].concat()
     }
 }
 
-fn kind(tokens: &[Token<'_>]) -> Kind {
+fn classify_item(tokens: &[SqlToken<'_>]) -> TableItemKind {
     let begins = |words: &[&str]| {
         let found = tokens.iter().zip(words);
         tokens.len() >= words.len() && found.into_iter().all(|(token, word)| token.is_word(word))
     };
     match tokens {
-        [first, ..] if first.kind == TokenKind::Name => Kind::Column {
+        [first, ..] if first.kind == TokenKind::Name => TableItemKind::Column {
             auto_increment: tokens.iter().any(|token| token.is_word("AUTO_INCREMENT")),
         },
         [constraint, _, foreign, key, ..]
@@ -116,19 +118,19 @@ fn kind(tokens: &[Token<'_>]) -> Kind {
                 && foreign.is_word("FOREIGN")
                 && key.is_word("KEY") =>
         {
-            Kind::ForeignKey
+            TableItemKind::ForeignKey
         }
-        _ if begins(&["FOREIGN", "KEY"]) => Kind::ForeignKey,
-        _ if begins(&["PRIMARY", "KEY"]) => Kind::Primary,
-        _ if begins(&["UNIQUE", "KEY"]) => Kind::Unique,
-        _ if begins(&["FULLTEXT", "KEY"]) => Kind::FullText,
-        _ if begins(&["SPATIAL", "KEY"]) => Kind::Spatial,
-        _ if begins(&["KEY"]) => Kind::Key,
-        _ => Kind::Other,
+        _ if begins(&["FOREIGN", "KEY"]) => TableItemKind::ForeignKey,
+        _ if begins(&["PRIMARY", "KEY"]) => TableItemKind::Primary,
+        _ if begins(&["UNIQUE", "KEY"]) => TableItemKind::Unique,
+        _ if begins(&["FULLTEXT", "KEY"]) => TableItemKind::FullText,
+        _ if begins(&["SPATIAL", "KEY"]) => TableItemKind::Spatial,
+        _ if begins(&["KEY"]) => TableItemKind::Key,
+        _ => TableItemKind::Other,
     }
 }
 
-fn first_in_parentheses<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t Token<'a>> {
+fn first_in_parentheses<'t, 'a>(tokens: &'t [SqlToken<'a>]) -> Option<&'t SqlToken<'a>> {
     let open = tokens.iter().position(|token| token.is_symbol(b'('))?;
     tokens.get(open + 1)
 }

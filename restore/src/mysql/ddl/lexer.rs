@@ -2,7 +2,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mysql) enum Kind {
+pub(in crate::mysql) enum TokenKind {
     /// Letters, digits, `_`, `$` and everything that is not ASCII.
     Word,
     /// A name in backticks.
@@ -15,15 +15,15 @@ pub(in crate::mysql) enum Kind {
 
 /// A token and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mysql) struct Token<'a> {
-    pub(in crate::mysql) kind: Kind,
+pub(in crate::mysql) struct SqlToken<'a> {
+    pub(in crate::mysql) kind: TokenKind,
     /// The bytes as written, with quotes.
     pub(in crate::mysql) text: &'a [u8],
     /// The offset of its first byte.
     pub(in crate::mysql) start: usize,
 }
 
-impl Token<'_> {
+impl SqlToken<'_> {
     /// The offset after its last byte.
     pub(in crate::mysql) fn end(&self) -> usize {
         self.start + self.text.len()
@@ -31,12 +31,12 @@ impl Token<'_> {
 
     /// Whether it is this word, in any case.
     pub(in crate::mysql) fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
+        self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
     }
 
     /// Whether it is this symbol.
     pub(in crate::mysql) fn is_symbol(&self, symbol: u8) -> bool {
-        self.kind == Kind::Symbol && self.text == [symbol]
+        self.kind == TokenKind::Symbol && self.text == [symbol]
     }
 }
 
@@ -45,53 +45,53 @@ impl Token<'_> {
 /// Backslashes escape in texts (as without the mode `NO_BACKSLASH_ESCAPES`). Comments are no tokens of their own: what
 /// stands in one that begins with `/*!` is for servers, and servers print no others.
 #[derive(Debug, Clone)]
-pub(in crate::mysql) struct Tokens<'a> {
+pub(in crate::mysql) struct SqlTokens<'a> {
     text: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> SqlTokens<'a> {
     pub(in crate::mysql) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, offset: 0 }
     }
 
     fn skip_space(&mut self) {
-        let rest = self.text.get(self.at..).unwrap_or_default();
+        let rest = self.text.get(self.offset..).unwrap_or_default();
         let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
-        self.at += space.count();
+        self.offset += space.count();
     }
 }
 
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Result<Token<'a>, String>;
+impl<'a> Iterator for SqlTokens<'a> {
+    type Item = Result<SqlToken<'a>, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.skip_space();
-        let start = self.at;
+        let start = self.offset;
         let rest = self.text.get(start..)?;
         let (kind, length) = match *rest.first()? {
             quote @ (b'`' | b'\'' | b'"') => match quoted_length(rest, quote) {
-                Some(length) if quote == b'`' => (Kind::Name, length),
-                Some(length) => (Kind::Text, length),
+                Some(length) if quote == b'`' => (TokenKind::Name, length),
+                Some(length) => (TokenKind::Text, length),
                 None => {
-                    self.at = self.text.len();
+                    self.offset = self.text.len();
                     let message = format!("the quote at byte {start} is never closed");
                     return Some(Err(message));
                 }
             },
-            byte if is_word(byte) => {
-                let length = rest.iter().take_while(|byte| is_word(**byte)).count();
-                (Kind::Word, length)
+            byte if is_word_byte(byte) => {
+                let length = rest.iter().take_while(|byte| is_word_byte(**byte)).count();
+                (TokenKind::Word, length)
             }
-            _ => (Kind::Symbol, 1),
+            _ => (TokenKind::Symbol, 1),
         };
-        self.at = start + length;
+        self.offset = start + length;
         let text = rest.get(..length).unwrap_or_default();
-        Some(Ok(Token { kind, text, start }))
+        Some(Ok(SqlToken { kind, text, start }))
     }
 }
 
-fn is_word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
 }
 
@@ -113,7 +113,9 @@ mod tests {
     use super::*;
 
     fn tokens(text: &[u8]) -> Vec<&[u8]> {
-        Tokens::new(text).map(|token| token.unwrap().text).collect()
+        SqlTokens::new(text)
+            .map(|token| token.unwrap().text)
+            .collect()
     }
 
     #[test]
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_quote_without_end_is_an_error_and_the_last_token() {
         for text in ["'a", "`a``", r"'a\'", "\"", r"'\"] {
-            let found: Vec<_> = Tokens::new(text.as_bytes()).collect();
+            let found: Vec<_> = SqlTokens::new(text.as_bytes()).collect();
             assert!(matches!(found.as_slice(), [Err(_)]), "{text}");
         }
     }
@@ -155,7 +157,7 @@ mod tests {
         #[test]
         fn tokens_and_space_are_the_whole_text(text: Vec<u8>) {
             let mut at = 0;
-            for token in Tokens::new(&text) {
+            for token in SqlTokens::new(&text) {
                 let Ok(token) = token else { return Ok(()) };
                 proptest::prop_assert!(text[at..token.start].iter().all(u8::is_ascii_whitespace));
                 at = token.end();

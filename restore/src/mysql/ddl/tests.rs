@@ -19,7 +19,7 @@ fn table(server: &'static str, name: &str) -> TableDefinition {
     let mut found = server
         .split("\n;\n")
         .filter(|text| text.starts_with(&begin));
-    parse(found.next().unwrap().as_bytes()).unwrap()
+    parse_create_table(found.next().unwrap().as_bytes()).unwrap()
 }
 
 /// An InnoDB table with these items.
@@ -28,7 +28,7 @@ fn with(items: &[&str]) -> TableDefinition {
         "CREATE TABLE `t` (\n  {}\n) ENGINE=InnoDB",
         items.join(",\n  ")
     );
-    parse(text.as_bytes()).unwrap()
+    parse_create_table(text.as_bytes()).unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -47,11 +47,12 @@ fn keys(definition: &TableDefinition) -> Vec<Vec<String>> {
 
 /// What a server prints when all was added: each addition stands after all of its rank.
 fn completed(definition: &TableDefinition) -> Vec<u8> {
-    let mut result = parse(&definition.before_rows()).unwrap();
+    let mut result = parse_create_table(&definition.before_rows()).unwrap();
     let keys = definition.keys_after_rows().concat();
     for clause in keys.into_iter().chain(definition.foreign_keys()) {
-        let item = Item::new(&[b"\n  ", clause.strip_prefix(b"ADD ").unwrap()].concat()).unwrap();
-        let behind = |other: &Item| other.rank() > item.rank();
+        let item =
+            TableItem::new(&[b"\n  ", clause.strip_prefix(b"ADD ").unwrap()].concat()).unwrap();
+        let behind = |other: &TableItem| other.rank() > item.rank();
         let at = result
             .items
             .iter()
@@ -79,7 +80,7 @@ fn a_table_made_in_steps_is_the_printed_one() {
     let mut count = 0;
     for original in printed() {
         // A period stands before the keys and not after them; such a table keeps its keys, or has only a few.
-        let definition = parse(original.as_bytes()).unwrap();
+        let definition = parse_create_table(original.as_bytes()).unwrap();
         if !original.contains("PERIOD FOR `app`") {
             assert_eq!(lines(&completed(&definition)), lines(original.as_bytes()));
         }
@@ -91,12 +92,17 @@ fn a_table_made_in_steps_is_the_printed_one() {
 #[test]
 fn what_is_made_before_the_rows_has_nothing_more_to_take_out() {
     for original in printed() {
-        let before = parse(original.as_bytes()).unwrap().before_rows();
-        let again = parse(&before).unwrap();
+        let before = parse_create_table(original.as_bytes())
+            .unwrap()
+            .before_rows();
+        let again = parse_create_table(&before).unwrap();
         assert_eq!(again.before_rows(), before);
         assert_eq!(again.keys_after_rows(), Vec::<Vec<Vec<u8>>>::new());
         assert_eq!(again.foreign_keys(), Vec::<Vec<u8>>::new());
-        assert_eq!(again.engine(), parse(original.as_bytes()).unwrap().engine());
+        assert_eq!(
+            again.engine(),
+            parse_create_table(original.as_bytes()).unwrap().engine()
+        );
     }
 }
 
@@ -253,18 +259,18 @@ fn a_counting_column_is_found_outside_of_quotes_only() {
 #[test]
 fn a_table_gets_another_name() {
     let original = table(MYSQL, "t17_onlypk");
-    let named = original.clone().named("other`", "t\n");
+    let named = original.clone().renamed_to("other`", "t\n");
     let before = named.before_rows();
     assert!(text(&before).starts_with("CREATE TABLE `other```.`t\n` (\n  `id`"));
-    assert_eq!(parse(&before).unwrap(), named);
-    let again = named.named("a", "b");
+    assert_eq!(parse_create_table(&before).unwrap(), named);
+    let again = named.renamed_to("a", "b");
     assert!(text(&again.before_rows()).starts_with("CREATE TABLE `a`.`b` (\n"));
 }
 
 #[test]
 fn the_engine_is_the_tables_own() {
     let engine = |tail: &str| {
-        parse(format!("CREATE TABLE `t` (`a` int{tail}").as_bytes())
+        parse_create_table(format!("CREATE TABLE `t` (`a` int{tail}").as_bytes())
             .unwrap()
             .engine()
     };
@@ -290,7 +296,7 @@ fn keys_wait_with_innodb_only() {
         ("ROCKSDB", false),
     ] {
         let table = format!("CREATE TABLE `t` (`a` int, KEY `a` (`a`)) ENGINE={engine}");
-        let definition = parse(table.as_bytes()).unwrap();
+        let definition = parse_create_table(table.as_bytes()).unwrap();
         assert_eq!(!definition.keys_after_rows().is_empty(), waits, "{engine}");
     }
 }
@@ -298,7 +304,7 @@ fn keys_wait_with_innodb_only() {
 #[test]
 fn text_need_not_be_utf8() {
     let table = b"CREATE TABLE `\xff` (\n  `\xfe\xe9` int COMMENT '\x80',\n  KEY `\xe9` (`\xfe\xe9`)\n) ENGINE=InnoDB";
-    let definition = parse(table).unwrap();
+    let definition = parse_create_table(table).unwrap();
     assert_eq!(
         definition.keys_after_rows(),
         [[b"ADD KEY `\xe9` (`\xfe\xe9`)".to_vec()]]
@@ -319,14 +325,14 @@ fn what_is_no_table_definition_is_an_error() {
         "CREATE TABLE `t` (`a` int) COMMENT='x",
         "CREATE TABLE `t` (`a` int) COMMENT=')'')",
     ] {
-        assert!(parse(text.as_bytes()).is_err(), "{text}");
+        assert!(parse_create_table(text.as_bytes()).is_err(), "{text}");
     }
 }
 
 #[test]
 fn names_are_quoted() {
-    assert_eq!(quoted("a"), "`a`");
-    assert_eq!(quoted("a`b"), "`a``b`");
+    assert_eq!(quote_name("a"), "`a`");
+    assert_eq!(quote_name("a`b"), "`a``b`");
 }
 
 /// Names and texts as unpleasant as can be.
@@ -368,27 +374,27 @@ prop_compose! {
         check in nasty(),
         comment in nasty(),
     ) -> String {
-        let column = |index: usize| quoted(&columns[index % columns.len()].0);
+        let column = |index: usize| quote_name(&columns[index % columns.len()].0);
         let mut items: Vec<String> = columns
             .iter()
             .map(|(name, text, counts)| {
                 let end = if *counts { " AUTO_INCREMENT" } else { "" };
-                format!("{} int DEFAULT {}{end}", quoted(name), string(text))
+                format!("{} int DEFAULT {}{end}", quote_name(name), string(text))
             })
             .collect();
         items.extend(primary.then(|| format!("PRIMARY KEY ({})", column(0))));
-        items.extend(unique.iter().map(|(name, of)| format!("UNIQUE KEY {} ({})", quoted(name), column(*of))));
+        items.extend(unique.iter().map(|(name, of)| format!("UNIQUE KEY {} ({})", quote_name(name), column(*of))));
         items.extend(other.iter().map(|(name, of, spatial)| {
-            format!("{}KEY {} ({})", if *spatial { "SPATIAL " } else { "" }, quoted(name), column(*of))
+            format!("{}KEY {} ({})", if *spatial { "SPATIAL " } else { "" }, quote_name(name), column(*of))
         }));
-        items.extend(full.iter().map(|name| format!("FULLTEXT KEY {} ({})", quoted(name), column(0))));
+        items.extend(full.iter().map(|name| format!("FULLTEXT KEY {} ({})", quote_name(name), column(0))));
         items.extend(foreign.iter().map(|name| {
-            format!("CONSTRAINT {0} FOREIGN KEY ({1}) REFERENCES {0} ({1})", quoted(name), column(1))
+            format!("CONSTRAINT {0} FOREIGN KEY ({1}) REFERENCES {0} ({1})", quote_name(name), column(1))
         }));
-        items.push(format!("CONSTRAINT {} CHECK (({} <> {}))", quoted(&check), column(0), string(&check)));
+        items.push(format!("CONSTRAINT {} CHECK (({} <> {}))", quote_name(&check), column(0), string(&check)));
         format!(
             "CREATE TABLE {} (\n  {}\n) ENGINE=InnoDB COMMENT={}",
-            quoted(&table), items.join(",\n  "), string(&comment)
+            quote_name(&table), items.join(",\n  "), string(&comment)
         )
     }
 }
@@ -398,16 +404,16 @@ proptest! {
 
     #[test]
     fn any_table_made_in_steps_is_the_same(original in definition()) {
-        let definition = parse(original.as_bytes()).unwrap();
+        let definition = parse_create_table(original.as_bytes()).unwrap();
         let completed = completed(&definition);
         prop_assert_eq!(text(&completed), original);
     }
 
     #[test]
     fn arbitrary_bytes_are_an_error_and_no_panic(bytes: Vec<u8>, text in nasty()) {
-        let _ = parse(&bytes);
+        let _ = parse_create_table(&bytes);
         let table = [b"CREATE TABLE `t` (", text.as_bytes(), b") ENGINE=InnoDB"].concat();
-        if let Ok(definition) = parse(&table) {
+        if let Ok(definition) = parse_create_table(&table) {
             let _ = completed(&definition);
         }
     }

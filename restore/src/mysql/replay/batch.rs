@@ -1,38 +1,38 @@
 //! Transactions of rows that are applied as one, or one after the other by the same session.
 
-use reprise_snapshotters::mysql::binlog::Ended;
+use reprise_snapshotters::mysql::binlog::LoggedTransaction;
 
-use super::target::About;
+use super::applier_session::TransactionContext;
 
 /// So many transactions at most become one.
 const TRANSACTIONS_MAX: usize = 1000;
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) ended: Ended,
+pub(super) struct BatchMember {
+    pub(super) ended: LoggedTransaction,
     /// Where it ends in the batch.
     pub(super) end: usize,
 }
 
 /// Rows of several transactions.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct MergedBatch {
     pub(super) bytes: Vec<u8>,
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<BatchMember>,
 }
 
-impl Batch {
+impl MergedBatch {
     /// Whether rows of this length still go in.
-    pub(super) fn takes(&self, length: usize, limit: usize) -> bool {
+    pub(super) fn has_room_for(&self, length: usize, limit: usize) -> bool {
         self.members.len() < TRANSACTIONS_MAX && self.bytes.len() + length <= limit
     }
 
     /// Adds a transaction.
-    pub(super) fn add(&mut self, ended: Ended, bytes: &[u8]) {
+    pub(super) fn add(&mut self, ended: LoggedTransaction, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
-        self.members.push(Member { ended, end });
+        self.members.push(BatchMember { ended, end });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -40,7 +40,7 @@ impl Batch {
     }
 
     /// The rows of each transaction.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&Ended, &[u8])> {
+    pub(super) fn transactions(&self) -> impl Iterator<Item = (&LoggedTransaction, &[u8])> {
         let begins = std::iter::once(0).chain(self.members.iter().map(|member| member.end));
         self.members.iter().zip(begins).map(|(member, begin)| {
             let rows = self.bytes.get(begin..member.end).unwrap_or_default();
@@ -50,30 +50,34 @@ impl Batch {
 }
 
 /// So many transactions at most, and bytes of rows, go to one session at once.
-const RUN_MAX: usize = 32;
-const RUN_BYTES_MAX: usize = 1 << 20;
+const GTID_BATCH_MAX: usize = 32;
+const GTID_BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Where other sessions wait for what this one does, so many: the more, the longer they wait (`tests/bench/log`: 2 to
 /// 4 were the fastest of 1 to 32).
-const RUN_BESIDE_MAX: usize = 4;
+const PARALLEL_GTID_BATCH_MAX: usize = 4;
 
 /// Transactions that one session applies one after the other, each under its number.
 #[derive(Debug, Default)]
-pub(super) struct Run {
-    pub(super) members: Vec<(About, Vec<u8>)>,
+pub(super) struct GtidBatch {
+    pub(super) members: Vec<(TransactionContext, Vec<u8>)>,
     bytes: usize,
 }
 
-impl Run {
+impl GtidBatch {
     /// Whether rows of this length still go in. `beside`: others are applied at the same time.
-    pub(super) fn takes(&self, length: usize, beside: bool) -> bool {
-        let most = if beside { RUN_BESIDE_MAX } else { RUN_MAX };
+    pub(super) fn has_room_for(&self, length: usize, beside: bool) -> bool {
+        let most = if beside {
+            PARALLEL_GTID_BATCH_MAX
+        } else {
+            GTID_BATCH_MAX
+        };
         self.members.is_empty()
-            || (self.members.len() < most && self.bytes + length <= RUN_BYTES_MAX)
+            || (self.members.len() < most && self.bytes + length <= GTID_BATCH_BYTES_MAX)
     }
 
     /// Adds a transaction.
-    pub(super) fn add(&mut self, about: About, rows: Vec<u8>) {
+    pub(super) fn add(&mut self, about: TransactionContext, rows: Vec<u8>) {
         self.bytes += rows.len();
         self.members.push((about, rows));
     }
@@ -83,8 +87,11 @@ impl Run {
     }
 
     /// The places of its members in the order of commits; `None` when one does not know its own.
-    pub(super) fn places(&self) -> Option<Vec<u64>> {
-        let places = self.members.iter().map(|(about, _)| about.place());
+    pub(super) fn sequence_numbers(&self) -> Option<Vec<u64>> {
+        let places = self
+            .members
+            .iter()
+            .map(|(about, _)| about.sequence_number());
         places.map(|place| (place > 0).then_some(place)).collect()
     }
 }

@@ -8,57 +8,59 @@
 //! What is decided is decided for whole transactions, by the time of their commit. Rows go to the server as the
 //! log has them (`BINLOG`), statements under the settings of their time.
 
+mod applier_pool;
+mod applier_session;
 mod batch;
-mod course;
-mod crew;
-mod interrupted;
-mod order;
-mod purged;
-mod reading;
-mod record;
-mod rows;
+mod checkpoint;
+mod commit_order;
+mod coordinator;
+mod gtid_history;
+mod pending_change;
+mod replay_progress;
+mod row_buffer;
 mod statement;
-mod target;
 mod transaction;
 
 use std::sync::Arc;
 
 use reprise_repository::Progress;
 use reprise_snapshotters::mysql::Address;
-use reprise_snapshotters::mysql::binlog::{Ended, Event, Gtid, GtidSet, MariadbPosition};
+use reprise_snapshotters::mysql::binlog::{
+    Event, Gtid, GtidSet, LoggedTransaction, MariadbPosition,
+};
 
 use crate::error::{Error, Result};
-use course::Course;
-use crew::Crew;
-use reading::Reading;
-use target::{Setup, Target};
+use applier_pool::ApplierPool;
+use applier_session::{ApplierConfig, ApplierSession};
+use coordinator::ReplayCoordinator;
+use replay_progress::ReplayProgress;
 
-pub use purged::begin_history;
-pub use reprise_snapshotters::mysql::archive::Coverage;
-use reprise_snapshotters::mysql::archive::shown_time;
+pub use gtid_history::seed_gtid_history;
+pub use reprise_snapshotters::mysql::archive::ExecutedSet;
+use reprise_snapshotters::mysql::archive::format_micros;
 
 /// What is replayed, and how.
 #[derive(Debug)]
-pub struct Replay<'a> {
+pub struct ReplayOptions<'a> {
     /// The server.
     pub address: &'a Address,
     /// What tells this replay from another; one that goes on must have the same.
-    pub run: &'a str,
+    pub fingerprint: &'a str,
     /// What becomes of the transactions' numbers.
-    pub mode: Mode,
+    pub mode: ReplayMode,
     /// The transactions that the server has.
-    pub after: Coverage,
+    pub executed: ExecutedSet,
     /// Of those, transactions that are applied all the same: they were prepared, and their rows are not there.
-    pub also: &'a [Gtid],
+    pub reapply: &'a [Gtid],
     /// Until when, in microseconds since 1970, accounts may be as the snapshot has them already: they are read after
     /// the moment of its rows.
     pub accounts_until: u64,
     /// The names of the accounts that the snapshot has.
     pub accounts: &'a [String],
     /// Whether the log's changes of accounts are left out.
-    pub leave_accounts: bool,
+    pub skip_account_changes: bool,
     /// Where it ends.
-    pub stop: Stop,
+    pub stop: ReplayStop,
     /// Transactions that are left out.
     pub skip: &'a [Gtid],
     /// How many sessions apply transactions at once, where their numbers are kept.
@@ -71,24 +73,24 @@ pub struct Replay<'a> {
 
 /// What becomes of the transactions' numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ReplayMode {
     /// Many transactions become one: by far the fastest.
     Merged,
     /// Each keeps its number, in the server's own log.
-    Gtid,
+    KeepGtids,
 }
 
 /// Where a replay ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub enum ReplayStop {
     /// At the end of the log.
-    End,
+    EndOfLog,
     /// Before the first transaction that was committed after this many microseconds since 1970.
     Time(u64),
     /// Before a transaction.
-    Before(Gtid),
+    BeforeGtid(Gtid),
     /// When exactly these transactions are there.
-    Set(GtidSet),
+    ExecutedSet(GtidSet),
     /// When everything up to this position is there.
     Position(MariadbPosition),
 }
@@ -101,16 +103,16 @@ pub struct ReplayReport {
     /// Events with rows, and statements, in them.
     pub events: u64,
     /// The last transaction that was applied.
-    pub last_applied: Option<Ended>,
+    pub last_applied: Option<LoggedTransaction>,
     /// The transaction at which it stopped.
-    pub stopped_before: Option<Ended>,
+    pub stopped_before: Option<LoggedTransaction>,
     /// Transactions behind that one which were committed before the time at which it stopped. Only those shortly
     /// behind it are looked at: clocks go back by little.
-    pub late: Vec<Ended>,
+    pub out_of_order: Vec<LoggedTransaction>,
     /// Transactions that were left out because that was asked for.
     pub skipped: Vec<Gtid>,
     /// The transactions that the server now has.
-    pub executed: Coverage,
+    pub executed: ExecutedSet,
     /// What should be known.
     pub warnings: Vec<String>,
 }
@@ -121,50 +123,52 @@ pub struct ReplayReport {
 /// # Errors
 /// When the log cannot be read or understood or does not reach the stop, or the server refuses a transaction, which
 /// is named. What is applied until then is on record.
-pub fn replay(
+pub fn replay_log(
     events: &mut dyn Iterator<Item = Result<Event>>,
-    replay: &Replay<'_>,
+    replay: &ReplayOptions<'_>,
 ) -> Result<ReplayReport> {
-    let setup = Arc::new(Setup::look(replay)?);
-    let mut main = Target::open(&setup)?;
-    let mut course = Course::new(replay);
+    let setup = Arc::new(ApplierConfig::query_server(replay)?);
+    let mut main = ApplierSession::open(&setup)?;
+    let mut course = ReplayProgress::new(replay);
     let pending = match replay.mode {
-        Mode::Merged => record::begin(&mut main, replay.run, &mut course)?,
-        Mode::Gtid => {
-            course.add(main.history()?);
+        ReplayMode::Merged => {
+            checkpoint::load_or_create(&mut main, replay.fingerprint, &mut course)?
+        }
+        ReplayMode::KeepGtids => {
+            course.add_executed(main.executed_set()?);
             None
         }
     };
-    course.check()?;
+    course.check_stop()?;
     let others = match replay.mode {
-        Mode::Gtid if !setup.mariadb => (0..replay.connections.max(1))
-            .map(|_| Target::open(&setup))
+        ReplayMode::KeepGtids if !setup.mariadb => (0..replay.connections.max(1))
+            .map(|_| ApplierSession::open(&setup))
             .collect::<Result<_>>()?,
         _ => Vec::new(),
     };
     std::thread::scope(|scope| {
-        let crew = Crew::start(scope, main, others);
-        let mut reading = Reading::new(&setup, &crew, &mut course, pending);
-        reading.run(events)?;
-        let late = reading.late(events)?;
-        let stopped_before = reading.stopped();
-        let warnings = crew.ask(Target::unresolved)?;
-        Ok(course.report(stopped_before, late, warnings))
+        let crew = ApplierPool::start(scope, main, others);
+        let mut reading = ReplayCoordinator::new(&setup, &crew, &mut course, pending);
+        reading.apply_events(events)?;
+        let late = reading.find_out_of_order(events)?;
+        let stopped_before = reading.stopped_before();
+        let warnings = crew.submit_and_wait(ApplierSession::prepared_warnings)?;
+        Ok(course.into_report(stopped_before, late, warnings))
     })
 }
 
 /// A transaction, for whoever reads of it.
-fn named(gtid: &Gtid, committed: Option<u64>) -> String {
+fn describe_transaction(gtid: &Gtid, committed: Option<u64>) -> String {
     let number = match gtid {
         Gtid::Anonymous => "a transaction without a GTID".to_owned(),
         gtid => gtid.to_string(),
     };
     match committed {
-        Some(time) => format!("{number} (committed {})", shown_time(time)),
+        Some(time) => format!("{number} (committed {})", format_micros(time)),
         None => number,
     }
 }
 
 fn log_error(error: reprise_snapshotters::mysql::binlog::EventError) -> Error {
-    Error::Log { source: error }
+    Error::BinaryLog { source: error }
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use reprise_snapshotters::mysql::Bytes;
 use reprise_snapshotters::mysql::binlog::{
-    Event, Phase, Query, Settings, UserValue, Variable, option,
+    AlterPhase, Event, QueryEvent, StatementSettings, StatementVariable, UserVariableValue, option,
 };
-use reprise_snapshotters::mysql::sql::has_word;
+use reprise_snapshotters::mysql::sql::contains_word;
 
 /// A statement.
 #[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub(super) settings: Settings,
+pub(super) struct LoggedStatement {
+    pub(super) settings: StatementSettings,
     /// The connection that ran it.
     thread: u32,
     /// The error with which it ended.
@@ -23,40 +23,43 @@ pub(super) struct Statement {
     /// Its text.
     pub(super) text: Bytes,
     /// What it needs before it.
-    pub(super) variables: Vec<Variable>,
+    pub(super) variables: Vec<StatementVariable>,
     /// It makes or drops a database, which is then in use no longer.
-    pub(super) of_database: bool,
+    pub(super) is_database_ddl: bool,
 }
 
-impl Statement {
+impl LoggedStatement {
     /// Takes a statement and what stood before it. The error names a setting that is not known.
     pub(super) fn new(
         event: &Event,
-        query: &Query<'_>,
-        variables: Vec<Variable>,
+        query: &QueryEvent<'_>,
+        variables: Vec<StatementVariable>,
     ) -> Result<Self, String> {
         let of_database = event.header().is_without_use();
         let database = Some(query.database.to_vec());
         Ok(Self {
-            settings: Settings::parse(query.settings)?,
-            thread: query.thread,
-            error: query.error,
+            settings: StatementSettings::parse(query.settings)?,
+            thread: query.thread_id,
+            error: query.error_code,
             timestamp: event.header().timestamp,
             database: database.filter(|name| !name.is_empty() && !of_database),
             text: event.bytes().slice_ref(query.text),
             variables,
-            of_database,
+            is_database_ddl: of_database,
         })
     }
 
     /// Whether only the second time it is in the log counts.
-    pub(super) fn is_nothing_yet(&self) -> bool {
-        matches!(self.settings.phase, Some(Phase::Begun | Phase::GivenUp))
+    pub(super) fn is_repeated_later(&self) -> bool {
+        matches!(
+            self.settings.alter_phase,
+            Some(AlterPhase::Started | AlterPhase::RolledBack)
+        )
     }
 
     /// Whether it begins with these words.
-    pub(super) fn begins(&self, words: &[&str]) -> bool {
-        let text = words_of(&self.text);
+    pub(super) fn starts_with(&self, words: &[&str]) -> bool {
+        let text = leading_words(&self.text);
         words.iter().enumerate().all(|(n, word)| {
             text.get(n)
                 .is_some_and(|found| found.eq_ignore_ascii_case(word))
@@ -65,15 +68,20 @@ impl Statement {
 
     /// Its text as it is to be run. Some statements make whoever runs them the owner of something; where the log
     /// says who that was, the text is told so.
-    pub(super) fn runnable(&self) -> Vec<u8> {
+    pub(super) fn runnable_text(&self) -> Vec<u8> {
         let text = self.text.trim_ascii_start();
         if let Some((user, host)) = &self.settings.invoker {
             // A role has no host.
             let owner = match host.is_empty() {
-                true => in_backticks(user),
-                false => [in_backticks(user), b"@".to_vec(), in_backticks(host)].concat(),
+                true => quote_name_bytes(user),
+                false => [
+                    quote_name_bytes(user),
+                    b"@".to_vec(),
+                    quote_name_bytes(host),
+                ]
+                .concat(),
             };
-            if self.begins(&["ALTER", "EVENT"])
+            if self.starts_with(&["ALTER", "EVENT"])
                 && let Some(rest) = text.get("ALTER".len()..)
             {
                 return [b"ALTER DEFINER=", owner.as_slice(), rest].concat();
@@ -86,34 +94,36 @@ impl Statement {
     pub(super) fn is_about_accounts(&self) -> bool {
         let objects = ["USER", "ROLE"];
         let verbs = ["CREATE", "ALTER", "DROP", "RENAME"];
-        let pairs = verbs
-            .iter()
-            .any(|verb| objects.iter().any(|object| self.begins(&[verb, object])));
+        let pairs = verbs.iter().any(|verb| {
+            objects
+                .iter()
+                .any(|object| self.starts_with(&[verb, object]))
+        });
         pairs
-            || self.begins(&["GRANT"])
-            || self.begins(&["REVOKE"])
-            || self.begins(&["SET", "PASSWORD"])
-            || self.begins(&["SET", "DEFAULT", "ROLE"])
+            || self.starts_with(&["GRANT"])
+            || self.starts_with(&["REVOKE"])
+            || self.starts_with(&["SET", "PASSWORD"])
+            || self.starts_with(&["SET", "DEFAULT", "ROLE"])
     }
 
     /// Whether one of these names stands in it as a whole word.
-    pub(super) fn names_one_of(&self, names: &[String]) -> bool {
+    pub(super) fn mentions_any(&self, names: &[String]) -> bool {
         let text = String::from_utf8_lossy(&self.text);
         let mut names = names.iter().filter(|name| !name.is_empty());
-        names.any(|name| has_word(&text, name))
+        names.any(|name| contains_word(&text, name))
     }
 
     /// Whether it commits by itself, and with it whatever is open.
-    pub(super) fn is_definition(&self) -> bool {
+    pub(super) fn is_ddl(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];
         let temporary =
-            self.begins(&["CREATE", "TEMPORARY"]) || self.begins(&["DROP", "TEMPORARY"]);
-        WORDS.iter().any(|word| self.begins(&[word])) && !temporary
+            self.starts_with(&["CREATE", "TEMPORARY"]) || self.starts_with(&["DROP", "TEMPORARY"]);
+        WORDS.iter().any(|word| self.starts_with(&[word])) && !temporary
     }
 }
 
 /// The first words, without comments, except those that a server reads.
-fn words_of(text: &[u8]) -> Vec<String> {
+fn leading_words(text: &[u8]) -> Vec<String> {
     const WORDS: usize = 3;
     let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
     let mut words = Vec::new();
@@ -143,23 +153,23 @@ fn words_of(text: &[u8]) -> Vec<String> {
 }
 
 /// Variables of a session, each with its value as SQL.
-pub(super) type Assignments = Vec<(&'static str, String)>;
+pub(super) type SessionAssignments = Vec<(&'static str, String)>;
 
 /// The settings of a statement. `autocommit` stays as it is: in a log every transaction has its begin and commit.
 /// Nor is a primary key demanded: what the source took has what the source demanded.
-pub(super) fn assignments(
-    statement: &Statement,
+pub(super) fn session_assignments(
+    statement: &LoggedStatement,
     mariadb: bool,
     collations: &HashMap<u32, (String, String)>,
-) -> Result<Assignments, String> {
+) -> Result<SessionAssignments, String> {
     let settings = &statement.settings;
     let micros = format!(".{:06}", settings.microseconds);
-    let mut set: Assignments = vec![
+    let mut set: SessionAssignments = vec![
         ("timestamp", format!("{}{micros}", statement.timestamp)),
         ("pseudo_thread_id", statement.thread.to_string()),
     ];
     if let Some(options) = settings.options {
-        options_of(options, mariadb, &mut set);
+        push_option_flags(options, mariadb, &mut set);
     }
     if let Some(mode) = settings.sql_mode {
         set.push(("sql_mode", mode.to_string()));
@@ -173,7 +183,7 @@ pub(super) fn assignments(
         set.push(("collation_server", server.to_string()));
     }
     if let Some(zone) = &settings.time_zone {
-        set.push(("time_zone", plain(zone)?));
+        set.push(("time_zone", quote_time_zone(zone)?));
     }
     set.push((
         "lc_time_names",
@@ -208,7 +218,7 @@ pub(super) fn assignments(
     Ok(set)
 }
 
-fn options_of(options: u32, mariadb: bool, set: &mut Assignments) {
+fn push_option_flags(options: u32, mariadb: bool, set: &mut SessionAssignments) {
     let mut flag = |name, bit: u32, inverted: bool| {
         let on = (options & bit != 0) != inverted;
         set.push((name, u8::from(on).to_string()));
@@ -237,7 +247,7 @@ fn options_of(options: u32, mariadb: bool, set: &mut Assignments) {
 }
 
 /// A value in quotes that needs no other sign.
-fn plain(text: &[u8]) -> Result<String, String> {
+fn quote_time_zone(text: &[u8]) -> Result<String, String> {
     let text = String::from_utf8_lossy(text);
     let harmless = |c: char| c.is_ascii_alphanumeric() || "+-:/_. ".contains(c);
     if text.chars().all(harmless) {
@@ -248,47 +258,47 @@ fn plain(text: &[u8]) -> Result<String, String> {
 }
 
 /// What stands before a statement, as assignments.
-pub(super) fn variable(
-    variable: &Variable,
+pub(super) fn variable_assignment(
+    variable: &StatementVariable,
     collations: &HashMap<u32, (String, String)>,
 ) -> Result<Vec<u8>, String> {
     let text = match variable {
-        Variable::LastInsertId(value) => format!("@@session.last_insert_id={value}"),
-        Variable::InsertId(value) => format!("@@session.insert_id={value}"),
-        Variable::Seeds(one, two) => {
+        StatementVariable::LastInsertId(value) => format!("@@session.last_insert_id={value}"),
+        StatementVariable::InsertId(value) => format!("@@session.insert_id={value}"),
+        StatementVariable::RandSeeds(one, two) => {
             format!("@@session.rand_seed1={one},@@session.rand_seed2={two}")
         }
-        Variable::User { name, value } => {
-            let mut sql = [b"@".to_vec(), in_backticks(name)].concat();
+        StatementVariable::User { name, value } => {
+            let mut sql = [b"@".to_vec(), quote_name_bytes(name)].concat();
             sql.extend_from_slice(b":=");
-            sql.extend_from_slice(user_value(value, collations)?.as_bytes());
+            sql.extend_from_slice(user_value_sql(value, collations)?.as_bytes());
             return Ok(sql);
         }
     };
     Ok(text.into_bytes())
 }
 
-fn user_value(
-    value: &UserValue,
+fn user_value_sql(
+    value: &UserVariableValue,
     collations: &HashMap<u32, (String, String)>,
 ) -> Result<String, String> {
     Ok(match value {
-        UserValue::Null => "NULL".to_owned(),
-        UserValue::Text(bytes, collation) => {
+        UserVariableValue::Null => "NULL".to_owned(),
+        UserVariableValue::Text(bytes, collation) => {
             let (charset, collation) = collations
                 .get(collation)
                 .ok_or_else(|| format!("the target does not support collation {collation}"))?;
             format!("_{charset} X'{}' COLLATE {collation}", hex::encode(bytes))
         }
-        UserValue::Real(number) => format!("{number:e}"),
-        UserValue::Signed(number) => number.to_string(),
-        UserValue::Unsigned(number) => number.to_string(),
-        UserValue::Decimal(number) => number.clone(),
+        UserVariableValue::Real(number) => format!("{number:e}"),
+        UserVariableValue::Signed(number) => number.to_string(),
+        UserVariableValue::Unsigned(number) => number.to_string(),
+        UserVariableValue::Decimal(number) => number.clone(),
     })
 }
 
 /// A name in backticks, those in it doubled.
-fn in_backticks(name: &[u8]) -> Vec<u8> {
+fn quote_name_bytes(name: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'`'];
     for byte in name {
         quoted.push(*byte);
@@ -306,7 +316,7 @@ mod tests {
 
     #[test]
     fn words_are_found_behind_comments() {
-        let words = |text: &str| words_of(text.as_bytes()).join(" ");
+        let words = |text: &str| leading_words(text.as_bytes()).join(" ");
         assert_eq!(words("/* a */ create # b\n table x"), "create table x");
         assert_eq!(
             words("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS x"),
@@ -320,15 +330,18 @@ mod tests {
     fn values_of_user_variables_are_exact() {
         let collations =
             HashMap::from([(8, ("latin1".to_owned(), "latin1_swedish_ci".to_owned()))]);
-        let value = |value| user_value(&value, &collations).unwrap();
-        assert_eq!(value(UserValue::Real(0.1)), "1e-1");
-        let text = UserValue::Text(b"a'".to_vec(), 8);
+        let value = |value| user_value_sql(&value, &collations).unwrap();
+        assert_eq!(value(UserVariableValue::Real(0.1)), "1e-1");
+        let text = UserVariableValue::Text(b"a'".to_vec(), 8);
         assert_eq!(value(text), "_latin1 X'6127' COLLATE latin1_swedish_ci");
-        assert!(user_value(&UserValue::Text(Vec::new(), 9), &collations).is_err());
-        let user = Variable::User {
+        assert!(user_value_sql(&UserVariableValue::Text(Vec::new(), 9), &collations).is_err());
+        let user = StatementVariable::User {
             name: b"a`b".to_vec(),
-            value: UserValue::Null,
+            value: UserVariableValue::Null,
         };
-        assert_eq!(variable(&user, &collations).unwrap(), b"@`a``b`:=NULL");
+        assert_eq!(
+            variable_assignment(&user, &collations).unwrap(),
+            b"@`a``b`:=NULL"
+        );
     }
 }

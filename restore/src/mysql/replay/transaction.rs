@@ -1,25 +1,25 @@
 //! A transaction of the log while it is read.
 
 use reprise_snapshotters::mysql::binlog::{
-    Event, Gtid, Payload, Prepared, Query, TransactionStart, Variable, begun, has_rows, kind,
-    plain_rows, plain_statement,
+    Event, Gtid, QueryEvent, StatementVariable, TransactionPayload, TransactionStart, XaPrepare,
+    decompress_rows, decompress_statement, is_rows_event, kind, prepared_xid,
 };
 
-use super::course::Verdict;
-use super::rows::Rows;
-use super::statement::Statement;
-use super::target::Ending;
-use super::{log_error, named};
+use super::applier_session::TransactionEnding;
+use super::replay_progress::ReplayDecision;
+use super::row_buffer::RowEventBuffer;
+use super::statement::LoggedStatement;
+use super::{describe_transaction, log_error};
 use crate::error::{Error, Result};
 
 /// What it consists of.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum TransactionStep {
     Rows(Vec<u8>),
-    Statement(Box<Statement>),
+    Statement(Box<LoggedStatement>),
 }
 
-impl Step {
+impl TransactionStep {
     fn len(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.len(),
@@ -30,41 +30,44 @@ impl Step {
 
 /// What is to be done with an event of a transaction, after what can be done with it alone.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum EventFollowUp {
     Nothing,
     /// Rows of this table follow.
     Table(Event),
     /// It is compressed: its events follow.
-    Payload(Payload),
+    Payload(TransactionPayload),
 }
 
 /// A transaction, as far as it is read and not applied yet.
 #[derive(Debug)]
-pub(super) struct Transaction {
+pub(super) struct ReplayTransaction {
     pub(super) gtid: Gtid,
     pub(super) committed: Option<u64>,
     pub(super) start: Option<TransactionStart>,
-    pub(super) verdict: Verdict,
+    pub(super) decision: ReplayDecision,
     /// Whether it has a begin and a commit.
     pub(super) group: bool,
     pub(super) xid: Option<String>,
-    pub(super) ending: Ending,
-    pub(super) steps: Vec<Step>,
+    pub(super) ending: TransactionEnding,
+    pub(super) steps: Vec<TransactionStep>,
     size: usize,
-    pub(super) rows: Rows,
-    variables: Vec<Variable>,
+    pub(super) rows: RowEventBuffer,
+    variables: Vec<StatementVariable>,
     /// Events with rows, and statements.
     pub(super) events: u64,
     pub(super) statements: u64,
     /// The first statement that commits by itself.
-    pub(super) definition: Option<Statement>,
+    pub(super) ddl: Option<LoggedStatement>,
     pub(super) nontransactional: bool,
     /// Whether its beginning is being applied.
     pub(super) begun: bool,
 }
 
-impl Transaction {
-    pub(super) fn new(start: Option<(&TransactionStart, &Event)>, verdict: Verdict) -> Self {
+impl ReplayTransaction {
+    pub(super) fn new(
+        start: Option<(&TransactionStart, &Event)>,
+        decision: ReplayDecision,
+    ) -> Self {
         let (said, event) = start.unzip();
         let gtid = said.map_or(Gtid::Anonymous, |start| start.gtid.clone());
         // MariaDB has no statement that begins one.
@@ -74,172 +77,175 @@ impl Transaction {
             committed: said.and_then(|start| start.committed),
             start: said.cloned(),
             gtid,
-            verdict,
+            decision,
             group,
-            xid: event.and_then(begun).map(|xid| xid.to_string()),
-            ending: Ending::Itself,
+            xid: event.and_then(prepared_xid).map(|xid| xid.to_string()),
+            ending: TransactionEnding::Autocommit,
             steps: Vec::new(),
             size: 0,
-            rows: Rows::default(),
+            rows: RowEventBuffer::default(),
             variables: Vec::new(),
             events: 0,
             statements: 0,
-            definition: None,
+            ddl: None,
             nontransactional: false,
             begun: false,
         }
     }
 
-    pub(super) fn name(&self) -> String {
-        named(&self.gtid, self.committed)
+    pub(super) fn describe(&self) -> String {
+        describe_transaction(&self.gtid, self.committed)
     }
 
     /// Whether it is to be applied, as far as is known.
-    pub(super) fn counts(&self) -> bool {
-        matches!(self.verdict, Verdict::Apply | Verdict::Ask)
+    pub(super) fn should_apply(&self) -> bool {
+        matches!(
+            self.decision,
+            ReplayDecision::Apply | ReplayDecision::DecideAtCommit
+        )
     }
 
     /// How much of it is waiting.
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn buffered_bytes(&self) -> usize {
         self.size + self.rows.len()
     }
 
     /// Takes what is waiting.
-    pub(super) fn take_steps(&mut self) -> Vec<Step> {
+    pub(super) fn take_steps(&mut self) -> Vec<TransactionStep> {
         self.size = 0;
         std::mem::take(&mut self.steps)
     }
 
-    pub(super) fn push(&mut self, step: Step) {
+    pub(super) fn push_step(&mut self, step: TransactionStep) {
         self.size += step.len();
         self.steps.push(step);
     }
 
     /// What is left of its rows becomes a step.
-    pub(super) fn rest_of_rows(&mut self) {
-        if let Some(rows) = self.rows.take() {
-            self.push(Step::Rows(rows));
+    pub(super) fn push_remaining_rows(&mut self) {
+        if let Some(rows) = self.rows.take_all() {
+            self.push_step(TransactionStep::Rows(rows));
         }
     }
 
-    fn refused(&self, reason: String) -> Error {
-        Error::ReplayRefused {
-            transaction: self.name(),
+    fn refused_error(&self, reason: String) -> Error {
+        Error::TransactionNotReplayable {
+            transaction: self.describe(),
             reason,
         }
     }
 
     /// Takes an event. Rows are put together up to `limit`, and none may be longer than `most`.
-    pub(super) fn take(
+    pub(super) fn add_event(
         &mut self,
         event: Event,
         limit: usize,
         most: usize,
         checked: bool,
-    ) -> Result<Taken> {
+    ) -> Result<EventFollowUp> {
         match event.kind() {
-            kind::QUERY => self.query(&event)?,
+            kind::QUERY => self.add_query(&event)?,
             kind::MARIADB_QUERY_COMPRESSED => {
-                self.query(&plain_statement(&event).map_err(log_error)?)?;
+                self.add_query(&decompress_statement(&event).map_err(log_error)?)?;
             }
-            kind::XID => self.ending = Ending::Commit,
-            kind::XA_PREPARE => self.prepared(&event)?,
+            kind::XID => self.ending = TransactionEnding::Commit,
+            kind::XA_PREPARE => self.add_xa_prepare(&event)?,
             kind::INTVAR | kind::RAND | kind::USER_VAR => {
                 self.variables
-                    .push(Variable::of(&event).map_err(log_error)?);
+                    .push(StatementVariable::from_event(&event).map_err(log_error)?);
             }
             kind::TABLE_MAP => {
-                let part = self.rows.table(event.clone(), limit);
+                let part = self.rows.add_table_map(event.clone(), limit);
                 part.into_iter()
-                    .for_each(|part| self.push(Step::Rows(part)));
-                return Ok(Taken::Table(event));
+                    .for_each(|part| self.push_step(TransactionStep::Rows(part)));
+                return Ok(EventFollowUp::Table(event));
             }
             kind::TRANSACTION_PAYLOAD => {
-                let payload = Payload::open(&event, checked).map_err(log_error)?;
-                return Ok(Taken::Payload(payload));
+                let payload = TransactionPayload::open(&event, checked).map_err(log_error)?;
+                return Ok(EventFollowUp::Payload(payload));
             }
-            rows if has_rows(rows) => {
-                let plain = plain_rows(&event).map_err(log_error)?;
-                self.rows_event(plain.as_ref().unwrap_or(&event), limit, most)?;
+            rows if is_rows_event(rows) => {
+                let plain = decompress_rows(&event).map_err(log_error)?;
+                self.add_rows_event(plain.as_ref().unwrap_or(&event), limit, most)?;
             }
             kind::ROWS_QUERY | kind::MARIADB_ANNOTATE_ROWS => {}
             _ if event.header().is_ignorable() => {}
-            kind => return Err(self.refused(unknown(kind))),
+            kind => return Err(self.refused_error(unsupported_event_reason(kind))),
         }
-        Ok(Taken::Nothing)
+        Ok(EventFollowUp::Nothing)
     }
 
-    fn rows_event(&mut self, event: &Event, limit: usize, most: usize) -> Result<()> {
+    fn add_rows_event(&mut self, event: &Event, limit: usize, most: usize) -> Result<()> {
         if event.bytes().len() > most {
-            return Err(self.refused(format!(
+            return Err(self.refused_error(format!(
                 "an event of {} bytes is larger than the target accepts: raise max_allowed_packet on the target",
                 event.bytes().len()
             )));
         }
         self.events += 1;
-        let part = self.rows.rows(event, limit);
+        let part = self.rows.add_rows(event, limit);
         part.into_iter()
-            .for_each(|part| self.push(Step::Rows(part)));
+            .for_each(|part| self.push_step(TransactionStep::Rows(part)));
         Ok(())
     }
 
-    fn prepared(&mut self, event: &Event) -> Result<()> {
-        let prepared = Prepared::of(event).map_err(log_error)?;
+    fn add_xa_prepare(&mut self, event: &Event) -> Result<()> {
+        let prepared = XaPrepare::from_event(event).map_err(log_error)?;
         self.xid = Some(prepared.xid.to_string());
         self.ending = match prepared.one_phase {
-            true => Ending::OnePhase,
-            false => Ending::Prepare,
+            true => TransactionEnding::OnePhase,
+            false => TransactionEnding::Prepare,
         };
         Ok(())
     }
 
-    fn query(&mut self, event: &Event) -> Result<()> {
-        let query = Query::of(event).map_err(log_error)?;
-        if query.is("BEGIN") {
+    fn add_query(&mut self, event: &Event) -> Result<()> {
+        let query = QueryEvent::from_event(event).map_err(log_error)?;
+        if query.is_exactly("BEGIN") {
             self.group = true;
-        } else if query.is("COMMIT") {
-            self.ending = Ending::Commit;
-        } else if query.is("ROLLBACK") {
-            self.ending = Ending::Rollback;
-        } else if query.begins("XA START ") {
+        } else if query.is_exactly("COMMIT") {
+            self.ending = TransactionEnding::Commit;
+        } else if query.is_exactly("ROLLBACK") {
+            self.ending = TransactionEnding::Rollback;
+        } else if query.starts_with("XA START ") {
             let xid = query.text.trim_ascii_start().get("XA START ".len()..);
             let xid = String::from_utf8_lossy(xid.unwrap_or_default());
             self.xid = Some(xid.trim().to_owned());
             self.group = true;
-        } else if !(query.begins("XA END ") && self.xid.is_some()) {
-            self.statement(event, &query)?;
+        } else if !(query.starts_with("XA END ") && self.xid.is_some()) {
+            self.add_statement(event, &query)?;
         }
         Ok(())
     }
 
-    fn statement(&mut self, event: &Event, query: &Query<'_>) -> Result<()> {
+    fn add_statement(&mut self, event: &Event, query: &QueryEvent<'_>) -> Result<()> {
         let variables = std::mem::take(&mut self.variables);
-        let statement =
-            Statement::new(event, query, variables).map_err(|reason| self.refused(reason))?;
-        if statement.begins(&["XA", "COMMIT"]) || statement.begins(&["XA", "ROLLBACK"]) {
+        let statement = LoggedStatement::new(event, query, variables)
+            .map_err(|reason| self.refused_error(reason))?;
+        if statement.starts_with(&["XA", "COMMIT"]) || statement.starts_with(&["XA", "ROLLBACK"]) {
             if self.xid.take().is_some() && self.events > 0 {
-                return Err(self.refused("it ends in an unsupported way".to_owned()));
+                return Err(self.refused_error("it ends in an unsupported way".to_owned()));
             }
             self.group = false;
         }
-        if self.definition.is_none() && (statement.is_definition() || !self.group) {
+        if self.ddl.is_none() && (statement.is_ddl() || !self.group) {
             if self.begun {
-                return Err(self.refused(
+                return Err(self.refused_error(
                     "a DDL statement follows too many rows in the same transaction".to_owned(),
                 ));
             }
-            self.definition = Some(statement.clone());
+            self.ddl = Some(statement.clone());
         }
-        self.rest_of_rows();
+        self.push_remaining_rows();
         self.events += 1;
         self.statements += 1;
-        self.push(Step::Statement(Box::new(statement)));
+        self.push_step(TransactionStep::Statement(Box::new(statement)));
         Ok(())
     }
 }
 
 /// Why a kind of events is not replayed.
-pub(super) fn unknown(number: u8) -> String {
+pub(super) fn unsupported_event_reason(number: u8) -> String {
     match number {
         kind::INCIDENT => "the source lost events here (incident event)".to_owned(),
         6 | 9 | 10 | 11 | 12 | kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {

@@ -4,120 +4,128 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use reprise_repository::{LogKey, NewLog, ObjectId, Progress, Repository};
+use reprise_repository::{LogSegmentKey, NewLogSegment, ObjectId, Progress, Repository};
 
-use super::facts::PieceFacts;
-use super::origin::End;
-use super::piece::Piece;
-use super::server::Source;
-use super::spool::{NoSpool, Spool};
-use super::stored;
-use super::stream::Replica;
-use super::{ArchiveOptions, ArchiveReport, ArchiveSource, Said};
+use super::segment::LogSegmentBuilder;
+use super::segment_facts::SegmentFacts;
+use super::source_server::SourceServer;
+use super::spool::{Spool, SpoolError};
+use super::start_position::ArchiveEnd;
+use super::stored_log;
+use super::stream::ReplicaIdentity;
+use super::{ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource};
 use crate::error::{Error, Result};
 use crate::mysql::binlog;
 use crate::mysql::error::DatabaseError;
 
 /// First and longest pause before the server is tried again.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// So long what was received may wait for the repository when the program is told to end.
-const GRACE: Duration = Duration::from_secs(30);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// Another archiver has taken over: the server ended this stream for it.
-const SAME_REPLICA: &str = "same server_uuid/server_id";
+const DUPLICATE_REPLICA_ID: &str = "same server_uuid/server_id";
 
 /// Archives a server's log until `progress` is cancelled, or with `once` until everything is stored.
 ///
 /// # Errors
 /// When the server cannot be archived at all, the repository cannot be read, or what was received could not be
 /// stored in the end. Whatever passes is waited for.
-pub fn archive(
+pub fn archive_log(
     repository: &Repository,
     source: &ArchiveSource,
     options: &ArchiveOptions,
     progress: &Arc<Progress>,
-    say: &mut dyn FnMut(Said),
+    say: &mut dyn FnMut(ArchiveEvent),
 ) -> Result<ArchiveReport> {
     repository.require_writer()?;
     let spool = open_spool(options)?;
-    let newest = stored::newest(repository, &source.name)?;
+    let newest = stored_log::find_newest_segment(repository, &source.name)?;
     let mut archiver = Archiver {
         repository,
         source,
         options,
         progress,
-        say,
+        on_event: say,
         spool: &spool,
-        replica: replica(repository, &source.name),
-        end: newest.readable.map(|piece| End::of(piece.facts, None)),
-        refused: None,
+        replica: replica_identity(repository, &source.name),
+        archive_end: newest
+            .readable
+            .map(|piece| ArchiveEnd::after_segment(piece.facts, None)),
+        refusal: None,
         sequence: newest.key.as_ref().map_or(0, |key| key.sequence),
         previous: newest.key.map(|key| key.id),
         report: ArchiveReport::default(),
     };
-    archiver.adopt()?;
+    archiver.resume_spooled_segments()?;
     std::thread::scope(|scope| {
         let storing = scope.spawn(|| spool.store_all(repository, &source.name));
         let result = archiver.run();
         let now = Instant::now();
-        spool.close(if result.is_ok() { now + GRACE } else { now });
+        spool.close(if result.is_ok() {
+            now + SHUTDOWN_GRACE
+        } else {
+            now
+        });
         let joined = storing.join();
-        let report = archiver.finish();
+        let report = archiver.final_report();
         let over = result?;
         if joined.is_err() {
-            return Err(internal(
+            return Err(internal_error(
                 "the thread that stores log segments ended unexpectedly",
             ));
         }
         let report = report?;
         match over {
             // Without an end of its own, being told to stop is how it ends.
-            Over::Stopped if options.once => Err(reprise_repository::Error::Interrupted.into()),
+            LogStreamEnd::Stopped if options.once => {
+                Err(reprise_repository::Error::Interrupted.into())
+            }
             _ => Ok(report),
         }
     })
 }
 
-fn internal(reason: &str) -> Error {
+fn internal_error(reason: &str) -> Error {
     reprise_repository::Error::Internal(reason.to_owned()).into()
 }
 
 fn open_spool(options: &ArchiveOptions) -> Result<Spool> {
-    Spool::open(&options.spool, options.spool_bytes_max).map_err(|error| match error {
-        NoSpool::Taken => Error::ArchiveRuns {
-            folder: options.spool.clone(),
+    Spool::open(&options.spool_directory, options.spool_bytes_max).map_err(|error| match error {
+        SpoolError::Locked => Error::ArchiverRunning {
+            directory: options.spool_directory.clone(),
         },
-        NoSpool::Io(source) => Error::Spool {
-            folder: options.spool.clone(),
+        SpoolError::Io(source) => Error::Spool {
+            directory: options.spool_directory.clone(),
             source,
         },
     })
 }
 
 /// The same for the same source in the same repository, wherever it is archived.
-fn replica(repository: &Repository, source: &str) -> Replica {
+fn replica_identity(repository: &Repository, source: &str) -> ReplicaIdentity {
     let name = format!("{} {source}", repository.config().repository);
     let hash = blake3::hash(name.as_bytes());
     let bytes = hash.as_bytes();
     let id = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) | 1 << 31;
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&bytes[4..20]);
-    Replica {
+    ReplicaIdentity {
         id,
-        uuid: binlog::Source::new(uuid, None).to_string(),
+        uuid: binlog::GtidSource::new(uuid, None).to_string(),
     }
 }
 
 /// How a stream ended.
-pub(super) enum Over {
+pub(super) enum LogStreamEnd {
     /// The server has sent all that it had.
     CaughtUp,
     /// It was asked to stop.
     Stopped,
     /// The spool is full.
-    Full,
+    SpoolFull,
 }
 
 /// Keeps a server's log.
@@ -126,13 +134,13 @@ pub(super) struct Archiver<'a> {
     pub(super) source: &'a ArchiveSource,
     pub(super) options: &'a ArchiveOptions,
     pub(super) progress: &'a Arc<Progress>,
-    pub(super) say: &'a mut dyn FnMut(Said),
+    pub(super) on_event: &'a mut dyn FnMut(ArchiveEvent),
     pub(super) spool: &'a Spool,
-    pub(super) replica: Replica,
+    pub(super) replica: ReplicaIdentity,
     /// Where the last piece ends that was handed on.
-    pub(super) end: Option<End>,
+    pub(super) archive_end: Option<ArchiveEnd>,
     /// Why the server does not go on there: its history is another one.
-    pub(super) refused: Option<String>,
+    pub(super) refusal: Option<String>,
     pub(super) sequence: u64,
     previous: Option<ObjectId>,
     report: ArchiveReport,
@@ -140,27 +148,28 @@ pub(super) struct Archiver<'a> {
 
 impl Archiver<'_> {
     /// Goes on with pieces that an archiver which died has left in the spool, as far as they fit.
-    fn adopt(&mut self) -> Result<()> {
-        let folder = self.spool.folder().to_owned();
+    fn resume_spooled_segments(&mut self) -> Result<()> {
+        let folder = self.spool.directory().to_owned();
         let failed = |source| Error::Spool {
-            folder: folder.clone(),
+            directory: folder.clone(),
             source,
         };
-        for (sequence, id, path) in self.spool.left().map_err(failed)? {
+        for (sequence, id, path) in self.spool.leftover_segments().map_err(failed)? {
             let bytes = std::fs::read(&path).map_err(failed)?;
-            let sealed = self
-                .repository
-                .log_of_bytes(&self.source.name, sequence, bytes.into());
-            let record = self.repository.sealed_record(&sealed);
+            let sealed =
+                self.repository
+                    .log_segment_from_bytes(&self.source.name, sequence, bytes.into());
+            let record = self.repository.read_sealed_record(&sealed);
             match record {
                 Ok(record)
                     if sealed.key().id == id
                         && sequence == self.sequence + 1
                         && record.previous == self.previous =>
                 {
-                    let facts = PieceFacts::of(&record).map_err(|reason| internal(&reason))?;
-                    self.spool.queue(sequence, path, sealed.key().size);
-                    self.took(sealed.key(), facts, record.plain);
+                    let facts = SegmentFacts::from_record(&record)
+                        .map_err(|reason| internal_error(&reason))?;
+                    self.spool.enqueue(sequence, path, sealed.key().size);
+                    self.record_spooled_segment(sealed.key(), facts, record.plain);
                 }
                 // It is stored already, or follows nothing that is: the server is asked for it again.
                 _ => std::fs::remove_file(&path).map_err(failed)?,
@@ -169,93 +178,94 @@ impl Archiver<'_> {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<Over> {
-        let mut pause = PAUSE_MIN;
+    fn run(&mut self) -> Result<LogStreamEnd> {
+        let mut pause = RETRY_PAUSE_MIN;
         let mut connected = false;
-        while self.progress.check().is_ok() {
-            let (before, refused) = (self.sequence, self.refused.is_some());
-            let failure = match self.stream(&mut connected) {
-                Ok(Over::Full) => {
+        while self.progress.check_cancelled().is_ok() {
+            let (before, refused) = (self.sequence, self.refusal.is_some());
+            let failure = match self.stream_log(&mut connected) {
+                Ok(LogStreamEnd::SpoolFull) => {
                     self.wait_for_room();
                     continue;
                 }
                 Ok(over) => return Ok(over),
                 Err(failure) => failure,
             };
-            if self.progress.check().is_err() {
-                return match is_of_the_connection(&failure) {
-                    true => Ok(Over::Stopped),
+            if self.progress.check_cancelled().is_err() {
+                return match is_connection_error(&failure) {
+                    true => Ok(LogStreamEnd::Stopped),
                     false => Err(failure),
                 };
             }
-            if self.refused.is_some() && !refused {
+            if self.refusal.is_some() && !refused {
                 continue;
             }
-            let passes = matches!(&failure, Error::Database { source, .. } if may_pass(source));
+            let passes = matches!(&failure, Error::Database { source, .. } if is_retryable(source));
             // Who never got in will not get in by waiting.
             if !passes || self.options.once || !connected {
                 return Err(failure);
             }
-            let trouble = format!("{}; retrying", described(&failure));
-            (self.say)(Said::Trouble(trouble));
+            let trouble = format!("{}; retrying", describe_error(&failure));
+            (self.on_event)(ArchiveEvent::Warning(trouble));
             if self.sequence > before {
-                pause = PAUSE_MIN;
+                pause = RETRY_PAUSE_MIN;
             }
-            self.pause(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
+            self.wait_before_retry(pause);
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
-        Ok(Over::Stopped)
+        Ok(LogStreamEnd::Stopped)
     }
 
-    fn pause(&self, time: Duration) {
+    fn wait_before_retry(&self, time: Duration) {
         let end = Instant::now() + time;
-        while Instant::now() < end && self.progress.check().is_ok() {
-            self.spool.wait(Duration::from_millis(200));
+        while Instant::now() < end && self.progress.check_cancelled().is_ok() {
+            self.spool.wait_for_change(Duration::from_millis(200));
         }
     }
 
     /// Not connected: a stream that nobody reads would keep the server from purging its log.
     fn wait_for_room(&mut self) {
         let status = self.spool.status();
-        (self.say)(Said::Trouble(format!(
+        (self.on_event)(ArchiveEvent::Warning(format!(
             "the spool is full (log segments waiting: {}, bytes: {}): the binary log is not read until segments are stored{}",
             status.waiting,
             status.bytes,
             status
-                .failing
+                .last_error
                 .map_or_else(String::new, |reason| format!("; last error: {reason}")),
         )));
-        while self.progress.check().is_ok()
+        while self.progress.check_cancelled().is_ok()
             && !self.spool.has_room(self.options.spool_bytes_max / 2)
         {
-            self.spool.wait(Duration::from_secs(1));
+            self.spool.wait_for_change(Duration::from_secs(1));
         }
     }
 
-    pub(super) fn alarm(&mut self, alarm: String) {
+    pub(super) fn raise_alarm(&mut self, alarm: String) {
         if !self.report.alarms.contains(&alarm) {
             self.report.alarms.push(alarm.clone());
         }
-        (self.say)(Said::Alarm(alarm));
+        (self.on_event)(ArchiveEvent::Alarm(alarm));
     }
 
     /// Seals a piece and gives it to the spool.
-    pub(super) fn hand_on(
+    pub(super) fn spool_segment(
         &mut self,
-        piece: &mut Piece,
-        server: &mut Source,
+        piece: &mut LogSegmentBuilder,
+        server: &mut SourceServer,
     ) -> Result<(), DatabaseError> {
-        let wrong = |error: &dyn std::fmt::Display| DatabaseError::Unexpected(error.to_string());
+        let wrong =
+            |error: &dyn std::fmt::Display| DatabaseError::UnexpectedResponse(error.to_string());
         if piece.is_ahead_of(server) {
-            self.look_at_clock(server);
+            self.refresh_clock(server);
         }
         let (bytes, facts) = piece.finish(server);
         for note in &facts.notes {
             if !self.report.alarms.contains(note) {
-                self.alarm(note.clone());
+                self.raise_alarm(note.clone());
             }
         }
-        let new = NewLog {
+        let new = NewLogSegment {
             source: self.source.name.clone(),
             sequence: self.sequence + 1,
             previous: self.previous,
@@ -265,16 +275,16 @@ impl Archiver<'_> {
         };
         let sealed = self
             .repository
-            .seal_log(&new, &bytes)
+            .seal_log_segment(&new, &bytes)
             .map_err(|error| wrong(&error))?;
         self.spool
-            .push(&sealed)
-            .map_err(|error| wrong(&format!("{}: {error}", self.spool.folder().display())))?;
-        self.took(sealed.key(), facts, bytes.len() as u64);
-        piece.reuse(bytes);
+            .write_segment(&sealed)
+            .map_err(|error| wrong(&format!("{}: {error}", self.spool.directory().display())))?;
+        self.record_spooled_segment(sealed.key(), facts, bytes.len() as u64);
+        piece.reuse_buffer(bytes);
         let status = self.spool.status();
-        (self.say)(Said::Stored {
-            pieces: status.stored,
+        (self.on_event)(ArchiveEvent::Stored {
+            segments: status.stored,
             transactions: self.report.transactions,
             until: self.report.until,
         });
@@ -282,25 +292,28 @@ impl Archiver<'_> {
     }
 
     /// A piece is in the spool: what follows goes on behind it.
-    fn took(&mut self, key: &LogKey, facts: PieceFacts, plain: u64) {
+    fn record_spooled_segment(&mut self, key: &LogSegmentKey, facts: SegmentFacts, plain: u64) {
         self.sequence = key.sequence;
         self.previous = Some(key.id);
         self.report.transactions += facts.transactions;
         self.report.log_bytes += plain;
         self.report.until = self.report.until.max(facts.until);
-        let clock = self.end.as_ref().and_then(End::clock);
-        self.end = Some(End::of(facts, clock));
+        let clock = self
+            .archive_end
+            .as_ref()
+            .and_then(ArchiveEnd::last_commit_time);
+        self.archive_end = Some(ArchiveEnd::after_segment(facts, clock));
     }
 
-    fn finish(&mut self) -> Result<ArchiveReport> {
+    fn final_report(&mut self) -> Result<ArchiveReport> {
         let status = self.spool.status();
         self.report.pieces = status.stored;
         self.report.stored_bytes = status.stored_bytes;
         if status.waiting > 0 {
-            return Err(Error::NotStored {
-                pieces: status.waiting,
-                folder: self.spool.folder().to_owned(),
-                reason: status.failing.unwrap_or_else(|| {
+            return Err(Error::LogNotStored {
+                segments: status.waiting,
+                directory: self.spool.directory().to_owned(),
+                reason: status.last_error.unwrap_or_else(|| {
                     "they were not stored before the archiver had to stop".to_owned()
                 }),
             });
@@ -310,7 +323,7 @@ impl Archiver<'_> {
 }
 
 /// Whether nothing went wrong but the connection, which was not needed any more.
-fn is_of_the_connection(error: &Error) -> bool {
+fn is_connection_error(error: &Error) -> bool {
     matches!(
         error,
         Error::Repository(reprise_repository::Error::Interrupted)
@@ -322,19 +335,22 @@ fn is_of_the_connection(error: &Error) -> bool {
 }
 
 /// Whether waiting may help.
-fn may_pass(error: &DatabaseError) -> bool {
+fn is_retryable(error: &DatabaseError) -> bool {
     match error {
         DatabaseError::Connection { .. } => true,
         // Of another archiver both would wait for the other to end.
-        DatabaseError::Server { message, .. } => !message.contains(SAME_REPLICA),
-        DatabaseError::Unexpected(_) => true,
+        DatabaseError::Server { message, .. } => !message.contains(DUPLICATE_REPLICA_ID),
+        DatabaseError::UnexpectedResponse(_) => true,
         _ => false,
     }
 }
 
-fn described(error: &Error) -> String {
+fn describe_error(error: &Error) -> String {
     match error {
-        Error::Database { doing, source } => format!("cannot {doing}: {source}"),
+        Error::Database {
+            operation: doing,
+            source,
+        } => format!("cannot {doing}: {source}"),
         other => other.to_string(),
     }
 }

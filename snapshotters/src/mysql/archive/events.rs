@@ -2,94 +2,97 @@
 
 use reprise_repository::Repository;
 
-use super::facts::{LogPlace, StoredPiece};
+use super::segment_facts::{BinlogPosition, StoredSegment};
 use crate::error::{Error, Result};
-use crate::mysql::binlog::{Event, EventError, Events, FilePosition, Format, Header, MAGIC, kind};
+use crate::mysql::binlog::{
+    Event, EventError, EventHeader, EventReader, FilePosition, FormatDescription, MAGIC, kind,
+};
 
 /// The events of a stretch, in order.
 #[derive(Debug)]
 pub struct LogEvents<'a> {
     repository: Repository,
-    pieces: &'a [StoredPiece],
+    segments: &'a [StoredSegment],
     input: std::io::Cursor<Vec<u8>>,
-    checked: bool,
+    has_checksums: bool,
     /// Whether what was read ends in the middle of a transaction.
-    open: bool,
-    place: FilePosition,
+    ends_in_transaction: bool,
+    file_position: FilePosition,
 }
 
 impl<'a> LogEvents<'a> {
     /// The events of pieces that follow each other, after a place; the first one continues none.
     pub(super) fn new(
         repository: &Repository,
-        pieces: &'a [StoredPiece],
-        from: Option<&LogPlace>,
+        segments: &'a [StoredSegment],
+        from: Option<&BinlogPosition>,
     ) -> Self {
         Self {
             repository: repository.clone(),
-            pieces,
+            segments,
             input: std::io::Cursor::new(Vec::new()),
-            checked: false,
-            open: false,
-            place: from.map(LogPlace::in_files).unwrap_or_default(),
+            has_checksums: false,
+            ends_in_transaction: false,
+            file_position: from.map(BinlogPosition::file_position).unwrap_or_default(),
         }
     }
 
     /// Where in the server's files the next event begins, once [`Self::buffer_next_event`] has found it; or the last one ends.
     #[must_use]
-    pub fn place(&self) -> &FilePosition {
-        &self.place
+    pub fn file_position(&self) -> &FilePosition {
+        &self.file_position
     }
 
     /// Reads on until the next event is there as a whole; `false`: none follows.
     ///
     /// # Errors
     /// When a piece cannot be read, or ends in the middle of an event that is not continued.
-    pub fn read_on(&mut self) -> Result<bool> {
-        while !self.is_in_hand() {
-            let Some((piece, rest)) = self.pieces.split_first() else {
+    pub fn buffer_next_event(&mut self) -> Result<bool> {
+        while !self.has_whole_event() {
+            let Some((piece, rest)) = self.segments.split_first() else {
                 self.check_end()?;
                 return Ok(false);
             };
-            self.pieces = rest;
-            self.load(piece)?;
+            self.segments = rest;
+            self.load_segment(piece)?;
         }
         Ok(true)
     }
 
     fn next_event(&mut self) -> Result<Option<Event>> {
-        if !self.read_on()? {
+        if !self.buffer_next_event()? {
             return Ok(None);
         }
-        let failed = |source| Error::LogEvents { source };
-        let mut events = Events::new(&mut self.input, self.checked);
+        let failed = |source| Error::UnreadableLog { source };
+        let mut events = EventReader::new(&mut self.input, self.has_checksums);
         let event = events.next_event().map_err(failed)?;
         match &event {
             // A piece repeats the one of its file: that moves nothing.
-            Some(event) if event.kind() == kind::FORMAT => {
-                self.checked = Format::parse(event.bytes()).is_some_and(|format| format.checked);
+            Some(event) if event.kind() == kind::FORMAT_DESCRIPTION => {
+                self.has_checksums = FormatDescription::parse(event.bytes())
+                    .is_some_and(|format| format.has_checksums);
             }
-            Some(event) => self.place.pass(event).map_err(failed)?,
+            Some(event) => self.file_position.advance_past(event).map_err(failed)?,
             None => {}
         }
         Ok(event)
     }
 
-    fn is_in_hand(&self) -> bool {
-        let rest = self.rest();
-        Header::parse(rest).is_some_and(|header| rest.len() >= header.size as usize)
+    fn has_whole_event(&self) -> bool {
+        let rest = self.unread_bytes();
+        EventHeader::parse(rest).is_some_and(|header| rest.len() >= header.size as usize)
     }
 
     /// What is read, and not returned yet.
-    fn rest(&self) -> &[u8] {
+    fn unread_bytes(&self) -> &[u8] {
         let at = usize::try_from(self.input.position()).unwrap_or(usize::MAX);
         self.input.get_ref().get(at..).unwrap_or_default()
     }
 
-    fn load(&mut self, piece: &StoredPiece) -> Result<()> {
-        let (_, content) = self.repository.log_content(&piece.key)?;
+    fn load_segment(&mut self, piece: &StoredSegment) -> Result<()> {
+        let (_, content) = self.repository.read_log_segment(&piece.key)?;
         if piece.facts.continues {
-            let mut joined = self.rest().to_vec();
+            let mut joined = self.unread_bytes().to_vec();
             joined.extend_from_slice(&content);
             self.input = std::io::Cursor::new(joined);
         } else {
@@ -100,16 +103,16 @@ impl<'a> LogEvents<'a> {
             };
             self.input = std::io::Cursor::new(content.to_vec());
             self.input.set_position(mark);
-            self.place = piece.facts.from.in_files();
+            self.file_position = piece.facts.from.file_position();
         }
-        self.open = piece.facts.open > 0;
+        self.ends_in_transaction = piece.facts.open > 0;
         Ok(())
     }
 
     /// Nothing continues what is read: only a transaction that was not committed may end in the middle.
     fn check_end(&self) -> Result<()> {
-        match !self.open && !self.rest().is_empty() {
-            true => Err(Error::LogEvents {
+        match !self.ends_in_transaction && !self.unread_bytes().is_empty() {
+            true => Err(Error::UnreadableLog {
                 source: EventError::Truncated {
                     at: self.input.position(),
                 },

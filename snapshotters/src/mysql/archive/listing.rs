@@ -6,17 +6,18 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::mysql::binlog::{
-    Boundary, Columns, Cursor, Ended, Event, EventError, Format, MappedTable, Payload, Place,
-    Query, has_rows, kind, plain_rows, plain_statement,
+    ByteCursor, Event, EventBoundary, EventError, FormatDescription, LoggedTransaction,
+    MappedTable, QueryEvent, TableColumns, TransactionBoundaryParser, TransactionPayload,
+    decompress_rows, decompress_statement, is_rows_event, kind,
 };
-use crate::mysql::sql::has_word;
+use crate::mysql::sql::contains_word;
 
 /// No more of a statement is listed, in characters.
 const STATEMENT_CHARACTERS_MAX: usize = 1000;
 
 /// How many rows of a table a transaction changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Rows {
+pub struct RowCounts {
     /// Inserted.
     pub inserted: u64,
     /// Changed.
@@ -27,36 +28,36 @@ pub struct Rows {
 
 /// A transaction of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedTransaction {
     /// Its number and time.
-    pub ended: Ended,
+    pub transaction: LoggedTransaction,
     /// The rows that it changes, by `database.table`.
-    pub rows: BTreeMap<String, Rows>,
+    pub rows: BTreeMap<String, RowCounts>,
     /// The statements in it that are no frame; behind rows those that made them, where the log has them.
     pub statements: Vec<String>,
     /// Whether it has statements that change more than rows, such as definitions.
-    pub is_statement: bool,
+    pub has_statements: bool,
     /// The databases in use by its statements.
     databases: Vec<String>,
 }
 
-impl Listed {
+impl ListedTransaction {
     /// Whether it touches a table: by its rows, or in the words of a statement.
     #[must_use]
-    pub fn touches(&self, database: &str, table: &str) -> bool {
+    pub fn touches_table(&self, database: &str, table: &str) -> bool {
         let named = |text: &String| {
             let used = self.databases.iter().any(|used| used == database);
-            has_word(text, table) && (used || has_word(text, database))
+            contains_word(text, table) && (used || contains_word(text, database))
         };
         self.rows.contains_key(&format!("{database}.{table}"))
-            || (self.is_statement && self.statements.iter().any(named))
+            || (self.has_statements && self.statements.iter().any(named))
     }
 
     /// What it is, in a word or two: `rows`, or how its first statement begins.
     #[must_use]
     pub fn kind(&self) -> String {
         match self.statements.first() {
-            Some(statement) if self.is_statement => {
+            Some(statement) if self.has_statements => {
                 let words = statement.split_whitespace().take(2);
                 words.collect::<Vec<_>>().join(" ").to_uppercase()
             }
@@ -67,59 +68,60 @@ impl Listed {
 
 /// Lists the transactions of events, in order.
 #[derive(Debug)]
-pub struct Transactions<I> {
+pub struct TransactionLister<I> {
     events: I,
-    boundary: Boundary,
-    checked: bool,
-    tables: BTreeMap<u64, (String, Option<Columns>)>,
-    current: Current,
-    done: VecDeque<Listed>,
+    boundary: TransactionBoundaryParser,
+    has_checksums: bool,
+    tables: BTreeMap<u64, (String, Option<TableColumns>)>,
+    current: TransactionInProgress,
+    finished: VecDeque<ListedTransaction>,
 }
 
 #[derive(Debug, Default)]
-struct Current {
-    rows: BTreeMap<String, Rows>,
+struct TransactionInProgress {
+    rows: BTreeMap<String, RowCounts>,
     statements: Vec<String>,
     databases: Vec<String>,
-    is_statement: bool,
+    has_statements: bool,
 }
 
-fn damaged(source: EventError) -> Error {
-    Error::LogEvents { source }
+fn damaged_log(source: EventError) -> Error {
+    Error::UnreadableLog { source }
 }
 
-impl<I: Iterator<Item = Result<Event>>> Transactions<I> {
+impl<I: Iterator<Item = Result<Event>>> TransactionLister<I> {
     /// Reads events.
     pub fn new(events: I) -> Self {
         Self {
             events,
-            boundary: Boundary::default(),
-            checked: false,
+            boundary: TransactionBoundaryParser::default(),
+            has_checksums: false,
             tables: BTreeMap::new(),
-            current: Current::default(),
-            done: VecDeque::new(),
+            current: TransactionInProgress::default(),
+            finished: VecDeque::new(),
         }
     }
 
-    fn pass(&mut self, event: &Event) -> Result<()> {
-        if event.kind() == kind::FORMAT {
-            self.checked = Format::parse(event.bytes()).is_some_and(|format| format.checked);
+    fn process_event(&mut self, event: &Event) -> Result<()> {
+        if event.kind() == kind::FORMAT_DESCRIPTION {
+            self.has_checksums =
+                FormatDescription::parse(event.bytes()).is_some_and(|format| format.has_checksums);
         }
-        let place = self.boundary.pass(event).map_err(damaged)?;
+        let place = self.boundary.feed_event(event).map_err(damaged_log)?;
         match place {
-            Place::Start => self.begin(),
-            Place::Outside => return Ok(()),
-            Place::Inside | Place::End => self.look(event)?,
+            EventBoundary::Start => self.begin_transaction(),
+            EventBoundary::Outside => return Ok(()),
+            EventBoundary::Inside | EventBoundary::End => self.inspect_event(event)?,
         }
-        if place == Place::End
-            && let Some(ended) = self.boundary.take_ended()
+        if place == EventBoundary::End
+            && let Some(ended) = self.boundary.take_completed()
         {
             let current = std::mem::take(&mut self.current);
-            self.done.push_back(Listed {
-                ended,
+            self.finished.push_back(ListedTransaction {
+                transaction: ended,
                 rows: current.rows,
                 statements: current.statements,
-                is_statement: current.is_statement,
+                has_statements: current.has_statements,
                 databases: current.databases,
             });
             self.tables.clear();
@@ -127,78 +129,80 @@ impl<I: Iterator<Item = Result<Event>>> Transactions<I> {
         Ok(())
     }
 
-    fn begin(&mut self) {
-        self.current = Current::default();
+    fn begin_transaction(&mut self) {
+        self.current = TransactionInProgress::default();
         self.tables.clear();
     }
 
-    fn look(&mut self, event: &Event) -> Result<()> {
+    fn inspect_event(&mut self, event: &Event) -> Result<()> {
         match event.kind() {
             kind::TRANSACTION_PAYLOAD => {
-                let mut payload = Payload::open(event, self.checked).map_err(damaged)?;
-                while let Some(inner) = payload.next_event().map_err(damaged)? {
-                    self.look(&inner)?;
+                let mut payload =
+                    TransactionPayload::open(event, self.has_checksums).map_err(damaged_log)?;
+                while let Some(inner) = payload.next_event().map_err(damaged_log)? {
+                    self.inspect_event(&inner)?;
                 }
             }
             kind::TABLE_MAP => {
-                let table = MappedTable::of(event).map_err(damaged)?;
+                let table = MappedTable::from_event(event).map_err(damaged_log)?;
                 let name = format!(
                     "{}.{}",
                     String::from_utf8_lossy(&table.database),
                     String::from_utf8_lossy(&table.name)
                 );
-                if let Some(number) = table_number(event) {
-                    self.tables.insert(number, (name, Columns::of(event)));
+                if let Some(number) = table_id(event) {
+                    self.tables
+                        .insert(number, (name, TableColumns::from_table_map(event)));
                 }
             }
-            kind::QUERY => self.statement(event)?,
+            kind::QUERY => self.add_query(event)?,
             kind::MARIADB_QUERY_COMPRESSED => {
-                let plain = plain_statement(event).map_err(damaged)?;
-                self.statement(&plain)?;
+                let plain = decompress_statement(event).map_err(damaged_log)?;
+                self.add_query(&plain)?;
             }
             // One byte tells a length that nobody needs.
-            kind::ROWS_QUERY => self.remember(event.body().get(1..).unwrap_or_default()),
-            kind::MARIADB_ANNOTATE_ROWS => self.remember(event.body()),
-            kind if has_rows(kind) => match plain_rows(event).map_err(damaged)? {
-                Some(plain) => self.count(&plain),
-                None => self.count(event),
+            kind::ROWS_QUERY => self.add_statement(event.body().get(1..).unwrap_or_default()),
+            kind::MARIADB_ANNOTATE_ROWS => self.add_statement(event.body()),
+            kind if is_rows_event(kind) => match decompress_rows(event).map_err(damaged_log)? {
+                Some(plain) => self.count_rows(&plain),
+                None => self.count_rows(event),
             },
             _ => {}
         }
         Ok(())
     }
 
-    fn statement(&mut self, event: &Event) -> Result<()> {
-        let query = Query::of(event).map_err(damaged)?;
+    fn add_query(&mut self, event: &Event) -> Result<()> {
+        let query = QueryEvent::from_event(event).map_err(damaged_log)?;
         let frame = ["BEGIN", "COMMIT", "ROLLBACK"]
             .iter()
-            .any(|words| query.is(words))
+            .any(|words| query.is_exactly(words))
             || ["SAVEPOINT", "ROLLBACK TO", "XA START", "XA END"]
                 .iter()
-                .any(|words| query.begins(words));
+                .any(|words| query.starts_with(words));
         if !frame {
-            self.current.is_statement = true;
+            self.current.has_statements = true;
             let database = String::from_utf8_lossy(query.database).into_owned();
             self.current.databases.push(database);
-            self.remember(query.text);
+            self.add_statement(query.text);
         }
         Ok(())
     }
 
-    fn remember(&mut self, text: &[u8]) {
+    fn add_statement(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text);
         let short: String = text.chars().take(STATEMENT_CHARACTERS_MAX).collect();
         self.current.statements.push(short);
     }
 
-    fn count(&mut self, event: &Event) {
-        let Some((name, columns)) = table_number(event).and_then(|n| self.tables.get(&n)) else {
+    fn count_rows(&mut self, event: &Event) {
+        let Some((name, columns)) = table_id(event).and_then(|n| self.tables.get(&n)) else {
             return;
         };
         // What cannot be counted is there all the same.
         let rows = columns
             .as_ref()
-            .and_then(|columns| columns.rows(event))
+            .and_then(|columns| columns.count_rows(event))
             .unwrap_or(1);
         let counts = self.current.rows.entry(name.clone()).or_default();
         match event.kind() {
@@ -210,20 +214,20 @@ impl<I: Iterator<Item = Result<Event>>> Transactions<I> {
 }
 
 /// The number by which rows name their table.
-fn table_number(event: &Event) -> Option<u64> {
-    Cursor::new(event.body()).number(6)
+fn table_id(event: &Event) -> Option<u64> {
+    ByteCursor::new(event.body()).fixed_int(6)
 }
 
-impl<I: Iterator<Item = Result<Event>>> Iterator for Transactions<I> {
-    type Item = Result<Listed>;
+impl<I: Iterator<Item = Result<Event>>> Iterator for TransactionLister<I> {
+    type Item = Result<ListedTransaction>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(listed) = self.done.pop_front() {
+            if let Some(listed) = self.finished.pop_front() {
                 return Some(Ok(listed));
             }
             let passed = match self.events.next()? {
-                Ok(event) => self.pass(&event),
+                Ok(event) => self.process_event(&event),
                 Err(error) => Err(error),
             };
             if let Err(error) = passed {

@@ -9,32 +9,32 @@
 
 mod archiver;
 mod events;
-mod facts;
-mod follow;
-mod intake;
-mod join;
+mod follower;
 mod listing;
-mod origin;
-mod piece;
-mod placed;
+mod receiver;
 mod replication;
-mod server;
+mod segment;
+mod segment_facts;
+mod snapshot_position;
+mod source_server;
 mod spool;
-mod stored;
+mod start_position;
+mod starting_snapshot;
+mod stored_log;
 mod stream;
 mod time;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use archiver::archive;
+pub use archiver::archive_log;
 pub use events::LogEvents;
-pub use facts::{Coverage, Gap, LogPlace, PieceFacts, StoredPiece};
-pub use join::Join;
-pub use listing::{Listed, Rows, Transactions};
-pub use placed::{is_placed, place_of, start_of};
-pub use stored::{Break, StoredLog, Stretch};
-pub use time::{micros, shown_time, time_of};
+pub use listing::{ListedTransaction, RowCounts, TransactionLister};
+pub use segment_facts::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts, StoredSegment};
+pub use snapshot_position::{has_exact_position, log_start_position, snapshot_binlog_position};
+pub use starting_snapshot::StartingSnapshot;
+pub use stored_log::{LogBreak, LogRange, StoredLog};
+pub use time::{format_micros, micros_since_epoch, time_from_micros};
 
 use super::address::Address;
 
@@ -51,13 +51,13 @@ pub struct ArchiveSource {
 #[derive(Debug, Clone)]
 pub struct ArchiveOptions {
     /// What was received is stored after this time at the latest.
-    pub flush: Duration,
+    pub flush_interval: Duration,
     /// Where nothing is written, this is recorded so often.
-    pub idle: Duration,
+    pub idle_interval: Duration,
     /// End when everything that the server has is stored.
     pub once: bool,
     /// A folder on the local disk for pieces that wait.
-    pub spool: PathBuf,
+    pub spool_directory: PathBuf,
     /// How many bytes may wait there.
     pub spool_bytes_max: u64,
     /// What archives, with version.
@@ -66,20 +66,20 @@ pub struct ArchiveOptions {
 
 /// Something that people should know while it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum ArchiveEvent {
     /// It begins, or goes on, after a place.
-    Begins(String),
+    Started(String),
     /// Pieces are stored up to a place.
     Stored {
         /// How many pieces since the beginning.
-        pieces: u64,
+        segments: u64,
         /// How many transactions were received since the beginning.
         transactions: u64,
         /// Until when, in microseconds since 1970, everything is stored.
         until: Option<u64>,
     },
     /// Something does not work for now. It is tried again, and nothing is lost.
-    Trouble(String),
+    Warning(String),
     /// Something is wrong, and named. The outcome is `degraded`.
     Alarm(String),
 }

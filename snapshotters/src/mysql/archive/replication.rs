@@ -6,7 +6,7 @@ use crate::mysql::session::Session;
 
 /// What is known of a server's replication.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Replication {
+pub(super) struct ReplicationStatus {
     /// Whether it replicates from another server; `None` when the account may not know.
     is_replica: Option<bool>,
     /// Whether it has ever replicated, as far as it remembers.
@@ -17,15 +17,18 @@ pub(super) struct Replication {
 
 /// How much of what a server replicates is not in its log; and the variable that says so.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Unlogged {
-    Nothing,
+pub(super) enum UnloggedChanges {
+    None,
     /// Nobody knows whether it replicates.
-    Perhaps(&'static str),
-    Everything(&'static str),
+    Unknown(&'static str),
+    All(&'static str),
 }
 
 /// Asks a server.
-pub(super) fn asked(session: &mut Session, flavour: Flavour) -> Result<Replication, DatabaseError> {
+pub(super) fn query_replication(
+    session: &mut Session,
+    flavour: Flavour,
+) -> Result<ReplicationStatus, DatabaseError> {
     let (statements, variables) = match flavour {
         Flavour::Mariadb => (
             ["SHOW ALL SLAVES STATUS"].as_slice(),
@@ -40,23 +43,23 @@ pub(super) fn asked(session: &mut Session, flavour: Flavour) -> Result<Replicati
             .as_slice(),
         ),
     };
-    let variables = first_answer(session, variables)?;
+    let variables = first_supported_query(session, variables)?;
     let row = variables.as_ref().and_then(|rows| rows.first());
     let text = |column| row.and_then(|row| row.text(column));
-    Ok(Replication {
-        is_replica: first_answer(session, statements)?.map(|rows| !rows.is_empty()),
+    Ok(ReplicationStatus {
+        is_replica: first_supported_query(session, statements)?.map(|rows| !rows.is_empty()),
         was_replica: text(1).is_some_and(|position| !position.is_empty()),
         is_logged: text(0) != Some("0"),
     })
 }
 
 /// The answer to the first statement that the server knows and the account may use.
-fn first_answer(
+fn first_supported_query(
     session: &mut Session,
     statements: &[&str],
-) -> Result<Option<Vec<crate::mysql::session::Cells>>, DatabaseError> {
+) -> Result<Option<Vec<crate::mysql::session::TextRow>>, DatabaseError> {
     for statement in statements {
-        match session.rows(statement) {
+        match session.query_rows(statement) {
             Ok(rows) => return Ok(Some(rows)),
             Err(DatabaseError::Server { .. }) => {}
             Err(error) => return Err(error),
@@ -65,24 +68,24 @@ fn first_answer(
     Ok(None)
 }
 
-impl Replication {
+impl ReplicationStatus {
     /// Whether it replicates, or nobody knows that it does not.
-    pub(super) fn may_be(self) -> bool {
+    pub(super) fn may_be_replica(self) -> bool {
         self.is_replica.unwrap_or(self.was_replica)
     }
 
     /// How much of what is replicated is not in the log.
-    pub(super) fn unlogged(self, flavour: Flavour) -> Unlogged {
+    pub(super) fn unlogged_changes(self, flavour: Flavour) -> UnloggedChanges {
         let variable = match flavour {
             Flavour::Mariadb => "log_slave_updates",
             Flavour::Mysql => "log_replica_updates",
         };
         match self.is_replica {
-            _ if self.is_logged => Unlogged::Nothing,
-            Some(true) => Unlogged::Everything(variable),
-            Some(false) => Unlogged::Nothing,
-            None if flavour == Flavour::Mariadb && !self.was_replica => Unlogged::Nothing,
-            None => Unlogged::Perhaps(variable),
+            _ if self.is_logged => UnloggedChanges::None,
+            Some(true) => UnloggedChanges::All(variable),
+            Some(false) => UnloggedChanges::None,
+            None if flavour == Flavour::Mariadb && !self.was_replica => UnloggedChanges::None,
+            None => UnloggedChanges::Unknown(variable),
         }
     }
 }

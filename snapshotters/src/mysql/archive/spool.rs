@@ -7,35 +7,35 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use reprise_repository::{ObjectId, Repository, SealedLog};
+use reprise_repository::{ObjectId, Repository, SealedLogSegment};
 
 /// First and longest pause before a piece is tried again.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A bounded folder of pieces.
 #[derive(Debug)]
 pub(super) struct Spool {
-    folder: PathBuf,
+    directory: PathBuf,
     bytes_max: u64,
-    state: Mutex<State>,
+    state: Mutex<SpoolState>,
     changed: Condvar,
     /// Keeps other archivers of the same source out, as long as it is open.
     _lock: File,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
+struct SpoolState {
+    waiting: VecDeque<SpooledSegment>,
     bytes: u64,
-    closed: Option<Instant>,
+    close_deadline: Option<Instant>,
     stored: u64,
     stored_bytes: u64,
-    failing: Option<String>,
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Clone)]
-struct Waiting {
+struct SpooledSegment {
     sequence: u64,
     path: PathBuf,
     bytes: u64,
@@ -43,7 +43,7 @@ struct Waiting {
 
 /// How storing goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Status {
+pub(super) struct SpoolStatus {
     /// Pieces that wait.
     pub(super) waiting: usize,
     /// Their bytes.
@@ -53,18 +53,18 @@ pub(super) struct Status {
     /// Their bytes.
     pub(super) stored_bytes: u64,
     /// Why the oldest one could not be stored when it was last tried.
-    pub(super) failing: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 /// Why there is no spool.
 #[derive(Debug)]
-pub(super) enum NoSpool {
+pub(super) enum SpoolError {
     /// Another archiver has it.
-    Taken,
+    Locked,
     Io(io::Error),
 }
 
-impl From<io::Error> for NoSpool {
+impl From<io::Error> for SpoolError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -72,7 +72,7 @@ impl From<io::Error> for NoSpool {
 
 impl Spool {
     /// Opens a folder, which is made if it is not there.
-    pub(super) fn open(folder: &Path, bytes_max: u64) -> Result<Self, NoSpool> {
+    pub(super) fn open(folder: &Path, bytes_max: u64) -> Result<Self, SpoolError> {
         fs::create_dir_all(folder)?;
         let lock = File::options()
             .create(true)
@@ -81,11 +81,11 @@ impl Spool {
             .open(folder.join("lock"))?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(NoSpool::Taken),
-            Err(error) => return Err(NoSpool::Io(error.into())),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(SpoolError::Locked),
+            Err(error) => return Err(SpoolError::Io(error.into())),
         }
         Ok(Self {
-            folder: folder.to_owned(),
+            directory: folder.to_owned(),
             bytes_max,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -93,18 +93,18 @@ impl Spool {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, SpoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Pieces that an archiver which died has left here, in order; their places, hashes and bytes.
-    pub(super) fn left(&self) -> io::Result<Vec<(u64, ObjectId, PathBuf)>> {
+    pub(super) fn leftover_segments(&self) -> io::Result<Vec<(u64, ObjectId, PathBuf)>> {
         let mut left = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
             let name = path
                 .file_name()
@@ -125,10 +125,10 @@ impl Spool {
     }
 
     /// Queues a piece that is in the folder already.
-    pub(super) fn queue(&self, sequence: u64, path: PathBuf, bytes: u64) {
-        let mut state = self.state();
+    pub(super) fn enqueue(&self, sequence: u64, path: PathBuf, bytes: u64) {
+        let mut state = self.lock_state();
         state.bytes += bytes;
-        state.waiting.push_back(Waiting {
+        state.waiting.push_back(SpooledSegment {
             sequence,
             path,
             bytes,
@@ -138,55 +138,57 @@ impl Spool {
 
     /// Whether pieces of so many bytes still fit.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        let state = self.state();
+        let state = self.lock_state();
         state.waiting.is_empty() || state.bytes + bytes <= self.bytes_max
     }
 
     /// Keeps a piece until it is stored. It survives the end of this program.
-    pub(super) fn push(&self, sealed: &SealedLog) -> io::Result<()> {
+    pub(super) fn write_segment(&self, sealed: &SealedLogSegment) -> io::Result<()> {
         let key = sealed.key();
-        let path = self.folder.join(format!("{:016}.{}", key.sequence, key.id));
+        let path = self
+            .directory
+            .join(format!("{:016}.{}", key.sequence, key.id));
         let unfinished = path.with_extension("unfinished");
         let mut file = File::create(&unfinished)?;
         file.write_all(sealed.bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
-        File::open(&self.folder)?.sync_all()?;
-        self.queue(key.sequence, path, key.size);
+        File::open(&self.directory)?.sync_all()?;
+        self.enqueue(key.sequence, path, key.size);
         Ok(())
     }
 
-    pub(super) fn status(&self) -> Status {
-        let state = self.state();
-        Status {
+    pub(super) fn status(&self) -> SpoolStatus {
+        let state = self.lock_state();
+        SpoolStatus {
             waiting: state.waiting.len(),
             bytes: state.bytes,
             stored: state.stored,
             stored_bytes: state.stored_bytes,
-            failing: state.failing.clone(),
+            last_error: state.last_error.clone(),
         }
     }
 
     /// Waits for a change, but no longer than this.
-    pub(super) fn wait(&self, time: Duration) {
-        let state = self.state();
+    pub(super) fn wait_for_change(&self, time: Duration) {
+        let state = self.lock_state();
         drop(self.changed.wait_timeout(state, time));
     }
 
     /// Says that nothing more comes; what waits is still tried until then.
     pub(super) fn close(&self, until: Instant) {
-        self.state().closed = Some(until);
+        self.lock_state().close_deadline = Some(until);
         self.changed.notify_all();
     }
 
     /// Stores pieces in order until the spool is closed. For a thread of its own.
     pub(super) fn store_all(&self, repository: &Repository, source: &str) {
-        let mut pause = PAUSE_MIN;
-        while let Some(piece) = self.next() {
-            match store(repository, source, &piece) {
+        let mut pause = RETRY_PAUSE_MIN;
+        while let Some(piece) = self.next_segment() {
+            match store_segment(repository, source, &piece) {
                 Ok(()) => {
-                    pause = PAUSE_MIN;
-                    self.done(&piece);
+                    pause = RETRY_PAUSE_MIN;
+                    self.remove_stored(&piece);
                 }
                 Err(reason) => {
                     tracing::warn!(
@@ -194,24 +196,24 @@ impl Spool {
                         reason,
                         "cannot store a log segment; retrying"
                     );
-                    self.state().failing = Some(reason);
-                    if !self.rest(pause) {
+                    self.lock_state().last_error = Some(reason);
+                    if !self.wait_before_retry(pause) {
                         return;
                     }
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
             }
         }
     }
 
     /// The oldest piece; waits for one.
-    fn next(&self) -> Option<Waiting> {
-        let mut state = self.state();
+    fn next_segment(&self) -> Option<SpooledSegment> {
+        let mut state = self.lock_state();
         loop {
             if let Some(piece) = state.waiting.front() {
                 return Some(piece.clone());
             }
-            if state.closed.is_some() {
+            if state.close_deadline.is_some() {
                 return None;
             }
             state = self
@@ -221,32 +223,32 @@ impl Spool {
         }
     }
 
-    fn done(&self, piece: &Waiting) {
+    fn remove_stored(&self, piece: &SpooledSegment) {
         if let Err(error) = fs::remove_file(&piece.path) {
             // It is stored; when it is found again, it is stored once more, under the same name.
             tracing::warn!(path = %piece.path.display(), %error, "cannot delete a stored log segment from the spool");
         }
-        let mut state = self.state();
+        let mut state = self.lock_state();
         state.waiting.pop_front();
         state.bytes = state.bytes.saturating_sub(piece.bytes);
         state.stored += 1;
         state.stored_bytes += piece.bytes;
-        state.failing = None;
+        state.last_error = None;
         self.changed.notify_all();
     }
 
     /// Pauses. `false` when the time for further attempts is over.
-    fn rest(&self, pause: Duration) -> bool {
+    fn wait_before_retry(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
-        let mut state = self.state();
+        let mut state = self.lock_state();
         loop {
             let now = Instant::now();
-            match state.closed {
+            match state.close_deadline {
                 Some(until) if now >= until => return false,
                 _ if now >= end => return true,
                 _ => {}
             }
-            let time = (end - now).min(PAUSE_MIN);
+            let time = (end - now).min(RETRY_PAUSE_MIN);
             state = match self.changed.wait_timeout(state, time) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
@@ -255,10 +257,14 @@ impl Spool {
     }
 }
 
-fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), String> {
+fn store_segment(
+    repository: &Repository,
+    source: &str,
+    piece: &SpooledSegment,
+) -> Result<(), String> {
     let bytes = fs::read(&piece.path)
         .map_err(|error| format!("cannot read {}: {error}", piece.path.display()))?;
-    let sealed = repository.log_of_bytes(source, piece.sequence, bytes.into());
+    let sealed = repository.log_segment_from_bytes(source, piece.sequence, bytes.into());
     let named = piece
         .path
         .file_name()
@@ -272,6 +278,6 @@ fn store(repository: &Repository, source: &str, piece: &Waiting) -> Result<(), S
         ));
     }
     repository
-        .store_log(&sealed)
-        .map_err(|error| reprise_repository::chain(&error))
+        .store_log_segment(&sealed)
+        .map_err(|error| reprise_repository::format_error_chain(&error))
 }

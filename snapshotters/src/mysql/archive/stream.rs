@@ -7,13 +7,13 @@ use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid,
 use mysql_common::proto::MySerialize;
 use reprise_repository::Progress;
 
-use super::facts::{Coverage, LogPlace};
-use super::server::{FILE_START, Source};
+use super::segment_facts::{BinlogPosition, ExecutedSet};
+use super::source_server::{FILE_START, SourceServer};
 use crate::mysql::address::Address;
-use crate::mysql::binlog::{Header, kind};
-use crate::mysql::error::{DatabaseError, code};
+use crate::mysql::binlog::{EventHeader, kind};
+use crate::mysql::error::{DatabaseError, error_code};
 use crate::mysql::manifest::Flavour;
-use crate::mysql::wire::{Wire, is_end, is_refusal, refusal};
+use crate::mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
 
 /// A server with nothing new says so this often, in seconds.
 pub(super) const HEARTBEAT_SECONDS: u64 = 2;
@@ -24,67 +24,69 @@ const COM_BINLOG_DUMP: u8 = 0x12;
 const NON_BLOCK: u16 = 1;
 
 /// Send the statements behind rows too (MariaDB).
-const ANNOTATE: u16 = 2;
+const SEND_ANNOTATE_ROWS: u16 = 2;
 
 /// Who asks: the server ends an older stream of the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Replica {
+pub(super) struct ReplicaIdentity {
     pub(super) id: u32,
     pub(super) uuid: String,
 }
 
 /// Opens a stream from a place on. `once`: it ends when everything that there is was sent.
-pub(super) fn open(
+pub(super) fn open_stream(
     address: &Address,
-    source: &Source,
-    from: &LogPlace,
-    replica: &Replica,
+    source: &SourceServer,
+    from: &BinlogPosition,
+    replica: &ReplicaIdentity,
     once: bool,
     progress: &Arc<Progress>,
-) -> Result<Wire, DatabaseError> {
-    let mut wire = Wire::open(address, progress)?;
-    for statement in settings(source, from, replica) {
+) -> Result<WireConnection, DatabaseError> {
+    let mut wire = WireConnection::open(address, progress)?;
+    for statement in session_settings(source, from, replica) {
         wire.execute(&statement)?;
     }
     let register = ComRegisterSlave::new(replica.id);
-    wire.command(&serialized(&register))?;
-    wire.accepted()?;
-    wire.command(&request(from, source, replica, once)?)?;
+    wire.send_command(&serialize_packet(&register))?;
+    wire.expect_ok()?;
+    wire.send_command(&dump_request(from, source, replica, once)?)?;
     Ok(wire)
 }
 
 /// When a file of the log was begun, in seconds since 1970: the server sends its first event. `None`: it cannot.
-pub(super) fn file_begun(
+pub(super) fn file_creation_time(
     address: &Address,
-    source: &Source,
+    source: &SourceServer,
     file: &str,
-    replica: &Replica,
+    replica: &ReplicaIdentity,
     progress: &Arc<Progress>,
 ) -> Result<Option<u32>, DatabaseError> {
-    let place = LogPlace {
-        coverage: Coverage::Unnumbered,
+    let place = BinlogPosition {
+        coverage: ExecutedSet::Unnumbered,
         file: Some(file.to_owned()),
         position: FILE_START,
     };
-    let mut wire = open(address, source, &place, replica, true, progress)?;
+    let mut wire = open_stream(address, source, &place, replica, true, progress)?;
     loop {
-        let packet = wire.answer()?;
-        if is_refusal(&packet) {
-            return match refusal(&packet) {
+        let packet = wire.read_answer()?;
+        if is_error_packet(&packet) {
+            return match parse_error_packet(&packet) {
                 // Somebody deleted it.
                 DatabaseError::Server {
-                    code: code::LOG_NOT_READABLE,
+                    code: error_code::BINLOG_READ_FAILED,
                     ..
                 } => Ok(None),
                 refused => Err(refused),
             };
         }
-        if is_end(&packet) {
+        if is_eof_packet(&packet) {
             return Ok(None);
         }
-        let header = packet.get(1..).and_then(Header::parse);
+        let header = packet.get(1..).and_then(EventHeader::parse);
         match header {
-            Some(header) if header.kind == kind::FORMAT => return Ok(Some(header.timestamp)),
+            Some(header) if header.kind == kind::FORMAT_DESCRIPTION => {
+                return Ok(Some(header.timestamp));
+            }
             // The name of the file comes first.
             Some(header) if header.is_artificial() => {}
             _ => return Ok(None),
@@ -92,34 +94,44 @@ pub(super) fn file_begun(
     }
 }
 
-fn request(
-    from: &LogPlace,
-    source: &Source,
-    replica: &Replica,
+fn dump_request(
+    from: &BinlogPosition,
+    source: &SourceServer,
+    replica: &ReplicaIdentity,
     once: bool,
 ) -> Result<Vec<u8>, DatabaseError> {
     let flags = u16::from(once) * NON_BLOCK;
     match &from.coverage {
         // A file name would make the server skip its search for missing transactions.
-        Coverage::Mysql(set) => {
+        ExecutedSet::Mysql(set) => {
             let request = BinlogRequest::new(replica.id)
                 .with_flags(BinlogDumpFlags::from_bits_truncate(flags))
                 .with_use_gtid(true)
-                .with_sids(sids(set)?)
+                .with_sids(gtid_request_sids(set)?)
                 .with_pos(FILE_START);
-            Ok(serialized(&request.as_cmd()))
+            Ok(serialize_packet(&request.as_cmd()))
         }
-        Coverage::Mariadb(_) => Ok(dump("", FILE_START, flags | ANNOTATE, replica.id)),
-        Coverage::Unnumbered => {
+        ExecutedSet::Mariadb(_) => Ok(file_dump_request(
+            "",
+            FILE_START,
+            flags | SEND_ANNOTATE_ROWS,
+            replica.id,
+        )),
+        ExecutedSet::Unnumbered => {
             let file = from.file.as_deref().unwrap_or_default();
-            let statements = u16::from(source.flavour == Flavour::Mariadb) * ANNOTATE;
-            Ok(dump(file, from.position, flags | statements, replica.id))
+            let statements = u16::from(source.flavour == Flavour::Mariadb) * SEND_ANNOTATE_ROWS;
+            Ok(file_dump_request(
+                file,
+                from.position,
+                flags | statements,
+                replica.id,
+            ))
         }
     }
 }
 
 /// The request by file and position. Positions beyond 4 GiB cannot be asked for.
-fn dump(file: &str, position: u64, flags: u16, id: u32) -> Vec<u8> {
+fn file_dump_request(file: &str, position: u64, flags: u16, id: u32) -> Vec<u8> {
     let position = u32::try_from(position).unwrap_or(u32::MAX);
     let mut request = vec![COM_BINLOG_DUMP];
     request.extend(position.to_le_bytes());
@@ -129,7 +141,11 @@ fn dump(file: &str, position: u64, flags: u16, id: u32) -> Vec<u8> {
     request
 }
 
-fn settings(source: &Source, from: &LogPlace, replica: &Replica) -> Vec<String> {
+fn session_settings(
+    source: &SourceServer,
+    from: &BinlogPosition,
+    replica: &ReplicaIdentity,
+) -> Vec<String> {
     let period = HEARTBEAT_SECONDS * 1_000_000_000;
     let mut settings = vec![
         "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum, @source_binlog_checksum = @@GLOBAL.binlog_checksum".to_owned(),
@@ -139,7 +155,7 @@ fn settings(source: &Source, from: &LogPlace, replica: &Replica) -> Vec<String> 
     if source.flavour == Flavour::Mariadb {
         // Without this the server replaces events that old replicas do not know.
         settings.push("SET @mariadb_slave_capability = 4".to_owned());
-        if let Coverage::Mariadb(position) = &from.coverage {
+        if let ExecutedSet::Mariadb(position) = &from.coverage {
             settings.push(format!("SET @slave_connect_state = '{position}'"));
             settings.push(
                 "SET @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0".to_owned(),
@@ -149,8 +165,10 @@ fn settings(source: &Source, from: &LogPlace, replica: &Replica) -> Vec<String> 
     settings
 }
 
-fn sids(set: &crate::mysql::binlog::GtidSet) -> Result<Vec<Sid<'static>>, DatabaseError> {
-    set.sources()
+fn gtid_request_sids(
+    set: &crate::mysql::binlog::GtidSet,
+) -> Result<Vec<Sid<'static>>, DatabaseError> {
+    set.ranges_by_source()
         .map(|(source, ranges)| {
             let ranges = ranges
                 .iter()
@@ -160,13 +178,13 @@ fn sids(set: &crate::mysql::binlog::GtidSet) -> Result<Vec<Sid<'static>>, Databa
                 None => Ok(sid),
                 Some(tag) => Tag::new(tag.to_owned())
                     .map(|tag| sid.with_tag(tag))
-                    .map_err(|error| DatabaseError::Unexpected(error.to_string())),
+                    .map_err(|error| DatabaseError::UnexpectedResponse(error.to_string())),
             }
         })
         .collect()
 }
 
-fn serialized(packet: &impl MySerialize) -> Vec<u8> {
+fn serialize_packet(packet: &impl MySerialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.serialize(&mut bytes);
     bytes

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{Gtid, TransactionStart};
 use super::event::{Event, EventError, kind};
-use super::query::Query;
+use super::query::QueryEvent;
 
 /// What is known of the transaction that an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum EventBoundary {
     /// It belongs to none.
     Outside,
     /// It says that one follows.
@@ -21,7 +21,7 @@ pub enum Place {
 
 /// A transaction that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct LoggedTransaction {
     /// Its number.
     pub gtid: Gtid,
     /// Microseconds since 1970 of its commit. MariaDB tells seconds only.
@@ -29,7 +29,7 @@ pub struct Ended {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+enum BoundaryState {
     /// Between transactions.
     Outside,
     /// The number was read; what follows decides.
@@ -40,27 +40,27 @@ enum State {
 
 /// Follows a log event by event.
 #[derive(Debug, Clone)]
-pub struct Boundary {
-    state: State,
+pub struct TransactionBoundaryParser {
+    state: BoundaryState,
     start: Option<TransactionStart>,
-    ended: Option<Ended>,
+    completed: Option<LoggedTransaction>,
 }
 
-impl Default for Boundary {
+impl Default for TransactionBoundaryParser {
     fn default() -> Self {
         Self {
-            state: State::Outside,
+            state: BoundaryState::Outside,
             start: None,
-            ended: None,
+            completed: None,
         }
     }
 }
 
-impl Boundary {
+impl TransactionBoundaryParser {
     /// Whether a transaction is under way.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.state != State::Outside
+        self.state != BoundaryState::Outside
     }
 
     /// What the transaction that is under way, or was last, said of itself.
@@ -70,8 +70,8 @@ impl Boundary {
     }
 
     /// The transaction that ended with the event just passed.
-    pub fn take_ended(&mut self) -> Option<Ended> {
-        self.ended.take()
+    pub fn take_completed(&mut self) -> Option<LoggedTransaction> {
+        self.completed.take()
     }
 
     /// Forgets a transaction that will not be continued.
@@ -83,14 +83,14 @@ impl Boundary {
     ///
     /// # Errors
     /// When an event that matters for this cannot be understood.
-    pub fn pass(&mut self, event: &Event) -> Result<Place, EventError> {
-        if let Some(start) = TransactionStart::of(event)? {
+    pub fn feed_event(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
+        if let Some(start) = TransactionStart::from_event(event)? {
             self.start = Some(start);
-            self.state = State::Started;
-            return Ok(Place::Start);
+            self.state = BoundaryState::Started;
+            return Ok(EventBoundary::Start);
         }
         let place = match event.kind() {
-            kind::FORMAT
+            kind::FORMAT_DESCRIPTION
             | kind::ROTATE
             | kind::STOP
             | kind::PREVIOUS_GTIDS
@@ -100,25 +100,25 @@ impl Boundary {
             | kind::HEARTBEAT
             | kind::HEARTBEAT_V2 => {
                 // Whatever was under way when the server stopped was not committed.
-                if matches!(event.kind(), kind::FORMAT | kind::STOP) {
-                    self.state = State::Outside;
+                if matches!(event.kind(), kind::FORMAT_DESCRIPTION | kind::STOP) {
+                    self.state = BoundaryState::Outside;
                 }
-                Place::Outside
+                EventBoundary::Outside
             }
-            _ if self.state == State::Outside => self.without_start(event)?,
-            kind::XID | kind::XA_PREPARE | kind::TRANSACTION_PAYLOAD => Place::End,
-            kind::QUERY => self.statement(event)?,
-            kind::MARIADB_QUERY_COMPRESSED => self.compressed_statement(),
-            _ => Place::Inside,
+            _ if self.state == BoundaryState::Outside => self.feed_outside_event(event)?,
+            kind::XID | kind::XA_PREPARE | kind::TRANSACTION_PAYLOAD => EventBoundary::End,
+            kind::QUERY => self.feed_query(event)?,
+            kind::MARIADB_QUERY_COMPRESSED => self.feed_compressed_query(),
+            _ => EventBoundary::Inside,
         };
-        if place == Place::End {
-            self.end(event);
+        if place == EventBoundary::End {
+            self.complete_transaction(event);
         }
         Ok(place)
     }
 
     /// A log without numbers, of an old server.
-    fn without_start(&mut self, event: &Event) -> Result<Place, EventError> {
+    fn feed_outside_event(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
         match event.kind() {
             kind::QUERY
             | kind::INTVAR
@@ -127,57 +127,62 @@ impl Boundary {
             | kind::TABLE_MAP
             | kind::MARIADB_ANNOTATE_ROWS => {
                 self.start = None;
-                self.state = State::Started;
+                self.state = BoundaryState::Started;
                 match event.kind() {
-                    kind::QUERY => self.statement(event),
-                    _ => Ok(Place::Inside),
+                    kind::QUERY => self.feed_query(event),
+                    _ => Ok(EventBoundary::Inside),
                 }
             }
-            _ => Ok(Place::Outside),
+            _ => Ok(EventBoundary::Outside),
         }
     }
 
-    fn statement(&mut self, event: &Event) -> Result<Place, EventError> {
-        let query = Query::of(event)?;
+    fn feed_query(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
+        let query = QueryEvent::from_event(event)?;
         // A transaction of MariaDB has no begin, unless it is a single statement.
-        let begun = self.state == State::Open
+        let begun = self.state == BoundaryState::Open
             || self.start.as_ref().is_some_and(|start| {
                 matches!(start.gtid, Gtid::Mariadb { .. }) && !start.standalone
             });
-        if query.is("BEGIN") || query.begins("XA START") || query.begins("XA BEGIN") {
-            self.state = State::Open;
-            return Ok(Place::Inside);
+        if query.is_exactly("BEGIN")
+            || query.starts_with("XA START")
+            || query.starts_with("XA BEGIN")
+        {
+            self.state = BoundaryState::Open;
+            return Ok(EventBoundary::Inside);
         }
-        let ends = ["COMMIT", "ROLLBACK"].iter().any(|words| query.is(words))
+        let ends = ["COMMIT", "ROLLBACK"]
+            .iter()
+            .any(|words| query.is_exactly(words))
             || ["XA COMMIT", "XA ROLLBACK"]
                 .iter()
-                .any(|words| query.begins(words));
+                .any(|words| query.starts_with(words));
         if begun && !ends {
-            self.state = State::Open;
-            return Ok(Place::Inside);
+            self.state = BoundaryState::Open;
+            return Ok(EventBoundary::Inside);
         }
-        Ok(Place::End)
+        Ok(EventBoundary::End)
     }
 
     /// Only statements of some length are compressed: none that begins or ends a transaction.
-    fn compressed_statement(&mut self) -> Place {
+    fn feed_compressed_query(&mut self) -> EventBoundary {
         let standalone = self.start.as_ref().is_none_or(|start| start.standalone);
-        if self.state == State::Open || !standalone {
-            self.state = State::Open;
-            return Place::Inside;
+        if self.state == BoundaryState::Open || !standalone {
+            self.state = BoundaryState::Open;
+            return EventBoundary::Inside;
         }
-        Place::End
+        EventBoundary::End
     }
 
-    fn end(&mut self, event: &Event) {
-        self.state = State::Outside;
+    fn complete_transaction(&mut self, event: &Event) {
+        self.state = BoundaryState::Outside;
         let seconds = u64::from(event.header().timestamp) * 1_000_000;
-        self.ended = Some(match &self.start {
-            Some(start) => Ended {
+        self.completed = Some(match &self.start {
+            Some(start) => LoggedTransaction {
                 gtid: start.gtid.clone(),
                 committed: start.committed.unwrap_or(seconds),
             },
-            None => Ended {
+            None => LoggedTransaction {
                 gtid: Gtid::Anonymous,
                 committed: seconds,
             },

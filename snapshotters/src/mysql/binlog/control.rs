@@ -4,38 +4,38 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 use super::event::{CHECKSUM_BYTES, Event, EventError, HEADER_BYTES, kind};
-use super::gtid::Source;
+use super::gtid::GtidSource;
 
 /// Where a format description has the server's version, in bytes of its body, and how long it is.
-const VERSION: std::ops::Range<usize> = 2..52;
+const VERSION_RANGE: std::ops::Range<usize> = 2..52;
 
 /// What the events of a file look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
+pub struct FormatDescription {
     /// The server's version, in its own words.
     pub version: String,
     /// Whether events end with checksums.
-    pub checked: bool,
+    pub has_checksums: bool,
     /// Seconds since 1970 at which the server was started, if the file was begun by that.
-    pub started: u32,
+    pub server_started: u32,
 }
 
-impl Format {
+impl FormatDescription {
     /// Reads a whole event, header and checksum included; `None` when it is too short.
     #[must_use]
     pub fn parse(event: &[u8]) -> Option<Self> {
         let body = event.get(HEADER_BYTES..)?;
-        let version = body.get(VERSION)?;
+        let version = body.get(VERSION_RANGE)?;
         let end = version.iter().position(|byte| *byte == 0);
-        let created = Cursor::new(body.get(VERSION.end..)?).u32()?;
+        let created = ByteCursor::new(body.get(VERSION_RANGE.end..)?).u32()?;
         // The last byte before the checksum, which is always there, names the algorithm.
         let algorithm = body.len().checked_sub(CHECKSUM_BYTES + 1)?;
         Some(Self {
             version: String::from_utf8_lossy(&version[..end.unwrap_or(version.len())]).into_owned(),
-            checked: body.get(algorithm) == Some(&1),
-            started: created,
+            has_checksums: body.get(algorithm) == Some(&1),
+            server_started: created,
         })
     }
 }
@@ -47,7 +47,7 @@ pub enum Gtid {
     /// MySQL: the server that made it up, with a tag or without one, and a count.
     Mysql {
         /// The server, and the tag.
-        source: Source,
+        source: GtidSource,
         /// The count.
         number: u64,
     },
@@ -126,7 +126,7 @@ pub struct TransactionStart {
     /// Whichever transaction has this place may have been committed before this one began. Within a file.
     pub last_committed: u64,
     /// Its own place in the order of commits. Within a file.
-    pub place: u64,
+    pub sequence_number: u64,
     /// Whether it may have parts in statement format.
     pub has_statements: bool,
     /// MariaDB: it is a single statement without begin and commit.
@@ -138,16 +138,16 @@ impl TransactionStart {
     ///
     /// # Errors
     /// When it cannot be understood.
-    pub fn of(event: &Event) -> Result<Option<Self>, EventError> {
-        let body = Cursor::new(event.body());
+    pub fn from_event(event: &Event) -> Result<Option<Self>, EventError> {
+        let body = ByteCursor::new(event.body());
         let start = match event.kind() {
-            kind::GTID | kind::ANONYMOUS_GTID => untagged(body, event.kind() == kind::GTID),
-            kind::GTID_TAGGED => tagged(body),
-            kind::MARIADB_GTID => mariadb(body, event.header().server_id),
+            kind::GTID | kind::ANONYMOUS_GTID => parse_gtid_event(body, event.kind() == kind::GTID),
+            kind::GTID_TAGGED => parse_tagged_gtid_event(body),
+            kind::MARIADB_GTID => parse_mariadb_gtid_event(body, event.header().server_id),
             _ => return Ok(None),
         };
         start.map(Some).ok_or_else(|| {
-            EventError::content(event.kind(), "it is too short or has unknown fields")
+            EventError::malformed(event.kind(), "it is too short or has unknown fields")
         })
     }
 }
@@ -157,38 +157,38 @@ const MORE_TIME: u64 = 1 << 55;
 const MORE_VERSION: u32 = 1 << 31;
 
 /// What stands before the two logical times.
-const LOGICAL_TIMES: u8 = 2;
+const LOGICAL_TIMESTAMPS_TYPE: u8 = 2;
 
-fn untagged(mut cursor: Cursor<'_>, numbered: bool) -> Option<TransactionStart> {
+fn parse_gtid_event(mut cursor: ByteCursor<'_>, numbered: bool) -> Option<TransactionStart> {
     let flags = cursor.u8()?;
     let uuid = cursor.take(16)?.try_into().ok()?;
     let number = cursor.u64()?;
     let gtid = if numbered {
-        let source = Source::new(uuid, None);
+        let source = GtidSource::new(uuid, None);
         Gtid::Mysql { source, number }
     } else {
         Gtid::Anonymous
     };
     let mut start = TransactionStart {
         has_statements: flags & 1 != 0,
-        ..blank(gtid)
+        ..start_with_gtid(gtid)
     };
-    if cursor.rest().first() != Some(&LOGICAL_TIMES) {
+    if cursor.rest().first() != Some(&LOGICAL_TIMESTAMPS_TYPE) {
         return Some(start);
     }
     cursor.u8()?;
     start.last_committed = cursor.u64()?;
-    start.place = cursor.u64()?;
-    if let Some(time) = cursor.number(7) {
+    start.sequence_number = cursor.u64()?;
+    if let Some(time) = cursor.fixed_int(7) {
         let committed = time & !MORE_TIME;
         start.committed = Some(committed);
         start.originally_committed = match time & MORE_TIME {
             0 => Some(committed),
-            _ => Some(cursor.number(7)?),
+            _ => Some(cursor.fixed_int(7)?),
         };
     }
     if !cursor.is_empty() {
-        cursor.packed()?;
+        cursor.length_encoded_int()?;
     }
     if let Some(version) = cursor.u32() {
         let immediate = version & !MORE_VERSION;
@@ -202,49 +202,49 @@ fn untagged(mut cursor: Cursor<'_>, numbered: bool) -> Option<TransactionStart> 
 }
 
 /// The newer form: fields, each with its number before it.
-fn tagged(mut cursor: Cursor<'_>) -> Option<TransactionStart> {
+fn parse_tagged_gtid_event(mut cursor: ByteCursor<'_>) -> Option<TransactionStart> {
     const FORM: u8 = 2;
     if cursor.u8()? != FORM {
         return None;
     }
-    cursor.serialized()?;
-    cursor.serialized()?;
+    cursor.variable_length_int()?;
+    cursor.variable_length_int()?;
     let (mut uuid, mut number, mut tag) = ([0; 16], 0, None);
-    let mut start = blank(Gtid::Anonymous);
-    while let Some(field) = cursor.serialized() {
+    let mut start = start_with_gtid(Gtid::Anonymous);
+    while let Some(field) = cursor.variable_length_int() {
         match field {
-            0 => start.has_statements = cursor.serialized()? & 1 != 0,
+            0 => start.has_statements = cursor.variable_length_int()? & 1 != 0,
             1 => {
                 for byte in &mut uuid {
-                    *byte = u8::try_from(cursor.serialized()?).ok()?;
+                    *byte = u8::try_from(cursor.variable_length_int()?).ok()?;
                 }
             }
             // Signed numbers have their sign in the lowest bit.
-            2 => number = cursor.serialized()? >> 1,
+            2 => number = cursor.variable_length_int()? >> 1,
             3 => {
-                let length = usize::try_from(cursor.serialized()?).ok()?;
+                let length = usize::try_from(cursor.variable_length_int()?).ok()?;
                 tag = Some(std::str::from_utf8(cursor.take(length)?).ok()?.to_owned());
             }
-            4 => start.last_committed = cursor.serialized()? >> 1,
-            5 => start.place = cursor.serialized()? >> 1,
-            6 => start.committed = Some(cursor.serialized()?),
-            7 => start.originally_committed = Some(cursor.serialized()?),
-            9 => start.immediate_version = u32::try_from(cursor.serialized()?).ok(),
-            10 => start.original_version = u32::try_from(cursor.serialized()?).ok(),
-            8 | 11 => drop(cursor.serialized()?),
+            4 => start.last_committed = cursor.variable_length_int()? >> 1,
+            5 => start.sequence_number = cursor.variable_length_int()? >> 1,
+            6 => start.committed = Some(cursor.variable_length_int()?),
+            7 => start.originally_committed = Some(cursor.variable_length_int()?),
+            9 => start.immediate_version = u32::try_from(cursor.variable_length_int()?).ok(),
+            10 => start.original_version = u32::try_from(cursor.variable_length_int()?).ok(),
+            8 | 11 => drop(cursor.variable_length_int()?),
             _ => return None,
         }
     }
     start.originally_committed = start.originally_committed.or(start.committed);
     start.original_version = start.original_version.or(start.immediate_version);
     start.gtid = Gtid::Mysql {
-        source: Source::new(uuid, tag.filter(|tag| !tag.is_empty())),
+        source: GtidSource::new(uuid, tag.filter(|tag| !tag.is_empty())),
         number,
     };
     Some(start)
 }
 
-fn mariadb(mut cursor: Cursor<'_>, server: u32) -> Option<TransactionStart> {
+fn parse_mariadb_gtid_event(mut cursor: ByteCursor<'_>, server: u32) -> Option<TransactionStart> {
     const STANDALONE: u8 = 1;
     let sequence = cursor.u64()?;
     let domain = cursor.u32()?;
@@ -256,11 +256,11 @@ fn mariadb(mut cursor: Cursor<'_>, server: u32) -> Option<TransactionStart> {
     };
     Some(TransactionStart {
         standalone: flags & STANDALONE != 0,
-        ..blank(gtid)
+        ..start_with_gtid(gtid)
     })
 }
 
-fn blank(gtid: Gtid) -> TransactionStart {
+fn start_with_gtid(gtid: Gtid) -> TransactionStart {
     TransactionStart {
         gtid,
         committed: None,
@@ -268,7 +268,7 @@ fn blank(gtid: Gtid) -> TransactionStart {
         original_version: None,
         immediate_version: None,
         last_committed: 0,
-        place: 0,
+        sequence_number: 0,
         has_statements: false,
         standalone: false,
     }
@@ -304,13 +304,13 @@ mod tests {
         let mut body = vec![0];
         body.extend([7; 16]);
         body.extend(23_u64.to_le_bytes());
-        body.push(LOGICAL_TIMES);
+        body.push(LOGICAL_TIMESTAMPS_TYPE);
         body.extend(4_u64.to_le_bytes());
         body.extend(5_u64.to_le_bytes());
         body.extend(&1_763_733_787_123_456_u64.to_le_bytes()[..7]);
-        let start = untagged(Cursor::new(&body), true).unwrap();
+        let start = parse_gtid_event(ByteCursor::new(&body), true).unwrap();
         assert_eq!(start.committed, Some(1_763_733_787_123_456));
-        assert_eq!((start.last_committed, start.place), (4, 5));
+        assert_eq!((start.last_committed, start.sequence_number), (4, 5));
         assert!(start.gtid.to_string().ends_with(":23"));
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 
 /// How every file of a binary log begins.
 pub const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
@@ -20,7 +20,7 @@ pub(super) const CHECKSUM_BYTES: usize = 4;
 const EVENT_BYTES_MAX: u32 = (1 << 30) + (1 << 20);
 
 /// Memory is taken in such steps while an event is read, in bytes, so that a wrong length takes none in vain.
-const STEP: usize = 1 << 20;
+const READ_STEP_BYTES: usize = 1 << 20;
 
 /// The numbers of the kinds of events.
 pub mod kind {
@@ -37,7 +37,7 @@ pub mod kind {
     /// A user variable of the statement that follows.
     pub const USER_VAR: u8 = 14;
     /// What the events of a file look like.
-    pub const FORMAT: u8 = 15;
+    pub const FORMAT_DESCRIPTION: u8 = 15;
     /// The commit of a transaction.
     pub const XID: u8 = 16;
     /// The beginning of a file for `LOAD DATA` in statement format.
@@ -122,7 +122,7 @@ pub(in crate::mysql) mod flag {
 
 /// What every event begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub struct EventHeader {
     /// Seconds since 1970 at which the statement began, by the server's clock.
     pub timestamp: u32,
     /// Its kind.
@@ -132,22 +132,22 @@ pub struct Header {
     /// Its length with header and checksum, in bytes.
     pub size: u32,
     /// The lower 32 bits of the position after it.
-    pub next: u32,
+    pub end_position: u32,
     /// Marks; see the manual of the server.
     pub flags: u16,
 }
 
-impl Header {
+impl EventHeader {
     /// Reads a header; `None` when there are too few bytes.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = ByteCursor::new(bytes);
         Some(Self {
             timestamp: cursor.u32()?,
             kind: cursor.u8()?,
             server_id: cursor.u32()?,
             size: cursor.u32()?,
-            next: cursor.u32()?,
+            end_position: cursor.u32()?,
             flags: cursor.u16()?,
         })
     }
@@ -167,7 +167,7 @@ impl Header {
     /// Whether the server made it up for the one it sent it to.
     #[must_use]
     pub fn is_artificial(&self) -> bool {
-        self.flags & flag::ARTIFICIAL != 0 || (self.timestamp == 0 && self.next == 0)
+        self.flags & flag::ARTIFICIAL != 0 || (self.timestamp == 0 && self.end_position == 0)
     }
 }
 
@@ -183,7 +183,7 @@ pub enum EventError {
     },
     /// Its length cannot be right.
     #[error("the binary log event at byte {at} has an impossible length: {size} bytes")]
-    Length {
+    InvalidLength {
         /// Where the event begins.
         at: u64,
         /// What its header says.
@@ -191,16 +191,16 @@ pub enum EventError {
     },
     /// Its checksum differs.
     #[error("the checksum of the binary log event at byte {at} does not match")]
-    Checksum {
+    ChecksumMismatch {
         /// Where the event begins.
         at: u64,
     },
     /// Reading failed.
     #[error(transparent)]
-    Read(#[from] io::Error),
+    Io(#[from] io::Error),
     /// Its content is not what its kind demands.
     #[error("cannot parse a binary log event of type {kind}: {reason}")]
-    Content {
+    Malformed {
         /// Its kind.
         kind: u8,
         /// What is wrong.
@@ -209,8 +209,8 @@ pub enum EventError {
 }
 
 impl EventError {
-    pub(super) fn content(kind: u8, reason: impl Into<String>) -> Self {
-        Self::Content {
+    pub(super) fn malformed(kind: u8, reason: impl Into<String>) -> Self {
+        Self::Malformed {
             kind,
             reason: reason.into(),
         }
@@ -220,9 +220,9 @@ impl EventError {
 /// An event, whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
-    header: Header,
+    header: EventHeader,
     bytes: Bytes,
-    checked: bool,
+    has_checksum: bool,
 }
 
 impl fmt::Debug for Event {
@@ -237,27 +237,27 @@ impl Event {
     /// # Errors
     /// When the bytes are not exactly one event with the right checksum.
     pub fn new(bytes: Bytes, checked: bool) -> Result<Self, EventError> {
-        let header = Header::parse(&bytes).ok_or(EventError::Truncated { at: 0 })?;
+        let header = EventHeader::parse(&bytes).ok_or(EventError::Truncated { at: 0 })?;
         let least = HEADER_BYTES + if checked { CHECKSUM_BYTES } else { 0 };
         if header.size as usize != bytes.len() || bytes.len() < least {
-            return Err(EventError::Length {
+            return Err(EventError::InvalidLength {
                 at: 0,
                 size: header.size,
             });
         }
         if checked && !checksum_matches(&bytes, &header) {
-            return Err(EventError::Checksum { at: 0 });
+            return Err(EventError::ChecksumMismatch { at: 0 });
         }
         Ok(Self {
             header,
             bytes,
-            checked,
+            has_checksum: checked,
         })
     }
 
     /// Its header.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &EventHeader {
         &self.header
     }
 
@@ -276,23 +276,23 @@ impl Event {
     /// What is between header and checksum.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        let end = self.bytes.len() - if self.checked { CHECKSUM_BYTES } else { 0 };
+        let end = self.bytes.len() - if self.has_checksum { CHECKSUM_BYTES } else { 0 };
         &self.bytes[HEADER_BYTES..end]
     }
 
     /// Whether it ends with a checksum.
     #[must_use]
-    pub fn is_checked(&self) -> bool {
-        self.checked
+    pub fn has_checksum(&self) -> bool {
+        self.has_checksum
     }
 }
 
 /// The checksum that belongs to an event without its last four bytes. The mark of an open file is left out of it.
 #[must_use]
-pub fn checksum_of(without: &[u8], kind: u8) -> u32 {
+pub fn event_checksum(without: &[u8], kind: u8) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     match (kind, without.get(..HEADER_BYTES)) {
-        (kind::FORMAT, Some(header)) => {
+        (kind::FORMAT_DESCRIPTION, Some(header)) => {
             let mut header = header.to_vec();
             header[17] &= !(flag::IN_USE.to_le_bytes()[0]);
             hasher.update(&header);
@@ -303,29 +303,29 @@ pub fn checksum_of(without: &[u8], kind: u8) -> u32 {
     hasher.finalize()
 }
 
-fn checksum_matches(bytes: &[u8], header: &Header) -> bool {
+fn checksum_matches(bytes: &[u8], header: &EventHeader) -> bool {
     let Some((without, stored)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
         return false;
     };
-    checksum_of(without, header.kind) == u32::from_le_bytes(*stored)
+    event_checksum(without, header.kind) == u32::from_le_bytes(*stored)
 }
 
 /// Cuts a stream of bytes into events and compares their checksums. A format description says whether what follows has
 /// checksums. What marks a file ([`MAGIC`]) is no event: in 2028 there is a second whose events begin with these bytes.
 #[derive(Debug)]
-pub struct Events<R> {
+pub struct EventReader<R> {
     input: R,
-    at: u64,
-    checked: bool,
+    offset: u64,
+    has_checksums: bool,
 }
 
-impl<R: Read> Events<R> {
+impl<R: Read> EventReader<R> {
     /// Reads what begins with an event; `checked`, whether that has a checksum.
-    pub fn new(input: R, checked: bool) -> Self {
+    pub fn new(input: R, has_checksums: bool) -> Self {
         Self {
             input,
-            at: 0,
-            checked,
+            offset: 0,
+            has_checksums,
         }
     }
 
@@ -334,30 +334,33 @@ impl<R: Read> Events<R> {
     /// # Errors
     /// When what follows is not a whole event with the right checksum.
     pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
-        let at = self.at;
+        let at = self.offset;
         let mut bytes = vec![0; HEADER_BYTES];
         match read_up_to(&mut self.input, &mut bytes)? {
             0 => return Ok(None),
             HEADER_BYTES => {}
             _ => return Err(EventError::Truncated { at }),
         }
-        let header = header(&bytes, at)?;
-        self.body(&mut bytes, header.size as usize, at)?;
-        if header.kind == kind::FORMAT {
-            self.checked = super::control::Format::parse(&bytes)
-                .ok_or(EventError::content(kind::FORMAT, "it is too short"))?
-                .checked;
+        let header = parse_header(&bytes, at)?;
+        self.read_body(&mut bytes, header.size as usize, at)?;
+        if header.kind == kind::FORMAT_DESCRIPTION {
+            self.has_checksums = super::control::FormatDescription::parse(&bytes)
+                .ok_or(EventError::malformed(
+                    kind::FORMAT_DESCRIPTION,
+                    "it is too short",
+                ))?
+                .has_checksums;
         }
-        self.at += bytes.len() as u64;
-        Event::new(bytes.into(), self.checked)
+        self.offset += bytes.len() as u64;
+        Event::new(bytes.into(), self.has_checksums)
             .map(Some)
-            .map_err(|error| placed(error, at))
+            .map_err(|error| with_offset(error, at))
     }
 
-    fn body(&mut self, bytes: &mut Vec<u8>, size: usize, at: u64) -> Result<(), EventError> {
+    fn read_body(&mut self, bytes: &mut Vec<u8>, size: usize, at: u64) -> Result<(), EventError> {
         while bytes.len() < size {
             let begin = bytes.len();
-            bytes.resize(size.min(begin + STEP), 0);
+            bytes.resize(size.min(begin + READ_STEP_BYTES), 0);
             let wanted = bytes.len() - begin;
             if read_up_to(&mut self.input, &mut bytes[begin..])? < wanted {
                 return Err(EventError::Truncated { at });
@@ -367,10 +370,10 @@ impl<R: Read> Events<R> {
     }
 }
 
-fn header(bytes: &[u8], at: u64) -> Result<Header, EventError> {
-    let header = Header::parse(bytes).ok_or(EventError::Truncated { at })?;
+fn parse_header(bytes: &[u8], at: u64) -> Result<EventHeader, EventError> {
+    let header = EventHeader::parse(bytes).ok_or(EventError::Truncated { at })?;
     if header.size < HEADER_BYTES as u32 || header.size > EVENT_BYTES_MAX {
-        return Err(EventError::Length {
+        return Err(EventError::InvalidLength {
             at,
             size: header.size,
         });
@@ -378,10 +381,10 @@ fn header(bytes: &[u8], at: u64) -> Result<Header, EventError> {
     Ok(header)
 }
 
-fn placed(error: EventError, at: u64) -> EventError {
+fn with_offset(error: EventError, at: u64) -> EventError {
     match error {
-        EventError::Checksum { .. } => EventError::Checksum { at },
-        EventError::Length { size, .. } => EventError::Length { at, size },
+        EventError::ChecksumMismatch { .. } => EventError::ChecksumMismatch { at },
+        EventError::InvalidLength { size, .. } => EventError::InvalidLength { at, size },
         other => other,
     }
 }
@@ -401,7 +404,7 @@ fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// An event of server 1, for tests.
 #[cfg(test)]
-pub(super) fn made(timestamp: u32, kind: u8, body: &[u8], checked: bool) -> Event {
+pub(super) fn build_event(timestamp: u32, kind: u8, body: &[u8], checked: bool) -> Event {
     let sum = if checked { CHECKSUM_BYTES } else { 0 };
     let size = (HEADER_BYTES + body.len() + sum) as u32;
     let mut bytes = timestamp.to_le_bytes().to_vec();
@@ -412,7 +415,7 @@ pub(super) fn made(timestamp: u32, kind: u8, body: &[u8], checked: bool) -> Even
     bytes.extend(0_u16.to_le_bytes());
     bytes.extend(body);
     if checked {
-        bytes.extend(checksum_of(&bytes, kind).to_le_bytes());
+        bytes.extend(event_checksum(&bytes, kind).to_le_bytes());
     }
     Event::new(bytes.into(), checked).unwrap()
 }
@@ -423,14 +426,14 @@ mod tests {
 
     /// An event with a checksum.
     fn event(kind: u8, body: &[u8]) -> Vec<u8> {
-        made(7, kind, body, true).bytes().to_vec()
+        build_event(7, kind, body, true).bytes().to_vec()
     }
 
     #[test]
     fn a_stream_is_cut_into_the_events_it_was_made_of() {
         let parts = [event(kind::QUERY, b"one"), event(kind::XID, &[0; 8])];
         let stream = parts.concat();
-        let mut events = Events::new(stream.as_slice(), true);
+        let mut events = EventReader::new(stream.as_slice(), true);
         for part in &parts {
             assert_eq!(events.next_event().unwrap().unwrap().bytes(), part);
         }
@@ -440,8 +443,10 @@ mod tests {
     #[test]
     fn an_event_whose_time_has_the_bytes_of_the_mark_of_a_file_is_an_event() {
         let time = u32::from_le_bytes(MAGIC);
-        let bytes = made(time, kind::XID, &[0; 8], true).bytes().to_vec();
-        let event = Events::new(bytes.as_slice(), true).next_event().unwrap();
+        let bytes = build_event(time, kind::XID, &[0; 8], true).bytes().to_vec();
+        let event = EventReader::new(bytes.as_slice(), true)
+            .next_event()
+            .unwrap();
         assert_eq!(event.unwrap().header().timestamp, time);
     }
 
@@ -451,10 +456,14 @@ mod tests {
         for bit in 0..whole.len() * 8 {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Events::new(bytes.as_slice(), true).next_event().is_err());
+            assert!(
+                EventReader::new(bytes.as_slice(), true)
+                    .next_event()
+                    .is_err()
+            );
         }
         for end in 1..whole.len() {
-            assert!(Events::new(&whole[..end], true).next_event().is_err());
+            assert!(EventReader::new(&whole[..end], true).next_event().is_err());
         }
     }
 }

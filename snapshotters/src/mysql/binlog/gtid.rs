@@ -11,12 +11,12 @@ use super::control::Gtid;
 /// Who made up a number: a server, with a tag or without one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Source {
+pub struct GtidSource {
     uuid: [u8; 16],
     tag: Option<String>,
 }
 
-impl Source {
+impl GtidSource {
     /// A server's number, and a tag.
     #[must_use]
     pub fn new(uuid: [u8; 16], tag: Option<String>) -> Self {
@@ -36,7 +36,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for GtidSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hex = hex::encode(self.uuid);
         let parts = [
@@ -54,7 +54,7 @@ impl fmt::Display for Source {
     }
 }
 
-impl FromStr for Source {
+impl FromStr for GtidSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -72,7 +72,7 @@ impl FromStr for Source {
     }
 }
 
-impl TryFrom<String> for Source {
+impl TryFrom<String> for GtidSource {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -80,8 +80,8 @@ impl TryFrom<String> for Source {
     }
 }
 
-impl From<Source> for String {
-    fn from(source: Source) -> Self {
+impl From<GtidSource> for String {
+    fn from(source: GtidSource) -> Self {
         source.to_string()
     }
 }
@@ -99,7 +99,7 @@ fn is_tag(text: &str) -> bool {
 #[serde(try_from = "String", into = "String")]
 pub struct GtidSet {
     /// By source, ranges with both ends included, in order, with gaps between them.
-    sources: BTreeMap<Source, Vec<(u64, u64)>>,
+    sources: BTreeMap<GtidSource, Vec<(u64, u64)>>,
 }
 
 impl GtidSet {
@@ -110,7 +110,7 @@ impl GtidSet {
     }
 
     /// Its ranges by source, both ends included.
-    pub fn sources(&self) -> impl Iterator<Item = (&Source, &[(u64, u64)])> {
+    pub fn ranges_by_source(&self) -> impl Iterator<Item = (&GtidSource, &[(u64, u64)])> {
         self.sources
             .iter()
             .map(|(source, ranges)| (source, ranges.as_slice()))
@@ -125,18 +125,18 @@ impl GtidSet {
 
     /// Whether a transaction is in it.
     #[must_use]
-    pub fn contains(&self, source: &Source, number: u64) -> bool {
+    pub fn contains(&self, source: &GtidSource, number: u64) -> bool {
         let ranges = self.sources.get(source).map_or(&[][..], Vec::as_slice);
         let after = ranges.partition_point(|(first, _)| *first <= number);
         after > 0 && number <= ranges[after - 1].1
     }
 
     /// Adds a transaction. Returns whether it was not in it.
-    pub fn insert(&mut self, source: &Source, number: u64) -> bool {
+    pub fn insert(&mut self, source: &GtidSource, number: u64) -> bool {
         if self.contains(source, number) {
             return false;
         }
-        self.add(source, number, number);
+        self.add_range(source, number, number);
         true
     }
 
@@ -149,12 +149,12 @@ impl GtidSet {
 
     /// Whether a transaction of any kind is in it.
     #[must_use]
-    pub fn has(&self, gtid: &Gtid) -> bool {
+    pub fn contains_gtid(&self, gtid: &Gtid) -> bool {
         matches!(gtid, Gtid::Mysql { source, number } if self.contains(source, *number))
     }
 
     /// Adds a range, both ends included.
-    pub fn add(&mut self, source: &Source, first: u64, last: u64) {
+    pub fn add_range(&mut self, source: &GtidSource, first: u64, last: u64) {
         let ranges = self.sources.entry(source.clone()).or_default();
         // The usual case: the next one in order.
         if let Some(newest) = ranges.last_mut()
@@ -182,17 +182,17 @@ impl GtidSet {
     }
 
     /// Adds everything of another set.
-    pub fn add_all(&mut self, other: &Self) {
+    pub fn add_set(&mut self, other: &Self) {
         for (source, ranges) in &other.sources {
             for (first, last) in ranges {
-                self.add(source, *first, *last);
+                self.add_range(source, *first, *last);
             }
         }
     }
 
     /// What is in this set and not in the other.
     #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
+    pub fn subtract(&self, other: &Self) -> Self {
         let mut left = Self::default();
         for (source, ranges) in &self.sources {
             let cut = other.sources.get(source).map_or(&[][..], Vec::as_slice);
@@ -203,12 +203,12 @@ impl GtidSet {
                         continue;
                     }
                     if *cut_first > begin {
-                        left.add(source, begin, cut_first - 1);
+                        left.add_range(source, begin, cut_first - 1);
                     }
                     begin = cut_last.saturating_add(1);
                 }
                 if begin <= *last {
-                    left.add(source, begin, *last);
+                    left.add_range(source, begin, *last);
                 }
             }
         }
@@ -218,7 +218,7 @@ impl GtidSet {
     /// Whether everything in it is in the other set too.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        self.without(other).is_empty()
+        self.subtract(other).is_empty()
     }
 }
 
@@ -246,10 +246,10 @@ impl FromStr for GtidSet {
         let text = text.replace(char::is_whitespace, "");
         for group in text.split(',').filter(|group| !group.is_empty()) {
             let mut parts = group.split(':');
-            let mut source: Source = parts.next().unwrap_or_default().parse()?;
+            let mut source: GtidSource = parts.next().unwrap_or_default().parse()?;
             for part in parts {
                 if part.starts_with(|c: char| !c.is_ascii_digit()) {
-                    let tagged = format!("{}:{part}", Source::new(source.uuid, None));
+                    let tagged = format!("{}:{part}", GtidSource::new(source.uuid, None));
                     source = tagged.parse()?;
                     continue;
                 }
@@ -257,7 +257,9 @@ impl FromStr for GtidSet {
                 let number =
                     |text: &str| text.parse::<u64>().ok().filter(|n| *n > 0 && *n < u64::MAX);
                 match (number(first), number(last)) {
-                    (Some(first), Some(last)) if first <= last => set.add(&source, first, last),
+                    (Some(first), Some(last)) if first <= last => {
+                        set.add_range(&source, first, last)
+                    }
                     _ => {
                         return Err(format!(
                             "`{part}` in `{group}` is not a range of transaction numbers"
@@ -306,7 +308,7 @@ impl MariadbPosition {
     }
 
     /// Moves past a transaction.
-    pub fn pass(&mut self, gtid: &Gtid) {
+    pub fn advance_to(&mut self, gtid: &Gtid) {
         if let Gtid::Mariadb {
             domain,
             server,
@@ -319,7 +321,7 @@ impl MariadbPosition {
 
     /// Whether a transaction is at or before it.
     #[must_use]
-    pub fn has(&self, gtid: &Gtid) -> bool {
+    pub fn contains_gtid(&self, gtid: &Gtid) -> bool {
         let Gtid::Mariadb {
             domain, sequence, ..
         } = gtid
@@ -367,7 +369,7 @@ impl FromStr for MariadbPosition {
             if !matches!(gtid, Gtid::Mariadb { .. }) {
                 return Err(format!("`{part}` is not a MariaDB GTID"));
             }
-            position.pass(&gtid);
+            position.advance_to(&gtid);
         }
         Ok(position)
     }
@@ -414,9 +416,10 @@ mod tests {
     fn a_position_has_what_is_not_after_it_in_its_domain() {
         let position: MariadbPosition = "0-1-10,7-2-3".parse().unwrap();
         assert!(
-            position.has(&"0-9-10".parse().unwrap()) && !position.has(&"0-1-11".parse().unwrap())
+            position.contains_gtid(&"0-9-10".parse().unwrap())
+                && !position.contains_gtid(&"0-1-11".parse().unwrap())
         );
-        assert!(!position.has(&"1-1-1".parse().unwrap()));
+        assert!(!position.contains_gtid(&"1-1-1".parse().unwrap()));
         assert!(position.is_within(&"0-1-10,7-2-4".parse().unwrap()));
         assert!(!position.is_within(&"0-1-100".parse().unwrap()));
         assert_eq!(position.to_string(), "0-1-10,7-2-3");
@@ -428,18 +431,18 @@ mod tests {
             a in proptest::collection::vec((1_u64..60, 0_u64..9), 0..12),
             b in proptest::collection::vec((1_u64..60, 0_u64..9), 0..12),
         ) {
-            let source: Source = A.parse().unwrap();
+            let source: GtidSource = A.parse().unwrap();
             let make = |ranges: &[(u64, u64)]| {
                 let (mut set, mut plain) = (GtidSet::default(), BTreeSet::new());
                 for (first, more) in ranges {
-                    set.add(&source, *first, first + more);
+                    set.add_range(&source, *first, first + more);
                     plain.extend(*first..=first + more);
                 }
                 (set, plain)
             };
             let ((set_a, plain_a), (set_b, plain_b)) = (make(&a), make(&b));
             prop_assert_eq!(set_a.len(), plain_a.len() as u64);
-            let without = set_a.without(&set_b);
+            let without = set_a.subtract(&set_b);
             for n in 1..80 {
                 prop_assert_eq!(set_a.contains(&source, n), plain_a.contains(&n));
                 prop_assert_eq!(without.contains(&source, n), plain_a.contains(&n) && !plain_b.contains(&n));

@@ -4,29 +4,31 @@
 //! panics, and what is not understood is named.
 
 mod boundary;
-mod bytes;
 mod control;
+mod cursor;
 mod event;
 mod gtid;
-mod images;
 mod payload;
 mod position;
 mod query;
+mod row_images;
 mod rows;
-mod settings;
+mod statement_settings;
 mod variables;
 mod xa;
 
-pub use boundary::{Boundary, Ended, Place};
-pub use bytes::Cursor;
-pub use control::{Format, Gtid, TransactionStart};
-pub use event::{Event, EventError, Events, HEADER_BYTES, Header, MAGIC, checksum_of, kind};
-pub use gtid::{GtidSet, MariadbPosition, Source};
-pub use images::Columns;
-pub use payload::{Payload, plain_rows, plain_statement};
+pub use boundary::{EventBoundary, LoggedTransaction, TransactionBoundaryParser};
+pub use control::{FormatDescription, Gtid, TransactionStart};
+pub use cursor::ByteCursor;
+pub use event::{
+    Event, EventError, EventHeader, EventReader, HEADER_BYTES, MAGIC, event_checksum, kind,
+};
+pub use gtid::{GtidSet, GtidSource, MariadbPosition};
+pub use payload::{TransactionPayload, decompress_rows, decompress_statement};
 pub use position::{FilePosition, file_number};
-pub use query::Query;
-pub use rows::{MappedTable, end_statement, ends_statement, has_rows};
-pub use settings::{Phase, Settings, option};
-pub use variables::{UserValue, Variable};
-pub use xa::{Prepared, Xid, begun};
+pub use query::QueryEvent;
+pub use row_images::TableColumns;
+pub use rows::{MappedTable, ends_statement, is_rows_event, mark_statement_end};
+pub use statement_settings::{AlterPhase, StatementSettings, option};
+pub use variables::{StatementVariable, UserVariableValue};
+pub use xa::{XaPrepare, Xid, prepared_xid};

@@ -5,44 +5,45 @@ use std::io::Read;
 
 use bytes::{Buf as _, Bytes};
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 use super::event::{
-    CHECKSUM_BYTES, Event, EventError, Events, HEADER_BYTES, Header, checksum_of, kind,
+    CHECKSUM_BYTES, Event, EventError, EventHeader, EventReader, HEADER_BYTES, event_checksum, kind,
 };
 
 /// No statement is larger, in bytes.
 const STATEMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// The events of a compressed transaction, one after the other; never all of it is in memory.
-pub struct Payload {
-    events: Events<Box<dyn Read + Send>>,
-    checked: bool,
+pub struct TransactionPayload {
+    events: EventReader<Box<dyn Read + Send>>,
+    add_checksums: bool,
 }
 
-impl fmt::Debug for Payload {
+impl fmt::Debug for TransactionPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransactionPayload").finish_non_exhaustive()
     }
 }
 
-impl Payload {
+impl TransactionPayload {
     /// Opens a compressed transaction. `checked`: events outside have checksums, so these get one too.
     ///
     /// # Errors
     /// When the event is none, or compressed in a way that is not known.
     pub fn open(event: &Event, checked: bool) -> Result<Self, EventError> {
-        let wrong = |reason| EventError::content(event.kind(), reason);
+        let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::TRANSACTION_PAYLOAD {
             return Err(wrong("it is not a compressed transaction"));
         }
-        let (form, content) = content(event).ok_or_else(|| wrong("its fields cannot be parsed"))?;
+        let (form, content) =
+            parse_payload(event).ok_or_else(|| wrong("its fields cannot be parsed"))?;
         let input: Box<dyn Read + Send> = match form {
-            Form::Zstd => Box::new(zstd::Decoder::new(content.reader())?),
-            Form::Plain => Box::new(content.reader()),
+            PayloadCompression::Zstd => Box::new(zstd::Decoder::new(content.reader())?),
+            PayloadCompression::Uncompressed => Box::new(content.reader()),
         };
         Ok(Self {
-            events: Events::new(input, false),
-            checked,
+            events: EventReader::new(input, false),
+            add_checksums: checked,
         })
     }
 
@@ -52,39 +53,39 @@ impl Payload {
     /// When the content is damaged.
     pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
         match self.events.next_event()? {
-            Some(event) if self.checked => with_checksum(&event).map(Some),
+            Some(event) if self.add_checksums => add_checksum(&event).map(Some),
             other => Ok(other),
         }
     }
 }
 
-enum Form {
+enum PayloadCompression {
     Zstd,
-    Plain,
+    Uncompressed,
 }
 
 /// Fields, each with its kind and length before it; after the last one the content.
-fn content(event: &Event) -> Option<(Form, Bytes)> {
+fn parse_payload(event: &Event) -> Option<(PayloadCompression, Bytes)> {
     const END: u64 = 0;
     const SIZE: u64 = 1;
     const COMPRESSION: u64 = 2;
     const ZSTD: u64 = 0;
     const NONE: u64 = 255;
-    let mut cursor = Cursor::new(event.body());
+    let mut cursor = ByteCursor::new(event.body());
     let (mut form, mut size) = (None, None);
     loop {
-        let field = cursor.packed()?;
+        let field = cursor.length_encoded_int()?;
         if field == END {
             break;
         }
-        let length = usize::try_from(cursor.packed()?).ok()?;
-        let mut value = Cursor::new(cursor.take(length)?);
+        let length = usize::try_from(cursor.length_encoded_int()?).ok()?;
+        let mut value = ByteCursor::new(cursor.take(length)?);
         match field {
-            SIZE => size = Some(value.packed()?),
+            SIZE => size = Some(value.length_encoded_int()?),
             COMPRESSION => {
-                form = Some(match value.packed()? {
-                    ZSTD => Form::Zstd,
-                    NONE => Form::Plain,
+                form = Some(match value.length_encoded_int()? {
+                    ZSTD => PayloadCompression::Zstd,
+                    NONE => PayloadCompression::Uncompressed,
                     _ => return None,
                 });
             }
@@ -101,24 +102,29 @@ fn content(event: &Event) -> Option<(Form, Bytes)> {
 }
 
 /// The same event with a checksum at its end.
-fn with_checksum(event: &Event) -> Result<Event, EventError> {
-    rebuilt(event.header(), event.kind(), event.body(), true)
+fn add_checksum(event: &Event) -> Result<Event, EventError> {
+    rebuild_event(event.header(), event.kind(), event.body(), true)
 }
 
-fn rebuilt(header: &Header, kind: u8, body: &[u8], checked: bool) -> Result<Event, EventError> {
+fn rebuild_event(
+    header: &EventHeader,
+    kind: u8,
+    body: &[u8],
+    checked: bool,
+) -> Result<Event, EventError> {
     let sum = if checked { CHECKSUM_BYTES } else { 0 };
     let size = HEADER_BYTES + body.len() + sum;
-    let size = u32::try_from(size).map_err(|_| EventError::content(kind, "it is too large"))?;
+    let size = u32::try_from(size).map_err(|_| EventError::malformed(kind, "it is too large"))?;
     let mut bytes = Vec::with_capacity(size as usize);
     bytes.extend(header.timestamp.to_le_bytes());
     bytes.push(kind);
     bytes.extend(header.server_id.to_le_bytes());
     bytes.extend(size.to_le_bytes());
-    bytes.extend(header.next.to_le_bytes());
+    bytes.extend(header.end_position.to_le_bytes());
     bytes.extend(header.flags.to_le_bytes());
     bytes.extend(body);
     if checked {
-        bytes.extend(checksum_of(&bytes, kind).to_le_bytes());
+        bytes.extend(event_checksum(&bytes, kind).to_le_bytes());
     }
     Event::new(bytes.into(), checked)
 }
@@ -127,16 +133,16 @@ fn rebuilt(header: &Header, kind: u8, body: &[u8], checked: bool) -> Result<Even
 ///
 /// # Errors
 /// When the event is none or damaged.
-pub fn plain_statement(event: &Event) -> Result<Event, EventError> {
-    let wrong = |reason| EventError::content(event.kind(), reason);
+pub fn decompress_statement(event: &Event) -> Result<Event, EventError> {
+    let wrong = |reason| EventError::malformed(event.kind(), reason);
     if event.kind() != kind::MARIADB_QUERY_COMPRESSED {
         return Err(wrong("it is not a compressed statement"));
     }
-    let begin = statement_begin(event.body()).ok_or_else(|| wrong("it is too short"))?;
+    let begin = statement_offset(event.body()).ok_or_else(|| wrong("it is too short"))?;
     let (before, compressed) = event.body().split_at(begin);
-    let text = inflated(compressed).ok_or_else(|| wrong("its text is damaged"))?;
+    let text = decompress_zlib(compressed).ok_or_else(|| wrong("its text is damaged"))?;
     let body = [before, &text].concat();
-    rebuilt(event.header(), kind::QUERY, &body, event.is_checked())
+    rebuild_event(event.header(), kind::QUERY, &body, event.has_checksum())
 }
 
 /// The rows that MariaDB compressed, as an event like any other; `None` when it is another one. The server itself takes
@@ -144,7 +150,7 @@ pub fn plain_statement(event: &Event) -> Result<Event, EventError> {
 ///
 /// # Errors
 /// When the event is damaged.
-pub fn plain_rows(event: &Event) -> Result<Option<Event>, EventError> {
+pub fn decompress_rows(event: &Event) -> Result<Option<Event>, EventError> {
     let kind = match event.kind() {
         kind::MARIADB_WRITE_ROWS_COMPRESSED_V1 => kind::WRITE_ROWS_V1,
         kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1 => kind::UPDATE_ROWS_V1,
@@ -154,24 +160,26 @@ pub fn plain_rows(event: &Event) -> Result<Option<Event>, EventError> {
         kind::MARIADB_DELETE_ROWS_COMPRESSED => kind::DELETE_ROWS,
         _ => return Ok(None),
     };
-    let wrong = |reason| EventError::content(event.kind(), reason);
-    let begin = rows_begin(event.body(), kind).ok_or_else(|| wrong("it is too short"))?;
+    let wrong = |reason| EventError::malformed(event.kind(), reason);
+    let begin = rows_offset(event.body(), kind).ok_or_else(|| wrong("it is too short"))?;
     let (before, compressed) = event.body().split_at(begin);
-    let rows = inflated(compressed).ok_or_else(|| wrong("its rows are damaged"))?;
+    let rows = decompress_zlib(compressed).ok_or_else(|| wrong("its rows are damaged"))?;
     let body = [before, &rows].concat();
-    rebuilt(event.header(), kind, &body, event.is_checked()).map(Some)
+    rebuild_event(event.header(), kind, &body, event.has_checksum()).map(Some)
 }
 
 /// Where the rows begin: behind the table's number, marks, what the newer form has besides, and which columns there
 /// are, before and after a change.
-fn rows_begin(body: &[u8], kind: u8) -> Option<usize> {
-    let mut cursor = Cursor::new(body);
+fn rows_offset(body: &[u8], kind: u8) -> Option<usize> {
+    let mut cursor = ByteCursor::new(body);
     cursor.take(8)?;
     if kind >= kind::WRITE_ROWS {
         let more = usize::from(cursor.u16()?).checked_sub(2)?;
         cursor.take(more)?;
     }
-    let columns = usize::try_from(cursor.packed()?).ok()?.div_ceil(8);
+    let columns = usize::try_from(cursor.length_encoded_int()?)
+        .ok()?
+        .div_ceil(8);
     cursor.take(columns)?;
     if matches!(kind, kind::UPDATE_ROWS | kind::UPDATE_ROWS_V1) {
         cursor.take(columns)?;
@@ -180,8 +188,8 @@ fn rows_begin(body: &[u8], kind: u8) -> Option<usize> {
 }
 
 /// Where the text begins.
-fn statement_begin(body: &[u8]) -> Option<usize> {
-    let mut cursor = Cursor::new(body);
+fn statement_offset(body: &[u8]) -> Option<usize> {
+    let mut cursor = ByteCursor::new(body);
     cursor.take(8)?;
     let database = usize::from(cursor.u8()?);
     cursor.u16()?;
@@ -192,10 +200,10 @@ fn statement_begin(body: &[u8]) -> Option<usize> {
 
 /// A byte with the way of compression and the count of the bytes of the length, most significant first; the length;
 /// the content.
-fn inflated(bytes: &[u8]) -> Option<Vec<u8>> {
-    const WAY: u8 = 0x70;
+fn decompress_zlib(bytes: &[u8]) -> Option<Vec<u8>> {
+    const ALGORITHM_MASK: u8 = 0x70;
     let (head, rest) = bytes.split_first()?;
-    if head & WAY != 0 {
+    if head & ALGORITHM_MASK != 0 {
         return None;
     }
     let (length, content) = rest.split_at_checked(usize::from(head & 7))?;
@@ -218,9 +226,9 @@ fn inflated(bytes: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use std::io::Write as _;
 
-    use super::super::event::made;
+    use super::super::event::build_event;
     use super::*;
-    use crate::mysql::binlog::Query;
+    use crate::mysql::binlog::QueryEvent;
 
     fn payload(events: &[Event]) -> Event {
         let plain: Vec<u8> = events
@@ -232,19 +240,19 @@ mod tests {
         body.extend(u16::try_from(packed.len()).unwrap().to_le_bytes());
         body.push(0);
         body.extend(packed);
-        made(7, kind::TRANSACTION_PAYLOAD, &body, true)
+        build_event(7, kind::TRANSACTION_PAYLOAD, &body, true)
     }
 
     #[test]
     fn a_compressed_transaction_gives_its_events_with_checksums() {
         let inner = [
-            made(7, kind::QUERY, b"BEGIN", false),
-            made(8, kind::XID, &[1; 8], false),
+            build_event(7, kind::QUERY, b"BEGIN", false),
+            build_event(8, kind::XID, &[1; 8], false),
         ];
-        let mut opened = Payload::open(&payload(&inner), true).unwrap();
+        let mut opened = TransactionPayload::open(&payload(&inner), true).unwrap();
         for event in &inner {
             let read = opened.next_event().unwrap().unwrap();
-            assert!(read.is_checked());
+            assert!(read.has_checksum());
             assert_eq!((read.kind(), read.body()), (event.kind(), event.body()));
         }
         assert!(opened.next_event().unwrap().is_none());
@@ -252,16 +260,16 @@ mod tests {
 
     #[test]
     fn damaged_content_is_no_end() {
-        let whole = payload(&[made(7, kind::QUERY, &[b'x'; 500], false)]);
+        let whole = payload(&[build_event(7, kind::QUERY, &[b'x'; 500], false)]);
         let body = whole.body();
         let mut cut = body[..body.len() - 3].to_vec();
         let size = u16::try_from(cut.len() - 9).unwrap();
         cut[6..8].copy_from_slice(&size.to_le_bytes());
-        let cut = made(7, kind::TRANSACTION_PAYLOAD, &cut, true);
-        let mut opened = Payload::open(&cut, true).unwrap();
+        let cut = build_event(7, kind::TRANSACTION_PAYLOAD, &cut, true);
+        let mut opened = TransactionPayload::open(&cut, true).unwrap();
         assert!(opened.next_event().is_err());
-        let shorter = made(7, kind::TRANSACTION_PAYLOAD, &body[..body.len() - 3], true);
-        assert!(Payload::open(&shorter, true).is_err());
+        let shorter = build_event(7, kind::TRANSACTION_PAYLOAD, &body[..body.len() - 3], true);
+        assert!(TransactionPayload::open(&shorter, true).is_err());
     }
 
     fn deflated(text: &[u8]) -> Vec<u8> {
@@ -277,18 +285,18 @@ mod tests {
         let begin = body.len();
         body.extend([0x81, 4]);
         body.extend(deflated(b"rows"));
-        let event = made(7, kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1, &body, true);
-        let plain = plain_rows(&event).unwrap().unwrap();
+        let event = build_event(7, kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1, &body, true);
+        let plain = decompress_rows(&event).unwrap().unwrap();
         assert_eq!(plain.kind(), kind::UPDATE_ROWS_V1);
         assert_eq!(plain.body(), [&body[..begin], b"rows"].concat());
-        assert!(plain_rows(&plain).unwrap().is_none());
-        let cut = made(
+        assert!(decompress_rows(&plain).unwrap().is_none());
+        let cut = build_event(
             7,
             kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1,
             &body[..20],
             true,
         );
-        assert!(plain_rows(&cut).is_err());
+        assert!(decompress_rows(&cut).is_err());
     }
 
     #[test]
@@ -297,11 +305,14 @@ mod tests {
         let mut body = vec![5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'a', 0];
         body.extend([0x81, u8::try_from(text.len()).unwrap()]);
         body.extend(deflated(text));
-        let event = made(7, kind::MARIADB_QUERY_COMPRESSED, &body, true);
-        let plain = plain_statement(&event).unwrap();
-        let query = Query::of(&plain).unwrap();
+        let event = build_event(7, kind::MARIADB_QUERY_COMPRESSED, &body, true);
+        let plain = decompress_statement(&event).unwrap();
+        let query = QueryEvent::from_event(&plain).unwrap();
         assert_eq!((query.text, query.database), (&text[..], &b"a"[..]));
         body[16] += 1;
-        assert!(plain_statement(&made(7, kind::MARIADB_QUERY_COMPRESSED, &body, true)).is_err());
+        assert!(
+            decompress_statement(&build_event(7, kind::MARIADB_QUERY_COMPRESSED, &body, true))
+                .is_err()
+        );
     }
 }

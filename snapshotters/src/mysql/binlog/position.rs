@@ -1,6 +1,6 @@
 //! Places in the files of a server's log.
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
 /// A place between two events.
@@ -17,13 +17,13 @@ impl FilePosition {
     ///
     /// # Errors
     /// When an event that changes files does not say to which.
-    pub fn pass(&mut self, event: &Event) -> Result<(), EventError> {
-        let next = u64::from(event.header().next);
+    pub fn advance_past(&mut self, event: &Event) -> Result<(), EventError> {
+        let next = u64::from(event.header().end_position);
         if event.kind() == kind::ROTATE {
-            let mut cursor = Cursor::new(event.body());
+            let mut cursor = ByteCursor::new(event.body());
             self.position = cursor
                 .u64()
-                .ok_or_else(|| EventError::content(kind::ROTATE, "it is too short"))?;
+                .ok_or_else(|| EventError::malformed(kind::ROTATE, "it is too short"))?;
             self.file = Some(String::from_utf8_lossy(cursor.rest()).into_owned());
         } else if next != 0 {
             let before = self.position;
@@ -37,7 +37,7 @@ impl FilePosition {
 
     /// Whether this place is at or before another one of the same server; `None` when the files do not tell.
     #[must_use]
-    pub fn is_before(&self, other: &Self) -> Option<bool> {
+    pub fn is_at_or_before(&self, other: &Self) -> Option<bool> {
         let place = |place: &Self| Some((file_number(place.file.as_deref()?)?, place.position));
         Some(place(self)? <= place(other)?)
     }
@@ -51,12 +51,12 @@ pub fn file_number(file: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::made;
+    use super::super::event::build_event;
     use super::*;
 
     /// An event after which the position has these lower bits.
     fn until(next: u32) -> Event {
-        let mut bytes = made(7, kind::XID, &[0; 8], false).bytes().to_vec();
+        let mut bytes = build_event(7, kind::XID, &[0; 8], false).bytes().to_vec();
         bytes[13..17].copy_from_slice(&next.to_le_bytes());
         Event::new(bytes.into(), false).unwrap()
     }
@@ -67,16 +67,22 @@ mod tests {
             file: Some("binlog.000009".to_owned()),
             position: u64::from(u32::MAX) - 10,
         };
-        place.pass(&until(20)).unwrap();
+        place.advance_past(&until(20)).unwrap();
         assert_eq!(place.position, (1 << 32) + 20);
         let before = place.clone();
         let rotate = [&4_u64.to_le_bytes()[..], b"binlog.000010"].concat();
-        place.pass(&made(7, kind::ROTATE, &rotate, false)).unwrap();
+        place
+            .advance_past(&build_event(7, kind::ROTATE, &rotate, false))
+            .unwrap();
         assert_eq!(
             (place.file.as_deref(), place.position),
             (Some("binlog.000010"), 4)
         );
-        assert_eq!(before.is_before(&place), Some(true));
-        assert!(place.pass(&made(7, kind::ROTATE, &[1], false)).is_err());
+        assert_eq!(before.is_at_or_before(&place), Some(true));
+        assert!(
+            place
+                .advance_past(&build_event(7, kind::ROTATE, &[1], false))
+                .is_err()
+        );
     }
 }

@@ -1,15 +1,15 @@
 //! Statements in a log.
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
 /// A statement, and what it needs around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Query<'a> {
+pub struct QueryEvent<'a> {
     /// The connection that ran it, by the server's count.
-    pub thread: u32,
+    pub thread_id: u32,
     /// The error with which it ended at the server; 0: none.
-    pub error: u16,
+    pub error_code: u16,
     /// The settings under which it ran, encoded.
     pub settings: &'a [u8],
     /// The database in use.
@@ -18,23 +18,26 @@ pub struct Query<'a> {
     pub text: &'a [u8],
 }
 
-impl<'a> Query<'a> {
+impl<'a> QueryEvent<'a> {
     /// Reads a statement.
     ///
     /// # Errors
     /// When the event is none, or too short.
-    pub fn of(event: &'a Event) -> Result<Self, EventError> {
+    pub fn from_event(event: &'a Event) -> Result<Self, EventError> {
         if event.kind() != kind::QUERY {
-            return Err(EventError::content(event.kind(), "it is not a query event"));
+            return Err(EventError::malformed(
+                event.kind(),
+                "it is not a query event",
+            ));
         }
         Self::parse(event.body())
-            .ok_or_else(|| EventError::content(event.kind(), "it is too short"))
+            .ok_or_else(|| EventError::malformed(event.kind(), "it is too short"))
     }
 
     /// Reads the body of a statement's event.
     #[must_use]
     pub fn parse(body: &'a [u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         let thread = cursor.u32()?;
         cursor.u32()?;
         let database = usize::from(cursor.u8()?);
@@ -44,8 +47,8 @@ impl<'a> Query<'a> {
         let database = cursor.take(database)?;
         cursor.u8()?;
         Some(Self {
-            thread,
-            error,
+            thread_id: thread,
+            error_code: error,
             settings,
             database,
             text: cursor.rest(),
@@ -54,7 +57,7 @@ impl<'a> Query<'a> {
 
     /// Whether the statement is these words and nothing else, in whichever case.
     #[must_use]
-    pub fn is(&self, words: &str) -> bool {
+    pub fn is_exactly(&self, words: &str) -> bool {
         self.text
             .trim_ascii()
             .eq_ignore_ascii_case(words.as_bytes())
@@ -62,7 +65,7 @@ impl<'a> Query<'a> {
 
     /// Whether the statement begins with these words, in whichever case.
     #[must_use]
-    pub fn begins(&self, words: &str) -> bool {
+    pub fn starts_with(&self, words: &str) -> bool {
         let text = self.text.trim_ascii_start();
         text.get(..words.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(words.as_bytes()))

@@ -1,10 +1,10 @@
 //! Rows in a log: the tables that they are of, and their marks.
 
-use super::bytes::Cursor;
-use super::event::{Event, EventError, HEADER_BYTES, checksum_of, kind};
+use super::cursor::ByteCursor;
+use super::event::{Event, EventError, HEADER_BYTES, event_checksum, kind};
 
 /// The kinds of events that have rows.
-const ROWS: [u8; 13] = [
+const ROWS_EVENT_KINDS: [u8; 13] = [
     kind::WRITE_ROWS_V1,
     kind::UPDATE_ROWS_V1,
     kind::DELETE_ROWS_V1,
@@ -21,34 +21,34 @@ const ROWS: [u8; 13] = [
 ];
 
 /// Where an event of rows has its marks, in bytes of the event: after the number of the table.
-const MARKS: usize = HEADER_BYTES + 6;
+const FLAGS_OFFSET: usize = HEADER_BYTES + 6;
 
 /// The mark of the last rows of a statement.
-const STATEMENT_END: u8 = 1;
+const STATEMENT_END_FLAG: u8 = 1;
 
 /// Whether events of a kind have rows.
 #[must_use]
-pub fn has_rows(kind: u8) -> bool {
-    ROWS.contains(&kind)
+pub fn is_rows_event(kind: u8) -> bool {
+    ROWS_EVENT_KINDS.contains(&kind)
 }
 
 /// Whether rows are the last ones of their statement.
 #[must_use]
 pub fn ends_statement(rows: &Event) -> bool {
     rows.bytes()
-        .get(MARKS)
-        .is_some_and(|marks| marks & STATEMENT_END != 0)
+        .get(FLAGS_OFFSET)
+        .is_some_and(|marks| marks & STATEMENT_END_FLAG != 0)
 }
 
 /// Marks rows as the last ones of their statement; no other mark changes. `checked`: the event ends with a
 /// checksum, which is made anew.
-pub fn end_statement(event: &mut [u8], checked: bool) {
-    let Some(marks) = event.get_mut(MARKS) else {
+pub fn mark_statement_end(event: &mut [u8], checked: bool) {
+    let Some(marks) = event.get_mut(FLAGS_OFFSET) else {
         return;
     };
-    *marks |= STATEMENT_END;
+    *marks |= STATEMENT_END_FLAG;
     if checked && let Some((without, sum)) = event.split_last_chunk_mut::<4>() {
-        *sum = checksum_of(without, without[4]).to_le_bytes();
+        *sum = event_checksum(without, without[4]).to_le_bytes();
     }
 }
 
@@ -66,8 +66,8 @@ impl MappedTable {
     ///
     /// # Errors
     /// When it is another one, or too short.
-    pub fn of(event: &Event) -> Result<Self, EventError> {
-        let wrong = |reason| EventError::content(event.kind(), reason);
+    pub fn from_event(event: &Event) -> Result<Self, EventError> {
+        let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::TABLE_MAP {
             return Err(wrong("it is not a table map event"));
         }
@@ -75,11 +75,11 @@ impl MappedTable {
     }
 
     fn parse(body: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
+        let mut cursor = ByteCursor::new(body);
         // The number of the table, and marks.
         cursor.take(8)?;
         let mut name = || {
-            let length = usize::try_from(cursor.packed()?).ok()?;
+            let length = usize::try_from(cursor.length_encoded_int()?).ok()?;
             let name = cursor.take(length)?.to_vec();
             (cursor.u8()? == 0).then_some(name)
         };
@@ -92,15 +92,15 @@ impl MappedTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::made;
+    use super::super::event::build_event;
     use super::*;
 
     #[test]
     fn the_end_of_a_statement_is_marked_and_nothing_else() {
-        let rows = made(7, kind::WRITE_ROWS, &[9, 0, 0, 0, 0, 0, 0b1010, 0, 2], true);
+        let rows = build_event(7, kind::WRITE_ROWS, &[9, 0, 0, 0, 0, 0, 0b1010, 0, 2], true);
         assert!(!ends_statement(&rows));
         let mut bytes = rows.bytes().to_vec();
-        end_statement(&mut bytes, true);
+        mark_statement_end(&mut bytes, true);
         let marked = Event::new(bytes.into(), true).unwrap();
         assert!(ends_statement(&marked));
         assert_eq!(marked.body()[6], 0b1011);
@@ -109,13 +109,13 @@ mod tests {
     #[test]
     fn tables_have_a_database_and_a_name() {
         let body = [&[9, 0, 0, 0, 0, 0, 1, 0, 3][..], b"app\0\x01t\0\x02"].concat();
-        let map = made(7, kind::TABLE_MAP, &body, false);
-        let table = MappedTable::of(&map).unwrap();
+        let map = build_event(7, kind::TABLE_MAP, &body, false);
+        let table = MappedTable::from_event(&map).unwrap();
         assert_eq!(
             (table.database, table.name),
             (b"app".to_vec(), b"t".to_vec())
         );
-        let cut = made(7, kind::TABLE_MAP, &body[..12], false);
-        assert!(MappedTable::of(&cut).is_err());
+        let cut = build_event(7, kind::TABLE_MAP, &body[..12], false);
+        assert!(MappedTable::from_event(&cut).is_err());
     }
 }

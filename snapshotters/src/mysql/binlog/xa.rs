@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::bytes::Cursor;
+use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
 /// The name of a transaction in two phases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Xid {
     /// The number of the form of the name.
-    pub format: u32,
+    pub format_id: u32,
     /// Its first part.
     pub global: Vec<u8>,
     /// Its second part.
@@ -20,42 +20,42 @@ impl fmt::Display for Xid {
     /// As statements want it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (global, branch) = (hex::encode(&self.global), hex::encode(&self.branch));
-        write!(f, "X'{global}',X'{branch}',{}", self.format)
+        write!(f, "X'{global}',X'{branch}',{}", self.format_id)
     }
 }
 
 /// The first phase's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prepared {
+pub struct XaPrepare {
     /// Whose.
     pub xid: Xid,
     /// It was the second one's too.
     pub one_phase: bool,
 }
 
-impl Prepared {
+impl XaPrepare {
     /// Reads the event that ends a first phase.
     ///
     /// # Errors
     /// When it is another one, or too short.
-    pub fn of(event: &Event) -> Result<Self, EventError> {
-        let wrong = |reason| EventError::content(event.kind(), reason);
+    pub fn from_event(event: &Event) -> Result<Self, EventError> {
+        let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::XA_PREPARE {
             return Err(wrong("it is not an XA prepare event"));
         }
-        parse(event.body()).ok_or_else(|| wrong("it is too short"))
+        parse_xa_prepare(event.body()).ok_or_else(|| wrong("it is too short"))
     }
 }
 
-fn parse(body: &[u8]) -> Option<Prepared> {
-    let mut cursor = Cursor::new(body);
+fn parse_xa_prepare(body: &[u8]) -> Option<XaPrepare> {
+    let mut cursor = ByteCursor::new(body);
     let one_phase = cursor.u8()? != 0;
     let format = cursor.u32()?;
     let global = usize::try_from(cursor.u32()?).ok()?;
     let branch = usize::try_from(cursor.u32()?).ok()?;
-    Some(Prepared {
+    Some(XaPrepare {
         xid: Xid {
-            format,
+            format_id: format,
             global: cursor.take(global)?.to_vec(),
             branch: cursor.take(branch)?.to_vec(),
         },
@@ -65,13 +65,13 @@ fn parse(body: &[u8]) -> Option<Prepared> {
 
 /// The name in MariaDB's event before the first phase of such a transaction.
 #[must_use]
-pub fn begun(event: &Event) -> Option<Xid> {
+pub fn prepared_xid(event: &Event) -> Option<Xid> {
     const PREPARED: u8 = 64;
     const GROUP_COMMIT: u8 = 2;
     if event.kind() != kind::MARIADB_GTID {
         return None;
     }
-    let mut cursor = Cursor::new(event.body());
+    let mut cursor = ByteCursor::new(event.body());
     cursor.take(12)?;
     let flags = cursor.u8()?;
     if flags & GROUP_COMMIT != 0 {
@@ -83,7 +83,7 @@ pub fn begun(event: &Event) -> Option<Xid> {
     let format = cursor.u32()?;
     let (global, branch) = (usize::from(cursor.u8()?), usize::from(cursor.u8()?));
     Some(Xid {
-        format,
+        format_id: format,
         global: cursor.take(global)?.to_vec(),
         branch: cursor.take(branch)?.to_vec(),
     })
@@ -91,15 +91,18 @@ pub fn begun(event: &Event) -> Option<Xid> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::made;
+    use super::super::event::build_event;
     use super::*;
 
     #[test]
     fn names_are_read_and_written_as_statements_want_them() {
         let mut body = vec![0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0];
         body.extend(b"abc");
-        let prepared = Prepared::of(&made(7, kind::XA_PREPARE, &body, true)).unwrap();
+        let prepared =
+            XaPrepare::from_event(&build_event(7, kind::XA_PREPARE, &body, true)).unwrap();
         assert_eq!(prepared.xid.to_string(), "X'6162',X'63',1");
-        assert!(Prepared::of(&made(7, kind::XA_PREPARE, &body[..14], true)).is_err());
+        assert!(
+            XaPrepare::from_event(&build_event(7, kind::XA_PREPARE, &body[..14], true)).is_err()
+        );
     }
 }

@@ -20,12 +20,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whom to believe.
 #[derive(Debug)]
-struct Judge {
+struct CertificateVerifier {
     tls: Tls,
-    strict: Arc<WebPkiServerVerifier>,
+    webpki_verifier: Arc<WebPkiServerVerifier>,
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -37,7 +37,7 @@ impl ServerCertVerifier for Judge {
         if matches!(self.tls, Tls::Off | Tls::Preferred | Tls::Required) {
             return Ok(ServerCertVerified::assertion());
         }
-        let strict = self.strict.verify_server_cert(
+        let strict = self.webpki_verifier.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
@@ -58,7 +58,8 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.strict.verify_tls12_signature(message, cert, dss)
+        self.webpki_verifier
+            .verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -67,21 +68,22 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.strict.verify_tls13_signature(message, cert, dss)
+        self.webpki_verifier
+            .verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
+        self.webpki_verifier.supported_verify_schemes()
     }
 }
 
 /// Shakes hands.
-pub(super) fn secure(
+pub(super) fn start_tls(
     mut stream: TcpStream,
     place: &Address,
     tls: Tls,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
-    let config = config(place, tls)?;
+    let config = tls_config(place, tls)?;
     let name = ServerName::try_from(place.host().to_owned()).map_err(|e| e.to_string())?;
     let mut connection =
         ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
@@ -89,16 +91,16 @@ pub(super) fn secure(
     while connection.is_handshaking() {
         match connection.complete_io(&mut stream) {
             Ok(_) => {}
-            Err(error) if super::waited(&error) && begin.elapsed() < HANDSHAKE_TIMEOUT => {}
+            Err(error) if super::is_timeout(&error) && begin.elapsed() < HANDSHAKE_TIMEOUT => {}
             Err(error) => return Err(error.to_string()),
         }
     }
     Ok(StreamOwned::new(connection, stream))
 }
 
-fn config(place: &Address, tls: Tls) -> Result<ClientConfig, String> {
+fn tls_config(place: &Address, tls: Tls) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let roots = Arc::new(roots(place)?);
+    let roots = Arc::new(load_root_certificates(place)?);
     let strict =
         WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
             .build()
@@ -107,13 +109,16 @@ fn config(place: &Address, tls: Tls) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Judge { tls, strict }))
+        .with_custom_certificate_verifier(Arc::new(CertificateVerifier {
+            tls,
+            webpki_verifier: strict,
+        }))
         .with_no_client_auth();
     Ok(config)
 }
 
 /// The authorities of the file that was named, or those that everybody knows.
-fn roots(place: &Address) -> Result<RootCertStore, String> {
+fn load_root_certificates(place: &Address) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(file) = &place.tls_ca else {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

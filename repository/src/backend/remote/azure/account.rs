@@ -11,9 +11,9 @@ use azure_identity::{
     WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 
-use super::sas::{Sign, Signature};
-use crate::backend::remote::http::Http;
-use crate::backend::{BackendError, BackendResult, Setup};
+use super::sas::{SasPolicy, SasSource};
+use crate::backend::remote::http::NetworkClient;
+use crate::backend::{BackendError, BackendResult, ConfigurationError};
 
 /// The well-known account of the emulator, which is no secret.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
@@ -22,31 +22,33 @@ const EMULATOR_KEY: &str =
 const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
 
 /// Reads an environment variable; empty ones count as unset.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// How to reach a container.
-pub(super) struct Account {
+pub(super) struct AzureAccount {
     pub(super) container_url: Url,
     pub(super) credential: Option<Arc<dyn TokenCredential>>,
     pub(super) client_options: ClientOptions,
 }
 
-fn wrong(text: String) -> BackendError {
-    BackendError::Setup {
-        problem: Setup::Option(text),
+fn invalid_option(text: String) -> BackendError {
+    BackendError::Configuration {
+        problem: ConfigurationError::Option(text),
         source: "see docs/destinations.md".into(),
     }
 }
 
 /// A connection string as pairs.
-fn pairs(text: &str) -> BackendResult<HashMap<String, String>> {
+fn parse_connection_string(text: &str) -> BackendResult<HashMap<String, String>> {
     text.split(';')
         .map(str::trim)
         .filter(|part| !part.is_empty())
         .map(|part| {
             let pair = part.split_once('=');
             let (name, value) = pair.ok_or_else(|| {
-                wrong("AZURE_STORAGE_CONNECTION_STRING is not a valid connection string".into())
+                invalid_option(
+                    "AZURE_STORAGE_CONNECTION_STRING is not a valid connection string".into(),
+                )
             })?;
             Ok((name.to_ascii_lowercase(), value.to_owned()))
         })
@@ -55,7 +57,7 @@ fn pairs(text: &str) -> BackendResult<HashMap<String, String>> {
 
 /// What a connection string or the single variables say.
 #[derive(Default)]
-struct Settings {
+struct AzureSettings {
     account: Option<String>,
     key: Option<String>,
     sas: Option<String>,
@@ -71,25 +73,25 @@ pub enum AzureEndpoint {
     /// To the emulator on this host, with its well-known account.
     Emulator,
     /// To this URL.
-    At(String),
+    Custom(String),
 }
 
-fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings> {
+fn read_settings(account: &str, variable: EnvironmentLookup<'_>) -> BackendResult<AzureSettings> {
     let Some(text) = variable("AZURE_STORAGE_CONNECTION_STRING") else {
-        return Ok(Settings {
+        return Ok(AzureSettings {
             account: None,
             key: variable("AZURE_STORAGE_KEY"),
             sas: variable("AZURE_STORAGE_SAS_TOKEN"),
             endpoint: variable("AZURE_STORAGE_SERVICE_ENDPOINT")
-                .map_or(AzureEndpoint::Public, AzureEndpoint::At),
+                .map_or(AzureEndpoint::Public, AzureEndpoint::Custom),
         });
     };
-    let mut pairs = pairs(&text)?;
+    let mut pairs = parse_connection_string(&text)?;
     if pairs
         .get("usedevelopmentstorage")
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     {
-        return Ok(Settings {
+        return Ok(AzureSettings {
             account: Some(EMULATOR_ACCOUNT.to_owned()),
             key: Some(EMULATOR_KEY.to_owned()),
             sas: None,
@@ -104,39 +106,42 @@ fn settings(account: &str, variable: Environment<'_>) -> BackendResult<Settings>
             format!("{scheme}://{account}.blob.{suffix}")
         })
     });
-    Ok(Settings {
+    Ok(AzureSettings {
         account: pairs.remove("accountname"),
         key: pairs.remove("accountkey"),
         sas: pairs.remove("sharedaccesssignature"),
-        endpoint: endpoint.map_or(AzureEndpoint::Public, AzureEndpoint::At),
+        endpoint: endpoint.map_or(AzureEndpoint::Public, AzureEndpoint::Custom),
     })
 }
 
 /// Where the variables lead.
-pub(super) fn endpoint(account: &str, variable: Environment<'_>) -> BackendResult<AzureEndpoint> {
-    Ok(settings(account, variable)?.endpoint)
+pub(super) fn resolve_endpoint(
+    account: &str,
+    variable: EnvironmentLookup<'_>,
+) -> BackendResult<AzureEndpoint> {
+    Ok(read_settings(account, variable)?.endpoint)
 }
 
 /// Finds out how to reach a container.
-pub(super) fn find(
+pub(super) fn resolve_account(
     account: &str,
     container: &str,
-    http: &Http,
-    variable: Environment<'_>,
-) -> BackendResult<Account> {
-    let settings = settings(account, variable)?;
+    http: &NetworkClient,
+    variable: EnvironmentLookup<'_>,
+) -> BackendResult<AzureAccount> {
+    let settings = read_settings(account, variable)?;
     if let Some(other) = settings.account.filter(|other| other != account) {
-        return Err(wrong(format!(
+        return Err(invalid_option(format!(
             "the repository is in the storage account {account}, but AZURE_STORAGE_CONNECTION_STRING is for {other}"
         )));
     }
     let endpoint = match settings.endpoint {
         AzureEndpoint::Public => format!("https://{account}.blob.core.windows.net"),
         AzureEndpoint::Emulator => EMULATOR_ENDPOINT.to_owned(),
-        AzureEndpoint::At(url) => url,
+        AzureEndpoint::Custom(url) => url,
     };
     let mut container_url = Url::parse(&endpoint).map_err(|error| {
-        wrong(format!(
+        invalid_option(format!(
             "the endpoint {endpoint} is not a valid URL: {error}"
         ))
     })?;
@@ -146,32 +151,32 @@ pub(super) fn find(
     let mut client_options = ClientOptions {
         // Repeating requests is our own business: see `retry`.
         retry: RetryOptions::none(),
-        transport: Some(Transport::new(Arc::new(super::transport::Transport(
+        transport: Some(Transport::new(Arc::new(super::transport::AzureTransport(
             http.clone(),
         )))),
         ..ClientOptions::default()
     };
     let plain = container_url.scheme() == "http";
     let signature = match (settings.key, settings.sas) {
-        (Some(key), _) => Some(Signature::Key {
+        (Some(key), _) => Some(SasSource::AccountKey {
             account: account.to_owned(),
             container: container.to_owned(),
             key: Secret::new(key),
             plain,
         }),
-        (None, Some(token)) => Some(Signature::given(&token)),
+        (None, Some(token)) => Some(SasSource::from_token(&token)),
         (None, None) => None,
     };
     let credential = match signature {
         Some(signature) => {
             client_options
                 .per_try_policies
-                .push(Arc::new(Sign(signature)));
+                .push(Arc::new(SasPolicy(signature)));
             None
         }
-        None => Some(identity(variable, &client_options)?),
+        None => Some(entra_credential(variable, &client_options)?),
     };
-    Ok(Account {
+    Ok(AzureAccount {
         container_url,
         credential,
         client_options,
@@ -179,12 +184,12 @@ pub(super) fn find(
 }
 
 /// Entra ID: a service principal, a federated identity, or the machine's own.
-fn identity(
-    variable: Environment<'_>,
+fn entra_credential(
+    variable: EnvironmentLookup<'_>,
     client_options: &ClientOptions,
 ) -> BackendResult<Arc<dyn TokenCredential>> {
-    let failed = |error: azure_core::Error| BackendError::Setup {
-        problem: Setup::NoCredentials,
+    let failed = |error: azure_core::Error| BackendError::Configuration {
+        problem: ConfigurationError::MissingCredentials,
         source: Box::new(error),
     };
     let client = variable("AZURE_CLIENT_ID");
@@ -220,13 +225,13 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn found(account: &str, variables: &[(&str, &str)]) -> Result<String, String> {
-        let http = Http::new(Duration::from_secs(1), None, None).unwrap();
+    fn describe_account(account: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+        let http = NetworkClient::new(Duration::from_secs(1), None, None).unwrap();
         let variable = |name: &str| {
             let pair = variables.iter().find(|(known, _)| *known == name);
             pair.map(|(_, value)| (*value).to_owned())
         };
-        match find(account, "box", &http, &variable) {
+        match resolve_account(account, "box", &http, &variable) {
             Ok(account) => Ok(format!(
                 "{} {}",
                 account.container_url,
@@ -276,14 +281,15 @@ mod tests {
             (&[], "https://acc.blob.core.windows.net/box entra"),
         ];
         for (variables, expected) in cases {
-            assert_eq!(found("acc", variables).as_deref(), Ok(expected));
+            assert_eq!(describe_account("acc", variables).as_deref(), Ok(expected));
         }
     }
 
     #[test]
     fn a_connection_string_for_another_account_is_refused_without_its_key() {
         let text = "AccountName=other;AccountKey=c2VjcmV0";
-        let error = found("acc", &[("AZURE_STORAGE_CONNECTION_STRING", text)]).unwrap_err();
+        let error =
+            describe_account("acc", &[("AZURE_STORAGE_CONNECTION_STRING", text)]).unwrap_err();
         assert!(
             error.contains("other") && !error.contains("c2Vj"),
             "{error}"

@@ -4,27 +4,29 @@ use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::HeaderName;
 
 use crate::backend::remote;
-use crate::backend::remote::http::NoAnswer;
-use crate::backend::remote::trouble::{self, Refusal};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::{BackendError, Setup};
+use crate::backend::remote::classify::{self, ErrorResponse};
+use crate::backend::remote::http::TransportError;
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.
-pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble {
-    if let Some(refusal) = refusal(&error) {
-        return trouble::sort(&refusal, operation, key);
+pub(super) fn classify_error(error: Error, operation: &'static str, key: &str) -> AttemptError {
+    if let Some(refusal) = error_response(&error) {
+        return classify::classify_error_response(&refusal, operation, key);
     }
-    if let Some(no_answer) = trouble::cause::<NoAnswer>(&error) {
+    if let Some(no_answer) = classify::find_cause::<TransportError>(&error) {
         return no_answer.clone().into();
     }
     match error.kind() {
-        ErrorKind::Credential => Trouble::Final(BackendError::Setup {
-            problem: Setup::NoCredentials,
+        ErrorKind::Credential => AttemptError::Permanent(BackendError::Configuration {
+            problem: ConfigurationError::MissingCredentials,
             source: Box::new(error),
         }),
         // A success that cannot be understood was garbled on its way.
-        ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => remote::garbled(error),
-        _ => Trouble::Final(BackendError::Rejected {
+        ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => {
+            remote::corrupt_response(error)
+        }
+        _ => AttemptError::Permanent(BackendError::Rejected {
             operation,
             key: key.to_owned(),
             source: Box::new(error),
@@ -32,7 +34,7 @@ pub(super) fn sort(error: Error, operation: &'static str, key: &str) -> Trouble 
     }
 }
 
-fn refusal(error: &Error) -> Option<Refusal> {
+fn error_response(error: &Error) -> Option<ErrorResponse> {
     let ErrorKind::HttpResponse {
         status,
         error_code,
@@ -42,16 +44,16 @@ fn refusal(error: &Error) -> Option<Refusal> {
         return None;
     };
     let headers = raw_response.as_ref().map(|response| response.headers());
-    let mut refusal = Refusal::of_headers(u16::from(*status), |name| {
+    let mut refusal = ErrorResponse::from_headers(u16::from(*status), |name| {
         let name = HeaderName::from(name.to_owned());
         headers?.get_optional_string(&name)
     });
     if let Some(response) = raw_response {
         let body = String::from_utf8_lossy(response.body().as_ref()).into_owned();
-        let part = |name| trouble::element(&body, name).unwrap_or_default();
+        let part = |name| classify::xml_element(&body, name).unwrap_or_default();
         refusal.message = [part("Message"), part("AuthenticationErrorDetail")].join(" ");
         refusal.message = refusal.message.trim().to_owned();
-        if let Some(code) = trouble::element(&body, "Code") {
+        if let Some(code) = classify::xml_element(&body, "Code") {
             refusal.code = code;
         }
     }

@@ -23,15 +23,16 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
-use super::http::{Http, Traffic};
-use super::reading::{self, Requests};
+use super::http::{NetworkClient, Traffic};
+use super::object_read::{self, ObjectRequests};
 use super::runtime::block_on;
-use super::weather::{Trouble, Weather};
+use super::weather::{AttemptError, Retrier};
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
-    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+    Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
+    ProbedCapabilities, WriteVerification,
 };
-use account::Account;
+use account::AzureAccount;
 pub use account::AzureEndpoint;
 
 /// A container, or a prefix in it.
@@ -40,18 +41,18 @@ pub struct AzureBackend {
     account: String,
     container: String,
     prefix: String,
-    client: Client,
-    http: Http,
-    weather: Weather,
+    client: AzureContainerClient,
+    http: NetworkClient,
+    retrier: Retrier,
     options: RemoteOptions,
     /// Without TLS nothing protects a listing from being garbled.
-    plain: bool,
+    without_tls: bool,
 }
 
 /// The vendor's client, which shows nothing of itself.
-struct Client(BlobContainerClient);
+struct AzureContainerClient(BlobContainerClient);
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for AzureContainerClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Client")
     }
@@ -68,26 +69,26 @@ impl AzureBackend {
         prefix: &str,
         options: RemoteOptions,
     ) -> BackendResult<Self> {
-        let http = super::http_of(&options)?;
+        let http = super::new_network_client(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let found = account::find(account, container, &http, &variable)?;
-        Self::with(found, http, account, container, prefix, options)
+        let found = account::resolve_account(account, container, &http, &variable)?;
+        Self::from_account(found, http, account, container, prefix, options)
     }
 
     /// Where the usual variables lead, without anything that is secret; `variable` reads one of them.
     ///
     /// # Errors
     /// [`BackendError::Setup`] when they cannot be used.
-    pub fn endpoint(
+    pub fn resolve_endpoint(
         account: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> BackendResult<AzureEndpoint> {
-        account::endpoint(account, variable)
+        account::resolve_endpoint(account, variable)
     }
 
-    fn with(
-        found: Account,
-        http: Http,
+    fn from_account(
+        found: AzureAccount,
+        http: NetworkClient,
         account: &str,
         container: &str,
         prefix: &str,
@@ -110,36 +111,38 @@ impl AzureBackend {
             account: account.to_owned(),
             container: container.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
-            client: Client(client),
-            weather: Weather::new(
+            client: AzureContainerClient(client),
+            retrier: Retrier::new(
                 &destination,
                 Arc::clone(&http.counters),
                 options.retry_for,
-                Arc::clone(&options.stop),
+                Arc::clone(&options.stop_requested),
             ),
             http,
             options,
-            plain,
+            without_tls: plain,
         })
     }
 
-    fn blob(&self, key: &str) -> BlobClient {
-        self.client.0.blob_client(&super::joined(&self.prefix, key))
+    fn blob_client(&self, key: &str) -> BlobClient {
+        self.client
+            .0
+            .blob_client(&super::join_key(&self.prefix, key))
     }
 
     /// Size and lock of an object.
-    async fn head(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
-        self.weather
+    async fn head_blob(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
+        self.retrier
             .call("look up", key, || async {
-                let classify = |error| errors::sort(error, "look up", key);
+                let classify = |error| errors::classify_error(error, "look up", key);
                 let head = self
-                    .blob(key)
+                    .blob_client(key)
                     .get_properties(None)
                     .await
                     .map_err(classify)?;
                 let size = head.content_length().map_err(classify)?;
-                let size =
-                    size.ok_or_else(|| super::garbled("the response has no Content-Length"))?;
+                let size = size
+                    .ok_or_else(|| super::corrupt_response("the response has no Content-Length"))?;
                 let locked = head.immutability_policy_expires_on().map_err(classify)?;
                 let locked = locked.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
                 Ok((size, locked))
@@ -148,26 +151,28 @@ impl AzureBackend {
     }
 
     async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", super::joined(&self.prefix, directory));
-        self.all_pages("list", directory, &prefix, None, |item| {
+        let prefix = format!("{}/", super::join_key(&self.prefix, directory));
+        self.list_all_pages("list", directory, &prefix, None, |item| {
             // The last modification is that of tags and tiers too, which the host may change.
             let (size, created) = item.properties.map_or((None, None), |found| {
                 let created = found.creation_time.or(found.last_modified);
                 (found.content_length, created)
             });
             let received = created.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
-            super::listed(&self.prefix, item.name.as_deref(), size, received)
+            super::parse_listed_object(&self.prefix, item.name.as_deref(), size, received)
         })
         .await
     }
 
     /// Versions of an object, where the container keeps them.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
-        let full = super::joined(&self.prefix, key);
+    async fn list_versions(&self, key: &str) -> BackendResult<Vec<String>> {
+        let full = super::join_key(&self.prefix, key);
         let include = Some(ListBlobsIncludeItem::Versions);
-        self.all_pages("list the versions of", key, &full, include, |item| {
+        self.list_all_pages("list the versions of", key, &full, include, |item| {
             let Some(name) = item.name else {
-                return Err(super::garbled("a version in the listing has no name"));
+                return Err(super::corrupt_response(
+                    "a version in the listing has no name",
+                ));
             };
             // Names that only begin with this one are listed too.
             Ok(item.version_id.filter(|_| name == full))
@@ -176,30 +181,31 @@ impl AzureBackend {
     }
 
     /// All that is listed below a prefix, each as `read` sees it.
-    async fn all_pages<T>(
+    async fn list_all_pages<T>(
         &self,
         operation: &'static str,
         key: &str,
         prefix: &str,
         include: Option<ListBlobsIncludeItem>,
-        read: impl Fn(BlobItem) -> Result<Option<T>, Trouble>,
+        read: impl Fn(BlobItem) -> Result<Option<T>, AttemptError>,
     ) -> BackendResult<Vec<T>> {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {
             let attempt = async || {
-                let classify = |error| errors::sort(error, operation, key);
+                let classify = |error| errors::classify_error(error, operation, key);
                 let options = BlobContainerClientListBlobsOptions {
                     prefix: Some(prefix.to_owned()),
                     marker: marker.clone(),
                     include: include.map(|include| vec![include]),
                     ..BlobContainerClientListBlobsOptions::default()
                 };
-                let page = self.page(options).await.map_err(classify)?;
-                let page = page.ok_or_else(|| super::garbled("the response has no listing"))?;
+                let page = self.list_page(options).await.map_err(classify)?;
+                let page =
+                    page.ok_or_else(|| super::corrupt_response("the response has no listing"))?;
                 let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
                 Ok((items?, page.next_marker))
             };
-            let (items, next) = self.weather.call(operation, key, attempt).await?;
+            let (items, next) = self.retrier.call(operation, key, attempt).await?;
             found.extend(items.into_iter().flatten());
             marker = next.filter(|marker| !marker.is_empty());
             if marker.is_none() {
@@ -208,7 +214,7 @@ impl AzureBackend {
         }
     }
 
-    async fn page(
+    async fn list_page(
         &self,
         options: BlobContainerClientListBlobsOptions<'_>,
     ) -> azure_core::Result<Option<ListBlobsResponse>> {
@@ -218,15 +224,15 @@ impl AzureBackend {
     }
 
     /// Deletes an object with all its versions.
-    async fn remove(&self, key: &str) -> BackendResult<()> {
-        self.delete_once(key, None).await?;
-        if self.options.found(|probed| probed.versions) == Found::No {
+    async fn delete_all_versions(&self, key: &str) -> BackendResult<()> {
+        self.delete_version(key, None).await?;
+        if self.options.capability_support(|probed| probed.versions) == CapabilitySupport::No {
             return Ok(());
         }
-        match self.versions_of(key).await {
+        match self.list_versions(key).await {
             Ok(versions) => {
                 for version in versions {
-                    self.delete_once(key, Some(version)).await?;
+                    self.delete_version(key, Some(version)).await?;
                 }
                 Ok(())
             }
@@ -236,37 +242,37 @@ impl AzureBackend {
         }
     }
 
-    async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
+    async fn delete_version(&self, key: &str, version: Option<String>) -> BackendResult<()> {
         let result = self
-            .weather
+            .retrier
             .call("delete", key, || async {
                 let options = BlobClientDeleteOptions {
                     version_id: version.clone(),
                     ..BlobClientDeleteOptions::default()
                 };
-                self.blob(key)
+                self.blob_client(key)
                     .delete(Some(options))
                     .await
-                    .map_err(|error| errors::sort(error, "delete", key))
+                    .map_err(|error| errors::classify_error(error, "delete", key))
             })
             .await;
         match result {
             Ok(_) | Err(BackendError::NotFound { .. }) => Ok(()),
             Err(BackendError::Locked { .. }) => Err(BackendError::Locked {
                 key: key.to_owned(),
-                until: self.head(key).await.ok().and_then(|head| head.1),
+                until: self.head_blob(key).await.ok().and_then(|head| head.1),
             }),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Requests for AzureBackend {
-    fn weather(&self) -> &Weather {
-        &self.weather
+impl ObjectRequests for AzureBackend {
+    fn weather(&self) -> &Retrier {
+        &self.retrier
     }
 
-    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, AttemptError> {
         let wanted = range.as_ref().map(|range| range.end - range.start);
         let whole = NonZero::new(usize::MAX >> 2);
         let length = wanted.and_then(|wanted| NonZero::new(usize::try_from(wanted).ok()?));
@@ -276,19 +282,19 @@ impl Requests for AzureBackend {
             range: range.map(|range| HttpRange::new(range.start, range.end - range.start)),
             ..BlobClientDownloadOptions::default()
         };
-        let classify = |error| errors::sort(error, "read", key);
+        let classify = |error| errors::classify_error(error, "read", key);
         let answer = self
-            .blob(key)
+            .blob_client(key)
             .download(Some(options))
             .await
             .map_err(classify)?;
         let announced = answer.properties.content_length;
         let body = answer.body.collect().await.map_err(classify)?;
-        super::exactly(body, announced, wanted, key)
+        super::check_body_length(body, announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        Ok(self.head(key).await?.0)
+        Ok(self.head_blob(key).await?.0)
     }
 }
 
@@ -299,7 +305,7 @@ fn policy_mode(mode: LockMode) -> ImmutabilityPolicyMode {
     }
 }
 
-fn to_vendor_time(time: DateTime<Utc>) -> BackendResult<azure_core::time::OffsetDateTime> {
+fn to_azure_time(time: DateTime<Utc>) -> BackendResult<azure_core::time::OffsetDateTime> {
     azure_core::time::OffsetDateTime::from_unix_timestamp(time.timestamp()).map_err(|error| {
         BackendError::Io {
             operation: "lock",
@@ -312,19 +318,19 @@ fn to_vendor_time(time: DateTime<Utc>) -> BackendResult<azure_core::time::Offset
 impl Backend for AzureBackend {
     fn location(&self) -> String {
         let container = format!("azure://{}/{}", self.account, self.container);
-        super::joined(&container, &self.prefix)
+        super::join_key(&container, &self.prefix)
     }
 
-    fn abilities(&self) -> Abilities {
-        self.options.abilities(3)
+    fn capabilities(&self) -> Capabilities {
+        self.options.capabilities(3)
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
-        block_on(self.upload(key.as_str(), parts))
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
+        block_on(self.upload_object(key.as_str(), parts))
     }
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
-        block_on(reading::read(self, key.as_str(), range)).map(Vec::from)
+        block_on(object_read::read_object(self, key.as_str(), range)).map(Vec::from)
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
@@ -332,41 +338,41 @@ impl Backend for AzureBackend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::believed(self.plain, directory, || {
+        super::list_until_stable(self.without_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        block_on(self.remove(key.as_str()))
+        block_on(self.delete_all_versions(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        Ok(block_on(self.head(key.as_str()))?.1)
+        Ok(block_on(self.head_blob(key.as_str()))?.1)
     }
 
     fn lock_until(&self, key: &ObjectKey, until: DateTime<Utc>) -> BackendResult<()> {
         let mode = policy_mode(self.options.lock_mode());
-        let (until, key) = (to_vendor_time(until)?, key.as_str());
+        let (until, key) = (to_azure_time(until)?, key.as_str());
         block_on(async {
-            self.weather
+            self.retrier
                 .call("lock", key, || async {
                     let options = BlobClientSetImmutabilityPolicyOptions {
                         immutability_policy_mode: Some(mode),
                         ..BlobClientSetImmutabilityPolicyOptions::default()
                     };
-                    self.blob(key)
+                    self.blob_client(key)
                         .set_immutability_policy(&until, Some(options))
                         .await
-                        .map_err(|error| errors::sort(error, "lock", key))
+                        .map_err(|error| errors::classify_error(error, "lock", key))
                 })
                 .await
         })
         .map(drop)
     }
 
-    fn probe(&self) -> BackendResult<Probed> {
-        block_on(self.try_abilities())
+    fn probe(&self) -> BackendResult<ProbedCapabilities> {
+        block_on(self.probe_capabilities())
     }
 
     fn traffic(&self) -> Traffic {

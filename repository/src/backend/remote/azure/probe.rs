@@ -5,27 +5,27 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 
 use super::upload::md5;
-use super::{AzureBackend, to_vendor_time};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::remote::{forgotten, lock_holds, probe_name};
-use crate::backend::{BackendError, BackendResult, Found, Probed};
+use super::{AzureBackend, to_azure_time};
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
+use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
 /// A policy that is not locked can be lifted again, so a day costs nothing.
-const LOCK: TimeDelta = TimeDelta::days(1);
+const PROBE_LOCK_DURATION: TimeDelta = TimeDelta::days(1);
 
-const BLOCK: &[u8] = b"probe";
+const PROBE_BLOCK: &[u8] = b"probe";
 
 impl AzureBackend {
-    pub(super) async fn try_abilities(&self) -> BackendResult<Probed> {
-        let key = probe_name()?;
+    pub(super) async fn probe_capabilities(&self) -> BackendResult<ProbedCapabilities> {
+        let key = random_probe_key()?;
         let version = self.write_probe(&key, None, None).await?;
-        let probed = Probed {
-            conditional_create: self.creates_conditionally(&key).await?,
-            checks_uploads: self.checks_uploads().await?,
-            versions: Found::when(version.is_some()),
-            locks: self.locks().await?,
+        let probed = ProbedCapabilities {
+            conditional_create: self.probe_conditional_create(&key).await?,
+            checks_uploads: self.probe_upload_checks().await?,
+            versions: CapabilitySupport::from_bool(version.is_some()),
+            locks: self.probe_locks().await?,
         };
-        self.forget_probe(&key).await;
+        self.delete_probe(&key).await;
         Ok(probed)
     }
 
@@ -37,15 +37,17 @@ impl AzureBackend {
     ) -> BackendResult<Option<String>> {
         let bytes = [Bytes::from_static(b"a probe of reprise")];
         let hash = md5(&bytes[0]);
-        self.weather
-            .call("write", key, || self.stage_once(key, BLOCK, &bytes, &hash))
+        self.retrier
+            .call("write", key, || {
+                self.stage_block_once(key, PROBE_BLOCK, &bytes, &hash)
+            })
             .await?;
-        let names = [BLOCK.to_vec()];
+        let names = [PROBE_BLOCK.to_vec()];
         let until = match lock {
-            Some(lock) => Some(to_vendor_time(Utc::now() + lock)?),
+            Some(lock) => Some(to_azure_time(Utc::now() + lock)?),
             None => None,
         };
-        self.weather
+        self.retrier
             .call("write", key, || {
                 let options = BlockBlobClientCommitBlockListOptions {
                     if_none_match: if_none_match.map(Into::into),
@@ -53,48 +55,54 @@ impl AzureBackend {
                     immutability_policy_mode: until.map(|_| ImmutabilityPolicyMode::Unlocked),
                     ..BlockBlobClientCommitBlockListOptions::default()
                 };
-                self.commit_once(key, &names, options)
+                self.commit_blocks_once(key, &names, options)
             })
             .await
     }
 
-    async fn creates_conditionally(&self, key: &str) -> BackendResult<Found> {
+    async fn probe_conditional_create(&self, key: &str) -> BackendResult<CapabilitySupport> {
         match self.write_probe(key, Some("*"), None).await {
-            Ok(_) | Err(BackendError::Rejected { .. }) => Ok(Found::No),
-            Err(BackendError::AlreadyExists { .. }) => Ok(Found::Yes),
-            Err(BackendError::PermissionDenied { .. }) => Ok(Found::Unknown),
+            Ok(_) | Err(BackendError::Rejected { .. }) => Ok(CapabilitySupport::No),
+            Err(BackendError::AlreadyExists { .. }) => Ok(CapabilitySupport::Yes),
+            Err(BackendError::PermissionDenied { .. }) => Ok(CapabilitySupport::Unknown),
             Err(error) => Err(error),
         }
     }
 
     /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
-    async fn checks_uploads(&self) -> BackendResult<Found> {
-        let key = probe_name()?;
+    async fn probe_upload_checks(&self) -> BackendResult<CapabilitySupport> {
+        let key = random_probe_key()?;
         let bytes = [Bytes::from_static(b"these bytes have another hash")];
-        match self.stage_once(&key, BLOCK, &bytes, &md5(b"another")).await {
-            Ok(()) => Ok(Found::No),
+        match self
+            .stage_block_once(&key, PROBE_BLOCK, &bytes, &md5(b"another"))
+            .await
+        {
+            Ok(()) => Ok(CapabilitySupport::No),
             Err(
-                Trouble::Passing { answered: true, .. }
-                | Trouble::Final(BackendError::Rejected { .. }),
+                AttemptError::Transient { answered: true, .. }
+                | AttemptError::Permanent(BackendError::Rejected { .. }),
             ) => {
                 let right = md5(&bytes[0]);
                 let again = self
-                    .weather
+                    .retrier
                     .call("write", &key, || {
-                        self.stage_once(&key, BLOCK, &bytes, &right)
+                        self.stage_block_once(&key, PROBE_BLOCK, &bytes, &right)
                     })
                     .await;
-                Ok(Found::when(again.is_ok()))
+                Ok(CapabilitySupport::from_bool(again.is_ok()))
             }
-            Err(Trouble::Passing { .. }) => Ok(Found::Unknown),
-            Err(Trouble::Final(error)) => Err(error),
+            Err(AttemptError::Transient { .. }) => Ok(CapabilitySupport::Unknown),
+            Err(AttemptError::Permanent(error)) => Err(error),
         }
     }
 
     /// A lock counts when the server shows it and then refuses to delete what it locks.
-    async fn locks(&self) -> BackendResult<Found> {
-        let key = probe_name()?;
-        match self.write_probe(&key, None, Some(LOCK)).await {
+    async fn probe_locks(&self) -> BackendResult<CapabilitySupport> {
+        let key = random_probe_key()?;
+        match self
+            .write_probe(&key, None, Some(PROBE_LOCK_DURATION))
+            .await
+        {
             Ok(_) => {}
             // "Version-level immutability is not enabled", or not known at all.
             Err(
@@ -102,28 +110,32 @@ impl AzureBackend {
                 | BackendError::NotFound { .. }
                 | BackendError::AlreadyExists { .. }
                 | BackendError::Locked { .. },
-            ) => return Ok(Found::No),
-            Err(BackendError::PermissionDenied { .. }) => return Ok(Found::Unknown),
+            ) => return Ok(CapabilitySupport::No),
+            Err(BackendError::PermissionDenied { .. }) => return Ok(CapabilitySupport::Unknown),
             Err(error) => return Err(error),
         }
         let shown = self
-            .head(&key)
+            .head_blob(&key)
             .await?
             .1
             .is_some_and(|until| until > Utc::now());
         if !shown {
-            self.forget_probe(&key).await;
-            return Ok(Found::No);
+            self.delete_probe(&key).await;
+            return Ok(CapabilitySupport::No);
         }
-        let deleted = self.delete_once(&key, None).await;
-        if let Err(error) = self.blob(&key).delete_immutability_policy(None).await {
+        let deleted = self.delete_version(&key, None).await;
+        if let Err(error) = self
+            .blob_client(&key)
+            .delete_immutability_policy(None)
+            .await
+        {
             tracing::debug!(key, %error, "cannot remove the lock of a probe object; it expires in a day");
         }
-        self.forget_probe(&key).await;
-        lock_holds(deleted)
+        self.delete_probe(&key).await;
+        lock_support_from_delete(deleted)
     }
 
-    async fn forget_probe(&self, key: &str) {
-        forgotten(key, self.remove(key).await);
+    async fn delete_probe(&self, key: &str) {
+        log_leftover_probe(key, self.delete_all_versions(key).await);
     }
 }

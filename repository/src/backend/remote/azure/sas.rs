@@ -11,7 +11,7 @@ use azure_core::http::{Context, Request};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// The version of the signature's form.
-const VERSION: &str = "2021-12-02";
+const SAS_VERSION: &str = "2021-12-02";
 
 /// A signature is made for each request; it ends soon, and clocks may differ a little.
 const LIFETIME: TimeDelta = TimeDelta::minutes(30);
@@ -21,11 +21,11 @@ const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(10);
 const PERMISSIONS: &str = "racwdxli";
 
 /// Where a signature comes from.
-pub(super) enum Signature {
+pub(super) enum SasSource {
     /// A token that was given; it is used as it is.
-    Given(Vec<(String, String)>),
+    Token(Vec<(String, String)>),
     /// An account's key.
-    Key {
+    AccountKey {
         account: String,
         container: String,
         key: Secret,
@@ -34,34 +34,34 @@ pub(super) enum Signature {
     },
 }
 
-impl std::fmt::Debug for Signature {
+impl std::fmt::Debug for SasSource {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Signature(***)")
     }
 }
 
-impl Signature {
+impl SasSource {
     /// Reads a token as it is copied from a portal, with or without its question mark.
-    pub(super) fn given(token: &str) -> Self {
+    pub(super) fn from_token(token: &str) -> Self {
         let query = token.trim().trim_start_matches('?');
         let pairs = form_urlencoded::parse(query.as_bytes());
-        Self::Given(pairs.into_owned().collect())
+        Self::Token(pairs.into_owned().collect())
     }
 
-    fn pairs(&self, now: DateTime<Utc>) -> azure_core::Result<Vec<(String, String)>> {
+    fn query_pairs(&self, now: DateTime<Utc>) -> azure_core::Result<Vec<(String, String)>> {
         match self {
-            Self::Given(pairs) => Ok(pairs.clone()),
-            Self::Key {
+            Self::Token(pairs) => Ok(pairs.clone()),
+            Self::AccountKey {
                 account,
                 container,
                 key,
                 plain,
-            } => signed(account, container, key, *plain, now),
+            } => sign_query(account, container, key, *plain, now),
         }
     }
 }
 
-fn signed(
+fn sign_query(
     account: &str,
     container: &str,
     key: &Secret,
@@ -81,7 +81,7 @@ fn signed(
         "",
         "",
         protocol,
-        VERSION,
+        SAS_VERSION,
         "c",
         "",
         "",
@@ -94,7 +94,7 @@ fn signed(
     .join("\n");
     let signature = azure_core::hmac::hmac_sha256(&text, key)?;
     let pairs = [
-        ("sv", VERSION),
+        ("sv", SAS_VERSION),
         ("sr", "c"),
         ("sp", PERMISSIONS),
         ("st", &start),
@@ -110,17 +110,17 @@ fn signed(
 
 /// Signs every request anew, so that long runs never outlive a signature.
 #[derive(Debug)]
-pub(super) struct Sign(pub(super) Signature);
+pub(super) struct SasPolicy(pub(super) SasSource);
 
 #[async_trait]
-impl Policy for Sign {
+impl Policy for SasPolicy {
     async fn send(
         &self,
         context: &Context,
         request: &mut Request,
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
-        let pairs = self.0.pairs(Utc::now())?;
+        let pairs = self.0.query_pairs(Utc::now())?;
         request.url_mut().query_pairs_mut().extend_pairs(pairs);
         match next {
             [first, rest @ ..] => first.send(context, request, rest).await,
@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn a_token_is_taken_with_or_without_its_question_mark() {
         for token in ["?sv=1&sig=a%2Bb%3D", " sv=1&sig=a%2Bb%3D\n"] {
-            let pairs = Signature::given(token).pairs(Utc::now()).unwrap();
+            let pairs = SasSource::from_token(token)
+                .query_pairs(Utc::now())
+                .unwrap();
             let expected = [("sv", "1"), ("sig", "a+b=")].map(|(n, v)| (n.into(), v.into()));
             assert_eq!(pairs, expected);
         }
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_signature_ends_soon_and_is_never_shown() {
-        let signature = Signature::Key {
+        let signature = SasSource::AccountKey {
             account: "a".to_owned(),
             container: "c".to_owned(),
             key: Secret::new("aGlkZGVu"),
@@ -155,7 +157,7 @@ mod tests {
         };
         assert!(!format!("{signature:?}").contains("aGlk"));
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let pairs = signature.pairs(now).unwrap();
+        let pairs = signature.query_pairs(now).unwrap();
         let value = |name: &str| pairs.iter().find(|pair| pair.0 == name).unwrap().1.clone();
         assert_eq!(value("se"), "2023-11-14T22:43:20Z");
         assert_eq!(value("spr"), "https");

@@ -11,22 +11,22 @@ use azure_core::http::{
 };
 use bytes::Bytes;
 
-use super::account::Account;
+use super::account::AzureAccount;
 use super::{AzureBackend, Backend, BackendError, ObjectKey, RemoteOptions};
-use crate::backend::remote::http_of;
+use crate::backend::remote::new_network_client;
 
-type Answers = dyn Fn(Method, &str) -> (StatusCode, String) + Send + Sync;
+type AzureResponseScript = dyn Fn(Method, &str) -> (StatusCode, String) + Send + Sync;
 
-struct Script(Box<Answers>);
+struct ScriptedAzureClient(Box<AzureResponseScript>);
 
-impl std::fmt::Debug for Script {
+impl std::fmt::Debug for ScriptedAzureClient {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Script")
     }
 }
 
 #[async_trait]
-impl HttpClient for Script {
+impl HttpClient for ScriptedAzureClient {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let (status, body) = (self.0)(request.method(), request.url().as_str());
         let (headers, body) = (Headers::new(), Bytes::from(body));
@@ -35,24 +35,26 @@ impl HttpClient for Script {
 }
 
 /// A container that answers each request (its method and address) as told. Nothing is asked for again.
-fn container(
+fn scripted_container(
     answers: impl Fn(Method, &str) -> (StatusCode, String) + Send + Sync + 'static,
 ) -> AzureBackend {
     let options = RemoteOptions {
         retry_for: Duration::ZERO,
         ..RemoteOptions::default()
     };
-    let found = Account {
+    let found = AzureAccount {
         container_url: Url::parse("https://script.invalid/container").unwrap(),
         credential: None,
         client_options: ClientOptions {
             retry: RetryOptions::none(),
-            transport: Some(Transport::new(Arc::new(Script(Box::new(answers))))),
+            transport: Some(Transport::new(Arc::new(ScriptedAzureClient(Box::new(
+                answers,
+            ))))),
             ..ClientOptions::default()
         },
     };
-    let http = http_of(&options).unwrap();
-    AzureBackend::with(found, http, "account", "container", "", options).unwrap()
+    let http = new_network_client(&options).unwrap();
+    AzureBackend::from_account(found, http, "account", "container", "", options).unwrap()
 }
 
 fn listing(blobs: &str, next: &str) -> (StatusCode, String) {
@@ -75,7 +77,7 @@ fn a_listing_that_lacks_something_is_no_listing() {
     let whole = blob(NAME, "", SIZE);
     for wrong in [blob("", "", SIZE), blob(NAME, "", "")] {
         let text = format!("{whole}{wrong}");
-        let listed = container(move |_, _| listing(&text, "")).list("index");
+        let listed = scripted_container(move |_, _| listing(&text, "")).list("index");
         assert!(
             matches!(listed, Err(BackendError::Unavailable { .. })),
             "{wrong}: {listed:?}"
@@ -85,7 +87,7 @@ fn a_listing_that_lacks_something_is_no_listing() {
 
 #[test]
 fn a_listing_of_several_pages_is_joined() {
-    let container = container(|_, url| {
+    let container = scripted_container(|_, url| {
         if url.contains("marker=next") {
             listing(&blob("<Name>index/b</Name>", "", SIZE), "")
         } else {
@@ -101,7 +103,7 @@ fn a_listing_of_several_pages_is_joined() {
 fn every_version_is_deleted_however_many_pages_they_fill() {
     let deleted = Arc::<Mutex<Vec<String>>>::default();
     let seen = Arc::clone(&deleted);
-    let container = container(move |method, url| {
+    let container = scripted_container(move |method, url| {
         let version = |id: &str| blob(NAME, &format!("<VersionId>{id}</VersionId>"), SIZE);
         if method == Method::Delete {
             let id = url.split("versionid=").nth(1).unwrap_or_default();

@@ -6,13 +6,13 @@ use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
 use bytes::Bytes;
 
-use crate::backend::remote::http::{Answer, Http, Parts};
+use crate::backend::remote::http::{NetworkClient, PartsBody, RawResponse};
 
 /// An adapter; clones share the connections.
 #[derive(Debug, Clone)]
-pub(super) struct Transport(pub(super) Http);
+pub(super) struct AzureTransport(pub(super) NetworkClient);
 
-fn built(request: &Request) -> Result<http::Request<Parts>, Error> {
+fn to_http_request(request: &Request) -> Result<http::Request<PartsBody>, Error> {
     let body = match request.body() {
         Body::Bytes(bytes) => bytes.clone(),
         Body::SeekableStream(_) => {
@@ -29,11 +29,11 @@ fn built(request: &Request) -> Result<http::Request<Parts>, Error> {
         builder = builder.header(name.as_str(), value.as_str());
     }
     builder
-        .body(Parts::new(&[body]))
+        .body(PartsBody::new(&[body]))
         .map_err(|error| Error::new(ErrorKind::Other, error))
 }
 
-fn headers(answer: &Answer) -> Headers {
+fn to_azure_headers(answer: &RawResponse) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in &answer.headers {
         if let Ok(value) = value.to_str() {
@@ -47,17 +47,21 @@ fn headers(answer: &Answer) -> Headers {
 }
 
 #[async_trait]
-impl HttpClient for Transport {
+impl HttpClient for AzureTransport {
     async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse, Error> {
-        let answer = self.0.send(built(request)?).await.map_err(|no_answer| {
-            let kind = if no_answer.never_sent {
-                ErrorKind::Connection
-            } else {
-                ErrorKind::Io
-            };
-            Error::new(kind, no_answer)
-        })?;
-        let headers = headers(&answer);
+        let answer = self
+            .0
+            .send(to_http_request(request)?)
+            .await
+            .map_err(|no_answer| {
+                let kind = if no_answer.never_sent {
+                    ErrorKind::Connection
+                } else {
+                    ErrorKind::Io
+                };
+                Error::new(kind, no_answer)
+            })?;
+        let headers = to_azure_headers(&answer);
         let body: Bytes = answer.body;
         Ok(AsyncRawResponse::from_bytes(
             answer.status.into(),

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use chrono::Utc;
 use md5::{Digest, Md5};
 
-use super::{AzureBackend, errors, policy_mode, to_vendor_time};
-use crate::backend::remote::reading::{self, Requests as _};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::remote::{random, split};
-use crate::backend::{BackendError, BackendResult, Stored};
+use super::{AzureBackend, errors, policy_mode, to_azure_time};
+use crate::backend::remote::object_read::{self, ObjectRequests as _};
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::{random_bytes, split};
+use crate::backend::{BackendError, BackendResult, WriteVerification};
 
 /// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -27,11 +27,17 @@ fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
 
 impl AzureBackend {
     /// Stores an object. A refusal because it exists is a success when it has the same bytes.
-    pub(super) async fn upload(&self, key: &str, parts: &[Bytes]) -> BackendResult<Stored> {
+    pub(super) async fn upload_object(
+        &self,
+        key: &str,
+        parts: &[Bytes],
+    ) -> BackendResult<WriteVerification> {
         match self.upload_new(key, parts).await {
-            Ok(()) => self.confirm(key, split::total(parts)).await,
-            Err(BackendError::AlreadyExists { .. }) if reading::holds(self, key, parts).await? => {
-                Ok(Stored::Unchecked)
+            Ok(()) => self.verify_upload(key, split::total_bytes(parts)).await,
+            Err(BackendError::AlreadyExists { .. })
+                if object_read::has_content(self, key, parts).await? =>
+            {
+                Ok(WriteVerification::Unverified)
             }
             Err(error) => Err(error),
         }
@@ -39,26 +45,29 @@ impl AzureBackend {
 
     async fn upload_new(&self, key: &str, parts: &[Bytes]) -> BackendResult<()> {
         // Two writers of one name must not mix their blocks.
-        let salt = random()?;
+        let salt = random_bytes()?;
         let mut names = Vec::new();
-        for (number, piece) in split::split(parts, BLOCK_BYTES).into_iter().enumerate() {
+        for (number, piece) in split::split_into_pieces(parts, BLOCK_BYTES)
+            .into_iter()
+            .enumerate()
+        {
             let name = block_name(number, salt);
-            let hash = md5_of(&piece);
-            self.weather
+            let hash = md5_of_parts(&piece);
+            self.retrier
                 .call("write a part of", key, || {
-                    self.stage_once(key, &name, &piece, &hash)
+                    self.stage_block_once(key, &name, &piece, &hash)
                 })
                 .await?;
             names.push(name);
         }
-        let until = match self.options.immutable {
-            Some(immutable) => Some(to_vendor_time(immutable.until(Utc::now()))?),
+        let until = match self.options.immutability {
+            Some(immutable) => Some(to_azure_time(immutable.lock_expiry(Utc::now()))?),
             None => None,
         };
-        let mode = self.options.immutable.map(|i| policy_mode(i.mode));
+        let mode = self.options.immutability.map(|i| policy_mode(i.mode));
         let tier = self.options.storage_class.as_deref();
         let tier = tier.filter(|_| key.starts_with("packs/"));
-        self.weather
+        self.retrier
             .call("write", key, || {
                 let options = BlockBlobClientCommitBlockListOptions {
                     if_none_match: Some("*".into()),
@@ -67,19 +76,19 @@ impl AzureBackend {
                     tier: tier.and_then(|tier| tier.parse::<AccessTier>().ok()),
                     ..BlockBlobClientCommitBlockListOptions::default()
                 };
-                self.commit_once(key, &names, options)
+                self.commit_blocks_once(key, &names, options)
             })
             .await
             .map(drop)
     }
 
-    pub(super) async fn stage_once(
+    pub(super) async fn stage_block_once(
         &self,
         key: &str,
         name: &[u8],
         piece: &[Bytes],
         hash: &[u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), AttemptError> {
         let options = BlockBlobClientStageBlockOptions {
             transactional_content_md5: Some(hash.to_vec()),
             ..BlockBlobClientStageBlockOptions::default()
@@ -87,29 +96,29 @@ impl AzureBackend {
         // The only copy that is made, and only while it is sent.
         let content = piece.concat();
         let length = content.len() as u64;
-        self.blob(key)
+        self.blob_client(key)
             .block_blob_client()
             .stage_block(name, length, RequestContent::from(content), Some(options))
             .await
             .map(drop)
-            .map_err(|error| errors::sort(error, "write a part of", key))
+            .map_err(|error| errors::classify_error(error, "write a part of", key))
     }
 
     /// Returns the name of the version that was made, if the container keeps versions.
-    pub(super) async fn commit_once(
+    pub(super) async fn commit_blocks_once(
         &self,
         key: &str,
         names: &[Vec<u8>],
         options: BlockBlobClientCommitBlockListOptions<'_>,
-    ) -> Result<Option<String>, Trouble> {
-        let classify = |error| errors::sort(error, "write", key);
+    ) -> Result<Option<String>, AttemptError> {
+        let classify = |error| errors::classify_error(error, "write", key);
         let list = BlockLookupList {
             latest: Some(names.to_vec()),
             ..BlockLookupList::default()
         };
         let content = list.try_into().map_err(classify)?;
         let response = self
-            .blob(key)
+            .blob_client(key)
             .block_blob_client()
             .commit_block_list(content, Some(options))
             .await
@@ -120,17 +129,17 @@ impl AzureBackend {
 
     /// Every block was compared with its hash when it arrived; the server says what it made of them. Where it
     /// compares nothing, its word would not do, and the object is read back.
-    async fn confirm(&self, key: &str, size: u64) -> BackendResult<Stored> {
+    async fn verify_upload(&self, key: &str, size: u64) -> BackendResult<WriteVerification> {
         let checked = self.options.checks_uploads() && self.size_of(key).await? == size;
         Ok(if checked {
-            Stored::Checked
+            WriteVerification::Verified
         } else {
-            Stored::Unchecked
+            WriteVerification::Unverified
         })
     }
 }
 
-fn md5_of(piece: &[Bytes]) -> Vec<u8> {
+fn md5_of_parts(piece: &[Bytes]) -> Vec<u8> {
     let mut hasher = Md5::new();
     for part in piece {
         hasher.update(part);

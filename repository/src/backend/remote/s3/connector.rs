@@ -8,13 +8,13 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
-use crate::backend::remote::http::Http;
+use crate::backend::remote::http::NetworkClient;
 
 /// An adapter; clones share the connections.
 #[derive(Debug, Clone)]
-pub(super) struct Connector(pub(super) Http);
+pub(super) struct S3Connector(pub(super) NetworkClient);
 
-impl HttpClient for Connector {
+impl HttpClient for S3Connector {
     fn http_connector(
         &self,
         _: &HttpConnectorSettings,
@@ -24,7 +24,7 @@ impl HttpClient for Connector {
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for S3Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let http = self.0.clone();
         HttpConnectorFuture::new(async move {

@@ -6,38 +6,40 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::backend::remote;
-use crate::backend::remote::http::NoAnswer;
-use crate::backend::remote::trouble::{self, Refusal};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::{BackendError, Setup};
+use crate::backend::remote::classify::{self, ErrorResponse};
+use crate::backend::remote::http::TransportError;
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.
-pub(super) fn sort<E>(
+pub(super) fn classify_error<E>(
     error: SdkError<E, HttpResponse>,
     operation: &'static str,
     key: &str,
-) -> Trouble
+) -> AttemptError
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
-    if let Some(refusal) = refusal(&error) {
-        return trouble::sort(&refusal, operation, key);
+    if let Some(refusal) = error_response(&error) {
+        return classify::classify_error_response(&refusal, operation, key);
     }
-    if let Some(no_answer) = trouble::cause::<NoAnswer>(&error) {
+    if let Some(no_answer) = classify::find_cause::<TransportError>(&error) {
         return no_answer.clone().into();
     }
-    if trouble::cause::<aws_credential_types::provider::error::CredentialsError>(&error).is_some() {
-        return Trouble::Final(BackendError::Setup {
-            problem: Setup::NoCredentials,
+    if classify::find_cause::<aws_credential_types::provider::error::CredentialsError>(&error)
+        .is_some()
+    {
+        return AttemptError::Permanent(BackendError::Configuration {
+            problem: ConfigurationError::MissingCredentials,
             source: Box::new(error),
         });
     }
     match error {
         // A success that cannot be understood was garbled on its way.
         SdkError::ResponseError(_) | SdkError::TimeoutError(_) | SdkError::ServiceError(_) => {
-            remote::garbled(error)
+            remote::corrupt_response(error)
         }
-        _ => Trouble::Final(BackendError::Rejected {
+        _ => AttemptError::Permanent(BackendError::Rejected {
             operation,
             key: key.to_owned(),
             source: Box::new(error),
@@ -45,14 +47,16 @@ where
     }
 }
 
-fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<Refusal> {
+fn error_response<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> Option<ErrorResponse> {
     let response = error.raw_response()?;
     let status = response.status().as_u16();
     if (200..300).contains(&status) {
         return None;
     }
     let header = |name: &str| response.headers().get(name).map(str::to_owned);
-    let mut refusal = Refusal::of_headers(status, header);
+    let mut refusal = ErrorResponse::from_headers(status, header);
     if let Some(error) = error.as_service_error() {
         let meta = error.meta();
         refusal.code = meta.code().unwrap_or_default().to_owned();
@@ -61,7 +65,7 @@ fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option
     if refusal.region.is_none()
         && let Some(body) = response.body().bytes()
     {
-        refusal.region = trouble::element(&String::from_utf8_lossy(body), "Region");
+        refusal.region = classify::xml_element(&String::from_utf8_lossy(body), "Region");
     }
     Some(refusal)
 }

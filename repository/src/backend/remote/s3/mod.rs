@@ -23,16 +23,17 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::http::{Http, Traffic};
-use super::reading::{self, Requests};
+use super::http::{NetworkClient, Traffic};
+use super::object_read::{self, ObjectRequests};
 use super::runtime::block_on;
 use super::split;
-use super::weather::{Trouble, Weather};
+use super::weather::{AttemptError, Retrier};
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
-    Abilities, Backend, BackendError, BackendResult, Found, ObjectInfo, ObjectKey, Probed, Stored,
+    Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
+    ProbedCapabilities, WriteVerification,
 };
-use connector::Connector;
+use connector::S3Connector;
 
 /// The region where none is set and the endpoint does not care.
 const REGION_DEFAULT: &str = "us-east-1";
@@ -43,11 +44,11 @@ pub struct S3Backend {
     bucket: String,
     prefix: String,
     client: Client,
-    http: Http,
-    weather: Weather,
+    http: NetworkClient,
+    retrier: Retrier,
     options: RemoteOptions,
     /// Without TLS nothing protects a listing from being garbled.
-    plain: bool,
+    without_tls: bool,
 }
 
 impl S3Backend {
@@ -56,13 +57,13 @@ impl S3Backend {
     /// # Errors
     /// [`BackendError::Setup`] when they cannot be used.
     pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> BackendResult<Self> {
-        let http = super::http_of(&options)?;
-        let connector = Connector(http.clone());
+        let http = super::new_network_client(&options)?;
+        let connector = S3Connector(http.clone());
         let config = block_on(async {
             let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(connector);
             Ok(loader.load().await)
         })?;
-        let endpoint = endpoint(config.endpoint_url());
+        let endpoint = resolve_endpoint(config.endpoint_url());
         let path_style = options.path_style.unwrap_or(endpoint.is_some());
         let region = config.region().cloned();
         let mut builder =
@@ -83,12 +84,14 @@ impl S3Backend {
         }
         let client = Client::from_conf(builder.build());
         let endpoint = endpoint.as_deref().unwrap_or_default();
-        Ok(Self::with(client, http, endpoint, bucket, prefix, options))
+        Ok(Self::from_client(
+            client, http, endpoint, bucket, prefix, options,
+        ))
     }
 
-    fn with(
+    fn from_client(
         client: Client,
-        http: Http,
+        http: NetworkClient,
         endpoint: &str,
         bucket: &str,
         prefix: &str,
@@ -99,43 +102,43 @@ impl S3Backend {
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
             client,
-            weather: Weather::new(
+            retrier: Retrier::new(
                 &destination,
                 Arc::clone(&http.counters),
                 options.retry_for,
-                Arc::clone(&options.stop),
+                Arc::clone(&options.stop_requested),
             ),
             http,
             options,
-            plain: endpoint.starts_with("http:"),
+            without_tls: endpoint.starts_with("http:"),
         }
     }
 
-    fn full(&self, key: &str) -> String {
-        super::joined(&self.prefix, key)
+    fn full_key(&self, key: &str) -> String {
+        super::join_key(&self.prefix, key)
     }
 
-    async fn head(&self, key: &str) -> BackendResult<HeadObjectOutput> {
-        self.weather
+    async fn head_object(&self, key: &str) -> BackendResult<HeadObjectOutput> {
+        self.retrier
             .call("look up", key, || async {
                 self.client
                     .head_object()
                     .bucket(&self.bucket)
-                    .key(self.full(key))
+                    .key(self.full_key(key))
                     .checksum_mode(ChecksumMode::Enabled)
                     .send()
                     .await
-                    .map_err(|error| errors::sort(error, "look up", key))
+                    .map_err(|error| errors::classify_error(error, "look up", key))
             })
             .await
     }
 
     async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", self.full(directory));
+        let prefix = format!("{}/", self.full_key(directory));
         let (mut found, mut token) = (Vec::new(), None);
         loop {
             let attempt = || self.list_page(directory, &prefix, token.clone());
-            let (objects, next) = self.weather.call("list", directory, attempt).await?;
+            let (objects, next) = self.retrier.call("list", directory, attempt).await?;
             found.extend(objects);
             if next.is_none() {
                 return Ok(found);
@@ -150,7 +153,7 @@ impl S3Backend {
         directory: &str,
         prefix: &str,
         token: Option<String>,
-    ) -> Result<(Vec<ObjectInfo>, Option<String>), Trouble> {
+    ) -> Result<(Vec<ObjectInfo>, Option<String>), AttemptError> {
         let page = self
             .client
             .list_objects_v2()
@@ -159,14 +162,14 @@ impl S3Backend {
             .set_continuation_token(token)
             .send()
             .await
-            .map_err(|error| errors::sort(error, "list", directory))?;
+            .map_err(|error| errors::classify_error(error, "list", directory))?;
         let mut found = Vec::new();
         for object in page.contents() {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
             let received = object.last_modified();
             let received =
                 received.and_then(|t| DateTime::from_timestamp(t.secs(), t.subsec_nanos()));
-            let info = super::listed(&self.prefix, object.key(), size, received)?;
+            let info = super::parse_listed_object(&self.prefix, object.key(), size, received)?;
             found.extend(info);
         }
         let next = page.next_continuation_token.clone();
@@ -174,12 +177,12 @@ impl S3Backend {
     }
 
     /// All versions of one object, and the marks that hide them.
-    async fn versions_of(&self, key: &str) -> BackendResult<Vec<String>> {
+    async fn list_versions(&self, key: &str) -> BackendResult<Vec<String>> {
         const OPERATION: &str = "list the versions of";
         let (mut found, mut from) = (Vec::new(), None);
         loop {
-            let attempt = || self.versions_page(OPERATION, key, from.clone());
-            let (versions, next) = self.weather.call(OPERATION, key, attempt).await?;
+            let attempt = || self.list_versions_page(OPERATION, key, from.clone());
+            let (versions, next) = self.retrier.call(OPERATION, key, attempt).await?;
             found.extend(versions);
             if next.is_none() {
                 return Ok(found);
@@ -189,13 +192,13 @@ impl S3Backend {
     }
 
     /// A page of versions, and where the next one begins.
-    async fn versions_page(
+    async fn list_versions_page(
         &self,
         operation: &'static str,
         key: &str,
         from: Option<VersionMarker>,
-    ) -> Result<(Vec<String>, Option<VersionMarker>), Trouble> {
-        let full = self.full(key);
+    ) -> Result<(Vec<String>, Option<VersionMarker>), AttemptError> {
+        let full = self.full_key(key);
         let (from_key, from_version) = from.unwrap_or_default();
         let page = self
             .client
@@ -206,14 +209,14 @@ impl S3Backend {
             .set_version_id_marker(from_version)
             .send()
             .await
-            .map_err(|error| errors::sort(error, operation, key))?;
+            .map_err(|error| errors::classify_error(error, operation, key))?;
         let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
         let marks = page.delete_markers().iter();
         let marks = marks.map(|mark| (mark.key(), mark.version_id()));
         let mut found = Vec::new();
         for version in marks.chain(versions) {
             let (Some(name), Some(id)) = version else {
-                return Err(super::garbled(
+                return Err(super::corrupt_response(
                     "a version in the listing has no name or no ID",
                 ));
             };
@@ -228,47 +231,47 @@ impl S3Backend {
     }
 
     /// Deletes an object with all its versions.
-    async fn remove(&self, key: &str) -> BackendResult<()> {
-        if self.options.found(|probed| probed.versions) == Found::No {
-            return self.delete_once(key, None).await;
+    async fn delete_all_versions(&self, key: &str) -> BackendResult<()> {
+        if self.options.capability_support(|probed| probed.versions) == CapabilitySupport::No {
+            return self.delete_version(key, None).await;
         }
-        match self.versions_of(key).await {
+        match self.list_versions(key).await {
             Ok(versions) => {
                 for version in versions {
-                    self.delete_once(key, Some(version)).await?;
+                    self.delete_version(key, Some(version)).await?;
                 }
                 Ok(())
             }
             // Look-alikes without versions do not know the question.
             Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
-                self.delete_once(key, None).await
+                self.delete_version(key, None).await
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn delete_once(&self, key: &str, version: Option<String>) -> BackendResult<()> {
+    async fn delete_version(&self, key: &str, version: Option<String>) -> BackendResult<()> {
         let result = self
-            .weather
+            .retrier
             .call("delete", key, || async {
                 self.client
                     .delete_object()
                     .bucket(&self.bucket)
-                    .key(self.full(key))
+                    .key(self.full_key(key))
                     .set_version_id(version.clone())
                     .send()
                     .await
-                    .map_err(|error| errors::sort(error, "delete", key))
+                    .map_err(|error| errors::classify_error(error, "delete", key))
             })
             .await;
         match result {
             Ok(_) | Err(BackendError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.why_not_deleted(key, error).await),
+            Err(error) => Err(self.explain_delete_error(key, error).await),
         }
     }
 
     /// A refusal because of a lock looks like a missing right; the lock's date tells them apart.
-    async fn why_not_deleted(&self, key: &str, error: BackendError) -> BackendError {
+    async fn explain_delete_error(&self, key: &str, error: BackendError) -> BackendError {
         let denied = matches!(
             error,
             BackendError::PermissionDenied { .. } | BackendError::Locked { .. }
@@ -276,7 +279,7 @@ impl S3Backend {
         if !denied {
             return error;
         }
-        match self.head(key).await.ok().and_then(|head| {
+        match self.head_object(key).await.ok().and_then(|head| {
             head.object_lock_retain_until_date()
                 .and_then(to_chrono)
                 .filter(|until| *until > Utc::now())
@@ -290,30 +293,34 @@ impl S3Backend {
     }
 }
 
-impl Requests for S3Backend {
-    fn weather(&self) -> &Weather {
-        &self.weather
+impl ObjectRequests for S3Backend {
+    fn weather(&self) -> &Retrier {
+        &self.retrier
     }
 
-    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, Trouble> {
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, AttemptError> {
         let wanted = range.as_ref().map(|range| range.end - range.start);
         let result = self
             .client
             .get_object()
             .bucket(&self.bucket)
-            .key(self.full(key))
+            .key(self.full_key(key))
             .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
             .send()
             .await;
-        let output = result.map_err(|error| errors::sort(error, "read", key))?;
+        let output = result.map_err(|error| errors::classify_error(error, "read", key))?;
         let length = output.content_length();
         let announced = length.and_then(|length| u64::try_from(length).ok());
-        let body = output.body.collect().await.map_err(super::garbled)?;
-        super::exactly(body.into_bytes(), announced, wanted, key)
+        let body = output
+            .body
+            .collect()
+            .await
+            .map_err(super::corrupt_response)?;
+        super::check_body_length(body.into_bytes(), announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
-        let length = self.head(key).await?.content_length();
+        let length = self.head_object(key).await?.content_length();
         length
             .and_then(|length| u64::try_from(length).ok())
             .ok_or_else(|| BackendError::Io {
@@ -328,18 +335,18 @@ impl Requests for S3Backend {
 type VersionMarker = (Option<String>, Option<String>);
 
 /// Where the next page of a listing begins. A listing that is cut off is never taken for a whole one.
-fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>, Trouble> {
+fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>, AttemptError> {
     match (truncated, marker) {
         (Some(false), _) | (None, None) => Ok(None),
         (_, Some(marker)) => Ok(Some(marker)),
-        (Some(true), None) => Err(super::garbled(
+        (Some(true), None) => Err(super::corrupt_response(
             "the listing is truncated, but names no next page",
         )),
     }
 }
 
 /// `AWS_ENDPOINT_URL_S3` wins, as in all tools; an empty one counts as none.
-fn endpoint(general: Option<&str>) -> Option<String> {
+fn resolve_endpoint(general: Option<&str>) -> Option<String> {
     std::env::var("AWS_ENDPOINT_URL_S3")
         .ok()
         .or_else(|| general.map(str::to_owned))
@@ -363,19 +370,19 @@ fn lock_mode(mode: LockMode) -> ObjectLockMode {
 
 impl Backend for S3Backend {
     fn location(&self) -> String {
-        super::joined(&format!("s3://{}", self.bucket), &self.prefix)
+        super::join_key(&format!("s3://{}", self.bucket), &self.prefix)
     }
 
-    fn abilities(&self) -> Abilities {
-        self.options.abilities(4)
+    fn capabilities(&self) -> Capabilities {
+        self.options.capabilities(4)
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<Stored> {
-        block_on(self.upload(key.as_str(), parts))
+    fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
+        block_on(self.upload_object(key.as_str(), parts))
     }
 
     fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
-        block_on(reading::read(self, key.as_str(), range)).map(Vec::from)
+        block_on(object_read::read_object(self, key.as_str(), range)).map(Vec::from)
     }
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
@@ -383,17 +390,17 @@ impl Backend for S3Backend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::believed(self.plain, directory, || {
+        super::list_until_stable(self.without_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
-        block_on(self.remove(key.as_str()))
+        block_on(self.delete_all_versions(key.as_str()))
     }
 
     fn locked_until(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
-        let head = block_on(self.head(key.as_str()))?;
+        let head = block_on(self.head_object(key.as_str()))?;
         Ok(head.object_lock_retain_until_date().and_then(to_chrono))
     }
 
@@ -408,24 +415,24 @@ impl Backend for S3Backend {
             .build();
         let key = key.as_str();
         block_on(async {
-            self.weather
+            self.retrier
                 .call("lock", key, || async {
                     self.client
                         .put_object_retention()
                         .bucket(&self.bucket)
-                        .key(self.full(key))
+                        .key(self.full_key(key))
                         .retention(retention.clone())
                         .send()
                         .await
-                        .map_err(|error| errors::sort(error, "lock", key))
+                        .map_err(|error| errors::classify_error(error, "lock", key))
                 })
                 .await
         })
         .map(drop)
     }
 
-    fn probe(&self) -> BackendResult<Probed> {
-        block_on(self.try_abilities())
+    fn probe(&self) -> BackendResult<ProbedCapabilities> {
+        block_on(self.probe_capabilities())
     }
 
     fn traffic(&self) -> Traffic {

@@ -8,29 +8,29 @@ use aws_sdk_s3::types::ObjectLockMode;
 use bytes::Bytes;
 use chrono::Utc;
 
-use super::upload::{Attributes, checksum};
+use super::upload::{PutAttributes, sha256_base64};
 use super::{S3Backend, errors, from_chrono, to_chrono};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::remote::{forgotten, lock_holds, probe_name};
-use crate::backend::{BackendError, BackendResult, Found, Probed};
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
+use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
 /// How long a probe's object is locked: long enough to be refused, short enough not to stay.
-const LOCK: Duration = Duration::from_secs(60);
+const PROBE_LOCK_DURATION: Duration = Duration::from_secs(60);
 
 const PROBE_BYTES: &[u8] = b"a probe of reprise";
 
 impl S3Backend {
-    pub(super) async fn try_abilities(&self) -> BackendResult<Probed> {
-        let key = probe_name()?;
-        let first = self.write_probe(&key, PROBE_BYTES, Attributes::default());
+    pub(super) async fn probe_capabilities(&self) -> BackendResult<ProbedCapabilities> {
+        let key = random_probe_key()?;
+        let first = self.write_probe(&key, PROBE_BYTES, PutAttributes::default());
         let first = first.await?;
-        let probed = Probed {
-            conditional_create: self.creates_conditionally(&key).await?,
-            checks_uploads: self.checks_uploads().await?,
-            versions: self.keeps_versions(first.version_id()).await?,
-            locks: self.locks().await?,
+        let probed = ProbedCapabilities {
+            conditional_create: self.probe_conditional_create(&key).await?,
+            checks_uploads: self.probe_upload_checks().await?,
+            versions: self.probe_versions(first.version_id()).await?,
+            locks: self.probe_locks().await?,
         };
-        self.forget_probe(&key).await;
+        self.delete_probe(&key).await;
         Ok(probed)
     }
 
@@ -38,11 +38,11 @@ impl S3Backend {
         &self,
         key: &str,
         bytes: &'static [u8],
-        attributes: Attributes,
+        attributes: PutAttributes,
     ) -> BackendResult<PutObjectOutput> {
         let parts = [Bytes::from_static(bytes)];
-        let checksum = checksum(&parts);
-        self.weather
+        let checksum = sha256_base64(&parts);
+        self.retrier
             .call("write", key, || {
                 self.put_once(key, &parts, &checksum, &attributes)
             })
@@ -50,22 +50,24 @@ impl S3Backend {
     }
 
     /// Look-alikes give version ids and keep nothing, so the old bytes are asked for.
-    async fn keeps_versions(&self, first: Option<&str>) -> BackendResult<Found> {
+    async fn probe_versions(&self, first: Option<&str>) -> BackendResult<CapabilitySupport> {
         if first.is_none_or(|version| version == "null") {
-            return Ok(Found::No);
+            return Ok(CapabilitySupport::No);
         }
-        let key = probe_name()?;
-        let written = self.write_probe(&key, PROBE_BYTES, Attributes::default());
+        let key = random_probe_key()?;
+        let written = self.write_probe(&key, PROBE_BYTES, PutAttributes::default());
         let written = written.await?;
-        let later = self.write_probe(&key, b"a later version", Attributes::default());
+        let later = self.write_probe(&key, b"a later version", PutAttributes::default());
         later.await?;
         let old = self.read_version(&key, written.version_id()).await;
-        self.forget_probe(&key).await;
+        self.delete_probe(&key).await;
         let length = i64::try_from(PROBE_BYTES.len()).ok();
         match old {
-            Ok(old) => Ok(Found::when(old.content_length() == length)),
-            Err(BackendError::NotFound { .. } | BackendError::Rejected { .. }) => Ok(Found::No),
-            Err(BackendError::PermissionDenied { .. }) => Ok(Found::Unknown),
+            Ok(old) => Ok(CapabilitySupport::from_bool(old.content_length() == length)),
+            Err(BackendError::NotFound { .. } | BackendError::Rejected { .. }) => {
+                Ok(CapabilitySupport::No)
+            }
+            Err(BackendError::PermissionDenied { .. }) => Ok(CapabilitySupport::Unknown),
             Err(error) => Err(error),
         }
     }
@@ -75,64 +77,64 @@ impl S3Backend {
         key: &str,
         version: Option<&str>,
     ) -> BackendResult<GetObjectOutput> {
-        self.weather
+        self.retrier
             .call("read", key, || async {
                 self.client
                     .get_object()
                     .bucket(&self.bucket)
-                    .key(self.full(key))
+                    .key(self.full_key(key))
                     .set_version_id(version.map(str::to_owned))
                     .send()
                     .await
-                    .map_err(|error| errors::sort(error, "read", key))
+                    .map_err(|error| errors::classify_error(error, "read", key))
             })
             .await
     }
 
-    async fn creates_conditionally(&self, key: &str) -> BackendResult<Found> {
-        let only_new = Attributes {
+    async fn probe_conditional_create(&self, key: &str) -> BackendResult<CapabilitySupport> {
+        let only_new = PutAttributes {
             only_new: true,
-            ..Attributes::default()
+            ..PutAttributes::default()
         };
         let other = b"other bytes under the same name";
         match self.write_probe(key, other, only_new).await {
-            Ok(_) | Err(BackendError::Rejected { .. }) => Ok(Found::No),
-            Err(BackendError::AlreadyExists { .. }) => Ok(Found::Yes),
-            Err(BackendError::PermissionDenied { .. }) => Ok(Found::Unknown),
+            Ok(_) | Err(BackendError::Rejected { .. }) => Ok(CapabilitySupport::No),
+            Err(BackendError::AlreadyExists { .. }) => Ok(CapabilitySupport::Yes),
+            Err(BackendError::PermissionDenied { .. }) => Ok(CapabilitySupport::Unknown),
             Err(error) => Err(error),
         }
     }
 
     /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
-    async fn checks_uploads(&self) -> BackendResult<Found> {
+    async fn probe_upload_checks(&self) -> BackendResult<CapabilitySupport> {
         const BYTES: &[u8] = b"these bytes have another hash";
-        let key = probe_name()?;
-        let wrong = checksum(&[Bytes::from_static(b"another")]);
+        let key = random_probe_key()?;
+        let wrong = sha256_base64(&[Bytes::from_static(b"another")]);
         let parts = [Bytes::from_static(BYTES)];
-        let plain = Attributes::default();
+        let plain = PutAttributes::default();
         let found = match self.put_once(&key, &parts, &wrong, &plain).await {
-            Ok(_) => Found::No,
+            Ok(_) => CapabilitySupport::No,
             Err(
-                Trouble::Passing { answered: true, .. }
-                | Trouble::Final(BackendError::Rejected { .. }),
+                AttemptError::Transient { answered: true, .. }
+                | AttemptError::Permanent(BackendError::Rejected { .. }),
             ) => {
                 // It counts only when the same upload with the right hash is taken.
-                Found::when(self.write_probe(&key, BYTES, plain).await.is_ok())
+                CapabilitySupport::from_bool(self.write_probe(&key, BYTES, plain).await.is_ok())
             }
-            Err(Trouble::Passing { .. }) => return Ok(Found::Unknown),
-            Err(Trouble::Final(error)) => return Err(error),
+            Err(AttemptError::Transient { .. }) => return Ok(CapabilitySupport::Unknown),
+            Err(AttemptError::Permanent(error)) => return Err(error),
         };
-        self.forget_probe(&key).await;
+        self.delete_probe(&key).await;
         Ok(found)
     }
 
     /// A lock counts when the server shows it and then refuses to delete what it locks.
-    async fn locks(&self) -> BackendResult<Found> {
-        let key = probe_name()?;
-        let locked = Attributes {
+    async fn probe_locks(&self) -> BackendResult<CapabilitySupport> {
+        let key = random_probe_key()?;
+        let locked = PutAttributes {
             lock_mode: Some(ObjectLockMode::Governance),
-            lock_until: Some(from_chrono(Utc::now() + LOCK)),
-            ..Attributes::default()
+            lock_until: Some(from_chrono(Utc::now() + PROBE_LOCK_DURATION)),
+            ..PutAttributes::default()
         };
         let bytes = b"a probe of reprise that is locked for a minute";
         let written = match self.write_probe(&key, bytes, locked).await {
@@ -142,74 +144,86 @@ impl S3Backend {
                 BackendError::Rejected { .. }
                 | BackendError::NotFound { .. }
                 | BackendError::AlreadyExists { .. },
-            ) => return Ok(Found::No),
-            Err(BackendError::PermissionDenied { .. }) => return Ok(Found::Unknown),
+            ) => return Ok(CapabilitySupport::No),
+            Err(BackendError::PermissionDenied { .. }) => return Ok(CapabilitySupport::Unknown),
             Err(error) => return Err(error),
         };
-        let head = self.head(&key).await?;
+        let head = self.head_object(&key).await?;
         let shown = head.object_lock_retain_until_date().and_then(to_chrono);
         if shown.is_none_or(|until| until <= Utc::now()) {
-            self.forget_probe(&key).await;
-            return Ok(Found::No);
+            self.delete_probe(&key).await;
+            return Ok(CapabilitySupport::No);
         }
         let version = written.version_id().map(str::to_owned);
-        lock_holds(self.delete_once(&key, version).await)
+        lock_support_from_delete(self.delete_version(&key, version).await)
     }
 
-    async fn forget_probe(&self, key: &str) {
-        forgotten(key, self.remove(key).await);
+    async fn delete_probe(&self, key: &str) {
+        log_leftover_probe(key, self.delete_all_versions(key).await);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{Answer, body, bucket, status};
+    use super::super::script::{ScriptedResponse, body_response, scripted_bucket, status_response};
     use super::*;
     use crate::backend::remote::runtime::block_on;
 
     /// What a bucket that shows a lock is found to do, by its answer to a deletion.
-    fn locks(deletion: u16) -> BackendResult<Found> {
-        let until = (Utc::now() + LOCK).to_rfc3339();
-        let bucket = bucket(move |method, _| match method {
-            "DELETE" => status(deletion),
+    fn probed_locks(deletion: u16) -> BackendResult<CapabilitySupport> {
+        let until = (Utc::now() + PROBE_LOCK_DURATION).to_rfc3339();
+        let bucket = scripted_bucket(move |method, _| match method {
+            "DELETE" => status_response(deletion),
             "HEAD" => {
                 let lock = ("x-amz-object-lock-retain-until-date", until.clone());
                 (200, lock, String::new())
             }
-            _ => status(200),
+            _ => status_response(200),
         });
-        block_on(bucket.locks())
+        block_on(bucket.probe_locks())
     }
 
     #[test]
     fn a_lock_holds_only_when_it_is_the_reason_not_to_delete() {
-        assert_eq!(locks(403).unwrap(), Found::Yes);
-        assert_eq!(locks(204).unwrap(), Found::No);
+        assert_eq!(probed_locks(403).unwrap(), CapabilitySupport::Yes);
+        assert_eq!(probed_locks(204).unwrap(), CapabilitySupport::No);
         for unrelated in [500, 400] {
-            let found = locks(unrelated);
+            let found = probed_locks(unrelated);
             assert!(found.is_err(), "{unrelated}: {found:?}");
         }
     }
 
     /// What a bucket that names versions is found to do, by its answer when asked for an old one.
-    fn keeps_versions(old: Answer) -> BackendResult<Found> {
-        let bucket = bucket(move |method, _| match method {
+    fn probed_versions(old: ScriptedResponse) -> BackendResult<CapabilitySupport> {
+        let bucket = scripted_bucket(move |method, _| match method {
             "GET" => old.clone(),
             "PUT" => (200, ("x-amz-version-id", "one".to_owned()), String::new()),
-            _ => status(204),
+            _ => status_response(204),
         });
-        block_on(bucket.keeps_versions(Some("one")))
+        block_on(bucket.probe_versions(Some("one")))
     }
 
     #[test]
     fn versions_are_kept_only_when_the_old_bytes_come_back() {
-        let probe = body(std::str::from_utf8(PROBE_BYTES).unwrap());
-        assert_eq!(keeps_versions(probe).unwrap(), Found::Yes);
-        assert_eq!(keeps_versions(body("a later version")).unwrap(), Found::No);
-        assert_eq!(keeps_versions(status(404)).unwrap(), Found::No);
-        assert_eq!(keeps_versions(status(400)).unwrap(), Found::No);
-        assert_eq!(keeps_versions(status(403)).unwrap(), Found::Unknown);
-        let unanswered = keeps_versions(status(500));
+        let probe = body_response(std::str::from_utf8(PROBE_BYTES).unwrap());
+        assert_eq!(probed_versions(probe).unwrap(), CapabilitySupport::Yes);
+        assert_eq!(
+            probed_versions(body_response("a later version")).unwrap(),
+            CapabilitySupport::No
+        );
+        assert_eq!(
+            probed_versions(status_response(404)).unwrap(),
+            CapabilitySupport::No
+        );
+        assert_eq!(
+            probed_versions(status_response(400)).unwrap(),
+            CapabilitySupport::No
+        );
+        assert_eq!(
+            probed_versions(status_response(403)).unwrap(),
+            CapabilitySupport::Unknown
+        );
+        let unanswered = probed_versions(status_response(500));
         assert!(unanswered.is_err(), "{unanswered:?}");
     }
 }

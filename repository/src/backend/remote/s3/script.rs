@@ -15,33 +15,33 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
 use super::S3Backend;
-use crate::backend::remote::{RemoteOptions, http_of};
+use crate::backend::remote::{RemoteOptions, new_network_client};
 
 /// An answer: its status, one header (or none, with an empty name), and its body.
-pub(super) type Answer = (u16, (&'static str, String), String);
+pub(super) type ScriptedResponse = (u16, (&'static str, String), String);
 
 /// An answer that is only a body.
-pub(super) fn body(text: &str) -> Answer {
+pub(super) fn body_response(text: &str) -> ScriptedResponse {
     (200, ("", String::new()), text.to_owned())
 }
 
 /// An answer that is only a status.
-pub(super) fn status(status: u16) -> Answer {
+pub(super) fn status_response(status: u16) -> ScriptedResponse {
     (status, ("", String::new()), String::new())
 }
 
-type Answers = dyn Fn(&str, &str) -> Answer + Send + Sync;
+type S3ResponseScript = dyn Fn(&str, &str) -> ScriptedResponse + Send + Sync;
 
 #[derive(Clone)]
-struct Script(Arc<Answers>);
+struct ScriptedS3Connector(Arc<S3ResponseScript>);
 
-impl std::fmt::Debug for Script {
+impl std::fmt::Debug for ScriptedS3Connector {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Script")
     }
 }
 
-impl HttpClient for Script {
+impl HttpClient for ScriptedS3Connector {
     fn http_connector(
         &self,
         _: &HttpConnectorSettings,
@@ -51,7 +51,7 @@ impl HttpClient for Script {
     }
 }
 
-impl HttpConnector for Script {
+impl HttpConnector for ScriptedS3Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (status, (name, value), body) = (self.0)(request.method(), request.uri());
         let mut answer = http::Response::builder().status(status);
@@ -68,7 +68,9 @@ impl HttpConnector for Script {
 }
 
 /// A bucket that answers each request (its method and address) as told. Nothing is asked for again.
-pub(super) fn bucket(answers: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> S3Backend {
+pub(super) fn scripted_bucket(
+    answers: impl Fn(&str, &str) -> ScriptedResponse + Send + Sync + 'static,
+) -> S3Backend {
     let options = RemoteOptions {
         retry_for: Duration::ZERO,
         ..RemoteOptions::default()
@@ -82,11 +84,11 @@ pub(super) fn bucket(answers: impl Fn(&str, &str) -> Answer + Send + Sync + 'sta
         .stalled_stream_protection(aws_sdk_s3::config::StalledStreamProtectionConfig::disabled())
         .endpoint_url("https://script.invalid")
         .force_path_style(true)
-        .http_client(Script(Arc::new(answers)))
+        .http_client(ScriptedS3Connector(Arc::new(answers)))
         .build();
     let client = Client::from_conf(config);
-    let http = http_of(&options).unwrap();
-    S3Backend::with(
+    let http = new_network_client(&options).unwrap();
+    S3Backend::from_client(
         client,
         http,
         "https://script.invalid",

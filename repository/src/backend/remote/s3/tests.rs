@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::script::{Answer, body, bucket, status};
+use super::script::{ScriptedResponse, body_response, scripted_bucket, status_response};
 use super::{Backend, BackendError, ObjectKey};
 
 const TIME: &str = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>";
 
-fn listing(inside: &str) -> Answer {
-    body(&format!("<ListBucketResult>{inside}</ListBucketResult>"))
+fn listing(inside: &str) -> ScriptedResponse {
+    body_response(&format!("<ListBucketResult>{inside}</ListBucketResult>"))
 }
 
 fn object(inside: &str) -> String {
@@ -36,7 +36,7 @@ fn a_listing_that_lacks_something_is_no_listing() {
         ),
     ] {
         let text = wrong.clone();
-        let listed = bucket(move |_, _| listing(&text)).list("index");
+        let listed = scripted_bucket(move |_, _| listing(&text)).list("index");
         assert!(
             matches!(listed, Err(BackendError::Unavailable { .. })),
             "{wrong}: {listed:?}"
@@ -46,7 +46,7 @@ fn a_listing_that_lacks_something_is_no_listing() {
 
 #[test]
 fn a_listing_of_several_pages_is_joined() {
-    let bucket = bucket(|_, uri| {
+    let bucket = scripted_bucket(|_, uri| {
         if uri.contains("continuation-token=next") {
             let object = object("<Key>index/b</Key><Size>2</Size>");
             listing(&format!("<IsTruncated>false</IsTruncated>{object}"))
@@ -61,8 +61,8 @@ fn a_listing_of_several_pages_is_joined() {
     assert_eq!(listed, ["index/a", "index/b"]);
 }
 
-fn versions(inside: &str) -> Answer {
-    body(&format!(
+fn versions(inside: &str) -> ScriptedResponse {
+    body_response(&format!(
         "<ListVersionsResult>{inside}</ListVersionsResult>"
     ))
 }
@@ -75,12 +75,12 @@ fn version(kind: &str, id: &str) -> String {
 fn every_version_is_deleted_however_many_pages_they_fill() {
     let deleted = Arc::<Mutex<Vec<String>>>::default();
     let seen = Arc::clone(&deleted);
-    let bucket = bucket(move |method, uri| match method {
+    let bucket = scripted_bucket(move |method, uri| match method {
         "DELETE" => {
             let id = uri.split("versionId=").nth(1).unwrap();
             let id = id.split('&').next().unwrap();
             seen.lock().unwrap().push(id.to_owned());
-            status(204)
+            status_response(204)
         }
         _ if uri.contains("version-id-marker=two") => {
             let three = version("Version", "three");
@@ -105,8 +105,8 @@ fn versions_that_cannot_be_listed_whole_are_an_error() {
     ];
     for answer in answers {
         let text = answer.clone();
-        let deleted =
-            bucket(move |_, _| versions(&text)).delete(&ObjectKey::new("index/a").unwrap());
+        let deleted = scripted_bucket(move |_, _| versions(&text))
+            .delete(&ObjectKey::new("index/a").unwrap());
         assert!(
             matches!(deleted, Err(BackendError::Unavailable { .. })),
             "{answer}: {deleted:?}"
@@ -116,12 +116,12 @@ fn versions_that_cannot_be_listed_whole_are_an_error() {
 
 #[test]
 fn an_upload_in_parts_without_a_name_sends_no_part() {
-    let bucket = bucket(|method, _| {
+    let bucket = scripted_bucket(|method, _| {
         assert_eq!(
             method, "POST",
             "nothing is sent to an upload without a name"
         );
-        body(
+        body_response(
             "<InitiateMultipartUploadResult><Bucket>bucket</Bucket></InitiateMultipartUploadResult>",
         )
     });

@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
 use crate::backend::remote;
-use crate::backend::remote::http::Parts;
-use crate::backend::remote::reading::{self, Requests as _};
-use crate::backend::remote::weather::Trouble;
-use crate::backend::{BackendError, BackendResult, Stored};
+use crate::backend::remote::http::PartsBody;
+use crate::backend::remote::object_read::{self, ObjectRequests as _};
+use crate::backend::remote::weather::AttemptError;
+use crate::backend::{BackendError, BackendResult, WriteVerification};
 
 /// Larger objects are stored in parts, so that a broken connection costs one part and not the whole.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
@@ -33,26 +33,26 @@ fn sha256(parts: &[Bytes]) -> [u8; 32] {
 }
 
 /// A hash of parts that are stored as one, as the server wants it.
-pub(super) fn checksum(parts: &[Bytes]) -> String {
+pub(super) fn sha256_base64(parts: &[Bytes]) -> String {
     STANDARD.encode(sha256(parts))
 }
 
-fn body(parts: &[Bytes]) -> ByteStream {
-    ByteStream::new(SdkBody::from_body_1_x(Parts::new(parts)))
+fn body_stream(parts: &[Bytes]) -> ByteStream {
+    ByteStream::new(SdkBody::from_body_1_x(PartsBody::new(parts)))
 }
 
 /// What is asked for with a new object, beside its bytes.
 #[derive(Default)]
-pub(super) struct Attributes {
+pub(super) struct PutAttributes {
     /// An object that exists already is left as it is.
     pub(super) only_new: bool,
     pub(super) lock_mode: Option<ObjectLockMode>,
     pub(super) lock_until: Option<S3Time>,
-    pub(super) class: Option<StorageClass>,
+    pub(super) storage_class: Option<StorageClass>,
 }
 
 /// How an object in parts is known to the server.
-struct Upload {
+struct MultipartUpload {
     id: String,
     parts: Vec<CompletedPart>,
     /// The hash of the parts' hashes.
@@ -60,38 +60,47 @@ struct Upload {
 }
 
 impl S3Backend {
-    fn attributes(&self, key: &str) -> Attributes {
-        let immutable = self.options.immutable;
+    fn put_attributes(&self, key: &str) -> PutAttributes {
+        let immutable = self.options.immutability;
         let class = self.options.storage_class.as_deref();
-        Attributes {
+        PutAttributes {
             only_new: true,
             lock_mode: immutable.map(|immutable| lock_mode(immutable.mode)),
-            lock_until: immutable.map(|immutable| from_chrono(immutable.until(Utc::now()))),
-            class: class
+            lock_until: immutable.map(|immutable| from_chrono(immutable.lock_expiry(Utc::now()))),
+            storage_class: class
                 .filter(|_| key.starts_with("packs/"))
                 .map(StorageClass::from),
         }
     }
 
     /// Stores an object. A refusal because it exists is a success when it has the same bytes.
-    pub(super) async fn upload(&self, key: &str, parts: &[Bytes]) -> BackendResult<Stored> {
-        let stored = if split::total(parts) > WHOLE_BYTES_MAX {
+    pub(super) async fn upload_object(
+        &self,
+        key: &str,
+        parts: &[Bytes],
+    ) -> BackendResult<WriteVerification> {
+        let stored = if split::total_bytes(parts) > WHOLE_BYTES_MAX {
             self.upload_in_parts(key, parts).await
         } else {
             self.upload_whole(key, parts).await
         };
         match stored {
-            Ok(checksum) => self.confirm(key, split::total(parts), &checksum).await,
-            Err(BackendError::AlreadyExists { .. }) if reading::holds(self, key, parts).await? => {
-                Ok(Stored::Unchecked)
+            Ok(checksum) => {
+                self.verify_upload(key, split::total_bytes(parts), &checksum)
+                    .await
+            }
+            Err(BackendError::AlreadyExists { .. })
+                if object_read::has_content(self, key, parts).await? =>
+            {
+                Ok(WriteVerification::Unverified)
             }
             Err(error) => Err(error),
         }
     }
 
     async fn upload_whole(&self, key: &str, parts: &[Bytes]) -> BackendResult<String> {
-        let (checksum, attributes) = (checksum(parts), self.attributes(key));
-        self.weather
+        let (checksum, attributes) = (sha256_base64(parts), self.put_attributes(key));
+        self.retrier
             .call("write", key, || {
                 self.put_once(key, parts, &checksum, &attributes)
             })
@@ -105,81 +114,95 @@ impl S3Backend {
         key: &str,
         parts: &[Bytes],
         checksum: &str,
-        attributes: &Attributes,
-    ) -> Result<PutObjectOutput, Trouble> {
+        attributes: &PutAttributes,
+    ) -> Result<PutObjectOutput, AttemptError> {
         self.client
             .put_object()
             .bucket(&self.bucket)
-            .key(self.full(key))
+            .key(self.full_key(key))
             .set_if_none_match(attributes.only_new.then(|| "*".to_owned()))
             // Uploads that lock are refused without it.
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(checksum)
             .set_object_lock_mode(attributes.lock_mode.clone())
             .set_object_lock_retain_until_date(attributes.lock_until)
-            .set_storage_class(attributes.class.clone())
-            .content_length(i64::try_from(split::total(parts)).unwrap_or(i64::MAX))
-            .body(body(parts))
+            .set_storage_class(attributes.storage_class.clone())
+            .content_length(i64::try_from(split::total_bytes(parts)).unwrap_or(i64::MAX))
+            .body(body_stream(parts))
             .send()
             .await
-            .map_err(|error| errors::sort(error, "write", key))
+            .map_err(|error| errors::classify_error(error, "write", key))
     }
 
     async fn upload_in_parts(&self, key: &str, parts: &[Bytes]) -> BackendResult<String> {
-        let attributes = self.attributes(key);
+        let attributes = self.put_attributes(key);
         let id = self
-            .weather
-            .call("write", key, || self.begin_parts(key, &attributes))
+            .retrier
+            .call("write", key, || self.begin_multipart(key, &attributes))
             .await?;
-        let result = self.send_parts(key, id.clone(), parts).await;
+        let result = self.upload_parts(key, id.clone(), parts).await;
         let done = match result {
-            Ok(upload) => self.complete(key, &upload).await.map(|()| upload.checksum),
+            Ok(upload) => self
+                .complete_multipart(key, &upload)
+                .await
+                .map(|()| upload.checksum),
             Err(error) => Err(error),
         };
         if done.is_err() {
-            self.abort(key, &id).await;
+            self.abort_multipart(key, &id).await;
         }
         done
     }
 
     /// Begins an upload in parts, and returns its name.
-    async fn begin_parts(&self, key: &str, attributes: &Attributes) -> Result<String, Trouble> {
+    async fn begin_multipart(
+        &self,
+        key: &str,
+        attributes: &PutAttributes,
+    ) -> Result<String, AttemptError> {
         self.client
             .create_multipart_upload()
             .bucket(&self.bucket)
-            .key(self.full(key))
+            .key(self.full_key(key))
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .set_object_lock_mode(attributes.lock_mode.clone())
             .set_object_lock_retain_until_date(attributes.lock_until)
-            .set_storage_class(attributes.class.clone())
+            .set_storage_class(attributes.storage_class.clone())
             .send()
             .await
-            .map_err(|error| errors::sort(error, "write", key))?
+            .map_err(|error| errors::classify_error(error, "write", key))?
             .upload_id
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| remote::garbled("the response has no upload ID"))
+            .ok_or_else(|| remote::corrupt_response("the response has no upload ID"))
     }
 
-    async fn send_parts(&self, key: &str, id: String, parts: &[Bytes]) -> BackendResult<Upload> {
+    async fn upload_parts(
+        &self,
+        key: &str,
+        id: String,
+        parts: &[Bytes],
+    ) -> BackendResult<MultipartUpload> {
         let (mut completed, mut hashes) = (Vec::new(), Vec::new());
-        for (number, piece) in (1..).zip(split::split(parts, PART_BYTES)) {
+        for (number, piece) in (1..).zip(split::split_into_pieces(parts, PART_BYTES)) {
             let hash = sha256(&piece);
             let checksum = STANDARD.encode(hash);
             let output = self
-                .weather
+                .retrier
                 .call("write a part of", key, || async {
                     self.client
                         .upload_part()
                         .bucket(&self.bucket)
-                        .key(self.full(key))
+                        .key(self.full_key(key))
                         .upload_id(&id)
                         .part_number(number)
                         .checksum_sha256(&checksum)
-                        .content_length(i64::try_from(split::total(&piece)).unwrap_or(i64::MAX))
-                        .body(body(&piece))
+                        .content_length(
+                            i64::try_from(split::total_bytes(&piece)).unwrap_or(i64::MAX),
+                        )
+                        .body(body_stream(&piece))
                         .send()
                         .await
-                        .map_err(|error| errors::sort(error, "write a part of", key))
+                        .map_err(|error| errors::classify_error(error, "write a part of", key))
                 })
                 .await?;
             hashes.extend_from_slice(&hash);
@@ -193,21 +216,21 @@ impl S3Backend {
         }
         let count = completed.len();
         let checksum = format!("{}-{count}", STANDARD.encode(Sha256::digest(&hashes)));
-        Ok(Upload {
+        Ok(MultipartUpload {
             id,
             parts: completed,
             checksum,
         })
     }
 
-    async fn complete(&self, key: &str, upload: &Upload) -> BackendResult<()> {
+    async fn complete_multipart(&self, key: &str, upload: &MultipartUpload) -> BackendResult<()> {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(upload.parts.clone()))
             .build();
         let result = self
-            .weather
+            .retrier
             .call("write", key, || {
-                self.complete_once(key, &upload.id, parts.clone())
+                self.complete_multipart_once(key, &upload.id, parts.clone())
             })
             .await;
         match result {
@@ -225,17 +248,17 @@ impl S3Backend {
     }
 
     /// An answer that cannot be understood leaves open what was done, so the server is asked what it has.
-    async fn complete_once(
+    async fn complete_multipart_once(
         &self,
         key: &str,
         id: &str,
         parts: CompletedMultipartUpload,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), AttemptError> {
         let result = self
             .client
             .complete_multipart_upload()
             .bucket(&self.bucket)
-            .key(self.full(key))
+            .key(self.full_key(key))
             .upload_id(id)
             .if_none_match("*")
             .multipart_upload(parts)
@@ -243,12 +266,15 @@ impl S3Backend {
             .await;
         let attempt_error = match result {
             Ok(_) => return Ok(()),
-            Err(error) => errors::sort(error, "write", key),
+            Err(error) => errors::classify_error(error, "write", key),
         };
-        if matches!(attempt_error, Trouble::Passing { answered: true, .. }) {
+        if matches!(
+            attempt_error,
+            AttemptError::Transient { answered: true, .. }
+        ) {
             let head = self.client.head_object().bucket(&self.bucket);
-            if head.key(self.full(key)).send().await.is_ok() {
-                return Err(Trouble::Final(BackendError::AlreadyExists {
+            if head.key(self.full_key(key)).send().await.is_ok() {
+                return Err(AttemptError::Permanent(BackendError::AlreadyExists {
                     key: key.to_owned(),
                 }));
             }
@@ -257,12 +283,12 @@ impl S3Backend {
     }
 
     /// Parts of an upload that is not completed cost money and are seen by nobody.
-    async fn abort(&self, key: &str, id: &str) {
+    async fn abort_multipart(&self, key: &str, id: &str) {
         let aborted = self
             .client
             .abort_multipart_upload()
             .bucket(&self.bucket)
-            .key(self.full(key))
+            .key(self.full_key(key))
             .upload_id(id)
             .send()
             .await;
@@ -272,17 +298,22 @@ impl S3Backend {
     }
 
     /// Asks the server what it has now, unless its word would not do: then the object is read back.
-    async fn confirm(&self, key: &str, size: u64, checksum: &str) -> BackendResult<Stored> {
+    async fn verify_upload(
+        &self,
+        key: &str,
+        size: u64,
+        checksum: &str,
+    ) -> BackendResult<WriteVerification> {
         if !self.options.checks_uploads() {
-            return Ok(Stored::Unchecked);
+            return Ok(WriteVerification::Unverified);
         }
-        let head = self.head(key).await?;
+        let head = self.head_object(key).await?;
         let same_size = head.content_length().and_then(|l| u64::try_from(l).ok()) == Some(size);
         let same_hash = head.checksum_sha256() == Some(checksum);
         Ok(if same_size && same_hash {
-            Stored::Checked
+            WriteVerification::Verified
         } else {
-            Stored::Unchecked
+            WriteVerification::Unverified
         })
     }
 }

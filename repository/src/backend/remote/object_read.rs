@@ -1,0 +1,110 @@
+//! Reading as the contract of backends wants it, over the requests that each vendor has.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::split;
+use super::weather::{AttemptError, Retrier};
+use crate::backend::{BackendError, BackendResult};
+
+/// No object is as large, in bytes; a range beyond it is answered without asking.
+const OBJECT_BYTES_MAX: u64 = 5 << 40;
+
+/// Bytes that are fetched at once to compare a stored object with what should be there.
+const COMPARE_BYTES: u64 = 8 << 20;
+
+/// How long to wait before a stored object that differs is compared again.
+const COMPARE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+
+/// The requests that reading needs.
+pub(super) trait ObjectRequests {
+    /// What repeats them.
+    fn weather(&self) -> &Retrier;
+
+    /// One attempt to read an object, whole or a range. A range that reaches beyond its end is rejected.
+    async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, AttemptError>;
+
+    /// An object's size.
+    async fn size_of(&self, key: &str) -> BackendResult<u64>;
+}
+
+/// Reads an object, whole or exactly a range of it.
+pub(super) async fn read_object(
+    from: &impl ObjectRequests,
+    key: &str,
+    range: Option<Range<u64>>,
+) -> BackendResult<Bytes> {
+    let get = async |range: Option<Range<u64>>| {
+        let attempt = || from.get_once(key, range.clone());
+        from.weather().call("read", key, attempt).await
+    };
+    let Some(asked) = range else {
+        return get(None).await;
+    };
+    if asked.start < asked.end && asked.end <= OBJECT_BYTES_MAX {
+        match get(Some(asked.clone())).await {
+            Err(BackendError::Rejected { .. }) => {}
+            result => return result,
+        }
+    }
+    // The server refused the range, or it is not worth asking: what does the object really have?
+    let size_bytes = from.size_of(key).await?;
+    if asked.start > asked.end || asked.end > size_bytes {
+        return Err(BackendError::OutOfRange {
+            key: key.to_owned(),
+            size_bytes,
+            start: asked.start,
+            end: asked.end,
+        });
+    }
+    if asked.is_empty() {
+        return Ok(Bytes::new());
+    }
+    get(Some(asked)).await
+}
+
+/// Whether the stored object has exactly these bytes.
+///
+/// Our own earlier attempt may still be on its way to the disk, and what is read may be garbled, so a "no"
+/// is asked for again.
+pub(super) async fn has_content(
+    from: &impl ObjectRequests,
+    key: &str,
+    parts: &[Bytes],
+) -> BackendResult<bool> {
+    for pause in COMPARE_PAUSES {
+        if has_content_now(from, key, parts).await? {
+            return Ok(true);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    has_content_now(from, key, parts).await
+}
+
+async fn has_content_now(
+    from: &impl ObjectRequests,
+    key: &str,
+    parts: &[Bytes],
+) -> BackendResult<bool> {
+    let size = split::total_bytes(parts);
+    if from.size_of(key).await? != size {
+        return Ok(false);
+    }
+    let mut position = 0;
+    while position < size {
+        let end = (position + COMPARE_BYTES).min(size);
+        let bytes = read_object(from, key, Some(position..end)).await?;
+        if !split::matches_at(parts, position, &bytes) {
+            return Ok(false);
+        }
+        position = end;
+    }
+    Ok(true)
+}

@@ -1,0 +1,71 @@
+//! What leases and sweeps leave behind goes when nobody can need it any more.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::view::RepositoryView;
+use crate::backend::{BackendError, ObjectKey};
+use crate::error::Result;
+use crate::id::ObjectId;
+use crate::records::StoredRecord;
+use crate::repository::Repository;
+use crate::sweeps::{SweepRecord, SweepState};
+
+/// Records stay for this long after all is done: for as long as any run may have stood still.
+const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);
+
+/// Deletes records of runs and sweeps that are over.
+pub(super) fn delete_expired_records(repository: &Repository, view: &RepositoryView) -> Result<()> {
+    for run in &view.leases.ended {
+        let newest = run.iter().map(|found| found.received).max().flatten();
+        let ended = run.iter().any(|found| found.record.ends);
+        if ended || is_expired(newest, view.leases.now) {
+            // The end goes last: without it the run would seem to live.
+            let (last, first): (Vec<_>, Vec<_>) = run.iter().partition(|found| found.record.ends);
+            delete_objects(
+                repository,
+                first.into_iter().chain(last).map(|found| &found.key),
+            )?;
+        }
+    }
+    let mut sweeps: BTreeMap<ObjectId, Vec<&StoredRecord<SweepRecord>>> = BTreeMap::new();
+    for found in &view.sweeps.records().valid {
+        let of = found.record.of.unwrap_or(found.id);
+        sweeps.entry(of).or_default().push(found);
+    }
+    for (_, mut records) in sweeps {
+        let done = records
+            .iter()
+            .find(|found| found.record.state == SweepState::Done);
+        let newest = records.iter().map(|found| found.received).max().flatten();
+        // What was said of logs is not closed: the next prune says it again.
+        let of_logs = records.iter().all(|found| !found.record.logs.is_empty());
+        if (done.is_some() || of_logs) && is_expired(newest, view.leases.now) {
+            // What says that it is done goes last: without it the sweep would be open again.
+            records.sort_by_key(|found| found.record.state == SweepState::Done);
+            delete_objects(repository, records.iter().map(|found| &found.key))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_expired(received: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    received.is_some_and(|received| received + RECORD_RETENTION < now)
+}
+
+fn delete_objects<'a>(
+    repository: &Repository,
+    keys: impl Iterator<Item = &'a ObjectKey>,
+) -> Result<()> {
+    let inner = &repository.inner;
+    for key in keys {
+        match inner.backend.delete(key) {
+            Ok(()) => {}
+            // What comes after it must not go before it.
+            Err(BackendError::Locked { .. }) => return Ok(()),
+            Err(error) => return Err(inner.backend_error(error)),
+        }
+    }
+    Ok(())
+}

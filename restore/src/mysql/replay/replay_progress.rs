@@ -1,0 +1,293 @@
+//! Which transactions are applied, and where it ends.
+
+use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
+
+use super::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop, describe_transaction};
+use crate::error::{Error, Result};
+
+/// What is to be done with a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplayDecision {
+    /// It is applied.
+    Apply,
+    /// It is applied unless its commit, which is not known yet, is behind the stop.
+    DecideAtCommit,
+    /// The server has it.
+    AlreadyApplied,
+    /// It was asked to be left out.
+    Skip,
+    /// It is not among those that are wanted.
+    OutsideTarget,
+    /// It ends here.
+    Stop,
+}
+
+/// What an earlier attempt noted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct ReplayCheckpoint {
+    pub(super) gtid_set: GtidSet,
+    pub(super) position: MariadbPosition,
+    pub(super) applied: u64,
+    pub(super) events: u64,
+    /// Transactions since the beginning of the events.
+    pub(super) transactions_read: u64,
+    pub(super) last_applied: Option<LoggedTransaction>,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(super) struct ReplayProgress<'a> {
+    stop: &'a ReplayStop,
+    skip: &'a [Gtid],
+    executed: &'a ExecutedSet,
+    reapply: &'a [Gtid],
+    /// Of MariaDB, what the server had to begin with.
+    initial_position: MariadbPosition,
+    pub(super) checkpoint: ReplayCheckpoint,
+    /// How many transactions an earlier attempt had passed.
+    read_before: u64,
+    skipped: Vec<Gtid>,
+    /// Of those that are wanted, those that are not there.
+    missing: GtidSet,
+}
+
+impl<'a> ReplayProgress<'a> {
+    pub(super) fn new(replay: &'a ReplayOptions<'_>) -> Self {
+        let mut course = Self {
+            stop: &replay.stop,
+            skip: replay.skip,
+            executed: &replay.executed,
+            reapply: replay.reapply,
+            initial_position: MariadbPosition::default(),
+            checkpoint: ReplayCheckpoint::default(),
+            read_before: 0,
+            skipped: Vec::new(),
+            missing: GtidSet::default(),
+        };
+        course.add_executed(replay.executed.clone());
+        course
+    }
+
+    /// What the server has besides.
+    pub(super) fn add_executed(&mut self, coverage: ExecutedSet) {
+        match coverage {
+            ExecutedSet::Mysql(set) => self.checkpoint.gtid_set.add_set(&set),
+            ExecutedSet::Mariadb(position) => {
+                for (domain, server, sequence) in position.domains() {
+                    let gtid = Gtid::Mariadb {
+                        domain,
+                        server,
+                        sequence,
+                    };
+                    if !self.initial_position.contains_gtid(&gtid) {
+                        self.initial_position.advance_to(&gtid);
+                        self.checkpoint.position.advance_to(&gtid);
+                    }
+                }
+            }
+            ExecutedSet::Unnumbered => {}
+        }
+    }
+
+    /// Goes on after an earlier attempt.
+    pub(super) fn resume_from(&mut self, noted: ReplayCheckpoint) {
+        self.read_before = noted.transactions_read;
+        self.checkpoint = ReplayCheckpoint {
+            transactions_read: 0,
+            ..noted
+        };
+    }
+
+    /// Whether the stop makes sense.
+    pub(super) fn check_stop(&mut self) -> Result<()> {
+        match self.stop {
+            ReplayStop::BeforeGtid(gtid)
+                if self.is_executed(gtid) && self.checkpoint.last_applied.is_none() =>
+            {
+                Err(Error::ReplayStopUnreachable {
+                    reason: format!(
+                        "transaction {gtid}, before which the replay should stop, is already applied"
+                    ),
+                })
+            }
+            ReplayStop::ExecutedSet(wanted) => {
+                let mut there = self.checkpoint.gtid_set.clone();
+                self.skip.iter().for_each(|gtid| there.insert_gtid(gtid));
+                self.missing = wanted.subtract(&there);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be done with a transaction that begins.
+    pub(super) fn decide_transaction(
+        &mut self,
+        gtid: &Gtid,
+        committed: Option<u64>,
+    ) -> Result<ReplayDecision> {
+        if self.is_already_applied(gtid)? {
+            // What was left out before is counted again.
+            let skipped = self.skip.contains(gtid);
+            return Ok(if skipped {
+                ReplayDecision::Skip
+            } else {
+                ReplayDecision::AlreadyApplied
+            });
+        }
+        match (self.stop, committed) {
+            (ReplayStop::BeforeGtid(stop), _) if stop == gtid => return Ok(ReplayDecision::Stop),
+            (ReplayStop::Time(stop), Some(time)) if time > *stop => {
+                return Ok(ReplayDecision::Stop);
+            }
+            (ReplayStop::ExecutedSet(wanted), _) if !wanted.contains_gtid(gtid) => {
+                return Ok(ReplayDecision::OutsideTarget);
+            }
+            (ReplayStop::Position(stop), _) if !stop.contains_gtid(gtid) => {
+                return Ok(ReplayDecision::OutsideTarget);
+            }
+            _ => {}
+        }
+        Ok(match (self.stop, committed) {
+            _ if self.skip.contains(gtid) => ReplayDecision::Skip,
+            (ReplayStop::Time(_), None) => ReplayDecision::DecideAtCommit,
+            _ => ReplayDecision::Apply,
+        })
+    }
+
+    fn is_already_applied(&self, gtid: &Gtid) -> Result<bool> {
+        if matches!(gtid, Gtid::Mysql { .. }) {
+            return Ok(self.checkpoint.gtid_set.contains_gtid(gtid));
+        }
+        if self.checkpoint.transactions_read + 1 == self.read_before {
+            let known = self.checkpoint.last_applied.as_ref().map(|last| &last.gtid);
+            let moved = matches!(gtid, Gtid::Mariadb { .. })
+                && !self.checkpoint.position.contains_gtid(gtid);
+            if moved {
+                return Err(Error::ReplayStopUnreachable {
+                    reason: format!(
+                        "the binary log differs from the one that the interrupted replay read: it has {gtid} where {} was applied",
+                        known.map_or_else(String::new, ToString::to_string)
+                    ),
+                });
+            }
+        }
+        Ok(self.checkpoint.transactions_read < self.read_before
+            || self.was_initially_executed(gtid))
+    }
+
+    /// Whether the server had a transaction of MariaDB to begin with. What came since counts by its order alone:
+    /// numbers need not grow.
+    fn was_initially_executed(&self, gtid: &Gtid) -> bool {
+        self.initial_position.contains_gtid(gtid) && !self.reapply.contains(gtid)
+    }
+
+    fn is_executed(&self, gtid: &Gtid) -> bool {
+        self.checkpoint.gtid_set.contains_gtid(gtid) || self.was_initially_executed(gtid)
+    }
+
+    /// Whether a transaction, whose commit is known only at its end, is behind the stop.
+    pub(super) fn is_after_stop(&self, committed: u64) -> bool {
+        matches!(self.stop, ReplayStop::Time(stop) if committed > *stop)
+    }
+
+    /// A transaction ended that was not applied.
+    pub(super) fn record_passed(&mut self, ended: &LoggedTransaction, verdict: ReplayDecision) {
+        self.checkpoint.transactions_read += 1;
+        if verdict == ReplayDecision::Skip {
+            self.skipped.push(ended.gtid.clone());
+            self.remove_missing(&ended.gtid);
+            self.checkpoint.position.advance_to(&ended.gtid);
+        }
+    }
+
+    /// A transaction was, or is about to be, applied.
+    pub(super) fn record_applied(&mut self, ended: &LoggedTransaction, events: u64) {
+        self.checkpoint.transactions_read += 1;
+        self.checkpoint.applied += 1;
+        self.checkpoint.events += events;
+        self.checkpoint.gtid_set.insert_gtid(&ended.gtid);
+        self.checkpoint.position.advance_to(&ended.gtid);
+        self.remove_missing(&ended.gtid);
+        self.checkpoint.last_applied = Some(ended.clone());
+    }
+
+    fn remove_missing(&mut self, gtid: &Gtid) {
+        if self.missing.contains_gtid(gtid) {
+            let mut one = GtidSet::default();
+            one.insert_gtid(gtid);
+            self.missing = self.missing.subtract(&one);
+        }
+    }
+
+    /// Whether everything that is wanted is there.
+    pub(super) fn is_reached(&self) -> bool {
+        match self.stop {
+            ReplayStop::ExecutedSet(_) => self.missing.is_empty(),
+            ReplayStop::Position(stop) => stop.is_within(&self.checkpoint.position),
+            _ => false,
+        }
+    }
+
+    /// The log has ended. Fails when it should have come further.
+    pub(super) fn check_end_of_log(&self) -> Result<()> {
+        let missing = match self.stop {
+            ReplayStop::BeforeGtid(gtid) => format!("it does not have {gtid}"),
+            ReplayStop::ExecutedSet(_) if !self.is_reached() => {
+                format!("it does not have {}", self.missing)
+            }
+            ReplayStop::Position(stop) if !self.is_reached() => {
+                format!("it ends at {} and not at {stop}", self.checkpoint.position)
+            }
+            _ => return Ok(()),
+        };
+        let last = self.checkpoint.last_applied.as_ref();
+        let last = last.map_or_else(String::new, |last| {
+            format!(
+                "; the last transaction is {}",
+                describe_transaction(&last.gtid, Some(last.committed))
+            )
+        });
+        Err(Error::ReplayStopUnreachable {
+            reason: format!("the binary log ends before the recovery target: {missing}{last}"),
+        })
+    }
+
+    /// The time at which it stops.
+    pub(super) fn stop_time(&self) -> Option<u64> {
+        match self.stop {
+            ReplayStop::Time(time) => Some(*time),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_report(
+        self,
+        stopped_before: Option<LoggedTransaction>,
+        late: Vec<LoggedTransaction>,
+        warnings: Vec<String>,
+    ) -> ReplayReport {
+        let ReplayCheckpoint {
+            gtid_set: set,
+            position,
+            ..
+        } = self.checkpoint;
+        let mariadb = matches!(self.executed, ExecutedSet::Mariadb(_)) || !position.is_empty();
+        let mysql = matches!(self.executed, ExecutedSet::Mysql(_)) || !set.is_empty();
+        let executed = match (mysql, mariadb) {
+            (true, _) => ExecutedSet::Mysql(set),
+            (false, true) => ExecutedSet::Mariadb(position),
+            (false, false) => ExecutedSet::Unnumbered,
+        };
+        ReplayReport {
+            applied: self.checkpoint.applied,
+            events: self.checkpoint.events,
+            last_applied: self.checkpoint.last_applied,
+            stopped_before,
+            out_of_order: late,
+            skipped: self.skipped,
+            executed,
+            warnings,
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! From a restored snapshot to a moment after it: the log that leads there is replayed, and what came of it compared.
+
+use reprise_repository::{RawText, Repository, Warning};
+use reprise_snapshotters::mysql::Session;
+use reprise_snapshotters::mysql::archive::{self, BinlogPosition, LogEvents, format_micros};
+use reprise_snapshotters::mysql::binlog::{
+    Event, FilePosition, Gtid, GtidSet, LoggedTransaction, QueryEvent, TransactionBoundaryParser,
+    XaPrepare, kind,
+};
+use serde::Serialize;
+
+use super::options::MysqlRestoreOptions;
+use super::recovery::{MAX_COMMIT_DELAY_MICROS, RecoveryPath, RecoveryTarget};
+use super::replay::{self, ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop};
+use super::restore_state::{self, RestoreState};
+use crate::error::{Error, Result};
+
+/// Rough speeds on a small machine, for a guess of the time that a restore takes: bytes a second.
+const LOAD_BYTES_PER_SECOND: u64 = 20 << 20;
+const REPLAY_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// So much the clocks of the server and of the host that took the snapshot may differ, in microseconds.
+const CLOCK_TOLERANCE_MICROS: u64 = 5_000_000;
+
+/// How a restored server is brought to a moment.
+#[derive(Debug, Clone)]
+pub struct PointInTimeOptions {
+    /// The moment.
+    pub target: RecoveryTarget,
+    /// Transactions that are left out.
+    pub skip: Vec<Gtid>,
+    /// Every transaction keeps its number, in the target's own log, for replicas to follow.
+    pub keep_gtids: bool,
+    /// The log's changes of accounts are left out.
+    pub skip_account_changes: bool,
+}
+
+/// What is going to be replayed.
+#[derive(Debug, Clone, Serialize)]
+pub struct RollForwardPlan {
+    /// The moment, in words.
+    pub moment: String,
+    /// Pieces of log that are read.
+    pub pieces: usize,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// Transactions in them, at most.
+    pub transactions: u64,
+    /// What does not come back.
+    pub lost: String,
+    /// A guess of how long everything takes, in seconds.
+    pub seconds: u64,
+}
+
+/// What was replayed.
+#[derive(Debug, Clone, Serialize)]
+pub struct RollForwardReport {
+    /// The moment, in words.
+    pub moment: String,
+    /// Transactions that were applied.
+    pub transactions: u64,
+    /// The last one.
+    pub last_applied: Option<TransactionSummary>,
+    /// The one before which it stopped.
+    pub stopped_before: Option<TransactionSummary>,
+    /// Transactions that were left out.
+    pub skipped: Vec<String>,
+    /// All transactions that the server now has.
+    pub executed: Option<String>,
+    /// The snapshot with whose checksums every table was compared afterwards.
+    pub compared_with: Option<String>,
+}
+
+/// A transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TransactionSummary {
+    /// Its number.
+    pub gtid: String,
+    /// When it was committed.
+    pub committed: String,
+}
+
+impl TransactionSummary {
+    fn from_transaction(ended: &LoggedTransaction) -> Self {
+        Self {
+            gtid: ended.gtid.to_string(),
+            committed: format_micros(ended.committed),
+        }
+    }
+}
+
+/// A way, and what is wanted at its end.
+#[derive(Debug)]
+pub(super) struct RollForward<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) path: &'a RecoveryPath<'a>,
+    pub(super) options: &'a PointInTimeOptions,
+}
+
+impl<'a> RollForward<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        way: &'a RecoveryPath<'a>,
+        wanted: &'a PointInTimeOptions,
+    ) -> Result<Self> {
+        if wanted.keep_gtids && way.start.position.coverage == ExecutedSet::Unnumbered {
+            return Err(Error::TransactionsWithoutGtid {
+                transactions: format!("the transactions of {}", way.snapshot.root.source),
+            });
+        }
+        Ok(Self {
+            repository,
+            path: way,
+            options: wanted,
+        })
+    }
+}
+
+/// The step after which the snapshot is there.
+const SNAPSHOT_RESTORED_STEP: &str = "snapshot restored";
+
+/// The step after which the server has the source's history.
+const GTID_HISTORY_STEP: &str = "history begun";
+
+impl RollForward<'_> {
+    /// The moment, in words.
+    fn describe_target(&self) -> String {
+        match &self.options.target {
+            RecoveryTarget::Time(time) => format_micros(*time),
+            RecoveryTarget::BeforeGtid(gtid) => format!("before {gtid}"),
+            RecoveryTarget::Latest => "the end of the archived log".to_owned(),
+            RecoveryTarget::Snapshot(snapshot) => format!(
+                "snapshot {} ({})",
+                snapshot.id.short(),
+                format_micros(archive::micros_since_epoch(snapshot.root.data_time))
+            ),
+        }
+    }
+
+    /// What tells this restore from another to the same target.
+    pub(super) fn fingerprint(&self) -> String {
+        let skipped: Vec<String> = self.options.skip.iter().map(ToString::to_string).collect();
+        let name = format!(
+            "{} {} {}",
+            self.describe_target(),
+            skipped.join(" "),
+            self.options.keep_gtids
+        );
+        super::short_hash(&name)
+    }
+
+    pub(super) fn build_plan(&self) -> RollForwardPlan {
+        let way = self.path;
+        let end = way.range.complete_until();
+        let lost = match (&self.options.target, end) {
+            (RecoveryTarget::Latest, Some(end)) => {
+                format!(
+                    "transactions committed after {} are not archived",
+                    format_micros(end)
+                )
+            }
+            (_, Some(end)) => format!(
+                "transactions committed after the recovery target are not restored (the binary log is archived until {})",
+                format_micros(end)
+            ),
+            (_, None) => {
+                "transactions committed after the recovery target are not restored".to_owned()
+            }
+        };
+        let lost = match self.repeated_times_note() {
+            Some(again) => format!("{lost}; {again}"),
+            None => lost,
+        };
+        let rows = way.snapshot.root.counts.bytes;
+        RollForwardPlan {
+            moment: self.describe_target(),
+            pieces: way.segments,
+            log_bytes: way.log_bytes,
+            transactions: way.transactions,
+            lost,
+            seconds: 1 + rows / LOAD_BYTES_PER_SECOND + way.log_bytes / REPLAY_BYTES_PER_SECOND,
+        }
+    }
+
+    /// What stays out because a time came a second time.
+    fn repeated_times_note(&self) -> Option<String> {
+        let again = format_micros(self.path.times_repeat_from?);
+        Some(format!(
+            "the clock was set back: transactions with commit times from {again} on may be later in the log than the recovery target, and are then not restored (use --before-gtid to name the first transaction to leave out)"
+        ))
+    }
+
+    /// Whether an earlier attempt has brought the snapshot back already.
+    pub(super) fn is_snapshot_restored(done: &RestoreState) -> bool {
+        done.has_step(SNAPSHOT_RESTORED_STEP)
+    }
+
+    /// Remembers that the snapshot is there.
+    pub(super) fn record_snapshot_restored(control: &mut Session) -> Result<()> {
+        record_step(control, SNAPSHOT_RESTORED_STEP)
+    }
+
+    /// Replays.
+    pub(super) fn replay_log(
+        &self,
+        control: &mut Session,
+        options: &MysqlRestoreOptions,
+        done: &RestoreState,
+        accounts: &[String],
+        progress: &std::sync::Arc<reprise_repository::Progress>,
+    ) -> Result<ReplayReport> {
+        let also = self.prepared_transactions()?;
+        let after = snapshot_executed_set(&self.path.start.position, &also);
+        let mode = match self.options.keep_gtids {
+            true => ReplayMode::KeepGtids,
+            false => ReplayMode::Merged,
+        };
+        if mode == ReplayMode::KeepGtids && !done.has_step(GTID_HISTORY_STEP) {
+            replay::seed_gtid_history(control, &after, options.overwrite)?;
+            record_step(control, GTID_HISTORY_STEP)?;
+        }
+        let replay = ReplayOptions {
+            address: &options.address,
+            fingerprint: &self.fingerprint(),
+            mode,
+            executed: after,
+            reapply: &also,
+            accounts_until: archive::micros_since_epoch(self.path.snapshot.root.finished)
+                + CLOCK_TOLERANCE_MICROS,
+            accounts,
+            skip_account_changes: self.options.skip_account_changes,
+            stop: self.replay_stop()?,
+            skip: &self.options.skip,
+            connections: options.connections,
+            write_binlog: options.write_binlog || mode == ReplayMode::KeepGtids,
+            progress,
+        };
+        let events = self.path.log_events(self.repository);
+        let mut events = EventsAfterSnapshot::new(events, &self.path.start.position);
+        replay::replay_log(&mut events, &replay)
+    }
+
+    /// The transactions that the snapshot covers and that were prepared, but not committed, at its moment.
+    fn prepared_transactions(&self) -> Result<Vec<Gtid>> {
+        let damaged = |source| reprise_snapshotters::Error::UnreadableLog { source };
+        let (mut boundary, mut prepared) = (TransactionBoundaryParser::default(), Vec::new());
+        let way = self.path;
+        for event in way.log_events(self.repository) {
+            let event = event?;
+            boundary.feed_event(&event).map_err(damaged)?;
+            let Some(gtid) = boundary.start().map(|start| start.gtid.clone()) else {
+                continue;
+            };
+            if !way.start.position.coverage.contains_gtid(&gtid) {
+                break;
+            }
+            match event.kind() {
+                kind::XA_PREPARE => {
+                    let ended = XaPrepare::from_event(&event).map_err(damaged)?;
+                    if !ended.one_phase {
+                        prepared.push((ended.xid.to_string(), gtid));
+                    }
+                }
+                kind::QUERY => {
+                    let query = QueryEvent::from_event(&event).map_err(damaged)?;
+                    let text = String::from_utf8_lossy(query.text).into_owned();
+                    let ended = ["XA COMMIT ", "XA ROLLBACK "]
+                        .iter()
+                        .find_map(|words| text.trim().strip_prefix(words));
+                    prepared.retain(|(xid, _)| {
+                        !ended.is_some_and(|ended| ended.starts_with(xid.as_str()))
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(prepared.into_iter().map(|(_, gtid)| gtid).collect())
+    }
+
+    fn replay_stop(&self) -> Result<ReplayStop> {
+        Ok(match &self.options.target {
+            RecoveryTarget::Time(time) => ReplayStop::Time(*time),
+            RecoveryTarget::BeforeGtid(gtid) => ReplayStop::BeforeGtid(gtid.clone()),
+            RecoveryTarget::Latest => ReplayStop::EndOfLog,
+            RecoveryTarget::Snapshot(snapshot) => {
+                let place = archive::snapshot_binlog_position(snapshot).map(|place| place.coverage);
+                match place {
+                    Some(ExecutedSet::Mysql(set)) => ReplayStop::ExecutedSet(set),
+                    Some(ExecutedSet::Mariadb(position)) => ReplayStop::Position(position),
+                    _ => {
+                        return Err(Error::ReplayStopUnreachable {
+                            reason: format!(
+                                "snapshot {} has no GTIDs: choose a time with --point-in-time",
+                                snapshot.id.short()
+                            ),
+                        });
+                    }
+                }
+            }
+        })
+    }
+
+    /// What is told of a replay; and what should be known of it.
+    pub(super) fn build_report(&self, report: &ReplayReport) -> (RollForwardReport, Vec<Warning>) {
+        let warn = |message: String| Warning {
+            path: RawText::default(),
+            message,
+        };
+        let mut warnings: Vec<Warning> = report.warnings.iter().cloned().map(warn).collect();
+        warnings.extend(self.repeated_times_note().map(warn));
+        let late = report
+            .out_of_order
+            .iter()
+            .filter(|ended| is_clock_setback(ended, report));
+        warnings.extend(late.map(|ended| {
+            warn(format!(
+                "transaction {} was not restored: its commit time is {}, but it is later in the log than the recovery target (a clock was set back)",
+                ended.gtid,
+                format_micros(ended.committed)
+            ))
+        }));
+        let executed = match &report.executed {
+            ExecutedSet::Unnumbered => None,
+            numbered => Some(numbered.to_string()),
+        };
+        let told = RollForwardReport {
+            moment: self.describe_target(),
+            transactions: report.applied,
+            last_applied: report
+                .last_applied
+                .as_ref()
+                .map(TransactionSummary::from_transaction),
+            stopped_before: report
+                .stopped_before
+                .as_ref()
+                .map(TransactionSummary::from_transaction),
+            skipped: report.skipped.iter().map(ToString::to_string).collect(),
+            executed,
+            compared_with: None,
+        };
+        (told, warnings)
+    }
+}
+
+/// Whether a transaction behind the stop is so much earlier that a clock must have been set back. MariaDB tells when
+/// commits began: one that waited, for a large one before it, say, is rightly behind those that began after it.
+fn is_clock_setback(late: &LoggedTransaction, report: &ReplayReport) -> bool {
+    let stop = report.stopped_before.as_ref();
+    let begins = matches!(late.gtid, Gtid::Mariadb { .. });
+    // What a server writes while it starts may have no time at all.
+    late.committed > 0
+        && (!begins
+            || stop.is_none_or(|stop| late.committed + MAX_COMMIT_DELAY_MICROS < stop.committed))
+}
+
+fn record_step(control: &mut Session, step: &str) -> Result<()> {
+    restore_state::record_step(control, step)
+        .map_err(|error| Error::from_database("record a completed step on the target", error))
+}
+
+/// What the snapshot holds. Of what was only prepared it does not hold the rows.
+fn snapshot_executed_set(place: &BinlogPosition, prepared: &[Gtid]) -> ExecutedSet {
+    match &place.coverage {
+        ExecutedSet::Mysql(set) => {
+            let mut without = GtidSet::default();
+            prepared.iter().for_each(|gtid| without.insert_gtid(gtid));
+            ExecutedSet::Mysql(set.subtract(&without))
+        }
+        other => other.clone(),
+    }
+}
+
+/// The events after a place. Where transactions have numbers, those tell; otherwise the place in the files does.
+struct EventsAfterSnapshot<'a> {
+    events: LogEvents<'a>,
+    /// Where the snapshot is; `None` when it is passed, or numbers tell.
+    snapshot_position: Option<FilePosition>,
+}
+
+impl<'a> EventsAfterSnapshot<'a> {
+    fn new(events: LogEvents<'a>, wanted: &BinlogPosition) -> Self {
+        let unnumbered = wanted.coverage == ExecutedSet::Unnumbered;
+        Self {
+            events,
+            snapshot_position: unnumbered.then(|| wanted.file_position()),
+        }
+    }
+
+    /// Whether what comes next is after the place. Fails when nothing comes, and the place was not reached.
+    fn has_passed_snapshot(&mut self) -> Result<bool> {
+        let Some(wanted) = &self.snapshot_position else {
+            return Ok(true);
+        };
+        let more = self.events.buffer_next_event()?;
+        let behind = wanted.is_at_or_before(self.events.file_position()) == Some(true);
+        if behind || !more {
+            self.snapshot_position = None;
+        }
+        match more || behind {
+            true => Ok(behind),
+            false => Err(Error::ReplayStopUnreachable {
+                reason: "the archived binary log does not reach the position of the snapshot: a log rotation is missing from it".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Iterator for EventsAfterSnapshot<'_> {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let behind = match self.has_passed_snapshot() {
+                Ok(behind) => behind,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.events.next()? {
+                // How what follows is to be read is always told.
+                Ok(event) if behind || event.kind() == kind::FORMAT_DESCRIPTION => {
+                    return Some(Ok(event));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A folder below which everything is reached by paths of any length, and never through a symbolic link.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, openat, openat2, statat};
+use rustix::io::Errno;
+
+/// A path that reaches an entry as long as this lives.
+#[derive(Debug)]
+pub struct ReachablePath {
+    path: PathBuf,
+    _directory: OwnedFd,
+}
+
+impl ReachablePath {
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct ConfinedDirectory {
+    directory: OwnedFd,
+}
+
+impl ConfinedDirectory {
+    /// Opens a folder. Links on the way to the folder itself are followed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(folder: &Path) -> rustix::io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            directory: openat(CWD, folder, flags, Mode::empty())?,
+        })
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// Attributes of a path itself, links not followed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stat(&self, path: &[u8]) -> rustix::io::Result<Stat> {
+        if path.is_empty() {
+            return rustix::fs::fstat(&self.directory);
+        }
+        match statat(
+            &self.directory,
+            OsStr::from_bytes(path),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) {
+            Err(Errno::NAMETOOLONG) => {
+                let (folder, name) = self.open_parent(path)?;
+                statat(&folder, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)
+            }
+            stat => stat,
+        }
+    }
+
+    /// Opens a file or folder for reading.
+    ///
+    /// # Errors
+    /// What the system says; `ELOOP` when a part of the path is a symbolic link.
+    pub fn open_for_reading(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<File> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let name = if path.is_empty() { b"." } else { path };
+        match open_without_links(&self.directory, name, flags | OFlags::NOATIME) {
+            // Only a file's owner may read it without leaving a trace in its access time.
+            Err(Errno::PERM) => open_without_links(&self.directory, name, flags),
+            Err(Errno::NAMETOOLONG) => {
+                let (folder, name) = self.open_parent(if path.is_empty() { b"." } else { path })?;
+                openat(&folder, OsStr::from_bytes(name), flags, Mode::empty())
+            }
+            opened => opened,
+        }
+        .map(File::from)
+    }
+
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_link(&self, path: &[u8]) -> rustix::io::Result<Vec<u8>> {
+        let read =
+            match rustix::fs::readlinkat(&self.directory, OsStr::from_bytes(path), Vec::new()) {
+                Err(Errno::NAMETOOLONG) => {
+                    let (folder, name) = self.open_parent(path)?;
+                    rustix::fs::readlinkat(&folder, OsStr::from_bytes(name), Vec::new())
+                }
+                read => read,
+            };
+        read.map(std::ffi::CString::into_bytes)
+    }
+
+    /// A path by which system calls without a folder argument reach an entry, however deep it lies.
+    ///
+    /// # Errors
+    /// What opening its folder gives.
+    pub fn reachable_path(&self, path: &[u8]) -> rustix::io::Result<ReachablePath> {
+        let (folder, name) = self.open_parent(path)?;
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(ReachablePath {
+            path: Path::new(&path).join(OsStr::from_bytes(name)),
+            _directory: folder,
+        })
+    }
+
+    /// Opens a file or folder with any flags, creating it with `mode` if they say so.
+    ///
+    /// # Errors
+    /// What the system says; `ELOOP` when a part of the path is a symbolic link.
+    pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let (folder, name) = self.open_parent(path)?;
+        openat(&folder, OsStr::from_bytes(name), flags, mode).map(File::from)
+    }
+
+    /// Opens the folder that holds a path; returns it with the path's last part.
+    ///
+    /// # Errors
+    /// What the system says; `ELOOP` or `ENOTDIR` when a part of the path is a symbolic link.
+    pub fn open_parent<'p>(&self, path: &'p [u8]) -> rustix::io::Result<(OwnedFd, &'p [u8])> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Some(slash) = path.iter().rposition(|b| *b == b'/') else {
+            return Ok((rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?, path));
+        };
+        let (folder, name) = (&path[..slash], &path[slash + 1..]);
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(
+            &self.directory,
+            OsStr::from_bytes(folder),
+            flags,
+            Mode::empty(),
+            resolve,
+        ) {
+            Ok(folder) => Ok((folder, name)),
+            // Kernels before 5.6, and paths longer than a system call takes: part by part.
+            Err(Errno::NOSYS | Errno::NAMETOOLONG) => {
+                let mut open = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?;
+                for part in folder.split(|b| *b == b'/') {
+                    open = openat(&open, OsStr::from_bytes(part), flags, Mode::empty())?;
+                }
+                Ok((open, name))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn open_without_links(
+    folder: impl AsFd,
+    path: &[u8],
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let path = OsStr::from_bytes(path);
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(&folder, path, flags, Mode::empty(), resolve) {
+        // The caller goes part by part.
+        Err(Errno::NOSYS) => Err(Errno::NAMETOOLONG),
+        opened => opened,
+    }
+}

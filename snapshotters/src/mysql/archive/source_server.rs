@@ -1,0 +1,360 @@
+//! What a server says of its log: its files, its transactions, its clock.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::replication::{self, UnloggedChanges};
+use super::segment_facts::{BinlogPosition, ExecutedSet};
+use super::time::{CLOCK_SKEW_MAX, micros_since_epoch};
+use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
+use crate::mysql::consistent_snapshot::read_server_time;
+use crate::mysql::error::DatabaseError;
+use crate::mysql::manifest::Flavour;
+use crate::mysql::session::Session;
+use crate::mysql::sql::quote_text;
+
+/// Positions before this are inside of the mark with which a file begins.
+pub(super) const FILE_START: u64 = 4;
+
+/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
+/// nothing new is believed less.
+const COMMIT_DELAY: u64 = 5_000_000;
+
+/// By so much an encrypted file of a log is longer than its positions say.
+const ENCRYPTION_HEADER_BYTES: u64 = 512;
+
+/// A server, as far as its log matters.
+#[derive(Debug, Clone)]
+pub(super) struct SourceServer {
+    pub(super) flavour: Flavour,
+    pub(super) version: String,
+    pub(super) uuid: Option<String>,
+    pub(super) id: u32,
+    /// The transactions that are in no file any more.
+    pub(super) purged: ExecutedSet,
+    /// All transactions.
+    pub(super) executed: ExecutedSet,
+    /// The files that there are, with their sizes.
+    pub(super) files: Vec<(String, u64)>,
+    /// Its clock, right before it was asked for its transactions.
+    pub(super) time: DateTime<Utc>,
+    pub(super) clock: ServerClock,
+    /// Whether commits may come late by the times that they have: MariaDB keeps those of the server which a transaction
+    /// was replicated from.
+    pub(super) may_commit_late: bool,
+    /// What a restore may stumble over.
+    pub(super) notes: Vec<String>,
+}
+
+/// A server's clock at some moment, and the same moment by a clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerClock {
+    pub(super) time: DateTime<Utc>,
+    queried_at: Instant,
+}
+
+/// Up to where a server has sent its log, or has passed over what was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SentPosition {
+    pub(super) file: String,
+    /// The lower 32 bits of the position in it.
+    pub(super) position: u32,
+}
+
+/// Why a server has no log to archive.
+#[derive(Debug)]
+pub(super) enum LogUnavailable {
+    BinlogDisabled,
+    /// What it replicates is not in its log; how to change that.
+    ReplicaUpdatesOff(&'static str),
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for LogUnavailable {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl SourceServer {
+    pub(super) fn query(session: &mut Session) -> Result<Self, LogUnavailable> {
+        let row = session.query_row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image")?;
+        if row.text(1) != Some("1") {
+            return Err(LogUnavailable::BinlogDisabled);
+        }
+        let version = row.string(0);
+        let flavour = match version.to_ascii_lowercase().contains("mariadb") {
+            true => Flavour::Mariadb,
+            false => Flavour::Mysql,
+        };
+        let mut notes = Vec::new();
+        let replicates = replication::query_replication(session, flavour)?;
+        match replicates.unlogged_changes(flavour) {
+            UnloggedChanges::None => {}
+            UnloggedChanges::Unknown(variable) => notes.push(format!(
+                "{variable} is off: if the server is a replica, the changes that it replicates are not in its binary log"
+            )),
+            UnloggedChanges::All(variable) => return Err(LogUnavailable::ReplicaUpdatesOff(variable)),
+        }
+        // Before the transactions are asked for: what is committed later is none of them.
+        let time = read_server_time(session)?;
+        let clock = ServerClock {
+            time,
+            queried_at: Instant::now(),
+        };
+        let files = list_binary_logs(session)?;
+        let (uuid, floor, now) = match flavour {
+            Flavour::Mariadb => query_mariadb_history(session, &files)?,
+            Flavour::Mysql => query_mysql_history(session)?,
+        };
+        if row.text(3) != Some("ROW") {
+            notes.push(format!("binlog_format is {}: statements whose result depends on when they run cannot be replayed exactly; set binlog_format=ROW", row.string(3)));
+        }
+        let ahead = time - Utc::now();
+        if ahead > TimeDelta::microseconds(CLOCK_SKEW_MAX as i64) {
+            notes.push(format!(
+                "the server's clock is {} s ahead of this host's: commit times are the server's, and the archive counts as complete only up to this host's time",
+                ahead.num_seconds()
+            ));
+        }
+        if !matches!(row.text(4), Some("FULL" | "FULL_NODUP")) {
+            notes.push(format!(
+                "binlog_row_image is {}: a replay does not notice rows that differ on the target; set binlog_row_image=FULL",
+                row.string(4)
+            ));
+        }
+        Ok(Self {
+            may_commit_late: flavour == Flavour::Mariadb && replicates.may_be_replica(),
+            flavour,
+            version,
+            uuid,
+            id: row.number(2).unwrap_or_default(),
+            purged: floor,
+            executed: now,
+            files,
+            time,
+            clock,
+            notes,
+        })
+    }
+
+    /// The server's clock, if nobody has set it since it was asked.
+    pub(super) fn clock(&self) -> DateTime<Utc> {
+        self.clock.time + self.clock.queried_at.elapsed()
+    }
+
+    /// Takes its clock from a later answer.
+    pub(super) fn set_clock(&mut self, later: &Self) {
+        self.clock = later.clock;
+    }
+
+    /// How long ago it was asked.
+    pub(super) fn query_age(&self) -> Duration {
+        self.clock.queried_at.elapsed()
+    }
+
+    /// Until when, in microseconds since 1970, whoever has all its transactions has everything that was committed.
+    pub(super) fn complete_until(&self) -> Option<u64> {
+        (!self.may_commit_late).then(|| micros_since_epoch(self.time).saturating_sub(COMMIT_DELAY))
+    }
+
+    /// Whether nothing is being written behind what it has sent, by the position of which it says that nothing follows.
+    pub(super) fn is_idle_after(&self, sent: &SentPosition) -> bool {
+        self.files.last().is_some_and(|(file, size)| {
+            // Only the lower 32 bits are told.
+            *file == sent.file && *size as u32 == sent.position
+        })
+    }
+
+    /// Whether it is the server that another answer came from.
+    pub(super) fn is_same_server(&self, other: &Self) -> bool {
+        (self.flavour, &self.uuid, self.id) == (other.flavour, &other.uuid, other.id)
+    }
+
+    /// Right before the oldest transaction that the server still has.
+    pub(super) fn oldest_position(&self) -> BinlogPosition {
+        BinlogPosition {
+            coverage: self.purged.clone(),
+            file: self.files.first().map(|(file, _)| file.clone()),
+            position: FILE_START,
+        }
+    }
+
+    /// After everything that there is.
+    pub(super) fn newest_position(&self) -> BinlogPosition {
+        let last = self.files.last();
+        BinlogPosition {
+            coverage: self.executed.clone(),
+            file: last.map(|(file, _)| file.clone()),
+            position: last.map_or(FILE_START, |(_, size)| *size),
+        }
+    }
+
+    /// Whether a place is behind everything that the server had when it was asked. Neither a heartbeat nor the end of a
+    /// stream says so: the server sends both while it looks for where to begin, or when it is told to end the stream.
+    pub(super) fn is_reached(&self, place: &BinlogPosition) -> bool {
+        match (self.executed.is_within(&place.coverage), self.files.last()) {
+            (Some(within), _) => within,
+            (None, Some((newest, size))) => {
+                let number = place.file.as_deref().and_then(file_number);
+                let newest = file_number(newest);
+                number > newest || number == newest && place.position >= *size
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// The oldest file.
+    pub(super) fn oldest_file(&self) -> Option<&str> {
+        self.files.first().map(|(name, _)| name.as_str())
+    }
+
+    /// The file of a place, if the server has one of that name.
+    pub(super) fn existing_file<'a>(&self, place: &'a BinlogPosition) -> Option<&'a str> {
+        let file = place.file.as_deref()?;
+        self.files
+            .iter()
+            .any(|(name, _)| name == file)
+            .then_some(file)
+    }
+}
+
+fn list_binary_logs(session: &mut Session) -> Result<Vec<(String, u64)>, DatabaseError> {
+    let rows = session.query_rows("SHOW BINARY LOGS")?;
+    rows.iter()
+        .map(|row| {
+            let size: u64 = row.number(1).ok_or_else(|| {
+                DatabaseError::UnexpectedResponse(format!(
+                    "SHOW BINARY LOGS gives no size for {}",
+                    row.string(0)
+                ))
+            })?;
+            let header = match row.text(2) {
+                Some("Yes") => ENCRYPTION_HEADER_BYTES,
+                _ => 0,
+            };
+            Ok((row.string(0), size.saturating_sub(header)))
+        })
+        .collect()
+}
+
+/// Its number, the transactions that are purged, and all.
+type GtidHistory = (Option<String>, ExecutedSet, ExecutedSet);
+
+fn query_mysql_history(session: &mut Session) -> Result<GtidHistory, DatabaseError> {
+    // What is purged is asked first: it only grows.
+    let row = session
+        .query_row("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_purged, @@GLOBAL.server_uuid")?;
+    let uuid = Some(row.string(2));
+    if row.text(0) != Some("ON") {
+        return Ok((uuid, ExecutedSet::Unnumbered, ExecutedSet::Unnumbered));
+    }
+    let now = session.query_row("SELECT @@GLOBAL.gtid_executed")?;
+    let set = |text: &str| {
+        text.parse::<GtidSet>()
+            .map(ExecutedSet::Mysql)
+            .map_err(DatabaseError::UnexpectedResponse)
+    };
+    Ok((uuid, set(&row.string(1))?, set(&now.string(0))?))
+}
+
+fn query_mariadb_history(
+    session: &mut Session,
+    files: &[(String, u64)],
+) -> Result<GtidHistory, DatabaseError> {
+    let position = |text: &str| {
+        text.parse::<MariadbPosition>()
+            .map(ExecutedSet::Mariadb)
+            .map_err(DatabaseError::UnexpectedResponse)
+    };
+    let first = files
+        .first()
+        .map(|(file, _)| quote_text(file))
+        .unwrap_or_default();
+    let floor = session.query_row(format!("SELECT BINLOG_GTID_POS({first}, {FILE_START})"))?;
+    let now = session.query_row("SELECT @@GLOBAL.gtid_binlog_pos")?;
+    Ok((None, position(&floor.string(0))?, position(&now.string(0))?))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A server with these transactions, at a time.
+    pub(in super::super) fn test_server(now: ExecutedSet, time: DateTime<Utc>) -> SourceServer {
+        SourceServer {
+            flavour: Flavour::Mysql,
+            version: "9.7.0".to_owned(),
+            uuid: None,
+            id: 1,
+            purged: now.clone(),
+            executed: now,
+            files: vec![
+                ("binlog.000009".to_owned(), 5000),
+                ("binlog.000010".to_owned(), 2000),
+            ],
+            time,
+            clock: ServerClock {
+                time,
+                queried_at: Instant::now(),
+            },
+            may_commit_late: false,
+            notes: Vec::new(),
+        }
+    }
+
+    fn place(coverage: ExecutedSet, file: &str, position: u64) -> BinlogPosition {
+        BinlogPosition {
+            coverage,
+            file: Some(file.to_owned()),
+            position,
+        }
+    }
+
+    #[test]
+    fn a_position_is_reached_with_the_last_transaction_and_not_before() {
+        let set = |last| {
+            let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
+            ExecutedSet::Mysql(text.parse().unwrap())
+        };
+        let source = test_server(set(100), Utc::now());
+        assert!(!source.is_reached(&place(set(99), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(100), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(set(101), "binlog.000011", 400)));
+    }
+
+    #[test]
+    fn a_position_of_mariadb_is_reached_in_every_domain() {
+        let position = |text: &str| ExecutedSet::Mariadb(text.parse().unwrap());
+        let source = test_server(position("0-1-100,1-1-7"), Utc::now());
+        assert!(!source.is_reached(&place(position("0-1-100"), "binlog.000010", 2000)));
+        assert!(!source.is_reached(&place(position("0-1-200,1-1-6"), "binlog.000010", 2000)));
+        assert!(source.is_reached(&place(position("0-1-100,1-1-7"), "binlog.000010", 2000)));
+    }
+
+    #[test]
+    fn without_gtids_a_position_is_reached_at_the_end_of_the_last_file() {
+        let source = test_server(ExecutedSet::Unnumbered, Utc::now());
+        let at =
+            |file, position| source.is_reached(&place(ExecutedSet::Unnumbered, file, position));
+        assert!(!at("binlog.000009", 5000));
+        assert!(!at("binlog.000010", 1000));
+        assert!(at("binlog.000010", 2000));
+        assert!(at("binlog.000011", 4));
+    }
+
+    #[test]
+    fn nothing_is_being_written_where_a_server_ends_at_what_it_has_sent() {
+        let source = test_server(ExecutedSet::Unnumbered, Utc::now());
+        let quiet = |file: &str, position| {
+            source.is_idle_after(&SentPosition {
+                file: file.to_owned(),
+                position,
+            })
+        };
+        assert!(quiet("binlog.000010", 2000));
+        assert!(!quiet("binlog.000010", 1000));
+        assert!(!quiet("binlog.000009", 5000));
+    }
+}

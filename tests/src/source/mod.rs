@@ -1,0 +1,73 @@
+//! The project's own source code as data: files, modules, imports and names. `tests/tools/measure.rs` prints what it
+//! counts, `tests/tests/architecture.rs` guards it.
+
+mod graph;
+mod imports;
+mod names;
+mod parse;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use graph::{ImportGraph, cycles};
+pub use names::{NameCounts, duplicate_types};
+pub use parse::{Import, SourceFile};
+
+/// The crates of the workspace whose code is the product, by their directories.
+pub const CRATES: [&str; 5] = ["policies", "repository", "snapshotters", "restore", "cli"];
+
+/// The project's top directory.
+#[must_use]
+pub fn project_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// All files of the crate in a directory, parsed, without those that hold tests alone.
+///
+/// # Panics
+/// When a file cannot be read or parsed.
+#[must_use]
+pub fn load_crate(directory: &str) -> Vec<SourceFile> {
+    let root = project_root();
+    let mut files: Vec<SourceFile> = rust_files(&root.join(directory).join("src"))
+        .iter()
+        .filter(|path| !is_test_file(path))
+        .map(|path| SourceFile::load(&root, directory, path))
+        .collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// Every Rust file below a directory, but for what Cargo builds.
+///
+/// # Panics
+/// When a directory cannot be read.
+#[must_use]
+pub fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{error}")) {
+            let path = entry.unwrap_or_else(|error| panic!("{error}")).path();
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            let skipped = name.is_some_and(|name| {
+                name.starts_with('.') || name == "target" || name == "scratch"
+            });
+            if path.is_dir() && !skipped {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `tests.rs`, and files in a directory `tests/`, are declared under `cfg(test)`.
+fn is_test_file(path: &Path) -> bool {
+    path.components()
+        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+}

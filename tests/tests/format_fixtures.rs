@@ -1,0 +1,182 @@
+//! Repositories that earlier versions made are read for ever: everything in the fixtures comes back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reprise_tests::servers::{Database, Mariadb, Mysql};
+use support::{Ran, Sandbox, assert_same_trees, ran, sh};
+
+/// A fixture of `make_fixture`, unpacked.
+struct Fixture {
+    sandbox: Sandbox,
+}
+
+impl Fixture {
+    fn unpack(name: &str) -> Self {
+        let sandbox = Sandbox::bare();
+        let archive =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/{name}.tar.zst"));
+        let directory = sandbox.path(name);
+        let args = ["--extract", "--zstd", "--file"].map(std::ffi::OsStr::new);
+        let to = [
+            "--directory".as_ref(),
+            directory.parent().unwrap().as_os_str(),
+        ];
+        sh("tar", &[&args[..], &[archive.as_os_str()], &to].concat());
+        // The rest of the tests find the files where a sandbox has them.
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            fs::rename(
+                &path,
+                sandbox.path(path.file_name().unwrap().to_str().unwrap()),
+            )
+            .unwrap();
+        }
+        fs::rename(sandbox.path("recovery-1.txt"), sandbox.path("id1")).unwrap();
+        Self { sandbox }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.sandbox.path(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The snapshots of a source, oldest first.
+    fn snapshots_of(&self, source: &str) -> Vec<String> {
+        let listed = self
+            .sandbox
+            .run(["--json", "snapshots", "--source", source]);
+        let listed = listed.exits(0).json();
+        let snapshots = listed["snapshots"].as_array().unwrap().iter();
+        snapshots
+            .map(|one| one["snapshot"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn restore(&self, arguments: &[&str], server: &impl Database) -> Ran {
+        let mut command = self.sandbox.recovering();
+        command.args(["restore", arguments[0], "--to", &server.root_url()]);
+        ran(command.args(&arguments[1..]))
+    }
+
+    /// A server comes back to the middle of its log and to its end.
+    fn server_comes_back(&self, source: &str, mut start: impl FnMut() -> Box<dyn Rows>) {
+        let gtid = self.text(&format!("{source}-gtid"));
+        let (middle, end) = (start(), start());
+        middle.restore(self, &[source, "--before-gtid", &gtid]);
+        assert_eq!(
+            middle.rows(),
+            self.text(&format!("expected-{source}-middle"))
+        );
+        let shown = self.sandbox.run(["--json", "show", source]).exits(0).json();
+        let windows = shown["restorable"].as_array().unwrap();
+        assert_eq!(windows.len(), 1, "{shown}");
+        let until = windows[0]["until"].as_str().unwrap();
+        end.restore(self, &[source, "--point-in-time", until]);
+        assert_eq!(end.rows(), self.text(&format!("expected-{source}-end")));
+    }
+}
+
+/// A server to restore into, of either kind.
+trait Rows {
+    fn restore(&self, fixture: &Fixture, arguments: &[&str]);
+    fn rows(&self) -> String;
+}
+
+impl<D: Database> Rows for D {
+    fn restore(&self, fixture: &Fixture, arguments: &[&str]) {
+        fixture.restore(arguments, self).exits(0);
+    }
+
+    fn rows(&self) -> String {
+        let rows = self.query("SELECT id, v, d, HEX(b), at FROM app.t ORDER BY id");
+        rows.iter().map(|row| format!("{row:?}\n")).collect()
+    }
+}
+
+#[test]
+fn a_repository_of_format_1_is_read_whole() {
+    let fixture = Fixture::unpack("format-1");
+    let sandbox = &fixture.sandbox;
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let trees = fixture.snapshots_of("tree");
+    assert_eq!(trees.len(), 2, "the third one is forgotten");
+    for (n, snapshot) in trees.iter().enumerate() {
+        let restored = sandbox.restore(snapshot, &format!("restored-{n}"));
+        assert_same_trees(
+            &fixture.path(&format!("expected-tree-{}", n + 1)),
+            &restored,
+        );
+    }
+    let note = sandbox.restore("note", "restored-note");
+    assert_eq!(
+        fs::read_to_string(note.join("output")).unwrap(),
+        fixture.text("note")
+    );
+    let state = sandbox.restore("network", "restored-state");
+    let state = fs::read_to_string(state.join("terraform.tfstate")).unwrap();
+    assert_eq!(state, fixture.text("expected-state.json"));
+}
+
+#[test]
+fn a_repository_of_format_1_is_written_to_forgotten_from_and_pruned() {
+    let fixture = Fixture::unpack("format-1");
+    let sandbox = &fixture.sandbox;
+    let stored = sandbox
+        .snapshot(&fixture.path("expected-tree-2"), "tree")
+        .exits(0)
+        .json();
+    let added = stored["added"]["stored_bytes"].as_u64().unwrap();
+    assert!(added < 10_000, "known contents were stored again: {stored}");
+    let oldest = &fixture.snapshots_of("tree")[0];
+    let keeper = fixture.path("keeper.txt");
+    let keeping = |arguments: &[&str]| {
+        let mut command = sandbox.command();
+        ran(command.args(arguments).arg("--keeper").arg(&keeper))
+    };
+    keeping(&["forget", oldest]).exits(0);
+    keeping(&["prune"]).exits(0);
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let copy = format!("{}", fixture.path("copy").display());
+    sandbox.run(["copy", "--to", &copy]).exits(0);
+    let verify = ["--repository", &copy, "verify", "--read-data"];
+    sandbox.recover(verify).exits(0);
+}
+
+#[test]
+fn a_server_and_its_log_in_format_1_come_back_to_any_transaction() {
+    let fixture = Fixture::unpack("format-1");
+    fixture.server_comes_back("mysql", || Box::new(Mysql::start()));
+    fixture.server_comes_back("mariadb", || Box::new(Mariadb::start()));
+}
+
+#[test]
+fn the_fixture_holds_what_the_expectations_are_about() {
+    let fixture = Fixture::unpack("format-1");
+    let mut list = Command::new("find");
+    list.arg(fixture.path("repository")).args(["-type", "f"]);
+    let files = ran(&mut list).exits(0).stdout;
+    for directory in [
+        "index",
+        "keys",
+        "leases",
+        "logs",
+        "packs",
+        "snapshots",
+        "sweeps",
+        "tombstones",
+    ] {
+        assert!(
+            files.contains(&format!("repository/{directory}/")),
+            "no {directory}"
+        );
+    }
+}
