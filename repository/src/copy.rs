@@ -88,7 +88,7 @@ impl Repository {
         };
         let copied = copy.copy_everything(&roots, lease.as_ref());
         if let Some(lease) = lease.filter(|_| copied.is_ok()) {
-            lease.end(target);
+            lease.release(target);
         }
         copied?;
         Ok(copy.report)

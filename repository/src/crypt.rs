@@ -1,6 +1,6 @@
 //! Encryption to recipients and decryption with identities, by the age format.
 //!
-//! Two classes of recipients see two classes of things: see [`Class`].
+//! Two classes of recipients see two classes of things: see [`RecipientClass`].
 
 use std::cell::Cell;
 use std::collections::HashMap;

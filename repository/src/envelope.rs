@@ -32,7 +32,7 @@ pub(crate) enum RecordKind {
     Pack,
     /// What a piece of a log holds.
     Log,
-    /// A change of keys. Its body is not encrypted: see [`seal_plain`].
+    /// A change of keys. Its body is not encrypted: see [`seal_unencrypted`].
     Keys,
     /// Which snapshots are forgotten.
     Tombstone,
@@ -325,7 +325,7 @@ fn frame_content_size(compressed: &[u8], size_max: usize) -> Result<usize, Strin
     }
 }
 
-/// Whether [`decompress`] would give these bytes, without having them twice in memory.
+/// Whether [`decompress_frame`] would give these bytes, without having them twice in memory.
 pub(crate) fn decompresses_to(
     compressed: &[u8],
     size_max: usize,

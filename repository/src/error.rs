@@ -373,7 +373,7 @@ fn backend_error_class(error: &BackendError) -> ErrorClass {
                 ErrorClass::Refused
             }
             ConfigurationError::BucketNotFound => ErrorClass::NotFound,
-            ConfigurationError::Option(_) => ErrorClass::Usage,
+            ConfigurationError::InvalidOption(_) => ErrorClass::Usage,
             ConfigurationError::WrongRegion { .. }
             | ConfigurationError::ClockSkew { .. }
             | ConfigurationError::UntrustedCertificate => ErrorClass::Failed,

@@ -103,7 +103,7 @@ impl HostDirectory {
     /// The host's keys, made now if it has none.
     ///
     /// # Errors
-    /// [`Error::HostKeys`] as for [`Self::keys`], [`Error::Local`] when they cannot be written.
+    /// [`Error::HostKeys`] as for [`Self::load_keys`], [`Error::LocalIo`] when they cannot be written.
     pub fn load_or_create_keys(&self, now: &str) -> Result<HostKeys> {
         if let Some(keys) = self.load_keys()? {
             return Ok(keys);
@@ -292,7 +292,7 @@ fn parse_signing_key(text: &str) -> Option<HostSigner> {
 /// Writes a new file that only its owner can read, durably, with the folders it needs.
 ///
 /// # Errors
-/// [`Error::Local`], also when the file exists.
+/// [`Error::LocalIo`], also when the file exists.
 pub fn write_secret_file(path: &Path, text: &str) -> Result<()> {
     let fail = |source| Error::LocalIo {
         action: "write",

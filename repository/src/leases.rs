@@ -153,7 +153,7 @@ impl Lease {
     }
 
     /// Says that the run is over, so that nobody waits for it. Not being able to costs others some waiting.
-    pub(crate) fn end(&self, backend: &dyn Backend) {
+    pub(crate) fn release(&self, backend: &dyn Backend) {
         let now = self.inner.clock.wall_time();
         let record = LeaseRecord {
             at: now,
@@ -201,9 +201,9 @@ impl AutoRenewedLease {
     }
 
     /// Ends it: nothing that the run has asked the storage for can still arrive.
-    pub(crate) fn end(mut self) {
+    pub(crate) fn release(mut self) {
         self.stop_renewal();
-        self.lease.end(self.lease.inner.backend.as_ref());
+        self.lease.release(self.lease.inner.backend.as_ref());
     }
 
     fn stop_renewal(&mut self) {

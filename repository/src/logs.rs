@@ -385,7 +385,7 @@ impl Repository {
     /// as it is stored.
     ///
     /// # Errors
-    /// As for [`Self::log_records`].
+    /// As for [`Self::read_log_records`].
     pub fn load_log(&self, source: &str) -> Result<SourceLog> {
         let first = self.read_tombstones()?.first_kept_segment(source);
         let cache = LogCache::new(self.cache_dir(), &self.log_name(source));

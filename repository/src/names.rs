@@ -24,7 +24,7 @@ pub(crate) fn log_segment_from_key(directory: &str, key: &ObjectKey) -> Option<(
     (own == key.as_str()).then_some((number, id))
 }
 
-/// As [`id_in`], of log segments as well.
+/// As [`id_from_key`], of log segments as well.
 pub(crate) fn object_id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     let (directory, _) = key.as_str().rsplit_once('/')?;
     match is_log_segment(key) {

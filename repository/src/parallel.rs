@@ -32,7 +32,7 @@ pub(crate) fn map_in_parallel<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// As [`in_parallel`], until one fails: then no other item is begun, and that failure is the result.
+/// As [`map_in_parallel`], until one fails: then no other item is begun, and that failure is the result.
 pub(crate) fn try_map_in_parallel<T: Sync, R: Send, E: Send>(
     threads: usize,
     items: &[T],

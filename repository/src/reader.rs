@@ -271,7 +271,7 @@ impl ContentReader {
     /// The index entry's plain length of a chunk.
     ///
     /// # Errors
-    /// As for [`Self::locate`].
+    /// As for [`Self::locate_chunk`].
     pub fn chunk_length(&self, id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Result<u32> {
         Ok(self.locate_chunk(id, needed_by)?.length)
     }
@@ -284,7 +284,7 @@ impl ContentReader {
 
     /// The content of a file, given its chunks, piece by piece from its beginning.
     #[must_use]
-    pub fn content(&self, chunks: Vec<ChunkId>, name: String) -> ContentStream<'_> {
+    pub fn stream_content(&self, chunks: Vec<ChunkId>, name: String) -> ContentStream<'_> {
         ContentStream(ChunkStream {
             reader: self,
             chunks: chunks.into(),

@@ -52,7 +52,7 @@ impl<T> RecordSet<T> {
         self.reject_if(|error| matches!(error, Error::UnsupportedFormat { .. }))
     }
 
-    /// As [`Self::known`], and what somebody wrote for others is an error as well.
+    /// As [`Self::require_supported`], and what somebody wrote for others is an error as well.
     pub(crate) fn require_readable(self) -> Result<Self> {
         self.require_supported()?
             .reject_if(|error| matches!(error, Error::NoMatchingIdentity { .. }))

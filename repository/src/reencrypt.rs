@@ -110,7 +110,7 @@ impl Repository {
         // The lease first: a sweep that begins after it waits, and what one condemned before is left out.
         let lease = Lease::acquire(&self.inner, backend, &options.host, "reencrypt")?;
         let done = self.reencrypt_with_lease(&lease, options, keeper, progress, show);
-        lease.end(backend);
+        lease.release(backend);
         done
     }
 

@@ -805,7 +805,7 @@ impl Inner {
         Ok((Index::new(tables), unreadable))
     }
 
-    /// As [`Self::indexed`], but every fragment is read from the storage, whatever the cache holds. `left_out`
+    /// As [`Self::load_index`], but every fragment is read from the storage, whatever the cache holds. `left_out`
     /// are not read. Also tells what each fragment says.
     pub(crate) fn load_index_uncached(
         &self,

@@ -50,7 +50,7 @@ pub(crate) struct SegmentRecord {
     pub hash: ObjectId,
     /// Its chunks in order: id and plain bytes of each.
     pub chunks: Vec<ChunkInSegment>,
-    /// The set of recipients that it is encrypted to: see [`Recipients::set_id`]. An age file does not tell.
+    /// The set of recipients that it is encrypted to: see [`Recipients::recipient_set_id`]. An age file does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<ObjectId>,
 }

@@ -159,7 +159,7 @@ pub struct SnapshotRoot {
     pub entries: StreamRecord,
     /// The chunk ids of all files in entry order, one in hexadecimal a line (catalog class).
     pub references: StreamRecord,
-    /// The [`Details`] as JSON (data class).
+    /// The [`SnapshotDetails`] as JSON (data class).
     pub details: StreamRecord,
 }
 

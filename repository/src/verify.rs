@@ -222,7 +222,7 @@ pub(crate) struct DetailedVerifyReport {
     /// Packs that are good and in no fragment.
     pub(crate) unindexed: Vec<PackRecord>,
     /// Snapshots that lack something or cannot be read, with the chunks: none, where they cannot be told.
-    pub(crate) lost: BTreeMap<ObjectId, Vec<ChunkId>>,
+    pub(crate) lost_chunks: BTreeMap<ObjectId, Vec<ChunkId>>,
     /// Chunks that are needed and in no pack.
     pub(crate) missing_chunks: Vec<ChunkId>,
     /// What is wrong, known by the quarantine, and hurts nothing.
@@ -605,7 +605,7 @@ impl<'a> Verifier<'a> {
             return Ok(DetailedVerifyReport {
                 report: self.report,
                 unindexed: self.unindexed,
-                lost,
+                lost_chunks: lost,
                 missing_chunks: absent,
                 harmless: Vec::new(),
             });
@@ -643,7 +643,7 @@ impl<'a> Verifier<'a> {
         Ok(DetailedVerifyReport {
             report: self.report,
             unindexed: self.unindexed,
-            lost,
+            lost_chunks: lost,
             missing_chunks: absent,
             harmless: quiet,
         })

@@ -19,7 +19,7 @@ use support::{Tree, World, now, read_back, snapshot, tree};
 fn options(from: Option<&Repository>) -> RepairOptions<'_> {
     RepairOptions {
         verify: everything(),
-        from,
+        other_copy: from,
         replace: false,
         apply_changes: true,
         by: "test".to_owned(),

@@ -71,7 +71,7 @@ fn streams_of_several_threads_are_joined_by_their_entries() {
     let mut entries = reader.snapshot_reader(&committed.snapshot).entries();
     for pair in 0..STREAMS / 2 {
         let (entry, chunks) = entries.next_entry().unwrap().unwrap();
-        let mut content_stream = reader.content(chunks, entry.path.display());
+        let mut content_stream = reader.stream_content(chunks, entry.path.display());
         let mut found = Vec::new();
         while let Some(chunk) = content_stream.next_chunk().unwrap() {
             found.extend(chunk);

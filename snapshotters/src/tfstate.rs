@@ -62,7 +62,7 @@ struct LoadedState {
 /// Stores the state file at `path`, or all states of the folder at `path`.
 ///
 /// # Errors
-/// [`Error::NoSource`], [`Error::NotAState`], or what storing gives.
+/// [`Error::SourceNotFound`], [`Error::InvalidState`], or what storing gives.
 pub fn snapshot_states(
     repository: &Repository,
     path: &Path,

@@ -4,5 +4,6 @@ pub mod metadata;
 pub mod proxy;
 pub mod recorder;
 pub mod servers;
+pub mod source;
 pub mod workload;
 pub mod zoo;

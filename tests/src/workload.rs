@@ -9,9 +9,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::mem;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ const BALANCE: u64 = 1000;
 const BATCH: u64 = 10;
 
 /// Even a loaded machine has written what a test waits for long before.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a dropped workload may go on with what it has begun.
 const GRACE: Duration = Duration::from_secs(5);
@@ -69,7 +70,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Worker {
-    client: Child,
+    client: Arc<Mutex<Child>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -83,12 +84,10 @@ impl Workload {
             shared: Arc::default(),
         };
         for writer in 0..writers {
-            let last = format!(
-                "SELECT COALESCE(MAX(number), 0) FROM ledger_b.journal WHERE writer = {writer}"
-            );
-            let last: u64 = server.value(&last).parse().unwrap();
+            let last: u64 = server.value(&last_number(writer)).parse().unwrap();
+            let mut counted = last;
             workload.work(server, move |line, shared| {
-                transfer(line, shared, writer, last)
+                transfer(line, shared, writer, &mut counted)
             });
         }
         workload
@@ -98,7 +97,6 @@ impl Workload {
     #[must_use]
     pub fn start_with_churn(server: &impl Database, writers: u64) -> Self {
         let mut workload = Self::start(server, writers);
-        server.execute(CHURNED);
         workload.work(server, churn);
         workload
     }
@@ -140,18 +138,35 @@ impl Workload {
         self.transactions()
     }
 
+    /// Gives a client to a writer, and a new one after an error that a later attempt does not meet.
+    #[expect(
+        clippy::zombie_processes,
+        reason = "`Worker` waits for the last client"
+    )]
     fn work(
         &mut self,
         server: &impl Database,
-        work: impl FnOnce(&mut Line, &Shared) -> io::Result<()> + Send + 'static,
+        mut work: impl FnMut(&mut Line, &Shared) -> io::Result<()> + Send + 'static,
     ) {
-        let mut client = spawn(server.client());
-        let mut line = Line {
-            input: client.stdin.take().unwrap(),
-            output: BufReader::new(client.stdout.take().unwrap()),
-        };
-        let shared = Arc::clone(&self.shared);
-        let thread = thread::spawn(move || work(&mut line, &shared));
+        let command = server.client();
+        let (first, mut line) = Line::open(&command);
+        let client = Arc::new(Mutex::new(first));
+        let (shared, current) = (Arc::clone(&self.shared), Arc::clone(&client));
+        let thread = thread::spawn(move || {
+            while let Err(error) = work(&mut line, &shared) {
+                let (next, next_line) = Line::open(&command);
+                let mut ended = mem::replace(&mut *current.lock().unwrap(), next);
+                line = next_line;
+                _ = ended.kill();
+                let mut said = String::new();
+                ended.stderr.take().unwrap().read_to_string(&mut said)?;
+                ended.wait()?;
+                if !TRANSIENT.iter().any(|code| said.contains(code)) {
+                    return Err(io::Error::other(format!("{error}: {said}")));
+                }
+            }
+            Ok(())
+        });
         self.workers.push(Worker {
             client,
             thread: Some(thread),
@@ -181,12 +196,11 @@ impl Worker {
     fn join(&mut self) {
         let ended = self.thread.take().unwrap().join().unwrap();
         if let Err(error) = ended {
-            let mut said = String::new();
-            _ = self.client.kill();
-            _ = self.client.stderr.take().unwrap().read_to_string(&mut said);
-            panic!("a writer: {error}: {said}");
+            panic!("a writer: {error}");
         }
-        self.client.wait().unwrap();
+        let mut client = self.client.lock().unwrap();
+        // It ends at the end of its input, which the thread has closed.
+        client.wait().unwrap();
     }
 
     /// A client in a container outlives the one that was killed here, so it is given the time to end by itself.
@@ -199,10 +213,10 @@ impl Worker {
         }
         if !thread.is_finished() {
             // Whatever it waits for may never come: a lock of a test that failed, for instance.
-            _ = self.client.kill();
+            _ = self.client.lock().unwrap().kill();
         }
         _ = thread.join();
-        _ = self.client.wait();
+        _ = self.client.lock().unwrap().wait();
     }
 }
 
@@ -213,23 +227,49 @@ struct Line {
 }
 
 impl Line {
+    /// Starts the client of a command.
+    fn open(command: &Command) -> (Child, Self) {
+        let mut client = spawn(command);
+        let line = Self {
+            input: client.stdin.take().unwrap(),
+            output: BufReader::new(client.stdout.take().unwrap()),
+        };
+        (client, line)
+    }
+
     /// Returns once the statements have been executed.
     fn run(&mut self, statements: &str) -> io::Result<()> {
-        writeln!(self.input, "{statements}\nSELECT 'done';")?;
-        self.input.flush()?;
-        let mut answer = String::new();
-        self.output.read_line(&mut answer)?;
-        match answer.trim_end() {
+        let answer = self.ask(&format!("{statements}\nSELECT 'done';"))?;
+        match answer.as_str() {
             "done" => Ok(()),
             _ => Err(io::Error::other(format!(
                 "{answer:?} in place of an answer"
             ))),
         }
     }
+
+    /// The value that the last of the statements selects.
+    fn ask(&mut self, statements: &str) -> io::Result<String> {
+        writeln!(self.input, "{statements}")?;
+        self.input.flush()?;
+        let mut answer = String::new();
+        self.output.read_line(&mut answer)?;
+        Ok(answer.trim_end().to_owned())
+    }
 }
 
-fn spawn(mut client: Command) -> Child {
+/// Errors after which a writer goes on with a new connection: a deadlock, and a lock that was waited for too long. A
+/// loaded machine makes both.
+const TRANSIENT: [&str; 2] = ["ERROR 1213", "ERROR 1205"];
+
+fn last_number(writer: u64) -> String {
+    format!("SELECT COALESCE(MAX(number), 0) FROM ledger_b.journal WHERE writer = {writer}")
+}
+
+fn spawn(command: &Command) -> Child {
+    let mut client = Command::new(command.get_program());
     client
+        .args(command.get_args())
         .args(["--batch", "--skip-column-names", "--unbuffered"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -239,9 +279,16 @@ fn spawn(mut client: Command) -> Child {
 }
 
 /// Locks are taken in one order everywhere, so that no two writers wait for each other in a circle.
-fn transfer(line: &mut Line, shared: &Shared, writer: u64, last: u64) -> io::Result<()> {
-    let mut random = Random(writer + 1);
-    let mut number = last;
+///
+/// `counted` is the number of the writer's last transaction that `shared` counts.
+fn transfer(line: &mut Line, shared: &Shared, writer: u64, counted: &mut u64) -> io::Result<()> {
+    let last = line.ask(&format!("{};", last_number(writer)))?;
+    let mut number: u64 = last.parse().map_err(io::Error::other)?;
+    shared
+        .transactions
+        .fetch_add(number - *counted, Ordering::Relaxed);
+    *counted = number;
+    let mut random = Random(writer + 1 + number);
     while !shared.stop.load(Ordering::Relaxed) {
         let mut statements = String::new();
         for _ in 0..BATCH {
@@ -262,11 +309,13 @@ fn transfer(line: &mut Line, shared: &Shared, writer: u64, last: u64) -> io::Res
         }
         line.run(&statements)?;
         shared.transactions.fetch_add(BATCH, Ordering::Relaxed);
+        *counted = number;
     }
     Ok(())
 }
 
 fn churn(line: &mut Line, shared: &Shared) -> io::Result<()> {
+    line.run(CHURNED)?;
     for number in 0_u64.. {
         if shared.stop.load(Ordering::Relaxed) {
             break;

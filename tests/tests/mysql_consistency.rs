@@ -64,9 +64,9 @@ impl Replica {
         self.0.execute(&format!(
             "START REPLICA IO_THREAD; START REPLICA SQL_THREAD UNTIL SQL_AFTER_GTIDS = '{gtids}';"
         ));
-        let applied = self
-            .0
-            .value(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 60)"));
+        let applied = self.0.value(&format!(
+            "SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtids}', 600)"
+        ));
         assert_eq!(applied, "0", "{}", self.0.log());
         self.0.execute("STOP REPLICA;");
     }

@@ -29,8 +29,10 @@ fn main() {
 }
 
 fn print_numbers() {
-    let crates: Vec<(&str, Vec<SourceFile>)> =
-        CRATES.map(|name| (name, load_crate(name))).into_iter().collect();
+    let crates: Vec<(&str, Vec<SourceFile>)> = CRATES
+        .map(|name| (name, load_crate(name)))
+        .into_iter()
+        .collect();
     let all = || crates.iter().flat_map(|(_, files)| files);
     let counts = NameCounts::of(all());
     println!(
@@ -41,9 +43,15 @@ fn print_numbers() {
     );
     let types: usize = all().map(|file| file.types.len()).sum();
     let duplicates = duplicate_types(all());
-    println!("types: {types}, names in several files: {}", duplicates.len());
+    println!(
+        "types: {types}, names in several files: {}",
+        duplicates.len()
+    );
     for (name, files) in &duplicates {
-        println!("  {name}: {}", files.iter().copied().collect::<Vec<_>>().join(", "));
+        println!(
+            "  {name}: {}",
+            files.iter().copied().collect::<Vec<_>>().join(", ")
+        );
     }
     for (name, files) in &crates {
         print_cycles(name, files);
@@ -53,8 +61,15 @@ fn print_numbers() {
 
 fn print_cycles(name: &str, files: &[SourceFile]) {
     for cycle in cycles(&ImportGraph::new(files).uses) {
-        let paths: Vec<&str> = cycle.iter().map(|index| files[*index].path.as_str()).collect();
-        println!("import cycle of {} files in {name}: {}", cycle.len(), paths.join(", "));
+        let paths: Vec<&str> = cycle
+            .iter()
+            .map(|index| files[*index].path.as_str())
+            .collect();
+        println!(
+            "import cycle of {} files in {name}: {}",
+            cycle.len(),
+            paths.join(", ")
+        );
     }
 }
 

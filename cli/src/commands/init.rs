@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::access_policy;
 use crate::args::InitArgs;
 use crate::context::Context;
-use crate::creation::{self, CreateRepositoryOptions};
+use crate::creation::{self, CreateRepositoryOptions, CreatedRepository};
 use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -15,6 +15,37 @@ fn role_name(role: SignerRole) -> &'static str {
     match role {
         SignerRole::Writer => "writer",
         SignerRole::Keeper => "keeper",
+    }
+}
+
+/// Prints who reads, writes and keeps the new repository.
+fn print_created(context: &Context, created: &CreatedRepository, location: &str) {
+    output::print_line(&format!(
+        "repository {} at {}",
+        created.config.repository, location
+    ));
+    output::print_line("recovery recipients (their identities read everything):");
+    for recipient in &created.config.recipients.data {
+        let made = created
+            .identities
+            .iter()
+            .find(|(_, made)| made == recipient);
+        let file = made.map_or_else(String::new, |(file, _)| format!("  in {}", file.display()));
+        output::print_line(&format!("  {recipient}{file}"));
+    }
+    for signer in &created.config.signers {
+        let roles: Vec<_> = signer.roles.iter().map(|role| role_name(*role)).collect();
+        let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
+        output::print_line(&format!("signer {key} ({name}, {roles})"));
+    }
+    match &context.global.keeper {
+        Some(file) => output::print_line(&format!(
+            "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
+            file.display()
+        )),
+        None => output::print_line(
+            "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
+        ),
     }
 }
 
@@ -55,34 +86,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         }));
         return Ok(Exit::Ok);
     }
-    output::print_line(&format!(
-        "repository {} at {}",
-        config.repository,
-        backend.location()
-    ));
-    output::print_line("recovery recipients (their identities read everything):");
-    for recipient in &config.recipients.data {
-        let made = created
-            .identities
-            .iter()
-            .find(|(_, made)| made == recipient);
-        let file = made.map_or_else(String::new, |(file, _)| format!("  in {}", file.display()));
-        output::print_line(&format!("  {recipient}{file}"));
-    }
-    for signer in &config.signers {
-        let roles: Vec<_> = signer.roles.iter().map(|role| role_name(*role)).collect();
-        let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
-        output::print_line(&format!("signer {key} ({name}, {roles})"));
-    }
-    match &context.global.keeper {
-        Some(file) => output::print_line(&format!(
-            "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
-            file.display()
-        )),
-        None => output::print_line(
-            "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
-        ),
-    }
+    print_created(context, &created, &backend.location());
     if location.directory().is_none() {
         output::print_line(&destination::describe_capabilities(&probed));
     }

@@ -41,7 +41,7 @@ pub(crate) fn run(
     let shown = ProgressDisplay::start(context, "repair");
     let options = RepairOptions {
         verify: VerifyOptions { depth, snapshots },
-        from: from.as_ref(),
+        other_copy: from.as_ref(),
         replace: args.replace,
         apply_changes: args.yes,
         by: context.current_user(),

@@ -134,7 +134,7 @@ pub enum ConfigurationError {
     UntrustedCertificate,
     /// An option does not fit the destination.
     #[error("{0}")]
-    Option(String),
+    InvalidOption(String),
 }
 
 impl ConfigurationError {
@@ -156,7 +156,7 @@ impl ConfigurationError {
             Self::UntrustedCertificate => {
                 "check the address; for a private certificate authority, set SSL_CERT_FILE to a file with its certificate"
             }
-            Self::Option(_) => "",
+            Self::InvalidOption(_) => "",
         }
     }
 }
@@ -340,7 +340,7 @@ pub type BackendResult<T> = std::result::Result<T, BackendError>;
 ///   not, or the process dies inside it, the key either does not exist or has the whole object. Nobody ever
 ///   sees a part of an object.
 /// - Putting the same bytes under an existing key is `Ok` and changes nothing. Other bytes under an existing
-///   key are [`BackendError::AlreadyExists`] where [`Abilities::refuses_overwrite`] says so.
+///   key are [`BackendError::AlreadyExists`] where [`Capabilities::refuses_overwrite`] says so.
 /// - After `put` returned, `get`, `size` and `list` of every client see the object.
 /// - Putting the same bytes again does not make an object younger where overwriting is refused.
 /// - All methods may be called from several threads at once.

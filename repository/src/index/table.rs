@@ -236,7 +236,7 @@ impl IndexTable {
         self.segments.len()
     }
 
-    /// Leaves packs out of what [`Self::find`] finds.
+    /// Leaves packs out of what [`Self::find_records`] finds.
     pub(crate) fn exclude_packs(&mut self, packs: &HashSet<ObjectId>) {
         if self.packs.iter().any(|pack| packs.contains(&pack.id)) {
             let excluded = self.packs.iter().map(|pack| packs.contains(&pack.id));

@@ -180,7 +180,7 @@ impl Repository {
         };
         let done = self.run_prune(lease.as_ref(), options, progress, show);
         if let Some(lease) = lease {
-            lease.end(self.inner.backend.as_ref());
+            lease.release(self.inner.backend.as_ref());
         }
         done
     }

@@ -31,7 +31,7 @@ pub(super) struct ReferenceLines {
     pub(super) head: Vec<u8>,
     /// What follows the last one; `None` when there is no such end and `head` is everything.
     pub(super) tail: Option<Vec<u8>>,
-    /// Of each whole line between these the [`crate::index::leading`] bits of its id.
+    /// Of each whole line between these the [`crate::index::leading_bits`] bits of its id.
     pub(super) leading_bits: Vec<u64>,
     bytes: Vec<u8>,
     name: String,

@@ -17,7 +17,7 @@ impl RepairRun<'_> {
         mut absent: Vec<ChunkId>,
         progress: &Progress,
     ) -> Result<()> {
-        if self.options.from.is_none() {
+        if self.options.other_copy.is_none() {
             return Ok(());
         }
         let mut indexed = HashSet::new();
@@ -48,7 +48,7 @@ impl RepairRun<'_> {
     /// The packs of the other copy that hold chunks.
     fn packs_with_chunks(&self, chunks: &[ChunkId]) -> Result<BTreeSet<ObjectId>> {
         let mut packs = BTreeSet::new();
-        if let (Some(from), false) = (self.options.from, chunks.is_empty()) {
+        if let (Some(from), false) = (self.options.other_copy, chunks.is_empty()) {
             let (mut index, _) = from.inner.load_index()?;
             from.add_unindexed_packs(&mut index)?;
             for chunk in chunks {

@@ -30,7 +30,7 @@ pub struct RepairOptions<'a> {
     /// How much is read to find what is wrong.
     pub verify: VerifyOptions,
     /// Another copy of the same repository, for good bytes.
-    pub from: Option<&'a Repository>,
+    pub other_copy: Option<&'a Repository>,
     /// Whether a damaged object is deleted and stored anew under its name, once good bytes of it are at hand.
     pub replace: bool,
     /// Whether anything is changed; otherwise it is only said.
@@ -92,7 +92,7 @@ impl Repository {
         keeper: Option<&Keeper>,
         progress: &Progress,
     ) -> Result<RepairReport> {
-        if let Some(from) = options.from
+        if let Some(from) = options.other_copy
             && from.config().repository != self.config().repository
         {
             return Err(Error::OtherRepository {
@@ -182,7 +182,7 @@ impl RepairRun<'_> {
 
     /// The bytes of a damaged or missing object from the other copy, if it has good ones.
     fn find_good_copy(&self, key: &ObjectKey) -> Result<Option<GoodCopy>> {
-        let Some(from) = self.options.from else {
+        let Some(from) = self.options.other_copy else {
             return Ok(None);
         };
         let Some(id) = object_id_at_end(key) else {
@@ -238,7 +238,7 @@ impl RepairRun<'_> {
 
     /// Where good bytes come from.
     fn source_location(&self) -> String {
-        let from = self.options.from.map(Repository::location);
+        let from = self.options.other_copy.map(Repository::location);
         from.unwrap_or_default()
     }
 
@@ -341,7 +341,7 @@ impl RepairRun<'_> {
         let unmended = after
             .as_ref()
             .map(|after| self.unrepaired_objects(&examined, after));
-        let mut lost = after.map_or(examined.lost, |after| after.lost);
+        let mut lost = after.map_or(examined.lost_chunks, |after| after.lost_chunks);
         if !self.options.verify.snapshots.is_empty() {
             // Nobody has looked at the others.
             for (snapshot, chunks) in before.affected_snapshots() {

@@ -59,7 +59,7 @@ impl PackJournal {
     }
 
     /// Everything is indexed: the journal is of no use any more.
-    pub(crate) fn end(&self) {
+    pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "could not remove a journal of stored packs");
         }
@@ -115,7 +115,7 @@ mod tests {
         let (packs, journals) = read_abandoned_journals(Some(cache.path()));
         assert_eq!(packs, BTreeSet::from([two]));
         remove_journals(&journals);
-        living.end();
+        living.remove();
         assert_eq!(
             read_abandoned_journals(Some(cache.path())),
             Default::default()

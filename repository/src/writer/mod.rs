@@ -411,7 +411,7 @@ impl SnapshotWriter {
     /// Cuts a stream into chunks and takes them as parts of the entry that follows. Returns its length.
     ///
     /// # Errors
-    /// Inside: what reading the stream gives. Outside: as for [`Self::add`].
+    /// Inside: what reading the stream gives. Outside: as for [`Self::add_item`].
     pub fn add_stream(
         &mut self,
         chunker: &mut Chunker,
@@ -479,7 +479,7 @@ impl SnapshotWriter {
         self.segments = None;
         self.join_stages()?;
         if let Some(journal) = &self.shared.journal {
-            journal.end();
+            journal.remove();
         }
         let added = self.shared.added_counts();
         let finished = RootContents {
@@ -522,7 +522,7 @@ impl SnapshotWriter {
         let lease = self.lease.take().ok_or_else(held)?;
         let id = inner.write_root(root, host)?;
         commit::check_after_root(inner, known, lease.lease(), &id)?;
-        lease.end();
+        lease.release();
         Ok(id)
     }
 
@@ -592,7 +592,7 @@ impl Drop for SnapshotWriter {
             drop(collector.join());
         }
         if let Some(lease) = self.lease.take() {
-            lease.end();
+            lease.release();
         }
     }
 }

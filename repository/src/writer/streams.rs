@@ -85,7 +85,7 @@ impl OpenStream {
     /// Adds bytes.
     ///
     /// # Errors
-    /// As for [`StreamSender::check`].
+    /// As for [`StreamSender::check_running`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.total += bytes.len() as u64;
         // In parts: a row may have a GiB, which need not be here a second time.
@@ -104,7 +104,7 @@ impl OpenStream {
     /// Ends the stream. Returns its length in bytes.
     ///
     /// # Errors
-    /// As for [`StreamSender::check`].
+    /// As for [`StreamSender::check_running`].
     pub fn finish(mut self) -> Result<u64> {
         while let Some(chunk) = self.chunker.next_remaining_chunk() {
             append_chunk(chunk, &mut self.bytes, &mut self.lengths)?;

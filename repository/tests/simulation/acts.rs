@@ -124,7 +124,7 @@ pub(crate) fn mending(from: &Repository, replace: bool) -> RepairOptions<'_> {
             depth: VerifyDepth::ReadData(DataSubset::All),
             snapshots: Vec::new(),
         },
-        from: Some(from),
+        other_copy: Some(from),
         replace,
         ..looking()
     }

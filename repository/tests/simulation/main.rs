@@ -40,8 +40,8 @@ use support::garbage::{Time, dry_run, findings, forget, options, prune_with};
 use support::keys::{reencrypt, switch};
 use support::{World, read_back_one};
 
-/// How many seeds a usual test run tries in each of the [`PARTS`].
-const SEEDS: u64 = 500;
+/// How many seeds a usual test run tries in each of the [`PARTS`]; `tests/run --long` tries ten times as many.
+const SEEDS: u64 = 50;
 
 /// So many tests share the seeds, as tests run side by side.
 const PARTS: u64 = 4;

@@ -270,7 +270,7 @@ pub(crate) fn looking() -> RepairOptions<'static> {
             depth: VerifyDepth::Structure,
             snapshots: Vec::new(),
         },
-        from: None,
+        other_copy: None,
         replace: false,
         apply_changes: true,
         by: "ada@host".to_owned(),

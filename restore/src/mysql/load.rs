@@ -352,7 +352,7 @@ fn read_chunks(
     sender: &crossbeam_channel::Sender<std::io::Result<Bytes>>,
     progress: &Progress,
 ) -> Result<(), reprise_repository::Error> {
-    let mut content = reader.content(chunks, path.to_owned());
+    let mut content = reader.stream_content(chunks, path.to_owned());
     while let Some(chunk) = content.next_chunk()? {
         Progress::add(&progress.bytes, chunk.len() as u64);
         if sender.send(Ok(Bytes::from(chunk))).is_err() {

@@ -269,7 +269,7 @@ fn open_snapshot(repository: &Repository, snapshot: &Snapshot) -> Result<OpenedM
     drop(entries);
     let ids = chunks.remove(MANIFEST_FILE).unwrap_or_default();
     let mut json = Vec::new();
-    let mut content = reader.content(ids, MANIFEST_FILE.to_owned());
+    let mut content = reader.stream_content(ids, MANIFEST_FILE.to_owned());
     while let Some(chunk) = content.next_chunk()? {
         json.extend_from_slice(&chunk);
     }

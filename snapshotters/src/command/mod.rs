@@ -43,7 +43,7 @@ pub struct CommandSource {
 /// Runs a program and stores what it writes.
 ///
 /// # Errors
-/// [`Error::NotStarted`], [`Error::CommandFailed`], or what storing gives.
+/// [`Error::ProgramNotStarted`], [`Error::CommandFailed`], or what storing gives.
 pub fn snapshot_output(
     repository: &Repository,
     source: &CommandSource,

@@ -52,6 +52,7 @@ pub use session::{Bytes, Row, Session, StatementResult, TextRow, Value};
 
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
+use consistent_snapshot::DdlLock;
 use row_reader::{TableReadRequest, TableReadResult};
 use schema::ServerSchema;
 
@@ -123,6 +124,20 @@ fn open_session(source: &MysqlSource, run: &RunContext) -> Result<Session> {
     connect().map_err(|error| Error::from_database(format!("connect to {}", source.address), error))
 }
 
+/// The connections that read rows.
+fn open_readers(source: &MysqlSource, run: &RunContext, lock: &DdlLock) -> Result<Vec<Session>> {
+    let mut readers = (0..source.connections.max(1))
+        .map(|_| open_session(source, run))
+        .collect::<Result<Vec<_>>>()?;
+    if lock.can_deadlock_with_readers() {
+        readers
+            .iter_mut()
+            .try_for_each(consistent_snapshot::set_short_lock_timeout)
+            .map_err(|error| Error::from_database("set lock_wait_timeout", error))?;
+    }
+    Ok(readers)
+}
+
 fn attempt_snapshot(
     repository: &Repository,
     source: &MysqlSource,
@@ -153,15 +168,7 @@ fn attempt_snapshot(
             patterns: source.filter.database_patterns(),
         });
     }
-    let mut readers = (0..source.connections.max(1))
-        .map(|_| open_session(source, run))
-        .collect::<Result<Vec<_>>>()?;
-    if kept.can_deadlock_with_readers() {
-        let brief = readers
-            .iter_mut()
-            .try_for_each(consistent_snapshot::set_short_lock_timeout);
-        brief.map_err(failed("set lock_wait_timeout"))?;
-    }
+    let mut readers = open_readers(source, run, &kept)?;
     let mut holder = lock_nontransactional_tables(source, run, &before)?;
     let moment = consistent_snapshot::open_snapshots(control, &mut readers, server)
         .map_err(failed("open a consistent snapshot"))?;

@@ -192,7 +192,7 @@ pub fn set_collation_statement(database: &str, collation: &str) -> String {
     )
 }
 
-/// Makes the session as it was before [`surroundings`].
+/// Makes the session as it was before [`session_settings_for`].
 pub const SESSION_SETTINGS_RESET: [&str; 3] = [
     "SET NAMES utf8mb4",
     "SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",

@@ -88,10 +88,10 @@ impl ServerInfo {
         let facts = ServerFacts {
             flavour,
             version,
-            uuid: optional(session, "SELECT @@GLOBAL.server_uuid")?.pop(),
+            uuid: query_optional(session, "SELECT @@GLOBAL.server_uuid")?.pop(),
             variables: read_variables(session)?,
             plugins: read_plugins(session)?,
-            components: optional(
+            components: query_optional(
                 session,
                 "SELECT component_urn FROM mysql.component ORDER BY 1",
             )?,
@@ -190,7 +190,7 @@ fn read_loadable_functions(
 }
 
 /// The first column of what not every server has or shows everybody.
-fn optional(session: &mut Session, statement: &str) -> Result<Vec<String>, DatabaseError> {
+fn query_optional(session: &mut Session, statement: &str) -> Result<Vec<String>, DatabaseError> {
     match session.query_rows(statement) {
         Ok(rows) => Ok(rows.iter().map(|row| row.string(0)).collect()),
         Err(DatabaseError::Server { .. }) => Ok(Vec::new()),

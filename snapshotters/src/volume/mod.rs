@@ -40,7 +40,7 @@ pub struct VolumeSource {
 /// Stores a directory tree. Files that are as they were at the last snapshot are not read again.
 ///
 /// # Errors
-/// [`Error::NoSource`], [`Error::Unreadable`] for the root itself, or what storing gives. Anything else that
+/// [`Error::SourceNotFound`], [`Error::Unreadable`] for the root itself, or what storing gives. Anything else that
 /// cannot be read is named in the snapshot's warnings.
 pub fn snapshot_tree(
     repository: &Repository,

@@ -1,11 +1,13 @@
 //! MariaDB from Debian.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::database::{CLIENT, Database, greets};
-use super::process::{Port, Process};
+use super::process::{Port, Process, cache};
+use tempfile::TempDir;
 
 /// A server with a binary log and a data folder of its own.
 #[derive(Debug)]
@@ -91,7 +93,41 @@ const USERS: &str =
 DELETE FROM mysql.proxies_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1');
 ";
 
+/// Gives a new server the data of one that was initialised before: initialising takes seconds, and many tests start
+/// one. What is kept depends on the server's version and on this file.
 fn initialise(folder: &Path) {
+    let kept = cache().join(format!("mariadb-{}", template_name()));
+    if !kept.exists() {
+        // Several tests may do this at once: each makes one of its own, and the last one renamed stays.
+        let parent = cache();
+        fs::create_dir_all(&parent).unwrap();
+        let making = TempDir::with_prefix_in("mariadb-", &parent).unwrap();
+        initialise_anew(making.path());
+        if fs::rename(making.path(), &kept).is_ok() {
+            // It is not there any more under its first name.
+            _ = making.keep();
+        }
+    }
+    fs::create_dir(folder.join("temporary")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--sparse=always"])
+        .arg(kept.join("data"))
+        .arg(folder);
+    assert!(copy.status().unwrap().success(), "{copy:?}");
+}
+
+/// What the initial data depend on, as a name.
+fn template_name() -> String {
+    let version = Command::new("mariadbd")
+        .arg("--version")
+        .output()
+        .unwrap_or_else(|error| panic!("mariadb-server is needed (tests/run): {error}"));
+    let mut hash = DefaultHasher::new();
+    (version.stdout, SIZES, USERS, include_str!("mariadb.rs")).hash(&mut hash);
+    format!("{:016x}", hash.finish())
+}
+
+fn initialise_anew(folder: &Path) {
     let users = folder.join("users.sql");
     fs::write(&users, USERS).unwrap();
     fs::create_dir(folder.join("temporary")).unwrap();

@@ -146,7 +146,8 @@ pub(super) fn program(place: &str) -> PathBuf {
     PathBuf::from(cached.file_name().unwrap())
 }
 
-fn cache() -> PathBuf {
+/// Where `tests/run` keeps what is slow to make.
+pub(super) fn cache() -> PathBuf {
     if let Some(cache) = env::var_os("REPRISE_TEST_CACHE") {
         return cache.into();
     }

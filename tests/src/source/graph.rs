@@ -58,7 +58,9 @@ pub fn cycles(uses: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
         if seen.contains(&node) {
             continue;
         }
-        let members = reach[node].iter().filter(|other| reach[**other].contains(&node));
+        let members = reach[node]
+            .iter()
+            .filter(|other| reach[**other].contains(&node));
         let component: Vec<usize> = members.copied().collect();
         seen.extend(component.iter().copied());
         if component.len() > 1 {

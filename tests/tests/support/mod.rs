@@ -275,8 +275,7 @@ pub(crate) fn end(child: Child) -> Ran {
 
 /// Asks a run to stop, as a person at the keyboard does.
 pub(crate) fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    signal(child, rustix::process::Signal::INT);
 }
 
 /// A file system of its own in memory, gone when dropped.
@@ -305,19 +304,32 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Waits until something is so, or the child has ended. Whether it became so.
+/// How long a child goes on between two looks.
+const STEP: Duration = Duration::from_millis(3);
+
+/// Waits until something is so, or the child has ended. Whether it became so. The child stands still while it is looked,
+/// so that however slow a look is, the child does not get past what is waited for.
 pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
-        if so() {
+    while begun.elapsed() < Duration::from_secs(300) {
+        signal(child, rustix::process::Signal::STOP);
+        let is_so = so();
+        signal(child, rustix::process::Signal::CONT);
+        if is_so {
             return true;
         }
         if child.try_wait().unwrap().is_some() {
             return so();
         }
-        std::thread::yield_now();
+        std::thread::sleep(STEP);
     }
-    panic!("nothing happened within a minute");
+    panic!("nothing happened within five minutes");
+}
+
+/// To a child that was not waited for yet, whether or not it has ended.
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Kills a child, whether or not it has ended.

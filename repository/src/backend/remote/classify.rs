@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::http::TransportError;
-use super::weather::AttemptError;
+use super::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// A server's answer that is no success.

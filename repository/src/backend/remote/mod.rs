@@ -6,10 +6,10 @@ mod classify;
 mod http;
 mod limiter;
 mod object_read;
+mod retry;
 mod runtime;
 mod s3;
 mod split;
-mod weather;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -160,8 +160,8 @@ fn strip_key_prefix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 }
 
 /// An answer that cannot be what the server sent.
-fn corrupt_response(source: impl Into<super::Cause>) -> weather::AttemptError {
-    weather::AttemptError::Transient {
+fn corrupt_response(source: impl Into<super::Cause>) -> retry::AttemptError {
+    retry::AttemptError::Transient {
         source: source.into(),
         retry_after: None,
         throttled: false,
@@ -175,7 +175,7 @@ fn parse_listed_object(
     name: Option<&str>,
     size_bytes: Option<u64>,
     received: Option<DateTime<Utc>>,
-) -> Result<Option<ObjectInfo>, weather::AttemptError> {
+) -> Result<Option<ObjectInfo>, retry::AttemptError> {
     let (Some(name), Some(size_bytes)) = (name, size_bytes) else {
         return Err(corrupt_response(
             "an object in the listing has no name or no size",
@@ -206,7 +206,7 @@ fn check_body_length(
     announced: Option<u64>,
     wanted: Option<u64>,
     key: &str,
-) -> Result<Bytes, weather::AttemptError> {
+) -> Result<Bytes, retry::AttemptError> {
     let length = body.len() as u64;
     if announced.is_some_and(|announced| announced != length) {
         return Err(corrupt_response(
@@ -216,7 +216,7 @@ fn check_body_length(
     match wanted {
         // Leads to asking for the object's real size.
         Some(wanted) if length < wanted => {
-            Err(weather::AttemptError::Permanent(BackendError::Rejected {
+            Err(retry::AttemptError::Permanent(BackendError::Rejected {
                 operation: "read",
                 key: key.to_owned(),
                 source: "the range extends beyond the end of the object".into(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::retry::{AttemptError, Retrier};
 use super::split;
-use super::weather::{AttemptError, Retrier};
 use crate::backend::{BackendError, BackendResult};
 
 /// No object is as large, in bytes; a range beyond it is answered without asking.
@@ -26,7 +26,7 @@ const COMPARE_PAUSES: [Duration; 4] = [
 /// The requests that reading needs.
 pub(super) trait ObjectRequests {
     /// What repeats them.
-    fn weather(&self) -> &Retrier;
+    fn retrier(&self) -> &Retrier;
 
     /// One attempt to read an object, whole or a range. A range that reaches beyond its end is rejected.
     async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, AttemptError>;
@@ -43,7 +43,7 @@ pub(super) async fn read_object(
 ) -> BackendResult<Bytes> {
     let get = async |range: Option<Range<u64>>| {
         let attempt = || from.get_once(key, range.clone());
-        from.weather().call("read", key, attempt).await
+        from.retrier().run_with_retries("read", key, attempt).await
     };
     let Some(asked) = range else {
         return get(None).await;

@@ -33,7 +33,7 @@ pub(super) struct AzureAccount {
 
 fn invalid_option(text: String) -> BackendError {
     BackendError::Configuration {
-        problem: ConfigurationError::Option(text),
+        problem: ConfigurationError::InvalidOption(text),
         source: "see docs/destinations.md".into(),
     }
 }

@@ -6,7 +6,7 @@ use azure_core::http::headers::HeaderName;
 use crate::backend::remote;
 use crate::backend::remote::classify::{self, ErrorResponse};
 use crate::backend::remote::http::TransportError;
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.

@@ -25,8 +25,8 @@ use futures_util::TryStreamExt;
 
 use super::http::{NetworkClient, Traffic};
 use super::object_read::{self, ObjectRequests};
+use super::retry::{AttemptError, Retrier};
 use super::runtime::block_on;
-use super::weather::{AttemptError, Retrier};
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
@@ -62,7 +62,7 @@ impl AzureBackend {
     /// Uses a container, with settings and credentials from the usual variables.
     ///
     /// # Errors
-    /// [`BackendError::Setup`] when they cannot be used.
+    /// [`BackendError::Configuration`] when they cannot be used.
     pub fn new(
         account: &str,
         container: &str,
@@ -78,7 +78,7 @@ impl AzureBackend {
     /// Where the usual variables lead, without anything that is secret; `variable` reads one of them.
     ///
     /// # Errors
-    /// [`BackendError::Setup`] when they cannot be used.
+    /// [`BackendError::Configuration`] when they cannot be used.
     pub fn resolve_endpoint(
         account: &str,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -133,7 +133,7 @@ impl AzureBackend {
     /// Size and lock of an object.
     async fn head_blob(&self, key: &str) -> BackendResult<(u64, Option<DateTime<Utc>>)> {
         self.retrier
-            .call("look up", key, || async {
+            .run_with_retries("look up", key, || async {
                 let classify = |error| errors::classify_error(error, "look up", key);
                 let head = self
                     .blob_client(key)
@@ -205,7 +205,10 @@ impl AzureBackend {
                 let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
                 Ok((items?, page.next_marker))
             };
-            let (items, next) = self.retrier.call(operation, key, attempt).await?;
+            let (items, next) = self
+                .retrier
+                .run_with_retries(operation, key, attempt)
+                .await?;
             found.extend(items.into_iter().flatten());
             marker = next.filter(|marker| !marker.is_empty());
             if marker.is_none() {
@@ -245,7 +248,7 @@ impl AzureBackend {
     async fn delete_version(&self, key: &str, version: Option<String>) -> BackendResult<()> {
         let result = self
             .retrier
-            .call("delete", key, || async {
+            .run_with_retries("delete", key, || async {
                 let options = BlobClientDeleteOptions {
                     version_id: version.clone(),
                     ..BlobClientDeleteOptions::default()
@@ -268,7 +271,7 @@ impl AzureBackend {
 }
 
 impl ObjectRequests for AzureBackend {
-    fn weather(&self) -> &Retrier {
+    fn retrier(&self) -> &Retrier {
         &self.retrier
     }
 
@@ -356,7 +359,7 @@ impl Backend for AzureBackend {
         let (until, key) = (to_azure_time(until)?, key.as_str());
         block_on(async {
             self.retrier
-                .call("lock", key, || async {
+                .run_with_retries("lock", key, || async {
                     let options = BlobClientSetImmutabilityPolicyOptions {
                         immutability_policy_mode: Some(mode),
                         ..BlobClientSetImmutabilityPolicyOptions::default()

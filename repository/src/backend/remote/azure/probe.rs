@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 
 use super::upload::md5;
 use super::{AzureBackend, to_azure_time};
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
@@ -38,7 +38,7 @@ impl AzureBackend {
         let bytes = [Bytes::from_static(b"a probe of reprise")];
         let hash = md5(&bytes[0]);
         self.retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 self.stage_block_once(key, PROBE_BLOCK, &bytes, &hash)
             })
             .await?;
@@ -48,7 +48,7 @@ impl AzureBackend {
             None => None,
         };
         self.retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 let options = BlockBlobClientCommitBlockListOptions {
                     if_none_match: if_none_match.map(Into::into),
                     immutability_policy_expiry: until,
@@ -85,7 +85,7 @@ impl AzureBackend {
                 let right = md5(&bytes[0]);
                 let again = self
                     .retrier
-                    .call("write", &key, || {
+                    .run_with_retries("write", &key, || {
                         self.stage_block_once(&key, PROBE_BLOCK, &bytes, &right)
                     })
                     .await;

@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 
 use super::{AzureBackend, errors, policy_mode, to_azure_time};
 use crate::backend::remote::object_read::{self, ObjectRequests as _};
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{random_bytes, split};
 use crate::backend::{BackendError, BackendResult, WriteVerification};
 
@@ -54,7 +54,7 @@ impl AzureBackend {
             let name = block_name(number, salt);
             let hash = md5_of_parts(&piece);
             self.retrier
-                .call("write a part of", key, || {
+                .run_with_retries("write a part of", key, || {
                     self.stage_block_once(key, &name, &piece, &hash)
                 })
                 .await?;
@@ -68,7 +68,7 @@ impl AzureBackend {
         let tier = self.options.storage_class.as_deref();
         let tier = tier.filter(|_| key.starts_with("packs/"));
         self.retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 let options = BlockBlobClientCommitBlockListOptions {
                     if_none_match: Some("*".into()),
                     immutability_policy_expiry: until,

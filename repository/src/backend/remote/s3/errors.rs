@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use crate::backend::remote;
 use crate::backend::remote::classify::{self, ErrorResponse};
 use crate::backend::remote::http::TransportError;
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.

@@ -25,9 +25,9 @@ use chrono::{DateTime, Utc};
 
 use super::http::{NetworkClient, Traffic};
 use super::object_read::{self, ObjectRequests};
+use super::retry::{AttemptError, Retrier};
 use super::runtime::block_on;
 use super::split;
-use super::weather::{AttemptError, Retrier};
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
@@ -55,7 +55,7 @@ impl S3Backend {
     /// Uses a bucket, with settings and credentials from the usual variables and files.
     ///
     /// # Errors
-    /// [`BackendError::Setup`] when they cannot be used.
+    /// [`BackendError::Configuration`] when they cannot be used.
     pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> BackendResult<Self> {
         let http = super::new_network_client(&options)?;
         let connector = S3Connector(http.clone());
@@ -120,7 +120,7 @@ impl S3Backend {
 
     async fn head_object(&self, key: &str) -> BackendResult<HeadObjectOutput> {
         self.retrier
-            .call("look up", key, || async {
+            .run_with_retries("look up", key, || async {
                 self.client
                     .head_object()
                     .bucket(&self.bucket)
@@ -138,7 +138,10 @@ impl S3Backend {
         let (mut found, mut token) = (Vec::new(), None);
         loop {
             let attempt = || self.list_page(directory, &prefix, token.clone());
-            let (objects, next) = self.retrier.call("list", directory, attempt).await?;
+            let (objects, next) = self
+                .retrier
+                .run_with_retries("list", directory, attempt)
+                .await?;
             found.extend(objects);
             if next.is_none() {
                 return Ok(found);
@@ -182,7 +185,10 @@ impl S3Backend {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
             let attempt = || self.list_versions_page(OPERATION, key, from.clone());
-            let (versions, next) = self.retrier.call(OPERATION, key, attempt).await?;
+            let (versions, next) = self
+                .retrier
+                .run_with_retries(OPERATION, key, attempt)
+                .await?;
             found.extend(versions);
             if next.is_none() {
                 return Ok(found);
@@ -253,7 +259,7 @@ impl S3Backend {
     async fn delete_version(&self, key: &str, version: Option<String>) -> BackendResult<()> {
         let result = self
             .retrier
-            .call("delete", key, || async {
+            .run_with_retries("delete", key, || async {
                 self.client
                     .delete_object()
                     .bucket(&self.bucket)
@@ -294,7 +300,7 @@ impl S3Backend {
 }
 
 impl ObjectRequests for S3Backend {
-    fn weather(&self) -> &Retrier {
+    fn retrier(&self) -> &Retrier {
         &self.retrier
     }
 
@@ -416,7 +422,7 @@ impl Backend for S3Backend {
         let key = key.as_str();
         block_on(async {
             self.retrier
-                .call("lock", key, || async {
+                .run_with_retries("lock", key, || async {
                     self.client
                         .put_object_retention()
                         .bucket(&self.bucket)

@@ -10,7 +10,7 @@ use chrono::Utc;
 
 use super::upload::{PutAttributes, sha256_base64};
 use super::{S3Backend, errors, from_chrono, to_chrono};
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
@@ -43,7 +43,7 @@ impl S3Backend {
         let parts = [Bytes::from_static(bytes)];
         let checksum = sha256_base64(&parts);
         self.retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 self.put_once(key, &parts, &checksum, &attributes)
             })
             .await
@@ -78,7 +78,7 @@ impl S3Backend {
         version: Option<&str>,
     ) -> BackendResult<GetObjectOutput> {
         self.retrier
-            .call("read", key, || async {
+            .run_with_retries("read", key, || async {
                 self.client
                     .get_object()
                     .bucket(&self.bucket)

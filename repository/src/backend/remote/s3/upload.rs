@@ -15,7 +15,7 @@ use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
 use crate::backend::remote;
 use crate::backend::remote::http::PartsBody;
 use crate::backend::remote::object_read::{self, ObjectRequests as _};
-use crate::backend::remote::weather::AttemptError;
+use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, BackendResult, WriteVerification};
 
 /// Larger objects are stored in parts, so that a broken connection costs one part and not the whole.
@@ -101,7 +101,7 @@ impl S3Backend {
     async fn upload_whole(&self, key: &str, parts: &[Bytes]) -> BackendResult<String> {
         let (checksum, attributes) = (sha256_base64(parts), self.put_attributes(key));
         self.retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 self.put_once(key, parts, &checksum, &attributes)
             })
             .await?;
@@ -138,7 +138,7 @@ impl S3Backend {
         let attributes = self.put_attributes(key);
         let id = self
             .retrier
-            .call("write", key, || self.begin_multipart(key, &attributes))
+            .run_with_retries("write", key, || self.begin_multipart(key, &attributes))
             .await?;
         let result = self.upload_parts(key, id.clone(), parts).await;
         let done = match result {
@@ -188,7 +188,7 @@ impl S3Backend {
             let checksum = STANDARD.encode(hash);
             let output = self
                 .retrier
-                .call("write a part of", key, || async {
+                .run_with_retries("write a part of", key, || async {
                     self.client
                         .upload_part()
                         .bucket(&self.bucket)
@@ -229,7 +229,7 @@ impl S3Backend {
             .build();
         let result = self
             .retrier
-            .call("write", key, || {
+            .run_with_retries("write", key, || {
                 self.complete_multipart_once(key, &upload.id, parts.clone())
             })
             .await;

@@ -66,7 +66,7 @@ impl Retrier {
     }
 
     /// Does a request until it works, fails for good, or the deadline is over.
-    pub(super) async fn call<T, F>(
+    pub(super) async fn run_with_retries<T, F>(
         &self,
         operation: &'static str,
         key: &str,
@@ -228,7 +228,7 @@ mod tests {
     fn transient_errors_are_retried_and_permanent_ones_are_not() {
         let retrier = test_retrier(Duration::from_secs(60));
         let mut left = 3;
-        let result = block_on_test(retrier.call("read", "x", || {
+        let result = block_on_test(retrier.run_with_retries("read", "x", || {
             left -= 1;
             let result = if left > 0 {
                 Err(transient_error(true))
@@ -240,14 +240,15 @@ mod tests {
         assert_eq!(result.unwrap(), 7);
         assert_eq!(retrier.counters.traffic().retries, 2);
         let mut calls = 0;
-        let result: BackendResult<()> = block_on_test(retrier.call("read", "x", || {
-            calls += 1;
-            async {
-                Err(AttemptError::Permanent(BackendError::NotFound {
-                    key: "x".to_owned(),
-                }))
-            }
-        }));
+        let result: BackendResult<()> =
+            block_on_test(retrier.run_with_retries("read", "x", || {
+                calls += 1;
+                async {
+                    Err(AttemptError::Permanent(BackendError::NotFound {
+                        key: "x".to_owned(),
+                    }))
+                }
+            }));
         assert!(matches!(result, Err(BackendError::NotFound { .. })));
         assert_eq!(calls, 1);
     }
@@ -268,7 +269,9 @@ mod tests {
         let retrier = test_retrier(Duration::from_secs(600));
         retrier.stop_requested.store(true, Ordering::Relaxed);
         let result: BackendResult<()> =
-            block_on_test(retrier.call("read", "x", || async { Err(transient_error(true)) }));
+            block_on_test(
+                retrier.run_with_retries("read", "x", || async { Err(transient_error(true)) }),
+            );
         assert!(matches!(result, Err(BackendError::Interrupted { .. })));
     }
 }
