@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::ObjectKey;
 use crate::error::{Error, Result};
 use crate::id::{ObjectId, RepositoryId};
 use crate::sign::KnownSigner;
@@ -94,6 +95,11 @@ pub struct Config {
 #[derive(Deserialize)]
 struct FormatVersion {
     format: u64,
+}
+
+/// The key of the object that describes a repository.
+pub(crate) fn config_key() -> ObjectKey {
+    ObjectKey::from_trusted(CONFIG_KEY.to_owned())
 }
 
 impl Config {

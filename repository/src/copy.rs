@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde::Serialize;
 
 use crate::backend::{Backend, BackendError, ObjectKey};
+use crate::config::config_key;
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
 use crate::id::ObjectId;
 use crate::index::fragment_key;
@@ -22,8 +23,8 @@ use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::records::is_not_found;
 use crate::replaced_packs::{self, ReplacedPacks, replaced_packs_key};
-use crate::repository::{Repository, config_key};
 use crate::snapshot::{Snapshot, snapshot_key};
+use crate::store::Repository;
 use crate::tombstones::tombstone_key;
 use crate::verified_io::{put_verified, read_with_retries};
 

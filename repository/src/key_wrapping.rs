@@ -16,7 +16,7 @@ use crate::names::id_from_key;
 use crate::pack::{PackRecord, pack_key};
 use crate::parallel::try_map_in_parallel;
 use crate::records::CATALOG_DIRECTORIES;
-use crate::repository::Repository;
+use crate::store::Repository;
 
 /// The header of an age file is shorter, in bytes, with any reasonable number of recipients.
 const HEADER_BYTES_MAX: u64 = 32 << 10;
@@ -61,7 +61,7 @@ pub(crate) fn serialize_file_keys(keys: &FileKeys) -> Vec<u8> {
     lines.concat().into_bytes()
 }
 
-/// Understands what [`write()`] wrote.
+/// Understands what [`serialize_file_keys`] wrote.
 ///
 /// # Errors
 /// A sentence.

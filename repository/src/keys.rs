@@ -13,6 +13,7 @@ use crate::config::{CONFIG_KEY, Config};
 use crate::crypt::{FileKeys, Identities, Recipients, has_recipient};
 use crate::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
+use crate::finding::VerifyFinding;
 use crate::id::ObjectId;
 use crate::key_wrapping;
 use crate::keyring::{AddedKeys, KeyRecord, Keyring, RevokedKeys, RevokedSigner, StoredKeyRecord};
@@ -20,12 +21,11 @@ use crate::names::id_from_key;
 use crate::parallel::map_in_parallel;
 use crate::record_cache::RecordCache;
 use crate::records::is_not_found;
-use crate::repository::{Inner, Repository};
 use crate::secrets::Secrets;
 use crate::sign::{SignerId, SignerRole};
+use crate::store::{Repository, Store};
 use crate::tombstones::Keeper;
 use crate::verified_io::{get_verified, put_verified};
-use crate::verify::VerifyFinding;
 
 /// No record is larger, stored or plain, in bytes: one that revokes a signer lists all packs there are.
 const RECORD_BYTES_MAX: usize = 256 << 20;
@@ -569,7 +569,7 @@ fn key_change_error(reason: impl Into<String>) -> Error {
     }
 }
 
-impl Inner {
+impl Store {
     /// Every object under `keys/` that counts, in the order in which a copy must get them.
     pub(crate) fn key_object_ids(&self) -> Vec<ObjectId> {
         let ring = &self.keyring;

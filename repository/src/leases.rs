@@ -17,7 +17,7 @@ use crate::backend::Backend;
 use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::records::{RecordSet, StoredRecord};
-use crate::repository::Inner;
+use crate::store::Store;
 
 /// Where they are.
 pub(crate) const DIRECTORY: &str = "leases";
@@ -56,7 +56,7 @@ pub(crate) struct LeaseRecord {
 /// A lease of this process.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    inner: Arc<Inner>,
+    inner: Arc<Store>,
     record: LeaseRecord,
     state: Mutex<LeaseState>,
 }
@@ -72,7 +72,7 @@ struct LeaseState {
 impl Lease {
     /// Takes a lease. When this returns, every sweep that begins later sees it.
     pub(crate) fn acquire(
-        inner: &Arc<Inner>,
+        inner: &Arc<Store>,
         backend: &dyn Backend,
         host: &str,
         command: &str,
@@ -180,7 +180,7 @@ pub(crate) struct AutoRenewedLease {
 
 impl AutoRenewedLease {
     /// Takes a lease at the repository itself.
-    pub(crate) fn acquire(inner: &Arc<Inner>, host: &str, command: &str) -> Result<Self> {
+    pub(crate) fn acquire(inner: &Arc<Store>, host: &str, command: &str) -> Result<Self> {
         let lease = Lease::acquire(inner, inner.backend.as_ref(), host, command)?;
         let lease = Arc::new(lease);
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
@@ -280,13 +280,13 @@ pub(crate) struct Leases {
 
 impl Leases {
     /// Reads all. When the storage received the newest lease of `own`, it had that time.
-    pub(crate) fn read(inner: &Inner, own: Option<&Lease>) -> Result<Self> {
+    pub(crate) fn read(inner: &Store, own: Option<&Lease>) -> Result<Self> {
         Self::read_from(inner, inner.backend.as_ref(), own)
     }
 
     /// As [`Self::read`], at a copy.
     pub(crate) fn read_from(
-        inner: &Inner,
+        inner: &Store,
         backend: &dyn Backend,
         own: Option<&Lease>,
     ) -> Result<Self> {

@@ -12,6 +12,7 @@ mod crypt;
 mod entry;
 mod envelope;
 mod error;
+mod finding;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod host;
@@ -29,6 +30,7 @@ mod names;
 mod pack;
 mod pack_descriptions;
 mod parallel;
+mod program;
 mod progress;
 mod prune;
 mod quarantine;
@@ -44,6 +46,7 @@ mod secrets;
 mod segment;
 mod sign;
 mod snapshot;
+mod store;
 mod sweeps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -56,9 +59,6 @@ mod verify;
 mod verify_logs;
 mod writer;
 
-/// What wrote an object, with its version.
-pub(crate) const PROGRAM: &str = concat!("reprise ", env!("CARGO_PKG_VERSION"));
-
 pub use chunker::{Chunker, ChunkerSeed};
 pub use clock::{Clock, SystemClock};
 pub use config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
@@ -69,6 +69,7 @@ pub use crypt::{
 };
 pub use entry::{Entry, EntryKind, FileTime, Xattr, path_order};
 pub use error::{Error, ErrorClass, ObjectFailure, Result, format_error_chain};
+pub use finding::{SnapshotImpact, VerifyFinding};
 pub use host::{HostDirectory, HostKeys, KeeperKeys, has_age_identity, write_secret_file};
 pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{ChunkLocation, SegmentLocation};
@@ -84,22 +85,21 @@ pub use quarantine::{AffectedSnapshot, Quarantine, QuarantineRecord, Quarantined
 pub use reader::{ContentReader, ContentStream, EntryReader, SegmentKey, SnapshotReader};
 pub use reencrypt::{ReencryptOptions, ReencryptPlan, ReencryptReport};
 pub use repair::{RepairOptions, RepairReport, RepairedObject};
-pub use repository::{
-    InitOptions, OpenOptions, Repository, UnreadableRoot, open_backend, repository_exists,
-};
+pub use repository::{InitOptions, OpenOptions, UnreadableRoot, open_backend, repository_exists};
 pub use secrets::Secrets;
 pub use sign::{HostSigner, KnownSigner, SignerId, SignerRole};
 pub use snapshot::{
     AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
     StreamRecord, Warning,
 };
+pub use store::Repository;
 pub use text::RawText;
 pub use tombstones::{
     ForgottenLog, Keeper, PolicyVersion, RefusedTombstone, Tombstone, TombstoneMetadata,
     TombstoneRecord, Tombstones,
 };
 pub use trust::TrustStore;
-pub use verify::{DataSubset, VerifyDepth, VerifyFinding, VerifyOptions, VerifyReport};
+pub use verify::{DataSubset, VerifyDepth, VerifyOptions, VerifyReport};
 pub use writer::{
     CommittedSnapshot, EntryObserver, FileStamp, KnownChunks, LoadedFile, OpenStream, SnapshotItem,
     SnapshotOptions, SnapshotSummary, SnapshotWriter, StreamId, StreamSender,

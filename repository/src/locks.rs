@@ -7,12 +7,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::backend::{BackendError, ImmutabilityPolicy, ObjectKey};
+use crate::config::config_key;
 use crate::error::{Error, ObjectFailure, Result};
 use crate::pack::pack_key;
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
-use crate::repository::{Repository, config_key};
 use crate::snapshot::snapshot_key;
+use crate::store::Repository;
 
 /// When each object's lock ends, as far as it is known here.
 type LockCache = BTreeMap<String, DateTime<Utc>>;

@@ -16,7 +16,7 @@ use crate::log_cache::LogCache;
 use crate::log_chain::{ListedLogSegment, LogChainLink, build_log_chain};
 use crate::names::{is_log_segment, log_segment_from_key};
 use crate::parallel::map_in_parallel;
-use crate::repository::Repository;
+use crate::store::Repository;
 use crate::tombstones::Tombstones;
 use crate::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
 use crate::verified_io::{put_verified, read_with_retries};

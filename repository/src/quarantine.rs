@@ -14,7 +14,7 @@ use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::names::id_from_key;
-use crate::repository::{Inner, Repository};
+use crate::store::{Repository, Store};
 use crate::tombstones::Keeper;
 
 /// Where the records are.
@@ -140,7 +140,7 @@ impl Quarantine {
     }
 }
 
-impl Inner {
+impl Store {
     /// What is in quarantine. A record that no keeper signed counts for nothing.
     pub(crate) fn read_quarantine(&self) -> Result<Quarantine> {
         let records = self.read_records::<QuarantineRecord>(

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{ChunkLocation, Index};
 use crate::pack::pack_key;
-use crate::repository::{Inner, Repository};
 use crate::segment::{self, SegmentRecord};
 use crate::snapshot::{Snapshot, SnapshotDetails, StreamRecord};
+use crate::store::{Repository, Store};
 use crate::verified_io::read_with_retries;
 
 /// Decoded segments that a stream keeps: neighbouring chunks share them.
@@ -44,7 +44,7 @@ impl ChunkLocation {
 /// Fetches chunks by id. May be shared by threads; clones share everything.
 #[derive(Debug, Clone)]
 pub struct ContentReader {
-    inner: Arc<Inner>,
+    inner: Arc<Store>,
     repository: Repository,
     index: Arc<RwLock<(Index, UnindexedPackSearch)>>,
     /// What was missing when the index had been read again.
@@ -317,13 +317,13 @@ fn missing_chunk(id: &ChunkId, needed_by: &dyn std::fmt::Display) -> Error {
     }
 }
 
-pub(crate) fn read_segment(inner: &Inner, location: &ChunkLocation) -> Result<Vec<u8>> {
+pub(crate) fn read_segment(inner: &Store, location: &ChunkLocation) -> Result<Vec<u8>> {
     read_with_retries(inner.backend.as_ref(), || {
         read_segment_once(inner, location)
     })
 }
 
-fn read_segment_once(inner: &Inner, location: &ChunkLocation) -> Result<Vec<u8>> {
+fn read_segment_once(inner: &Store, location: &ChunkLocation) -> Result<Vec<u8>> {
     let key = pack_key(&location.pack);
     let at = location.segment;
     let range = at.offset..at.offset + u64::from(at.length);
@@ -368,7 +368,7 @@ fn read_segment_once(inner: &Inner, location: &ChunkLocation) -> Result<Vec<u8>>
 /// # Errors
 /// [`Error::Damaged`], or [`Error::NoMatchingIdentity`].
 pub(crate) fn verify_segment(
-    inner: &Inner,
+    inner: &Store,
     object: &str,
     record: &SegmentRecord,
     stored: &[u8],

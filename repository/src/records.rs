@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::names::id_from_key;
 use crate::parallel::map_in_parallel;
-use crate::repository::Inner;
 use crate::sign::HostSigner;
+use crate::store::Store;
 use crate::verified_io::{get_verified, put_verified};
 
 /// No such record is larger, in bytes: a sweep of several hundred thousand packs.
@@ -77,7 +77,7 @@ pub(crate) fn is_not_found(error: &Error) -> bool {
     )
 }
 
-impl Inner {
+impl Store {
     /// Stores a record at a destination of this repository's objects.
     pub(crate) fn put_record<T: Serialize>(
         &self,

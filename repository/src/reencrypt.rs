@@ -27,8 +27,8 @@ use crate::progress::Progress;
 use crate::reader::verify_segment;
 use crate::records::is_not_found;
 use crate::replaced_packs::{self, PackReplacement, ReplacedPacks, ReplacedPacksRecord};
-use crate::repository::Repository;
 use crate::segment::SegmentBuilder;
+use crate::store::Repository;
 use crate::sweeps::Sweeps;
 use crate::tombstones::Keeper;
 use crate::verified_io::{put_verified, read_with_retries};
@@ -400,7 +400,7 @@ impl ReencryptRun<'_> {
             packs: std::mem::take(&mut self.replacements),
             at: inner.clock.wall_time(),
             by: self.options.by.clone(),
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
         };
         let id = replaced_packs::put_replaced_packs(inner, self.keeper, &record)?;
         self.report.records.push(id);

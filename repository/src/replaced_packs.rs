@@ -13,7 +13,7 @@ use crate::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::records::RecordSet;
-use crate::repository::Inner;
+use crate::store::Store;
 use crate::tombstones::Keeper;
 
 /// Where the records are.
@@ -45,7 +45,7 @@ pub(crate) struct ReplacedPacksRecord {
 
 /// Stores a record.
 pub(crate) fn put_replaced_packs(
-    inner: &Inner,
+    inner: &Store,
     keeper: &Keeper,
     record: &ReplacedPacksRecord,
 ) -> Result<ObjectId> {
@@ -74,7 +74,7 @@ pub(crate) struct ReplacedPacks {
 
 impl ReplacedPacks {
     /// Reads all records. One that cannot be understood keeps packs from going, and nothing else.
-    pub(crate) fn read(inner: &Inner, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn read(inner: &Store, backend: &dyn Backend) -> Result<Self> {
         let records: RecordSet<ReplacedPacksRecord> =
             inner.read_records(backend, RecordKind::Replaced, DIRECTORY)?;
         for (info, error) in &records.refused {

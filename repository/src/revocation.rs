@@ -15,7 +15,7 @@ use crate::keys::key_object_key;
 use crate::names::object_id_from_key;
 use crate::parallel::try_map_in_parallel;
 use crate::records::{CATALOG_DIRECTORIES, is_not_found};
-use crate::repository::Repository;
+use crate::store::Repository;
 
 /// Folders of objects that are too large to be read whole. `docs/keys.md` says why their names do.
 const LARGE_DIRECTORIES: [&str; 2] = ["logs", "packs"];

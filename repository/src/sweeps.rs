@@ -13,7 +13,7 @@ use crate::envelope::RecordKind;
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::records::{RecordSet, StoredRecord};
-use crate::repository::Inner;
+use crate::store::Store;
 use crate::tombstones::ForgottenLog;
 
 /// Where they are.
@@ -58,7 +58,7 @@ pub(crate) struct SweepRecord {
 }
 
 /// Stores a record.
-pub(crate) fn put_sweep_record(inner: &Inner, record: &SweepRecord) -> Result<ObjectId> {
+pub(crate) fn put_sweep_record(inner: &Store, record: &SweepRecord) -> Result<ObjectId> {
     inner.put_record(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY, record)
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Sweeps {
 }
 
 impl Sweeps {
-    pub(crate) fn read(inner: &Inner, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn read(inner: &Store, backend: &dyn Backend) -> Result<Self> {
         let records = inner
             .read_records(backend, RecordKind::Sweep, DIRECTORY)?
             .require_readable()?;
@@ -86,7 +86,7 @@ impl Sweeps {
     }
 
     /// As [`Self::read`], for someone who only looks: what is newer than this program is left out too.
-    pub(crate) fn read_lossy(inner: &Inner) -> Result<Self> {
+    pub(crate) fn read_lossy(inner: &Store) -> Result<Self> {
         let records = inner.read_records(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY)?;
         Ok(Self { records })
     }

@@ -17,9 +17,9 @@ use crate::id::ObjectId;
 use crate::names::id_from_key;
 use crate::parallel::map_in_parallel;
 use crate::records::is_not_found;
-use crate::repository::{Inner, Repository};
 use crate::sign::{HostSigner, SignerId, SignerRole};
 use crate::snapshot::snapshot_key;
+use crate::store::{Repository, Store};
 use crate::sweeps::Sweeps;
 
 /// Where they are.
@@ -573,7 +573,7 @@ impl TombstoneRecord {
     }
 }
 
-impl Inner {
+impl Store {
     fn write_tombstone(&self, record: &TombstoneRecord, keeper: &Keeper) -> Result<ObjectId> {
         let json = serde_json::to_vec(record)
             .map_err(|e| Error::Internal(format!("cannot serialize a tombstone: {e}")))?;

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::backend::ObjectKey;
 use crate::envelope::RecordKind;
 use crate::error::{Error, ErrorClass, Result};
+use crate::finding::{SnapshotImpact, VerifyFinding};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{Index, fragment_key};
 use crate::leases;
@@ -19,8 +19,8 @@ use crate::progress::Progress;
 use crate::quarantine::{self, Quarantine};
 use crate::reader::{ContentReader, verify_segment};
 use crate::replaced_packs;
-use crate::repository::{Inner, Repository};
 use crate::snapshot::{Snapshot, StreamRecord, snapshot_key};
+use crate::store::{Repository, Store};
 use crate::sweeps::{self, Sweeps};
 use crate::text::RawText;
 use crate::verified_io::read_with_retries;
@@ -111,43 +111,6 @@ pub struct VerifyOptions {
     pub snapshots: Vec<Snapshot>,
 }
 
-/// Something wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VerifyFinding {
-    /// The object.
-    pub object: String,
-    /// What is wrong with it.
-    pub reason: String,
-    /// What can no longer be restored because of it.
-    pub hurts: Vec<SnapshotImpact>,
-}
-
-impl VerifyFinding {
-    /// Whether nothing that can be restored needs the object: content that other packs hold, or an index fragment,
-    /// which packs can replace. Of other objects nobody can tell what was in them.
-    pub(crate) fn is_harmless(&self) -> bool {
-        let mut replaceable = ["packs/", "index/"].iter();
-        let key = ObjectKey::new(self.object.as_str());
-        let is_own = key.is_some_and(|key| id_from_key(&key).is_some());
-        is_own && replaceable.any(|folder| self.object.starts_with(folder)) && self.hurts.is_empty()
-    }
-}
-
-/// What a finding hurts of one snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SnapshotImpact {
-    /// The snapshot.
-    pub snapshot: ObjectId,
-    /// Its source.
-    pub source: String,
-    /// Whether its list of entries itself is hurt, so that all its paths are.
-    pub whole: bool,
-    /// The paths hurt; empty when their names cannot be read with the given identities.
-    pub paths: Vec<String>,
-    /// How many further paths are hurt.
-    pub more_paths: u64,
-}
-
 /// What verification found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {
@@ -231,7 +194,7 @@ pub(crate) struct DetailedVerifyReport {
 
 struct Verifier<'a> {
     repository: &'a Repository,
-    inner: &'a Inner,
+    inner: &'a Store,
     index: Index,
     reader: ContentReader,
     report: VerifyReport,
@@ -820,7 +783,7 @@ type PackReadResult = (ObjectId, std::result::Result<PackRecord, String>);
 
 /// Reads packs in parallel; each result says what is wrong with a pack.
 fn read_packs(
-    inner: &Inner,
+    inner: &Store,
     packs: &[(ObjectId, u64)],
     progress: &Progress,
 ) -> Result<Vec<PackReadResult>> {
@@ -851,7 +814,7 @@ fn damage_reason(error: &Error) -> String {
 }
 
 /// Reads one pack whole: its name, its directory, every segment, every chunk.
-fn read_pack(inner: &Inner, id: &ObjectId) -> Result<PackRecord> {
+fn read_pack(inner: &Store, id: &ObjectId) -> Result<PackRecord> {
     let key = pack_key(id);
     let bytes = match inner.get_verified(&key) {
         Err(Error::Backend { source, .. }) if is_unreadable(&source) => {

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorClass, Result};
+use crate::finding::VerifyFinding;
 use crate::id::ObjectId;
 use crate::log_chain::LogChainLink;
 use crate::logs::{LogSegmentKey, SourceLog};
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
-use crate::repository::Repository;
-use crate::verify::{DataSubset, VerifyFinding};
+use crate::store::Repository;
+use crate::verify::DataSubset;
 
 /// Pieces are read whole, so each thread holds one.
 const READERS_MAX: usize = 3;

@@ -76,7 +76,7 @@ pub(super) fn condemn_garbage(
         roots: decision.roots.iter().copied().collect(),
         logs: Vec::new(),
         of: None,
-        program: crate::PROGRAM.to_owned(),
+        program: crate::program::PROGRAM.to_owned(),
     };
     if record.packs.is_empty() && record.fragments.is_empty() && record.roots.is_empty() {
         return Ok(());

@@ -9,7 +9,7 @@ use crate::backend::{BackendError, ObjectKey};
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::records::StoredRecord;
-use crate::repository::Repository;
+use crate::store::Repository;
 use crate::sweeps::{SweepRecord, SweepState};
 
 /// Records stay for this long after all is done: for as long as any run may have stood still.

@@ -12,7 +12,7 @@ use super::{PruneContext, PrunePlan, PruneReport};
 use crate::backend::BackendError;
 use crate::error::{ObjectFailure, Result};
 use crate::logs::LogSegmentKey;
-use crate::repository::Repository;
+use crate::store::Repository;
 use crate::sweeps::{self, SweepRecord, SweepState};
 use crate::tombstones::{ForgottenLog, Tombstones};
 
@@ -96,7 +96,7 @@ impl DueLogSegments {
             roots: Vec::new(),
             logs: self.logs.iter().map(|(log, _)| log.clone()).collect(),
             of: None,
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
         };
         sweeps::put_sweep_record(inner, &record).map(drop)
     }

@@ -30,7 +30,7 @@ use serde::Serialize;
 use crate::error::{ObjectFailure, Result};
 use crate::leases::Lease;
 use crate::progress::Progress;
-use crate::repository::Repository;
+use crate::store::Repository;
 
 use logs::DueLogSegments;
 use mark::MarkedChunks;

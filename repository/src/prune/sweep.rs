@@ -204,7 +204,7 @@ impl Sweeper<'_> {
             roots: of(&condemned.roots, &doomed.roots),
             logs: Vec::new(),
             of: Some(sweep.condemned.id),
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
         }
     }
 

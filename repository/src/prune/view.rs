@@ -15,9 +15,9 @@ use crate::names::id_from_key;
 use crate::pack::PackRecord;
 use crate::records::is_not_found;
 use crate::replaced_packs::ReplacedPacks;
-use crate::repository::Repository;
 use crate::sign::SignerRole;
 use crate::snapshot::Snapshot;
+use crate::store::Repository;
 use crate::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
 use crate::tombstones::Tombstones;
 

@@ -18,8 +18,8 @@ use crate::names::{id_from_key, is_log_segment};
 use crate::pack::{PackBuilder, PackRecord, pack_key};
 use crate::progress::Progress;
 use crate::quarantine::{AffectedSnapshot, QuarantineRecord, QuarantinedObject};
-use crate::repository::Repository;
 use crate::segment::{self, SealedSegment};
+use crate::store::Repository;
 use crate::tombstones::Keeper;
 use crate::verified_io::put_verified;
 use crate::verify::{DataSubset, DetailedVerifyReport, VerifyDepth, VerifyOptions, VerifyReport};
@@ -379,7 +379,7 @@ impl RepairRun<'_> {
             replaces: before.record_ids(),
             at: self.options.now,
             by: self.options.by.clone(),
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
         };
         report.record = Some(self.repository.put_quarantine_record(keeper, &record)?);
         Ok(report)

@@ -16,11 +16,11 @@ use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::pack::{PackBuilder, PackRecord, pack_key};
-use crate::repository::Repository;
 use crate::segment::{ChunkInSegment, SegmentBuilder, SegmentRecord};
 use crate::snapshot::{
     AddedData, EntryCounts, Outcome, SnapshotRoot, SourceKind, StreamRecord, snapshot_key,
 };
+use crate::store::Repository;
 use crate::verified_io::put_verified;
 
 /// A line of references: an id and the end of the line.
@@ -341,7 +341,7 @@ impl<'a> SyntheticBuilder<'a> {
             },
             parent: self.parent,
             tags: BTreeMap::new(),
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
             facts: BTreeMap::new(),
             entries: stream(self.entries.clone(), entries),
             references: stream(

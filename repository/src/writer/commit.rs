@@ -11,19 +11,19 @@ use crate::id::ObjectId;
 use crate::leases::Lease;
 use crate::names::id_from_key;
 use crate::pack::pack_key;
-use crate::repository::Inner;
 use crate::snapshot::snapshot_key;
+use crate::store::Store;
 use crate::sweeps::Sweeps;
 
 /// Makes sure that a root may be stored.
-pub(super) fn check_before_root(inner: &Inner, known: &DedupIndex, lease: &Lease) -> Result<()> {
+pub(super) fn check_before_root(inner: &Store, known: &DedupIndex, lease: &Lease) -> Result<()> {
     lease.renew_if_due(inner.backend.as_ref())?;
     check_used_packs(inner, known, lease, None)
 }
 
 /// Makes sure that the root that was just stored can be relied on.
 pub(super) fn check_after_root(
-    inner: &Inner,
+    inner: &Store,
     known: &DedupIndex,
     lease: &Lease,
     root: &ObjectId,
@@ -32,7 +32,7 @@ pub(super) fn check_after_root(
 }
 
 fn check_used_packs(
-    inner: &Inner,
+    inner: &Store,
     known: &DedupIndex,
     lease: &Lease,
     root: Option<&ObjectId>,

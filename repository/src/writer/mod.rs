@@ -36,12 +36,12 @@ use crate::host::HostKeys;
 use crate::id::{ChunkId, ObjectId};
 use crate::leases::AutoRenewedLease;
 use crate::progress::Progress;
-use crate::repository::Repository;
 use crate::segment::SealedSegment;
 use crate::snapshot::{
     AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
     StreamRecord, Warning,
 };
+use crate::store::Repository;
 use crate::sweeps::Sweeps;
 use crate::text::RawText;
 
@@ -555,7 +555,7 @@ impl SnapshotWriter {
             added: finished.added,
             parent: options.parent,
             tags: options.tags,
-            program: crate::PROGRAM.to_owned(),
+            program: crate::program::PROGRAM.to_owned(),
             facts: finished.facts,
             entries: finished.entries,
             references: finished.references,

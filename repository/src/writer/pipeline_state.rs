@@ -7,12 +7,12 @@ use super::dedup_index::DedupIndex;
 use super::journal::PackJournal;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::Inner;
 use crate::snapshot::AddedData;
+use crate::store::Store;
 
 #[derive(Debug)]
 pub(super) struct PipelineState {
-    pub(super) repository: Arc<Inner>,
+    pub(super) repository: Arc<Store>,
     pub(super) dedup_index: DedupIndex,
     /// What is stored but perhaps not indexed, where listing is dear.
     pub(super) journal: Option<PackJournal>,
@@ -26,7 +26,7 @@ pub(super) struct PipelineState {
 
 impl PipelineState {
     pub(super) fn new(
-        repository: Arc<Inner>,
+        repository: Arc<Store>,
         dedup_index: DedupIndex,
         journal: Option<PackJournal>,
         progress: Arc<Progress>,

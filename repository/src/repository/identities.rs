@@ -1,0 +1,51 @@
+//! Whether the given identities read what a repository stores.
+
+use crate::crypt::{Recipients, has_recipient};
+use crate::error::{Error, Result};
+use crate::store::Repository;
+
+impl Repository {
+    /// Fails early when no given identity reads contents, of now or from before recipients were changed.
+    ///
+    /// # Errors
+    /// [`Error::NoMatchingIdentity`].
+    pub fn require_data_identity(&self) -> Result<()> {
+        let inner = &self.inner;
+        let (object, mut recipients) = match self.require_current_identity() {
+            Err(Error::NoMatchingIdentity { object, recipients }) => (object, recipients),
+            done => return done,
+        };
+        let added = inner.keyring.applied_records().iter();
+        let added = added.flat_map(|applied| &applied.record.add.recipients.data);
+        for recipient in inner.config.recipients.data.iter().chain(added) {
+            if has_recipient(&recipients, recipient) {
+                continue;
+            }
+            // One that cannot be used here, as its plugin is missing, is no way in.
+            let earlier = Recipients::parse(std::slice::from_ref(recipient));
+            if earlier
+                .and_then(|earlier| self.require_identity_of(&earlier))
+                .is_ok()
+            {
+                return Ok(());
+            }
+            recipients.push(recipient.clone());
+        }
+        Err(Error::NoMatchingIdentity { object, recipients })
+    }
+
+    /// Fails early when no given identity reads contents that are stored now.
+    ///
+    /// # Errors
+    /// [`Error::NoMatchingIdentity`].
+    pub(crate) fn require_current_identity(&self) -> Result<()> {
+        self.require_identity_of(&self.inner.data_recipients)
+    }
+
+    fn require_identity_of(&self, recipients: &Recipients) -> Result<()> {
+        let probe = recipients.encrypt(b"probe")?;
+        let (what, texts) = (&"the contents of this repository", recipients.texts());
+        let found = self.inner.identities.decrypt(&probe, what, texts, 64);
+        found.map(drop)
+    }
+}

@@ -1,0 +1,10 @@
+//! A repository as its users see it: made and opened (`open`), with its snapshots (`snapshots`) and its index
+//! (`index_loading`).
+
+mod identities;
+mod index_loading;
+mod open;
+mod snapshots;
+
+pub use open::{InitOptions, OpenOptions, open_backend, repository_exists};
+pub use snapshots::UnreadableRoot;

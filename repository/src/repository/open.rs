@@ -1,0 +1,334 @@
+//! Making a repository and opening one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::backend::{
+    AzureBackend, Backend, BackendError, LocalBackend, RemoteOptions, RepositoryLocation, S3Backend,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, FORMAT, Layout, RecipientTexts, config_key};
+use crate::crypt::Identities;
+use crate::error::{Error, Result};
+use crate::host::{HostDirectory, HostKeys, KeeperKeys, load_or_create_keeper_keys};
+use crate::id::{ObjectId, RepositoryId};
+use crate::keyring::Keyring;
+use crate::keys::{put_secrets, read_all_wrapped_keys, read_keyring, read_secrets};
+use crate::record_cache::RecordCache;
+use crate::secrets::Secrets;
+use crate::sign::{KnownSigner, SignerId, SignerRole};
+use crate::store::{Repository, Store};
+use crate::verified_io::read_with_retries;
+
+/// So often the description is read until two readings agree.
+const CONFIG_READS_MAX: usize = 5;
+
+/// What `init` needs to know.
+#[derive(Debug)]
+pub struct InitOptions {
+    /// Recovery recipients: they read everything.
+    pub recipients: Vec<String>,
+    /// The first host's name.
+    pub host_name: String,
+    /// When it is made.
+    pub now: DateTime<Utc>,
+    /// How it is cut and packed.
+    pub layout: Layout,
+    /// The file of the keeper's keys, made if it does not exist. `None`: the host is the keeper as well.
+    pub keeper: Option<PathBuf>,
+}
+
+/// How to open a repository.
+#[derive(Debug)]
+pub struct OpenOptions {
+    /// The host's folder of keys and pins.
+    pub host: HostDirectory,
+    /// Files with identities that read contents.
+    pub identity_files: Vec<PathBuf>,
+    /// Where the local cache may be, if anywhere.
+    pub cache: Option<PathBuf>,
+    /// Signers that a policy pins; empty: whatever `reprise.json` says.
+    pub pinned_signers: Vec<SignerId>,
+}
+
+/// The backend of a location. `options` are for destinations over a network.
+///
+/// # Errors
+/// [`Error::Backend`] when settings or credentials cannot be used.
+pub fn open_backend(
+    location: &RepositoryLocation,
+    options: &RemoteOptions,
+) -> Result<Arc<dyn Backend>> {
+    let failed = |source| Error::Backend {
+        location: location.to_string(),
+        source,
+    };
+    match location {
+        RepositoryLocation::Local(path) => {
+            let backend = LocalBackend::new(path);
+            backend.remove_stale_temp_files();
+            Ok(Arc::new(backend))
+        }
+        RepositoryLocation::S3 { bucket, prefix } => {
+            let backend = S3Backend::new(bucket, prefix, options.clone()).map_err(failed)?;
+            Ok(Arc::new(backend))
+        }
+        RepositoryLocation::Azure {
+            account,
+            container,
+            prefix,
+        } => {
+            let backend = AzureBackend::new(account, container, prefix, options.clone());
+            Ok(Arc::new(backend.map_err(failed)?))
+        }
+    }
+}
+
+/// Whether there is a repository.
+///
+/// # Errors
+/// When the backend cannot be asked.
+pub fn repository_exists(backend: &dyn Backend) -> Result<bool> {
+    // Not by its size: a server that is only asked for a size does not say whether the bucket exists.
+    match backend.get(&config_key(), None) {
+        Ok(_) => Ok(true),
+        Err(BackendError::NotFound { .. }) => Ok(false),
+        Err(source) => Err(Error::Backend {
+            location: backend.location(),
+            source,
+        }),
+    }
+}
+
+impl Repository {
+    /// Makes a repository: secrets first, `reprise.json` last, so that a half-made one does not exist.
+    ///
+    /// # Errors
+    /// [`Error::RepositoryExists`], [`Error::Recipient`], or what the backend says.
+    pub fn init(
+        backend: &dyn Backend,
+        host: &HostDirectory,
+        options: &InitOptions,
+    ) -> Result<Config> {
+        let location = backend.location();
+        let failed = |source| Error::Backend {
+            location: location.clone(),
+            source,
+        };
+        if repository_exists(backend)? {
+            return Err(Error::RepositoryExists {
+                location: location.clone(),
+            });
+        }
+        for folder in ["snapshots", "index"] {
+            if !backend.list(folder).map_err(failed)?.is_empty() {
+                return Err(Error::MissingConfig {
+                    location,
+                    directory: folder,
+                });
+            }
+        }
+        let keys = host.load_or_create_keys(&options.now.to_rfc3339())?;
+        let keeper = options.keeper.as_ref();
+        let keeper = keeper
+            .map(|file| load_separate_keeper_keys(&keys, file, options))
+            .transpose()?;
+        let mut writers = vec![keys.recipient.clone()];
+        writers.extend(keeper.as_ref().and_then(|keeper| keeper.recipient.clone()));
+        let mut config = Config {
+            format: FORMAT,
+            repository: RepositoryId::random().map_err(|e| {
+                Error::Internal(format!("cannot get random bytes from the system: {e}"))
+            })?,
+            created: options.now,
+            layout: options.layout.clone(),
+            recipients: RecipientTexts {
+                data: options.recipients.clone(),
+                writers,
+            },
+            signers: initial_signers(&keys, keeper.as_ref(), options),
+            keys: ObjectId::from_content(b""),
+        };
+        let first = Keyring::new(&config, Vec::new());
+        first.data_recipients()?;
+        config.keys = put_secrets(backend, &Secrets::random()?, &first.catalog_recipients()?)?;
+        let bytes = config.to_bytes()?;
+        match backend.put(&config_key(), &[bytes.clone().into()]) {
+            Err(BackendError::AlreadyExists { .. }) => {
+                return Err(Error::RepositoryExists {
+                    location: location.clone(),
+                });
+            }
+            done => drop(done.map_err(failed)?),
+        }
+        // Where nobody refuses a second one, another host may have won; its repository is left alone.
+        if !backend.capabilities().refuses_overwrite
+            && backend.get(&config_key(), None).map_err(failed)? != bytes
+        {
+            return Err(Error::RepositoryExists {
+                location: location.clone(),
+            });
+        }
+        host.remove_pins_for(&location);
+        host.check_pin(
+            &location,
+            &config.repository,
+            ObjectId::from_content(&bytes),
+        )?;
+        Ok(config)
+    }
+
+    /// Opens a repository with whatever keys there are.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`], [`Error::PinMismatch`], [`Error::NoMatchingIdentity`],
+    /// [`Error::UnsupportedFormat`], [`Error::Damaged`], or what the backend says.
+    pub fn open(backend: Arc<dyn Backend>, options: &OpenOptions) -> Result<Self> {
+        Self::open_with_clock(backend, options, Arc::new(SystemClock))
+    }
+
+    /// As [`Self::open`], with a clock other than this machine's.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_with_clock(
+        backend: Arc<dyn Backend>,
+        options: &OpenOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let location = backend.location();
+        let (config, hash) = read_config_confirmed(backend.as_ref())?;
+        options
+            .host
+            .check_pin(&location, &config.repository, hash)?;
+        check_pinned_signers(&config, &options.pinned_signers, &location)?;
+        let host = options.host.load_keys()?;
+        let mut files = options.identity_files.clone();
+        files.extend(host.iter().map(|keys| keys.identity_file.clone()));
+        let identities = Identities::read(&files)?;
+        let cache = options
+            .cache
+            .as_ref()
+            .map(|cache| cache.join(cache_dir_name(&config, &location)));
+        let records = RecordCache::new(cache.as_deref(), "keys");
+        let (keyring, unusable) = read_keyring(backend.as_ref(), &config, &records)?;
+        for (key, reason) in unusable {
+            tracing::warn!(%key, %reason, "an object under keys/ is invalid and is ignored");
+        }
+        let catalog_recipients = keyring.catalog_recipients()?;
+        let recipients = catalog_recipients.texts();
+        let (secrets, opened) = read_secrets(backend.as_ref(), &keyring, &identities, recipients)?;
+        let handed =
+            read_all_wrapped_keys(backend.as_ref(), &keyring, &identities, &records, &opened)?;
+        let identities = identities.with_file_keys(handed);
+        Ok(Self {
+            inner: Arc::new(Store {
+                trust: keyring.trust().clone(),
+                data_recipients: keyring.data_recipients()?,
+                keyring,
+                backend,
+                config,
+                config_hash: hash,
+                secrets,
+                identities,
+                catalog_recipients,
+                host,
+                cache,
+                clock,
+            }),
+        })
+    }
+}
+
+/// The keys of a keeper that is not the host.
+fn load_separate_keeper_keys(
+    host: &HostKeys,
+    file: &Path,
+    options: &InitOptions,
+) -> Result<KeeperKeys> {
+    let keeper = load_or_create_keeper_keys(file, &options.now.to_rfc3339())?;
+    if keeper.signer == host.signer.id() {
+        return Err(Error::HostKeys {
+            path: file.to_owned(),
+            reason: "it holds this host's own key; a separate keeper needs its own key file"
+                .to_owned(),
+        });
+    }
+    Ok(keeper)
+}
+
+/// Whom a new repository believes, and in what.
+fn initial_signers(
+    host: &HostKeys,
+    keeper: Option<&KeeperKeys>,
+    options: &InitOptions,
+) -> Vec<KnownSigner> {
+    let signer = |key, roles: &[SignerRole], name: &str| KnownSigner {
+        key,
+        roles: roles.to_vec(),
+        name: name.to_owned(),
+    };
+    let (id, name) = (host.signer.id(), &options.host_name);
+    match keeper {
+        None => vec![signer(id, &[SignerRole::Writer, SignerRole::Keeper], name)],
+        Some(keeper) => vec![
+            signer(id, &[SignerRole::Writer], name),
+            signer(keeper.signer, &[SignerRole::Keeper], "keeper"),
+        ],
+    }
+}
+
+/// Copies of a repository have the same identifier, but each has its own index and roots.
+fn cache_dir_name(config: &Config, location: &str) -> String {
+    let place = ObjectId::from_content(location.as_bytes()).to_string();
+    format!("{}-{}", config.repository.as_str(), &place[..8])
+}
+
+/// Reads the description. No name tells its hash, so where bytes may be changed on the way, two readings must agree:
+/// one that was garbled must neither be pinned nor pass for a forgery.
+fn read_config_confirmed(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+    let read = || read_with_retries(backend, || read_config(backend));
+    let mut last = read()?;
+    if !backend.capabilities().reads_may_be_corrupted {
+        return Ok(last);
+    }
+    for _ in 0..CONFIG_READS_MAX {
+        let next = read()?;
+        if next.1 == last.1 {
+            return Ok(next);
+        }
+        last = next;
+    }
+    let reason = "each read returned different bytes: check the network and the storage";
+    Err(Error::damaged_object(&config_key(), reason))
+}
+
+fn check_pinned_signers(config: &Config, pinned: &[SignerId], location: &str) -> Result<()> {
+    let unknown = config
+        .signers
+        .iter()
+        .find(|signer| !pinned.contains(&signer.key));
+    match unknown {
+        Some(signer) if !pinned.is_empty() => Err(Error::PinMismatch {
+            location: location.to_owned(),
+            reason: format!(
+                "its signer {} is not one of the policy's pinned signers",
+                signer.key
+            ),
+            pin_file: PathBuf::from("the policy's `signers:`"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The description of a repository, and the hash of its bytes.
+fn read_config(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+    let location = backend.location();
+    match backend.get(&config_key(), None) {
+        Ok(bytes) => Ok((Config::parse(&bytes)?, ObjectId::from_content(&bytes))),
+        Err(BackendError::NotFound { .. }) => Err(Error::NoRepository { location }),
+        Err(source) => Err(Error::Backend { location, source }),
+    }
+}

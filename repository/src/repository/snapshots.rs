@@ -1,0 +1,178 @@
+//! Finding and reading the snapshots of a repository.
+
+use std::collections::BTreeSet;
+
+use crate::backend::{ObjectInfo, ObjectKey};
+use crate::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::host::HostKeys;
+use crate::id::ObjectId;
+use crate::parallel::map_in_parallel;
+use crate::record_cache::RecordCache;
+use crate::records::is_not_found;
+use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
+use crate::store::{Repository, Store};
+
+/// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
+const ROOT_BYTES_MAX: usize = 256 << 20;
+
+/// A root that cannot be read, and why.
+pub type UnreadableRoot = (ObjectKey, Error);
+
+impl Repository {
+    /// All snapshots, oldest data first. A root that cannot be read is an error here: see
+    /// [`Self::snapshots_lossy`].
+    ///
+    /// # Errors
+    /// What reading the first unreadable root gives.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let (snapshots, errors) = self.snapshots_lossy()?;
+        match errors.into_iter().next() {
+            None => Ok(snapshots),
+            Some((_, error)) => Err(error),
+        }
+    }
+
+    /// All readable snapshots, oldest data first, and the others with what is wrong with them.
+    ///
+    /// # Errors
+    /// When roots cannot be listed at all.
+    pub fn snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        let (mut snapshots, errors) = self.all_snapshots_lossy()?;
+        snapshots.retain(|snapshot| !snapshot.forgotten);
+        Ok((snapshots, errors))
+    }
+
+    /// As [`Self::snapshots_lossy`], with the forgotten ones that are not swept yet.
+    ///
+    /// # Errors
+    /// When roots or tombstones cannot be listed at all.
+    pub fn all_snapshots_lossy(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        self.load_snapshots(&self.inner.record_cache("snapshots"))
+    }
+
+    /// As [`Self::snapshots_lossy`], but every root is read from the storage, whatever the cache holds.
+    pub(crate) fn snapshots_uncached(&self) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        self.load_snapshots(&RecordCache::new(None, "snapshots"))
+    }
+
+    /// Roots before tombstones: what is forgotten meanwhile may still appear here, but nothing that was brought
+    /// back meanwhile is taken for forgotten.
+    fn load_snapshots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
+        let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
+        let listed = self.inner.list_objects("snapshots")?;
+        cache.remove_others(listed.iter().map(|info| &info.key));
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let roots = map_in_parallel(readers, &listed, |info| self.inner.read_root(info, cache));
+        for (info, root) in listed.into_iter().zip(roots) {
+            match root {
+                Ok(snapshot) => snapshots.push(snapshot),
+                // Listed and gone: it was swept meanwhile.
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => errors.push((info.key, error)),
+            }
+        }
+        let tombstones = self.read_tombstones()?;
+        for snapshot in &mut snapshots {
+            snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.root.data_time, snapshot.id));
+        Ok((snapshots, errors))
+    }
+
+    /// Finds a snapshot by a prefix of its id, `SOURCE@latest`, or a source's name (its newest snapshot).
+    ///
+    /// A forgotten snapshot is only found by its id.
+    ///
+    /// A root that cannot be read is skipped with a warning: the others must still be restorable.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`].
+    pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
+        let (snapshots, errors) = self.all_snapshots_lossy()?;
+        for (key, error) in &errors {
+            tracing::warn!(%key, %error, "cannot read a snapshot root; the snapshot is not listed");
+        }
+        let source = name.strip_suffix("@latest").unwrap_or(name);
+        let kept = |s: &&Snapshot| !s.forgotten && s.root.source == source;
+        if let Some(newest) = snapshots.iter().rev().find(kept) {
+            return Ok(newest.clone());
+        }
+        let with_prefix = |s: &&Snapshot| name.len() >= 4 && s.id.to_string().starts_with(name);
+        let mut matches = snapshots.iter().filter(with_prefix);
+        match (matches.next(), matches.count()) {
+            (Some(snapshot), 0) => Ok(snapshot.clone()),
+            (Some(_), others) => Err(Error::AmbiguousSnapshot {
+                name: name.to_owned(),
+                count: others + 1,
+            }),
+            (None, _) => match errors
+                .into_iter()
+                .find(|(key, _)| key.name().starts_with(name) && name.len() >= 4)
+            {
+                Some((_, error)) => Err(error),
+                None => Err(Error::NoSnapshot {
+                    name: name.to_owned(),
+                    hint: describe_known_sources(&snapshots),
+                }),
+            },
+        }
+    }
+
+    /// The newest snapshot of a source, if there is one.
+    ///
+    /// # Errors
+    /// When snapshots cannot be listed.
+    pub fn latest_snapshot(&self, source: &str) -> Result<Option<Snapshot>> {
+        let (snapshots, _) = self.snapshots_lossy()?;
+        Ok(snapshots
+            .into_iter()
+            .rev()
+            .find(|s| s.root.source == source))
+    }
+}
+
+impl Store {
+    pub(crate) fn read_root(&self, info: &ObjectInfo, roots: &RecordCache) -> Result<Snapshot> {
+        self.read_cached(&info.key, roots, |id, bytes| {
+            self.parse_root(info, id, bytes)
+        })
+    }
+
+    fn parse_root(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
+        let key = &info.key;
+        let verified = envelope::verify_record(RecordKind::Snapshot, bytes, key, &self.trust)?;
+        let recipients = self.catalog_recipients.texts();
+        let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
+        let root: SnapshotRoot = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(key, format!("its content cannot be parsed: {e}"))
+        })?;
+        Ok(Snapshot {
+            id,
+            signer: verified.signer,
+            root,
+            received: info.received,
+            forgotten: false,
+        })
+    }
+
+    pub(crate) fn write_root(&self, root: &SnapshotRoot, host: &HostKeys) -> Result<ObjectId> {
+        let json = serde_json::to_vec(root)
+            .map_err(|e| Error::Internal(format!("cannot encode a snapshot root: {e}")))?;
+        let (backend, signer) = (self.backend.as_ref(), &host.signer);
+        self.put_signed(backend, RecordKind::Snapshot, &json, signer, snapshot_key)
+    }
+}
+
+fn describe_known_sources(snapshots: &[Snapshot]) -> String {
+    let kept = snapshots.iter().filter(|s| !s.forgotten);
+    let sources: BTreeSet<_> = kept.map(|s| s.root.source.as_str()).collect();
+    if sources.is_empty() {
+        return "the repository has no snapshots".to_owned();
+    }
+    let list: Vec<_> = sources.into_iter().collect();
+    format!(
+        "sources with snapshots: {}; `reprise snapshots` lists snapshot IDs",
+        list.join(", ")
+    )
+}
