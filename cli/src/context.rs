@@ -77,7 +77,7 @@ impl Context {
                 "give -r/--repository URL or set REPRISE_REPOSITORY",
             )
         })?;
-        Ok(RepositoryLocation::parse(text)?)
+        destination::parse_location(text)
     }
 
     /// Opens the repository that the command line names, to read from it.

@@ -36,6 +36,12 @@ struct ProbeRecord {
     probed: ProbedCapabilities,
 }
 
+/// Understands the location of a repository as the command line or a policy gives it.
+pub(crate) fn parse_location(text: &str) -> Result<RepositoryLocation, Failure> {
+    let location = RepositoryLocation::parse(text).map_err(reprise_repository::Error::from)?;
+    Ok(location)
+}
+
 /// A backend to read from; nothing is tried.
 pub(crate) fn open_for_reading(
     context: &Context,

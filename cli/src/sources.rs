@@ -245,7 +245,7 @@ pub(crate) fn repository_location(
 ) -> Result<RepositoryLocation, Failure> {
     match repository.url.directory() {
         Some(folder) => Ok(RepositoryLocation::Local(folder.to_owned())),
-        None => Ok(RepositoryLocation::parse(&repository.url.to_string())?),
+        None => destination::parse_location(&repository.url.to_string()),
     }
 }
 

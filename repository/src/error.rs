@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, InvalidLocation};
 use crate::id::ObjectId;
 
 /// The result of repository operations.
@@ -213,13 +213,8 @@ pub enum Error {
         count: usize,
     },
     /// A repository location cannot be understood.
-    #[error("repository location `{location}` cannot be used: {reason}")]
-    Location {
-        /// As it was given, without passwords.
-        location: String,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Location(#[from] InvalidLocation),
     /// Something of the local machine failed.
     #[error("cannot {action} {}", path.display())]
     LocalIo {
@@ -276,7 +271,7 @@ impl Error {
             | Self::LogState { .. }
             | Self::OtherRepository { .. }
             | Self::PinMismatch { .. } => ErrorClass::Refused,
-            Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location { .. } => {
+            Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location(_) => {
                 ErrorClass::Usage
             }
         }
@@ -340,7 +335,7 @@ impl Error {
             ),
             Self::NoSnapshot { hint, .. } => hint.clone(),
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
-            Self::Location { .. } => {
+            Self::Location(_) => {
                 "a location is a path, file:///path, s3://bucket/prefix or azure://account/container/prefix"
                     .to_owned()
             }

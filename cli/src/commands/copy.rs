@@ -1,7 +1,7 @@
 //! `reprise copy`: bringing a repository's snapshots to another destination.
 
 use reprise_policies::{CopyJob, Policy};
-use reprise_repository::backend::{Backend, RepositoryLocation};
+use reprise_repository::backend::Backend;
 use reprise_repository::{CopyReport, Repository};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, Failure> {
         return copy_all_in_policies(context);
     };
     let from = context.open_repository()?;
-    let to = RepositoryLocation::parse(to)?;
+    let to = destination::parse_location(to)?;
     let target = destination::open_for_writing(context, &to, &DestinationOptions::default())?;
     copy_repository(context, &from, target.as_ref())
 }

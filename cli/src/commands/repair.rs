@@ -1,6 +1,5 @@
 //! `reprise verify --repair`: mending what verification finds.
 
-use reprise_repository::backend::RepositoryLocation;
 use reprise_repository::{
     Error, RepairOptions, RepairReport, Repository, VerifyDepth, VerifyOptions,
 };
@@ -69,7 +68,7 @@ pub(crate) fn run(
 fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
     let backend = destination::open_for_reading(
         context,
-        &RepositoryLocation::parse(url)?,
+        &destination::parse_location(url)?,
         &DestinationOptions::default(),
     )?;
     context.open_repository_at(backend, &[], &[])

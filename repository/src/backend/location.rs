@@ -3,7 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+/// A repository location that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("repository location `{location}` cannot be used: {reason}")]
+pub struct InvalidLocation {
+    /// As it was given, without passwords.
+    pub location: String,
+    /// Why.
+    pub reason: String,
+}
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +40,10 @@ impl RepositoryLocation {
     /// Understands a plain path, `file:///path`, `s3://bucket/prefix` and `azure://account/container/prefix`.
     ///
     /// # Errors
-    /// [`Error::Location`] for other schemes, missing parts, and relative or remote `file:` URLs.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`InvalidLocation`] for other schemes, missing parts, and relative or remote `file:` URLs.
+    pub fn parse(text: &str) -> Result<Self, InvalidLocation> {
         let fail = |reason: &str| {
-            Err(Error::Location {
+            Err(InvalidLocation {
                 location: mask_password(text),
                 reason: reason.to_owned(),
             })

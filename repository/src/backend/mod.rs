@@ -20,7 +20,7 @@ mod probe;
 mod remote;
 
 pub use local::LocalBackend;
-pub use location::{RepositoryLocation, mask_password};
+pub use location::{InvalidLocation, RepositoryLocation, mask_password};
 pub use probe::{CapabilitySupport, ProbedCapabilities};
 pub use remote::{
     AzureBackend, AzureEndpoint, ImmutabilityPolicy, LockMode, RemoteOptions, S3Backend, Traffic,
