@@ -96,7 +96,7 @@ pub enum Error {
     /// What a repository stores is there, and what describes the repository is not.
     #[error(
         "{location} has objects of a repository under {directory}/, but {} is missing",
-        crate::config::CONFIG_KEY
+        crate::format::config::CONFIG_KEY
     )]
     MissingConfig {
         /// Where.

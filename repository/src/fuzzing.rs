@@ -1,13 +1,13 @@
 //! Entrances for fuzzers: every parser of stored bytes, fed with anything. None may panic.
 
-use crate::config::Config;
-use crate::entry::Entry;
-use crate::envelope::{self, RecordKind};
+use crate::crypto::envelope::{self, RecordKind};
+use crate::format::config::Config;
+use crate::format::entry::Entry;
+use crate::format::secrets::Secrets;
+use crate::format::segment;
+use crate::format::snapshot::{SnapshotDetails, SnapshotRoot};
+use crate::format::trailer::parse_trailer;
 use crate::index::parse_fragment;
-use crate::secrets::Secrets;
-use crate::segment;
-use crate::snapshot::{SnapshotDetails, SnapshotRoot};
-use crate::trailer::parse_trailer;
 
 /// A plain size that a real repository could have, in bytes.
 const PLAIN_MAX: usize = 8 << 20;

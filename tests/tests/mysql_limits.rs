@@ -102,7 +102,7 @@ fn a_document_larger_than_a_packet_is_named_and_comes_back_once_the_target_takes
     let ran = sandbox.bring_back(&target.root_url(), &[]).exits(1);
     ran.says("`app`.`documents`")
         .says("larger than max_allowed_packet")
-        .says("raise max_allowed_packet at the server")
+        .says("raise max_allowed_packet on the server")
         .says("--resume");
     target.execute("SET GLOBAL max_allowed_packet = 8388608");
     sandbox

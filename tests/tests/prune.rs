@@ -324,7 +324,7 @@ fn locked_objects_are_left_and_counted() {
     sandbox.recover(args).exits(0);
     // It is back, and nobody can promise that before the next prune.
     let back = sandbox.run(["unforget", first]).exits(6);
-    back.says("was about to be swept");
+    back.says("may be deleted by a prune");
     let done = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
     assert_eq!(done["report"]["locked"].as_array().unwrap().len(), 0);
     assert_eq!(listed(&sandbox, &[]), 2);
@@ -370,7 +370,7 @@ fn a_prune_waits_for_a_snapshot_that_uses_what_it_condemns() {
     let condemned = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
     assert!(number(&condemned["plan"], "dead_packs") > 0, "{condemned}");
     let waits = sandbox.run(["prune", "--grace", "0s"]).exits(0);
-    let words = "for a snapshot on ";
+    let words = "for the snapshot running on ";
     assert!(waits.stdout.contains(words), "{}", waits.stdout);
     assert!(
         waits.stdout.contains("deleted: 0 snapshots"),

@@ -197,7 +197,7 @@ fn a_changed_or_replaced_repository_is_refused() {
     sandbox
         .run(["snapshots"])
         .exits(6)
-        .says("another repository");
+        .says("different repository");
 }
 
 #[test]

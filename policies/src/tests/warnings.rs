@@ -61,7 +61,9 @@ drills:
     );
     let first = set.warnings()[0].to_string();
     assert!(
-        first.starts_with("/policies/test.yaml:5:5: warning: this identity lies"),
+        first.starts_with(
+            "/policies/test.yaml:5:5: warning: this identity file is inside the repository"
+        ),
         "{first}"
     );
 }

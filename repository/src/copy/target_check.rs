@@ -12,16 +12,16 @@ use chrono::{DateTime, Utc};
 use super::RepositoryCopy;
 use crate::backend::ObjectInfo;
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::format::names::id_from_key;
+use crate::format::pack::PackRecord;
+use crate::format::snapshot::{Snapshot, snapshot_key};
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{ChunkLocation, Index, fragment_key};
-use crate::leases::{Lease, Leases};
-use crate::names::id_from_key;
-use crate::pack::PackRecord;
-use crate::reader::ContentReader;
-use crate::records::{StoredRecord, is_not_found};
-use crate::snapshot::{Snapshot, snapshot_key};
-use crate::sweeps::{CLOCK_SKEW_MAX, DELETION_TIME_MAX, SweepRecord, Sweeps};
-use crate::verified_io::get_verified;
+use crate::read::reader::ContentReader;
+use crate::records::leases::{Lease, Leases};
+use crate::records::record_set::{StoredRecord, is_not_found};
+use crate::records::sweeps::{CLOCK_SKEW_MAX, DELETION_TIME_MAX, SweepRecord, Sweeps};
+use crate::store::verified_io::get_verified;
 
 impl RepositoryCopy<'_> {
     /// The packs that fragments describe which are here, each with the fragment.

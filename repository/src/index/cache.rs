@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::IndexTable;
 use crate::error::{Error, Result};
+use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
-use crate::pack::PackRecord;
 
 /// With more tables than this, the smallest are merged: each look-up asks every table.
 const TABLES_MAX: usize = 6;

@@ -2,8 +2,8 @@
 
 use crate::backend::ObjectKey;
 use crate::error::Error;
+use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
-use crate::pack::PackRecord;
 
 /// A fragment is closed when it describes this many chunks. Reading one back takes about 150 bytes a chunk.
 pub(crate) const FRAGMENT_CHUNKS_MAX: usize = 250_000;
@@ -41,9 +41,9 @@ pub(crate) fn parse_fragment(content: &[u8], plain_max: usize) -> Result<Vec<Pac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypt::RecipientClass;
+    use crate::crypto::encryption::RecipientClass;
+    use crate::format::segment::{ChunkInSegment, SegmentRecord};
     use crate::id::ChunkId;
-    use crate::segment::{ChunkInSegment, SegmentRecord};
     use proptest::prelude::*;
 
     fn pack() -> PackRecord {

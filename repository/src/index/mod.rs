@@ -6,10 +6,10 @@ mod table;
 
 use std::collections::HashSet;
 
-use crate::crypt::RecipientClass;
+use crate::crypto::encryption::RecipientClass;
 use crate::error::Result;
+use crate::format::pack::PackRecord;
 use crate::id::{ChunkId, ObjectId};
-use crate::pack::PackRecord;
 
 pub(crate) use cache::{FragmentErrors, IndexCache};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};

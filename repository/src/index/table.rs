@@ -14,10 +14,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{ChunkLocation, SegmentLocation};
-use crate::crypt::RecipientClass;
+use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
+use crate::format::pack::PackRecord;
 use crate::id::{ChunkId, ID_BYTES, ObjectId};
-use crate::pack::PackRecord;
 
 const MAGIC: &[u8; 8] = b"rpindex3";
 const HEADER_BYTES: usize = 8 + 5 * 8;
@@ -745,7 +745,7 @@ fn check_hash(file: &File, length: u64) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::{ChunkInSegment, SegmentRecord};
+    use crate::format::segment::{ChunkInSegment, SegmentRecord};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

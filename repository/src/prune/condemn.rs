@@ -8,14 +8,14 @@ use super::plan::PruneDecision;
 use super::view::{RepositoryView, object_failure};
 use super::{PruneContext, PruneReport};
 use crate::error::{Error, ErrorClass, Result};
+use crate::format::pack::{PackBuilder, PackRecord, pack_key};
+use crate::format::segment::{SealedSegment, SegmentRecord, check_stored_segment};
 use crate::id::ObjectId;
 use crate::index::{FRAGMENT_CHUNKS_MAX, fragment_key, write_fragment};
-use crate::pack::{PackBuilder, PackRecord, pack_key};
 use crate::progress::Progress;
-use crate::records::is_not_found;
-use crate::segment::{SealedSegment, SegmentRecord, check_stored_segment};
-use crate::sweeps::{self, SweepRecord, SweepState};
-use crate::verified_io::put_verified;
+use crate::records::record_set::is_not_found;
+use crate::records::sweeps::{self, SweepRecord, SweepState};
+use crate::store::verified_io::put_verified;
 
 /// Condemns what was decided on.
 pub(super) fn condemn_garbage(

@@ -8,9 +8,9 @@ use super::view::RepositoryView;
 use crate::backend::{BackendError, ObjectKey};
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::records::StoredRecord;
+use crate::records::record_set::StoredRecord;
+use crate::records::sweeps::{SweepRecord, SweepState};
 use crate::store::Repository;
-use crate::sweeps::{SweepRecord, SweepState};
 
 /// Records stay for this long after all is done: for as long as any run may have stood still.
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);

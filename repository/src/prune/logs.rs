@@ -11,10 +11,10 @@ use super::view::read_tombstones_strictly;
 use super::{PruneContext, PrunePlan, PruneReport};
 use crate::backend::BackendError;
 use crate::error::{ObjectFailure, Result};
-use crate::logs::LogSegmentKey;
+use crate::log::segments::LogSegmentKey;
+use crate::records::sweeps::{self, SweepRecord, SweepState};
+use crate::records::tombstones::{ForgottenLog, Tombstones};
 use crate::store::Repository;
-use crate::sweeps::{self, SweepRecord, SweepState};
-use crate::tombstones::{ForgottenLog, Tombstones};
 
 /// What goes of each log.
 #[derive(Debug)]

@@ -13,12 +13,12 @@ use super::references::{
     ReferenceLines, batch_unread_references, damage_error, describe_references, parse_chunk_id,
 };
 use crate::error::{Error, Result};
+use crate::format::snapshot::Snapshot;
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{IdPrefixes, Index, IndexTable, leading_bits};
 use crate::parallel::try_map_and_consume;
 use crate::progress::Progress;
-use crate::reader::ContentReader;
-use crate::snapshot::Snapshot;
+use crate::read::reader::ContentReader;
 
 /// With more chunks than this in no pack, something is wrong with the index itself.
 const MISSING_CHUNKS_MAX: usize = 1_000_000;

@@ -28,8 +28,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::error::{ObjectFailure, Result};
-use crate::leases::Lease;
 use crate::progress::Progress;
+use crate::records::leases::Lease;
 use crate::store::Repository;
 
 use logs::DueLogSegments;

@@ -9,7 +9,7 @@ use super::view::ListedObject;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::index::PackContents;
-use crate::replaced_packs::ReplacedPacks;
+use crate::records::replaced_packs::ReplacedPacks;
 
 /// A pack of the index.
 #[derive(Debug, Clone)]

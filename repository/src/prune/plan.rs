@@ -7,10 +7,10 @@ use super::pack_usage::{IndexUsage, PackUsage};
 use super::view::{RepositoryView, find_obstacle, may_be_in_use};
 use super::{PruneOptions, PrunePlan, WaitingSweep};
 use crate::error::ObjectFailure;
+use crate::format::pack::pack_key;
 use crate::id::ObjectId;
 use crate::index::FRAGMENT_CHUNKS_MAX;
-use crate::pack::pack_key;
-use crate::sweeps::OpenSweep;
+use crate::records::sweeps::OpenSweep;
 
 /// A fragment with fewer chunks is small.
 const SMALL_CHUNKS: u64 = FRAGMENT_CHUNKS_MAX as u64 / 4;

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::crypt::RecipientClass;
+use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
+use crate::format::snapshot::{Snapshot, StreamRecord};
 use crate::id::{ChunkId, are_hex_digits, hex_digit_value};
-use crate::reader::ContentReader;
-use crate::snapshot::{Snapshot, StreamRecord};
+use crate::read::reader::ContentReader;
 
 /// A line of references: an id in hexadecimal and the end of the line.
 const LINE_BYTES: usize = 65;

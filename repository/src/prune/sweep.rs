@@ -15,18 +15,18 @@ use super::{PruneContext, PruneReport};
 use crate::backend::{BackendError, ObjectKey};
 use crate::clock::Clock;
 use crate::error::{Error, ObjectFailure, Result};
+use crate::format::names::id_from_key;
+use crate::format::pack::{PackRecord, pack_key};
+use crate::format::segment::{SegmentRecord, check_stored_segment};
+use crate::format::snapshot::snapshot_key;
 use crate::id::ObjectId;
 use crate::index::{Index, fragment_key};
-use crate::leases::{Lease, Leases};
-use crate::names::id_from_key;
-use crate::pack::{PackRecord, pack_key};
 use crate::parallel::try_map_in_parallel;
-use crate::records::is_not_found;
-use crate::replaced_packs::ReplacedPacks;
-use crate::segment::{SegmentRecord, check_stored_segment};
-use crate::snapshot::snapshot_key;
-use crate::sweeps::{self, OpenSweep, SweepRecord, SweepState, Sweeps};
-use crate::verified_io::read_with_retries;
+use crate::records::leases::{Lease, Leases};
+use crate::records::record_set::is_not_found;
+use crate::records::replaced_packs::ReplacedPacks;
+use crate::records::sweeps::{self, OpenSweep, SweepRecord, SweepState, Sweeps};
+use crate::store::verified_io::read_with_retries;
 
 /// A prune that stood still for longer than this since it looked must look again: records of sweeps, which keep
 /// others from relying on what it deletes, last for longer.

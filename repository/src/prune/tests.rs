@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::*;
 use crate::backend::Backend;
 use crate::backend::memory::MemoryBackend;
-use crate::config::Layout;
-use crate::crypt::{RecipientClass, generate_identity};
-use crate::entry::{Entry, EntryKind};
-use crate::host::HostDirectory;
+use crate::crypto::encryption::{RecipientClass, generate_identity};
+use crate::crypto::host_keys::HostDirectory;
+use crate::format::config::Layout;
+use crate::format::entry::{Entry, EntryKind};
+use crate::format::pack::{PackBuilder, PackRecord, pack_key};
+use crate::format::segment::SealedSegment;
+use crate::format::snapshot::{Snapshot, SourceKind};
 use crate::id::ObjectId;
 use crate::index::fragment_key;
-use crate::pack::{PackBuilder, PackRecord, pack_key};
-use crate::segment::SealedSegment;
-use crate::snapshot::{Snapshot, SourceKind};
-use crate::sweeps::{self, SweepRecord, SweepState};
+use crate::records::sweeps::{self, SweepRecord, SweepState};
+use crate::store::verified_io::put_verified;
 use crate::text::RawText;
-use crate::verified_io::put_verified;
-use crate::writer::{LoadedFile, SnapshotItem, SnapshotOptions, SnapshotSummary};
+use crate::write::{LoadedFile, SnapshotItem, SnapshotOptions, SnapshotSummary};
 use crate::{InitOptions, OpenOptions};
 
 struct PruneFixture {
@@ -129,7 +129,7 @@ impl PruneFixture {
             .inner
             .get_verified(&pack_key(&record.pack))
             .unwrap();
-        let segment = |segment: &crate::segment::SegmentRecord| {
+        let segment = |segment: &crate::format::segment::SegmentRecord| {
             let start = usize::try_from(segment.offset).unwrap();
             SealedSegment {
                 class: segment.class,
@@ -280,7 +280,7 @@ fn a_forged_sweep_of_everything_takes_no_grace_from_what_is_forgotten_later() {
     };
     sweeps::put_sweep_record(inner, &forged).unwrap();
     storage.set_clock(wall);
-    let why = crate::tombstones::TombstoneMetadata {
+    let why = crate::records::tombstones::TombstoneMetadata {
         at: now(),
         by: "ada@host".to_owned(),
         reason: "a test".to_owned(),
@@ -306,17 +306,22 @@ fn a_root_of_a_signer_that_is_not_known_stops_a_prune() {
     // The record that makes the signer known may be lost, or younger than the look at it.
     let scene = prune_fixture();
     let inner = &scene.repository.inner;
-    let stranger = crate::sign::HostSigner::from_secret(&[7; 32]);
+    let stranger = crate::crypto::signing::HostSigner::from_secret(&[7; 32]);
     let json = serde_json::to_vec(&scene.kept.root).unwrap();
     let (kind, recipients) = (
-        crate::envelope::RecordKind::Snapshot,
+        crate::crypto::envelope::RecordKind::Snapshot,
         &inner.catalog_recipients,
     );
-    let sealed =
-        crate::envelope::seal_record(kind, &json, recipients, &stranger, inner.trust.repository());
+    let sealed = crate::crypto::envelope::seal_record(
+        kind,
+        &json,
+        recipients,
+        &stranger,
+        inner.trust.repository(),
+    );
     let sealed = sealed.unwrap();
     let id = ObjectId::from_content(&sealed);
-    let key = crate::snapshot::snapshot_key(&id);
+    let key = crate::format::snapshot::snapshot_key(&id);
     put_verified(&scene.storage, &key, &[sealed.into()], &id).unwrap();
     let options = PruneOptions {
         dry_run: true,

@@ -6,20 +6,20 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::backend::ObjectKey;
-use crate::envelope::{self, RecordKind};
+use crate::crypto::envelope::{self, RecordKind};
+use crate::crypto::signing::SignerRole;
 use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::format::names::id_from_key;
+use crate::format::pack::PackRecord;
+use crate::format::snapshot::Snapshot;
 use crate::id::ObjectId;
 use crate::index::{Index, fragment_key};
-use crate::leases::{ActiveRun, Lease, Leases};
-use crate::names::id_from_key;
-use crate::pack::PackRecord;
-use crate::records::is_not_found;
-use crate::replaced_packs::ReplacedPacks;
-use crate::sign::SignerRole;
-use crate::snapshot::Snapshot;
+use crate::records::leases::{ActiveRun, Lease, Leases};
+use crate::records::record_set::is_not_found;
+use crate::records::replaced_packs::ReplacedPacks;
+use crate::records::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
+use crate::records::tombstones::Tombstones;
 use crate::store::Repository;
-use crate::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
-use crate::tombstones::Tombstones;
 
 /// What runs of a prune are called; another prune does not wait for them, as each marks anew before it deletes.
 pub(super) const PRUNE_COMMAND: &str = "prune";

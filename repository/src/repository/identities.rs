@@ -1,6 +1,6 @@
 //! Whether the given identities read what a repository stores.
 
-use crate::crypt::{Recipients, has_recipient};
+use crate::crypto::encryption::{Recipients, has_recipient};
 use crate::error::{Error, Result};
 use crate::store::Repository;
 

@@ -3,19 +3,19 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
-use crate::envelope::{self, RecordKind};
+use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
+use crate::format::names::id_from_key;
+use crate::format::pack::{DIRECTORY_BYTES_MAX, PackRecord, pack_key};
 use crate::id::ObjectId;
 use crate::index::{
     FRAGMENT_CHUNKS_MAX, FragmentErrors, Index, IndexCache, fragment_key, parse_fragment,
     write_fragment,
 };
-use crate::names::id_from_key;
-use crate::pack::{DIRECTORY_BYTES_MAX, PackRecord, pack_key};
-use crate::pack_descriptions::PackDescriptions;
-use crate::replaced_packs::ReplacedPacks;
+use crate::records::replaced_packs::ReplacedPacks;
+use crate::repository::pack_descriptions::PackDescriptions;
+use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
-use crate::verified_io::read_with_retries;
 
 impl Repository {
     /// The index as the fragments tell it. Where one cannot be read, the directories of the packs that it

@@ -4,6 +4,7 @@
 mod identities;
 mod index_loading;
 mod open;
+pub(crate) mod pack_descriptions;
 mod snapshots;
 
 pub use open::{InitOptions, OpenOptions, open_backend, repository_exists};

@@ -9,18 +9,18 @@ use crate::backend::{
     AzureBackend, Backend, BackendError, LocalBackend, RemoteOptions, RepositoryLocation, S3Backend,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, FORMAT, Layout, RecipientTexts, config_key};
-use crate::crypt::Identities;
+use crate::crypto::encryption::Identities;
+use crate::crypto::host_keys::{HostDirectory, HostKeys, KeeperKeys, load_or_create_keeper_keys};
+use crate::crypto::signing::{KnownSigner, SignerId, SignerRole};
 use crate::error::{Error, Result};
-use crate::host::{HostDirectory, HostKeys, KeeperKeys, load_or_create_keeper_keys};
+use crate::format::config::{Config, FORMAT, Layout, RecipientTexts, config_key};
+use crate::format::keyring::Keyring;
+use crate::format::secrets::Secrets;
 use crate::id::{ObjectId, RepositoryId};
-use crate::keyring::Keyring;
-use crate::keys::{put_secrets, read_all_wrapped_keys, read_keyring, read_secrets};
-use crate::record_cache::RecordCache;
-use crate::secrets::Secrets;
-use crate::sign::{KnownSigner, SignerId, SignerRole};
+use crate::keys::key_objects::{put_secrets, read_all_wrapped_keys, read_keyring, read_secrets};
+use crate::store::record_cache::RecordCache;
+use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
-use crate::verified_io::read_with_retries;
 
 /// So often the description is read until two readings agree.
 const CONFIG_READS_MAX: usize = 5;

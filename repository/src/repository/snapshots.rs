@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{ObjectInfo, ObjectKey};
-use crate::envelope::{self, RecordKind};
+use crate::crypto::envelope::{self, RecordKind};
+use crate::crypto::host_keys::HostKeys;
 use crate::error::{Error, Result};
-use crate::host::HostKeys;
+use crate::format::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
 use crate::id::ObjectId;
 use crate::parallel::map_in_parallel;
-use crate::record_cache::RecordCache;
-use crate::records::is_not_found;
-use crate::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
+use crate::records::record_set::is_not_found;
+use crate::store::record_cache::RecordCache;
 use crate::store::{Repository, Store};
 
 /// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.

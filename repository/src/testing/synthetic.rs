@@ -10,18 +10,18 @@ use std::path::PathBuf;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::incompressible_bytes;
-use crate::chunker::Chunker;
-use crate::crypt::RecipientClass;
+use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
-use crate::id::{ChunkId, ObjectId};
-use crate::index::FRAGMENT_CHUNKS_MAX;
-use crate::pack::{PackBuilder, PackRecord, pack_key};
-use crate::segment::{ChunkInSegment, SegmentBuilder, SegmentRecord};
-use crate::snapshot::{
+use crate::format::chunker::Chunker;
+use crate::format::pack::{PackBuilder, PackRecord, pack_key};
+use crate::format::segment::{ChunkInSegment, SegmentBuilder, SegmentRecord};
+use crate::format::snapshot::{
     AddedData, EntryCounts, Outcome, SnapshotRoot, SourceKind, StreamRecord, snapshot_key,
 };
+use crate::id::{ChunkId, ObjectId};
+use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::store::Repository;
-use crate::verified_io::put_verified;
+use crate::store::verified_io::put_verified;
 
 /// A line of references: an id and the end of the line.
 const LINE_BYTES: usize = 65;

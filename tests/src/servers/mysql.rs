@@ -1,8 +1,11 @@
 //! MySQL from Debian, in a container of the image that `tests/run` builds.
 
+use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
 
 use super::database::{CLIENT, Database, greets};
 use super::process::{PATIENCE, Port};
@@ -17,8 +20,9 @@ const LABEL: &str = "reprise-test-port";
 pub struct Mysql {
     container: String,
     port: Port,
-    /// The server's process, in whose namespaces the client runs: asking the engine for it takes far longer.
-    process: String,
+    /// Holds the number of the server's process, in whose namespaces the client runs: the engine takes far longer. A
+    /// client that is started again after a restart of the server finds the new one there.
+    process: NamedTempFile,
 }
 
 impl Mysql {
@@ -36,7 +40,7 @@ impl Mysql {
         let mut server = Self {
             container: format!("reprise-test-{}", port.number),
             port,
-            process: String::new(),
+            process: NamedTempFile::with_prefix("reprise-server-").unwrap(),
         };
         let number = server.port.number;
         let mut run = docker(&["run", "--detach", "--pull=never"]);
@@ -92,7 +96,7 @@ impl Mysql {
             thread::sleep(Duration::from_millis(20));
         }
         let process = ["inspect", "--format", "{{.State.Pid}}", &self.container];
-        self.process = said(docker(&process));
+        fs::write(self.process.path(), said(docker(&process))).unwrap();
     }
 
     fn is_running(&self) -> bool {
@@ -112,9 +116,11 @@ impl Database for Mysql {
     }
 
     fn client(&self) -> Command {
-        let mut client = Command::new("nsenter");
+        let enter = r#"exec nsenter --target "$(cat "$0")" --mount --net -- mysql "$@""#;
+        let mut client = Command::new("sh");
         client
-            .args(["--target", &self.process, "--mount", "--net", "--", "mysql"])
+            .args(["-c", enter])
+            .arg(self.process.path())
             .args(CLIENT)
             .arg("--user=root");
         client

@@ -1,0 +1,489 @@
+//! Copies: a repository's objects are brought to another destination as they are.
+//!
+//! Packs, index fragments and roots keep their names, bytes and signatures, so no recovery identity is
+//! needed, nothing is encrypted again, and the copy is a whole repository. The order is that of commits:
+//! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
+
+pub(crate) mod locks;
+mod target_check;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::Serialize;
+
+use crate::backend::{Backend, BackendError, ObjectKey};
+use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::format::config::config_key;
+use crate::format::names::id_from_key;
+use crate::format::pack::{PackRecord, pack_key};
+use crate::format::snapshot::{Snapshot, snapshot_key};
+use crate::id::ObjectId;
+use crate::index::fragment_key;
+use crate::keys::key_objects::key_object_key;
+use crate::parallel::try_map_in_parallel;
+use crate::progress::Progress;
+use crate::records::leases::Lease;
+use crate::records::record_set::is_not_found;
+use crate::records::replaced_packs::{self, ReplacedPacks, replaced_packs_key};
+use crate::records::tombstones::tombstone_key;
+use crate::store::Repository;
+use crate::store::verified_io::{put_verified, read_with_retries};
+
+use target_check::{CopiedPacks, is_damaged_or_gone};
+
+/// Packs in flight; each is in memory meanwhile.
+const PACKS_MAX: usize = 3;
+
+/// How often a copy begins anew because the source's index changed under it.
+const PASSES_MAX: usize = 5;
+
+/// What a copy did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CopyReport {
+    /// Whether the copy was begun by this run.
+    pub made: bool,
+    /// Snapshots that are new at the destination.
+    pub snapshots: u64,
+    /// Snapshots that were there already.
+    pub snapshots_present: u64,
+    /// Tombstones that are new at the destination.
+    pub tombstones: u64,
+    /// Packs that were sent.
+    pub packs: u64,
+    /// Packs that an interrupted copy had sent, verified now.
+    pub packs_present: u64,
+    /// Bytes of the packs that were sent.
+    pub bytes: u64,
+    /// Pieces of logs that are new at the destination.
+    pub log_pieces: u64,
+    /// What could not be copied. Empty means: everything is there.
+    pub not_copied: Vec<ObjectFailure>,
+}
+
+impl Repository {
+    /// Brings everything to another destination, which is empty or an earlier copy. Forgotten snapshots are left
+    /// out; that they are forgotten is told there too.
+    ///
+    /// # Errors
+    /// [`Error::OtherRepository`] when something else is there, or what either backend says. A damaged
+    /// object of this repository is in the report instead, and the snapshots that need it are left out.
+    pub fn copy_to(&self, target: &dyn Backend, progress: &Progress) -> Result<CopyReport> {
+        let (roots, unreadable) = self.snapshots_lossy()?;
+        let mut copy = RepositoryCopy {
+            repository: self,
+            target,
+            progress,
+            report: CopyReport::default(),
+            bad_packs: HashSet::new(),
+        };
+        for (key, error) in unreadable {
+            copy.record_failure(key.as_str(), error)?;
+        }
+        copy.prepare_target()?;
+        // Whoever may not sign copies without a lease: then a prune there does not wait, and the end finds it out.
+        let lease = match self.require_writer() {
+            Ok(host) => {
+                let name = self.signer_name(&host.signer.id());
+                Some(Lease::acquire(&self.inner, target, &name, "copy")?)
+            }
+            Err(_) => None,
+        };
+        let copied = copy.copy_everything(&roots, lease.as_ref());
+        if let Some(lease) = lease.filter(|_| copied.is_ok()) {
+            lease.release(target);
+        }
+        copied?;
+        Ok(copy.report)
+    }
+}
+
+struct RepositoryCopy<'a> {
+    repository: &'a Repository,
+    target: &'a dyn Backend,
+    progress: &'a Progress,
+    report: CopyReport,
+    bad_packs: HashSet<ObjectId>,
+}
+
+/// What became of a pack.
+enum PackTransfer {
+    New,
+    Present,
+}
+
+impl RepositoryCopy<'_> {
+    fn target_error(&self, source: BackendError) -> Error {
+        Error::Backend {
+            location: self.target.location(),
+            source,
+        }
+    }
+
+    /// Damage of one object must not keep the others from being copied; anything else ends the copy.
+    fn record_failure(&mut self, object: &str, error: Error) -> Result<()> {
+        match error.class() {
+            ErrorClass::Damaged | ErrorClass::NotFound => {
+                self.report.not_copied.push(ObjectFailure {
+                    object: object.to_owned(),
+                    reason: error.to_string(),
+                });
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Makes the copy a repository, or makes sure that it is one of this repository.
+    fn prepare_target(&mut self) -> Result<()> {
+        let inner = &self.repository.inner;
+        let config = inner.config_bytes()?;
+        let present =
+            read_with_retries(self.target, || match self.target.get(&config_key(), None) {
+                Ok(bytes) if bytes == config => Ok(true),
+                Ok(_) => Err(Error::damaged_object(
+                    &config_key(),
+                    "it belongs to another repository",
+                )),
+                Err(BackendError::NotFound { .. }) => Ok(false),
+                Err(source) => Err(self.target_error(source)),
+            });
+        match present {
+            Ok(true) => return self.copy_keys(),
+            Ok(false) => {}
+            Err(Error::Damaged { .. }) => {
+                return Err(Error::OtherRepository {
+                    location: self.target.location(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        self.copy_keys()?;
+        let id = ObjectId::from_content(&config);
+        put_verified(self.target, &config_key(), &[config.into()], &id)?;
+        self.report.made = true;
+        Ok(())
+    }
+
+    fn copy_everything(&mut self, roots: &[Snapshot], lease: Option<&Lease>) -> Result<()> {
+        for _ in 0..PASSES_MAX {
+            let (failed, before) = (self.report.not_copied.len(), self.source_fragments()?);
+            self.copy_packs_and_fragments(lease)?;
+            // A prune of the source may have moved what was to be copied: then its index is another one.
+            let same = self.report.not_copied.len() == failed || self.source_fragments()? == before;
+            if same && !self.has_lost_packs(lease)? {
+                break;
+            }
+            self.report.not_copied.truncate(failed);
+            self.bad_packs.clear();
+        }
+        self.copy_tombstones()?;
+        self.copy_replacements()?;
+        if let Some(lease) = lease {
+            lease.renew_if_due(self.target)?;
+        }
+        let (there, new) = self.copy_roots(roots)?;
+        self.check_roots_stay(&there, &new, lease)?;
+        self.copy_logs()
+    }
+
+    fn source_fragments(&self) -> Result<BTreeSet<ObjectId>> {
+        self.repository.inner.fragment_ids()
+    }
+
+    /// Secrets and changes of keys that count; forgeries stay where they are.
+    fn copy_keys(&mut self) -> Result<()> {
+        let there = self.list_target_ids("keys")?;
+        for id in self.repository.inner.key_object_ids() {
+            if !there.contains(&id) {
+                self.copy_object(&key_object_key(&id), &id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list_target_ids(&self, folder: &str) -> Result<BTreeSet<ObjectId>> {
+        let listed = self.target.list(folder);
+        Ok(listed
+            .map_err(|source| self.target_error(source))?
+            .iter()
+            .filter_map(|info| id_from_key(&info.key))
+            .collect())
+    }
+
+    fn copy_packs_and_fragments(&mut self, lease: Option<&Lease>) -> Result<()> {
+        let inner = &self.repository.inner;
+        let there = self.list_target_ids("index")?;
+        // Later than the index: what a fragment describes is there before it.
+        let stored = self.list_target_ids("packs")?;
+        let lacking = self.fragments_missing_packs(&there, &stored)?;
+        let mut fragments = Vec::new();
+        let mut fragments_here = inner.fragment_ids()?;
+        // What they said is said by others.
+        let quarantined = inner.read_quarantine()?.fragment_ids();
+        fragments_here.retain(|id| !quarantined.contains(id));
+        let is_there = |id: &ObjectId| there.contains(id) && !lacking.contains(id);
+        for id in fragments_here.iter().filter(|id| !is_there(id)) {
+            match inner.read_fragment(id) {
+                Ok(packs) => fragments.push((*id, packs)),
+                Err(error) if is_not_found(&error) => self.report.not_copied.push(ObjectFailure {
+                    object: format!("index/{id}"),
+                    reason: "a prune deleted it while the copy was running".to_owned(),
+                }),
+                Err(error) => self.record_failure(&format!("index/{id}"), error)?,
+            }
+        }
+        let packs: BTreeMap<ObjectId, u64> = fragments
+            .iter()
+            .flat_map(|(id, packs)| packs.iter().map(|pack| (*id, pack)))
+            .filter(|(id, pack)| !there.contains(id) || !stored.contains(&pack.pack))
+            .map(|(_, pack)| (pack.pack, pack.size))
+            .collect();
+        self.copy_packs(&packs, lease)?;
+        let mut rest = Vec::new();
+        for (id, packs) in fragments {
+            // An index must not promise what is not there.
+            if packs
+                .iter()
+                .all(|pack| !self.bad_packs.contains(&pack.pack))
+            {
+                if !there.contains(&id) {
+                    self.copy_object(&fragment_key(&id), &id)?;
+                }
+            } else {
+                let reason = "a pack that it describes could not be copied".to_owned();
+                self.report.not_copied.push(ObjectFailure {
+                    object: format!("index/{id}"),
+                    reason,
+                });
+                rest.extend(packs);
+            }
+        }
+        rest.retain(|pack| !self.bad_packs.contains(&pack.pack));
+        self.describe_packs(rest)
+    }
+
+    /// Describes packs whose own fragment cannot come, as it tells of others as well. Who may not sign leaves them
+    /// out, and what needs them.
+    fn describe_packs(&self, mut packs: Vec<PackRecord>) -> Result<()> {
+        if packs.is_empty() || self.repository.require_writer().is_err() {
+            return Ok(());
+        }
+        let others = self.target_only_index()?;
+        let known: HashSet<ObjectId> = others.packs().map(|(id, _)| id).collect();
+        packs.retain(|pack| !known.contains(&pack.pack));
+        self.repository.inner.put_fragments_at(self.target, packs)
+    }
+
+    fn copy_packs(&mut self, packs: &BTreeMap<ObjectId, u64>, lease: Option<&Lease>) -> Result<()> {
+        let total = packs.values().sum();
+        let progress = self.progress;
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        progress.items_total.store(packs.len() as u64, relaxed);
+        progress.bytes_total.store(total, relaxed);
+        let packs: Vec<(ObjectId, u64)> = packs.iter().map(|(id, size)| (*id, *size)).collect();
+        let threads = self.target.capabilities().parallel_puts.clamp(1, PACKS_MAX);
+        let results = try_map_in_parallel(threads, &packs, |(id, size)| {
+            let renewed = progress.check_cancelled().and_then(|()| match lease {
+                Some(lease) => lease.renew_if_due(self.target),
+                None => Ok(()),
+            });
+            let sent = renewed.and_then(|()| self.copy_pack(id, *size));
+            Progress::add(&progress.items, 1);
+            Progress::add(&progress.bytes, *size);
+            match sent {
+                Err(error) if error.class() != ErrorClass::Damaged => Err(error),
+                sent => Ok(sent),
+            }
+        })?;
+        for ((id, size), sent) in packs.into_iter().zip(results) {
+            match sent {
+                Ok(PackTransfer::New) => {
+                    self.report.packs += 1;
+                    self.report.bytes += size;
+                }
+                Ok(PackTransfer::Present) => self.report.packs_present += 1,
+                Err(error) => {
+                    self.record_failure(pack_key(&id).as_str(), error)?;
+                    self.bad_packs.insert(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_pack(&self, id: &ObjectId, size: u64) -> Result<PackTransfer> {
+        let key = pack_key(id);
+        match self.target.size(&key) {
+            // An interrupted copy has sent it, and nobody knows whether it was verified.
+            Ok(stored) if stored == size && self.has_expected_content(&key, id)? => {
+                return Ok(PackTransfer::Present);
+            }
+            Ok(_) => {
+                return Err(Error::damaged_object(
+                    &key,
+                    format!(
+                        "the object with this name at {} has different content",
+                        self.target.location()
+                    ),
+                ));
+            }
+            Err(BackendError::NotFound { .. }) => {}
+            Err(source) => return Err(self.target_error(source)),
+        }
+        self.copy_object(&key, id)?;
+        Ok(PackTransfer::New)
+    }
+
+    fn has_expected_content(&self, key: &ObjectKey, id: &ObjectId) -> Result<bool> {
+        let read = read_with_retries(self.target, || {
+            let bytes = self
+                .target
+                .get(key, None)
+                .map_err(|e| self.target_error(e))?;
+            if ObjectId::from_content(&bytes) == *id {
+                Ok(())
+            } else {
+                Err(Error::damaged_object(
+                    key,
+                    "content does not match its hash",
+                ))
+            }
+        });
+        match read {
+            Ok(()) => Ok(true),
+            Err(Error::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn copy_object(&self, key: &ObjectKey, id: &ObjectId) -> Result<()> {
+        let bytes = match self.repository.inner.get_verified(key) {
+            Err(Error::Backend {
+                source: BackendError::NotFound { .. },
+                ..
+            }) => {
+                return Err(Error::Missing {
+                    object: key.to_string(),
+                    needed_by: "the index".to_owned(),
+                });
+            }
+            bytes => bytes?,
+        };
+        put_verified(self.target, key, &[bytes.into()], id)
+    }
+
+    /// Returns those that are there now, and which of them are new.
+    fn copy_roots<'s>(
+        &mut self,
+        roots: &'s [Snapshot],
+    ) -> Result<(Vec<&'s Snapshot>, BTreeSet<ObjectId>)> {
+        let (mut arrived_roots, mut new) = (Vec::new(), BTreeSet::new());
+        let there = self.list_target_ids("snapshots")?;
+        // Only where something is missing must each snapshot be looked at.
+        let arrived = if self.report.not_copied.is_empty() {
+            None
+        } else {
+            Some(self.find_copied_packs()?)
+        };
+        for root in roots {
+            self.progress.check_cancelled()?;
+            let is_whole = || {
+                arrived
+                    .as_ref()
+                    .map_or(Ok(true), |known| known.has_snapshot(root))
+            };
+            if there.contains(&root.id) {
+                arrived_roots.push(root);
+                self.report.snapshots_present += 1;
+            } else if is_whole()? {
+                match self.copy_object(&snapshot_key(&root.id), &root.id) {
+                    // It was forgotten and swept meanwhile.
+                    Err(Error::Missing { .. }) => continue,
+                    stored => stored?,
+                }
+                arrived_roots.push(root);
+                new.insert(root.id);
+                self.report.snapshots += 1;
+            } else {
+                self.report.not_copied.push(ObjectFailure {
+                    object: snapshot_key(&root.id).to_string(),
+                    reason: format!(
+                        "data that this snapshot of {} needs could not be copied",
+                        root.root.source
+                    ),
+                });
+            }
+        }
+        Ok((arrived_roots, new))
+    }
+
+    /// What takes others back comes first: an interrupted copy has forgotten too little, and not too much.
+    fn copy_tombstones(&mut self) -> Result<()> {
+        let there = self.list_target_ids("tombstones")?;
+        let known = self.repository.read_tombstones()?;
+        let mut missing: Vec<_> = known.valid().iter().collect();
+        missing.retain(|tombstone| !there.contains(&tombstone.id));
+        missing.sort_by_key(|tombstone| tombstone.record.revoke.is_empty());
+        for tombstone in missing {
+            self.copy_object(&tombstone_key(&tombstone.id), &tombstone.id)?;
+            self.report.tombstones += 1;
+        }
+        Ok(())
+    }
+
+    /// Which packs were encrypted anew, so that a prune there deletes what they were before.
+    fn copy_replacements(&mut self) -> Result<()> {
+        let inner = &self.repository.inner;
+        let there = self.list_target_ids(replaced_packs::DIRECTORY)?;
+        let known = ReplacedPacks::read(inner, inner.backend.as_ref())?.records;
+        for id in known.iter().filter(|id| !there.contains(*id)) {
+            self.copy_object(&replaced_packs_key(id), id)?;
+        }
+        Ok(())
+    }
+
+    /// Pieces of logs, oldest first: what an interrupted copy has brought is a beginning.
+    fn copy_logs(&mut self) -> Result<()> {
+        let there = self.target.list("logs").map_err(|e| self.target_error(e))?;
+        let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
+        let tombstones = self.repository.read_tombstones()?;
+        for folder in self.repository.log_directories()? {
+            let first = self.repository.first_log_sequence(&folder, &tombstones);
+            for piece in self.repository.list_log_segments_in(&folder)? {
+                self.progress.check_cancelled()?;
+                if piece.sequence < first || there.contains(&piece.to_object_key()) {
+                    continue;
+                }
+                match self.repository.read_log_bytes(&piece) {
+                    Ok(bytes) => {
+                        put_verified(
+                            self.target,
+                            &piece.to_object_key(),
+                            &[bytes.into()],
+                            &piece.id,
+                        )?;
+                        self.report.log_pieces += 1;
+                    }
+                    Err(error) => self.record_failure(piece.to_object_key().as_str(), error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the copy's own index promises.
+    fn find_copied_packs(&self) -> Result<CopiedPacks> {
+        let mut packs = HashSet::new();
+        for id in self.list_target_ids("index")? {
+            match self.read_target_fragment(&id) {
+                Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
+                Err(error) if is_damaged_or_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(CopiedPacks {
+            packs,
+            reader: self.repository.content_reader()?,
+        })
+    }
+}

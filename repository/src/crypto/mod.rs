@@ -1,0 +1,8 @@
+//! Who can read, and who is believed: age recipients and identities (`encryption`), ed25519 signatures (`signing`),
+//! signed records (`envelope`), whose signatures count (`trust`), and the keys of this host (`host_keys`).
+
+pub(crate) mod encryption;
+pub(crate) mod envelope;
+pub(crate) mod host_keys;
+pub(crate) mod signing;
+pub(crate) mod trust;

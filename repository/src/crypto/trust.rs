@@ -1,0 +1,233 @@
+//! Whom to believe: the signers of a repository, what each may do, and what still counts of those revoked.
+
+use std::collections::HashSet;
+
+use crate::crypto::signing::{KnownSigner, SignerId, SignerRole};
+use crate::id::{ObjectId, RepositoryId};
+
+/// The signers of a repository and what each may do.
+#[derive(Debug, Clone)]
+pub struct TrustStore {
+    repository: RepositoryId,
+    signers: Vec<KnownSigner>,
+    revocations: Vec<RoleRevocation>,
+}
+
+#[derive(Debug, Clone)]
+struct RoleRevocation {
+    key: SignerId,
+    roles: Vec<SignerRole>,
+    accepted_objects: HashSet<String>,
+}
+
+impl TrustStore {
+    pub(crate) fn new(repository: RepositoryId, signers: Vec<KnownSigner>) -> Self {
+        Self {
+            repository,
+            signers,
+            revocations: Vec::new(),
+        }
+    }
+
+    /// The repository that signatures are bound to.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        self.repository.as_str()
+    }
+
+    /// Whether a signer has a role now: it may sign something new.
+    #[must_use]
+    pub fn has_role(&self, signer: &SignerId, role: SignerRole) -> bool {
+        self.has_had_role(signer, role) && !self.is_revoked(signer, role)
+    }
+
+    /// Whether a signer has, or once had, a role.
+    fn has_had_role(&self, signer: &SignerId, role: SignerRole) -> bool {
+        let mut signers = self.signers.iter();
+        signers.any(|known| known.key == *signer && known.roles.contains(&role))
+    }
+
+    /// Whether a role was taken from a signer. It never comes back.
+    #[must_use]
+    pub fn is_revoked(&self, signer: &SignerId, role: SignerRole) -> bool {
+        self.revocations_of(signer, role).next().is_some()
+    }
+
+    fn revocations_of(
+        &self,
+        signer: &SignerId,
+        role: SignerRole,
+    ) -> impl Iterator<Item = &RoleRevocation> {
+        let signer = *signer;
+        self.revocations
+            .iter()
+            .filter(move |revoked| revoked.key == signer && revoked.roles.contains(&role))
+    }
+
+    /// Whether an object that a signer has signed counts: the signer has one of the roles, or had it and the
+    /// object was there when it was revoked, under this very key: an id alone says nothing of its kind.
+    ///
+    /// # Errors
+    /// A sentence that says why it does not count.
+    pub(crate) fn check_signer(
+        &self,
+        signer: &SignerId,
+        roles: &[SignerRole],
+        object: &str,
+    ) -> Result<(), String> {
+        let held: Vec<SignerRole> = roles
+            .iter()
+            .copied()
+            .filter(|role| self.has_had_role(signer, *role))
+            .collect();
+        let counts = |role: &SignerRole| {
+            self.revocations_of(signer, *role)
+                .all(|revoked| revoked.accepted_objects.contains(object))
+        };
+        if held.iter().any(counts) {
+            return Ok(());
+        }
+        Err(if !held.is_empty() {
+            format!(
+                "its signer {signer} ({}) was revoked, and the object is not one of those accepted at that time",
+                self.signer_name(signer)
+            )
+        } else if self.signers.iter().any(|known| known.key == *signer) {
+            format!(
+                "its signer {signer} ({}) may not sign this: it is not a {}",
+                self.signer_name(signer),
+                roles.first().map_or("signer", |role| role.name())
+            )
+        } else {
+            format!("its signer {signer} is not known to this repository")
+        })
+    }
+
+    /// A signer's name for people, or its key.
+    #[must_use]
+    pub fn signer_name(&self, signer: &SignerId) -> String {
+        let known = self.signers.iter().find(|known| known.key == *signer);
+        known.map_or_else(|| signer.to_string(), |known| known.name.clone())
+    }
+
+    /// Every signer that was ever known, with the roles that it has now: none, if all were revoked.
+    #[must_use]
+    pub fn signers(&self) -> Vec<KnownSigner> {
+        let mut signers: Vec<KnownSigner> = Vec::new();
+        for known in &self.signers {
+            let allowed = |role: &&SignerRole| self.has_role(&known.key, **role);
+            let roles: Vec<SignerRole> = known.roles.iter().filter(allowed).copied().collect();
+            match signers.iter_mut().find(|other| other.key == known.key) {
+                Some(other) => other.roles.extend(roles),
+                None => signers.push(KnownSigner {
+                    roles,
+                    ..known.clone()
+                }),
+            }
+        }
+        signers
+    }
+
+    /// What of the state decides which stored objects count. Caches of objects are good for one such state.
+    pub(crate) fn revocations_hash(&self) -> Option<ObjectId> {
+        let mut lines: Vec<String> = self
+            .revocations
+            .iter()
+            .flat_map(|revoked| {
+                let mut keys: Vec<_> = revoked.accepted_objects.iter().cloned().collect();
+                keys.sort_unstable();
+                keys.push(format!("{} {:?}", revoked.key, revoked.roles));
+                keys
+            })
+            .collect();
+        lines.sort_unstable();
+        (!lines.is_empty()).then(|| ObjectId::from_content(lines.join("\n").as_bytes()))
+    }
+
+    pub(crate) fn add_signer(&mut self, signer: &KnownSigner) {
+        self.signers.push(signer.clone());
+    }
+
+    pub(crate) fn revoke_roles(&mut self, key: SignerId, roles: &[SignerRole], accepts: &[String]) {
+        self.revocations.push(RoleRevocation {
+            key,
+            roles: roles.to_vec(),
+            accepted_objects: accepts.iter().cloned().collect(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signer(n: u8) -> SignerId {
+        hex::encode([n; 32]).parse().unwrap()
+    }
+
+    fn trust() -> TrustStore {
+        let known = |n, roles: &[SignerRole]| KnownSigner {
+            key: signer(n),
+            roles: roles.to_vec(),
+            name: format!("s{n}"),
+        };
+        let id = RepositoryId::try_from("0".repeat(32)).unwrap();
+        TrustStore::new(
+            id,
+            vec![
+                known(1, &[SignerRole::Writer, SignerRole::Keeper]),
+                known(2, &[SignerRole::Writer]),
+            ],
+        )
+    }
+
+    #[test]
+    fn a_revoked_signer_counts_for_what_was_there_and_nothing_else() {
+        let mut trust = trust();
+        let (there, later) = (
+            ObjectId::from_content(b"there"),
+            ObjectId::from_content(b"later"),
+        );
+        let keys = [format!("packs/aa/{there}"), format!("logs/x/01.{there}")];
+        trust.revoke_roles(signer(2), &[SignerRole::Writer], &keys);
+        assert!(!trust.has_role(&signer(2), SignerRole::Writer));
+        let writer = [SignerRole::Writer];
+        for key in &keys {
+            assert_eq!(trust.check_signer(&signer(2), &writer, key), Ok(()));
+        }
+        // The same id in another folder is another object.
+        for object in [
+            format!("index/{later}"),
+            format!("index/{there}"),
+            "reprise.json".to_owned(),
+        ] {
+            let reason = trust
+                .check_signer(&signer(2), &writer, &object)
+                .unwrap_err();
+            assert!(reason.contains("was revoked"), "{reason}");
+        }
+        // What two revocations accept is what both do; and nothing brings a role back.
+        trust.revoke_roles(signer(2), &[SignerRole::Writer], &[]);
+        trust.add_signer(&KnownSigner {
+            key: signer(2),
+            roles: vec![SignerRole::Writer],
+            name: "again".to_owned(),
+        });
+        assert!(trust.check_signer(&signer(2), &writer, &keys[0]).is_err());
+        assert!(!trust.has_role(&signer(2), SignerRole::Writer));
+    }
+
+    #[test]
+    fn one_role_can_be_revoked_and_the_other_kept() {
+        let mut trust = trust();
+        trust.revoke_roles(signer(1), &[SignerRole::Keeper], &[]);
+        assert!(trust.has_role(&signer(1), SignerRole::Writer));
+        assert!(!trust.has_role(&signer(1), SignerRole::Keeper));
+        assert_eq!(trust.signers()[0].roles, [SignerRole::Writer]);
+        let object = format!("keys/{}", ObjectId::from_content(b"x"));
+        let refused = trust
+            .check_signer(&signer(2), &[SignerRole::Keeper], &object)
+            .unwrap_err();
+        assert!(refused.contains("it is not a keeper"), "{refused}");
+    }
+}

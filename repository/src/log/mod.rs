@@ -1,0 +1,6 @@
+//! Archived logs: sealing, storing and reading segments (`segments`), in which order they belong (`chain`), and a local
+//! cache of their records (`cache`).
+
+pub(crate) mod cache;
+pub(crate) mod chain;
+pub(crate) mod segments;

@@ -1,0 +1,559 @@
+//! Logs: what a source wrote between its snapshots, kept in pieces that follow each other.
+//!
+//! A piece is one object: the log's bytes (data class), then a signed record of what they are (catalog class), then
+//! a trailer. Each record names the piece before it, so that a piece that is missing, repeated, reordered or forged
+//! is found.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::ObjectKey;
+use crate::crypto::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, Result};
+use crate::format::names::{is_log_segment, log_segment_from_key};
+use crate::format::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
+use crate::id::ObjectId;
+use crate::log::cache::LogCache;
+use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain};
+use crate::parallel::map_in_parallel;
+use crate::records::tombstones::Tombstones;
+use crate::store::Repository;
+use crate::store::verified_io::{put_verified, read_with_retries};
+
+/// No piece has more plain bytes.
+const PLAIN_BYTES_MAX: usize = 64 << 20;
+
+/// No record is larger, stored or plain, in bytes.
+const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// So much of the end of a piece is read at first, in bytes: nearly every record is shorter.
+const TAIL_BYTES: u64 = 8 << 10;
+
+/// How strongly a piece is compressed.
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// Digits of a piece's number in its key.
+const DIGITS: usize = 16;
+
+/// What a piece is, before it is stored.
+#[derive(Debug, Clone)]
+pub struct NewLogSegment {
+    /// The source's name.
+    pub source: String,
+    /// Its place: the first has 1.
+    pub sequence: u64,
+    /// The piece before it; the first has none.
+    pub previous: Option<ObjectId>,
+    /// When it is made.
+    pub written: DateTime<Utc>,
+    /// What makes it, with version.
+    pub program: String,
+    /// What its content is; of a form that the source's kind knows. No names of contents.
+    pub facts: serde_json::Value,
+}
+
+/// What a stored piece says of itself (catalog class).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogSegmentRecord {
+    /// The source's name.
+    pub source: String,
+    /// Its place: the first has 1.
+    pub sequence: u64,
+    /// The piece before it; the first has none.
+    pub previous: Option<ObjectId>,
+    /// When it was made.
+    pub written: DateTime<Utc>,
+    /// What made it, with version.
+    pub program: String,
+    /// The length of the log's bytes.
+    pub plain: u64,
+    /// Their stored length.
+    pub length: u64,
+    /// The hash of the stored bytes.
+    pub hash: ObjectId,
+    /// What its content is.
+    pub facts: serde_json::Value,
+}
+
+/// Where a stored piece is.
+#[derive(Debug, Clone)]
+pub struct LogSegmentKey {
+    /// Its place, as its name says.
+    pub sequence: u64,
+    /// The hash of all its bytes, as its name says.
+    pub id: ObjectId,
+    /// Its stored bytes.
+    pub size: u64,
+    /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
+    pub received: Option<DateTime<Utc>>,
+    directory: String,
+}
+
+impl PartialEq for LogSegmentKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for LogSegmentKey {}
+
+impl PartialOrd for LogSegmentKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LogSegmentKey {
+    /// By place; it does not matter when it was received.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let parts = |key: &Self| (key.sequence, key.id, key.size);
+        let folders = || self.directory.cmp(&other.directory);
+        parts(self).cmp(&parts(other)).then_with(folders)
+    }
+}
+
+impl LogSegmentKey {
+    #[cfg(test)]
+    pub(crate) fn for_test(sequence: u64, id: ObjectId, received: Option<DateTime<Utc>>) -> Self {
+        Self {
+            sequence,
+            id,
+            size: 1000,
+            received,
+            directory: "logs/test".to_owned(),
+        }
+    }
+
+    pub(crate) fn to_object_key(&self) -> ObjectKey {
+        object_key(&self.directory, self.sequence, &self.id)
+    }
+}
+
+impl std::fmt::Display for LogSegmentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_object_key().fmt(f)
+    }
+}
+
+fn object_key(folder: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
+    ObjectKey::from_trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
+}
+
+#[cfg(test)]
+impl LogSegmentRecord {
+    pub(crate) fn for_test(sequence: u64, previous: Option<ObjectId>) -> Self {
+        Self {
+            source: "db".to_owned(),
+            sequence,
+            previous,
+            written: DateTime::UNIX_EPOCH,
+            program: "a test".to_owned(),
+            plain: sequence,
+            length: sequence,
+            hash: ObjectId::from_content(b"content"),
+            facts: serde_json::json!({ "n": sequence }),
+        }
+    }
+}
+
+/// A source's log, as far as it is kept.
+#[derive(Debug)]
+pub struct SourceLog {
+    /// The place of the first piece that is kept: what is before it may be gone. 1 if nothing is forgotten.
+    pub first_sequence: u64,
+    /// The pieces, by place.
+    pub segments: Vec<ListedLogSegment>,
+}
+
+impl SourceLog {
+    /// In which order they belong together.
+    #[must_use]
+    pub fn chain(&self) -> Vec<LogChainLink> {
+        build_log_chain(&self.segments, self.first_sequence)
+    }
+}
+
+/// A piece that is ready to be stored.
+#[derive(Debug, Clone)]
+pub struct SealedLogSegment {
+    key: LogSegmentKey,
+    bytes: Bytes,
+}
+
+impl SealedLogSegment {
+    /// Where it belongs.
+    #[must_use]
+    pub fn key(&self) -> &LogSegmentKey {
+        &self.key
+    }
+
+    /// All its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Repository {
+    /// Compresses, encrypts and signs a piece.
+    ///
+    /// # Errors
+    /// When this host has no writer's key, or sealing fails.
+    pub fn seal_log_segment(&self, new: &NewLogSegment, plain: &[u8]) -> Result<SealedLogSegment> {
+        let internal = |error: &dyn std::fmt::Display| {
+            Error::Internal(format!("cannot seal a log segment: {error}"))
+        };
+        let inner = &self.inner;
+        let compressed =
+            zstd::bulk::compress(plain, COMPRESSION_LEVEL).map_err(|e| internal(&e))?;
+        // What cannot be read back must not be relied on.
+        match envelope::decompresses_to(&compressed, PLAIN_BYTES_MAX, plain) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(internal(
+                    &"decompressing it does not give the original bytes",
+                ));
+            }
+            Err(reason) => return Err(internal(&reason)),
+        }
+        let mut bytes = inner.data_recipients.encrypt(&compressed)?;
+        let record = LogSegmentRecord {
+            source: new.source.clone(),
+            sequence: new.sequence,
+            previous: new.previous,
+            written: new.written,
+            program: new.program.clone(),
+            plain: plain.len() as u64,
+            length: bytes.len() as u64,
+            hash: ObjectId::from_content(&bytes),
+            facts: new.facts.clone(),
+        };
+        let json = serde_json::to_vec(&record).map_err(|e| internal(&e))?;
+        let sealed = envelope::seal_record(
+            RecordKind::Log,
+            &json,
+            &inner.catalog_recipients,
+            &self.require_writer()?.signer,
+            inner.trust.repository(),
+        )?;
+        bytes.extend_from_slice(&sealed);
+        bytes.extend_from_slice(&encode_trailer(sealed.len())?);
+        Ok(self.log_segment_from_bytes(&new.source, new.sequence, bytes.into()))
+    }
+
+    /// A sealed piece from its bytes, as they were kept outside of the repository for a while.
+    #[must_use]
+    pub fn log_segment_from_bytes(
+        &self,
+        source: &str,
+        sequence: u64,
+        bytes: Bytes,
+    ) -> SealedLogSegment {
+        SealedLogSegment {
+            key: LogSegmentKey {
+                sequence,
+                id: ObjectId::from_content(&bytes),
+                size: bytes.len() as u64,
+                received: None,
+                directory: self.log_directory(source),
+            },
+            bytes,
+        }
+    }
+
+    /// Stores a piece; once more if it is not known whether it was stored before.
+    ///
+    /// # Errors
+    /// What the backend says. Only without an error it is stored.
+    pub fn store_log_segment(&self, sealed: &SealedLogSegment) -> Result<()> {
+        let key = &sealed.key;
+        let backend = self.inner.backend.as_ref();
+        let parts = [sealed.bytes.clone()];
+        put_verified(backend, &key.to_object_key(), &parts, &key.id)
+    }
+
+    /// All pieces of a source's log in order. Two of the same place are both there.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn list_log_segments(&self, source: &str) -> Result<Vec<LogSegmentKey>> {
+        self.list_log_segments_in(&self.log_directory(source))
+    }
+
+    /// The folders of all logs.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(crate) fn log_directories(&self) -> Result<Vec<String>> {
+        let listed = self.inner.list_objects("logs")?;
+        let folder = |key: &ObjectKey| {
+            let (folder, _) = key
+                .as_str()
+                .rsplit_once('/')
+                .filter(|_| is_log_segment(key))?;
+            Some(folder.to_owned())
+        };
+        let mut folders: Vec<String> = listed.iter().filter_map(|info| folder(&info.key)).collect();
+        folders.sort();
+        folders.dedup();
+        Ok(folders)
+    }
+
+    pub(crate) fn list_log_segments_in(&self, folder: &str) -> Result<Vec<LogSegmentKey>> {
+        let listed = self.inner.list_objects(folder)?.into_iter();
+        let mut keys: Vec<LogSegmentKey> = listed
+            .filter_map(|info| {
+                let (sequence, id) = log_segment_from_key(folder, &info.key)?;
+                Some(LogSegmentKey {
+                    sequence,
+                    id,
+                    size: info.size_bytes,
+                    received: info.received,
+                    directory: folder.to_owned(),
+                })
+            })
+            .collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// What a piece says of itself. Its content is not read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the piece.
+    pub fn read_log_record(&self, key: &LogSegmentKey) -> Result<LogSegmentRecord> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            let end = self.read_log_tail(key, key.size.min(TAIL_BYTES))?;
+            let length = record_length(key, &end)?;
+            let end = match length + TRAILER_BYTES > end.len() as u64 {
+                true => self.read_log_tail(key, length + TRAILER_BYTES)?,
+                false => end,
+            };
+            let (record, _) = self.parse_log_segment(key, &end)?;
+            Ok(record)
+        })
+    }
+
+    fn read_log_tail(&self, key: &LogSegmentKey, bytes: u64) -> Result<Vec<u8>> {
+        if key.size < TRAILER_BYTES {
+            return Err(Error::damaged_object(key, "it is shorter than a trailer"));
+        }
+        let range = Some(key.size - bytes..key.size);
+        let read = self.inner.backend.get(&key.to_object_key(), range);
+        read.map_err(|source| self.inner.backend_error(source))
+    }
+
+    /// The record at the end of some bytes, and where it begins in them.
+    fn parse_log_segment(
+        &self,
+        key: &LogSegmentKey,
+        end: &[u8],
+    ) -> Result<(LogSegmentRecord, usize)> {
+        let inner = &self.inner;
+        let length = record_length(key, end)?;
+        let until = end.len() - TRAILER_BYTES as usize;
+        let begin = usize::try_from(length)
+            .ok()
+            .and_then(|length| until.checked_sub(length))
+            .ok_or_else(|| Error::damaged_object(key, "it is shorter than its record"))?;
+        let verified =
+            envelope::verify_record(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
+        let recipients = inner.catalog_recipients.texts();
+        let json = verified.open(&inner.identities, key, recipients, RECORD_BYTES_MAX)?;
+        let record: LogSegmentRecord = serde_json::from_slice(&json)
+            .map_err(|e| Error::damaged_object(key, format!("its record cannot be read: {e}")))?;
+        if record.sequence != key.sequence || self.log_directory(&record.source) != key.directory {
+            return Err(Error::damaged_object(
+                key,
+                format!(
+                    "its record says segment {} of the log of {}, which does not match its object name",
+                    record.sequence, record.source
+                ),
+            ));
+        }
+        if record.length + length + TRAILER_BYTES != key.size {
+            return Err(Error::damaged_object(
+                key,
+                "its size does not match its record",
+            ));
+        }
+        Ok((record, begin))
+    }
+
+    /// All pieces of a source's log that are not forgotten, and what they say of themselves: as the cache knows it, or
+    /// as it is stored.
+    ///
+    /// # Errors
+    /// As for [`Self::read_log_records`].
+    pub fn load_log(&self, source: &str) -> Result<SourceLog> {
+        let first = self.read_tombstones()?.first_kept_segment(source);
+        let cache = LogCache::new(self.cache_dir(), &self.log_name(source));
+        let mut cached = cache.load_records();
+        let kept = self.list_log_segments(source)?.into_iter();
+        let kept = kept.filter(|key| key.sequence >= first);
+        let known = kept.map(|key| {
+            let record = cached.take_record(&key);
+            (key, record)
+        });
+        let (old, new): (Vec<_>, Vec<_>) = known.partition(|(_, record)| record.is_some());
+        let new: Vec<LogSegmentKey> = new.into_iter().map(|(key, _)| key).collect();
+        let read = self.read_log_records(&new)?;
+        let new: Vec<(LogSegmentKey, Result<LogSegmentRecord>)> =
+            new.into_iter().zip(read).collect();
+        let old = old
+            .into_iter()
+            .filter_map(|(key, record)| Some((key, record?)));
+        let old: Vec<(LogSegmentKey, LogSegmentRecord)> = old.collect();
+        cache.store_records(&cached, &old, &new);
+        let old = old.into_iter().map(|(key, record)| (key, Ok(record)));
+        let mut pieces: Vec<_> = old.chain(new).collect();
+        pieces.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(SourceLog {
+            first_sequence: first,
+            segments: pieces,
+        })
+    }
+
+    /// The same of the log in a folder, as it is stored.
+    pub(crate) fn load_stored_log(
+        &self,
+        folder: &str,
+        tombstones: &Tombstones,
+    ) -> Result<SourceLog> {
+        let first = self.first_log_sequence(folder, tombstones);
+        let mut keys = self.list_log_segments_in(folder)?;
+        keys.retain(|key| key.sequence >= first);
+        let records = self.read_log_records(&keys)?;
+        Ok(SourceLog {
+            first_sequence: first,
+            segments: keys.into_iter().zip(records).collect(),
+        })
+    }
+
+    /// The place of the first piece that is kept of the log in a folder.
+    pub(crate) fn first_log_sequence(&self, folder: &str, tombstones: &Tombstones) -> u64 {
+        let of_folder = tombstones
+            .forgotten_logs()
+            .filter(|(source, _)| self.log_directory(source) == folder);
+        of_folder
+            .map(|(source, _)| tombstones.first_kept_segment(source))
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// What many pieces say of themselves, in the same order, as it is stored.
+    ///
+    /// # Errors
+    /// When the storage does not answer. What is wrong with a single piece is in its place.
+    pub fn read_log_records(
+        &self,
+        keys: &[LogSegmentKey],
+    ) -> Result<Vec<Result<LogSegmentRecord>>> {
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let records = map_in_parallel(readers, keys, |key| self.read_log_record(key));
+        records
+            .into_iter()
+            .map(|record| match record {
+                Err(error) if error.class() == ErrorClass::Failed => Err(error),
+                record => Ok(record),
+            })
+            .collect()
+    }
+
+    /// What a piece that is not stored yet says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn read_sealed_record(&self, sealed: &SealedLogSegment) -> Result<LogSegmentRecord> {
+        self.parse_log_segment(&sealed.key, &sealed.bytes)
+            .map(|(record, _)| record)
+    }
+
+    /// A piece, whole: what it says of itself, and the log's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the piece, [`Error::NoMatchingIdentity`] the recipients.
+    pub fn read_log_segment(&self, key: &LogSegmentKey) -> Result<(LogSegmentRecord, Vec<u8>)> {
+        let (record, bytes) = self.read_encrypted_log_segment(key)?;
+        let inner = &self.inner;
+        let compressed = inner.identities.decrypt(
+            &bytes,
+            key,
+            inner.data_recipients.texts(),
+            PLAIN_BYTES_MAX,
+        )?;
+        let plain = envelope::decompress_frame(&compressed, PLAIN_BYTES_MAX)
+            .map_err(|reason| Error::damaged_object(key, reason))?;
+        if plain.len() as u64 != record.plain {
+            return Err(Error::damaged_object(
+                key,
+                "the length of its content does not match its record",
+            ));
+        }
+        Ok((record, plain))
+    }
+
+    /// All bytes of a piece, which are what its name says.
+    pub(crate) fn read_log_bytes(&self, key: &LogSegmentKey) -> Result<Vec<u8>> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            self.read_log_bytes_once(key)
+        })
+    }
+
+    fn read_log_bytes_once(&self, key: &LogSegmentKey) -> Result<Vec<u8>> {
+        let read = self.inner.backend.get(&key.to_object_key(), None);
+        let bytes = read.map_err(|source| self.inner.backend_error(source))?;
+        match ObjectId::from_content(&bytes) == key.id {
+            true => Ok(bytes),
+            false => Err(Error::damaged_object(
+                key,
+                "content does not match its hash",
+            )),
+        }
+    }
+
+    /// A piece's record, and its encrypted content, each compared with its hash.
+    fn read_encrypted_log_segment(
+        &self,
+        key: &LogSegmentKey,
+    ) -> Result<(LogSegmentRecord, Vec<u8>)> {
+        read_with_retries(self.inner.backend.as_ref(), || {
+            let mut bytes = self.read_log_bytes_once(key)?;
+            let (record, begin) = self.parse_log_segment(key, &bytes)?;
+            bytes.truncate(begin);
+            if ObjectId::from_content(&bytes) != record.hash {
+                return Err(Error::damaged_object(
+                    key,
+                    "its content does not match the hash in its record",
+                ));
+            }
+            Ok((record, bytes))
+        })
+    }
+
+    /// What stands for a source in the names of its log's pieces: 32 hexadecimal digits.
+    #[must_use]
+    pub fn log_name(&self, source: &str) -> String {
+        let folder = self.log_directory(source);
+        folder.trim_start_matches("logs/").to_owned()
+    }
+
+    /// Names of sources are not names of objects.
+    fn log_directory(&self, source: &str) -> String {
+        let mut hasher = self.inner.secrets.keyed_hasher();
+        hasher.update(b"log of ");
+        hasher.update(source.as_bytes());
+        format!("logs/{}", &hasher.finalize().to_hex()[..32])
+    }
+}
+
+fn record_length(key: &LogSegmentKey, end: &[u8]) -> Result<u64> {
+    let trailer = end
+        .len()
+        .checked_sub(TRAILER_BYTES as usize)
+        .map(|begin| &end[begin..])
+        .ok_or_else(|| Error::damaged_object(key, "it is shorter than a trailer"))?;
+    parse_trailer(trailer, key.size, RECORD_BYTES_MAX as u64)
+        .map_err(|reason| Error::damaged_object(key, reason))
+}

@@ -1,0 +1,359 @@
+//! Leases: a run that adds to the repository says that it lives, so that nothing it relies on is deleted.
+//!
+//! A lease is renewed by adding another record of the same run, and ended by one more. A sweep waits for every
+//! run that began before it. Whether a lease has run out is judged strictly by its holder (by either of its
+//! clocks) and leniently by a sweep (by its own clock and the storage's, whichever is later). Even so, time only
+//! decides how long others wait: a run whose lease ran out looks again at all that it relies on before it commits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Backend;
+use crate::crypto::envelope::RecordKind;
+use crate::error::{Error, Result};
+use crate::records::record_set::{RecordSet, StoredRecord};
+use crate::store::Store;
+
+/// Where they are.
+pub(crate) const DIRECTORY: &str = "leases";
+
+/// How long a lease lasts unless it is renewed.
+const LEASE_DURATION: TimeDelta = TimeDelta::hours(1);
+
+/// When it is renewed.
+const RENEW_AFTER: TimeDelta = TimeDelta::minutes(15);
+
+/// How often the thread that renews looks at the clock, and how soon it tries again.
+const RENEW_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// No lease counts for longer after it was received, whatever it says.
+const LEASE_DURATION_MAX: TimeDelta = TimeDelta::hours(24);
+
+/// A lease as it is stored (catalog class).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseRecord {
+    /// The run: 32 random hexadecimal digits.
+    pub(crate) run: String,
+    /// On which host.
+    pub(crate) host: String,
+    /// What it does.
+    pub(crate) command: String,
+    /// When the run began.
+    pub(crate) started: DateTime<Utc>,
+    /// When this record was made.
+    pub(crate) at: DateTime<Utc>,
+    /// Until when it counts.
+    pub(crate) expires: DateTime<Utc>,
+    /// Whether the run is over.
+    pub(crate) ends: bool,
+}
+
+/// A lease of this process.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    inner: Arc<Store>,
+    record: LeaseRecord,
+    state: Mutex<LeaseState>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LeaseState {
+    wall: DateTime<Utc>,
+    monotonic: Duration,
+    /// Whether it ever ran out.
+    expired: bool,
+}
+
+impl Lease {
+    /// Takes a lease. When this returns, every sweep that begins later sees it.
+    pub(crate) fn acquire(
+        inner: &Arc<Store>,
+        backend: &dyn Backend,
+        host: &str,
+        command: &str,
+    ) -> Result<Self> {
+        let mut run = [0; 16];
+        getrandom::fill(&mut run).map_err(|e| {
+            Error::Internal(format!("cannot get random bytes from the system: {e}"))
+        })?;
+        let now = inner.clock.wall_time();
+        let lease = Self {
+            record: LeaseRecord {
+                run: hex::encode(run),
+                host: host.to_owned(),
+                command: command.to_owned(),
+                started: now,
+                at: now,
+                expires: now + LEASE_DURATION,
+                ends: false,
+            },
+            state: Mutex::new(LeaseState {
+                wall: now,
+                monotonic: inner.clock.monotonic_time(),
+                expired: false,
+            }),
+            inner: Arc::clone(inner),
+        };
+        inner.put_record(backend, RecordKind::Lease, DIRECTORY, &lease.record)?;
+        Ok(lease)
+    }
+
+    fn lock_state(&self) -> std::sync::MutexGuard<'_, LeaseState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How old it is. `None`: the clock was set back, so nobody knows.
+    fn age(&self, held: &LeaseState) -> Option<TimeDelta> {
+        let clock = &self.inner.clock;
+        let wall = clock.wall_time() - held.wall;
+        let since = clock.monotonic_time().saturating_sub(held.monotonic);
+        let since = TimeDelta::from_std(since).unwrap_or(LEASE_DURATION_MAX);
+        (wall >= TimeDelta::zero()).then(|| wall.max(since))
+    }
+
+    /// Renews it if it is time to.
+    pub(crate) fn renew_if_due(&self, backend: &dyn Backend) -> Result<()> {
+        let held = *self.lock_state();
+        match self.age(&held) {
+            Some(age) if age < RENEW_AFTER => Ok(()),
+            _ => self.renew(backend),
+        }
+    }
+
+    fn renew(&self, backend: &dyn Backend) -> Result<()> {
+        let clock = &self.inner.clock;
+        let (wall, monotonic) = (clock.wall_time(), clock.monotonic_time());
+        let record = LeaseRecord {
+            at: wall,
+            expires: wall + LEASE_DURATION,
+            ..self.record.clone()
+        };
+        self.inner
+            .put_record(backend, RecordKind::Lease, DIRECTORY, &record)?;
+        let mut held = self.lock_state();
+        let lapsed = held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION);
+        *held = LeaseState {
+            wall,
+            monotonic,
+            expired: lapsed,
+        };
+        Ok(())
+    }
+
+    /// Whether it has run out at any time since it was taken. A run whose lease did cannot rely on others
+    /// having waited for it.
+    pub(crate) fn has_expired(&self) -> bool {
+        let held = self.lock_state();
+        held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION)
+    }
+
+    /// Says that the run is over, so that nobody waits for it. Not being able to costs others some waiting.
+    pub(crate) fn release(&self, backend: &dyn Backend) {
+        let now = self.inner.clock.wall_time();
+        let record = LeaseRecord {
+            at: now,
+            expires: now,
+            ends: true,
+            ..self.record.clone()
+        };
+        let ended = self
+            .inner
+            .put_record(backend, RecordKind::Lease, DIRECTORY, &record);
+        if let Err(error) = ended {
+            tracing::info!(%error, "could not record the end of this run's lease: prune waits until the lease expires");
+        }
+    }
+}
+
+/// A lease that a thread renews while the run does other things.
+#[derive(Debug)]
+pub(crate) struct AutoRenewedLease {
+    lease: Arc<Lease>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AutoRenewedLease {
+    /// Takes a lease at the repository itself.
+    pub(crate) fn acquire(inner: &Arc<Store>, host: &str, command: &str) -> Result<Self> {
+        let lease = Lease::acquire(inner, inner.backend.as_ref(), host, command)?;
+        let lease = Arc::new(lease);
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let thread = if inner.clock.is_real_time() {
+            Some(spawn_renewal_thread(Arc::clone(&lease), Arc::clone(&stop))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            lease,
+            stop,
+            thread,
+        })
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Ends it: nothing that the run has asked the storage for can still arrive.
+    pub(crate) fn release(mut self) {
+        self.stop_renewal();
+        self.lease.release(self.lease.inner.backend.as_ref());
+    }
+
+    fn stop_renewal(&mut self) {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A renewal that failed was told already.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for AutoRenewedLease {
+    /// Without an end it runs out by itself.
+    fn drop(&mut self) {
+        self.stop_renewal();
+    }
+}
+
+fn spawn_renewal_thread(
+    lease: Arc<Lease>,
+    stop: Arc<(Mutex<bool>, Condvar)>,
+) -> Result<JoinHandle<()>> {
+    let body = move || {
+        let (stopped, told) = &*stop;
+        let mut guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*guard {
+            let waited = told.wait_timeout(guard, RENEW_CHECK_INTERVAL);
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if *guard {
+                return;
+            }
+            drop(guard);
+            if let Err(error) = lease.renew_if_due(lease.inner.backend.as_ref()) {
+                tracing::warn!(%error, "could not renew the lease of this run; trying again in a minute");
+            }
+            guard = stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    };
+    std::thread::Builder::new()
+        .name("lease".to_owned())
+        .spawn(body)
+        .map_err(|source| Error::LocalIo {
+            action: "start a thread for",
+            path: "lease".into(),
+            source,
+        })
+}
+
+/// A run for which a sweep waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ActiveRun {
+    /// Its random name.
+    pub run: String,
+    /// On which host.
+    pub host: String,
+    /// What it does.
+    pub command: String,
+    /// When its first lease was received by the storage.
+    pub since: Option<DateTime<Utc>>,
+    /// When its lease runs out at the latest.
+    pub until: DateTime<Utc>,
+}
+
+/// All leases, as a sweep sees them.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    pub(crate) active: Vec<ActiveRun>,
+    /// Records of runs that are over, by run.
+    pub(crate) ended: Vec<Vec<StoredRecord<LeaseRecord>>>,
+    /// The time, by this machine's clock and the storage's: whichever is earlier, as far as both are known.
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Leases {
+    /// Reads all. When the storage received the newest lease of `own`, it had that time.
+    pub(crate) fn read(inner: &Store, own: Option<&Lease>) -> Result<Self> {
+        Self::read_from(inner, inner.backend.as_ref(), own)
+    }
+
+    /// As [`Self::read`], at a copy.
+    pub(crate) fn read_from(
+        inner: &Store,
+        backend: &dyn Backend,
+        own: Option<&Lease>,
+    ) -> Result<Self> {
+        let records: RecordSet<LeaseRecord> = inner
+            .read_records(backend, RecordKind::Lease, DIRECTORY)?
+            .require_supported()?;
+        let is_own = |run: &str| own.is_some_and(|own| own.record.run == run);
+        let of_own = records
+            .valid
+            .iter()
+            .filter(|found| is_own(&found.record.run));
+        let shown = of_own.filter_map(|found| found.received).max();
+        let wall = inner.clock.wall_time();
+        let now = shown.map_or(wall, |shown| wall.min(shown));
+        let mut runs: BTreeMap<String, Vec<StoredRecord<LeaseRecord>>> = BTreeMap::new();
+        for found in records.valid {
+            runs.entry(found.record.run.clone())
+                .or_default()
+                .push(found);
+        }
+        let (mut living, mut over) = (Vec::new(), Vec::new());
+        for (run, records) in runs {
+            let ended = records.iter().any(|found| found.record.ends);
+            let until = records.iter().map(|found| valid_until(found, now)).max();
+            match until {
+                _ if is_own(&run) => {}
+                Some(until) if !ended && until > now => living.push(ActiveRun {
+                    since: first_received(&records),
+                    run,
+                    host: records[0].record.host.clone(),
+                    command: records[0].record.command.clone(),
+                    until,
+                }),
+                _ => over.push(records),
+            }
+        }
+        // What cannot be read may be a lease that was damaged; no lease counts for longer than this.
+        for (info, _) in records.refused {
+            let until = info.received.unwrap_or(now) + LEASE_DURATION_MAX;
+            if until > now {
+                living.push(ActiveRun {
+                    run: info.key.to_string(),
+                    host: "an unknown host".to_owned(),
+                    command: format!("command with the unreadable lease {}", info.key),
+                    since: info.received,
+                    until,
+                });
+            }
+        }
+        Ok(Self {
+            active: living,
+            ended: over,
+            now,
+        })
+    }
+}
+
+/// When the run began, by the storage's clock; `None` when that is not known.
+fn first_received(records: &[StoredRecord<LeaseRecord>]) -> Option<DateTime<Utc>> {
+    let times: Option<Vec<_>> = records.iter().map(|found| found.received).collect();
+    times.and_then(|times| times.into_iter().min())
+}
+
+/// Until when a lease counts: by what it says and by when it was received, whichever is later.
+fn valid_until(found: &StoredRecord<LeaseRecord>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let LeaseRecord { at, expires, .. } = found.record;
+    let received = found.received.unwrap_or(now);
+    let length = (expires - at).clamp(TimeDelta::zero(), LEASE_DURATION_MAX);
+    (received + length).max(expires.min(received + LEASE_DURATION_MAX))
+}

@@ -1,0 +1,102 @@
+//! What still counts of a signer that is revoked: the objects that are there, each by its whole key.
+//!
+//! A name alone is no object. Who knows that he will be revoked could store anything under the name of something that
+//! he shows only later: so records are read, and count when their bytes have their name in the folder of their kind.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use crate::backend::{ObjectInfo, ObjectKey};
+use crate::crypto::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::format::names::object_id_from_key;
+use crate::id::ObjectId;
+use crate::keys::key_objects::key_object_key;
+use crate::parallel::try_map_in_parallel;
+use crate::records::record_set::{CATALOG_DIRECTORIES, is_not_found};
+use crate::store::Repository;
+
+/// Folders of objects that are too large to be read whole. `docs/keys.md` says why their names do.
+const LARGE_DIRECTORIES: [&str; 2] = ["logs", "packs"];
+
+impl Repository {
+    /// Keys of everything that is there now and that a signer could have signed, without what was received after a
+    /// moment and without some ids.
+    pub(crate) fn list_accepted_objects(
+        &self,
+        received_until: Option<DateTime<Utc>>,
+        except: &[ObjectId],
+    ) -> Result<Vec<String>> {
+        // A mistyped one would count for ever: a revocation is not repeated.
+        let mut unseen: BTreeSet<&ObjectId> = except.iter().collect();
+        let mut list = |folder: &str| -> Result<Vec<ObjectKey>> {
+            let listed = self.inner.list_objects(folder)?;
+            for id in listed
+                .iter()
+                .filter_map(|info| object_id_from_key(&info.key))
+            {
+                unseen.remove(&id);
+            }
+            let listed = listed.into_iter();
+            let counts = |info: &ObjectInfo| {
+                let late = info.received.zip(received_until);
+                let late = late.is_some_and(|(received, until)| received > until);
+                !late && object_id_from_key(&info.key).is_some_and(|id| !except.contains(&id))
+            };
+            Ok(listed.filter(counts).map(|info| info.key).collect())
+        };
+        let mut there = list("keys")?;
+        // A record that counts for nothing now must not count once its signer can add nothing more.
+        let applied = self.inner.keyring.applied_records().iter();
+        let applied: Vec<ObjectKey> = applied.map(|applied| key_object_key(&applied.id)).collect();
+        there.retain(|key| applied.contains(key));
+        for (folder, kind) in CATALOG_DIRECTORIES {
+            there.extend(self.keep_intact_objects(kind, list(folder)?)?);
+        }
+        for folder in LARGE_DIRECTORIES {
+            there.extend(list(folder)?);
+        }
+        if let Some(id) = unseen.first() {
+            let reason = format!("no object has the ID {id}, so it cannot be excluded");
+            return Err(Error::KeyChange { reason });
+        }
+        there.sort_unstable();
+        Ok(there.iter().map(ToString::to_string).collect())
+    }
+
+    /// Of some objects those whose stored bytes have the hash that they are named by.
+    fn keep_intact_objects(
+        &self,
+        kind: RecordKind,
+        keys: Vec<ObjectKey>,
+    ) -> Result<Vec<ObjectKey>> {
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let whole = try_map_in_parallel(readers, &keys, |key| {
+            match self.inner.get_verified(key) {
+                Ok(bytes) => Ok(!self.is_blocking_record(kind, &bytes, key)),
+                Err(error) if is_not_found(&error) => Ok(false),
+                Err(error @ Error::Damaged { .. }) => {
+                    tracing::warn!(%key, %error, "if the revoked key signed this damaged object, it will no longer be accepted: repair it first");
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        })?;
+        let both = keys.into_iter().zip(whole);
+        Ok(both
+            .filter(|(_, whole)| *whole)
+            .map(|(key, _)| key)
+            .collect())
+    }
+
+    /// Whether a record can only keep others from working: a sweep or a lease of a newer version holds nothing that
+    /// is ever restored, and to get rid of such ones may be why a host is revoked.
+    fn is_blocking_record(&self, kind: RecordKind, bytes: &[u8], key: &ObjectKey) -> bool {
+        matches!(kind, RecordKind::Lease | RecordKind::Sweep)
+            && matches!(
+                envelope::verify_record(kind, bytes, key, &self.inner.trust),
+                Err(Error::UnsupportedFormat { .. })
+            )
+    }
+}

@@ -1,0 +1,44 @@
+//! What is wrong with an object, and which snapshots that affects.
+
+use serde::Serialize;
+
+use crate::backend::ObjectKey;
+use crate::format::names::id_from_key;
+use crate::id::ObjectId;
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyFinding {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What can no longer be restored because of it.
+    pub hurts: Vec<SnapshotImpact>,
+}
+
+impl VerifyFinding {
+    /// Whether nothing that can be restored needs the object: content that other packs hold, or an index fragment,
+    /// which packs can replace. Of other objects nobody can tell what was in them.
+    pub(crate) fn is_harmless(&self) -> bool {
+        let mut replaceable = ["packs/", "index/"].iter();
+        let key = ObjectKey::new(self.object.as_str());
+        let is_own = key.is_some_and(|key| id_from_key(&key).is_some());
+        is_own && replaceable.any(|folder| self.object.starts_with(folder)) && self.hurts.is_empty()
+    }
+}
+
+/// What a finding hurts of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotImpact {
+    /// The snapshot.
+    pub snapshot: ObjectId,
+    /// Its source.
+    pub source: String,
+    /// Whether its list of entries itself is hurt, so that all its paths are.
+    pub whole: bool,
+    /// The paths hurt; empty when their names cannot be read with the given identities.
+    pub paths: Vec<String>,
+    /// How many further paths are hurt.
+    pub more_paths: u64,
+}

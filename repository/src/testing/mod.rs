@@ -1,0 +1,241 @@
+//! What tests of several crates need.
+
+mod synthetic;
+
+use crate::backend::ObjectKey;
+use crate::crypto::encryption::RecipientClass;
+use crate::crypto::envelope::{self, RecordKind};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, EntryKind};
+use crate::format::pack::{PackBuilder, pack_key};
+use crate::format::segment::SealedSegment;
+use crate::format::snapshot::Snapshot;
+use crate::id::{ChunkId, ObjectId};
+use crate::index::fragment_key;
+use crate::store::Repository;
+use crate::store::verified_io::put_verified;
+use crate::text::RawText;
+use crate::write::{LoadedFile, SnapshotItem};
+
+pub use synthetic::{SyntheticCounts, SyntheticRepository};
+
+/// A small file for a writer.
+#[must_use]
+pub fn small_file(name: &str, content: Vec<u8>) -> SnapshotItem {
+    let mut entry = Entry::new(RawText::from(name), EntryKind::File);
+    entry.size = content.len() as u64;
+    let load = move |buffer: &mut Vec<u8>| {
+        buffer.extend_from_slice(&content);
+        LoadedFile {
+            entry: Some(entry),
+            stamp: None,
+            warning: None,
+        }
+    };
+    SnapshotItem::SmallFile {
+        size_hint: 1,
+        load: Box::new(load),
+    }
+}
+
+/// Someone who broke into a host: has its keys, and says things that are not true.
+#[derive(Debug)]
+pub struct CompromisedHost {
+    repository: Repository,
+}
+
+impl CompromisedHost {
+    /// With the keys of the host that opened the repository.
+    #[must_use]
+    pub fn new(repository: Repository) -> Self {
+        Self { repository }
+    }
+
+    fn put_object(&self, folder: &str, bytes: Vec<u8>) -> Result<ObjectKey> {
+        let id = ObjectId::from_content(&bytes);
+        let key = ObjectKey::from_trusted(format!("{folder}/{id}"));
+        put_verified(
+            self.repository.inner.backend.as_ref(),
+            &key,
+            &[bytes.into()],
+            &id,
+        )?;
+        Ok(key)
+    }
+
+    /// A record of a folder, signed with the host's key whether or not that may.
+    ///
+    /// # Errors
+    /// What sealing or storing gives.
+    pub fn put_record(&self, folder: &str, json: &str) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let (signer, repository) = (inner.signer()?, inner.trust.repository());
+        let kind = match folder {
+            "keys" => {
+                let kind = RecordKind::Keys;
+                let sealed = envelope::seal_unencrypted(kind, json.as_bytes(), signer, repository)?;
+                return self.put_object(folder, sealed);
+            }
+            "tombstones" => RecordKind::Tombstone,
+            "replaced" => RecordKind::Replaced,
+            _ => RecordKind::Quarantine,
+        };
+        let recipients = &inner.catalog_recipients;
+        let sealed = envelope::seal_record(kind, json.as_bytes(), recipients, signer, repository)?;
+        self.put_object(folder, sealed)
+    }
+
+    /// A record of a version that is not known yet, signed with the host's key.
+    ///
+    /// # Errors
+    /// What sealing or storing gives.
+    pub fn put_newer_record(&self, folder: &str) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let (signer, repository) = (inner.signer()?, inner.trust.repository());
+        let sealed = envelope::sign_body_as(2, "new", b"what ever", signer, repository);
+        let mut sealed = sealed.map_err(|e| Error::Internal(e.to_string()))?;
+        if folder != "packs" {
+            return self.put_object(folder, sealed);
+        }
+        let length = sealed.len();
+        sealed.extend_from_slice(format!("reprise1{length:08x}").as_bytes());
+        let folder = format!(
+            "packs/{}",
+            &ObjectId::from_content(&sealed).to_string()[..2]
+        );
+        self.put_object(&folder, sealed)
+    }
+
+    /// A record that only a stranger can open, signed with the host's key.
+    ///
+    /// # Errors
+    /// What sealing or storing gives.
+    pub fn put_unreadable_record(&self, folder: &str) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let kind = match folder {
+            "snapshots" => RecordKind::Snapshot,
+            "index" => RecordKind::Index,
+            "leases" => RecordKind::Lease,
+            "tombstones" => RecordKind::Tombstone,
+            _ => RecordKind::Sweep,
+        };
+        let stranger = vec![crate::crypto::encryption::generate_identity("now").recipient];
+        let recipients = crate::crypto::encryption::Recipients::parse(&stranger)?;
+        let (signer, repository) = (inner.signer()?, inner.trust.repository());
+        let sealed = envelope::seal_record(kind, b"{}", &recipients, signer, repository)?;
+        self.put_object(folder, sealed)
+    }
+
+    /// Other secrets, encrypted to everybody who reads the catalog.
+    ///
+    /// # Errors
+    /// What encrypting or storing gives.
+    pub fn put_other_secrets(&self) -> Result<ObjectKey> {
+        let secrets = crate::format::secrets::Secrets::random()?.to_json()?;
+        let encrypted = self.repository.inner.catalog_recipients.encrypt(&secrets)?;
+        self.put_object("keys", encrypted)
+    }
+
+    /// A pack that claims to hold every chunk of a snapshot, each `longer` by some bytes, and holds rubbish.
+    ///
+    /// # Errors
+    /// What reading the catalog or storing gives.
+    pub fn put_poisoned_pack(&self, snapshot: &Snapshot, longer: u32) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let reader = self.repository.content_reader()?;
+        let root = &snapshot.root;
+        let mut data: Vec<ChunkId> = Vec::new();
+        data.extend(root.entries.chunks.iter().chain(&root.details.chunks));
+        let mut references = reader.snapshot_reader(snapshot).references();
+        while let Some(id) = references.next_id()? {
+            data.push(id);
+        }
+        let mut builder = PackBuilder::default();
+        for (class, ids, recipients) in [
+            (RecipientClass::Data, &data, &inner.data_recipients),
+            (
+                RecipientClass::Catalog,
+                &root.references.chunks,
+                &inner.catalog_recipients,
+            ),
+        ] {
+            for id in ids {
+                let length = reader.chunk_length(id, &"a thief")? + longer;
+                let plain = incompressible_bytes(length as usize, 4711);
+                let compressed =
+                    zstd::bulk::compress(&plain, 1).map_err(|e| Error::Internal(e.to_string()))?;
+                builder.push(SealedSegment {
+                    class,
+                    stored: recipients.encrypt(&compressed)?,
+                    plain_length: length,
+                    chunks: vec![crate::format::segment::ChunkInSegment(*id, length)],
+                    recipients: Some(recipients.recipient_set_id()),
+                })?;
+            }
+        }
+        let catalog = &inner.catalog_recipients;
+        let pack = builder.finish(catalog, inner.signer()?, inner.trust.repository())?;
+        let key = pack_key(&pack.record.pack);
+        put_verified(inner.backend.as_ref(), &key, &pack.parts, &pack.record.pack)?;
+        inner.put_fragment(&[pack.record])?;
+        Ok(key)
+    }
+
+    /// Rubbish as large as a pack of others, and a fragment that says it holds the very segments of that pack.
+    ///
+    /// # Errors
+    /// What reading the pack's directory or storing gives.
+    pub fn put_twin_pack(&self, pack: &ObjectId) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let mut record = inner.directory_reader().read_directory(pack)?;
+        let size = usize::try_from(record.size).map_err(|e| Error::Internal(e.to_string()))?;
+        // Of equal packs the one with the least id may be preferred.
+        let rubbish = (1..)
+            .map(|seed| incompressible_bytes(size, seed))
+            .find(|bytes| ObjectId::from_content(bytes) < *pack);
+        let rubbish = rubbish.unwrap_or_default();
+        record.pack = ObjectId::from_content(&rubbish);
+        let key = pack_key(&record.pack);
+        put_verified(
+            inner.backend.as_ref(),
+            &key,
+            &[rubbish.into()],
+            &record.pack,
+        )?;
+        inner.put_fragment(&[record])?;
+        Ok(key)
+    }
+
+    /// A fragment that says of a pack of others that it has another size and other chunks.
+    ///
+    /// # Errors
+    /// What reading the pack's directory or storing gives.
+    pub fn put_false_fragment(&self, pack: &ObjectId) -> Result<ObjectKey> {
+        let mut record = self
+            .repository
+            .inner
+            .directory_reader()
+            .read_directory(pack)?;
+        record.size += 1;
+        for segment in &mut record.segments {
+            segment.hash = ObjectId::from_content(b"other");
+        }
+        Ok(fragment_key(
+            &self.repository.inner.put_fragment(&[record])?,
+        ))
+    }
+}
+
+/// Reproducible bytes that do not compress.
+#[must_use]
+pub fn incompressible_bytes(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for chunk in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+    }
+    bytes
+}

@@ -1,0 +1,624 @@
+//! Writing a snapshot: a pipeline from entries in order to packs, index and root.
+//!
+//! ```text
+//! source ──items──► workers ──segments──► packer ──packs──► uploader
+//!    (one thread)   read, hash,             assemble           store, read back,
+//!                   compress, encrypt                          index
+//!                      └──ids, entries──► collector: entry and reference streams, in order
+//! ```
+//!
+//! Memory is bounded: small files are read by the worker that needs them, and every queue between two
+//! stages is short and holds pieces of at most a few MiB.
+
+mod collector;
+mod commit;
+mod dedup_index;
+mod journal;
+mod packer;
+mod pipeline_state;
+mod streams;
+mod uploader;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use chrono::{DateTime, Utc};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::crypto::encryption::RecipientClass;
+use crate::crypto::host_keys::HostKeys;
+use crate::error::{Error, Result};
+use crate::format::chunker::Chunker;
+use crate::format::entry::{Entry, FileTime};
+use crate::format::segment::SealedSegment;
+use crate::format::snapshot::{
+    AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
+    StreamRecord, Warning,
+};
+use crate::id::{ChunkId, ObjectId};
+use crate::progress::Progress;
+use crate::records::leases::AutoRenewedLease;
+use crate::records::sweeps::Sweeps;
+use crate::store::Repository;
+use crate::text::RawText;
+
+use crate::write::collector::{CollectedEntries, Collector};
+use crate::write::dedup_index::DedupIndex;
+use crate::write::journal::PackJournal;
+use crate::write::pipeline_state::PipelineState;
+pub use crate::write::streams::{OpenStream, StreamId, StreamSender};
+
+/// A batch is sent when its content has this many bytes; so is a group of a large file's chunks.
+const BATCH_BYTES: u64 = 2 << 20;
+
+/// Jobs waiting for a worker. Each holds about one batch's bytes, so few are enough.
+const JOBS_WAITING_MAX: usize = 2;
+
+/// Segments waiting for the packer, some 4 MiB each at worst.
+const SEGMENTS_WAITING_MAX: usize = 2;
+
+/// A batch is closed at this many entries even if they hold few bytes, so that no worker waits for long.
+const BATCH_ENTRIES_MAX: usize = 1024;
+
+/// What is known of a file without reading it. Equal stamps mean an unchanged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// The file in its file system. The device's number is not used: it may change with every start.
+    pub inode: u64,
+    /// Bytes, holes included.
+    pub size: u64,
+    /// When its content changed.
+    pub mtime: FileTime,
+    /// When anything of it changed.
+    pub ctime: FileTime,
+}
+
+/// What reading a small file gave.
+#[derive(Debug)]
+pub struct LoadedFile {
+    /// The entry, complete but for its chunks; `None` when there is nothing to keep.
+    pub entry: Option<Entry>,
+    /// Its stamp, if a later snapshot may rely on it.
+    pub stamp: Option<FileStamp>,
+    /// What was wrong.
+    pub warning: Option<Warning>,
+}
+
+/// Reads a small file to the end of the buffer it is given.
+pub(crate) type FileLoader = Box<dyn FnOnce(&mut Vec<u8>) -> LoadedFile + Send>;
+
+/// Something that a source delivers. Entries must come in [`path_order`](crate::path_order).
+pub enum SnapshotItem {
+    /// An entry with no content, or whose chunks are all in the repository.
+    Entry {
+        /// The entry.
+        entry: Entry,
+        /// Ids of its content.
+        chunks: Vec<ChunkId>,
+        /// Its stamp, if a later snapshot may rely on it.
+        stamp: Option<FileStamp>,
+    },
+    /// A file small enough to be one chunk, to be read by a worker.
+    SmallFile {
+        /// Its likely size in bytes.
+        size_hint: u64,
+        /// Reads it.
+        load: FileLoader,
+    },
+    /// Chunks of a large file; its `Entry` with the rest follows, or `Abandon`.
+    FilePart {
+        /// The chunks, one after the other.
+        bytes: Vec<u8>,
+        /// The length of each.
+        lengths: Vec<u32>,
+    },
+    /// A file whose content other threads have delivered as streams, to be joined in this order. All their
+    /// parts must have been sent.
+    StreamedFile {
+        /// The entry.
+        entry: Entry,
+        /// Each stream can be used once.
+        streams: Vec<StreamId>,
+    },
+    /// The large file whose parts were delivered cannot be kept.
+    AbandonedFile {
+        /// Why.
+        warning: Warning,
+    },
+    /// Something was skipped.
+    Skipped {
+        /// What and why.
+        warning: Warning,
+    },
+}
+
+impl std::fmt::Debug for SnapshotItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Entry { .. } => "Entry",
+            Self::SmallFile { .. } => "SmallFile",
+            Self::FilePart { .. } => "FilePart",
+            Self::StreamedFile { .. } => "StreamedFile",
+            Self::AbandonedFile { .. } => "AbandonedFile",
+            Self::Skipped { .. } => "Skipped",
+        })
+    }
+}
+
+/// Sees every entry of a snapshot in order, for instance to remember it for the next one.
+pub trait EntryObserver: Send {
+    /// An entry with its chunks. An entry without a stamp cannot be relied on later.
+    fn observe_entry(&mut self, entry: &Entry, chunks: &[ChunkId], stamp: Option<&FileStamp>);
+
+    /// The snapshot is committed; without this call it never happened.
+    fn on_committed(self: Box<Self>);
+}
+
+/// What a snapshot is to be called.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// The source's name.
+    pub source: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// This host's name.
+    pub host: String,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// The snapshot of the same source before it, if any.
+    pub parent: Option<ObjectId>,
+}
+
+/// What only the source can say, once everything was delivered.
+#[derive(Debug)]
+pub struct SnapshotSummary {
+    /// The moment the data stands for.
+    pub data_time: DateTime<Utc>,
+    /// When the run ended.
+    pub finished: DateTime<Utc>,
+    /// Facts for later comparison, by name.
+    pub facts: BTreeMap<String, serde_json::Value>,
+    /// Where the source was.
+    pub location: RawText,
+    /// Warnings about the source as a whole; with any warning the outcome is `degraded`.
+    pub warnings: Vec<Warning>,
+}
+
+/// A committed snapshot.
+#[derive(Debug)]
+pub struct CommittedSnapshot {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// All its warnings.
+    pub warnings: Vec<Warning>,
+}
+
+/// Answers which chunks the repository had when the snapshot began.
+#[derive(Debug, Clone)]
+pub struct KnownChunks {
+    shared: Arc<PipelineState>,
+}
+
+impl KnownChunks {
+    /// The plain length of a chunk that is stored, or `None`.
+    ///
+    /// # Errors
+    /// When the local index cache fails.
+    pub fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
+        self.shared.dedup_index.length_of(id)
+    }
+}
+
+struct WriterJob {
+    sequence: u64,
+    work: JobContent,
+}
+
+/// What a worker does at a time.
+enum JobContent {
+    Items(Vec<SnapshotItem>),
+    /// Chunks of a stream: the bytes one after the other, and the length of each.
+    StreamPart(StreamId, Vec<u8>, Vec<u32>),
+}
+
+/// Takes the entries of one snapshot.
+pub struct SnapshotWriter {
+    repository: Repository,
+    options: SnapshotOptions,
+    shared: Arc<PipelineState>,
+    jobs: Option<Sender<WriterJob>>,
+    batch: Vec<SnapshotItem>,
+    batch_bytes: u64,
+    sequence: Arc<AtomicU64>,
+    segments: Option<Sender<SealedSegment>>,
+    threads: Vec<JoinHandle<()>>,
+    collector: Option<JoinHandle<Option<CollectedEntries>>>,
+    uploader: Option<JoinHandle<()>>,
+    lease: Option<AutoRenewedLease>,
+}
+
+impl std::fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    /// Begins a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`] when this host may not write, or what opening the index gives.
+    pub fn begin_snapshot(
+        &self,
+        options: SnapshotOptions,
+        progress: Arc<Progress>,
+        observer: Option<Box<dyn EntryObserver>>,
+    ) -> Result<SnapshotWriter> {
+        self.require_writer()?;
+        let keeps_journal = !self.inner.backend.capabilities().cheap_listing;
+        let cache = self.cache_dir().filter(|_| keeps_journal);
+        let (noted, journals) = journal::read_abandoned_journals(cache);
+        // The lease first: a sweep that begins after it waits for this run, one before it is seen here.
+        let lease = AutoRenewedLease::acquire(&self.inner, &options.host, "snapshot")?;
+        let unusable = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.unusable_packs();
+        let (index, adopted) = self.index_for_writing(&noted, &unusable)?;
+        let journal = PackJournal::begin(cache);
+        if let Some(journal) = &journal {
+            adopted
+                .iter()
+                .for_each(|record| journal.add_pack(&record.pack));
+            journal::remove_journals(&journals);
+        }
+        let shared = Arc::new(PipelineState::new(
+            Arc::clone(&self.inner),
+            DedupIndex::new(index),
+            journal,
+            progress,
+        ));
+        SnapshotWriter::start_pipeline(self.clone(), options, shared, adopted, observer, lease)
+    }
+
+    /// Fails when this host may not add to the repository.
+    ///
+    /// # Errors
+    /// [`Error::UnknownHost`].
+    pub fn require_writer(&self) -> Result<&HostKeys> {
+        let inner = &self.inner;
+        let signer = inner.host.as_ref().map(|host| host.signer.id());
+        match (&inner.host, signer) {
+            (Some(host), Some(id))
+                if inner
+                    .trust
+                    .has_role(&id, crate::crypto::signing::SignerRole::Writer) =>
+            {
+                Ok(host)
+            }
+            (_, signer) => Err(Error::UnknownHost {
+                signer: signer
+                    .map_or_else(|| "(none: it has no keys)".to_owned(), |id| id.to_string()),
+                location: self.location(),
+            }),
+        }
+    }
+}
+
+impl SnapshotWriter {
+    fn start_pipeline(
+        repository: Repository,
+        options: SnapshotOptions,
+        shared: Arc<PipelineState>,
+        adopted: Vec<crate::format::pack::PackRecord>,
+        observer: Option<Box<dyn EntryObserver>>,
+        lease: AutoRenewedLease,
+    ) -> Result<Self> {
+        let (jobs, job_queue) = crossbeam_channel::bounded(JOBS_WAITING_MAX);
+        let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
+        // One pack waits while others are stored; another is being filled.
+        let (packs, pack_queue) = crossbeam_channel::bounded(0);
+        // Results are small: ids and entries of a batch.
+        let (results, result_queue) = crossbeam_channel::bounded(64);
+        let mut threads = Vec::new();
+        for n in 0..worker_count() {
+            let (shared, segments) = (Arc::clone(&shared), segments.clone());
+            let (jobs, results): (Receiver<WriterJob>, _) = (job_queue.clone(), results.clone());
+            threads.push(spawn_stage(&format!("worker-{n}"), move || {
+                worker::run_worker(&shared, &jobs, &segments, &results);
+            })?);
+        }
+        drop((job_queue, results));
+        let packer_shared = Arc::clone(&shared);
+        threads.push(spawn_stage("packer", move || {
+            packer::run_packer(&packer_shared, &segment_queue, &packs)
+        })?);
+        let uploader_shared = Arc::clone(&shared);
+        let uploads = spawn_stage("uploader", move || {
+            uploader::run_uploader(&uploader_shared, &pack_queue, adopted)
+        })?;
+        let collector = Collector::new(&shared, segments.clone(), observer)?;
+        let collector = spawn_stage("collector", move || collector.run_collector(&result_queue))?;
+        Ok(Self {
+            repository,
+            options,
+            shared,
+            jobs: Some(jobs),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            sequence: Arc::default(),
+            segments: Some(segments),
+            threads,
+            collector: Some(collector),
+            uploader: Some(uploads),
+            lease: Some(lease),
+        })
+    }
+
+    /// Which chunks are already stored.
+    #[must_use]
+    pub fn known_chunks(&self) -> KnownChunks {
+        KnownChunks {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Takes streams from other threads, beside the items. All copies must be gone before [`Self::finish`],
+    /// and before the writer is dropped.
+    ///
+    /// # Errors
+    /// The first failure of any stage.
+    pub fn stream_sender(&self) -> Result<StreamSender> {
+        match &self.jobs {
+            Some(jobs) => Ok(StreamSender::new(
+                &self.shared,
+                jobs.clone(),
+                Arc::clone(&self.sequence),
+            )),
+            None => Err(self.shared.take_failure()),
+        }
+    }
+
+    /// A chunker for large files, with the repository's sizes and seed.
+    #[must_use]
+    pub fn content_chunker(&self) -> Chunker {
+        let inner = &self.repository.inner;
+        Chunker::new(inner.config.layout.content, inner.secrets.chunker_seed())
+    }
+
+    /// Takes the next item.
+    ///
+    /// # Errors
+    /// The first failure of any stage, or [`Error::Interrupted`].
+    pub fn add_item(&mut self, item: SnapshotItem) -> Result<()> {
+        self.batch_bytes += match &item {
+            SnapshotItem::SmallFile { size_hint, .. } => *size_hint,
+            SnapshotItem::FilePart { bytes, .. } => bytes.len() as u64,
+            SnapshotItem::Entry { .. }
+            | SnapshotItem::StreamedFile { .. }
+            | SnapshotItem::AbandonedFile { .. }
+            | SnapshotItem::Skipped { .. } => 0,
+        };
+        self.batch.push(item);
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_ENTRIES_MAX {
+            self.send_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a stream into chunks and takes them as parts of the entry that follows. Returns its length.
+    ///
+    /// # Errors
+    /// Inside: what reading the stream gives. Outside: as for [`Self::add_item`].
+    pub fn add_stream(
+        &mut self,
+        chunker: &mut Chunker,
+        input: &mut dyn std::io::Read,
+    ) -> Result<std::io::Result<u64>> {
+        chunker.reset();
+        let (mut bytes, mut lengths, mut total) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let chunk = match chunker.next_chunk(input) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            total += chunk.len() as u64;
+            bytes.extend_from_slice(chunk);
+            lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
+            if bytes.len() as u64 >= BATCH_BYTES {
+                let (bytes, lengths) = (std::mem::take(&mut bytes), std::mem::take(&mut lengths));
+                self.add_item(SnapshotItem::FilePart { bytes, lengths })?;
+            }
+        }
+        if !bytes.is_empty() {
+            self.add_item(SnapshotItem::FilePart { bytes, lengths })?;
+        }
+        Ok(Ok(total))
+    }
+
+    fn send_batch(&mut self) -> Result<()> {
+        let items = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        match &self.jobs {
+            Some(jobs) => {
+                streams::send_job(&self.shared, jobs, &self.sequence, JobContent::Items(items))
+            }
+            None => Err(self.shared.take_failure()),
+        }
+    }
+
+    /// Commits: everything is stored and read back, then indexed, then the root is written.
+    ///
+    /// `summarize` gets what was counted and every warning so far.
+    ///
+    /// # Errors
+    /// The first failure of any stage; then there is no snapshot.
+    pub fn finish(
+        mut self,
+        summarize: impl FnOnce(&EntryCounts, &[Warning]) -> Result<SnapshotSummary>,
+    ) -> Result<CommittedSnapshot> {
+        self.send_batch()?;
+        self.jobs = None;
+        let mut collected = match self.collector.take().map(JoinHandle::join) {
+            Some(Ok(Some(collected))) => collected,
+            _ => return Err(self.shared.take_failure()),
+        };
+        self.shared.check_running()?;
+        let summary = summarize(&collected.counts, &collected.warnings)?;
+        let mut warnings = std::mem::take(&mut collected.warnings);
+        warnings.extend(summary.warnings);
+        let details = SnapshotDetails {
+            location: summary.location,
+            warnings,
+        };
+        let details_record = collected.add_details(&details)?;
+        let streams = collected.finish_streams()?;
+        self.segments = None;
+        self.join_stages()?;
+        if let Some(journal) = &self.shared.journal {
+            journal.remove();
+        }
+        let added = self.shared.added_counts();
+        let finished = RootContents {
+            counts: streams.counts,
+            added,
+            data_time: summary.data_time,
+            finished: summary.finished,
+            facts: summary.facts,
+            warnings: details.warnings.len() as u64,
+            entries: streams.entries,
+            references: streams.references,
+            details: details_record,
+        };
+        let root = self.build_root(finished);
+        let id = self.commit_root(&root)?;
+        if let Some(observer) = streams.observer {
+            observer.on_committed();
+        }
+        let snapshot = Snapshot {
+            id,
+            signer: self.repository.require_writer()?.signer.id(),
+            root,
+            received: None,
+            forgotten: false,
+        };
+        Ok(CommittedSnapshot {
+            snapshot,
+            warnings: details.warnings,
+        })
+    }
+
+    /// Stores the root, and makes sure before and after it that nothing it relies on is being deleted.
+    fn commit_root(&mut self, root: &SnapshotRoot) -> Result<ObjectId> {
+        let host = self.repository.require_writer()?;
+        let inner = &self.repository.inner;
+        let known = &self.shared.dedup_index;
+        let held = || Error::Internal("a snapshot without a lease".to_owned());
+        commit::check_before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
+        // From here on the root may arrive even if nobody hears of it: then nobody says that the run is over.
+        let lease = self.lease.take().ok_or_else(held)?;
+        let id = inner.write_root(root, host)?;
+        commit::check_after_root(inner, known, lease.lease(), &id)?;
+        lease.release();
+        Ok(id)
+    }
+
+    fn join_stages(&mut self) -> Result<()> {
+        for thread in self.threads.drain(..).chain(self.uploader.take()) {
+            if thread.join().is_err() {
+                self.shared
+                    .record_failure(Error::Internal("a thread stopped unexpectedly".to_owned()));
+            }
+        }
+        self.shared.check_running()
+    }
+
+    fn build_root(&self, finished: RootContents) -> SnapshotRoot {
+        let options = self.options.clone();
+        SnapshotRoot {
+            source: options.source,
+            kind: options.kind,
+            host: options.host,
+            data_time: finished.data_time,
+            started: options.started,
+            finished: finished.finished,
+            outcome: if finished.warnings == 0 {
+                Outcome::Ok
+            } else {
+                Outcome::Degraded
+            },
+            warnings: finished.warnings,
+            counts: finished.counts,
+            added: finished.added,
+            parent: options.parent,
+            tags: options.tags,
+            program: crate::program::PROGRAM.to_owned(),
+            facts: finished.facts,
+            entries: finished.entries,
+            references: finished.references,
+            details: finished.details,
+        }
+    }
+}
+
+struct RootContents {
+    counts: EntryCounts,
+    added: AddedData,
+    data_time: DateTime<Utc>,
+    finished: DateTime<Utc>,
+    facts: BTreeMap<String, serde_json::Value>,
+    warnings: u64,
+    entries: StreamRecord,
+    references: StreamRecord,
+    details: StreamRecord,
+}
+
+impl Drop for SnapshotWriter {
+    /// A writer that is not finished leaves packs that the next run adopts, and no snapshot.
+    fn drop(&mut self) {
+        if self.jobs.is_some() {
+            self.shared.record_failure(Error::Interrupted);
+        }
+        self.jobs = None;
+        self.segments = None;
+        for thread in self.threads.drain(..).chain(self.uploader.take()) {
+            // Its failure, if any, is in `shared` already.
+            drop(thread.join());
+        }
+        if let Some(collector) = self.collector.take() {
+            drop(collector.join());
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.release();
+        }
+    }
+}
+
+fn worker_count() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, std::num::NonZero::get)
+        .clamp(1, 8)
+}
+
+fn spawn_stage<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|source| Error::LocalIo {
+            action: "start a thread for",
+            path: name.into(),
+            source,
+        })
+}
+
+/// The class of recipients that each stream is for.
+const ENTRY_CLASS: RecipientClass = RecipientClass::Data;
+const REFERENCE_CLASS: RecipientClass = RecipientClass::Catalog;
