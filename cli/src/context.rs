@@ -35,7 +35,7 @@ fn env_path(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// A folder below a base directory of the user, by the XDG rules: relative values are ignored.
+/// A directory below a base directory of the user, by the XDG rules: relative values are ignored.
 fn xdg_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
     env_path(variable)
         .filter(|path| path.is_absolute())
@@ -62,7 +62,7 @@ impl Context {
         }
     }
 
-    /// Folders that a snapshot of a volume must never contain: they change while it is taken.
+    /// Directories that a snapshot of a volume must never contain: they change while it is taken.
     pub(crate) fn paths_excluded_from_volumes(&self, location: &str) -> Vec<PathBuf> {
         let mut never = vec![PathBuf::from(location)];
         never.extend(self.cache.clone());
@@ -129,7 +129,7 @@ impl Context {
         self.load_policies_at(path)
     }
 
-    /// The policies in a file or folder.
+    /// The policies in a file or directory.
     pub(crate) fn load_policies_at(&self, path: &Path) -> Result<PolicySet, Failure> {
         if !path.exists() {
             let message = format!("policy {} does not exist", path.display());

@@ -157,8 +157,8 @@ fn probe_record_path(context: &Context, location: &RepositoryLocation) -> PathBu
     let name =
         reprise_repository::ObjectId::from_content(format!("{location} {endpoint}").as_bytes());
     let name = name.to_string();
-    let folder = context.host.path().join("destinations");
-    folder.join(format!("{}.json", &name[..16]))
+    let directory = context.host.path().join("destinations");
+    directory.join(format!("{}.json", &name[..16]))
 }
 
 fn load_probe_record(
@@ -175,7 +175,7 @@ fn load_probe_record(
     }
 }
 
-/// Records what was found at a destination, unless it is a folder.
+/// Records what was found at a destination, unless it is a directory.
 fn save_probe_record(
     context: &Context,
     location: &RepositoryLocation,

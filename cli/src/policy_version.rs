@@ -21,11 +21,11 @@ pub(crate) fn read_policy_version(file: &Path) -> PolicyVersion {
 
 /// What Git says about a file; `None` when it says nothing.
 fn run_git(file: &Path, args: &[&str]) -> Option<String> {
-    let (folder, name) = (file.parent()?, file.file_name()?);
+    let (directory, name) = (file.parent()?, file.file_name()?);
     let mut command = Command::new("git");
     command
         .arg("-C")
-        .arg(folder)
+        .arg(directory)
         .args(args)
         .arg(name)
         // It is only asked, and must write nothing, not even what it has learnt.

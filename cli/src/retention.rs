@@ -49,10 +49,10 @@ pub(crate) struct SourcePlan<'a> {
 /// The beginning of a log that goes.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct LogForgetPlan {
-    /// The place of the first piece that is kept.
+    /// The place of the first segment that is kept.
     pub(crate) before: u64,
-    /// How many pieces go.
-    pub(crate) pieces: usize,
+    /// How many segments go.
+    pub(crate) segments: usize,
     /// Their stored bytes.
     pub(crate) bytes: u64,
     /// The time that they cover, if that is known.
@@ -60,27 +60,27 @@ pub(crate) struct LogForgetPlan {
 }
 
 impl LogForgetPlan {
-    /// Of a log the pieces from one place until before another; `None`: there are none.
+    /// Of a log the segments from one place until before another; `None`: there are none.
     fn for_range(archive: &RecoveryCatalog, from: u64, before: u64) -> Option<Self> {
-        let pieces = archive.log().segments().iter();
-        let going = pieces.filter(|piece| (from..before).contains(&piece.key.sequence));
+        let segments = archive.log().segments().iter();
+        let going = segments.filter(|segment| (from..before).contains(&segment.key.sequence));
         let going: Vec<&StoredSegment> = going.collect();
         (!going.is_empty()).then(|| Self {
             before,
-            pieces: going.len(),
-            bytes: going.iter().map(|piece| piece.key.size).sum(),
+            segments: going.len(),
+            bytes: going.iter().map(|segment| segment.key.size).sum(),
             seconds: covered_time(&going).map(|span| span.num_seconds()),
         })
     }
 }
 
-/// The time that pieces of log cover: as their server says or as the storage does, whichever is longer.
-fn covered_time(pieces: &[&StoredSegment]) -> Option<TimeDelta> {
+/// The time that segments of log cover: as their server says or as the storage does, whichever is longer.
+fn covered_time(segments: &[&StoredSegment]) -> Option<TimeDelta> {
     let span = |times: Vec<DateTime<Utc>>| Some(*times.iter().max()? - *times.iter().min()?);
-    let received = pieces.iter().filter_map(|piece| piece.key.received);
-    let told = pieces.iter().flat_map(|piece| {
-        let (first, last) = piece.facts.times.unzip();
-        [first, last, piece.facts.until]
+    let received = segments.iter().filter_map(|segment| segment.key.received);
+    let told = segments.iter().flat_map(|segment| {
+        let (first, last) = segment.facts.times.unzip();
+        [first, last, segment.facts.until]
     });
     let told = told.flatten().map(time_from_micros);
     span(received.collect()).max(span(told.collect()))
@@ -91,7 +91,7 @@ impl fmt::Display for LogForgetPlan {
         write!(
             f,
             "{} ({}",
-            output::format_count(self.pieces, "log segment", "log segments"),
+            output::format_count(self.segments, "log segment", "log segments"),
             output::format_bytes(self.bytes)
         )?;
         match self.seconds {
@@ -461,7 +461,7 @@ impl SourcePlan<'_> {
                 "data_time": snapshot.root.data_time,
                 "received": snapshot.received,
                 "outcome": snapshot.root.outcome,
-                "hurt": self.affected.contains(id),
+                "affected": self.affected.contains(id),
                 "verdict": word,
                 "reasons": verdict_reasons(verdict),
             }))
@@ -526,7 +526,7 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
             unreadable.push(json!({"repository": location, "object": object, "reason": reason}));
         }
     }
-    json!({"sources": sources, "unnamed": unnamed, "unreadable": unreadable})
+    json!({"sources": sources, "sources_without_policy": unnamed, "unreadable": unreadable})
 }
 
 /// Says what a person must know whatever is printed, and what follows from it for the exit code.

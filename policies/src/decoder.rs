@@ -74,7 +74,7 @@ impl<'n> Fields<'n> {
 /// The decoder of one file.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
-    /// The folder that paths are relative to.
+    /// The directory that paths are relative to.
     pub(crate) base: &'a Path,
     pub(crate) report: FindingReport,
 }

@@ -1,4 +1,4 @@
-//! Where a repository is: a folder, an S3 bucket or an Azure container.
+//! Where a repository is: a directory, an S3 bucket or an Azure container.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::{names, paths};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RepositoryUrl {
-    /// A folder on this host, absolute.
+    /// A directory on this host, absolute.
     Directory(PathBuf),
     /// `s3://bucket/prefix`
     S3 {
@@ -126,7 +126,7 @@ impl RepositoryUrl {
         }
     }
 
-    /// The folder, when it is one.
+    /// The directory, when it is one.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {

@@ -53,7 +53,7 @@ pub struct PolicyMysqlSource {
 pub struct LogArchive {
     /// What was received is stored after this time at the latest.
     pub flush: Option<Duration>,
-    /// A folder for what waits to be stored, absolute.
+    /// A directory for what waits to be stored, absolute.
     pub spool: Option<PathBuf>,
     /// How much may wait there, in bytes.
     pub spool_max: Option<u64>,

@@ -29,7 +29,7 @@ pub struct Policy {
     pub name: String,
     /// The file, absolute.
     pub path: PathBuf,
-    /// The file's folder, absolute, which paths in it are relative to.
+    /// The file's directory, absolute, which paths in it are relative to.
     pub base_dir: PathBuf,
     /// Where days, weeks and months begin.
     pub time_zone: Tz,

@@ -28,7 +28,7 @@ pub struct PolicyRepository {
     pub identity: Option<IdentityRef>,
     /// Whether and how to create it when it is missing.
     pub create: Option<PolicyCreation>,
-    /// Every stored object is locked against deletion for this many days; never given for a folder.
+    /// Every stored object is locked against deletion for this many days; never given for a directory.
     pub immutable_days: Option<u32>,
     /// How firmly; means nothing without `immutable_days`.
     pub lock_mode: PolicyLockMode,

@@ -106,7 +106,7 @@ impl SecretError {
 pub enum SecretRef {
     /// `${env:NAME}`
     Env(String),
-    /// `file:PATH`, resolved against the policy file's folder. One line end at the end of the file is not part of it.
+    /// `file:PATH`, resolved against the policy file's directory. One line end at the end of the file is not part of it.
     File(PathBuf),
     /// The value itself, allowed only where its name does not look like a secret's.
     Literal(String),
@@ -134,7 +134,7 @@ impl SecretRef {
 pub enum IdentityRef {
     /// `${env:NAME}`: the variable's value is the path of the identity file.
     Env(String),
-    /// `file:PATH`, resolved against the policy file's folder.
+    /// `file:PATH`, resolved against the policy file's directory.
     File(PathBuf),
 }
 

@@ -1,4 +1,4 @@
-//! A set of policies: one file, or a folder of them.
+//! A set of policies: one file, or a directory of them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Reads a file, or every `*.yaml` and `*.yml` in a folder (but not in folders below it). Nothing but the policy
+    /// Reads a file, or every `*.yaml` and `*.yml` in a directory (but not in directories below it). Nothing but the policy
     /// files is read: no secret has to be there.
     ///
     /// # Errors
@@ -118,12 +118,12 @@ fn decode_file(file: &Path, text: &str) -> Result<(Policy, Vec<PolicyWarning>), 
     policy::decode(file, &crate::paths::normalise(&absolute), text)
 }
 
-fn list_policy_files(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
+fn list_policy_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     let unreadable = |error: std::io::Error| {
-        PolicyError::for_file(folder, format!("cannot read this directory: {error}"))
+        PolicyError::for_file(directory, format!("cannot read this directory: {error}"))
     };
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let hidden = path
             .file_name()
@@ -138,7 +138,7 @@ fn list_policy_files(folder: &Path) -> Result<Vec<PathBuf>, PolicyErrors> {
     files.sort();
     if files.is_empty() {
         let message = "this directory contains no policy (`*.yaml` or `*.yml`)".to_owned();
-        return Err(PolicyError::for_file(folder, message).into());
+        return Err(PolicyError::for_file(directory, message).into());
     }
     Ok(files)
 }
@@ -182,12 +182,12 @@ fn not_utf8_error(file: &Path, valid: &[u8]) -> PolicyError {
     error
 }
 
-/// A file in the same folder with nearly the same name.
+/// A file in the same directory with nearly the same name.
 fn similar_file_name(file: &Path) -> Option<String> {
-    let folder = file
+    let directory = file
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let names: Vec<String> = std::fs::read_dir(folder.unwrap_or(Path::new(".")))
+        .filter(|directory| !directory.as_os_str().is_empty());
+    let names: Vec<String> = std::fs::read_dir(directory.unwrap_or(Path::new(".")))
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();

@@ -44,7 +44,7 @@ pub struct PolicySource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PolicySourceKind {
-    /// Files and folders.
+    /// Files and directories.
     Volume(PolicyVolumeSource),
     /// A Terraform state.
     TfState(PolicyTfStateSource),
@@ -54,11 +54,11 @@ pub enum PolicySourceKind {
     Mysql(PolicyMysqlSource),
 }
 
-/// Files and folders.
+/// Files and directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyVolumeSource {
-    /// The folder, absolute.
+    /// The directory, absolute.
     pub path: PathBuf,
     /// Lines in the syntax of .gitignore.
     pub exclude: Vec<String>,
@@ -160,7 +160,7 @@ fn decode_kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<PolicyS
 
 fn decode_volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyVolumeSource> {
     let fields = decoder.object(field, &VOLUME)?;
-    let folder = fields
+    let directory = fields
         .get("path")
         .and_then(|field| decode_path(decoder, &field));
     let exclude = decoder.list(fields.get("exclude"), decode_exclude_line);
@@ -170,7 +170,7 @@ fn decode_volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyVo
         .and_then(|field| decoder.flag(&field))
         .unwrap_or(false);
     Some(PolicyVolumeSource {
-        path: folder?,
+        path: directory?,
         exclude,
         exclude_files,
         one_file_system,

@@ -95,8 +95,7 @@ pub enum Error {
     },
     /// What a repository stores is there, and what describes the repository is not.
     #[error(
-        "{location} has objects of a repository under {directory}/, but {} is missing",
-        crate::format::config::CONFIG_KEY
+        "{location} has objects of a repository under {directory}/, but reprise.json is missing"
     )]
     MissingConfig {
         /// Where.

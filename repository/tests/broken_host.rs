@@ -68,13 +68,13 @@ fn poisoned_chunks_and_slandered_packs_make_nothing_garbage() {
     assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
 }
 
-/// Whatever is under any folder, everything comes back, another snapshot is taken, and `verify` names it.
-fn is_named_and_harmless(put: impl Fn(&World, &str) -> Option<ObjectKey>, folders: &[&str]) {
-    for folder in folders {
+/// Whatever is under any directory, everything comes back, another snapshot is taken, and `verify` names it.
+fn is_named_and_harmless(put: impl Fn(&World, &str) -> Option<ObjectKey>, directories: &[&str]) {
+    for directory in directories {
         let world = World::new();
         let files = tree(1, 30 << 10);
         snapshot(&world.repository(), "source", &files).unwrap();
-        let Some(key) = put(&world, folder) else {
+        let Some(key) = put(&world, directory) else {
             continue;
         };
         let named: Vec<String> = findings(&world.repository())
@@ -87,7 +87,7 @@ fn is_named_and_harmless(put: impl Fn(&World, &str) -> Option<ObjectKey>, folder
         assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
         snapshot(&world.repository(), "again", &files).unwrap_or_else(|e| panic!("{key}: {e}"));
         assert_eq!(read_back(&world.repository(), "again").unwrap(), files);
-        if !["snapshots", "tombstones"].contains(folder) {
+        if !["snapshots", "tombstones"].contains(directory) {
             prune(&world);
         }
     }
@@ -109,17 +109,17 @@ const FOLDERS: [&str; 10] = [
 #[test]
 fn what_claims_to_be_of_a_newer_version_and_is_signed_by_nobody_is_named_and_harmless() {
     is_named_and_harmless(
-        |world, folder| {
+        |world, directory| {
             let mut bytes = b"{\"reprise\":2,\"kind\":\"new\"}\nbody".to_vec();
-            if folder == "packs" {
+            if directory == "packs" {
                 let length = bytes.len();
                 bytes.extend_from_slice(format!("reprise1{length:08x}").as_bytes());
             }
             let id = ObjectId::from_content(&bytes).to_string();
-            let key = match folder {
+            let key = match directory {
                 "packs" => format!("packs/{}/{id}", &id[..2]),
                 "logs" => format!("logs/{id}/0000000000000001.{id}"),
-                folder => format!("{folder}/{id}"),
+                directory => format!("{directory}/{id}"),
             };
             let key = ObjectKey::new(key).unwrap();
             world.storage.put(&key, &[bytes.into()]).unwrap();
@@ -132,10 +132,10 @@ fn what_claims_to_be_of_a_newer_version_and_is_signed_by_nobody_is_named_and_har
 #[test]
 fn what_a_stranger_alone_can_open_is_named_and_keeps_nobody_from_restoring() {
     is_named_and_harmless(
-        |world, folder| {
+        |world, directory| {
             Some(
                 CompromisedHost::new(world.repository())
-                    .put_unreadable_record(folder)
+                    .put_unreadable_record(directory)
                     .unwrap(),
             )
         },
@@ -166,12 +166,12 @@ fn what_stands_under_a_name_that_no_object_has_is_named_and_counts_for_nothing()
         let id = snapshots[0].id.to_string();
         assert_eq!(repository.find_snapshot(&id).unwrap().id, snapshots[0].id);
     };
-    for folder in FOLDERS {
+    for directory in FOLDERS {
         is_named_and_harmless(
             |world, _| {
                 let time = support::garbage::Time::of(&world.storage);
                 support::garbage::prune(&world.host_at(world.storage.clone(), &time)).unwrap();
-                let good = world.keys(folder).into_iter().next();
+                let good = world.keys(directory).into_iter().next();
                 let bytes = good.as_ref().map_or(b"rubbish".to_vec(), |key| {
                     world.storage.get(key, None).unwrap()
                 });
@@ -179,16 +179,16 @@ fn what_stands_under_a_name_that_no_object_has_is_named_and_counts_for_nothing()
                     Some(key) => key.name().to_owned(),
                     None => ObjectId::from_content(&bytes).to_string(),
                 };
-                let key = ObjectKey::new(format!("{folder}/zz/{name}")).unwrap();
+                let key = ObjectKey::new(format!("{directory}/zz/{name}")).unwrap();
                 world.storage.put(&key, &[bytes.into()]).unwrap();
                 is_alone(world);
                 Some(key)
             },
-            &[folder],
+            &[directory],
         );
         is_named_and_harmless(
-            |world, folder| {
-                let key = ObjectKey::new(format!("{folder}/foo")).unwrap();
+            |world, directory| {
+                let key = ObjectKey::new(format!("{directory}/foo")).unwrap();
                 world
                     .storage
                     .put(&key, &[b"rubbish".to_vec().into()])
@@ -196,7 +196,7 @@ fn what_stands_under_a_name_that_no_object_has_is_named_and_counts_for_nothing()
                 is_alone(world);
                 Some(key)
             },
-            &[folder],
+            &[directory],
         );
     }
 }

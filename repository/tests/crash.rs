@@ -95,8 +95,8 @@ fn a_crash_during_init_leaves_no_half_made_repository() {
     use reprise_repository::{
         HostDirectory, InitOptions, Layout, Repository, generate_identity, repository_exists,
     };
-    let folder = tempfile::tempdir().unwrap();
-    let host = HostDirectory::new(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let host = HostDirectory::new(directory.path());
     let options = InitOptions {
         recipients: vec![generate_identity("now").recipient],
         host_name: "host".to_owned(),

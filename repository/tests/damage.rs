@@ -152,13 +152,13 @@ fn a_damaged_pack_names_every_snapshot_and_path_that_it_hurts() {
         .find(|finding| finding.object == pack.as_str())
         .unwrap();
     let mut sources: Vec<_> = finding
-        .hurts
+        .affected_snapshots
         .iter()
         .map(|hurt| hurt.source.as_str())
         .collect();
     sources.sort_unstable();
     assert_eq!(sources, ["a", "b"]);
-    for hurt in &finding.hurts {
+    for hurt in &finding.affected_snapshots {
         assert!(
             hurt.whole || hurt.paths.contains(&"large".to_owned()),
             "{hurt:?}"
@@ -220,7 +220,11 @@ fn a_chunk_that_is_stored_twice_survives_the_loss_of_one_copy() {
     assert_eq!(read_back(&world.repository(), "source").unwrap(), tree);
     let report = verify(&world, &world.storage).unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-    assert!(report.findings[0].hurts.is_empty(), "{:?}", report.findings);
+    assert!(
+        report.findings[0].affected_snapshots.is_empty(),
+        "{:?}",
+        report.findings
+    );
 }
 
 #[test]

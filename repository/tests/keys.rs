@@ -125,11 +125,11 @@ fn of_a_revoked_host_what_was_there_counts_and_nothing_later() {
         assert_eq!((good.len(), bad.len()), (1, 1));
         assert!(bad[0].1.to_string().contains("was revoked"), "{}", bad[0].1);
         let found = findings(&repository);
-        for folder in ["index/", "packs/", "snapshots/"] {
+        for directory in ["index/", "packs/", "snapshots/"] {
             let named = |(object, reason): &(String, String)| {
-                object.starts_with(folder) && reason.contains("(second) was revoked")
+                object.starts_with(directory) && reason.contains("(second) was revoked")
             };
-            assert!(found.iter().any(named), "{folder}: {found:?}");
+            assert!(found.iter().any(named), "{directory}: {found:?}");
         }
     }
     // Nothing that it added is relied on.
@@ -153,7 +153,7 @@ fn fragments_that_were_cached_before_a_revocation_excluded_them_are_dropped() {
     };
     let open = || Repository::open(Arc::new(world.storage.clone()), &options).unwrap();
     assert_eq!(read_back(&open(), "bad").unwrap(), files);
-    let all = ["index", "packs", "snapshots"].map(|folder| world.keys(folder));
+    let all = ["index", "packs", "snapshots"].map(|directory| world.keys(directory));
     let except = all.iter().flatten().map(|key| key.name().parse().unwrap());
     let revocation = KeyChange {
         excluded_objects: except.collect(),
@@ -323,11 +323,11 @@ fn hosts_that_let_each_other_in_hand_on_the_whole_catalog() {
 
 #[test]
 fn a_removed_keepers_file_opens_nothing_that_is_stored_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("keeper");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keeper");
     let mut world = World::new();
     world.storage = MemoryBackend::new();
-    world.host = HostDirectory::new(folder.path().join("host"));
+    world.host = HostDirectory::new(directory.path().join("host"));
     let options = InitOptions {
         recipients: vec![generate_identity("now").recipient],
         host_name: "host".to_owned(),
@@ -481,15 +481,15 @@ fn whatever_is_cached_the_keys_are_the_same() {
     assert!(files.len() >= 4, "{files:?}");
     for subset in 0..1_u32 << files.len() {
         let cache = tempfile::tempdir().unwrap();
-        let folder = cache.path().join(of_repository.file_name()).join("keys");
-        std::fs::create_dir_all(&folder).unwrap();
+        let directory = cache.path().join(of_repository.file_name()).join("keys");
+        std::fs::create_dir_all(&directory).unwrap();
         for (n, file) in files
             .iter()
             .enumerate()
             .filter(|(n, _)| subset >> n & 1 == 1)
         {
             let name = file.file_name().unwrap();
-            std::fs::copy(file, folder.join(name)).unwrap_or_else(|e| panic!("{n}: {e}"));
+            std::fs::copy(file, directory.join(name)).unwrap_or_else(|e| panic!("{n}: {e}"));
         }
         assert_eq!(
             state(&with_cache(&world, cache.path())),
@@ -734,22 +734,22 @@ fn an_identity_that_was_removed_still_reads_what_was_stored_for_it() {
 
 #[test]
 fn what_a_host_blocks_others_with_ends_with_its_revocation() {
-    for folder in ["sweeps", "leases"] {
+    for directory in ["sweeps", "leases"] {
         let (world, host) = (World::new(), Host::new());
         change(&world, host.addition("second")).unwrap();
         let files = tree(1, 30 << 10);
         snapshot(&world.repository(), "source", &files).unwrap();
         let stolen = host.open(&world.storage, None).unwrap();
         CompromisedHost::new(stolen)
-            .put_newer_record(folder)
+            .put_newer_record(directory)
             .unwrap();
         let blocked = prune(&world.repository());
         assert!(
             matches!(blocked, Err(Error::UnsupportedFormat { .. })),
-            "{folder}: {blocked:?}"
+            "{directory}: {blocked:?}"
         );
         change(&world, host.revocation()).unwrap();
-        prune(&world.repository()).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        prune(&world.repository()).unwrap_or_else(|error| panic!("{directory}: {error}"));
         assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
     }
 }

@@ -111,9 +111,9 @@ fn a_piece_in_another_place_or_another_log_is_refused() {
     let repository = world.repository();
     let keys = archive(&repository, "db");
     let bytes = world.storage.get(&object(&keys[0]), None).unwrap();
-    let folder = keys[0].to_string().rsplit_once('/').unwrap().0.to_owned();
+    let directory = keys[0].to_string().rsplit_once('/').unwrap().0.to_owned();
     let places = [
-        format!("{folder}/{:016}.{}", 9, keys[0].id),
+        format!("{directory}/{:016}.{}", 9, keys[0].id),
         format!(
             "logs/00000000000000000000000000000000/{:016}.{}",
             1, keys[0].id
@@ -139,8 +139,8 @@ fn a_forged_piece_is_refused() {
     let keys = archive(&world.repository(), "db");
     let theirs = archive(&stranger.repository(), "db");
     let bytes = stranger.storage.get(&object(&theirs[4]), None).unwrap();
-    let folder = keys[0].to_string().rsplit_once('/').unwrap().0.to_owned();
-    let place = format!("{folder}/{:016}.{}", 6, theirs[4].id);
+    let directory = keys[0].to_string().rsplit_once('/').unwrap().0.to_owned();
+    let place = format!("{directory}/{:016}.{}", 6, theirs[4].id);
     world
         .storage
         .put(&ObjectKey::new(place).unwrap(), &[bytes.into()])
@@ -184,12 +184,15 @@ fn a_copy_has_the_logs_and_sends_them_once() {
     let copy = MemoryBackend::new();
     let progress = Progress::default();
     let report = repository.copy_to(&copy, &progress).unwrap();
-    assert_eq!(report.log_pieces, PIECES);
+    assert_eq!(report.log_segments, PIECES);
     let copied = world.open(copy.clone()).unwrap();
     assert_eq!(findings(&copied), Vec::<String>::new());
     let keys = copied.list_log_segments("db").unwrap();
     assert_eq!(copied.read_log_segment(&keys[4]).unwrap().1, content(5));
-    assert_eq!(repository.copy_to(&copy, &progress).unwrap().log_pieces, 0);
+    assert_eq!(
+        repository.copy_to(&copy, &progress).unwrap().log_segments,
+        0
+    );
 }
 
 #[test]

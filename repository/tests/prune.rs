@@ -32,8 +32,8 @@ fn packed(storage: &MemoryBackend) -> u64 {
     packs.iter().map(|info| info.size_bytes).sum()
 }
 
-fn count(storage: &MemoryBackend, folder: &str) -> usize {
-    storage.list(folder).unwrap().len()
+fn count(storage: &MemoryBackend, directory: &str) -> usize {
+    storage.list(directory).unwrap().len()
 }
 
 /// A repository with two snapshots, of which the second is forgotten.
@@ -99,15 +99,18 @@ fn what_the_dry_run_says_is_won_and_everything_else_comes_back() {
     time.pass(grace() - TimeDelta::minutes(1));
     let (plan, _) = prune(&repository).unwrap();
     assert_eq!(plan.waiting[0].reason, "the grace period");
-    assert_eq!(plan.waiting[0].bytes, planned.later_bytes);
+    assert_eq!(plan.waiting[0].bytes, planned.freed_later_bytes);
     assert_eq!(packed(&world.storage), before);
     time.pass(TimeDelta::minutes(2));
     let planned_now = dry_run(&repository);
-    assert_eq!(planned_now.swept_bytes, planned.later_bytes);
+    assert_eq!(planned_now.swept_bytes, planned.freed_later_bytes);
     let (_, report) = prune(&repository).unwrap();
-    assert_eq!(report.bytes, planned.later_bytes);
-    assert_eq!(before - packed(&world.storage), planned.later_bytes);
-    assert_eq!((report.packs, report.snapshots, report.rescued), (4, 4, 0));
+    assert_eq!(report.bytes, planned.freed_later_bytes);
+    assert_eq!(before - packed(&world.storage), planned.freed_later_bytes);
+    assert_eq!(
+        (report.packs, report.snapshots, report.still_needed_packs),
+        (4, 4, 0)
+    );
     let repository = world.repository();
     assert_eq!(read_back(&repository, "kept").unwrap(), kept);
     assert_eq!(findings(&repository), []);
@@ -146,12 +149,12 @@ fn segments_of_mostly_dead_packs_are_copied_whole_without_a_data_identity() {
     assert_eq!((report.new_packs, report.new_bytes), (1, added));
     time.pass(grace() + TimeDelta::hours(1));
     let (_, swept) = prune(&repository).unwrap();
-    assert_eq!((swept.packs, swept.rescued), (1, 0));
+    assert_eq!((swept.packs, swept.still_needed_packs), (1, 0));
     // What it said, but for the directory of the new pack.
     let directory = report.new_bytes - unlimited.copied_bytes;
     assert_eq!(
         before - packed(&world.storage),
-        unlimited.later_bytes - directory
+        unlimited.freed_later_bytes - directory
     );
     let repository = world.repository();
     assert_eq!(read_back(&repository, "kept").unwrap(), files);
@@ -340,7 +343,7 @@ fn a_run_that_began_before_a_sweep_is_waited_for_and_keeps_what_it_relies_on() {
     let committed = writer.finish(|_, _| Ok(summary())).unwrap();
     assert_eq!(committed.snapshot.root.added.chunks, 0, "it was all there");
     let (_, report) = prune_with(&repository, &now_if_allowed).unwrap();
-    assert!(report.rescued > 0);
+    assert!(report.still_needed_packs > 0);
     let repository = world.repository();
     assert_eq!(read_back(&repository, "late").unwrap(), small_tree(7, 1));
     assert_eq!(findings(&repository), []);
@@ -438,7 +441,7 @@ fn an_unreadable_root_stops_a_prune_by_name_until_it_is_forgotten() {
 
 #[test]
 fn what_a_newer_version_wrote_stops_a_prune_and_a_snapshot_that_cannot_know_it() {
-    for folder in [
+    for directory in [
         "snapshots",
         "sweeps",
         "leases",
@@ -449,7 +452,7 @@ fn what_a_newer_version_wrote_stops_a_prune_and_a_snapshot_that_cannot_know_it()
         let Scene { world, time, .. } = scene();
         let repository = world.host_at(world.storage.clone(), &time);
         CompromisedHost::new(world.repository())
-            .put_newer_record(folder)
+            .put_newer_record(directory)
             .unwrap();
         let before = world
             .storage
@@ -457,13 +460,13 @@ fn what_a_newer_version_wrote_stops_a_prune_and_a_snapshot_that_cannot_know_it()
         let error = prune(&repository).unwrap_err();
         assert!(
             matches!(error, Error::UnsupportedFormat { .. }),
-            "{folder}: {error:?}"
+            "{directory}: {error:?}"
         );
         let after = world
             .storage
             .tamper(|objects| objects.keys().cloned().collect::<Vec<_>>());
-        assert!(before.iter().all(|key| after.contains(key)), "{folder}");
-        if folder == "sweeps" {
+        assert!(before.iter().all(|key| after.contains(key)), "{directory}");
+        if directory == "sweeps" {
             let error = snapshot(&repository, "new", &small_tree(1, 9)).unwrap_err();
             assert!(
                 matches!(error, Error::UnsupportedFormat { .. }),
@@ -910,7 +913,10 @@ impl Fragmented {
         let options = OpenOptions {
             host: self.world.host.clone(),
             identity_files: Vec::new(),
-            cache: self.cache.as_ref().map(|folder| folder.path().to_owned()),
+            cache: self
+                .cache
+                .as_ref()
+                .map(|directory| directory.path().to_owned()),
             pinned_signers: Vec::new(),
         };
         let clock = Arc::new(time.clone());

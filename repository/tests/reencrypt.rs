@@ -105,8 +105,8 @@ fn opened_by(identities: &Identities, storage: &MemoryBackend) -> usize {
     opened
 }
 
-fn count(storage: &MemoryBackend, folder: &str) -> usize {
-    storage.list(folder).unwrap().len()
+fn count(storage: &MemoryBackend, directory: &str) -> usize {
+    storage.list(directory).unwrap().len()
 }
 
 #[test]
@@ -403,18 +403,18 @@ fn what_a_keeper_says_is_compared_with_the_packs_before_anything_goes() {
     // The first host is the keeper.
     let thief = CompromisedHost::new(scene.world.host_at(storage.clone(), time));
     thief.put_record("replaced", &lie(storage, &by)).unwrap();
-    let mut rescued = 0;
+    let mut still_needed_packs = 0;
     for _ in 0..3 {
         time.pass(TimeDelta::hours(30));
         let (plan, report) = prune(&scene.world.host_at(storage.clone(), time)).unwrap();
         assert_eq!(report.packs, 0, "{report:?}");
-        rescued += report.rescued;
+        still_needed_packs += report.still_needed_packs;
         assert!(
-            plan.replaced_packs + plan.waiting.len() as u64 + report.rescued > 0,
+            plan.replaced_packs + plan.waiting.len() as u64 + report.still_needed_packs > 0,
             "{plan:?}"
         );
     }
-    assert!(rescued > 0);
+    assert!(still_needed_packs > 0);
     assert_eq!(count(storage, "packs"), packs);
     let both = scene.both(storage.clone(), time).unwrap();
     assert_eq!(read_back(&both, "two").unwrap(), scene.trees["two"]);

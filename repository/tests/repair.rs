@@ -167,7 +167,7 @@ fn good_copies_come_from_another_repository() {
             ..options(Some(&from))
         };
         let report = repair(&world, &options).unwrap();
-        assert_eq!(report.unmended.is_empty(), replace, "{report:?}");
+        assert_eq!(report.unrepaired.is_empty(), replace, "{report:?}");
         assert_eq!(report.degraded.is_empty(), replace, "{report:?}");
         let names: Vec<&str> = report
             .quarantined
@@ -263,8 +263,8 @@ fn world_with_copy() -> (World, Tree, MemoryBackend) {
 #[test]
 fn packs_that_were_lost_with_their_index_come_from_the_copy() {
     let (world, tree, copy) = world_with_copy();
-    for folder in ["packs", "index"] {
-        for key in world.keys(folder) {
+    for directory in ["packs", "index"] {
+        for key in world.keys(directory) {
             world.storage.tamper(|objects| objects.remove(&key));
         }
     }
@@ -308,7 +308,7 @@ fn what_hurts_nothing_stays_in_quarantine_until_it_is_good() {
 
 #[test]
 fn what_cannot_be_mended_is_named_every_time() {
-    for folder in ["snapshots", "tombstones", "keys", "sweeps"] {
+    for directory in ["snapshots", "tombstones", "keys", "sweeps"] {
         let (mut world, _) = world();
         let time = Time::of(&world.storage);
         let second = take(&world.repository(), "source", &tree(9, 1000));
@@ -316,11 +316,11 @@ fn what_cannot_be_mended_is_named_every_time() {
         let identity = switch(&world, "more");
         world.later.push(identity);
         prune(&world.host_at(world.storage.clone(), &time)).unwrap();
-        let key = world.keys(folder).remove(0);
+        let key = world.keys(directory).remove(0);
         damage(&world.storage, &key);
         for _ in 0..2 {
             let report = repair(&world, &options(None)).unwrap();
-            let named = report.unmended.contains(&key.to_string());
+            let named = report.unrepaired.contains(&key.to_string());
             assert!(named, "{key} is not in {report:?}");
             assert!(findings(&world).contains(&key.to_string()), "{key}");
         }
@@ -358,7 +358,7 @@ fn what_came_from_the_copy_once_is_not_stored_again() {
     let before = all_keys(&world.storage);
     let report = repair(&world, &options(Some(&from))).unwrap();
     assert_eq!(report.repaired, []);
-    assert!(report.unmended.is_empty(), "{report:?}");
+    assert!(report.unrepaired.is_empty(), "{report:?}");
     assert_eq!(all_keys(&world.storage), before);
     assert_eq!(read_back(&world.repository(), "source").unwrap(), tree);
 }

@@ -1,4 +1,4 @@
-//! A folder below which everything is reached by paths of any length, and never through a symbolic link.
+//! A directory below which everything is reached by paths of any length, and never through a symbolic link.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,14 +24,14 @@ impl ReachablePath {
     }
 }
 
-/// An open folder.
+/// An open directory.
 #[derive(Debug)]
 pub struct ConfinedDirectory {
     directory: OwnedFd,
 }
 
 impl ConfinedDirectory {
-    /// Opens a folder. Links on the way to the folder itself are followed.
+    /// Opens a directory. Links on the way to the directory itself are followed.
     ///
     /// # Errors
     /// What the system says.
@@ -42,7 +42,7 @@ impl ConfinedDirectory {
         })
     }
 
-    /// The folder itself.
+    /// The directory itself.
     #[must_use]
     pub fn directory(&self) -> &OwnedFd {
         &self.directory
@@ -69,7 +69,7 @@ impl ConfinedDirectory {
         }
     }
 
-    /// Opens a file or folder for reading.
+    /// Opens a file or directory for reading.
     ///
     /// # Errors
     /// What the system says; `ELOOP` when a part of the path is a symbolic link.
@@ -104,30 +104,30 @@ impl ConfinedDirectory {
         read.map(std::ffi::CString::into_bytes)
     }
 
-    /// A path by which system calls without a folder argument reach an entry, however deep it lies.
+    /// A path by which system calls without a directory argument reach an entry, however deep it lies.
     ///
     /// # Errors
-    /// What opening its folder gives.
+    /// What opening its directory gives.
     pub fn reachable_path(&self, path: &[u8]) -> rustix::io::Result<ReachablePath> {
-        let (folder, name) = self.open_parent(path)?;
-        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        let (directory, name) = self.open_parent(path)?;
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
         Ok(ReachablePath {
             path: Path::new(&path).join(OsStr::from_bytes(name)),
-            _directory: folder,
+            _directory: directory,
         })
     }
 
-    /// Opens a file or folder with any flags, creating it with `mode` if they say so.
+    /// Opens a file or directory with any flags, creating it with `mode` if they say so.
     ///
     /// # Errors
     /// What the system says; `ELOOP` when a part of the path is a symbolic link.
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<File> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let (folder, name) = self.open_parent(path)?;
-        openat(&folder, OsStr::from_bytes(name), flags, mode).map(File::from)
+        let (directory, name) = self.open_parent(path)?;
+        openat(&directory, OsStr::from_bytes(name), flags, mode).map(File::from)
     }
 
-    /// Opens the folder that holds a path; returns it with the path's last part.
+    /// Opens the directory that holds a path; returns it with the path's last part.
     ///
     /// # Errors
     /// What the system says; `ELOOP` or `ENOTDIR` when a part of the path is a symbolic link.
@@ -160,13 +160,13 @@ impl ConfinedDirectory {
 }
 
 fn open_without_links(
-    folder: impl AsFd,
+    directory: impl AsFd,
     path: &[u8],
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let path = OsStr::from_bytes(path);
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match openat2(&folder, path, flags, Mode::empty(), resolve) {
+    match openat2(&directory, path, flags, Mode::empty(), resolve) {
         // The caller goes part by part.
         Err(Errno::NOSYS) => Err(Errno::NAMETOOLONG),
         opened => opened,

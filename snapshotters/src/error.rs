@@ -94,13 +94,13 @@ pub enum Error {
     /// A log is being archived already.
     #[error("another archiver is running for this source: {} is in use", directory.display())]
     ArchiverRunning {
-        /// The folder that the other one uses.
+        /// The directory that the other one uses.
         directory: std::path::PathBuf,
     },
     /// Pieces of a log cannot be kept on the local disk.
     #[error("cannot read or write log segments in the spool directory {}", directory.display())]
     Spool {
-        /// The folder.
+        /// The directory.
         directory: std::path::PathBuf,
         /// Why.
         #[source]

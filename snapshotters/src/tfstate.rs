@@ -22,7 +22,7 @@ use crate::volume::metadata::entry_from_metadata;
 /// The name of a state file without a name of its own.
 pub const STATE_NAME: &str = "terraform.tfstate";
 
-/// The folder of workspaces other than the default one.
+/// The directory of workspaces other than the default one.
 const WORKSPACES: &str = "terraform.tfstate.d";
 
 /// States are read whole. The largest seen in practice have some tens of MiB.
@@ -59,7 +59,7 @@ struct LoadedState {
     facts: StateFacts,
 }
 
-/// Stores the state file at `path`, or all states of the folder at `path`.
+/// Stores the state file at `path`, or all states of the directory at `path`.
 ///
 /// # Errors
 /// [`Error::SourceNotFound`], [`Error::InvalidState`], or what storing gives.
@@ -75,9 +75,9 @@ pub fn snapshot_states(
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
     let mut chunker = writer.content_chunker();
     let mut states = BTreeMap::new();
-    let mut folders = BTreeSet::new();
+    let mut directories = BTreeSet::new();
     for (name, file) in files {
-        for entry in new_directory_entries(&name, &file, &mut folders)? {
+        for entry in new_directory_entries(&name, &file, &mut directories)? {
             writer.add_item(SnapshotItem::Entry {
                 entry,
                 chunks: Vec::new(),
@@ -166,7 +166,7 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(files)
 }
 
-/// Entries for the folders of a state that no earlier one was in: a workspace's state lies two deep.
+/// Entries for the directories of a state that no earlier one was in: a workspace's state lies two deep.
 fn new_directory_entries(
     name: &str,
     file: &Path,
@@ -177,9 +177,9 @@ fn new_directory_entries(
     for (n, (end, _)) in name.match_indices('/').enumerate() {
         let path = &name[..end];
         if known.insert(path.to_owned()) {
-            let folder = file.ancestors().nth(depth - n).unwrap_or(file);
-            let meta = fs::metadata(folder).map_err(|source| Error::Unreadable {
-                path: folder.to_owned(),
+            let directory = file.ancestors().nth(depth - n).unwrap_or(file);
+            let meta = fs::metadata(directory).map_err(|source| Error::Unreadable {
+                path: directory.to_owned(),
                 source,
             })?;
             entries.push(Entry {

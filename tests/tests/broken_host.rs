@@ -146,7 +146,7 @@ fn with_the_keys_of_a_host_nothing_is_lost_and_everything_is_named() {
     assert!(
         findings
             .iter()
-            .all(|f| f["hurts"].as_array().unwrap().is_empty()),
+            .all(|f| f["affected_snapshots"].as_array().unwrap().is_empty()),
         "{findings:?}"
     );
     clean_up(&sandbox, &before);

@@ -484,7 +484,7 @@ fn a_server_that_falls_silent_is_left_and_found_again() {
             .unwrap()
     };
     assert!(docker("pause").status.success());
-    assert!(archiver.hears("trouble", "no heartbeat from the server"));
+    assert!(archiver.hears("warning", "no heartbeat from the server"));
     assert!(docker("unpause").status.success());
     server.execute("INSERT INTO app.t (v) VALUES ('after the silence')");
     assert!(archiver.hears("archived", "\"transactions\":1"));
@@ -499,7 +499,7 @@ fn a_stream_that_is_ended_is_begun_again(server: &impl Database) {
     for id in server.idle_log_senders() {
         server.execute(&format!("KILL QUERY {id}"));
     }
-    assert!(archiver.hears("trouble", "retrying"));
+    assert!(archiver.hears("warning", "retrying"));
     server.execute("INSERT INTO app.t (v) VALUES ('afterwards')");
     assert!(archiver.hears("archived", "\"transactions\":1"));
     archiver.stop();
@@ -566,7 +566,7 @@ fn a_reset_is_heard_of(server: &impl Database, reset: &str) {
     assert!(archiver.hears("archived", "\"transactions\":1"));
     server.execute(reset);
     server.execute("INSERT INTO app.t (v) VALUES ('after the reset')");
-    assert!(archiver.hears("trouble", "binary log is no longer the one that it sends"));
+    assert!(archiver.hears("warning", "binary log is no longer the one that it sends"));
     assert!(archiver.hears("alarm", "gap: the server"));
     archiver.ends(3);
 }

@@ -83,10 +83,16 @@ fn the_log_that_goes_is_counted(sandbox: &Sandbox, pieces: u64) {
     let refused = preview("policy.yaml", &[]).exits(3);
     let shown = refused.says("--max-forget-log does not allow").json();
     let log = &shown["changes"][0]["log"];
-    assert_eq!(log["pieces"].as_u64(), Some(pieces), "{shown}");
+    assert_eq!(log["segments"].as_u64(), Some(pieces), "{shown}");
     preview("policy.yaml", &["--max-forget-log", "10d"]).exits(0);
     let shown = preview("none.yaml", &[]).exits(0).json();
-    assert_eq!(shown["changes"][0]["lost"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        shown["changes"][0]["newly_forgotten"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     assert!(shown["changes"][0]["log"].is_null(), "{shown}");
     let shown = preview("wide.yaml", &[]).exits(0).json();
     assert!(shown["changes"][0]["log"].is_null(), "{shown}");
@@ -113,7 +119,7 @@ fn the_log_of_a_silent_source_stays(sandbox: &Sandbox, server: &Mysql, pieces: u
     let plan = &told.json()["sources"][0];
     assert_eq!(plan["forgotten_without_pause"], 0, "{plan}");
     assert!(plan["log"].is_null(), "{plan}");
-    assert_eq!(plan["log_without_pause"]["pieces"].as_u64(), Some(pieces));
+    assert_eq!(plan["log_without_pause"]["segments"].as_u64(), Some(pieces));
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
     make_old(&sandbox);
     let planned = forget(&sandbox, &["--dry-run"]).exits(0).json();
     let log = &planned["sources"][0]["log"];
-    assert_eq!(log["pieces"].as_u64(), Some(unneeded as u64), "{planned}");
+    assert_eq!(log["segments"].as_u64(), Some(unneeded as u64), "{planned}");
     the_log_of_a_silent_source_stays(&sandbox, &server, unneeded as u64);
     the_log_that_goes_is_counted(&sandbox, unneeded as u64);
     let before = restorable(&sandbox);
@@ -156,7 +162,10 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
 
     // Until a sweep everything can be taken back.
     sandbox.run(["unforget", "--log", "db"]).exits(0);
-    assert_eq!(restorable(&sandbox)[0]["pieces"].as_u64(), Some(all as u64));
+    assert_eq!(
+        restorable(&sandbox)[0]["log_segments"].as_u64(),
+        Some(all as u64)
+    );
     sandbox.run(["unforget", "--log", "db"]).exits(6);
     forget(&sandbox, &[]).exits(0);
 

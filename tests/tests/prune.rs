@@ -96,7 +96,10 @@ fn forget_as_foretold(sandbox: &Sandbox) -> (u64, u64) {
     let more = ["--against", "old.yaml", "--max-forget", "10"];
     let shown = sandbox.run([&args[..], &more].concat()).exits(3).json();
     let foretold = counts(&shown);
-    let lost = shown["changes"][0]["lost"].as_array().unwrap().len();
+    let lost = shown["changes"][0]["newly_forgotten"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(lost as u64, foretold.1);
     let dry = forget(sandbox, &["--dry-run"]).exits(0).json();
     assert_eq!(counts(&dry), foretold);
@@ -159,11 +162,19 @@ fn a_year_of_days_is_pruned_and_wins_what_the_dry_runs_said() {
     assert_eq!(after, before + new - due);
     // A plan does not count the directories of new packs.
     let directories = new - number(plan, "copied_bytes");
-    assert_eq!(before - after + directories, number(plan, "later_bytes"));
+    assert_eq!(
+        before - after + directories,
+        number(plan, "freed_later_bytes")
+    );
 
     let again = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
     assert!(again["report"]["condemned"].is_null(), "{again}");
-    let idle = ["dead_packs", "repacked_packs", "swept_packs", "later_bytes"];
+    let idle = [
+        "dead_packs",
+        "repacked_packs",
+        "swept_packs",
+        "freed_later_bytes",
+    ];
     assert!(idle.iter().all(|key| number(&again["plan"], key) == 0));
     assert_eq!(space(&sandbox), after);
     assert_eq!(everything_listed_comes_back(&sandbox, &days), kept);
@@ -217,7 +228,7 @@ fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read
         .exits(0)
         .json();
     let plan = &plan["plan"];
-    assert!(number(plan, "later_bytes") > WON, "{plan}");
+    assert!(number(plan, "freed_later_bytes") > WON, "{plan}");
     let condemned = elsewhere(&["prune", "--repack-below", "90"])
         .exits(0)
         .json();
@@ -227,7 +238,7 @@ fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read
     let new = number(&condemned["report"], "new_bytes");
     let directories = new - number(plan, "copied_bytes");
     let won = before + directories - space(&sandbox);
-    assert_eq!(won, number(plan, "later_bytes"));
+    assert_eq!(won, number(plan, "freed_later_bytes"));
     assert!(
         !sandbox
             .path("repository/snapshots")
@@ -254,9 +265,12 @@ fn is_pruned(sandbox: &Sandbox) -> u64 {
     let (plan, left) = (&plan["plan"], &again["plan"]);
     let directories = new - number(plan, "copied_bytes");
     let won = number(plan, "stored_bytes") + directories - number(left, "stored_bytes");
-    assert_eq!(won, number(plan, "later_bytes"));
+    assert_eq!(won, number(plan, "freed_later_bytes"));
     assert!(won > WON, "{plan}");
-    assert_eq!(number(left, "later_bytes") + number(left, "swept_bytes"), 0);
+    assert_eq!(
+        number(left, "freed_later_bytes") + number(left, "swept_bytes"),
+        0
+    );
     sandbox.run(["show", &forgotten]).exits(5);
     comes_back(sandbox, "restored");
     number(left, "packs")
@@ -436,8 +450,11 @@ fn what_is_condemned_comes_back_until_it_is_swept() {
     let first = two_versions(&sandbox);
     prune(&sandbox, &[]).exits(0);
     sandbox.run(["unforget", &first]).exits(0);
-    let rescued = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
-    assert!(number(&rescued["report"], "rescued") > 0, "{rescued}");
+    let still_needed_packs = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
+    assert!(
+        number(&still_needed_packs["report"], "still_needed_packs") > 0,
+        "{still_needed_packs}"
+    );
     assert_eq!(listed(&sandbox, &[]), 2);
     sandbox.restore(&first, "first");
     comes_back(&sandbox, "second");

@@ -42,7 +42,10 @@ fn previewed(sandbox: &Sandbox) -> (u64, u64) {
     assert!((15..=22).contains(&kept), "{kept}");
     assert_eq!(kept + gone, 365);
     assert_eq!(shown["would_forget"], gone);
-    let lost = shown["changes"][0]["lost"].as_array().unwrap().len();
+    let lost = shown["changes"][0]["newly_forgotten"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(lost as u64, gone);
     preview(sandbox, "p.yaml", "old.yaml", "365").exits(0);
     // The other way round nothing more goes.
@@ -298,9 +301,9 @@ fn a_preview_tells_what_goes_when_a_pause_ends() {
     assert_eq!(counts(&shown), (20, 0));
     assert_eq!(shown["would_forget"], 0);
     assert_eq!(shown["would_forget_without_pause"], 14);
-    let lost = shown["changes"][0]["lost"].as_array().unwrap();
+    let lost = shown["changes"][0]["newly_forgotten"].as_array().unwrap();
     assert_eq!(
-        (lost.len(), &shown["changes"][0]["lost_now"]),
+        (lost.len(), &shown["changes"][0]["newly_forgotten_now"]),
         (14, &0.into())
     );
     preview(&sandbox, "p.yaml", "old.yaml", "14").exits(0);
@@ -350,7 +353,10 @@ fn what_is_hurt_takes_the_place_of_nothing_intact() {
     let why = |id: ObjectId| {
         let of = |one: &&Value| one["snapshot"] == id.to_string();
         let one = listed.iter().find(of).unwrap();
-        (one["hurt"].as_bool().unwrap(), one["reasons"].to_string())
+        (
+            one["affected"].as_bool().unwrap(),
+            one["reasons"].to_string(),
+        )
     };
     let nothing_better = "[\"degraded or affected by damage, but no newer good one is kept\"]";
     assert_eq!(why(hurt), (true, nothing_better.to_owned()));
@@ -379,7 +385,7 @@ fn named_snapshots_holds_and_sources_that_no_policy_names() {
         .says("`a while` in the tag `hold` is not a valid hold")
         .json();
     assert_eq!(counts(&plan), (4, 2));
-    assert_eq!(plan["unnamed"][0]["source"], "other");
+    assert_eq!(plan["sources_without_policy"][0]["source"], "other");
     forget(&sandbox, &["p/other"]).exits(5);
 
     let by_id = |args: &[&str]| sandbox.run([&["forget"], args].concat());

@@ -103,7 +103,7 @@ fn each_role_does_its_work_and_no_more() {
         .says("no permission");
     // The sweeper reads no contents, and deletes what nothing needs, with its versions.
     let condemned = scene.sweep(&["--repack-below", "90"]).exits(0).json();
-    assert!(condemned["plan"]["later_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(condemned["plan"]["freed_later_bytes"].as_u64().unwrap() > 1 << 20);
     let swept: Value = scene.sweep(&["--grace", "0s"]).exits(0).json();
     assert_eq!(swept["report"]["snapshots"], 1, "{swept}");
     assert!(swept["report"]["packs"].as_u64().unwrap() > 0, "{swept}");

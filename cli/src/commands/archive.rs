@@ -144,7 +144,7 @@ fn archive_options(
     };
     let spool = args.spool.clone().or_else(|| work.spool.clone());
     let spool = match spool {
-        Some(folder) => folder,
+        Some(directory) => directory,
         None => default_spool(&work.repository, &work.source.name)?,
     };
     Ok(ArchiveOptions {
@@ -177,7 +177,7 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
             output::print_json(&json!({"event": "alarm", "source": source, "alarm": alarm}));
         }
         ArchiveEvent::Warning(trouble) if context.global.json => {
-            output::print_json(&json!({"event": "trouble", "source": source, "trouble": trouble}));
+            output::print_json(&json!({"event": "warning", "source": source, "warning": trouble}));
         }
         ArchiveEvent::Warning(text) | ArchiveEvent::Alarm(text) => {
             output::print_note(&format!("warning: {source}: {text}"))
@@ -194,7 +194,7 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
                 output::print_json(&json!({
                     "event": "archived",
                     "source": source,
-                    "pieces": pieces,
+                    "segments": pieces,
                     "transactions": transactions,
                     "until": until.map(format_micros),
                 }));
@@ -210,7 +210,7 @@ fn print_report(context: &Context, work: &ArchiveJob, report: &ArchiveReport) {
             "event": "archive",
             "source": work.source.name,
             "repository": work.repository.location(),
-            "pieces": report.pieces,
+            "segments": report.pieces,
             "stored_bytes": report.stored_bytes,
             "log_bytes": report.log_bytes,
             "transactions": report.transactions,

@@ -106,7 +106,7 @@ fn print_report(context: &Context, from: &Repository, target: &dyn Backend, repo
             report.snapshots_present,
             output::format_count(report.packs, "pack", "packs"),
             output::format_bytes(report.bytes),
-            output::format_count(report.log_pieces, "log segment", "log segments"),
+            output::format_count(report.log_segments, "log segment", "log segments"),
         ));
     }
 }

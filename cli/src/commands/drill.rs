@@ -57,9 +57,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
             .iter()
             .map(|(name, reason)| json!({"drill": name, "reason": reason}))
             .collect();
-        output::print_json(
-            &json!({"event": "drills", "reports": reports, "not_carried_out": failed}),
-        );
+        output::print_json(&json!({"event": "drills", "reports": reports, "not_run": failed}));
     } else if !context.global.quiet {
         let good = reports
             .iter()

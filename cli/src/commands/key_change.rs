@@ -38,8 +38,8 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
     if context.global.json {
         let older: Vec<_> = older.iter().map(|snapshot| snapshot.id).collect();
         output::print_json(&json!({
-            "event": "key_added", "record": record, "add": change.add, "not_read": older,
-            "keys": changed.keyring().recipients(), "not_handed_over": changes.keys_not_wrapped,
+            "event": "key_added", "record": record, "add": change.add, "unreadable_snapshots": older,
+            "keys": changed.keyring().recipients(), "not_rewrapped": changes.keys_not_wrapped,
         }));
         return Ok(report_not_rewrapped(&changes));
     }
@@ -167,7 +167,7 @@ pub(crate) fn rotate(context: &Context) -> Result<Exit, Failure> {
     let record = changes.record;
     if context.global.json {
         output::print_json(&json!({
-            "event": "keys_rotated", "record": record, "not_handed_over": changes.keys_not_wrapped,
+            "event": "keys_rotated", "record": record, "not_rewrapped": changes.keys_not_wrapped,
         }));
     } else {
         output::print_line(&format!("wrapped again by keys/{record}"));
@@ -205,8 +205,8 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
     };
     if context.global.json {
         output::print_json(&json!({
-            "event": "key_removed", "record": made, "what": what, "objects_that_count": accepts,
-            "snapshots_that_count_no_longer": lost,
+            "event": "key_removed", "record": made, "what": what, "valid_objects": accepts,
+            "invalidated_snapshots": lost,
         }));
     } else {
         for line in &what {

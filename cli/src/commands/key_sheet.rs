@@ -174,7 +174,7 @@ mod tests {
             ("AWS_REGION", "eu-1".to_owned()),
         ];
         assert_eq!(found("s3://bucket/here", &aws), expected);
-        assert_eq!(found("/a/folder", &aws), []);
+        assert_eq!(found("/a/directory", &aws), []);
         let azure = "azure://acc/container/here";
         let endpoint = |url: &str| vec![("AZURE_STORAGE_SERVICE_ENDPOINT", url.to_owned())];
         let connection = "AZURE_STORAGE_CONNECTION_STRING";

@@ -81,7 +81,7 @@ fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, 
 fn report_gap(context: &Context, found: &LogBreak) -> Exit {
     if context.global.json {
         output::print_json(
-            &json!({"event": "gap", "reason": found.reason, "damage": found.is_damage}),
+            &json!({"event": "gap", "reason": found.reason, "is_damage": found.is_damage}),
         );
     } else {
         output::print_note(&format!("-- gap: {}", found.reason));

@@ -170,10 +170,10 @@ fn change_as_json(change: &SourceChange) -> serde_json::Value {
     json!({
         "source": change.source,
         "repository": change.repository,
-        "lost": change.newly_forgotten,
-        "lost_now": change.newly_forgotten_now,
+        "newly_forgotten": change.newly_forgotten,
+        "newly_forgotten_now": change.newly_forgotten_now,
         "log": change.log,
-        "spared": change.newly_kept,
+        "newly_kept": change.newly_kept,
     })
 }
 

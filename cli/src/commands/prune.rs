@@ -144,21 +144,21 @@ fn print_plan(repository: &Repository, plan: &PrunePlan) {
     output::print_line(&format!(
         "  freed: {} now, {} after the grace period; {} remain unused in packs that are needed",
         output::format_bytes(plan.swept_bytes),
-        output::format_bytes(plan.later_bytes),
+        output::format_bytes(plan.freed_later_bytes),
         output::format_bytes(plan.unused_bytes),
     ));
-    if plan.log_pieces + plan.log_bytes_later > 0 {
+    if plan.log_segments + plan.log_bytes_waiting > 0 {
         output::print_line(&format!(
             "  logs: delete {} forgotten before ({}), {} after the grace period",
-            output::format_count(plan.log_pieces, "segment", "segments"),
+            output::format_count(plan.log_segments, "segment", "segments"),
             output::format_bytes(plan.log_bytes),
-            output::format_bytes(plan.log_bytes_later),
+            output::format_bytes(plan.log_bytes_waiting),
         ));
     }
-    if plan.young_packs > 0 {
+    if plan.possibly_in_use_packs > 0 {
         output::print_line(&format!(
             "  not touched: {} that may belong to a run in progress",
-            output::format_count(plan.young_packs, "recent pack", "recent packs")
+            output::format_count(plan.possibly_in_use_packs, "recent pack", "recent packs")
         ));
     }
     for waiting in &plan.waiting {
@@ -174,10 +174,14 @@ fn print_plan(repository: &Repository, plan: &PrunePlan) {
 }
 
 fn print_report(report: &PruneReport) {
-    if report.rescued > 0 {
+    if report.still_needed_packs > 0 {
         output::print_line(&format!(
             "kept: {} needed again",
-            output::format_count(report.rescued, "condemned pack", "condemned packs")
+            output::format_count(
+                report.still_needed_packs,
+                "condemned pack",
+                "condemned packs"
+            )
         ));
     }
     if !report.locked.is_empty() {
@@ -186,10 +190,10 @@ fn print_report(report: &PruneReport) {
             output::format_count(report.locked.len(), "object", "objects")
         ));
     }
-    if report.log_pieces > 0 {
+    if report.log_segments > 0 {
         output::print_line(&format!(
             "deleted: {} ({})",
-            output::format_count(report.log_pieces, "log segment", "log segments"),
+            output::format_count(report.log_segments, "log segment", "log segments"),
             output::format_bytes(report.log_bytes)
         ));
     }

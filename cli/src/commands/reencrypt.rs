@@ -69,7 +69,7 @@ fn print_plan(repository: &Repository, plan: &ReencryptPlan) {
     }
     output::print_line(&format!(
         "  done: {} already for these; re-encrypted before, to be deleted by the next prunes: {}",
-        output::format_count(plan.present_packs, "pack", "packs"),
+        output::format_count(plan.current_packs, "pack", "packs"),
         plan.replaced_packs,
     ));
     if plan.condemned_packs > 0 {
@@ -78,10 +78,10 @@ fn print_plan(repository: &Repository, plan: &ReencryptPlan) {
             output::format_count(plan.condemned_packs, "condemned pack", "condemned packs")
         ));
     }
-    if plan.log_pieces > 0 {
+    if plan.log_segments > 0 {
         output::print_line(&format!(
             "  not changed: {} ({}): each is referenced by the next one. Identities that could read them still can,",
-            output::format_count(plan.log_pieces, "log segment", "log segments"),
+            output::format_count(plan.log_segments, "log segment", "log segments"),
             output::format_bytes(plan.log_bytes),
         ));
         output::print_line("    until they are forgotten and pruned.");

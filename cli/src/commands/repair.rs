@@ -53,7 +53,7 @@ pub(crate) fn run(
     } else {
         print_report(context, &report);
     }
-    if report.acted && report.needs_keeper {
+    if report.applied && report.needs_keeper {
         // Everything else is done and told.
         return Err(Failure::from(Error::NotKeeper {
             location: repository.location(),
@@ -76,8 +76,8 @@ fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
 
 /// Nothing wrong, or everything mended: ok. Otherwise data is damaged, as `verify` says.
 fn exit_for_report(report: &RepairReport) -> Exit {
-    match report.acted {
-        true if report.unmended.is_empty() => Exit::Ok,
+    match report.applied {
+        true if report.unrepaired.is_empty() => Exit::Ok,
         false if report.found.findings.is_empty() => Exit::Ok,
         _ => Exit::Damaged,
     }
@@ -87,7 +87,7 @@ fn print_report(context: &Context, report: &RepairReport) {
     for finding in &report.found.findings {
         super::verify::print_finding(finding);
     }
-    let (will, would) = match report.acted {
+    let (will, would) = match report.applied {
         true => ("repaired", "quarantined"),
         false => ("would be repaired", "would be quarantined"),
     };
@@ -110,12 +110,12 @@ fn print_report(context: &Context, report: &RepairReport) {
             snapshot.short()
         ));
     }
-    for object in &report.unmended {
+    for object in &report.unrepaired {
         output::print_line(&format!("not repaired: {object}"));
     }
     if report.found.findings.is_empty() && report.repaired.is_empty() {
         output::print_line("ok: nothing to repair");
-    } else if !report.acted {
+    } else if !report.applied {
         context
             .print_note("Nothing was changed. --yes carries it out; --from URL reads undamaged data from a repository copy.");
     }

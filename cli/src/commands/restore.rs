@@ -73,7 +73,7 @@ fn is_server_url(target: &str) -> bool {
     target.starts_with("mysql://") || target.starts_with("mariadb://")
 }
 
-/// A folder has no databases: whoever names one expects something else to happen.
+/// A directory has no databases: whoever names one expects something else to happen.
 fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
     let given = [
         ("--point-in-time", args.point_in_time.is_some()),

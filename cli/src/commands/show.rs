@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         let mut shown = snapshot_as_json(&repository, &snapshot);
         shown["tombstones"] = json!(tombstones.iter().map(tombstone_json).collect::<Vec<_>>());
         shown["details"] = json!(details);
-        shown["hurt"] = json!(hurt);
+        shown["affected"] = json!(hurt);
         if let Some(archive) = &archive {
             shown["restorable"] = json!(archive.recovery_windows());
             shown["gaps"] = json!(describe_gaps(archive));

@@ -140,7 +140,7 @@ fn name_from_path(path: &Path) -> String {
     }
 }
 
-/// A state is called after its file, or after the folder that holds it.
+/// A state is called after its file, or after the directory that holds it.
 fn name_from_state_file(path: &Path) -> String {
     let stem = path.file_stem().filter(|_| path.extension().is_some());
     stem.map_or_else(|| name_from_path(path), sanitise_name)

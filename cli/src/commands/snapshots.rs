@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     if context.global.json {
         let one = |snapshot: &Snapshot| {
             let mut listed = snapshot_as_json(&repository, snapshot);
-            listed["hurt"] = json!(degraded.contains(&snapshot.id));
+            listed["affected"] = json!(degraded.contains(&snapshot.id));
             listed
         };
         let listed: Vec<_> = snapshots.iter().map(one).collect();

@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, args: &UnforgetArgs) -> Result<Exit, Failur
     if context.global.json {
         output::print_json(&json!({
             "repository": repository.location(),
-            "brought_back": ids,
+            "unforgotten": ids,
             "logs": args.log,
             "tombstones": written,
         }));

@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::progress::ProgressDisplay;
 
-/// Paths printed for each snapshot that a finding hurts; `--json` lists more.
+/// Paths printed for each snapshot that a finding affects; `--json` lists more.
 const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
@@ -116,8 +116,8 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
             output::format_count(count, "finding", "findings")
         ),
     };
-    let segments = output::format_count(report.log_pieces, "log segment", "log segments");
-    let logs = match (report.log_pieces, report.log_pieces_read) {
+    let segments = output::format_count(report.log_segments, "log segment", "log segments");
+    let logs = match (report.log_segments, report.log_segments_read) {
         (0, _) => String::new(),
         (_, 0) => format!(", {segments}"),
         (_, read) => format!(", {segments} ({read} read)"),
@@ -132,7 +132,7 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
 
 pub(super) fn print_finding(finding: &VerifyFinding) {
     output::print_error(&format!("damaged: {}: {}", finding.object, finding.reason));
-    for hurt in &finding.hurts {
+    for hurt in &finding.affected_snapshots {
         let what = if hurt.whole {
             "the whole snapshot".to_owned()
         } else if hurt.paths.is_empty() {

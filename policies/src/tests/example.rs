@@ -50,8 +50,8 @@ fn the_quickstart_protects_data_that_exists() {
     }
 }
 
-fn files(folder: &Path, root: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn files(directory: &Path, root: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         found.push(path.strip_prefix(root).unwrap().to_owned());
         if path.is_dir() {

@@ -322,14 +322,14 @@ fn arguments_that_name_nothing_are_answered_with_what_exists() {
 
 #[test]
 fn a_folder_is_read_sorted_and_not_below() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    std::fs::create_dir(folder.path().join("below")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    std::fs::create_dir(directory.path().join("below")).unwrap();
     write("b.yaml", BASE);
     write("a.yml", BASE);
     write("below/c.yaml", "not read");
     write("d.txt", "not read");
-    let set = PolicySet::load(folder.path()).unwrap();
+    let set = PolicySet::load(directory.path()).unwrap();
     let names: Vec<_> = set
         .policies()
         .iter()
@@ -338,7 +338,7 @@ fn a_folder_is_read_sorted_and_not_below() {
     assert_eq!(names, ["a", "b"]);
 
     write("c.yaml", &format!("{BASE}name: a\n"));
-    let found = PolicySet::load(folder.path()).unwrap_err().to_string();
+    let found = PolicySet::load(directory.path()).unwrap_err().to_string();
     assert!(
         found.contains("c.yaml: the policy name `a` is already used by") && found.contains("a.yml"),
         "{found}"
@@ -347,14 +347,14 @@ fn a_folder_is_read_sorted_and_not_below() {
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let message = |name: &str| {
-        PolicySet::load(&folder.path().join(name))
+        PolicySet::load(&directory.path().join(name))
             .unwrap_err()
             .to_string()
     };
     assert!(message("").contains("this directory contains no policy"));
-    std::fs::write(folder.path().join("prod.yaml"), b"version: 1\na: \xff\n").unwrap();
+    std::fs::write(directory.path().join("prod.yaml"), b"version: 1\na: \xff\n").unwrap();
     assert!(
         message("prod.yml").ends_with("help: did you mean `prod.yaml`?"),
         "{}",

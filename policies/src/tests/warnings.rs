@@ -153,12 +153,12 @@ fn a_target_of_a_copy_is_used_but_not_stored_in() {
 
 #[test]
 fn copies_that_would_be_lost_together_are_warned_about() {
-    let folders = "  a: {url: ./a}\n  b: {url: ./b}\n";
+    let directories = "  a: {url: ./a}\n  b: {url: ./b}\n";
     let chain = "x: {from: a, to: b}, y: {from: b, to: c}";
     let circle = "x: {from: a, to: b}, y: {from: b, to: a}";
     for (repositories, stored, copies, domain) in [
-        (folders, "a, b", "", Some("this host")),
-        (folders, "a", "x: {from: a, to: b}", Some("this host")),
+        (directories, "a, b", "", Some("this host")),
+        (directories, "a", "x: {from: a, to: b}", Some("this host")),
         (
             "  a: {url: s3://k/a}\n  b: {url: s3://k/b}\n",
             "a, b",

@@ -1,6 +1,11 @@
 //! Where objects are stored: the backend trait, its capabilities as data, and its implementations.
 //!
 //! A backend knows keys and bytes, nothing of what they mean. All its objects are write-once.
+//!
+//! `location` parses locations, `local` is a directory, `probe` tries what a destination really does. `remote` is what all
+//! destinations over a network share: `http` (the one client), `retry` (repeated requests, deadlines), `limiter` (requests in
+//! flight), `bandwidth`, `classify` (what a refusal means), `object_read` (ranges, comparison), `runtime`; and a directory a
+//! vendor, `s3` and `azure`. For tests: `memory`, `faulty`, `conformance`.
 
 use std::fmt;
 use std::ops::Range;

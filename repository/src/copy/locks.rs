@@ -128,10 +128,10 @@ impl Repository {
     /// Everything that must stay, in order.
     fn needed_objects(&self) -> Result<Vec<ObjectKey>> {
         let mut keys = vec![config_key()];
-        for folder in ["index", "keys", "snapshots"] {
+        for directory in ["index", "keys", "snapshots"] {
             keys.extend(
                 self.inner
-                    .list_objects(folder)?
+                    .list_objects(directory)?
                     .into_iter()
                     .map(|info| info.key),
             );

@@ -41,6 +41,7 @@ const PASSES_MAX: usize = 5;
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CopyReport {
     /// Whether the copy was begun by this run.
+    #[serde(rename = "created")]
     pub made: bool,
     /// Snapshots that are new at the destination.
     pub snapshots: u64,
@@ -55,7 +56,7 @@ pub struct CopyReport {
     /// Bytes of the packs that were sent.
     pub bytes: u64,
     /// Pieces of logs that are new at the destination.
-    pub log_pieces: u64,
+    pub log_segments: u64,
     /// What could not be copied. Empty means: everything is there.
     pub not_copied: Vec<ObjectFailure>,
 }
@@ -201,8 +202,8 @@ impl RepositoryCopy<'_> {
         Ok(())
     }
 
-    fn list_target_ids(&self, folder: &str) -> Result<BTreeSet<ObjectId>> {
-        let listed = self.target.list(folder);
+    fn list_target_ids(&self, directory: &str) -> Result<BTreeSet<ObjectId>> {
+        let listed = self.target.list(directory);
         Ok(listed
             .map_err(|source| self.target_error(source))?
             .iter()
@@ -447,9 +448,9 @@ impl RepositoryCopy<'_> {
         let there = self.target.list("logs").map_err(|e| self.target_error(e))?;
         let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
         let tombstones = self.repository.read_tombstones()?;
-        for folder in self.repository.log_directories()? {
-            let first = self.repository.first_log_sequence(&folder, &tombstones);
-            for piece in self.repository.list_log_segments_in(&folder)? {
+        for directory in self.repository.log_directories()? {
+            let first = self.repository.first_log_sequence(&directory, &tombstones);
+            for piece in self.repository.list_log_segments_in(&directory)? {
                 self.progress.check_cancelled()?;
                 if piece.sequence < first || there.contains(&piece.to_object_key()) {
                     continue;
@@ -462,7 +463,7 @@ impl RepositoryCopy<'_> {
                             &[bytes.into()],
                             &piece.id,
                         )?;
-                        self.report.log_pieces += 1;
+                        self.report.log_segments += 1;
                     }
                     Err(error) => self.record_failure(piece.to_object_key().as_str(), error)?,
                 }

@@ -461,19 +461,19 @@ fn collapse_whitespace(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn identity_in(folder: &tempfile::TempDir, name: &str) -> (PathBuf, String) {
+    fn identity_in(directory: &tempfile::TempDir, name: &str) -> (PathBuf, String) {
         let generated = generate_identity("2026-01-01T00:00:00Z");
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, &generated.file_text).unwrap();
         (path, generated.recipient)
     }
 
     #[test]
     fn each_recipient_alone_can_decrypt_and_a_stranger_cannot() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file1, recipient1) = identity_in(&folder, "1");
-        let (file2, recipient2) = identity_in(&folder, "2");
-        let (stranger, _) = identity_in(&folder, "3");
+        let directory = tempfile::tempdir().unwrap();
+        let (file1, recipient1) = identity_in(&directory, "1");
+        let (file2, recipient2) = identity_in(&directory, "2");
+        let (stranger, _) = identity_in(&directory, "3");
         let recipients = Recipients::parse(&[recipient1.clone(), recipient2]).unwrap();
         let encrypted = recipients.encrypt(b"secret").unwrap();
         for file in [file1, file2] {
@@ -510,9 +510,9 @@ mod tests {
 
     #[test]
     fn a_wrapped_file_key_opens_its_file_and_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, recipient) = identity_in(&folder, "1");
-        let (stranger, _) = identity_in(&folder, "2");
+        let directory = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&directory, "1");
+        let (stranger, _) = identity_in(&directory, "2");
         let recipients = Recipients::parse(&[recipient]).unwrap();
         let (one, two) = (
             recipients.encrypt(b"one").unwrap(),
@@ -549,8 +549,8 @@ mod tests {
 
     #[test]
     fn an_ssh_key_is_an_identity() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("id");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("id");
         let done = std::process::Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
             .arg(&path)
@@ -568,8 +568,8 @@ mod tests {
 
     #[test]
     fn a_plain_text_larger_than_promised_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, recipient) = identity_in(&folder, "1");
+        let directory = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&directory, "1");
         let encrypted = Recipients::parse(&[recipient])
             .unwrap()
             .encrypt(&[0; 101])
@@ -581,8 +581,8 @@ mod tests {
 
     #[test]
     fn no_bit_of_an_age_file_can_change_unnoticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, recipient) = identity_in(&folder, "1");
+        let directory = tempfile::tempdir().unwrap();
+        let (file, recipient) = identity_in(&directory, "1");
         let encrypted = Recipients::parse(&[recipient])
             .unwrap()
             .encrypt(b"secret")

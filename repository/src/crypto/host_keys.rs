@@ -1,6 +1,6 @@
 //! This host's own keys, and what it remembers of the repositories it has seen.
 //!
-//! The folder holds the writer identity (reads the catalog, never contents), the signing key, and pins.
+//! The directory holds the writer identity (reads the catalog, never contents), the signing key, and pins.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::id::{ObjectId, RepositoryId};
 const IDENTITY_FILE: &str = "writer-identity.txt";
 const SIGNING_KEY_FILE: &str = "signing-key.txt";
 
-/// The folder of the host's keys and pins.
+/// The directory of the host's keys and pins.
 #[derive(Debug, Clone)]
 pub struct HostDirectory {
     path: PathBuf,
@@ -51,7 +51,7 @@ struct RepositoryPin {
 }
 
 impl HostDirectory {
-    /// Uses a folder, which need not exist yet.
+    /// Uses a directory, which need not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
@@ -289,7 +289,7 @@ fn parse_signing_key(text: &str) -> Option<HostSigner> {
     Some(HostSigner::from_secret(&secret))
 }
 
-/// Writes a new file that only its owner can read, durably, with the folders it needs.
+/// Writes a new file that only its owner can read, durably, with the directories it needs.
 ///
 /// # Errors
 /// [`Error::LocalIo`], also when the file exists.
@@ -299,14 +299,14 @@ pub fn write_secret_file(path: &Path, text: &str) -> Result<()> {
         path: path.to_owned(),
         source,
     };
-    let folder = path
+    let directory = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
+        .filter(|directory| !directory.as_os_str().is_empty());
+    if let Some(directory) = directory {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)
+            .create(directory)
             .map_err(fail)?;
     }
     let mut file = OpenOptions::new()
@@ -318,9 +318,9 @@ pub fn write_secret_file(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(fail)?;
-    match folder {
-        Some(folder) => fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
+    match directory {
+        Some(directory) => fs::File::open(directory)
+            .and_then(|directory| directory.sync_all())
             .map_err(fail),
         None => Ok(()),
     }
@@ -333,8 +333,8 @@ mod tests {
 
     #[test]
     fn keys_are_made_once_and_only_the_owner_can_read_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let host = HostDirectory::new(folder.path().join("a/b"));
+        let directory = tempfile::tempdir().unwrap();
+        let host = HostDirectory::new(directory.path().join("a/b"));
         assert!(host.load_keys().unwrap().is_none());
         let made = host.load_or_create_keys("now").unwrap();
         let again = host.load_or_create_keys("later").unwrap();
@@ -353,10 +353,10 @@ mod tests {
 
     #[test]
     fn a_lost_half_of_the_keys_is_an_error_and_never_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let host = HostDirectory::new(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let host = HostDirectory::new(directory.path());
         host.load_or_create_keys("now").unwrap();
-        fs::remove_file(folder.path().join(SIGNING_KEY_FILE)).unwrap();
+        fs::remove_file(directory.path().join(SIGNING_KEY_FILE)).unwrap();
         assert!(matches!(
             host.load_or_create_keys("now"),
             Err(Error::HostKeys { .. })
@@ -365,8 +365,8 @@ mod tests {
 
     #[test]
     fn another_repository_at_a_pinned_place_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let host = HostDirectory::new(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let host = HostDirectory::new(directory.path());
         let (a, b) = (
             RepositoryId::random().unwrap(),
             RepositoryId::random().unwrap(),

@@ -195,7 +195,7 @@ mod tests {
         for key in &keys {
             assert_eq!(trust.check_signer(&signer(2), &writer, key), Ok(()));
         }
-        // The same id in another folder is another object.
+        // The same id in another directory is another object.
         for object in [
             format!("index/{later}"),
             format!("index/{there}"),

@@ -22,14 +22,14 @@ const INITIAL_STATE: &str = "0";
 /// Fragments that cannot be read, with the reason.
 pub(crate) type FragmentErrors = Vec<(ObjectId, Error)>;
 
-/// Tables in a folder.
+/// Tables in a directory.
 #[derive(Debug)]
 pub(crate) struct IndexCache {
     directory: Option<PathBuf>,
 }
 
 impl IndexCache {
-    /// A cache in a folder, or none at all. `state`: of what decides which fragments count; those of another state
+    /// A cache in a directory, or none at all. `state`: of what decides which fragments count; those of another state
     /// are dropped.
     pub(crate) fn new(folder: Option<&Path>, state: Option<ObjectId>) -> Self {
         let folder = folder.map(|folder| folder.join("index"));
@@ -173,9 +173,9 @@ impl IndexCache {
     }
 }
 
-/// Removes everything but one folder.
-fn remove_other_states(folder: &Path, name: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+/// Removes everything but one directory.
+fn remove_other_states(directory: &Path, name: &str) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_name() != name && path.is_dir() {
             if let Err(error) = fs::remove_dir_all(&path) {
@@ -224,21 +224,21 @@ mod tests {
 
     #[test]
     fn a_fragment_is_read_once_and_a_vanished_one_is_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = IndexCache::new(Some(folder.path()), None);
+        let directory = tempfile::tempdir().unwrap();
+        let cache = IndexCache::new(Some(directory.path()), None);
         assert_eq!(load(&cache, &ids(0..20)), (20, ids(0..20)));
         assert_eq!(load(&cache, &ids(0..20)), (0, ids(0..20)));
         assert_eq!(load(&cache, &ids(0..21)), (1, ids(0..21)));
         let (_, known) = load(&cache, &ids(5..21));
         assert_eq!(known, ids(5..21));
         let revoked = IndexCache::new(
-            Some(folder.path()),
+            Some(directory.path()),
             Some(ObjectId::from_content(b"revoked")),
         );
         assert_eq!(load(&revoked, &ids(5..21)), (16, ids(5..21)));
-        let cache = IndexCache::new(Some(folder.path()), None);
+        let cache = IndexCache::new(Some(directory.path()), None);
         assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));
-        fs::remove_dir_all(folder.path().join("index")).unwrap();
+        fs::remove_dir_all(directory.path().join("index")).unwrap();
         assert_eq!(load(&cache, &ids(5..21)), (16, ids(5..21)));
     }
 

@@ -1,4 +1,6 @@
 //! The index: which chunk is where. It can always be rebuilt from the packs.
+//!
+//! `fragment` is the stored form, `table` the sorted local one, `cache` knows which tables exist.
 
 mod cache;
 mod fragment;

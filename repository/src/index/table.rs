@@ -804,8 +804,8 @@ mod tests {
                 }
             }
             let tables: Vec<_> = packs.iter().map(|p| IndexTable::in_memory(&[p.pack], std::slice::from_ref(p)).unwrap()).collect();
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("merged");
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("merged");
             IndexTable::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
             let merged = [IndexTable::open(&path).unwrap()];
             prop_assert_eq!(merged[0].fragments().len(), packs.len());
@@ -830,8 +830,8 @@ mod tests {
     #[test]
     fn a_damaged_or_truncated_cache_file_is_never_believed() {
         let table = IndexTable::in_memory(&[], &[pack("p", &[1, 2, 3])]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t");
         IndexTable::merge_to_file(&[&table], &path).unwrap();
         let good = std::fs::read(&path).unwrap();
         for position in 0..good.len() {

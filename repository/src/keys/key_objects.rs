@@ -518,7 +518,7 @@ impl Repository {
         let finding = |(object, reason)| VerifyFinding {
             object,
             reason,
-            hurts: Vec::new(),
+            affected_snapshots: Vec::new(),
         };
         Ok(findings.into_iter().map(finding).collect())
     }

@@ -84,8 +84,8 @@ impl Repository {
     /// The keys of everything in the catalog that the identities here can open, or that was handed over to them.
     pub(crate) fn collect_catalog_file_keys(&self) -> Result<CatalogFileKeys> {
         let mut catalog = CatalogFileKeys::default();
-        for (folder, kind) in CATALOG_DIRECTORIES {
-            let listed = self.inner.list_objects(folder)?.into_iter();
+        for (directory, kind) in CATALOG_DIRECTORIES {
+            let listed = self.inner.list_objects(directory)?.into_iter();
             let named = listed.filter_map(|info| {
                 let id = id_from_key(&info.key)?;
                 Some((id, info.key))

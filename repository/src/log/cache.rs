@@ -49,10 +49,10 @@ impl CachedLogRecords {
 }
 
 impl LogCache {
-    /// A cache in a folder, or none at all, of the log with this name.
-    pub(crate) fn new(folder: Option<&Path>, name: &str) -> Self {
+    /// A cache in a directory, or none at all, of the log with this name.
+    pub(crate) fn new(directory: Option<&Path>, name: &str) -> Self {
         Self {
-            path: folder.map(|folder| folder.join("logs").join(name)),
+            path: directory.map(|directory| directory.join("logs").join(name)),
         }
     }
 
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn what_was_read_once_is_known_and_what_has_another_size_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = LogCache::new(Some(folder.path()), "db");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = LogCache::new(Some(directory.path()), "db");
         let all = segments(0..20);
         cache.store_records(&cache.load_records(), &[], &good(segments(0..10)));
         cache.store_records(
@@ -195,11 +195,11 @@ mod tests {
 
     #[test]
     fn a_torn_cache_gives_its_beginning_and_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = LogCache::new(Some(folder.path()), "db");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = LogCache::new(Some(directory.path()), "db");
         let all = segments(0..20);
         cache.store_records(&cache.load_records(), &[], &good(segments(0..10)));
-        let path = folder.path().join("logs/db");
+        let path = directory.path().join("logs/db");
         let whole = fs::metadata(&path).unwrap().len();
         cache.store_records(
             &CachedLogRecords::default(),
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_stored_is_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = LogCache::new(Some(folder.path()), "db");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = LogCache::new(Some(directory.path()), "db");
         cache.store_records(&cache.load_records(), &[], &good(segments(0..20)));
         let mut cached = cache.load_records();
         let left = segments(18..20);

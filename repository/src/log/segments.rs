@@ -136,8 +136,8 @@ impl std::fmt::Display for LogSegmentKey {
     }
 }
 
-fn object_key(folder: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
-    ObjectKey::from_trusted(format!("{folder}/{sequence:0DIGITS$}.{id}"))
+fn object_key(directory: &str, sequence: u64, id: &ObjectId) -> ObjectKey {
+    ObjectKey::from_trusted(format!("{directory}/{sequence:0DIGITS$}.{id}"))
 }
 
 #[cfg(test)]
@@ -281,23 +281,26 @@ impl Repository {
         self.list_log_segments_in(&self.log_directory(source))
     }
 
-    /// The folders of all logs.
+    /// The directories of all logs.
     ///
     /// # Errors
     /// When they cannot be listed.
     pub(crate) fn log_directories(&self) -> Result<Vec<String>> {
         let listed = self.inner.list_objects("logs")?;
-        let folder = |key: &ObjectKey| {
-            let (folder, _) = key
+        let directory = |key: &ObjectKey| {
+            let (directory, _) = key
                 .as_str()
                 .rsplit_once('/')
                 .filter(|_| is_log_segment(key))?;
-            Some(folder.to_owned())
+            Some(directory.to_owned())
         };
-        let mut folders: Vec<String> = listed.iter().filter_map(|info| folder(&info.key)).collect();
-        folders.sort();
-        folders.dedup();
-        Ok(folders)
+        let mut directories: Vec<String> = listed
+            .iter()
+            .filter_map(|info| directory(&info.key))
+            .collect();
+        directories.sort();
+        directories.dedup();
+        Ok(directories)
     }
 
     pub(crate) fn list_log_segments_in(&self, folder: &str) -> Result<Vec<LogSegmentKey>> {
@@ -415,14 +418,14 @@ impl Repository {
         })
     }
 
-    /// The same of the log in a folder, as it is stored.
+    /// The same of the log in a directory, as it is stored.
     pub(crate) fn load_stored_log(
         &self,
-        folder: &str,
+        directory: &str,
         tombstones: &Tombstones,
     ) -> Result<SourceLog> {
-        let first = self.first_log_sequence(folder, tombstones);
-        let mut keys = self.list_log_segments_in(folder)?;
+        let first = self.first_log_sequence(directory, tombstones);
+        let mut keys = self.list_log_segments_in(directory)?;
         keys.retain(|key| key.sequence >= first);
         let records = self.read_log_records(&keys)?;
         Ok(SourceLog {
@@ -431,11 +434,11 @@ impl Repository {
         })
     }
 
-    /// The place of the first piece that is kept of the log in a folder.
-    pub(crate) fn first_log_sequence(&self, folder: &str, tombstones: &Tombstones) -> u64 {
+    /// The place of the first piece that is kept of the log in a directory.
+    pub(crate) fn first_log_sequence(&self, directory: &str, tombstones: &Tombstones) -> u64 {
         let of_folder = tombstones
             .forgotten_logs()
-            .filter(|(source, _)| self.log_directory(source) == folder);
+            .filter(|(source, _)| self.log_directory(source) == directory);
         of_folder
             .map(|(source, _)| tombstones.first_kept_segment(source))
             .max()
@@ -535,8 +538,8 @@ impl Repository {
     /// What stands for a source in the names of its log's pieces: 32 hexadecimal digits.
     #[must_use]
     pub fn log_name(&self, source: &str) -> String {
-        let folder = self.log_directory(source);
-        folder.trim_start_matches("logs/").to_owned()
+        let directory = self.log_directory(source);
+        directory.trim_start_matches("logs/").to_owned()
     }
 
     /// Names of sources are not names of objects.

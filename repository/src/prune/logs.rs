@@ -44,9 +44,9 @@ impl DueLogSegments {
             let keys = repository.list_log_segments(source)?.into_iter();
             let forgotten = keys.filter(|key| key.sequence < first);
             let (going, waiting): (Vec<_>, Vec<_>) = forgotten.partition(|key| key.sequence < over);
-            plan.log_pieces += going.len() as u64;
+            plan.log_segments += going.len() as u64;
             plan.log_bytes += going.iter().map(|key| key.size).sum::<u64>();
-            plan.log_bytes_later += waiting.iter().map(|key| key.size).sum::<u64>();
+            plan.log_bytes_waiting += waiting.iter().map(|key| key.size).sum::<u64>();
             if !going.is_empty() {
                 let log = ForgottenLog {
                     source: source.to_owned(),
@@ -111,7 +111,7 @@ fn delete_log_segment(
     let inner = &job.repository.inner;
     match inner.backend.delete(&key.to_object_key()) {
         Ok(()) => {
-            report.log_pieces += 1;
+            report.log_segments += 1;
             report.log_bytes += key.size;
             Ok(true)
         }

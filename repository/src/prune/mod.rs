@@ -10,6 +10,10 @@
 //! Nothing that a writer has signed makes this delete what was kept before: a pack goes only when nothing in its
 //! own directory is needed, or when every needed segment of it is in another pack byte for byte. That another
 //! pack claims to hold the same chunks is not enough, as nobody here can read them.
+//!
+//! `view` says what there is, `mark` what is needed, `pack_usage` how much of each pack, `missing_chunks` what nothing holds;
+//! `plan` decides, `condemn` and `sweep` are the two phases, `logs` those of logs, `expired_records` deletes old leases and
+//! sweeps.
 
 mod condemn;
 mod expired_records;
@@ -89,15 +93,15 @@ pub struct PrunePlan {
     /// Their bytes: what is won now.
     pub swept_bytes: u64,
     /// Bytes that what is condemned now wins once it is swept; the new packs' directories not counted.
-    pub later_bytes: u64,
+    pub freed_later_bytes: u64,
     /// Packs that nothing needs and that may belong to a run that is not over.
-    pub young_packs: u64,
+    pub possibly_in_use_packs: u64,
     /// Pieces of logs that were forgotten before the grace period began and are deleted now.
-    pub log_pieces: u64,
+    pub log_segments: u64,
     /// Their bytes: won now.
     pub log_bytes: u64,
     /// Bytes of pieces of logs that are forgotten and still wait.
-    pub log_bytes_later: u64,
+    pub log_bytes_waiting: u64,
     /// What waits, and for what.
     pub waiting: Vec<WaitingSweep>,
     /// What is wrong or counts for nothing. None of it is deleted.
@@ -139,9 +143,9 @@ pub struct PruneReport {
     /// Their bytes.
     pub bytes: u64,
     /// Packs that were condemned and are needed after all.
-    pub rescued: u64,
+    pub still_needed_packs: u64,
     /// Pieces of logs deleted.
-    pub log_pieces: u64,
+    pub log_segments: u64,
     /// Their bytes.
     pub log_bytes: u64,
     /// Objects that are locked: a later run deletes them.

@@ -117,7 +117,7 @@ impl PruneDecision {
                 continue;
             }
             match (pack.is_dead(), may_be_in_use(&view.leases, pack.received)) {
-                (true, true) => plan.young_packs += 1,
+                (true, true) => plan.possibly_in_use_packs += 1,
                 (true, false) => {
                     plan.dead_packs += 1;
                     plan.dead_bytes += pack.size;
@@ -128,7 +128,7 @@ impl PruneDecision {
                 (false, _) => plan.unused_bytes += pack.unneeded_bytes(),
             }
         }
-        self.plan.later_bytes = self.plan.dead_bytes;
+        self.plan.freed_later_bytes = self.plan.dead_bytes;
         self.choose_repacked_packs(mostly_dead, options);
     }
 
@@ -148,7 +148,7 @@ impl PruneDecision {
             plan.copied_bytes += pack.needed_bytes();
             plan.repacked_packs += 1;
             plan.repacked_bytes += pack.size;
-            plan.later_bytes += pack.size.saturating_sub(pack.needed_bytes());
+            plan.freed_later_bytes += pack.size.saturating_sub(pack.needed_bytes());
             self.repacked.insert(pack.id);
         }
     }

@@ -137,7 +137,7 @@ impl Sweeper<'_> {
         doomed.packs = self.find_garbage(&candidates, &stored, sweeps)?;
         let finals = self.announce_deletion(&doomed)?;
         self.recheck_roots(&mut doomed, &finals, sweeps)?;
-        self.report.rescued += (count - doomed.packs.len()) as u64;
+        self.report.still_needed_packs += (count - doomed.packs.len()) as u64;
         self.describe_kept_packs(&doomed)?;
         let locked = self.delete_objects(&doomed, &sizes)?;
         self.finish_sweeps(&doomed, &locked)

@@ -35,10 +35,10 @@ fn now() -> DateTime<Utc> {
 }
 
 fn prune_fixture() -> PruneFixture {
-    let folder = tempfile::tempdir().unwrap();
-    let host = HostDirectory::new(folder.path().join("host"));
+    let directory = tempfile::tempdir().unwrap();
+    let host = HostDirectory::new(directory.path().join("host"));
     let identity = generate_identity("now");
-    let file = folder.path().join("recovery");
+    let file = directory.path().join("recovery");
     std::fs::write(&file, &identity.file_text).unwrap();
     let storage = MemoryBackend::new();
     let init = InitOptions {
@@ -61,7 +61,7 @@ fn prune_fixture() -> PruneFixture {
         storage,
         repository,
         kept,
-        _folder: folder,
+        _folder: directory,
     }
 }
 

@@ -43,8 +43,9 @@ pub struct AffectedSnapshot {
 pub struct QuarantineRecord {
     /// What is damaged.
     pub objects: Vec<QuarantinedObject>,
-    /// Which snapshots that hurts.
-    pub hurts: Vec<AffectedSnapshot>,
+    /// Which snapshots that affects.
+    #[serde(rename = "hurts")]
+    pub affected_snapshots: Vec<AffectedSnapshot>,
     /// Records that this one replaces: what they named and it does not is good again.
     pub replaces: Vec<ObjectId>,
     /// When, by the clock of whoever made it.
@@ -78,7 +79,7 @@ impl Quarantine {
             for found in record.objects {
                 quarantine.objects.insert(found.object, found.reason);
             }
-            for hurt in record.hurts {
+            for hurt in record.affected_snapshots {
                 match quarantine.affected_snapshots.entry(hurt.snapshot) {
                     Entry::Vacant(entry) => drop(entry.insert(hurt.lost)),
                     // Where one does not know what is lost, all of it may be.
@@ -112,9 +113,9 @@ impl Quarantine {
         &self.affected_snapshots
     }
 
-    /// Ids of the objects in a folder.
-    fn object_ids_under(&self, folder: &str) -> HashSet<ObjectId> {
-        let inside = self.objects.keys().filter(|key| key.starts_with(folder));
+    /// Ids of the objects in a directory.
+    fn object_ids_under(&self, directory: &str) -> HashSet<ObjectId> {
+        let inside = self.objects.keys().filter(|key| key.starts_with(directory));
         let keys = inside.filter_map(|key| ObjectKey::new(key.as_str()));
         keys.filter_map(|key| id_from_key(&key)).collect()
     }
@@ -218,7 +219,7 @@ mod tests {
         });
         QuarantineRecord {
             objects: objects.collect(),
-            hurts: Vec::new(),
+            affected_snapshots: Vec::new(),
             replaces,
             at: DateTime::UNIX_EPOCH,
             by: String::new(),
@@ -230,7 +231,7 @@ mod tests {
     fn where_one_record_does_not_know_what_is_lost_all_may_be() {
         let snapshot = ObjectId::from_content(b"s");
         let hurt = |lost: Vec<ChunkId>| QuarantineRecord {
-            hurts: vec![AffectedSnapshot { snapshot, lost }],
+            affected_snapshots: vec![AffectedSnapshot { snapshot, lost }],
             ..record(&[], Vec::new())
         };
         let some = || hurt(vec![ChunkId::from_bytes([7; 32])]);

@@ -18,7 +18,7 @@ use crate::store::verified_io::{get_verified, put_verified};
 /// No such record is larger, in bytes: a sweep of several hundred thousand packs.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// Folders of whole records that belong to the catalog. Pieces of logs are left out: there are too many.
+/// Directories of whole records that belong to the catalog. Pieces of logs are left out: there are too many.
 pub(crate) const CATALOG_DIRECTORIES: [(&str, RecordKind); 7] = [
     ("snapshots", RecordKind::Snapshot),
     ("tombstones", RecordKind::Tombstone),
@@ -83,13 +83,13 @@ impl Store {
         &self,
         backend: &dyn Backend,
         kind: RecordKind,
-        folder: &str,
+        directory: &str,
         record: &T,
     ) -> Result<ObjectId> {
         let signer = self.signer()?;
         let json = serde_json::to_vec(record)
-            .map_err(|e| Error::Internal(format!("writing a record for {folder}: {e}")))?;
-        let key = |id: &ObjectId| ObjectKey::from_trusted(format!("{folder}/{id}"));
+            .map_err(|e| Error::Internal(format!("writing a record for {directory}: {e}")))?;
+        let key = |id: &ObjectId| ObjectKey::from_trusted(format!("{directory}/{id}"));
         self.put_signed(backend, kind, &json, signer, key)
     }
 
@@ -120,13 +120,13 @@ impl Store {
         &self,
         backend: &dyn Backend,
         kind: RecordKind,
-        folder: &str,
+        directory: &str,
     ) -> Result<RecordSet<T>> {
         let failed = |source| Error::Backend {
             location: backend.location(),
             source,
         };
-        let listed = backend.list(folder).map_err(failed)?;
+        let listed = backend.list(directory).map_err(failed)?;
         let readers = backend.capabilities().parallel_reads;
         let read = map_in_parallel(readers, &listed, |info| {
             self.read_record(backend, kind, &info.key)

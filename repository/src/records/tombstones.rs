@@ -608,7 +608,7 @@ impl Store {
         }
         // What has its name and no signature was never a tombstone; anyone who may add objects can make one.
         // What does not have its name was altered after it was stored.
-        // Under another folder's name a true one counts for nothing either.
+        // Under another directory's name a true one counts for nothing either.
         let may_revoke = id_from_key(&object).is_some()
             && (closed
                 || match self.get_verified(&object) {

@@ -55,13 +55,13 @@ pub struct ReencryptPlan {
     /// Their bytes.
     pub bytes: u64,
     /// Packs with contents for just these recipients.
-    pub present_packs: u64,
+    pub current_packs: u64,
     /// Packs that were stored anew before, and that a prune has not deleted yet.
     pub replaced_packs: u64,
     /// Packs that a prune has condemned, and that are left to it.
     pub condemned_packs: u64,
     /// Pieces of logs. They stay as they are: each names the one before it.
-    pub log_pieces: u64,
+    pub log_segments: u64,
     /// Their bytes.
     pub log_bytes: u64,
     /// Packs of which nobody knows what is in them. They stay as they are.
@@ -171,7 +171,7 @@ impl PendingReencryption {
         let mut due = Self::default();
         due.plan.recipients = inner.data_recipients.texts().to_vec();
         for info in inner.list_objects("logs")? {
-            due.plan.log_pieces += 1;
+            due.plan.log_segments += 1;
             due.plan.log_bytes += info.size_bytes;
         }
         let own = |info: ObjectInfo| Some((id_from_key(&info.key)?, info.size_bytes));
@@ -194,14 +194,14 @@ impl PendingReencryption {
             }
         })?;
         let present = inner.data_recipients.recipient_set_id();
-        let (mut others, mut present_packs) = (Vec::new(), HashSet::new());
+        let (mut others, mut current_packs) = (Vec::new(), HashSet::new());
         for ((id, size), read) in stored.into_iter().zip(directories) {
             match read {
                 Ok(record) if is_encrypted_to(&record, &present) => {
                     if has_data_segments(&record) {
-                        due.plan.present_packs += 1;
+                        due.plan.current_packs += 1;
                     }
-                    present_packs.insert(id);
+                    current_packs.insert(id);
                     if !unusable.contains(&id) && !replaced.is_replacement(&id) {
                         due.orphaned_packs
                             .entry(content_hash(&record)?)
@@ -216,7 +216,7 @@ impl PendingReencryption {
             }
         }
         for (id, size) in others {
-            let usable = |by: &ObjectId| present_packs.contains(by) && !unusable.contains(by);
+            let usable = |by: &ObjectId| current_packs.contains(by) && !unusable.contains(by);
             if replaced.replacements_of(&id).iter().any(usable) {
                 due.plan.replaced_packs += 1;
             } else {

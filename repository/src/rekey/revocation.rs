@@ -1,7 +1,7 @@
 //! What still counts of a signer that is revoked: the objects that are there, each by its whole key.
 //!
 //! A name alone is no object. Who knows that he will be revoked could store anything under the name of something that
-//! he shows only later: so records are read, and count when their bytes have their name in the folder of their kind.
+//! he shows only later: so records are read, and count when their bytes have their name in the directory of their kind.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::parallel::try_map_in_parallel;
 use crate::records::record_set::{CATALOG_DIRECTORIES, is_not_found};
 use crate::store::Repository;
 
-/// Folders of objects that are too large to be read whole. `docs/keys.md` says why their names do.
+/// Directories of objects that are too large to be read whole. `docs/keys.md` says why their names do.
 const LARGE_DIRECTORIES: [&str; 2] = ["logs", "packs"];
 
 impl Repository {
@@ -30,8 +30,8 @@ impl Repository {
     ) -> Result<Vec<String>> {
         // A mistyped one would count for ever: a revocation is not repeated.
         let mut unseen: BTreeSet<&ObjectId> = except.iter().collect();
-        let mut list = |folder: &str| -> Result<Vec<ObjectKey>> {
-            let listed = self.inner.list_objects(folder)?;
+        let mut list = |directory: &str| -> Result<Vec<ObjectKey>> {
+            let listed = self.inner.list_objects(directory)?;
             for id in listed
                 .iter()
                 .filter_map(|info| object_id_from_key(&info.key))
@@ -51,11 +51,11 @@ impl Repository {
         let applied = self.inner.keyring.applied_records().iter();
         let applied: Vec<ObjectKey> = applied.map(|applied| key_object_key(&applied.id)).collect();
         there.retain(|key| applied.contains(key));
-        for (folder, kind) in CATALOG_DIRECTORIES {
-            there.extend(self.keep_intact_objects(kind, list(folder)?)?);
+        for (directory, kind) in CATALOG_DIRECTORIES {
+            there.extend(self.keep_intact_objects(kind, list(directory)?)?);
         }
-        for folder in LARGE_DIRECTORIES {
-            there.extend(list(folder)?);
+        for directory in LARGE_DIRECTORIES {
+            there.extend(list(directory)?);
         }
         if let Some(id) = unseen.first() {
             let reason = format!("no object has the ID {id}, so it cannot be excluded");

@@ -43,7 +43,7 @@ pub struct InitOptions {
 /// How to open a repository.
 #[derive(Debug)]
 pub struct OpenOptions {
-    /// The host's folder of keys and pins.
+    /// The host's directory of keys and pins.
     pub host: HostDirectory,
     /// Files with identities that read contents.
     pub identity_files: Vec<PathBuf>,

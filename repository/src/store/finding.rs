@@ -14,7 +14,7 @@ pub struct VerifyFinding {
     /// What is wrong with it.
     pub reason: String,
     /// What can no longer be restored because of it.
-    pub hurts: Vec<SnapshotImpact>,
+    pub affected_snapshots: Vec<SnapshotImpact>,
 }
 
 impl VerifyFinding {
@@ -24,11 +24,13 @@ impl VerifyFinding {
         let mut replaceable = ["packs/", "index/"].iter();
         let key = ObjectKey::new(self.object.as_str());
         let is_own = key.is_some_and(|key| id_from_key(&key).is_some());
-        is_own && replaceable.any(|folder| self.object.starts_with(folder)) && self.hurts.is_empty()
+        is_own
+            && replaceable.any(|directory| self.object.starts_with(directory))
+            && self.affected_snapshots.is_empty()
     }
 }
 
-/// What a finding hurts of one snapshot.
+/// What a finding affects of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SnapshotImpact {
     /// The snapshot.

@@ -71,7 +71,7 @@ impl Repository {
         self.inner.backend.location()
     }
 
-    /// The repository's folder in the local cache, if there is a cache.
+    /// The repository's directory in the local cache, if there is a cache.
     #[must_use]
     pub fn cache_dir(&self) -> Option<&Path> {
         self.inner.cache.as_deref()
@@ -92,9 +92,9 @@ impl Store {
         }
     }
 
-    pub(crate) fn list_objects(&self, folder: &str) -> Result<Vec<ObjectInfo>> {
+    pub(crate) fn list_objects(&self, directory: &str) -> Result<Vec<ObjectInfo>> {
         self.backend
-            .list(folder)
+            .list(directory)
             .map_err(|source| self.backend_error(source))
     }
 
@@ -121,10 +121,10 @@ impl Store {
         get_verified(self.backend.as_ref(), key)
     }
 
-    /// The cache of the records in a folder, where asking the storage is dear.
-    pub(crate) fn record_cache(&self, folder: &str) -> RecordCache {
+    /// The cache of the records in a directory, where asking the storage is dear.
+    pub(crate) fn record_cache(&self, directory: &str) -> RecordCache {
         let cached = !self.backend.capabilities().cheap_listing;
-        RecordCache::new(self.cache.as_deref().filter(|_| cached), folder)
+        RecordCache::new(self.cache.as_deref().filter(|_| cached), directory)
     }
 
     /// Reads a record, from the cache if it is there; one that can be read is kept there.

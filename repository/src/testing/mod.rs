@@ -51,9 +51,9 @@ impl CompromisedHost {
         Self { repository }
     }
 
-    fn put_object(&self, folder: &str, bytes: Vec<u8>) -> Result<ObjectKey> {
+    fn put_object(&self, directory: &str, bytes: Vec<u8>) -> Result<ObjectKey> {
         let id = ObjectId::from_content(&bytes);
-        let key = ObjectKey::from_trusted(format!("{folder}/{id}"));
+        let key = ObjectKey::from_trusted(format!("{directory}/{id}"));
         put_verified(
             self.repository.inner.backend.as_ref(),
             &key,
@@ -63,18 +63,18 @@ impl CompromisedHost {
         Ok(key)
     }
 
-    /// A record of a folder, signed with the host's key whether or not that may.
+    /// A record of a directory, signed with the host's key whether or not that may.
     ///
     /// # Errors
     /// What sealing or storing gives.
-    pub fn put_record(&self, folder: &str, json: &str) -> Result<ObjectKey> {
+    pub fn put_record(&self, directory: &str, json: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
-        let kind = match folder {
+        let kind = match directory {
             "keys" => {
                 let kind = RecordKind::Keys;
                 let sealed = envelope::seal_unencrypted(kind, json.as_bytes(), signer, repository)?;
-                return self.put_object(folder, sealed);
+                return self.put_object(directory, sealed);
             }
             "tombstones" => RecordKind::Tombstone,
             "replaced" => RecordKind::Replaced,
@@ -82,37 +82,37 @@ impl CompromisedHost {
         };
         let recipients = &inner.catalog_recipients;
         let sealed = envelope::seal_record(kind, json.as_bytes(), recipients, signer, repository)?;
-        self.put_object(folder, sealed)
+        self.put_object(directory, sealed)
     }
 
     /// A record of a version that is not known yet, signed with the host's key.
     ///
     /// # Errors
     /// What sealing or storing gives.
-    pub fn put_newer_record(&self, folder: &str) -> Result<ObjectKey> {
+    pub fn put_newer_record(&self, directory: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
         let sealed = envelope::sign_body_as(2, "new", b"what ever", signer, repository);
         let mut sealed = sealed.map_err(|e| Error::Internal(e.to_string()))?;
-        if folder != "packs" {
-            return self.put_object(folder, sealed);
+        if directory != "packs" {
+            return self.put_object(directory, sealed);
         }
         let length = sealed.len();
         sealed.extend_from_slice(format!("reprise1{length:08x}").as_bytes());
-        let folder = format!(
+        let directory = format!(
             "packs/{}",
             &ObjectId::from_content(&sealed).to_string()[..2]
         );
-        self.put_object(&folder, sealed)
+        self.put_object(&directory, sealed)
     }
 
     /// A record that only a stranger can open, signed with the host's key.
     ///
     /// # Errors
     /// What sealing or storing gives.
-    pub fn put_unreadable_record(&self, folder: &str) -> Result<ObjectKey> {
+    pub fn put_unreadable_record(&self, directory: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
-        let kind = match folder {
+        let kind = match directory {
             "snapshots" => RecordKind::Snapshot,
             "index" => RecordKind::Index,
             "leases" => RecordKind::Lease,
@@ -123,7 +123,7 @@ impl CompromisedHost {
         let recipients = crate::crypto::encryption::Recipients::parse(&stranger)?;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
         let sealed = envelope::seal_record(kind, b"{}", &recipients, signer, repository)?;
-        self.put_object(folder, sealed)
+        self.put_object(directory, sealed)
     }
 
     /// Other secrets, encrypted to everybody who reads the catalog.

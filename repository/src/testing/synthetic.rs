@@ -271,9 +271,9 @@ impl<'a> SyntheticBuilder<'a> {
             segments: contents.segments,
         };
         let path = self.root.join(pack_key(&record.pack).as_str());
-        let folder = path.parent().unwrap_or(&self.root);
-        let made =
-            fs::create_dir_all(folder).and_then(|()| File::create_new(&path)?.set_len(record.size));
+        let directory = path.parent().unwrap_or(&self.root);
+        let made = fs::create_dir_all(directory)
+            .and_then(|()| File::create_new(&path)?.set_len(record.size));
         made.map_err(|e| internal_error(&e))?;
         self.add_pack(record)
     }

@@ -32,9 +32,9 @@ pub(crate) fn verify_all_logs(
 ) -> Result<LogVerifyResult> {
     let mut verified = LogVerifyResult::default();
     let tombstones = repository.read_tombstones()?;
-    for folder in repository.log_directories()? {
+    for directory in repository.log_directories()? {
         progress.check_cancelled()?;
-        let log = repository.load_stored_log(&folder, &tombstones)?;
+        let log = repository.load_stored_log(&directory, &tombstones)?;
         verified.segments += log.segments.len() as u64;
         verified.check_chain(&log);
         if let Some(share) = share {
@@ -51,7 +51,7 @@ impl LogVerifyResult {
         self.findings.push(VerifyFinding {
             object,
             reason,
-            hurts: Vec::new(),
+            affected_snapshots: Vec::new(),
         });
     }
 

@@ -1,4 +1,6 @@
 //! Verification: is everything there, is it what was stored, and if not, what does it hurt?
+//!
+//! `logs` verifies archived logs; `repair` mends: the index from packs, objects from a copy, the rest into quarantine.
 
 pub(crate) mod logs;
 pub(crate) mod repair;
@@ -127,9 +129,9 @@ pub struct VerifyReport {
     /// Distinct chunks that the checked snapshots refer to.
     pub chunks: u64,
     /// Pieces of logs.
-    pub log_pieces: u64,
+    pub log_segments: u64,
     /// Pieces of logs that were read and decrypted.
-    pub log_pieces_read: u64,
+    pub log_segments_read: u64,
     /// What is wrong. Empty means: nothing.
     pub findings: Vec<VerifyFinding>,
     /// What is not wrong but worth knowing.
@@ -190,7 +192,7 @@ pub(crate) struct DetailedVerifyReport {
     pub(crate) lost_chunks: BTreeMap<ObjectId, Vec<ChunkId>>,
     /// Chunks that are needed and in no pack.
     pub(crate) missing_chunks: Vec<ChunkId>,
-    /// What is wrong, known by the quarantine, and hurts nothing.
+    /// What is wrong, known by the quarantine, and affects nothing.
     pub(crate) harmless: Vec<VerifyFinding>,
 }
 
@@ -287,14 +289,14 @@ impl<'a> Verifier<'a> {
             VerifyDepth::ReadData(share) => Some(share),
         };
         let verified = logs::verify_all_logs(self.repository, share, progress)?;
-        self.report.log_pieces = verified.segments;
-        self.report.log_pieces_read = verified.segments_read;
+        self.report.log_segments = verified.segments;
+        self.report.log_segments_read = verified.segments_read;
         self.report.findings.extend(verified.findings);
         self.report.notes.extend(verified.notes);
         Ok(())
     }
 
-    /// Names that no object of this repository has. In other folders whoever reads them says so.
+    /// Names that no object of this repository has. In other directories whoever reads them says so.
     fn report_foreign_names(&mut self) -> Result<()> {
         let index = self.inner.list_objects("index")?.into_iter();
         let index = index.filter(|info| id_from_key(&info.key).is_none());
@@ -332,7 +334,7 @@ impl<'a> Verifier<'a> {
     /// Leases and sweeps that count for nothing: someone damaged or forged them.
     fn check_run_records(&mut self) -> Result<()> {
         let backend = self.inner.backend.as_ref();
-        for (kind, folder) in [
+        for (kind, directory) in [
             (RecordKind::Lease, leases::DIRECTORY),
             (RecordKind::Sweep, sweeps::DIRECTORY),
             (RecordKind::Quarantine, quarantine::DIRECTORY),
@@ -340,7 +342,7 @@ impl<'a> Verifier<'a> {
         ] {
             let records = self
                 .inner
-                .read_records::<serde::de::IgnoredAny>(backend, kind, folder)?;
+                .read_records::<serde::de::IgnoredAny>(backend, kind, directory)?;
             let refused = records.refused.iter();
             let findings =
                 refused.map(|(info, error)| finding_from_error(info.key.as_str(), error));
@@ -375,7 +377,9 @@ impl<'a> Verifier<'a> {
                 }
                 let mut finding =
                     finding_from_error(&snapshot_key(&snapshot.id).to_string(), &error);
-                finding.hurts.push(whole_snapshot_impact(snapshot));
+                finding
+                    .affected_snapshots
+                    .push(whole_snapshot_impact(snapshot));
                 self.report.findings.push(finding);
             }
             self.report.snapshots += 1;
@@ -393,7 +397,7 @@ impl<'a> Verifier<'a> {
                 self.report.findings.push(VerifyFinding {
                     object: format!("chunk {id}"),
                     reason: "not in any pack".to_owned(),
-                    hurts: Vec::new(),
+                    affected_snapshots: Vec::new(),
                 });
                 self.bad_chunks.insert(*id, number);
             }
@@ -411,7 +415,7 @@ impl<'a> Verifier<'a> {
                         "its description of {} does not match the pack itself: it is forged, or it was written by a faulty program",
                         pack_key(&pack.pack)
                     ),
-                    hurts: Vec::new(),
+                    affected_snapshots: Vec::new(),
                 });
             }
         }
@@ -500,7 +504,7 @@ impl<'a> Verifier<'a> {
         self.report.findings.push(VerifyFinding {
             object,
             reason,
-            hurts: Vec::new(),
+            affected_snapshots: Vec::new(),
         });
         self.stored_packs.remove(id);
     }
@@ -555,7 +559,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Says for each finding which snapshots and paths it hurts.
+    /// Says for each finding which snapshots and paths it affects.
     fn into_detailed_report(mut self, snapshots: &[Snapshot]) -> Result<DetailedVerifyReport> {
         let bad_packs: HashMap<String, usize> = self
             .report
@@ -576,12 +580,12 @@ impl<'a> Verifier<'a> {
             });
         }
         for snapshot in snapshots {
-            let hurts = self.impacts_on(snapshot, &bad_packs)?;
-            if !hurts.is_empty() {
+            let affected_snapshots = self.impacts_on(snapshot, &bad_packs)?;
+            if !affected_snapshots.is_empty() {
                 lost.insert(snapshot.id, self.lost_chunks_of(snapshot, &bad_packs)?);
             }
-            for (number, hurt) in hurts {
-                let listed = &mut self.report.findings[number].hurts;
+            for (number, hurt) in affected_snapshots {
+                let listed = &mut self.report.findings[number].affected_snapshots;
                 if !listed
                     .iter()
                     .any(|other| other.snapshot == hurt.snapshot && other.whole)
@@ -600,7 +604,7 @@ impl<'a> Verifier<'a> {
                 lost.entry(id).or_default();
             }
         }
-        // What is in quarantine and hurts nothing any more is told as a number.
+        // What is in quarantine and affects nothing any more is told as a number.
         let (quiet, findings) = self.report.findings.into_iter().partition(|finding| {
             finding.is_harmless() && self.quarantine.objects().contains_key(&finding.object)
         });
@@ -672,11 +676,11 @@ impl<'a> Verifier<'a> {
         snapshot: &Snapshot,
         bad_packs: &HashMap<String, usize>,
     ) -> Result<BTreeMap<usize, SnapshotImpact>> {
-        let mut hurts = BTreeMap::new();
+        let mut affected_snapshots = BTreeMap::new();
         let root = &snapshot.root;
         for record in [&root.entries, &root.references, &root.details] {
             for number in self.findings_for_stream(record, bad_packs)? {
-                hurts.insert(number, whole_snapshot_impact(snapshot));
+                affected_snapshots.insert(number, whole_snapshot_impact(snapshot));
             }
         }
         let mut entries = self.reader.snapshot_reader(snapshot).entries();
@@ -689,7 +693,7 @@ impl<'a> Verifier<'a> {
                     }
                     for number in numbers {
                         add_path(
-                            hurts
+                            affected_snapshots
                                 .entry(number)
                                 .or_insert_with(|| partial_impact(snapshot)),
                             &entry.path,
@@ -700,14 +704,14 @@ impl<'a> Verifier<'a> {
                 Err(error) => match error.class() {
                     // Without names, say at least which snapshots are hurt.
                     ErrorClass::Damaged | ErrorClass::Refused => {
-                        self.add_unnamed_impacts(snapshot, bad_packs, &mut hurts)?;
+                        self.add_unnamed_impacts(snapshot, bad_packs, &mut affected_snapshots)?;
                         break;
                     }
                     _ => return Err(error),
                 },
             }
         }
-        Ok(hurts)
+        Ok(affected_snapshots)
     }
 
     fn findings_for_stream(
@@ -726,13 +730,13 @@ impl<'a> Verifier<'a> {
         &self,
         snapshot: &Snapshot,
         bad_packs: &HashMap<String, usize>,
-        hurts: &mut BTreeMap<usize, SnapshotImpact>,
+        affected_snapshots: &mut BTreeMap<usize, SnapshotImpact>,
     ) -> Result<()> {
         let mut references = self.reader.snapshot_reader(snapshot).references();
         // Damaged references are a finding of their own already.
         while let Ok(Some(id)) = references.next_id() {
             if let Some(number) = self.finding_for_chunk(&id, bad_packs)? {
-                hurts
+                affected_snapshots
                     .entry(number)
                     .or_insert_with(|| partial_impact(snapshot));
             }
@@ -752,7 +756,7 @@ fn finding_from_error(object: &str, error: &Error) -> VerifyFinding {
     VerifyFinding {
         object: object.to_owned(),
         reason,
-        hurts: Vec::new(),
+        affected_snapshots: Vec::new(),
     }
 }
 

@@ -25,12 +25,12 @@ fn journal_directory(cache: &Path) -> PathBuf {
 impl PackJournal {
     /// Begins a journal; `None` where it cannot be written, which only costs reuse after a crash.
     pub(crate) fn begin(cache: Option<&Path>) -> Option<Self> {
-        let folder = journal_directory(cache?);
+        let directory = journal_directory(cache?);
         let begun = || -> std::io::Result<Self> {
-            fs::create_dir_all(&folder)?;
+            fs::create_dir_all(&directory)?;
             let mut name = [0; 12];
             getrandom::fill(&mut name).map_err(std::io::Error::other)?;
-            let path = folder.join(hex::encode(name));
+            let path = directory.join(hex::encode(name));
             let file = OpenOptions::new()
                 .create_new(true)
                 .append(true)

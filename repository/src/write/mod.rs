@@ -9,6 +9,10 @@
 //!
 //! Memory is bounded: small files are read by the worker that needs them, and every queue between two
 //! stages is short and holds pieces of at most a few MiB.
+//!
+//! `worker` reads, hashes and seals, `collector` puts results in order, `packer` and `uploader` store, `dedup_index` knows what
+//! is stored already, `streams` takes content from several threads, `journal` notes the packs of a run, `commit` is what is
+//! checked around the root.
 
 mod collector;
 mod commit;

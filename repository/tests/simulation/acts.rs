@@ -155,17 +155,17 @@ fn damage(home: &MemoryBackend, away: &MemoryBackend, number: u64) -> bool {
             .iter()
             .filter(|(key, bytes)| good.get(key) == Some(bytes))
             .filter_map(|(key, bytes)| {
-                let folder = relied_on.iter().find(|f| key.as_str().starts_with(**f))?;
-                Some((*folder, bytes.len(), key.clone()))
+                let directory = relied_on.iter().find(|f| key.as_str().starts_with(**f))?;
+                Some((*directory, bytes.len(), key.clone()))
             })
             .collect();
         chosen.sort();
         let place = usize::try_from(number).unwrap();
-        let Some((folder, length, key)) = chosen.get(place % chosen.len().max(1)) else {
+        let Some((directory, length, key)) = chosen.get(place % chosen.len().max(1)) else {
             return false;
         };
         // A snapshot that is gone without a trace is nobody's any more.
-        if number.is_multiple_of(3) && *folder != "snapshots/" {
+        if number.is_multiple_of(3) && *directory != "snapshots/" {
             objects.remove(key);
         } else if let Some(bytes) = objects.get_mut(key) {
             bytes[place * 7919 % length] ^= 1;

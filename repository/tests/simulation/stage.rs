@@ -318,8 +318,8 @@ impl Backend for Way {
         self.go("look up", key.as_str(), |storage| storage.size(key))
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        self.go("list", folder, |storage| storage.list(folder))
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        self.go("list", directory, |storage| storage.list(directory))
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

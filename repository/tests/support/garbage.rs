@@ -254,8 +254,8 @@ impl Backend for Hooked {
         self.step().size(key)
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        self.step().list(folder)
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        self.step().list(directory)
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

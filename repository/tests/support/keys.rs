@@ -21,20 +21,20 @@ pub(crate) fn change(world: &World, change: &KeyChange) -> ObjectId {
 
 /// A further host with keys of its own.
 pub(crate) struct Host {
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Host {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        HostDirectory::new(folder.path())
+        let directory = tempfile::tempdir().unwrap();
+        HostDirectory::new(directory.path())
             .load_or_create_keys("now")
             .unwrap();
-        Self { folder }
+        Self { directory }
     }
 
     pub(crate) fn signer(&self) -> SignerId {
-        let keys = HostDirectory::new(self.folder.path())
+        let keys = HostDirectory::new(self.directory.path())
             .load_keys()
             .unwrap()
             .unwrap();
@@ -42,7 +42,7 @@ impl Host {
     }
 
     pub(crate) fn addition(&self, name: &str) -> KeyChange {
-        let keys = HostDirectory::new(self.folder.path())
+        let keys = HostDirectory::new(self.directory.path())
             .load_keys()
             .unwrap()
             .unwrap();
@@ -66,7 +66,7 @@ impl Host {
     /// How it opens the repository.
     pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions {
-            host: HostDirectory::new(self.folder.path()),
+            host: HostDirectory::new(self.directory.path()),
             identity_files: Vec::new(),
             cache: None,
             pinned_signers: Vec::new(),

@@ -45,8 +45,8 @@ impl Backend for Locked {
         self.inner.size(key)
     }
 
-    fn list(&self, folder: &str) -> BackendResult<Vec<ObjectInfo>> {
-        self.inner.list(folder)
+    fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+        self.inner.list(directory)
     }
 
     fn delete(&self, key: &ObjectKey) -> BackendResult<()> {

@@ -64,10 +64,10 @@ fn layout() -> Layout {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let host = HostDirectory::new(folder.path().join("host"));
+        let directory = tempfile::tempdir().unwrap();
+        let host = HostDirectory::new(directory.path().join("host"));
         let identity = generate_identity("now");
-        let file = folder.path().join("recovery");
+        let file = directory.path().join("recovery");
         std::fs::write(&file, &identity.file_text).unwrap();
         let storage = MemoryBackend::new();
         let options = InitOptions {
@@ -83,7 +83,7 @@ impl World {
             host,
             identity: file,
             later: Vec::new(),
-            _folder: folder,
+            _folder: directory,
         }
     }
 
@@ -145,10 +145,10 @@ impl World {
         self.open(self.storage.clone()).unwrap()
     }
 
-    /// All keys below a folder.
-    pub(crate) fn keys(&self, folder: &str) -> Vec<ObjectKey> {
+    /// All keys below a directory.
+    pub(crate) fn keys(&self, directory: &str) -> Vec<ObjectKey> {
         self.storage
-            .list(folder)
+            .list(directory)
             .unwrap()
             .into_iter()
             .map(|info| info.key)

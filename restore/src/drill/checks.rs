@@ -87,9 +87,9 @@ fn find_matching(pattern: &str, root: &Path) -> Result<Vec<PathBuf>, String> {
         .map_err(|error| error.to_string())?
         .compile_matcher();
     let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|error| error.to_string())? {
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).map_err(|error| error.to_string())? {
             let entry = entry.map_err(|error| error.to_string())?;
             let path = entry.path();
             if path
@@ -103,7 +103,7 @@ fn find_matching(pattern: &str, root: &Path) -> Result<Vec<PathBuf>, String> {
                 .map_err(|error| error.to_string())?
                 .is_dir()
             {
-                folders.push(path);
+                directories.push(path);
             }
         }
     }

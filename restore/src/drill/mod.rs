@@ -1,4 +1,6 @@
-//! Drills: a restore rehearsal into a folder that lives only for it, with a verdict about the data.
+//! Drills: a restore rehearsal into a directory that lives only for it, with a verdict about the data.
+//!
+//! `checks` are file assertions, `server` drills in a database server, `junit` the report.
 
 mod checks;
 mod junit;
@@ -64,7 +66,7 @@ pub struct DrillReport {
     pub checks: Vec<CheckResult>,
 }
 
-/// Runs a drill on a snapshot. The folder it restores into is removed again whatever happens.
+/// Runs a drill on a snapshot. The directory it restores into is removed again whatever happens.
 ///
 /// # Errors
 /// When the drill cannot be carried out. That the data is wrong is a verdict, not an error.
@@ -77,7 +79,7 @@ pub fn run_in_directory(
 ) -> Result<DrillReport> {
     let started = clock();
     let timer = Instant::now();
-    let folder = tempfile::Builder::new()
+    let directory = tempfile::Builder::new()
         .prefix("reprise-drill-")
         .tempdir()
         .map_err(|source| Error::Target {
@@ -85,7 +87,7 @@ pub fn run_in_directory(
             path: std::env::temp_dir().display().to_string(),
             source,
         })?;
-    let target: PathBuf = folder.path().join("restored");
+    let target: PathBuf = directory.path().join("restored");
     let options = RestoreOptions {
         target: target.clone(),
         paths: Vec::new(),
@@ -104,7 +106,7 @@ pub fn run_in_directory(
             checks::evaluate_check(check, &target)
         }));
     }
-    folder.close().map_err(|source| Error::Target {
+    directory.close().map_err(|source| Error::Target {
         action: "remove",
         path: target.display().to_string(),
         source,

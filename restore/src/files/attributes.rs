@@ -89,10 +89,10 @@ pub(super) fn apply_to_path(beneath: &ConfinedDirectory, entry: &Entry) -> Faile
     lost
 }
 
-/// As [`apply_to_file`], for a folder, once everything in it is done.
+/// As [`apply_to_file`], for a directory, once everything in it is done.
 pub(super) fn apply_to_directory(beneath: &ConfinedDirectory, entry: &Entry) -> FailedAttributes {
     match beneath.open_for_reading(entry.path.as_bytes(), OFlags::DIRECTORY) {
-        Ok(folder) => apply_to_file(&folder, entry),
+        Ok(directory) => apply_to_file(&directory, entry),
         Err(error) => {
             let mut lost = FailedAttributes::new();
             record_failure(&mut lost, "owner, mode and times", Err(error));

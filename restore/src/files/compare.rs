@@ -1,4 +1,4 @@
-//! Comparing a folder with a snapshot: everything that a snapshot knows of an entry.
+//! Comparing a directory with a snapshot: everything that a snapshot knows of an entry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +28,7 @@ pub struct Difference {
     /// The entry.
     pub path: String,
     /// What differs.
+    #[serde(rename = "difference")]
     pub what: String,
 }
 
@@ -44,7 +45,7 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// Compares a folder with a snapshot: kinds, owners, modes, times, links, attributes, devices, sizes, every
+/// Compares a directory with a snapshot: kinds, owners, modes, times, links, attributes, devices, sizes, every
 /// byte by its chunk's id, and that nothing else is there.
 ///
 /// # Errors
@@ -52,14 +53,14 @@ pub struct Comparison {
 pub fn compare_directory(
     repository: &Repository,
     snapshot: &Snapshot,
-    folder: &std::path::Path,
+    directory: &std::path::Path,
     paths: &[RawText],
     progress: &Progress,
 ) -> Result<Comparison> {
     let reader = repository.content_reader()?;
-    let beneath = ConfinedDirectory::open(folder).map_err(|error| Error::Target {
+    let beneath = ConfinedDirectory::open(directory).map_err(|error| Error::Target {
         action: "open",
-        path: folder.display().to_string(),
+        path: directory.display().to_string(),
         source: error.into(),
     })?;
     let mut comparer = DirectoryComparer {
@@ -99,7 +100,7 @@ struct DirectoryComparer<'a> {
     comparison: Comparison,
     /// Inodes of entries that others are further names of.
     inodes: HashMap<Vec<u8>, (u64, u64)>,
-    /// Everything that may be in the folder.
+    /// Everything that may be in the directory.
     expected: BTreeSet<Vec<u8>>,
 }
 
@@ -254,16 +255,16 @@ impl DirectoryComparer<'_> {
 
     /// Looks for what the snapshot does not have.
     fn find_extra_entries(&mut self) -> Result<()> {
-        let mut folders = vec![Vec::new()];
-        while let Some(folder) = folders.pop() {
+        let mut directories = vec![Vec::new()];
+        while let Some(directory) = directories.pop() {
             let fail = |error: rustix::io::Errno| Error::Target {
                 action: "list",
-                path: RawText::new(folder.clone()).display(),
+                path: RawText::new(directory.clone()).display(),
                 source: error.into(),
             };
             let open = self
                 .beneath
-                .open_for_reading(&folder, OFlags::DIRECTORY)
+                .open_for_reading(&directory, OFlags::DIRECTORY)
                 .map_err(fail)?;
             for item in Dir::new(open).map_err(fail)? {
                 let item = item.map_err(fail)?;
@@ -271,7 +272,7 @@ impl DirectoryComparer<'_> {
                 if name == b"." || name == b".." {
                     continue;
                 }
-                let mut path = folder.clone();
+                let mut path = directory.clone();
                 if !path.is_empty() {
                     path.push(b'/');
                 }
@@ -283,7 +284,7 @@ impl DirectoryComparer<'_> {
                     .stat(&path)
                     .is_ok_and(|stat| has_kind(&stat, EntryKind::Directory))
                 {
-                    folders.push(path);
+                    directories.push(path);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Carrying a restore out: entries in windows, contents in parallel by segment, attributes last.
 //!
-//! A window is a bounded stretch of entries. Its folders, links and empty files are made at once; then its
+//! A window is a bounded stretch of entries. Its directories, links and empty files are made at once; then its
 //! segments are read in the order in which they lie in their packs, each once, and every chunk in them goes
 //! to all places that want it.
 
@@ -177,7 +177,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Makes folders and special files at once and puts the rest into the window.
+    /// Makes directories and special files at once and puts the rest into the window.
     fn dispatch_entry(&mut self, entry: Entry, chunks: Vec<ChunkId>, window: &mut EntryWindow) {
         match entry.kind {
             EntryKind::Directory => self.restore_directory(entry),
@@ -204,7 +204,7 @@ impl DirectoryRestore<'_> {
         match made {
             Ok(()) => {
                 self.count_entry(entry);
-                let lost = apply_to_path(self.target.beneath(), entry);
+                let lost = apply_to_path(self.target.confined(), entry);
                 self.warn_attributes(&entry.path, lost);
             }
             Err(error) => self.warn_failure(&entry.path, "created", error),
@@ -324,7 +324,7 @@ impl DirectoryRestore<'_> {
     fn is_already_restored(&self, job: &FileRestore, buffer: &mut Vec<u8>) -> bool {
         let file = self
             .target
-            .beneath()
+            .confined()
             .open_for_reading(job.entry.path.as_bytes(), rustix::fs::OFlags::empty());
         let Ok(file) = file else { return false };
         // A file with other names is made anew, so that no name outside the snapshot shares its content.
@@ -352,7 +352,7 @@ impl DirectoryRestore<'_> {
         let path = entry.path.as_bytes();
         match self
             .target
-            .beneath()
+            .confined()
             .open_for_reading(path, rustix::fs::OFlags::empty())
         {
             Ok(file) => {
@@ -419,7 +419,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Gives folders their attributes, deepest first, and checks the counts.
+    /// Gives directories their attributes, deepest first, and checks the counts.
     fn finish_restore(mut self, snapshot: &Snapshot) -> Result<RestoreReport> {
         for entry in std::mem::take(&mut self.directories).into_iter().rev() {
             if self.existing != OverwriteMode::Refuse {
@@ -429,7 +429,7 @@ impl DirectoryRestore<'_> {
                 // The mark lies in the root, so the root's times come after its removal.
                 self.target.remove_marker()?;
             }
-            let lost = apply_to_directory(self.target.beneath(), &entry);
+            let lost = apply_to_directory(self.target.confined(), &entry);
             self.warn_attributes(&entry.path, lost);
         }
         if self.target.has_marker() {
@@ -461,11 +461,13 @@ impl DirectoryRestore<'_> {
     }
 
     fn remove_extra_directory_attributes(&mut self, entry: &Entry) {
-        let folder = self
+        let directory = self
             .target
-            .beneath()
+            .confined()
             .open_for_reading(entry.path.as_bytes(), rustix::fs::OFlags::DIRECTORY);
-        if let Err(error) = folder.and_then(|folder| remove_extra_attributes(&folder, entry)) {
+        if let Err(error) =
+            directory.and_then(|directory| remove_extra_attributes(&directory, entry))
+        {
             self.warn_failure(&entry.path, "cleared of extra extended attributes", error);
         }
     }

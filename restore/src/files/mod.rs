@@ -1,4 +1,6 @@
-//! Bringing a snapshot's entries back as files of a folder, and comparing a folder with a snapshot.
+//! Bringing a snapshot's entries back as files of a directory, and comparing a directory with a snapshot.
+//!
+//! `path_selection`, `restore_directory` (the target), `execute` (windows of entries), `content`, `attributes`, `compare`.
 
 mod attributes;
 mod compare;
@@ -31,7 +33,7 @@ pub enum OverwriteMode {
 /// What to bring back, and where to.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
-    /// The folder. It is made if it does not exist.
+    /// The directory. It is made if it does not exist.
     pub target: PathBuf,
     /// Only these paths and what is below them; empty: everything.
     pub paths: Vec<RawText>,
@@ -58,6 +60,7 @@ pub struct RestoreReport {
     /// What is there now.
     pub counts: EntryCounts,
     /// Files that were right already.
+    #[serde(rename = "already_correct")]
     pub kept: u64,
     /// What could not be restored as it was.
     pub warnings: Vec<Warning>,

@@ -21,7 +21,7 @@ pub struct PathSelection {
 pub enum PathMatch {
     /// It is not wanted.
     No,
-    /// A folder on the way to something wanted.
+    /// A directory on the way to something wanted.
     Ancestor,
     /// It is wanted.
     Yes,
@@ -94,11 +94,11 @@ impl PathSelection {
     }
 }
 
-/// Whether `path` is `folder` or below it.
-fn is_inside(path: &[u8], folder: &[u8]) -> bool {
-    folder.is_empty()
+/// Whether `path` is `directory` or below it.
+fn is_inside(path: &[u8], directory: &[u8]) -> bool {
+    directory.is_empty()
         || path
-            .strip_prefix(folder)
+            .strip_prefix(directory)
             .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
@@ -135,7 +135,7 @@ pub(super) fn plan_restore(
     Ok(plan)
 }
 
-/// Folders are entered, never replaced; the root is always there.
+/// Directories are entered, never replaced; the root is always there.
 fn would_replace(target: &ConfinedDirectory, entry: &Entry) -> bool {
     entry.kind != EntryKind::Directory
         && !entry.path.as_bytes().is_empty()

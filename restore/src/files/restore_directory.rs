@@ -1,4 +1,4 @@
-//! The folder that is restored into: refusing, marking, and creating entries without ever leaving it.
+//! The directory that is restored into: refusing, marking, and creating entries without ever leaving it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(super) struct RestoreDirectory {
 }
 
 impl RestoreDirectory {
-    /// Makes or opens the folder, refuses it if it must be refused, and marks it as being restored into.
+    /// Makes or opens the directory, refuses it if it must be refused, and marks it as being restored into.
     pub(super) fn open(path: &Path, existing: OverwriteMode, snapshot: &Snapshot) -> Result<Self> {
         let fail = |action| {
             move |source| Error::Target {
@@ -69,7 +69,7 @@ impl RestoreDirectory {
         })
     }
 
-    pub(super) fn beneath(&self) -> &ConfinedDirectory {
+    pub(super) fn confined(&self) -> &ConfinedDirectory {
         &self.beneath
     }
 
@@ -101,7 +101,7 @@ impl RestoreDirectory {
         })
     }
 
-    /// Makes a folder, or keeps the one that is there. Its own mode comes last, when it is filled.
+    /// Makes a directory, or keeps the one that is there. Its own mode comes last, when it is filled.
     pub(super) fn make_directory(&self, path: &[u8]) -> rustix::io::Result<()> {
         if path.is_empty() {
             return Ok(());
@@ -132,7 +132,7 @@ impl RestoreDirectory {
         self.beneath.open_with(path, OFlags::WRONLY, Mode::empty())
     }
 
-    /// Removes what is at a path, unless it is a folder with something in it.
+    /// Removes what is at a path, unless it is a directory with something in it.
     pub(super) fn remove_existing(&self, path: &[u8]) -> rustix::io::Result<()> {
         let (parent, name) = self.beneath.open_parent(path)?;
         let name = OsStr::from_bytes(name);

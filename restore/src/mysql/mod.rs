@@ -5,6 +5,11 @@
 //! preflight ─► databases, accounts ─► tables ─► rows and keys (several connections) ─► foreign keys ─►
 //! routines, views, triggers ─► comparison ─► grants, views that need them, events
 //! ```
+//!
+//! `selection` (what goes where), `preflight` (will it fit?), `renaming` (what still names the old database), `restore_state`
+//! (steps done, kept at the target), `target_settings`, `ddl` (table definitions taken apart: keys and foreign keys come after
+//! the rows), `load` (rows, keys), `objects` and `definer` (everything with a body, accounts), `verify`. For points in time:
+//! `recovery` (to which moments, by which snapshot and log), `roll_forward`, `replay`. `scratch_server` is for drills.
 
 pub(crate) mod ddl;
 pub(crate) mod definer;

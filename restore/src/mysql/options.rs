@@ -85,6 +85,7 @@ pub struct MysqlRestorePlan {
     /// What will be different.
     pub warnings: Vec<String>,
     /// The log that is replayed afterwards.
+    #[serde(rename = "roll_forward")]
     pub forward: Option<RollForwardPlan>,
 }
 
@@ -104,5 +105,6 @@ pub struct MysqlRestoreReport {
     /// What differs from the snapshot.
     pub differences: Vec<String>,
     /// What was replayed afterwards.
+    #[serde(rename = "roll_forward")]
     pub forward: Option<RollForwardReport>,
 }

@@ -42,6 +42,7 @@ pub struct RecoveryWindow {
     /// How many snapshots are in it.
     pub snapshots: usize,
     /// How many pieces of log.
+    #[serde(rename = "log_segments")]
     pub pieces: usize,
     /// How many transactions are in them.
     pub transactions: u64,

@@ -39,16 +39,20 @@ pub struct PointInTimeOptions {
 #[derive(Debug, Clone, Serialize)]
 pub struct RollForwardPlan {
     /// The moment, in words.
+    #[serde(rename = "recovery_target")]
     pub moment: String,
     /// Pieces of log that are read.
+    #[serde(rename = "log_segments")]
     pub pieces: usize,
     /// Their bytes.
     pub log_bytes: u64,
     /// Transactions in them, at most.
     pub transactions: u64,
     /// What does not come back.
+    #[serde(rename = "not_restored")]
     pub lost: String,
     /// A guess of how long everything takes, in seconds.
+    #[serde(rename = "estimated_seconds")]
     pub seconds: u64,
 }
 
@@ -56,6 +60,7 @@ pub struct RollForwardPlan {
 #[derive(Debug, Clone, Serialize)]
 pub struct RollForwardReport {
     /// The moment, in words.
+    #[serde(rename = "recovery_target")]
     pub moment: String,
     /// Transactions that were applied.
     pub transactions: u64,

@@ -34,7 +34,7 @@ pub struct CommandSource {
     pub argv: Vec<OsString>,
     /// Variables added to its environment. Values may be secret and are never shown.
     pub env: BTreeMap<String, String>,
-    /// Where it runs; `None`: the current folder.
+    /// Where it runs; `None`: the current directory.
     pub directory: Option<PathBuf>,
     /// After this time it is stopped and has failed.
     pub timeout: Option<Duration>,

@@ -351,7 +351,7 @@ impl Manifest {
     }
 }
 
-/// The folder of a table's pieces. Names are written so that any file system and any script can take them.
+/// The directory of a table's pieces. Names are written so that any file system and any script can take them.
 #[must_use]
 pub fn table_directory(database: &str, table: &str) -> String {
     format!(

@@ -5,6 +5,11 @@
 //! ```
 //!
 //! Writers are not blocked. If a definition changes meanwhile, the snapshot begins again.
+//!
+//! The way to a server: `address`, `option_file`, `container`, `session` (one connection for a thread that waits), `server_info`.
+//! What it holds: `schema`, `privileges`, `accounts`, `view_order`, `filter`. Its rows: `consistent_snapshot` (one moment over
+//! several connections), `keys` (ranges), `row_reader`, `row_text` (lines, checksums). What is stored: `manifest`, `script`
+//! (`load.sql`), `sql`. The log: `wire`, `binlog`, `archive`.
 
 mod accounts;
 mod address;
@@ -380,7 +385,7 @@ fn build_manifest(
     let mut databases = schema.databases;
     for (plan, found) in schema.plans.iter().zip(found) {
         let database = &mut databases[plan.database_index];
-        let folder = table_directory(&database.name, &database.tables[plan.table_index].name);
+        let directory = table_directory(&database.name, &database.tables[plan.table_index].name);
         let table = &mut database.tables[plan.table_index];
         table.rows = found.checksum.rows;
         table.checksum = found.checksum.to_hex();
@@ -390,7 +395,7 @@ fn build_manifest(
             .iter()
             .enumerate()
             .map(|(n, piece)| TableDataFile {
-                path: format!("{folder}/{:06}.tsv", n + 1),
+                path: format!("{directory}/{:06}.tsv", n + 1),
                 rows: piece.rows,
                 bytes: piece.bytes,
             })
@@ -510,11 +515,11 @@ fn add_files(
     mtime: FileTime,
 ) -> Result<()> {
     let mut chunker = writer.content_chunker();
-    let mut folders = BTreeSet::new();
+    let mut directories = BTreeSet::new();
     for (path, file) in files {
         for (end, _) in path.match_indices('/') {
-            if folders.insert(path[..end].to_owned()) {
-                let folder = Entry {
+            if directories.insert(path[..end].to_owned()) {
+                let directory = Entry {
                     mode: 0o700,
                     mtime,
                     uid: rustix::process::geteuid().as_raw(),
@@ -522,7 +527,7 @@ fn add_files(
                     ..Entry::new(RawText::from(&path[..end]), EntryKind::Directory)
                 };
                 writer.add_item(SnapshotItem::Entry {
-                    entry: folder,
+                    entry: directory,
                     chunks: Vec::new(),
                     stamp: None,
                 })?;

@@ -58,9 +58,9 @@ fn included_files(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> 
     match word {
         "include" => Ok(vec![path]),
         "includedir" => {
-            let folder = std::fs::read_dir(&path)
+            let directory = std::fs::read_dir(&path)
                 .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            let mut files: Vec<_> = folder
+            let mut files: Vec<_> = directory
                 .filter_map(|entry| Some(entry.ok()?.path()))
                 .filter(|file| file.extension().is_some_and(|ending| ending == "cnf"))
                 .collect();
@@ -132,8 +132,8 @@ mod tests {
     use super::*;
 
     fn parse_text(text: &str) -> Result<Address, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("my.cnf");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("my.cnf");
         std::fs::write(&file, text).unwrap();
         read_option_file(&file)
     }
@@ -168,11 +168,11 @@ mod tests {
 
     #[test]
     fn files_include_others_but_not_themselves() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("my.cnf");
-        std::fs::create_dir(folder.path().join("d")).unwrap();
-        std::fs::write(folder.path().join("d/a.cnf"), "[client]\nuser=a\n").unwrap();
-        std::fs::write(folder.path().join("d/b.txt"), "[client]\nuser=b\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("my.cnf");
+        std::fs::create_dir(directory.path().join("d")).unwrap();
+        std::fs::write(directory.path().join("d/a.cnf"), "[client]\nuser=a\n").unwrap();
+        std::fs::write(directory.path().join("d/b.txt"), "[client]\nuser=b\n").unwrap();
         std::fs::write(&file, "!includedir d\n").unwrap();
         assert_eq!(read_option_file(&file).unwrap().user.as_deref(), Some("a"));
         std::fs::write(&file, "!include my.cnf\n").unwrap();

@@ -39,8 +39,8 @@ impl CacheWriter {
     /// `None` when the cache cannot be written, which only costs time at the next snapshot.
     pub(super) fn create(path: &Path, key: &str) -> Option<Self> {
         let created = || -> std::io::Result<Self> {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            create_private_dir(folder)?;
+            let directory = path.parent().unwrap_or(Path::new("."));
+            create_private_dir(directory)?;
             let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
             let file = BufWriter::with_capacity(1 << 17, open_private(&unfinished)?);
             let mut writer = Self {
@@ -115,12 +115,12 @@ fn log_write_error(path: &Path, error: &std::io::Error) {
     tracing::debug!(path = %path.display(), %error, "the file cache cannot be written");
 }
 
-fn create_private_dir(folder: &Path) -> std::io::Result<()> {
+fn create_private_dir(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)
+        .create(directory)
 }
 
 fn open_private(path: &Path) -> std::io::Result<File> {
@@ -357,8 +357,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_remembered_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
         write(&path, true);
         let mut reader = CacheReader::open(&path, "key").unwrap();
         assert_eq!(reader.find_file(b""), None);
@@ -371,11 +371,11 @@ mod tests {
 
     #[test]
     fn an_unfinished_foreign_or_damaged_cache_is_no_cache() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
         write(&path, false);
         assert!(CacheReader::open(&path, "key").is_none());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         write(&path, true);
         assert!(CacheReader::open(&path, "other").is_none());
         let good = fs::read(&path).unwrap();

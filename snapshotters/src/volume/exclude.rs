@@ -43,7 +43,7 @@ impl ExcludeRules {
         Ok(Self { rules })
     }
 
-    /// Whether a path, relative to the root, is left out. What is inside a left-out folder is never asked for.
+    /// Whether a path, relative to the root, is left out. What is inside a left-out directory is never asked for.
     #[must_use]
     pub fn is_excluded(&self, path: &Path, is_dir: bool) -> bool {
         self.rules.matched(path, is_dir).is_ignore()

@@ -131,7 +131,7 @@ pub(super) fn is_settled(stamp: &FileStamp, read_began: std::time::SystemTime) -
     i128::try_from(began).is_ok_and(|began| changed + tick < began)
 }
 
-/// Reads all extended attributes of an open file or folder.
+/// Reads all extended attributes of an open file or directory.
 pub(super) fn xattrs_of_file(file: &File) -> rustix::io::Result<Vec<Xattr>> {
     let names = read_growing(|buffer| rustix::fs::flistxattr(file, buffer))?;
     read_xattrs(&names, |name, buffer| {

@@ -33,7 +33,7 @@ pub struct VolumeSource {
     pub exclude_files: Vec<PathBuf>,
     /// Stay on the file system that the path is on.
     pub one_file_system: bool,
-    /// Folders never to be stored, whatever the rules: the repository itself, the local cache.
+    /// Directories never to be stored, whatever the rules: the repository itself, the local cache.
     pub always_excluded: Vec<PathBuf>,
 }
 
@@ -47,15 +47,16 @@ pub fn snapshot_tree(
     source: &VolumeSource,
     run: &RunContext,
 ) -> Result<CommittedSnapshot> {
-    let (folder, single) = locate_root(&source.path).map_err(|e| read_error(&source.path, e))?;
-    let root = ConfinedDirectory::open(&folder).map_err(|e| read_error(&source.path, e.into()))?;
+    let (directory, single) = locate_root(&source.path).map_err(|e| read_error(&source.path, e))?;
+    let root =
+        ConfinedDirectory::open(&directory).map_err(|e| read_error(&source.path, e.into()))?;
     let excludes = ExcludeRules::new(&source.exclude, &source.exclude_files)?;
     let (parent, options) = run.prepare_snapshot(repository, SourceKind::Volume)?;
     let started = options.started;
     let key = cache_key(repository, source, run);
     let cache_file = repository
         .cache_dir()
-        .map(|folder| folder.join("files").join(&key));
+        .map(|directory| directory.join("files").join(&key));
     let reader = cache_file
         .as_deref()
         .and_then(|file| CacheReader::open(file, &key));
@@ -80,14 +81,14 @@ pub fn snapshot_tree(
     Ok(committed)
 }
 
-/// The folder to walk, and the one file in it when the source is a single file.
+/// The directory to walk, and the one file in it when the source is a single file.
 fn locate_root(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
     if std::fs::metadata(path)?.is_dir() {
         return Ok((path.to_owned(), None));
     }
     let path = std::path::absolute(path)?;
-    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((folder, path.file_name().map(OsStr::to_owned)))
+    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok((directory, path.file_name().map(OsStr::to_owned)))
 }
 
 /// Names the cache of one source in one repository. Another path is another cache.
@@ -106,14 +107,14 @@ fn cache_key(repository: &Repository, source: &VolumeSource, run: &RunContext) -
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// Device and inode of folders, to recognise them by whatever path they are reached.
-fn inode_identities(folders: &[PathBuf]) -> Vec<(u64, u64)> {
+/// Device and inode of directories, to recognise them by whatever path they are reached.
+fn inode_identities(directories: &[PathBuf]) -> Vec<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    let identity = |folder: &PathBuf| {
-        let meta = std::fs::metadata(folder).ok()?;
+    let identity = |directory: &PathBuf| {
+        let meta = std::fs::metadata(directory).ok()?;
         Some((meta.dev(), meta.ino()))
     };
-    folders.iter().filter_map(identity).collect()
+    directories.iter().filter_map(identity).collect()
 }
 
 fn read_error(path: &Path, source: std::io::Error) -> Error {

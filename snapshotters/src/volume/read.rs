@@ -268,8 +268,8 @@ impl Read for FileContent<'_> {
 mod tests {
     use super::*;
 
-    fn load(folder: &tempfile::TempDir, path: &str) -> (LoadedFile, Vec<u8>) {
-        let root = Arc::new(ConfinedDirectory::open(folder.path()).unwrap());
+    fn load(directory: &tempfile::TempDir, path: &str) -> (LoadedFile, Vec<u8>) {
+        let root = Arc::new(ConfinedDirectory::open(directory.path()).unwrap());
         let mut buffer = b"before".to_vec();
         let loaded = load_small(&root, path.as_bytes(), 1 << 20, &mut buffer);
         (loaded, buffer)
@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn a_file_that_vanished_is_named_and_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let (loaded, buffer) = load(&folder, "gone");
+        let directory = tempfile::tempdir().unwrap();
+        let (loaded, buffer) = load(&directory, "gone");
         assert!(loaded.entry.is_none());
         assert!(
             loaded
@@ -292,15 +292,22 @@ mod tests {
 
     #[test]
     fn a_file_that_became_a_link_or_fifo_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("secret"), b"secret").unwrap();
-        std::os::unix::fs::symlink("secret", folder.path().join("link")).unwrap();
-        std::os::unix::fs::symlink(".", folder.path().join("folder")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("secret"), b"secret").unwrap();
+        std::os::unix::fs::symlink("secret", directory.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(".", directory.path().join("directory")).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         let kind = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo"), kind, mode, 0).unwrap();
-        for path in ["link", "folder/secret", "fifo"] {
-            let (loaded, buffer) = load(&folder, path);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            directory.path().join("fifo"),
+            kind,
+            mode,
+            0,
+        )
+        .unwrap();
+        for path in ["link", "directory/secret", "fifo"] {
+            let (loaded, buffer) = load(&directory, path);
             assert!(loaded.entry.is_none() && loaded.warning.is_some(), "{path}");
             assert_eq!(buffer, b"before", "{path}");
         }
@@ -308,9 +315,9 @@ mod tests {
 
     #[test]
     fn a_file_larger_than_allowed_is_cut_and_reported() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("grown"), vec![7; (1 << 20) + 5]).unwrap();
-        let (loaded, buffer) = load(&folder, "grown");
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("grown"), vec![7; (1 << 20) + 5]).unwrap();
+        let (loaded, buffer) = load(&directory, "grown");
         assert_eq!(buffer.len(), 6 + (1 << 20));
         assert!(
             loaded
@@ -324,10 +331,10 @@ mod tests {
 
     #[test]
     fn a_file_that_settled_is_kept_with_its_stamp() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plain");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plain");
         std::fs::write(&path, b"content").unwrap();
-        let (loaded, buffer) = load(&folder, "plain");
+        let (loaded, buffer) = load(&directory, "plain");
         assert_eq!(buffer, b"beforecontent");
         assert!(loaded.warning.is_none());
         assert_eq!(loaded.entry.unwrap().size, 7);

@@ -83,7 +83,7 @@ impl<'a> VolumeWalk<'a> {
         Ok(())
     }
 
-    /// Stores an entry; returns the paths inside it, in order, if it is a folder to be entered.
+    /// Stores an entry; returns the paths inside it, in order, if it is a directory to be entered.
     fn visit_path(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let stat = match self.root.stat(path) {
             Ok(stat) => stat,
@@ -118,11 +118,11 @@ impl<'a> VolumeWalk<'a> {
         }
     }
 
-    /// The paths inside a folder, in entry order.
+    /// The paths inside a directory, in entry order.
     fn list_directory(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
-        let folder = self.root.open_for_reading(path, OFlags::DIRECTORY)?;
+        let directory = self.root.open_for_reading(path, OFlags::DIRECTORY)?;
         let mut paths = Vec::new();
-        for item in Dir::new(folder)? {
+        for item in Dir::new(directory)? {
             let item = item?;
             let name = item.file_name().to_bytes();
             if name == b"." || name == b".." {
@@ -234,7 +234,7 @@ impl<'a> VolumeWalk<'a> {
         Ok((content == expected).then_some((remembered, now)))
     }
 
-    /// Folders, links and special files.
+    /// Directories, links and special files.
     fn store_special(&mut self, path: &[u8], kind: EntryKind, stat: &Stat) -> Result<bool> {
         match self.describe_entry(path, kind, stat) {
             Ok(entry) => {

@@ -34,6 +34,8 @@ pub struct SourceFile {
     pub types: Vec<String>,
     /// What it imports or names.
     pub imports: Vec<Import>,
+    /// The texts of its string literals, with those in macros and attributes but documentation.
+    pub strings: Vec<String>,
 }
 
 impl SourceFile {
@@ -54,6 +56,7 @@ impl SourceFile {
             trait_methods: Vec::new(),
             types: Vec::new(),
             imports: Vec::new(),
+            strings: Vec::new(),
         };
         let mut collector = Collector {
             file: &mut parsed,
@@ -137,8 +140,8 @@ impl Collector<'_> {
         names.push(name.to_string());
     }
 
-    /// Macros are not parsed: paths in them are found among their tokens.
-    fn add_paths_of_tokens(&mut self, tokens: proc_macro2::TokenStream) {
+    /// Macros are not parsed: paths and texts in them are found among their tokens.
+    fn add_tokens(&mut self, tokens: proc_macro2::TokenStream) {
         let mut segments: Vec<String> = Vec::new();
         let mut colons = 0;
         for token in tokens {
@@ -153,9 +156,15 @@ impl Collector<'_> {
                 proc_macro2::TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
                 proc_macro2::TokenTree::Group(group) => {
                     self.end_path(&mut segments);
-                    self.add_paths_of_tokens(group.stream());
+                    self.add_tokens(group.stream());
                 }
-                _ => self.end_path(&mut segments),
+                proc_macro2::TokenTree::Literal(literal) => {
+                    self.end_path(&mut segments);
+                    if let syn::Lit::Str(text) = syn::Lit::new(literal) {
+                        self.file.strings.push(text.value());
+                    }
+                }
+                proc_macro2::TokenTree::Punct(_) => self.end_path(&mut segments),
             }
         }
         self.end_path(&mut segments);
@@ -233,7 +242,17 @@ impl<'ast> Visit<'ast> for Collector<'_> {
         visit::visit_path(self, path);
     }
 
+    fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+        self.file.strings.push(text.value());
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if let syn::Meta::List(list) = &attribute.meta {
+            self.add_tokens(list.tokens.clone());
+        }
+    }
+
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        self.add_paths_of_tokens(item.tokens.clone());
+        self.add_tokens(item.tokens.clone());
     }
 }

@@ -304,14 +304,16 @@ impl Drop for SmallDisk {
     }
 }
 
-/// How long a child goes on between two looks.
-const STEP: Duration = Duration::from_millis(3);
+/// How long a child goes on between two looks: as long as a look takes, but at least and at most so long.
+const STEP_MIN: Duration = Duration::from_millis(3);
+const STEP_MAX: Duration = Duration::from_millis(50);
 
 /// Waits until something is so, or the child has ended. Whether it became so. The child stands still while it is looked,
-/// so that however slow a look is, the child does not get past what is waited for.
+/// so that on a loaded machine, where looks are slow, it does not get past what is waited for.
 pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(300) {
+        let look = Instant::now();
         signal(child, rustix::process::Signal::STOP);
         let is_so = so();
         signal(child, rustix::process::Signal::CONT);
@@ -321,7 +323,7 @@ pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool 
         if child.try_wait().unwrap().is_some() {
             return so();
         }
-        std::thread::sleep(STEP);
+        std::thread::sleep(look.elapsed().clamp(STEP_MIN, STEP_MAX));
     }
     panic!("nothing happened within five minutes");
 }

@@ -47,6 +47,7 @@ pub struct RepairedObject {
     /// The object.
     pub object: String,
     /// How.
+    #[serde(rename = "action")]
     pub how: String,
 }
 
@@ -56,7 +57,7 @@ pub struct RepairReport {
     /// What verification found before.
     pub found: VerifyReport,
     /// Whether anything was changed.
-    pub acted: bool,
+    pub applied: bool,
     /// What was mended.
     pub repaired: Vec<RepairedObject>,
     /// Everything in quarantine afterwards.
@@ -68,7 +69,7 @@ pub struct RepairReport {
     /// Whether something must go into quarantine, which nobody here may say: only a keeper.
     pub needs_keeper: bool,
     /// What is still wrong after it, but for objects in quarantine that nothing needs.
-    pub unmended: Vec<String>,
+    pub unrepaired: Vec<String>,
 }
 
 impl RepairReport {
@@ -142,7 +143,7 @@ impl RepairRun<'_> {
         examined: &DetailedVerifyReport,
         progress: &Progress,
     ) -> Result<()> {
-        // What hurts nothing is only worth replacing.
+        // What affects nothing is only worth replacing.
         let mut replaced = examined.harmless.as_slice();
         if !self.options.replace {
             for finding in std::mem::take(&mut replaced) {
@@ -175,7 +176,7 @@ impl RepairRun<'_> {
         let mut relied_on = ["packs/", "index/", "snapshots/", "logs/"].iter();
         let key = ObjectKey::new(object);
         let is_own = key.is_some_and(|key| id_from_key(&key).is_some() || is_log_segment(&key));
-        if is_own && relied_on.any(|folder| object.starts_with(folder)) {
+        if is_own && relied_on.any(|directory| object.starts_with(directory)) {
             self.damaged.insert(object.to_owned(), reason.to_owned());
         }
     }
@@ -320,7 +321,7 @@ impl RepairRun<'_> {
         inner.put_fragments_at(inner.backend.as_ref(), packs)
     }
 
-    /// Finds out what still hurts, and puts it on record.
+    /// Finds out what still affects, and puts it on record.
     fn finish_repair(
         mut self,
         examined: DetailedVerifyReport,
@@ -338,7 +339,7 @@ impl RepairRun<'_> {
             true => Some(self.examine_again(&packs.collect(), progress)?),
             false => None,
         };
-        let unmended = after
+        let unrepaired = after
             .as_ref()
             .map(|after| self.unrepaired_objects(&examined, after));
         let mut lost = after.map_or(examined.lost_chunks, |after| after.lost_chunks);
@@ -353,7 +354,7 @@ impl RepairRun<'_> {
         }
         let mut report = RepairReport {
             found: examined.report,
-            acted: self.options.apply_changes,
+            applied: self.options.apply_changes,
             repaired: self.repaired,
             quarantined: self
                 .damaged
@@ -363,19 +364,19 @@ impl RepairRun<'_> {
             record: None,
             needs_keeper: false,
             degraded: lost.keys().copied().collect(),
-            unmended: unmended.unwrap_or_default(),
+            unrepaired: unrepaired.unwrap_or_default(),
         };
         let changes = report.changes_quarantine(&before);
         report.needs_keeper = changes && keeper.is_none();
         let (true, true, Some(keeper)) = (self.options.apply_changes, changes, keeper) else {
             return Ok(report);
         };
-        let hurts = lost
+        let affected_snapshots = lost
             .into_iter()
             .map(|(snapshot, lost)| AffectedSnapshot { snapshot, lost });
         let record = QuarantineRecord {
             objects: report.quarantined.clone(),
-            hurts: hurts.collect(),
+            affected_snapshots: affected_snapshots.collect(),
             replaces: before.record_ids(),
             at: self.options.now,
             by: self.options.by.clone(),
@@ -457,8 +458,11 @@ fn finding_object_key(object: &str) -> Option<ObjectKey> {
     };
     let (number, rest) = rest.split_once(" (")?;
     let (id, newest) = rest.split_once(") of the log that ends with ")?;
-    let (folder, _) = newest.rsplit_once('/')?;
-    ObjectKey::new(format!("{folder}/{:016}.{id}", number.parse::<u64>().ok()?))
+    let (directory, _) = newest.rsplit_once('/')?;
+    ObjectKey::new(format!(
+        "{directory}/{:016}.{id}",
+        number.parse::<u64>().ok()?
+    ))
 }
 
 /// The id at the end of a key.

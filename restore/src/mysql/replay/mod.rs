@@ -7,6 +7,11 @@
 //!
 //! What is decided is decided for whole transactions, by the time of their commit. Rows go to the server as the
 //! log has them (`BINLOG`), statements under the settings of their time.
+//!
+//! `coordinator` turns events into transactions, `replay_progress` decides which and up to where, `transaction`, `row_buffer` and
+//! `batch` (pieces for `BINLOG`) are what is applied, `applier_pool` the sessions in threads, `commit_order` who waits for whom,
+//! `applier_session` one session, `statement` its settings; `checkpoint` says how far, at the target, `pending_change` what took
+//! effect, `gtid_history` sets what the server has executed.
 
 mod applier_pool;
 mod applier_session;

@@ -6,6 +6,11 @@
 //!
 //! A piece is handed on every few seconds or when it is full. Where the stream begins follows from what is stored,
 //! so that whatever dies, nothing is missing and nothing is there twice.
+//!
+//! `archiver` streams and hands segments on, `follower` follows one stream, `receiver` turns packets into events, `segment` is
+//! filled, `spool` keeps it until it is stored. `source_server` and `replication` are what the server says of its log,
+//! `start_position` decides where to begin and what is a gap. Of what is stored: `segment_facts`, `stored_log` (ranges),
+//! `snapshot_position` and `starting_snapshot` (which snapshots a range continues from), `events`, `listing`.
 
 mod archiver;
 mod events;
@@ -56,7 +61,7 @@ pub struct ArchiveOptions {
     pub idle_interval: Duration,
     /// End when everything that the server has is stored.
     pub once: bool,
-    /// A folder on the local disk for pieces that wait.
+    /// A directory on the local disk for pieces that wait.
     pub spool_directory: PathBuf,
     /// How many bytes may wait there.
     pub spool_bytes_max: u64,

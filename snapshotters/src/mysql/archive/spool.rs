@@ -13,7 +13,7 @@ use reprise_repository::{ObjectId, Repository, SealedLogSegment};
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// A bounded folder of pieces.
+/// A bounded directory of pieces.
 #[derive(Debug)]
 pub(super) struct Spool {
     directory: PathBuf,
@@ -71,7 +71,7 @@ impl From<io::Error> for SpoolError {
 }
 
 impl Spool {
-    /// Opens a folder, which is made if it is not there.
+    /// Opens a directory, which is made if it is not there.
     pub(super) fn open(folder: &Path, bytes_max: u64) -> Result<Self, SpoolError> {
         fs::create_dir_all(folder)?;
         let lock = File::options()
@@ -124,7 +124,7 @@ impl Spool {
         Ok(left)
     }
 
-    /// Queues a piece that is in the folder already.
+    /// Queues a piece that is in the directory already.
     pub(super) fn enqueue(&self, sequence: u64, path: PathBuf, bytes: u64) {
         let mut state = self.lock_state();
         state.bytes += bytes;

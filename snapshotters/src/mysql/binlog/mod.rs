@@ -2,6 +2,9 @@
 //!
 //! Everything here takes bytes that came over a network or from a repository: nothing is trusted, nothing
 //! panics, and what is not understood is named.
+//!
+//! `event` is the framing, `control` formats and times, `gtid` sets, `boundary` where transactions end, `query`,
+//! `statement_settings` and `variables` statements, `rows` and `row_images` rows, `payload` what is compressed, `xa`.
 
 mod boundary;
 mod control;

@@ -2,6 +2,8 @@
 //! without anything in between that would read, hold or change what it says.
 //!
 //! Everything else is asked over [`super::session`]. `docs/decisions.md` says why this is not done by the driver.
+//!
+//! `login` authenticates, `tls` encrypts.
 
 mod login;
 mod tls;
