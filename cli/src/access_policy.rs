@@ -1,11 +1,11 @@
-//! The least rights that each role needs at a destination, as policies to hand to its owner.
+//! The least permissions that each role needs at a destination, as policies for its owner.
 
 use clap::ValueEnum;
 use reprise_repository::backend::RepositoryLocation;
 
 use crate::failure::Failure;
 
-/// For which destination.
+/// The kind of destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AccessPolicyKind {
     /// An IAM policy for AWS.
@@ -14,7 +14,7 @@ pub(crate) enum AccessPolicyKind {
     Azure,
 }
 
-/// For whom.
+/// The role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AccessRole {
     /// A host that stores snapshots: may only add objects.
@@ -34,7 +34,7 @@ impl AccessPolicyKind {
     }
 }
 
-/// The policy for a role, with the names of the location in it. Without one it has words to replace.
+/// The policy for a role, with the names of the location in it. Without one it has placeholders.
 pub(crate) fn render_policy(
     kind: AccessPolicyKind,
     role: AccessRole,
@@ -84,7 +84,7 @@ fn policy_template(kind: AccessPolicyKind, role: AccessRole) -> &'static str {
     }
 }
 
-/// Bare words, because IAM reads `${…}` as a variable of its own.
+/// Plain words, because IAM reads `${…}` as a variable of its own.
 fn placeholder_names(kind: AccessPolicyKind) -> [(&'static str, &'static str); 2] {
     match kind {
         AccessPolicyKind::S3 => [("BUCKET", "BUCKET"), ("PREFIX", "PREFIX")],
@@ -99,7 +99,7 @@ fn fill_with_checked_names(template: &str, names: &[(&str, &str)]) -> Result<Str
     Ok(fill_template(template, names))
 }
 
-/// A wildcard in a name would widen the policy; a quote would end the text that it stands in.
+/// A wildcard in a name would widen the policy; a quote would end the string around it.
 fn check_name(name: &str) -> Result<(), Failure> {
     let special = |c: char| matches!(c, '*' | '?' | '$' | '"' | '\\') || c.is_control();
     match name.chars().find(|c| special(*c)) {
@@ -117,7 +117,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 fn fill_template(template: &str, names: &[(&str, &str)]) -> String {
     let mut text = template.to_owned();
     for (placeholder, name) in names {
-        // Without a prefix its slash goes too: `bucket//*` would match nothing.
+        // Without a prefix its slash is removed too: `bucket//*` would match nothing.
         if name.is_empty() {
             text = text.replace(&format!("${{{placeholder}}}/"), "");
         }
@@ -254,7 +254,7 @@ mod tests {
             let (add, never) = (one("AddObjects"), one("NeverOverwrite"));
             assert_eq!(never["Effect"], "Deny");
             assert_eq!(never["Condition"]["Null"]["s3:if-none-match"], "true");
-            // The probe overwrites its own objects, to see what happens; all others are protected.
+            // The probe overwrites its own objects to see what happens; all others are protected.
             let mut protected = never["Resource"].as_array().unwrap().clone();
             protected.push("arn:aws:s3:::b/p/probes/*".into());
             assert_eq!(add["Resource"].as_array(), Some(&protected));

@@ -1,4 +1,4 @@
-//! What commands need from their surroundings: where keys, cache and repository are, and the time.
+//! What commands need from their environment: where keys, cache and repository are, and the time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-/// The surroundings of a command.
+/// The environment of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) global: GlobalArgs,
@@ -24,7 +24,7 @@ pub(crate) struct Context {
     cache: Option<PathBuf>,
 }
 
-/// The time. Commands and the libraries they call ask nothing else.
+/// The time. Commands and the libraries that they call use no other clock.
 pub(crate) fn current_time() -> DateTime<Utc> {
     Utc::now()
 }
@@ -69,7 +69,7 @@ impl Context {
         never
     }
 
-    /// The repository that the command line names.
+    /// The repository given on the command line.
     pub(crate) fn location(&self) -> Result<RepositoryLocation, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
             Failure::usage(
@@ -80,14 +80,14 @@ impl Context {
         destination::parse_location(text)
     }
 
-    /// Opens the repository that the command line names, to read from it.
+    /// Opens the repository given on the command line, to read from it.
     pub(crate) fn open_repository(&self) -> Result<Repository, Failure> {
         let backend =
             destination::open_for_reading(self, &self.location()?, &DestinationOptions::default())?;
         self.open_repository_at(backend, &[], &[])
     }
 
-    /// Opens the repository that the command line names, to add to it.
+    /// Opens the repository given on the command line, to add to it.
     pub(crate) fn open_repository_for_writing(&self) -> Result<Repository, Failure> {
         let backend =
             destination::open_for_writing(self, &self.location()?, &DestinationOptions::default())?;
@@ -103,7 +103,7 @@ impl Context {
     ) -> Result<Repository, Failure> {
         let files = self.global.identity.iter().chain(identities);
         let mut identity_files: Vec<PathBuf> = files.cloned().collect();
-        // With the keeper's file alone another machine can do what the keeper does.
+        // The keeper's file alone lets another machine do what the keeper does.
         if let Some(keeper) = &self.global.keeper
             && has_age_identity(keeper)?
         {
@@ -118,7 +118,7 @@ impl Context {
         Ok(Repository::open(backend, &options)?)
     }
 
-    /// The policies that the command line names.
+    /// The policies given on the command line.
     pub(crate) fn load_policies(&self) -> Result<PolicySet, Failure> {
         let path = self.global.policies.as_deref().ok_or_else(|| {
             Failure::usage(
@@ -144,7 +144,7 @@ impl Context {
         Ok(set)
     }
 
-    /// Finds a snapshot, and tells when it is a forgotten one.
+    /// Finds a snapshot, and prints a note if it is forgotten.
     pub(crate) fn find_snapshot(
         &self,
         repository: &Repository,
@@ -160,7 +160,7 @@ impl Context {
         Ok(snapshot)
     }
 
-    /// Who asks, for the record.
+    /// The user who runs the command, for the record.
     pub(crate) fn current_user(&self) -> String {
         let named = ["SUDO_USER", "USER", "LOGNAME"];
         let user = named
@@ -179,7 +179,7 @@ impl Context {
         Ok(repository.load_keeper(self.global.keeper.as_deref(), action)?)
     }
 
-    /// Tells a person something beside the result.
+    /// Prints a note for people beside the result.
     pub(crate) fn print_note(&self, text: &str) {
         if !self.global.quiet {
             output::print_note(text);

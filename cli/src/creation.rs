@@ -1,4 +1,4 @@
-//! Making repositories: shared by `init` and by policies that make theirs on first use.
+//! Creates repositories: shared by `init` and by policies that create theirs on first use.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use reprise_repository::{
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 
-/// How to make a repository.
+/// How to create a repository.
 #[derive(Debug)]
 pub(crate) struct CreateRepositoryOptions<'a> {
     pub(crate) recipients: &'a [String],
@@ -19,7 +19,7 @@ pub(crate) struct CreateRepositoryOptions<'a> {
     pub(crate) single_recipient: bool,
 }
 
-/// A new repository and what was made with it.
+/// A new repository and what was created with it.
 #[derive(Debug)]
 pub(crate) struct CreatedRepository {
     pub(crate) config: Config,
@@ -27,7 +27,7 @@ pub(crate) struct CreatedRepository {
     pub(crate) identities: Vec<(PathBuf, String)>,
 }
 
-/// Makes a repository, and the recovery identities that were asked for. Nothing is overwritten.
+/// Creates a repository and the requested recovery identities. Nothing is overwritten.
 pub(crate) fn create_repository(
     context: &Context,
     backend: &dyn Backend,
@@ -38,7 +38,7 @@ pub(crate) fn create_repository(
         return Err(too_few_recipients(count));
     }
     Recipients::parse(creation.recipients)?;
-    // Before any identity is written: a repository that exists must not cost anyone a stray key.
+    // Before any identity is written: a repository that exists must not leave a stray key behind.
     if repository_exists(backend)? {
         let location = backend.location();
         return Err(reprise_repository::Error::RepositoryExists { location }.into());

@@ -1,4 +1,4 @@
-//! From a location to a backend: its settings, and what is known of what the destination really does.
+//! From a location to a backend: its settings, and the capabilities of the destination that were probed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::quantities::parse_duration_option;
 use crate::{progress, quantities};
 
-/// How a policy wants a destination to be treated.
+/// A policy's options for a destination.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DestinationOptions {
     pub(crate) immutable: Option<ImmutabilityPolicy>,
@@ -28,7 +28,7 @@ pub(crate) struct DestinationOptions {
     pub(crate) retry_for: Option<Duration>,
 }
 
-/// What was found out about a destination, kept beside the host's keys.
+/// The result of a probe of a destination, kept beside the host's keys.
 #[derive(Debug, Serialize, Deserialize)]
 struct ProbeRecord {
     location: String,
@@ -36,13 +36,13 @@ struct ProbeRecord {
     probed: ProbedCapabilities,
 }
 
-/// Understands the location of a repository as the command line or a policy gives it.
+/// Parses a repository location from the command line or a policy.
 pub(crate) fn parse_location(text: &str) -> Result<RepositoryLocation, Failure> {
     let location = RepositoryLocation::parse(text).map_err(reprise_repository::Error::from)?;
     Ok(location)
 }
 
-/// A backend to read from; nothing is tried.
+/// Opens a backend for reading, without a probe.
 pub(crate) fn open_for_reading(
     context: &Context,
     location: &RepositoryLocation,
@@ -55,7 +55,7 @@ pub(crate) fn open_for_reading(
     )?)
 }
 
-/// A backend to write to. What it really does is tried first, unless that is known.
+/// Opens a backend for writing. Its capabilities are probed first, unless they are known.
 pub(crate) fn open_for_writing(
     context: &Context,
     location: &RepositoryLocation,
@@ -83,7 +83,7 @@ pub(crate) fn open_for_writing(
     )?)
 }
 
-/// Tries what a destination really does, and records it.
+/// Probes the capabilities of a destination, and records them.
 pub(crate) fn probe_destination(
     context: &Context,
     location: &RepositoryLocation,
@@ -93,7 +93,7 @@ pub(crate) fn probe_destination(
     save_probe_record(context, location, backend.probe())
 }
 
-/// As [`probe_destination`], for someone who may have no right to write: then there is nothing to tell.
+/// As [`probe_destination`], for a user who may lack the permission to write: then there is no result.
 pub(crate) fn probe_if_allowed(
     context: &Context,
     location: &RepositoryLocation,
@@ -175,7 +175,7 @@ fn load_probe_record(
     }
 }
 
-/// Records what was found at a destination, unless it is a directory.
+/// Records the result of a probe, unless the destination is a directory.
 fn save_probe_record(
     context: &Context,
     location: &RepositoryLocation,
@@ -205,7 +205,7 @@ fn write_record(file: &Path, record: &ProbeRecord) -> std::io::Result<()> {
     std::fs::rename(&unfinished, file)
 }
 
-/// The abilities in a line for people.
+/// The capabilities in a line for people.
 pub(crate) fn describe_capabilities(probed: &ProbedCapabilities) -> String {
     let named = probed
         .list_capabilities()

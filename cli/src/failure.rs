@@ -1,4 +1,4 @@
-//! Failures as people and scripts see them: a message with its causes, a way out, an exit code.
+//! Failures as people and scripts see them: a message with its causes, a hint, an exit code.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,20 +10,20 @@ use serde_json::json;
 
 use crate::output;
 
-/// How the program ends. The numbers are part of the command line: added, never reused.
+/// Exit codes. The numbers are part of the command line: added, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
-    /// Everything worked.
+    /// Success.
     Ok = 0,
     /// Finished, but something named was skipped or inconsistent.
     Degraded = 3,
-    /// It did not work.
+    /// Failed.
     Failed = 1,
     /// The command line or a policy is wrong.
     Usage = 2,
-    /// Data is damaged or differs from what was promised.
+    /// Data is damaged or differs from what is expected.
     Damaged = 4,
-    /// The named thing does not exist.
+    /// The named object does not exist.
     NotFound = 5,
     /// Not allowed.
     Refused = 6,
@@ -70,10 +70,10 @@ impl Exit {
     }
 }
 
-/// Something that ended a command.
+/// An error that ended a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// How the program ends.
+    /// The exit code.
     pub(crate) exit: Exit,
     /// What failed, on which object, why.
     pub(crate) message: String,
@@ -131,7 +131,7 @@ impl Failure {
     }
 }
 
-/// The repository's own words are enough: what wraps them adds nothing for a reader.
+/// The repository's own message is enough: the errors that wrap it add nothing for a reader.
 fn innermost_repository_error<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -8,11 +8,11 @@ use crate::output::format_count;
 use crate::quantities::parse_duration_option;
 use crate::retention::LogForgetPlan;
 
-/// What may go.
+/// The limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxForget {
     snapshots: Option<usize>,
-    /// Of each log; `None`: nothing, where anything is limited.
+    /// Of each log; `None`: no segment, where a limit is set.
     log: Option<TimeDelta>,
 }
 
@@ -29,7 +29,7 @@ impl MaxForget {
         })
     }
 
-    /// What would go beyond them, in words.
+    /// Describes what would be forgotten beyond the limits.
     pub(crate) fn describe_excess<'a>(
         &self,
         snapshots: usize,

@@ -1,4 +1,4 @@
-//! The `reprise` binary: arguments, progress, output, exit codes. Nothing here knows how anything is done.
+//! The `reprise` binary: arguments, progress, output, exit codes. It contains no backup logic.
 
 mod access_policy;
 mod args;
@@ -82,7 +82,7 @@ fn start_logging(cli: &Cli) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    // Of the libraries only warnings: some write whole requests, signatures included, when asked to say more.
+    // Only warnings of the libraries: at other levels some log whole requests, signatures included.
     let ours = [
         "reprise",
         "reprise_policies",

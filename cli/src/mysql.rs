@@ -7,7 +7,7 @@ use reprise_snapshotters::mysql::{Address, Filter, Password};
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// The address that a command line names.
+/// The address given on the command line.
 pub(crate) fn resolve_address(
     context: &Context,
     url: &str,
@@ -33,7 +33,7 @@ pub(crate) fn resolve_address(
     Ok(with_environment_password(address))
 }
 
-/// Takes a password from the environment when there is none yet.
+/// Takes a password from the environment when none is set yet.
 pub(crate) fn with_environment_password(mut address: Address) -> Address {
     if address.password.is_none() {
         let password = std::env::var("MYSQL_PWD").ok();
@@ -42,7 +42,7 @@ pub(crate) fn with_environment_password(mut address: Address) -> Address {
     address
 }
 
-/// What is taken of a server.
+/// What to read from a server.
 pub(crate) fn build_filter(
     databases: &[String],
     exclude_databases: &[String],

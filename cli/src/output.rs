@@ -1,4 +1,4 @@
-//! Writing to the terminal. A reader that went away is no error.
+//! Writing to the terminal. A closed pipe is no error.
 
 use std::io::Write;
 
@@ -14,12 +14,12 @@ pub(crate) fn print_json(value: &serde_json::Value) {
     print_line(&value.to_string());
 }
 
-/// Writes what a person should know while a command works. Not part of its result.
+/// Writes a note while a command runs. Not part of its result.
 pub(crate) fn print_note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
-/// Writes what went wrong.
+/// Writes an error.
 pub(crate) fn print_error(text: &str) {
     print_note(text);
 }

@@ -1,4 +1,4 @@
-//! At which Git commit a policy file is. Without Git, or outside of a work tree, there is none, and that is no error.
+//! The Git commit of a policy file. Without Git, or outside of a work tree, there is none, and that is no error.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ pub(crate) fn read_policy_version(file: &Path) -> PolicyVersion {
     }
 }
 
-/// What Git says about a file; `None` when it says nothing.
+/// The output of Git about a file; `None` when there is none.
 fn run_git(file: &Path, args: &[&str]) -> Option<String> {
     let (directory, name) = (file.parent()?, file.file_name()?);
     let mut command = Command::new("git");
@@ -28,7 +28,7 @@ fn run_git(file: &Path, args: &[&str]) -> Option<String> {
         .arg(directory)
         .args(args)
         .arg(name)
-        // It is only asked, and must write nothing, not even what it has learnt.
+        // Git is only queried and must write nothing, not even its index.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(Stdio::null())
         .stderr(Stdio::null());
@@ -37,7 +37,7 @@ fn run_git(file: &Path, args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// The version in words, for people.
+/// The version for people.
 pub(crate) fn describe_version(version: &PolicyVersion) -> String {
     match (&version.commit, version.changed) {
         (None, _) => version.file.clone(),

@@ -14,32 +14,32 @@ use serde_json::json;
 use crate::context::Context;
 use crate::output;
 
-/// How often a terminal line is redrawn, and how often a JSON line is written.
+/// How often a terminal line is redrawn and a JSON line is written.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Set by the first interruption, for whatever waits deep inside an operation.
+/// Set by the first interruption, for code that waits deep inside an operation.
 static STOP_FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// The flag that an interruption sets.
+/// The interruption flag.
 pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     Arc::clone(STOP_FLAG.get_or_init(Arc::default))
 }
 
-/// The operation that an interruption stops.
+/// The operation to stop on an interruption.
 static CURRENT_OPERATION: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
 
 /// Shows an operation's progress until dropped.
 #[derive(Debug)]
 pub(crate) struct ProgressDisplay {
-    /// The counters to be advanced.
+    /// The counters to advance.
     pub(crate) progress: Arc<Progress>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ProgressDisplay {
-    /// Begins to show an operation, `what` being its name for people.
+    /// Starts to show an operation; `what` is its name for people.
     pub(crate) fn start(context: &Context, what: &str) -> Self {
         let progress = Arc::new(Progress::default());
         stop_on_interruption(&progress);
@@ -84,7 +84,7 @@ impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // A progress line that failed to draw is not worth an error.
+            // A progress line that fails to draw is not worth an error.
             drop(thread.join());
         }
     }

@@ -1,4 +1,4 @@
-//! Times, sizes and rates that options give.
+//! Durations, sizes and rates given as options.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use reprise_policies::{parse_duration, parse_rate, parse_size};
 
 use crate::failure::Failure;
 
-/// Reads a time; `way_out` says how to write one.
+/// Reads a duration; `way_out` explains the format.
 pub(crate) fn parse_duration_option(
     text: &str,
     option: &str,
@@ -15,12 +15,12 @@ pub(crate) fn parse_duration_option(
     parse_duration(text).map_err(|error| invalid_quantity(text, "time", option, &error, way_out))
 }
 
-/// Reads a size, in bytes; `way_out` says how to write one.
+/// Reads a size in bytes; `way_out` explains the format.
 pub(crate) fn parse_size_option(text: &str, option: &str, way_out: &str) -> Result<u64, Failure> {
     parse_size(text).map_err(|error| invalid_quantity(text, "size", option, &error, way_out))
 }
 
-/// Reads a rate, in bytes a second.
+/// Reads a rate in bytes per second.
 pub(crate) fn parse_rate_option(text: &str, option: &str) -> Result<u64, Failure> {
     let way_out = "write bytes per second as 500KiB or 10MiB";
     parse_rate(text).map_err(|error| invalid_quantity(text, "rate", option, &error, way_out))

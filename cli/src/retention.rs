@@ -19,48 +19,48 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::sources;
 
-/// How to decide.
+/// Parameters of the decision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetentionParameters {
     pub(crate) now: DateTime<Utc>,
     pub(crate) accept_flood: bool,
-    /// Believe the times that snapshots tell, and not when the storage received them.
+    /// Use the times recorded in the snapshots, not when the storage received them.
     pub(crate) trust_times: bool,
 }
 
-/// What becomes of a source in a repository.
+/// The retention plan of a source in a repository.
 #[derive(Debug)]
 pub(crate) struct SourcePlan<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) source: &'a PolicySource,
-    /// Its snapshots, forgotten ones left out.
+    /// Its snapshots, without forgotten ones.
     pub(crate) snapshots: HashMap<ObjectId, Snapshot>,
-    /// Those of which a keeper has recorded that they lack something.
+    /// Those that a keeper has recorded as affected by damage.
     affected: BTreeSet<ObjectId>,
     pub(crate) decision: RetentionDecision<ObjectId>,
     candidates: Vec<Candidate<ObjectId>>,
     archive: Option<RecoveryCatalog>,
-    /// What goes of its log.
+    /// What is forgotten of its log.
     pub(crate) log: Option<LogForgetPlan>,
-    /// What of its log is no longer needed, and would go if the source were not paused.
+    /// What would be forgotten of its log if the source were not paused.
     pub(crate) log_without_pause: Option<LogForgetPlan>,
 }
 
-/// The beginning of a log that goes.
+/// The oldest part of a log, to be forgotten.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct LogForgetPlan {
-    /// The place of the first segment that is kept.
+    /// The sequence of the first segment that is kept.
     pub(crate) before: u64,
-    /// How many segments go.
+    /// How many segments are forgotten.
     pub(crate) segments: usize,
     /// Their stored bytes.
     pub(crate) bytes: u64,
-    /// The time that they cover, if that is known.
+    /// The time that they cover, if known.
     pub(crate) seconds: Option<i64>,
 }
 
 impl LogForgetPlan {
-    /// Of a log the segments from one place until before another; `None`: there are none.
+    /// The segments of a log from one sequence until before another; `None`: there are none.
     fn for_range(archive: &RecoveryCatalog, from: u64, before: u64) -> Option<Self> {
         let segments = archive.log().segments().iter();
         let going = segments.filter(|segment| (from..before).contains(&segment.key.sequence));
@@ -74,7 +74,7 @@ impl LogForgetPlan {
     }
 }
 
-/// The time that segments of log cover: as their server says or as the storage does, whichever is longer.
+/// The time that log segments cover, by their server's times or the storage's, whichever is longer.
 fn covered_time(segments: &[&StoredSegment]) -> Option<TimeDelta> {
     let span = |times: Vec<DateTime<Utc>>| Some(*times.iter().max()? - *times.iter().min()?);
     let received = segments.iter().filter_map(|segment| segment.key.received);
@@ -101,12 +101,12 @@ impl fmt::Display for LogForgetPlan {
     }
 }
 
-/// What becomes of the snapshots in a repository.
+/// The retention plan of a repository.
 #[derive(Debug)]
 pub(crate) struct RepositoryPlan<'a> {
     pub(crate) repository: Repository,
     pub(crate) sources: Vec<SourcePlan<'a>>,
-    /// Sources that no policy names, with their number of snapshots: nothing of them goes.
+    /// Sources that no policy names, with their number of snapshots: none of them is forgotten.
     pub(crate) unnamed: BTreeMap<String, usize>,
     /// Roots that cannot be read, and why.
     pub(crate) unreadable: Vec<(String, String)>,
@@ -154,7 +154,7 @@ pub(crate) fn plan_retention<'a>(
     Ok(plans)
 }
 
-/// Snapshots of one name are one series, so two policies must not say different things about it.
+/// Snapshots of one name are one series, so two policies must not have different rules for it.
 fn refuse_contradictions(
     place: &str,
     all: &[(&Policy, &PolicySource, &str)],
@@ -204,7 +204,7 @@ fn plan_repository<'a>(
         }
     }
     if !errors.is_empty() {
-        // What cannot be read may be what the beginning of a log is replayed onto.
+        // An unreadable snapshot may be one onto which the beginning of a log is replayed.
         for plan in &mut plans {
             plan.log = None;
         }
@@ -220,7 +220,7 @@ fn plan_repository<'a>(
     })
 }
 
-/// The snapshots of a source, and which of the repository's are hurt.
+/// The snapshots of a source, and which of the repository's are affected by damage.
 struct SourceSnapshots<'a> {
     snapshots: Vec<Snapshot>,
     affected: &'a BTreeSet<ObjectId>,
@@ -260,15 +260,15 @@ fn plan_source<'a>(
     })
 }
 
-/// What rules say about a source.
+/// The result of a source's rules.
 struct RuleEvaluation {
     candidates: Vec<Candidate<ObjectId>>,
     decision: RetentionDecision<ObjectId>,
-    /// What of the log is no longer needed.
+    /// The part of the log that is no longer needed.
     log: Option<LogForgetPlan>,
 }
 
-/// Which stretches of log matter depends on the span of the rules, so each version of them sees its own.
+/// Which log ranges matter depends on the recovery window of the rules, so each version of them gets its own.
 fn evaluate_rules(
     mut candidates: Vec<Candidate<ObjectId>>,
     archive: Option<&RecoveryCatalog>,
@@ -292,7 +292,7 @@ fn evaluate_rules(
     }
 }
 
-/// The beginning of the span in which any moment must come back.
+/// The start of the recovery window.
 fn recovery_window_start(source: &PolicySource, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let span = source.retention.as_ref()?.point_in_time?;
     let span = TimeDelta::from_std(span).ok();
@@ -300,7 +300,7 @@ fn recovery_window_start(source: &PolicySource, now: DateTime<Utc>) -> Option<Da
     Some(begin.unwrap_or(DateTime::<Utc>::MIN_UTC))
 }
 
-/// What of a log is no longer needed.
+/// The part of a log that is no longer needed.
 fn plan_log(
     decision: &RetentionDecision<ObjectId>,
     archive: &RecoveryCatalog,
@@ -314,7 +314,7 @@ fn plan_log(
     LogForgetPlan::for_range(archive, 0, before)
 }
 
-/// Without rules nothing ever goes.
+/// Without rules nothing is ever forgotten.
 fn apply_rules(
     candidates: &[Candidate<ObjectId>],
     rules: Option<&Retention>,
@@ -328,7 +328,7 @@ fn apply_rules(
     }
 }
 
-/// A snapshot as retention sees it, its log and its hold left out.
+/// A snapshot as retention sees it, without its log and its hold.
 pub(crate) fn candidate_without_hold(
     snapshot: &Snapshot,
     hurt: &BTreeSet<ObjectId>,
@@ -359,12 +359,12 @@ fn retention_candidate(
 }
 
 impl SourcePlan<'_> {
-    /// What goes, newest first.
+    /// What is forgotten, newest first.
     pub(crate) fn snapshots_to_forget(&self) -> Vec<ObjectId> {
         self.decision.forgotten().copied().collect()
     }
 
-    /// Why nothing goes, if a snapshot or something of the log would.
+    /// Why nothing is forgotten, if a snapshot or a part of the log would be.
     fn active_pause(&self) -> Option<&RetentionPause> {
         let trouble = &self.decision.anomaly;
         let log = trouble
@@ -373,13 +373,13 @@ impl SourcePlan<'_> {
         self.decision.pause.as_ref().or(log)
     }
 
-    /// What goes when the source is no longer paused.
+    /// What is forgotten when the source is no longer paused.
     pub(crate) fn snapshots_to_forget_without_pause(&self) -> BTreeSet<ObjectId> {
         self.decision.forgotten_without_pause().copied().collect()
     }
 
-    /// What goes by other rules about the same snapshots when the source is not paused, and what of the log goes by
-    /// these rules and not by the others.
+    /// What other rules forget of the same snapshots when the source is not paused, and what these rules and not the
+    /// others forget of the log.
     pub(crate) fn compare_with(
         &self,
         repository: &Repository,
@@ -396,7 +396,7 @@ impl SourcePlan<'_> {
         Ok((going, self.log_to_forget_from(from)))
     }
 
-    /// What of the log goes when the source is not paused, from a place on.
+    /// What is forgotten of the log when the source is not paused, from a sequence on.
     pub(crate) fn log_to_forget_from(&self, from: u64) -> Option<LogForgetPlan> {
         let log = self.log_without_pause?;
         LogForgetPlan::for_range(self.archive.as_ref()?, from, log.before)
@@ -406,7 +406,7 @@ impl SourcePlan<'_> {
         format!("{}/{}", self.policy.name, self.source.name)
     }
 
-    /// What becomes of each of its snapshots. Kept ones are left out where they are many.
+    /// Prints the verdict of each of its snapshots. Kept ones are left out where they are many.
     pub(crate) fn print(&self, location: &str, verbose: bool) {
         let going = self.decision.forgotten().count();
         let kept = self.decision.verdicts.len() - going;
@@ -451,7 +451,7 @@ impl SourcePlan<'_> {
         }
     }
 
-    /// As scripts see it.
+    /// As JSON for scripts.
     pub(crate) fn as_json(&self, location: &str) -> Value {
         let listed = self.decision.verdicts.iter().filter_map(|(id, verdict)| {
             let snapshot = self.snapshots.get(id)?;
@@ -483,7 +483,7 @@ impl SourcePlan<'_> {
     }
 }
 
-/// Up to so many kept snapshots of a source are always shown.
+/// Up to this many kept snapshots of a source are always shown.
 const KEPT_SHOWN_MAX: usize = 100;
 
 fn describe_verdict(verdict: &RetentionVerdict) -> (&'static str, String) {
@@ -498,7 +498,7 @@ fn verdict_reasons(verdict: &RetentionVerdict) -> Vec<String> {
     }
 }
 
-/// Prints plans, and what belongs to a whole repository.
+/// Prints plans and what concerns a whole repository.
 pub(crate) fn print_plans(context: &Context, plans: &[RepositoryPlan<'_>]) {
     for plan in plans {
         let location = plan.repository.location();
@@ -513,7 +513,7 @@ pub(crate) fn print_plans(context: &Context, plans: &[RepositoryPlan<'_>]) {
     }
 }
 
-/// Plans as scripts see them: the sources, and those that no policy names.
+/// Plans as JSON for scripts: the sources, and those that no policy names.
 pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
     let (mut sources, mut unnamed, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for plan in plans {
@@ -529,7 +529,7 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
     json!({"sources": sources, "sources_without_policy": unnamed, "unreadable": unreadable})
 }
 
-/// Says what a person must know whatever is printed, and what follows from it for the exit code.
+/// Prints the warnings that are shown in every output format; returns the exit code that follows from them.
 pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
     let mut exit = Exit::Ok;
     for plan in plans {

@@ -1,4 +1,4 @@
-//! From a policy's or the command line's words to a snapshot.
+//! From a policy or the command line to a snapshot.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) enum SourceReader {
     Mysql(Box<MysqlSource>),
 }
 
-/// What a snapshot is to be called.
+/// The name, tags and shrink alarm of a snapshot.
 #[derive(Debug)]
 pub(crate) struct SnapshotNaming {
     pub(crate) source: String,
@@ -41,7 +41,7 @@ pub(crate) struct SnapshotNaming {
     pub(crate) shrink_alarm: ShrinkAlarm,
 }
 
-/// A snapshot that was taken, and how long it took until everything was stored.
+/// A completed snapshot, and how long it took until everything was stored.
 #[derive(Debug)]
 pub(crate) struct TakenSnapshot {
     pub(crate) committed: CommittedSnapshot,
@@ -168,7 +168,7 @@ pub(crate) fn source_reader(
     }
 }
 
-/// The address of a policy's server. Its secrets are resolved.
+/// The address of a policy's server, its secrets resolved.
 pub(crate) fn mysql_address(server: &PolicyServer) -> Result<Address, Failure> {
     let usage = |reason: String| Failure::usage(reason, "");
     let mut address = parse_address_with_secret(&server.url, server.password.as_ref())?;
@@ -225,7 +225,7 @@ fn build_mysql_source(server: &PolicyServer) -> Result<MysqlSource, Failure> {
     })
 }
 
-/// What a policy's source is called.
+/// The name, tags and shrink alarm of a policy's source.
 pub(crate) fn snapshot_naming(source: &PolicySource) -> SnapshotNaming {
     let alarm = source
         .shrink_alarm
@@ -239,7 +239,7 @@ pub(crate) fn snapshot_naming(source: &PolicySource) -> SnapshotNaming {
     }
 }
 
-/// Where a repository of a policy is.
+/// The location of a policy's repository.
 pub(crate) fn repository_location(
     repository: &PolicyRepository,
 ) -> Result<RepositoryLocation, Failure> {
@@ -249,7 +249,7 @@ pub(crate) fn repository_location(
     }
 }
 
-/// How a policy wants a repository's destination to be treated.
+/// A policy's options for a repository's destination.
 pub(crate) fn destination_options(repository: &PolicyRepository) -> DestinationOptions {
     DestinationOptions {
         immutable: repository.immutable_days.map(|days| ImmutabilityPolicy {
@@ -267,7 +267,7 @@ pub(crate) fn destination_options(repository: &PolicyRepository) -> DestinationO
     }
 }
 
-/// How a policy describes a repository.
+/// A policy's description of a repository.
 pub(crate) fn find_repository<'a>(
     policy: &'a Policy,
     repository: &str,
@@ -292,7 +292,7 @@ pub(crate) fn open_existing(
     open_as_described(context, repository, backend, &[])
 }
 
-/// Opens a repository of a policy, and makes it first if the policy says so.
+/// Opens a repository of a policy, and creates it first if the policy says so.
 pub(crate) fn open_repository(
     context: &Context,
     repository: &PolicyRepository,
@@ -359,7 +359,7 @@ fn open_as_described(
     }
 }
 
-/// The file of an identity that a policy names.
+/// The identity file that a policy names.
 pub(crate) fn identity_file(identity: &IdentityRef) -> Result<PathBuf, Failure> {
     Ok(identity.path(&ProcessEnvironment)?)
 }

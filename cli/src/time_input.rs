@@ -1,4 +1,4 @@
-//! Moments as people write them.
+//! Times as people write them.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use reprise_policies::Tz;
@@ -6,7 +6,7 @@ use reprise_policies::Tz;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// How a local time may be written, seconds and their parts included or not.
+/// The accepted formats of a local time, with or without seconds and fractions.
 const LOCAL_TIME_FORMATS: [&str; 4] = [
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -14,7 +14,7 @@ const LOCAL_TIME_FORMATS: [&str; 4] = [
     "%Y-%m-%dT%H:%M",
 ];
 
-/// Microseconds since 1970 of a moment: RFC 3339, or local to the zone of the policy that has the source.
+/// Microseconds since 1970: from RFC 3339, or a local time in the zone of the policy that has the source.
 pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<u64, Failure> {
     let time = match DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.with_timezone(&Utc),
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(time.to_rfc3339(), "2026-07-01T10:00:00+00:00");
         let fine = parse_local_time("2026-07-01T12:00:00.000001", Tz::UTC).unwrap();
         assert_eq!(fine.timestamp_subsec_micros(), 1);
-        // Clocks are set forward at the end of March, back at the end of October.
+        // Clocks are set forward at the end of March and back at the end of October.
         for wrong in ["2026-03-29 02:30", "2026-10-25 02:30", "yesterday"] {
             assert!(parse_local_time(wrong, berlin).is_err(), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! A check in a drill: what must be true of restored entries.
+//! A check in a drill: an assertion about restored entries.
 
 use globset::GlobBuilder;
 use regex::RegexBuilder;
@@ -10,25 +10,25 @@ use crate::names::{did_you_mean, join_names, quote};
 use crate::repository::decode_hex64;
 use crate::table_drill::{CHECK, ENTRY_KINDS};
 
-/// A compiled expression may not take more than this: a policy is not trusted to be harmless.
+/// The most memory of a compiled expression: a policy is not trusted to be harmless.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
 
-/// What must be true of the entries at a path. Every expectation must hold for every entry that matches the path, and
+/// An assertion about the entries at a path. Every expectation must hold for every entry that matches the path, and
 /// at least one entry must match (unless the check is that none does).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DrillCheck {
-    /// A path or a glob, relative to what was restored, without `..`. In a glob `*` does not match `/`.
+    /// A path or a glob, relative to the restored directory, without `..`. In a glob `*` does not match `/`.
     pub path: String,
     /// At least one.
     pub expectations: Vec<Expectation>,
 }
 
-/// One thing that must be true.
+/// One expectation.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Expectation {
-    /// The entry is there, or is not. When it must not be there, this is the only expectation.
+    /// Whether the entry exists. When it must not, this is the only expectation.
     Exists(bool),
     /// The entry is of this kind.
     Kind(CheckedEntryKind),
@@ -44,11 +44,11 @@ pub enum Expectation {
     SizeAtLeast(u64),
     /// The SHA-256 of the file.
     Sha256([u8; 32]),
-    /// The file is JSON, and this value stands at this place.
+    /// The file is JSON, and has this value at this pointer.
     Json {
-        /// The place, as in RFC 6901.
+        /// The JSON pointer (RFC 6901).
         pointer: String,
-        /// A number, a truth value, null or a text.
+        /// A number, a Boolean, null or a text.
         equals: Json,
     },
 }
@@ -213,7 +213,7 @@ fn decode_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
     mode
 }
 
-/// `json_pointer` and `equals` make sense only together.
+/// `json_pointer` and `equals` are only valid together.
 fn decode_json_expectation(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<Expectation> {
     let pointer_field = fields.get("json_pointer");
     let equals_field = fields.get("equals");

@@ -1,4 +1,4 @@
-//! A copy in a policy: from which repository snapshots are copied to which.
+//! A copy in a policy: from which repository to which snapshots are copied.
 
 use crate::decoder::{Decoder, Field};
 use crate::policy::DefinedNames;

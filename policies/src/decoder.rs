@@ -1,6 +1,6 @@
-//! Reads the tree by the table of keys: typed values out, findings with places into the report.
+//! Reads the tree by the key table: typed values out, findings with positions into the report.
 //!
-//! Every method that returns `None` has reported why, so callers simply go on and find more.
+//! Every method that returns `None` has reported why, so callers simply continue and find more.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::report::{FindingReport, Severity};
 use crate::table::TableObject;
 use crate::units::{UnitError, parse_duration, parse_rate, parse_size};
 
-/// A value in the tree, with the key it stands under and its path.
+/// A value in the tree, with its key and its path.
 #[derive(Debug, Clone)]
 pub(crate) struct Field<'n> {
     pub(crate) node: &'n YamlNode,
@@ -21,7 +21,7 @@ pub(crate) struct Field<'n> {
 }
 
 impl<'n> Field<'n> {
-    /// The place of the value; of the key, when the value is not there to be pointed at.
+    /// The position of the value; of the key, when the value is absent.
     pub(crate) fn mark(&self) -> YamlMark {
         match self.key {
             Some(key) if self.node.is_null() => key.mark,
@@ -29,7 +29,7 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// The place of the key, for what is about the thing as a whole.
+    /// The position of the key, for errors about the object as a whole.
     pub(crate) fn key_mark(&self) -> YamlMark {
         self.key.map_or(self.node.mark, |key| key.mark)
     }
@@ -49,7 +49,7 @@ impl<'n> Field<'n> {
     }
 }
 
-/// A mapping that was compared with its table.
+/// A mapping that was checked against its table.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     pub(crate) whole: Field<'n>,
@@ -85,7 +85,7 @@ impl Decoder<'_> {
         self.report_error_with_help(field, message, None);
     }
 
-    /// Reports an error at a value, with advice.
+    /// Reports an error at a value, with a hint.
     pub(crate) fn report_error_with_help(
         &mut self,
         field: &Field<'_>,
@@ -101,7 +101,7 @@ impl Decoder<'_> {
         );
     }
 
-    /// Reports an error about the whole of a thing, at its key.
+    /// Reports an error about a whole object, at its key.
     pub(crate) fn report_error_at_key(
         &mut self,
         field: &Field<'_>,
@@ -154,7 +154,7 @@ impl Decoder<'_> {
                 None,
             );
         };
-        // Merge keys were already refused when the tree was built.
+        // Merge keys were already rejected when the tree was built.
         if object.key(name).is_some() || name == "<<" {
             return;
         }
@@ -196,7 +196,7 @@ impl Decoder<'_> {
         }
         let one_of = object.exactly_one_of;
         let chosen: Vec<&str> = one_of.iter().copied().filter(|name| has(name)).collect();
-        // A refused kind was already reported; asking for another one as well would only confuse.
+        // A rejected kind was already reported; asking for another one as well would only confuse.
         let refused = object.rejected.iter().any(|(name, _)| has(name));
         if chosen.len() != usize::from(!one_of.is_empty()) && !(refused && chosen.is_empty()) {
             let found = if chosen.is_empty() {
@@ -290,7 +290,7 @@ impl Decoder<'_> {
         )
     }
 
-    /// The items of a list, each decoded; those that fail are reported and left out.
+    /// The items of a list, each decoded; those that fail are reported and omitted.
     pub(crate) fn list<T>(
         &mut self,
         field: Option<Field<'_>>,
@@ -318,7 +318,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// The name of a thing.
+    /// The name of an object.
     pub(crate) fn name(&mut self, field: &Field<'_>) -> Option<String> {
         let text = self.text(field)?;
         if is_name(text) {

@@ -1,7 +1,7 @@
-//! YAML text to a tree in which every node knows its place.
+//! YAML text to a tree in which every node knows its position.
 //!
 //! The tree is bounded: the file's size, its depth and its number of nodes (aliases counted as often as they are
-//! used) have limits, so a hostile file costs an error and not the memory of the host.
+//! used) have limits, so a hostile file causes an error and does not exhaust memory.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,7 +44,7 @@ impl YamlMark {
     }
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct YamlNode {
     pub(crate) mark: YamlMark,
@@ -54,7 +54,7 @@ pub(crate) struct YamlNode {
 /// The three shapes of YAML.
 #[derive(Debug, Clone)]
 pub(crate) enum YamlValue {
-    /// `plain` is true when the text stood without quotes, so that it may mean a number, a truth value or nothing.
+    /// `plain` is true for unquoted text, which may mean a number, a Boolean or null.
     Scalar {
         text: String,
         plain: bool,
@@ -88,7 +88,7 @@ impl YamlNode {
             .map(|(key, value)| (key, value))
     }
 
-    /// What the node is, in the words of an error message.
+    /// The kind of node, for an error message.
     pub(crate) fn describe(&self) -> &'static str {
         match &self.value {
             _ if self.is_null() => "nothing",
@@ -114,14 +114,14 @@ impl YamlNode {
     }
 }
 
-/// Something wrong with the YAML itself.
+/// A YAML syntax error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct YamlFault {
     pub(crate) mark: YamlMark,
     pub(crate) message: String,
 }
 
-/// A parsed file. `faults` can be repaired by ignoring them (a key given twice), so decoding goes on and finds more.
+/// A parsed file. `faults` can be ignored (a key given twice), so decoding continues and finds more.
 #[derive(Debug)]
 pub(crate) struct YamlDocument {
     pub(crate) root: YamlNode,
@@ -163,7 +163,7 @@ fn syntax_fault(error: &ScanError) -> YamlFault {
     }
 }
 
-/// The parser's words, but for those that only its author understands.
+/// The parser's message, except for those that only its author understands.
 fn explain_scan_error(info: &str) -> &str {
     if info.starts_with("simple key expect") {
         return "expected `:` after the key before this position";
@@ -171,7 +171,7 @@ fn explain_scan_error(info: &str) -> &str {
     info
 }
 
-/// A list or mapping that has begun and not ended. A mapping's keys and values alternate in `items`.
+/// An unfinished list or mapping. A mapping's keys and values alternate in `items`.
 #[derive(Debug)]
 struct OpenCollection {
     mark: YamlMark,

@@ -25,17 +25,17 @@ pub struct Drill {
     pub snapshot_first: bool,
     /// The identity for reading: the drill's own, or else the repository's.
     pub identity: Option<IdentityRef>,
-    /// Where a database server is restored; `None`: its files are.
+    /// The server into which a database server is restored; `None` for files.
     pub server: Option<ScratchServer>,
     /// What must be true of the restored databases.
     pub queries: Vec<DrillQuery>,
     /// What must be true of the restored files.
     pub checks: Vec<DrillCheck>,
-    /// What the restore may cost.
+    /// The limits of the restore.
     pub budget: DrillBudget,
 }
 
-/// What a restore may cost.
+/// The limits of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DrillBudget {
@@ -127,7 +127,7 @@ fn decode_repository(
         .map_or(&[][..], Vec::as_slice);
     if let Some(field) = fields.get("repository") {
         let name = decoder.reference(&field, "repository", &known.repositories)?;
-        // When the source's own list is broken it is empty, and that was reported.
+        // When the source's own list is invalid it is empty, and that was reported.
         if !of_source.is_empty() && !of_source.contains(&name) {
             let stored = join_names(of_source.iter().map(String::as_str));
             decoder.report_error_with_help(

@@ -1,25 +1,25 @@
-//! What is wrong with a policy, each finding with its file, line and column.
+//! Errors in a policy, each with its file, line and column.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::excerpt::Excerpt;
 
-/// One thing that is wrong, at its place.
+/// One error, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyError {
     /// The file, as it was named to [`crate::PolicySet::load`].
     pub file: PathBuf,
-    /// The line, from 1; 0 when the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: usize,
-    /// The column in characters, from 1; 0 when the whole file is meant.
+    /// The column in characters, from 1; 0 for the whole file.
     pub column: usize,
-    /// The place in the document, like `sources.jenkins.volume.exclude[1]`; empty for the document itself.
+    /// The path in the document, like `sources.jenkins.volume.exclude[1]`; empty for the document itself.
     pub path: String,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What to do about it, as a sentence.
+    /// The hint, as a sentence.
     pub suggestion: Option<String>,
     pub(crate) excerpt: Option<Excerpt>,
 }
@@ -62,12 +62,12 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// Something allowed but unwise, at its place.
+/// Something allowed but unwise, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyWarning(pub(crate) PolicyError);
 
 impl PolicyWarning {
-    /// The place and the words.
+    /// The position and the message.
     #[must_use]
     pub fn details(&self) -> &PolicyError {
         &self.0
@@ -80,12 +80,12 @@ impl fmt::Display for PolicyWarning {
     }
 }
 
-/// Everything that is wrong, found in one pass. Never empty.
+/// All errors, found in one pass. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyErrors(Vec<PolicyError>);
 
 impl PolicyErrors {
-    /// `Err` when there is something to say.
+    /// `Err` when there are errors.
     pub(crate) fn fail_if_any(errors: Vec<PolicyError>) -> Result<(), Self> {
         if errors.is_empty() {
             Ok(())
@@ -94,7 +94,7 @@ impl PolicyErrors {
         }
     }
 
-    /// All of them, by file and place.
+    /// All of them, sorted by file and position.
     pub fn iter(&self) -> std::slice::Iter<'_, PolicyError> {
         self.0.iter()
     }

@@ -1,4 +1,4 @@
-//! The line of a file that an error is about, with a caret under the place and secrets blotted out.
+//! The line of a file that an error is about, with a caret below the position and secrets masked.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::document::YamlMark;
 use crate::names::make_printable;
 use crate::secret::is_secret_name;
 
-/// Longer lines are shown around the place only.
+/// Longer lines are shown around the position only.
 const SHOWN_CHARACTERS_MAX: usize = 120;
 
 /// A line with a caret.
@@ -68,7 +68,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Replaces the rest of the line from where a secret begins. Blotting too much costs a little context; too little
+/// Masks the rest of the line from where a secret begins. Masking too much costs a little context; too little
 /// would put a password into a log.
 fn mask_secrets(line: &str, number: usize, secrets: &[YamlMark]) -> String {
     let from = secrets
@@ -88,7 +88,7 @@ fn mask_secrets(line: &str, number: usize, secrets: &[YamlMark]) -> String {
     format!("{kept}***")
 }
 
-/// Where the value after a secret-looking word begins. This is for lines that could not be parsed.
+/// Where the value after a word that looks like a secret's name begins. For lines that could not be parsed.
 fn find_probable_secret(line: &str) -> Option<usize> {
     let mut before = String::new();
     for (index, character) in line.chars().enumerate() {
@@ -105,7 +105,7 @@ fn find_probable_secret(line: &str) -> Option<usize> {
 }
 
 fn word_before(text: &str) -> Option<&str> {
-    // Only names in capitals, as environment variables have: `path: secrets/master.key` is no secret.
+    // Only uppercase names, as of environment variables: `path: secrets/master.key` is no secret.
     let word = text
         .trim_end_matches(['"', '\'', ' '])
         .rsplit([' ', '{', ',', '"', '\''])

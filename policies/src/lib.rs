@@ -1,11 +1,11 @@
-//! What to protect, when, for how long: the policy file, its validation and its retention rules.
+//! What to back up, when, for how long: the policy file, its validation and its retention rules.
 //!
 //! Architecture invariant: this crate decides and never acts. It has no clock, no network and no runtime; what it
 //! needs from outside (environment variables, secret files) comes through [`SecretEnvironment`], and only
 //! [`PolicySet::load`] reads policy files from disk.
 //!
-//! The way of a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
-//! reads the tree by that table, `policy`, `repository`, `source`, `mysql`, `copy`, `drill` and `check` give it meaning,
+//! The steps for a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
+//! reads the tree by that table, `policy`, `repository`, `source`, `mysql`, `copy`, `drill` and `check` interpret it,
 //! `lint` looks for what is allowed but unwise. [`json_schema()`] prints the same table for editors, so the two cannot
 //! disagree.
 

@@ -1,4 +1,4 @@
-//! What is allowed but unwise: warnings, each at its place.
+//! Warnings about what is allowed but unwise, each with its position.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::report::{FindingReport, Severity};
 use crate::retention::{HOLD_TAG, Hold};
 use crate::secret::IdentityRef;
 
-/// Looks at a policy that was decoded. `root` is its tree, for the places.
+/// Checks a decoded policy. `root` is its tree, for the positions.
 pub(crate) fn lint_policy(policy: &Policy, root: &YamlNode, report: &mut FindingReport) {
     let mut lint = PolicyLinter {
         policy,
@@ -35,7 +35,7 @@ pub(crate) struct PolicyLinter<'a> {
 }
 
 impl PolicyLinter<'_> {
-    /// Whether there is a key at this path.
+    /// Whether a key exists at this path.
     pub(crate) fn is_given(&self, path: &[&str]) -> bool {
         find_mark(self.root, path).is_some()
     }
@@ -78,7 +78,7 @@ impl PolicyLinter<'_> {
         }
     }
 
-    /// Whether anything is put into a repository.
+    /// Whether anything is stored in a repository.
     fn is_used(&self, repository: &str) -> bool {
         let policy = self.policy;
         let mut stored = policy
@@ -89,7 +89,7 @@ impl PolicyLinter<'_> {
             || policy.copies.values().any(|copy| copy.to == repository)
     }
 
-    /// A key that lies in what it opens protects nothing.
+    /// A key that is stored in what it decrypts protects nothing.
     fn lint_identities(&mut self) {
         let message = "this identity file is inside the repository that it decrypts".to_owned();
         let help = "whoever can copy the repository gets the key with it; keep it elsewhere";
@@ -207,7 +207,7 @@ impl PolicyLinter<'_> {
     }
 }
 
-/// The place of the key at a path.
+/// The position of the key at a path.
 fn find_mark(root: &YamlNode, path: &[&str]) -> Option<YamlMark> {
     let (last, parents) = path.split_last()?;
     let mut node = root;

@@ -1,11 +1,11 @@
-//! Warnings about how database servers are reached.
+//! Warnings about connections to database servers.
 
 use crate::lint::PolicyLinter;
 use crate::mysql::TlsMode;
 use crate::source::PolicySourceKind;
 
 impl PolicyLinter<'_> {
-    /// Whoever names certificates wants them to be compared.
+    /// A user who names certificates expects them to be verified.
     pub(crate) fn lint_databases(&mut self) {
         let policy = self.policy;
         for (name, source) in &policy.sources {

@@ -1,4 +1,4 @@
-//! Warnings about how repositories store, what is copied between them, and what they would all be lost with.
+//! Warnings about how repositories store, what is copied between them, and which failure would destroy them all.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,11 +10,11 @@ use crate::policy::Policy;
 use crate::repository::PolicyRepository;
 use crate::source::PolicySource;
 
-/// Storage classes and access tiers whose objects must be brought back for hours before they can be read.
+/// Storage classes and access tiers whose objects must be restored for hours before they can be read.
 const ARCHIVE_CLASSES: &[&str] = &["GLACIER", "DEEP_ARCHIVE", "Archive"];
 
 impl PolicyLinter<'_> {
-    /// Keys of a repository that do nothing, or too much.
+    /// Keys of a repository that have no effect, or too much.
     pub(crate) fn lint_storage(&mut self) {
         for (name, repository) in &self.policy.repositories {
             self.lint_useless_keys(name, repository);
@@ -66,7 +66,7 @@ impl PolicyLinter<'_> {
         }
     }
 
-    /// What spoils the originals must not be able to write into the copy as well.
+    /// Whoever can damage the originals must not be able to write to the copy as well.
     pub(crate) fn lint_copies(&mut self) {
         for (name, copy) in &self.policy.copies {
             let stored: Vec<&str> = self
@@ -90,7 +90,7 @@ impl PolicyLinter<'_> {
         }
     }
 
-    /// Several copies that are lost together are one copy.
+    /// Several copies that share one failure domain are one copy.
     pub(crate) fn lint_failure_domains(&mut self) {
         for (name, source) in &self.policy.sources {
             let domains: Vec<FailureDomain<'_>> = repositories_with_copies(self.policy, source)
@@ -113,12 +113,12 @@ impl PolicyLinter<'_> {
     }
 }
 
-/// The repositories in which a source's snapshots end up: its own, and whatever they are copied to from there.
+/// The repositories that hold a source's snapshots: its own, and all that they are copied to from there.
 fn repositories_with_copies<'a>(policy: &'a Policy, source: &'a PolicySource) -> BTreeSet<&'a str> {
     let mut waiting: Vec<&str> = source.repositories.iter().map(String::as_str).collect();
     let mut found = BTreeSet::new();
     while let Some(place) = waiting.pop() {
-        // Copies may go in a circle.
+        // Copies may form a cycle.
         if found.insert(place) {
             let copies = policy.copies.values().filter(|copy| copy.from == place);
             waiting.extend(copies.map(|copy| copy.to.as_str()));
@@ -127,7 +127,7 @@ fn repositories_with_copies<'a>(policy: &'a Policy, source: &'a PolicySource) ->
     found
 }
 
-/// What a repository would be lost with.
+/// The failure domain of a repository.
 #[derive(Debug, PartialEq, Eq)]
 enum FailureDomain<'a> {
     Label(&'a str),

@@ -1,11 +1,11 @@
-//! Where a repository is: a directory, an S3 bucket or an Azure container.
+//! The location of a repository: a directory, an S3 bucket or an Azure container.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{names, paths};
 
-/// A repository's place.
+/// A repository's location.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RepositoryUrl {
@@ -29,14 +29,14 @@ pub enum RepositoryUrl {
     },
 }
 
-/// Why a text is not a repository's place. Nothing that may be a password is repeated.
+/// Why a text is not a repository's location. Nothing that may be a password is repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocationError {
     /// The text is empty.
     #[error("the repository URL is empty")]
     Empty,
-    /// The scheme is not one that repositories can have.
+    /// The scheme is not one of a repository.
     #[error("`{scheme}` is not a supported URL scheme; use `file`, `s3`, `azure` or a plain path")]
     UnknownScheme {
         /// The scheme.
@@ -48,7 +48,7 @@ pub enum LocationError {
         /// The scheme.
         scheme: &'static str,
     },
-    /// A user name or password stands before an `@`.
+    /// A user name or password before an `@`.
     #[error("the URL contains credentials, which a policy must not contain")]
     Credentials,
     /// The part that names a bucket, an account or a container is missing or not a name.
@@ -126,7 +126,7 @@ impl RepositoryUrl {
         }
     }
 
-    /// The directory, when it is one.
+    /// The directory, if it is one.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {

@@ -1,4 +1,4 @@
-//! A MySQL or MariaDB server in a policy: how to reach it, and what of it to read.
+//! A MySQL or MariaDB server in a policy: how to connect to it, and what to read from it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::repository::decode_path;
 use crate::secret::{ParsedReference, SecretRef, parse_reference};
 use crate::table_mysql::{LOG_ARCHIVE, MYSQL, THREADS_MAX, TLS_MODES};
 
-/// Enough to keep a server busy that has a few cores, and few enough to leave it others.
+/// Enough to keep a server with a few cores busy, and few enough to leave some to others.
 const THREADS_DEFAULT: u32 = 4;
 
 /// Databases of a MySQL or MariaDB server.
@@ -24,22 +24,22 @@ pub struct PolicyMysqlSource {
     pub password: Option<SecretRef>,
     /// An option file, absolute.
     pub defaults_file: Option<PathBuf>,
-    /// Patterns for names of databases, in which `*` and `?` are all that is special; empty means: all but the
+    /// Patterns for names of databases, in which only `*` and `?` are special; empty means: all but the
     /// server's own.
     pub databases: Vec<String>,
-    /// Patterns for databases to leave out.
+    /// Patterns for databases to exclude.
     pub exclude_databases: Vec<String>,
     /// Patterns `DATABASE.TABLE`, split at the first dot; empty means: all.
     pub tables: Vec<String>,
-    /// Patterns for tables to leave out.
+    /// Patterns for tables to exclude.
     pub exclude_tables: Vec<String>,
-    /// How many connections read at once, 1 to 32.
+    /// How many connections read in parallel, 1 to 32.
     pub threads: u32,
     /// How the connection is encrypted; `None` when the policy does not say.
     pub tls: Option<TlsMode>,
-    /// The certificates that are trusted, absolute.
+    /// The trusted certificates, absolute.
     pub tls_ca: Option<PathBuf>,
-    /// Accounts and their rights are part of the snapshot.
+    /// Accounts and their privileges are part of the snapshot.
     pub users: bool,
     /// Tables of engines without transactions are locked until they are read.
     pub hold_nontransactional: bool,
@@ -51,9 +51,9 @@ pub struct PolicyMysqlSource {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LogArchive {
-    /// What was received is stored after this time at the latest.
+    /// Received data is stored after this time at the latest.
     pub flush: Option<Duration>,
-    /// A directory for what waits to be stored, absolute.
+    /// A directory for data that waits to be stored, absolute.
     pub spool: Option<PathBuf>,
     /// How much may wait there, in bytes.
     pub spool_max: Option<u64>,
@@ -62,15 +62,15 @@ pub struct LogArchive {
 /// How a connection to a server is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
-    /// Not at all.
+    /// Never.
     Off,
-    /// If the server can.
+    /// If the server supports it.
     Preferred,
     /// Always, with any certificate.
     Required,
-    /// Always, with a certificate of an authority that is trusted.
+    /// Always, with a certificate of a trusted authority.
     VerifyCa,
-    /// The same, and the certificate is for this host.
+    /// The same, and the certificate matches this host.
     VerifyIdentity,
 }
 
@@ -83,7 +83,7 @@ impl TlsMode {
         Self::VerifyIdentity,
     ];
 
-    /// The mode's word in the policy, for example `verify-ca`.
+    /// The mode as the policy writes it, for example `verify-ca`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -174,7 +174,7 @@ pub(crate) fn decode_password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> O
         )
     };
     if !field.node.text().is_some_and(is_named) {
-        // Whatever else it is, neither the message nor the excerpt may show it.
+        // It may be a secret: neither the message nor the excerpt may show it.
         decoder.report.hide_secret(field.node.mark);
     }
     let text = decoder.text(field)?;

@@ -1,12 +1,12 @@
-//! The URL of a MySQL or MariaDB server in a policy: checked here, read where the server is reached.
+//! The URL of a MySQL or MariaDB server in a policy: checked here, parsed where the server is connected.
 
 use crate::decoder::{Decoder, Field};
 use crate::names::{did_you_mean, join_names, quote};
 use crate::secret::is_secret_name;
 
-/// What a URL may say after its `?`.
+/// The parameters that a URL may have after its `?`.
 const PARAMETERS: &[&str] = &["socket", "container"];
-/// What a URL may say on the command line but has a key of its own in a policy, where paths mean something else.
+/// Parameters allowed on the command line that have their own key in a policy, where paths mean something else.
 const PARAMETERS_WITH_KEYS: &[(&str, &str)] = &[
     ("tls", "tls"),
     ("tls-ca", "tls_ca"),
@@ -44,7 +44,7 @@ pub(crate) fn decode_mysql_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> 
     match check_url(text) {
         Ok(()) => Some(text.to_owned()),
         Err(wrong) => {
-            // Where a user or a port should be, a password may be that lacks something.
+            // The text in place of a user or a port may be an incomplete password.
             if text.contains('@') || text.matches(':').count() > 1 {
                 decoder.report.hide_secret(field.node.mark);
             }
@@ -54,7 +54,7 @@ pub(crate) fn decode_mysql_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> 
     }
 }
 
-/// Whether `USER:PASSWORD@` or `password=` stands in a URL. A password may hold any sign, so the last `@` counts.
+/// Whether a URL contains `USER:PASSWORD@` or `password=`. A password may hold any character, so the last `@` counts.
 fn has_password(url: &str) -> bool {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let in_user = after_scheme
@@ -99,7 +99,7 @@ fn check_url(text: &str) -> Result<(), UrlProblem> {
     Ok(())
 }
 
-/// Returns the host. An address of IPv6 stands in brackets, as it has colons itself.
+/// Returns the host. An IPv6 address is in brackets, as it has colons itself.
 fn check_port(host_and_port: &str) -> Result<&str, UrlProblem> {
     let colon = match host_and_port.rfind(']') {
         Some(bracket) => host_and_port

@@ -1,8 +1,8 @@
-//! Names: which are allowed, how they are shown, and which known name a mistyped one is nearest to.
+//! Names: which are valid, how they are shown, and which known name is nearest to a mistyped one.
 
 /// The longest name of a policy, a source, a repository, a drill or a tag.
 const NAME_CHARACTERS_MAX: usize = 64;
-/// Beyond this a mistyped word is not compared: nobody mistypes that much, and the comparison is quadratic.
+/// A longer mistyped word is not compared: nobody mistypes that much, and the comparison is quadratic.
 const COMPARED_CHARACTERS_MAX: usize = 80;
 
 /// The rule for names as a regular expression, for the schema.
@@ -50,7 +50,7 @@ pub(crate) fn did_you_mean<'a>(
     nearest_name(word, known).map(|name| format!("did you mean `{name}`?"))
 }
 
-/// Text from a file in backquotes, made harmless for a terminal and short enough for a message.
+/// Text from a file in backquotes, made safe for a terminal and short enough for a message.
 pub(crate) fn quote(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
     let mut shown: String = text.chars().take(SHOWN_MAX).map(make_printable).collect();
@@ -60,7 +60,7 @@ pub(crate) fn quote(text: &str) -> String {
     format!("`{shown}`")
 }
 
-/// Replaces what could steer a terminal.
+/// Replaces terminal control characters.
 pub(crate) fn make_printable(character: char) -> char {
     let steering = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match character {

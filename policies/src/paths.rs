@@ -1,13 +1,13 @@
-//! Paths in a policy are relative to its file. They are made absolute by their text alone: nothing has to exist yet.
+//! Paths in a policy are relative to its file. They are made absolute as text alone: nothing has to exist yet.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Joins and removes `.` and `..` without asking the file system.
+/// Joins and removes `.` and `..` without accessing the file system.
 pub(crate) fn resolve(base: &Path, path: &str) -> PathBuf {
     normalise(&base.join(path))
 }
 
-/// Removes `.` and `..` without asking the file system. A `..` at the root stays at the root, as it does there.
+/// Removes `.` and `..` without accessing the file system. A `..` at the root stays at the root, as it does there.
 pub(crate) fn normalise(path: &Path) -> PathBuf {
     let mut result = PathBuf::new();
     for component in path.components() {

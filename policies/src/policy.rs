@@ -1,4 +1,4 @@
-//! One policy: its decoding as a whole, with everything that refers to something else in it.
+//! One policy: decodes it as a whole, with all references inside it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,26 +18,26 @@ use crate::source::{self, PolicySource, PolicySourceKind};
 use crate::table::POLICY;
 use crate::{lint, paths};
 
-/// The version of the policy format that is read.
+/// The supported version of the policy format.
 const VERSION: &str = "1";
 
-/// What to protect, where to, for how long, and how to prove it.
+/// What to back up, where to, for how long, and how to prove it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// Its name: given, or the file's name without its ending.
+    /// Its name: given, or the file's name without its extension.
     pub name: String,
     /// The file, absolute.
     pub path: PathBuf,
     /// The file's directory, absolute, which paths in it are relative to.
     pub base_dir: PathBuf,
-    /// Where days, weeks and months begin.
+    /// The time zone in which days, weeks and months begin.
     pub time_zone: Tz,
     /// Repositories by name.
     pub repositories: BTreeMap<String, PolicyRepository>,
     /// Sources by name.
     pub sources: BTreeMap<String, PolicySource>,
-    /// What is copied from one repository to another, by name.
+    /// The copies between repositories, by name.
     pub copies: BTreeMap<String, CopyJob>,
     /// Named retention rules. Each source carries its own copy of those it uses.
     pub retention: BTreeMap<String, Retention>,
@@ -45,8 +45,8 @@ pub struct Policy {
     pub drills: BTreeMap<String, Drill>,
 }
 
-/// The names that can be referred to. They are taken from the keys alone, so that a mistake inside a repository does
-/// not make every reference to it a second mistake.
+/// The names that can be referred to. They are taken from the keys alone, so that an error inside a repository does
+/// not make every reference to it a second error.
 #[derive(Debug, Default)]
 pub(crate) struct DefinedNames {
     pub(crate) repositories: Vec<String>,
@@ -92,7 +92,7 @@ fn section_names(root: &YamlNode, section: &str) -> Vec<String> {
         .collect()
 }
 
-/// Decodes a policy file's text. `file` is how the file is called in messages, `path` its absolute path.
+/// Decodes a policy file's text. `file` is the file's name in messages, `path` its absolute path.
 pub(crate) fn decode(
     file: &Path,
     path: &Path,
@@ -198,7 +198,7 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) -> Optio
     })
 }
 
-/// Another version may mean other keys: its mistakes cannot be judged here.
+/// Another version may have other keys: its errors cannot be judged here.
 fn check_version(decoder: &mut Decoder<'_>, root: &YamlNode) -> Option<()> {
     let Some((key, node)) = root.entry("version") else {
         return Some(());

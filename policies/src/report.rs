@@ -1,4 +1,4 @@
-//! Gathers what is found in one file and, at the end, gives each finding its excerpt.
+//! Collects the findings of one file and, at the end, adds an excerpt to each.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use crate::excerpt::Excerpt;
 /// More findings than this are counted, not shown: nobody reads them, and each excerpt costs a search for its line.
 const FINDINGS_SHOWN_MAX: usize = 100;
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     Error,
     Warning,
 }
 
-/// A finding whose excerpt is not made yet: first all secrets have to be known.
+/// A finding without its excerpt: all secrets have to be known first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct PolicyFinding {
     mark: YamlMark,
@@ -51,12 +51,12 @@ impl FindingReport {
         });
     }
 
-    /// The text at this place must not be shown in any excerpt.
+    /// The text at this position must not be shown in any excerpt.
     pub(crate) fn hide_secret(&mut self, mark: YamlMark) {
         self.secrets.push(mark);
     }
 
-    /// Errors and warnings by place. A value that an alias repeats is reported once.
+    /// Errors and warnings by position. A value that an alias repeats is reported once.
     pub(crate) fn into_errors(
         mut self,
         file: &Path,

@@ -1,4 +1,4 @@
-//! A repository in a policy: where it is, who can read it, whom to believe, and whether to create it.
+//! A repository in a policy: where it is, who can read it, which signers are trusted, and whether to create it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::paths;
 use crate::secret::{IdentityRef, ParsedReference, parse_reference};
 use crate::table::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
 
-/// A place where snapshots are kept.
+/// A repository of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyRepository {
     /// Its name in the policy.
     pub name: String,
-    /// Where it is.
+    /// Its location.
     pub url: RepositoryUrl,
     /// Age or SSH public keys for a repository that is created.
     pub recipients: Vec<String>,
@@ -30,38 +30,38 @@ pub struct PolicyRepository {
     pub create: Option<PolicyCreation>,
     /// Every stored object is locked against deletion for this many days; never given for a directory.
     pub immutable_days: Option<u32>,
-    /// How firmly; means nothing without `immutable_days`.
+    /// The lock mode; unused without `immutable_days`.
     pub lock_mode: PolicyLockMode,
     /// The S3 storage class or Azure access tier of packs.
     pub storage_class: Option<String>,
-    /// S3: whether the bucket is named in the path of requests; `None` when the policy does not say.
+    /// S3: whether requests name the bucket in the path; `None` when the policy does not say.
     pub path_style: Option<bool>,
-    /// The most bytes to send in each second, not zero.
+    /// The most bytes to send per second, not zero.
     pub limit_upload: Option<u64>,
-    /// The most bytes to receive in each second, not zero.
+    /// The most bytes to receive per second, not zero.
     pub limit_download: Option<u64>,
-    /// How long a request that fails is tried again; `None` when the policy does not say.
+    /// How long a failed request is retried; `None` when the policy does not say.
     pub retry_for: Option<Duration>,
-    /// What it would be lost with, in the author's words; `None` when its place tells.
+    /// Its failure domain, in the author's words; `None` when its location says it.
     pub failure_domain: Option<String>,
 }
 
-/// How firmly stored objects are locked.
+/// The lock mode of stored objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PolicyLockMode {
-    /// Someone with a special right may lift the lock early.
+    /// A user with a special permission may lift the lock early.
     Governance,
-    /// Nobody may, not even the owner of the account.
+    /// Nobody may lift it, not even the owner of the account.
     #[default]
     Compliance,
 }
 
 /// How to create a repository. Together with the recipients this gives at least one identity; two, unless
-/// `single_recipient` says otherwise.
+/// `single_recipient` is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyCreation {
-    /// Files in which new recovery identities are written, absolute.
+    /// Files to which new recovery identities are written, absolute.
     pub generate_identities: Vec<PathBuf>,
     /// A repository that only one key can read is accepted.
     pub single_recipient: bool,
@@ -130,7 +130,7 @@ pub(crate) fn decode(
     })
 }
 
-/// The value under a key, when the key is there.
+/// The value under a key, if the key is present.
 fn decode_value<'d, T>(
     decoder: &mut Decoder<'d>,
     fields: &Fields<'_>,
@@ -167,7 +167,7 @@ fn decode_lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Poli
     }
 }
 
-/// Someone who demands locks relies on them; a warning would leave them with none.
+/// A user who requires locks relies on them; a warning would leave them with none.
 fn refuse_locked_directory(
     decoder: &mut Decoder<'_>,
     fields: &Fields<'_>,
@@ -259,7 +259,7 @@ pub(crate) fn decode_identity(decoder: &mut Decoder<'_>, field: &Field<'_>) -> O
             None
         }
         ParsedReference::Plain => {
-            // It may be a key that was pasted in; neither the message nor the excerpt may show it.
+            // It may be a pasted key; neither the message nor the excerpt may show it.
             decoder.report.hide_secret(field.node.mark);
             decoder.report_error_with_help(
                 field,

@@ -1,6 +1,6 @@
 //! Retention: the rules that say which snapshots are kept, and the decision that follows from them.
 //!
-//! The decision is a pure function: whoever asks brings the snapshots and the time, and acts on the answer.
+//! The decision is a pure function: the caller provides the snapshots and the time, and acts on the result.
 
 mod arrival_rate;
 mod calendar;
@@ -40,10 +40,10 @@ pub struct Retention {
     pub yearly: Option<NonZeroU32>,
     /// Keep every snapshot younger than this.
     pub within: Option<Duration>,
-    /// Of a database server: keep the log of this span, and the snapshots that it needs, so that any moment in it
-    /// comes back.
+    /// For a database server: keep the log of this recovery window, and the snapshots that it needs, so that any time
+    /// in it can be restored.
     pub point_in_time: Option<Duration>,
-    /// A floor, not a rule: never go below this many, whatever the rules say.
+    /// A minimum, not a rule: never go below this many, whatever the rules say.
     pub keep_at_least: Option<NonZeroU32>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn decode_or_name(
     }
 }
 
-/// What a source says about its retention.
+/// The retention of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RetentionChoice {
     Named(String),

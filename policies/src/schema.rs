@@ -1,4 +1,4 @@
-//! The JSON Schema of a policy file (draft 2020-12), printed from the table of keys, for editors.
+//! The JSON Schema of a policy file (draft 2020-12), generated from the key table, for editors.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! The server into which a drill restores, and what is asked of it afterwards.
+//! The server into which a drill restores, and the queries to run on it afterwards.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::repository::decode_path;
 use crate::secret::SecretRef;
 use crate::table_drill::{QUERY, REPLAY_MODES, SERVER};
 
-/// A server that exists for drills alone.
+/// A server dedicated to drills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScratchServer {
@@ -24,11 +24,11 @@ pub struct ScratchServer {
     pub password: Option<SecretRef>,
     /// An option file, absolute.
     pub defaults_file: Option<PathBuf>,
-    /// What of the log is replayed.
+    /// Which part of the log is replayed.
     pub replay: LogReplay,
 }
 
-/// What of the log is replayed in a drill.
+/// Which part of the log is replayed in a drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogReplay {
     /// Nothing: the newest snapshot is restored.
@@ -36,28 +36,28 @@ pub enum LogReplay {
     None,
     /// Everything that is archived.
     Latest,
-    /// What leads from the snapshot before the newest one to exactly that one.
+    /// From the snapshot before the newest one to exactly the newest one.
     Proof,
 }
 
-/// A question to the restored server.
+/// A query to the restored server.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DrillQuery {
-    /// A statement that gives one value.
+    /// A statement that returns one value.
     pub sql: String,
-    /// What it must be.
+    /// The expected result.
     pub expected: ExpectedValue,
 }
 
-/// What the answer to a query must be.
+/// The expected result of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExpectedValue {
-    /// This value: a number, a truth value, null or a text.
+    /// This value: a number, a Boolean, null or a text.
     Equals(Json),
-    /// A number that is as large.
+    /// A number of at least this value.
     AtLeast(u32),
-    /// The time of the newest row, not older than this when the drill begins, if that is bounded.
+    /// The time of the newest row; if bounded, no older than this when the drill starts.
     Newest(Option<Duration>),
 }
 

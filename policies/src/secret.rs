@@ -1,4 +1,4 @@
-//! Secrets are named in a policy and read only when they are used, so a policy can be checked where they are absent.
+//! A policy names secrets, and they are read only when used, so a policy can be checked where they are absent.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// Where secrets come from. The contract: a call reads the present value each time and keeps nothing.
+/// The source of secrets. The contract: a call reads the current value each time and caches nothing.
 pub trait SecretEnvironment {
     /// The value of an environment variable; `None` when it is unset or not Unicode.
     fn variable(&self, name: &str) -> Option<String>;
@@ -14,7 +14,7 @@ pub trait SecretEnvironment {
     /// The whole text of a file.
     ///
     /// # Errors
-    /// Whatever the file system says; `InvalidData` when the file is not UTF-8.
+    /// Any error of the file system; `InvalidData` when the file is not UTF-8.
     fn read_file(&self, path: &Path) -> io::Result<String>;
 }
 
@@ -56,11 +56,11 @@ impl fmt::Debug for SecretString {
     }
 }
 
-/// Why a secret could not be had. No variant holds any part of a value.
+/// Why a secret could not be read. No variant holds any part of a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// The environment variable is not there.
+    /// The environment variable is not set.
     #[error("the environment variable `{name}` is not set")]
     VariableMissing {
         /// The variable.
@@ -71,10 +71,10 @@ pub enum SecretError {
     FileUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// The variable or file is there but holds nothing, which is never what was meant.
+    /// The variable or file exists but is empty, which is never intended.
     #[error("the secret in {place} is empty")]
     Empty {
         /// The variable or file.
@@ -83,7 +83,7 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// What a person can do about it.
+    /// A hint for the user.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -106,7 +106,7 @@ impl SecretError {
 pub enum SecretRef {
     /// `${env:NAME}`
     Env(String),
-    /// `file:PATH`, resolved against the policy file's directory. One line end at the end of the file is not part of it.
+    /// `file:PATH`, resolved against the policy file's directory. One line end at the end of the file is ignored.
     File(PathBuf),
     /// The value itself, allowed only where its name does not look like a secret's.
     Literal(String),
@@ -129,7 +129,7 @@ impl SecretRef {
     }
 }
 
-/// Where the identity file for reading lies. Only the file's name is ever taken from here, not its contents.
+/// The path of the identity file for reading. Only the path is ever taken from here, not the file's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentityRef {
     /// `${env:NAME}`: the variable's value is the path of the identity file.
@@ -174,7 +174,7 @@ fn read_secret_file(
         source,
     };
     let text = Zeroizing::new(environment.read_file(path).map_err(unreadable)?);
-    // Editors and `echo` end a file with a line end that nobody means to be part of a password.
+    // Editors and `echo` end a file with a line end that is not meant as part of a password.
     let value = text.strip_suffix('\n').unwrap_or(&text);
     let value = value.strip_suffix('\r').unwrap_or(value);
     if value.is_empty() {
@@ -190,9 +190,9 @@ fn read_secret_file(
 pub(crate) enum ParsedReference<'a> {
     Env(&'a str),
     File(&'a str),
-    /// No reference at all.
+    /// Not a reference.
     Plain,
-    /// Something that was meant to be a reference.
+    /// A malformed reference.
     Malformed(&'static str),
 }
 
@@ -225,7 +225,7 @@ pub(crate) fn parse_reference(text: &str) -> ParsedReference<'_> {
     ParsedReference::Plain
 }
 
-/// Whether a shell would take this as the name of a variable.
+/// Whether a shell accepts this as the name of a variable.
 pub(crate) fn is_variable_name(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()

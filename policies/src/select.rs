@@ -21,9 +21,9 @@ pub enum SelectError {
         what: &'static str,
         /// The argument.
         name: String,
-        /// What can be named.
+        /// The names that exist.
         existing: Vec<String>,
-        /// What was probably meant.
+        /// The name that was probably meant.
         nearest: Option<String>,
     },
     /// Several policies have something with this name.
@@ -31,13 +31,13 @@ pub enum SelectError {
     Ambiguous {
         /// The argument.
         name: String,
-        /// The full names of what it may mean.
+        /// The full names of the candidates.
         candidates: Vec<String>,
     },
 }
 
 impl SelectError {
-    /// What was probably meant, as a sentence.
+    /// The name that was probably meant, as a sentence.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -184,7 +184,7 @@ fn not_found(what: &'static str, name: &str, existing: Vec<String>) -> SelectErr
     }
 }
 
-/// A bare name may have meant a policy or a thing in one; both are offered, and compared.
+/// A bare name may have meant a policy or an item in one; both are offered, and compared.
 fn not_found_bare<T>(
     policies: &[Policy],
     name: &str,

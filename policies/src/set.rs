@@ -9,7 +9,7 @@ use crate::error::{PolicyError, PolicyErrors, PolicyWarning};
 use crate::names::nearest_name;
 use crate::policy::{self, Policy};
 
-/// Policies that were read and found good, sorted by file. Their names differ.
+/// Policies that were read and are valid, sorted by file. Their names differ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PolicySet {
     policies: Vec<Policy>,
@@ -17,11 +17,11 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Reads a file, or every `*.yaml` and `*.yml` in a directory (but not in directories below it). Nothing but the policy
-    /// files is read: no secret has to be there.
+    /// Reads a file, or every `*.yaml` and `*.yml` in a directory (not in subdirectories). Nothing but the policy
+    /// files is read: no secret has to exist.
     ///
     /// # Errors
-    /// Everything that is wrong in all of the files, when anything is.
+    /// All errors in all of the files, if there are any.
     pub fn load(path: &Path) -> Result<Self, PolicyErrors> {
         let files = if path.is_dir() {
             list_policy_files(path)?
@@ -42,7 +42,7 @@ impl PolicySet {
         Self::decode_all(texts, errors)
     }
 
-    /// Reads policies from texts, each with the path of the file that it stands for. Nothing is read from disk.
+    /// Reads policies from texts, each with the path of its file. Nothing is read from disk.
     ///
     /// # Errors
     /// As [`PolicySet::load`].
@@ -147,7 +147,7 @@ fn read_policy_text(file: &Path) -> Result<String, PolicyErrors> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file);
-    // One byte more than allowed, so that a larger file is seen to be larger and is not read whole.
+    // One byte more than allowed, so that a larger file is detected without being read whole.
     let limit = u64::try_from(TEXT_BYTES_MAX)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
@@ -167,7 +167,7 @@ fn read_policy_text(file: &Path) -> Result<String, PolicyErrors> {
     })
 }
 
-/// Points behind the part of the file that is text.
+/// The error at the end of the valid text of the file.
 fn not_utf8_error(file: &Path, valid: &[u8]) -> PolicyError {
     let valid = String::from_utf8_lossy(valid);
     let mut error = PolicyError::for_file(file, "the file is not UTF-8 text".to_owned());
@@ -182,7 +182,7 @@ fn not_utf8_error(file: &Path, valid: &[u8]) -> PolicyError {
     error
 }
 
-/// A file in the same directory with nearly the same name.
+/// A file in the same directory with a similar name.
 fn similar_file_name(file: &Path) -> Option<String> {
     let directory = file
         .parent()

@@ -1,4 +1,4 @@
-//! A source in a policy: one thing to protect, where to, and what counts as alarming.
+//! A source in a policy: one thing to back up, where to, and what raises an alarm.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,24 +19,24 @@ use crate::secret::{
 use crate::table::{COMMAND, SOURCE, TFSTATE, VOLUME};
 use crate::units::{Percent, parse_percent};
 
-/// A fall by more than half is what a wrong path or an empty mount looks like.
+/// A drop by more than half is what a wrong path or an empty mount looks like.
 const SHRINK_ALARM_DEFAULT: u8 = 50;
 
-/// One thing to protect.
+/// One thing to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicySource {
     /// Its name in the policy.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: PolicySourceKind,
     /// The repositories to store in: at least one, each once, in the order given.
     pub repositories: Vec<String>,
-    /// Words kept with each snapshot.
+    /// Tags kept with each snapshot.
     pub tags: BTreeMap<String, String>,
     /// The rules, whether named or written at the source; `None` keeps everything.
     pub retention: Option<Retention>,
-    /// Alarm when count or size falls by more than this; `None` when it is off.
+    /// Alarm when count or size drops by more than this; `None` when it is off.
     pub shrink_alarm: Option<Percent>,
 }
 
@@ -64,7 +64,7 @@ pub struct PolicyVolumeSource {
     pub exclude: Vec<String>,
     /// Files with such lines, absolute.
     pub exclude_files: Vec<PathBuf>,
-    /// Do not enter other file systems.
+    /// Do not cross file system boundaries.
     pub one_file_system: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct PolicyTfStateSource {
 pub struct PolicyCommandSource {
     /// The program and its arguments; never empty, and never given to a shell.
     pub run: Vec<String>,
-    /// Variables for the program.
+    /// Environment variables for the program.
     pub env: BTreeMap<String, SecretRef>,
     /// Stop the program and fail after this long.
     pub timeout: Option<Duration>,
@@ -137,7 +137,7 @@ pub(crate) fn decode(
     })
 }
 
-/// Every kind that is there is decoded, so that its mistakes are found even when it is one too many.
+/// Every kind present is decoded, so that its errors are found even when it is one too many.
 fn decode_kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<PolicySourceKind> {
     let volume = fields
         .get("volume")
@@ -324,7 +324,7 @@ fn decode_repositories(
     let Some(field) = fields.get("repositories") else {
         return match known.repositories.as_slice() {
             [only] => vec![only.clone()],
-            // Without any, that alone is the error, and it was reported.
+            // An empty list is itself the error, and it was reported.
             [] => Vec::new(),
             several => {
                 let names = crate::names::join_names(several.iter().map(String::as_str));

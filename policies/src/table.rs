@@ -1,22 +1,22 @@
-//! The table of keys: the one place that says which keys a policy file has and what each is for.
+//! The key table: the only definition of which keys a policy file has and what each is for.
 //!
-//! The decoder refuses every key that is not here, and the schema for editors is printed from here.
+//! The decoder rejects every key that is not here, and the schema for editors is generated from here.
 
 use crate::table_drill;
 use crate::table_mysql::MYSQL;
 
-/// A lock for longer than a century is a slip, and in compliance mode nobody can take it back.
+/// A lock for longer than a century is a mistake, and in compliance mode nobody can undo it.
 pub(crate) const IMMUTABLE_DAYS_MAX: u32 = 36_500;
 
-/// The words for how firmly stored objects are locked.
+/// The words for the lock mode of stored objects.
 pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
 
-/// What may stand at a place.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum KeyShape {
     /// Any single value, taken as text, not empty.
     Text,
-    /// A name of a thing defined in this file or outside.
+    /// A name of an object defined in this file or outside.
     Name,
     Path,
     /// A single value, or a reference to a secret.
@@ -35,7 +35,7 @@ pub(crate) enum KeyShape {
     CountTo(u32),
     Duration,
     Size,
-    /// A size in each second, not zero.
+    /// A size per second, not zero.
     Rate,
     /// A percentage from 1% to 99%, or `off`.
     Alarm,
@@ -44,7 +44,7 @@ pub(crate) enum KeyShape {
     Mode,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Any single value, with its type: number, truth value, null or text.
+    /// Any single value, with its type: number, Boolean, null or text.
     Scalar,
     /// A list with at least one item.
     List(&'static KeyShape),
@@ -58,14 +58,14 @@ pub(crate) enum KeyShape {
 /// A mapping with known keys.
 #[derive(Debug)]
 pub(crate) struct TableObject {
-    /// What it is called in messages, with its article.
+    /// Its name in messages, with its article.
     pub(crate) title: &'static str,
     pub(crate) keys: &'static [TableKey],
     /// Exactly one of these keys must be there.
     pub(crate) exactly_one_of: &'static [&'static str],
     /// At least one of these keys must be there.
     pub(crate) at_least_one_of: &'static [&'static str],
-    /// Keys that are understood and refused, each with the reason.
+    /// Keys that are recognized and rejected, each with the reason.
     pub(crate) rejected: &'static [(&'static str, &'static str)],
 }
 

@@ -1,11 +1,11 @@
-//! The part of the table of keys that describes drills.
+//! The part of the key table that describes drills.
 
 use crate::table::{KeyShape, TableKey, TableObject, key, object};
 
 /// The kinds of entry that a check can ask for.
 pub(crate) const ENTRY_KINDS: &[&str] = &["file", "directory", "symlink"];
 
-/// The words for what of the log is replayed in a drill.
+/// The words for which part of the log is replayed in a drill.
 pub(crate) const REPLAY_MODES: &[&str] = &["none", "latest", "proof"];
 
 /// `drills.NAME`

@@ -1,8 +1,8 @@
-//! The part of the table of keys that describes MySQL and MariaDB servers.
+//! The part of the key table that describes MySQL and MariaDB servers.
 
 use crate::table::{KeyShape, TableObject, key, object};
 
-/// More connections than this would hurt the server more than they help.
+/// More connections than this would slow the server more than they help.
 pub(crate) const THREADS_MAX: u32 = 32;
 
 /// The words for how a connection is encrypted.

@@ -1,4 +1,4 @@
-//! Tests of the crate as a whole: bad files and what is said about them, the example, the schema.
+//! Tests of the crate as a whole: bad files and their messages, the example, the schema.
 
 mod bad_files;
 mod example;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::{PolicyErrors, PolicySet};
 
-/// A policy that is correct, for tests to add to. It ends inside `sources`.
+/// A valid policy, for tests to add to. It ends inside `sources`.
 pub(crate) const BASE: &str = "\
 version: 1
 repositories:
@@ -20,7 +20,7 @@ sources:
   etc: {volume: {path: /etc}}
 ";
 
-/// Decodes a text as if it stood in `/policies/test.yaml`.
+/// Decodes a text as if it were in `/policies/test.yaml`.
 pub(crate) fn parse(text: &str) -> Result<PolicySet, PolicyErrors> {
     PolicySet::parse([(Path::new("/policies/test.yaml"), text)])
 }

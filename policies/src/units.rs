@@ -31,13 +31,13 @@ pub enum UnitError {
         /// The units that may be written.
         known: &'static str,
     },
-    /// The number is beyond what can be counted.
+    /// The number is out of range.
     #[error("`{text}` is too large")]
     TooLarge {
         /// What was written.
         text: String,
     },
-    /// The number is zero where that would mean standing still.
+    /// The number is zero where that would stop all progress.
     #[error("`{text}` is zero; a rate must be greater than zero")]
     Zero {
         /// What was written.
@@ -45,12 +45,12 @@ pub enum UnitError {
     },
 }
 
-/// A share from 0% to 100%.
+/// A percentage from 0% to 100%.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);
 
 impl Percent {
-    /// The share as a number from 0 to 100; `None` beyond.
+    /// The percentage as a number from 0 to 100; `None` beyond.
     #[must_use]
     pub const fn new(value: u8) -> Option<Self> {
         if value <= 100 {
@@ -60,7 +60,7 @@ impl Percent {
         }
     }
 
-    /// The share as a number from 0 to 100.
+    /// The percentage as a number from 0 to 100.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
@@ -195,7 +195,7 @@ fn number_and_unit<'a>(text: &'a str, example: &'static str) -> Result<(u64, &'a
     Ok((number, unit.trim_start()))
 }
 
-/// An error carries what was written, but not a whole file of it.
+/// An error repeats the input, but not a whole file of it.
 fn shorten_text(text: &str) -> String {
     text.chars()
         .take(40)

@@ -1,4 +1,4 @@
-//! Time: asked for here by whatever must agree with others on how long something lasts.
+//! The clock, for whatever must agree with others on how long something lasts.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-/// Tells the time. Tests have clocks of their own.
+/// A source of time. Tests have clocks of their own.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time of day, which someone may set.
+    /// The time of day, which can be set.
     fn wall_time(&self) -> DateTime<Utc>;
 
-    /// Time since some moment, which nobody can set; it may stand still while the machine sleeps.
+    /// Time since an arbitrary start, which cannot be set; it may stand still while the machine sleeps.
     fn monotonic_time(&self) -> Duration;
 
     /// Whether time passes by itself, so that a thread can wait for it.

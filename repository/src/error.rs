@@ -1,4 +1,4 @@
-//! What can go wrong with a repository, sorted by what the caller must do.
+//! Repository errors, classified by what the caller must do.
 
 use std::path::PathBuf;
 
@@ -8,27 +8,27 @@ use crate::id::ObjectId;
 /// The result of repository operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An object that something could not be done with, while it was done with others.
+/// An object for which an operation failed, while others were processed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ObjectFailure {
     /// The object.
     pub object: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What class an error belongs to; the command line turns it into its exit code.
+/// The class of an error; the command line turns it into its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The operation did not work: disk full, connection lost, unsupported version.
+    /// The operation failed: disk full, connection lost, unsupported version.
     Failed,
-    /// What is stored is damaged, forged, or not what was promised.
+    /// Stored data is damaged, forged, or not what was promised.
     Damaged,
-    /// The named thing does not exist.
+    /// The named object does not exist.
     NotFound,
-    /// Not allowed: an identity or a right is missing, or something would be overwritten.
+    /// Not allowed: an identity or a permission is missing, or something would be overwritten.
     Refused,
-    /// The request itself is wrong.
+    /// The request itself is invalid.
     Usage,
 }
 
@@ -36,25 +36,25 @@ pub enum ErrorClass {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The backend could not do what was asked.
+    /// The backend failed.
     #[error("cannot access the storage of repository {location}")]
     Backend {
-        /// Where the repository is.
+        /// The repository's location.
         location: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: BackendError,
     },
     /// There is no repository at the location.
     #[error("no repository at {location}")]
     NoRepository {
-        /// Where it was looked for.
+        /// The location.
         location: String,
     },
     /// A repository is already at the location.
     #[error("a repository is already at {location}")]
     RepositoryExists {
-        /// Where.
+        /// The location.
         location: String,
     },
     /// The repository has a newer format.
@@ -62,77 +62,77 @@ pub enum Error {
         "{object} has format {found}, but this version of reprise supports formats up to {known}"
     )]
     UnsupportedFormat {
-        /// Which object says so.
+        /// The object with that format number.
         object: String,
         /// Its format number.
         found: u64,
-        /// The newest known one.
+        /// The newest supported one.
         known: u64,
     },
-    /// A stored object is damaged, forged or not what its name promises.
+    /// A stored object is damaged, forged or does not match its name.
     #[error("{object} is damaged: {reason}")]
     Damaged {
-        /// Which object.
+        /// The object.
         object: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A stored object that others rely on does not exist.
+    /// A stored object that others need does not exist.
     #[error("{object} is missing, but {needed_by} needs it")]
     Missing {
-        /// Which object.
+        /// The object.
         object: String,
         /// What refers to it.
         needed_by: String,
     },
-    /// Nothing that was given can decrypt.
+    /// None of the given identities can decrypt.
     #[error("none of the given identities can decrypt {object}")]
     NoMatchingIdentity {
-        /// What was to be opened.
+        /// The object to decrypt.
         object: String,
-        /// Recipients of which any one would do.
+        /// Recipients, any one of which is enough.
         recipients: Vec<String>,
     },
-    /// What a repository stores is there, and what describes the repository is not.
+    /// The repository's objects exist, but its description does not.
     #[error(
         "{location} has objects of a repository under {directory}/, but reprise.json is missing"
     )]
     MissingConfig {
-        /// Where.
+        /// The location.
         location: String,
-        /// Where in it.
+        /// The directory in it that has objects.
         directory: &'static str,
     },
     /// An identity file cannot be used.
     #[error("identity file {path} cannot be used: {reason}")]
     Identity {
-        /// Which file.
+        /// The file.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A recipient cannot be used.
     #[error("recipient `{recipient}` cannot be used: {reason}")]
     Recipient {
-        /// As it was given.
+        /// As given.
         recipient: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A collection of garbage is deleting what a run relies on.
+    /// A prune is deleting what a run relies on.
     #[error("{object} is being deleted by a prune, but this run needs it")]
     ObjectSwept {
-        /// What goes.
+        /// The object that is being deleted.
         object: String,
-        /// The root that was stored all the same and cannot be relied on, if there is one.
+        /// The root that was stored nevertheless and cannot be relied on, if any.
         root: Option<String>,
     },
     /// A file of this host's own keys cannot be used.
     #[error("{} cannot be used: {reason}", path.display())]
     HostKeys {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// This host's signing key is not one of the repository's.
@@ -140,15 +140,15 @@ pub enum Error {
     UnknownHost {
         /// This host's public signing key.
         signer: String,
-        /// Where the repository is.
+        /// The repository's location.
         location: String,
     },
     /// Only a keeper may do this.
     #[error("{location}: only a keeper may {action}, and {who} is not a keeper")]
     NotKeeper {
-        /// Where the repository is.
+        /// The repository's location.
         location: String,
-        /// What was to be done, as a verb.
+        /// The action, as a verb.
         action: &'static str,
         /// Whose key was given.
         who: String,
@@ -156,15 +156,15 @@ pub enum Error {
     /// A change of keys cannot be made.
     #[error("the keys were not changed: {reason}")]
     KeyChange {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A snapshot is not in the state that was expected.
     #[error("snapshot {snapshot} {problem}")]
     SnapshotState {
-        /// Which.
+        /// The snapshot.
         snapshot: ObjectId,
-        /// What about it.
+        /// The problem.
         problem: &'static str,
         /// What to do.
         hint: &'static str,
@@ -172,23 +172,23 @@ pub enum Error {
     /// A log is not in the state that was expected.
     #[error("the start of the log of {source_name} {problem}")]
     LogState {
-        /// Of which source.
+        /// The source's name.
         source_name: String,
-        /// What about it.
+        /// The problem.
         problem: &'static str,
         /// What to do.
         hint: &'static str,
     },
-    /// A copy was to be made where another repository is.
+    /// The target of a copy already holds another repository.
     #[error("{location} contains another repository and cannot become a copy of this one")]
     OtherRepository {
-        /// Where.
+        /// The location.
         location: String,
     },
-    /// `reprise.json` is not the one that this host has seen before.
+    /// `reprise.json` is not the one that this host has pinned.
     #[error("{location} does not match the repository pinned on this host: {reason}")]
     PinMismatch {
-        /// Where the repository is.
+        /// The repository's location.
         location: String,
         /// What differs.
         reason: String,
@@ -198,40 +198,40 @@ pub enum Error {
     /// No snapshot has this name.
     #[error("no snapshot `{name}`")]
     NoSnapshot {
-        /// As it was given.
+        /// As given.
         name: String,
-        /// What there is instead.
+        /// What exists instead.
         hint: String,
     },
     /// Several snapshots have this prefix.
     #[error("`{name}` is ambiguous: it matches {count} snapshots")]
     AmbiguousSnapshot {
-        /// As it was given.
+        /// As given.
         name: String,
         /// How many match.
         count: usize,
     },
-    /// A repository location cannot be understood.
+    /// A repository location is invalid.
     #[error(transparent)]
     Location(#[from] InvalidLocation),
-    /// Something of the local machine failed.
+    /// An operation on the local machine failed.
     #[error("cannot {action} {}", path.display())]
     LocalIo {
-        /// What was tried, as a verb.
+        /// The action, as a verb.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         source: std::io::Error,
     },
-    /// A part of this program stopped; its own error comes first and this one follows from it.
+    /// A part of this program stopped; its own error comes first, and this one follows from it.
     #[error("{0}")]
     Internal(String),
     /// The operation was interrupted on request.
     #[error("interrupted")]
     Interrupted,
-    /// What a source delivers could not be read.
+    /// The data of a source could not be read.
     #[error("{0}")]
     Source(String),
 }
@@ -276,7 +276,7 @@ impl Error {
         }
     }
 
-    /// What to do next, in a sentence; empty when the error says it all.
+    /// What to do next, in a sentence; empty when the error needs no hint.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Entrances for fuzzers: every parser of stored bytes, fed with anything. None may panic.
+//! Entry points for fuzzers: every parser of stored bytes, fed with arbitrary input. None may panic.
 
 use crate::crypto::envelope::{self, RecordKind};
 use crate::format::config::Config;
@@ -67,7 +67,7 @@ pub fn fuzz_compressed(bytes: &[u8]) {
     if let Ok(plain) = envelope::decompress_frame(bytes, PLAIN_MAX) {
         assert!(plain.len() <= PLAIN_MAX);
     }
-    // Keeps the module in the picture: records of segments are checked before bytes are read for them.
+    // Keeps the module covered: records of segments are checked before bytes are read for them.
     drop(
         serde_json::from_slice::<segment::SegmentRecord>(bytes)
             .map(|record| record.check_sizes(PLAIN_MAX)),

@@ -1,4 +1,4 @@
-//! Names of things: chunks, stored objects and repositories.
+//! Identifiers of chunks, stored objects and repositories.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,7 +65,7 @@ macro_rules! hash_id {
     };
 }
 
-/// Takes the text of an id where it stands: an index has millions of them.
+/// Parses the text of an ID without a copy: an index has millions of them.
 struct HexIdVisitor;
 
 impl serde::de::Visitor<'_> for HexIdVisitor {
@@ -92,7 +92,7 @@ fn decode_hex_id(text: &[u8]) -> Option<[u8; ID_BYTES]> {
     Some(bytes)
 }
 
-/// Whether these are lower-case hexadecimal digits. Looks at all of them, which is faster than to stop.
+/// Whether these are lower-case hexadecimal digits. Checks all of them, which is faster than stopping early.
 pub(crate) fn are_hex_digits(text: &[u8]) -> bool {
     let is_digit = |b: u8| b.is_ascii_digit() | (b'a'..=b'f').contains(&b);
     text.iter().fold(true, |good, b| good & is_digit(*b))
@@ -104,17 +104,17 @@ pub(crate) const fn hex_digit_value(b: u8) -> u8 {
 }
 
 hash_id! {
-    /// A chunk's name: the BLAKE3 hash of its plain bytes, keyed with the repository's chunk-id key.
+    /// A chunk's ID: the BLAKE3 hash of its plain bytes, keyed with the repository's chunk-ID key.
     ChunkId
 }
 
 hash_id! {
-    /// A stored object's name: the unkeyed BLAKE3 hash of its stored bytes.
+    /// A stored object's ID: the unkeyed BLAKE3 hash of its stored bytes.
     ObjectId
 }
 
 impl ObjectId {
-    /// The name of an object with these stored bytes, given in parts.
+    /// The ID of an object with these stored bytes, given in parts.
     #[must_use]
     pub fn from_content_parts(parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -124,7 +124,7 @@ impl ObjectId {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The name of an object with these stored bytes.
+    /// The ID of an object with these stored bytes.
     #[must_use]
     pub fn from_content(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
@@ -142,7 +142,7 @@ impl ObjectId {
 #[error("not an identifier: 64 lower-case hexadecimal digits are expected")]
 pub struct ParseIdError;
 
-/// Which repository something belongs to: 32 random hexadecimal digits made by `init`.
+/// The repository that something belongs to: 32 random hexadecimal digits, made by `init`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RepositoryId(String);
@@ -151,7 +151,7 @@ impl RepositoryId {
     /// A new random identifier.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// When the system has no randomness available.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;

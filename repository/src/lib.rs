@@ -1,7 +1,7 @@
 //! Stores and fetches snapshots: chunk, segment, pack, index, encrypt, sign, verify.
 //!
-//! The stored format is described in `docs/format.md`. This crate knows nothing of what a source is: it
-//! takes entries with contents in order and gives them back.
+//! The stored format is described in `docs/format.md`. This crate does not know what a source is: it takes entries with
+//! contents in order and gives them back.
 
 pub mod backend;
 mod clock;

@@ -1,9 +1,9 @@
-//! Doing the same with many items on several threads.
+//! Processing many items on several threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
-/// Does something with each item on several threads; the results are in order.
+/// Applies a function to each item on several threads; the results are in order.
 pub(crate) fn map_in_parallel<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
@@ -32,7 +32,7 @@ pub(crate) fn map_in_parallel<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// As [`map_in_parallel`], until one fails: then no other item is begun, and that failure is the result.
+/// As [`map_in_parallel`], until one fails: then no other item is started, and that failure is the result.
 pub(crate) fn try_map_in_parallel<T: Sync, R: Send, E: Send>(
     threads: usize,
     items: &[T],
@@ -52,8 +52,8 @@ pub(crate) fn try_map_in_parallel<T: Sync, R: Send, E: Send>(
     results.into_iter().flatten().collect()
 }
 
-/// Makes something of each item on several threads while this one takes what is made, in any order. At most
-/// `ahead` results wait. After a failure of either no other item is begun, and that failure is the result.
+/// Processes items on several threads while this one consumes the results, in any order. At most `ahead` results
+/// wait. After a failure of either side no other item is started, and that failure is the result.
 pub(crate) fn try_map_and_consume<T: Sync, R: Send, E: Send>(
     threads: usize,
     ahead: usize,
@@ -71,7 +71,7 @@ pub(crate) fn try_map_and_consume<T: Sync, R: Send, E: Send>(
             let (sender, make, next) = (sender.clone(), &make, &next);
             scope.spawn(move || {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody takes any more after a failure.
+                    // After a failure nobody receives any more.
                     if sender.send((item, make(item))).is_err() {
                         return;
                     }
@@ -79,7 +79,7 @@ pub(crate) fn try_map_and_consume<T: Sync, R: Send, E: Send>(
             });
         }
         drop(sender);
-        // Dropped at the first failure: whoever still makes something cannot hand it over, and ends.
+        // Dropped at the first failure: a thread that is still working cannot send its result, and ends.
         receiver
             .into_iter()
             .try_for_each(|(item, made)| take(item, made?))

@@ -1,4 +1,4 @@
-//! What this program calls itself in what it stores.
+//! The name that this program writes into what it stores.
 
-/// What wrote an object, with its version.
+/// The program that wrote an object, with its version.
 pub(crate) const PROGRAM: &str = concat!("reprise ", env!("CARGO_PKG_VERSION"));

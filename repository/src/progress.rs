@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 pub struct Progress {
     /// Entries, packs or other items done.
     pub items: AtomicU64,
-    /// How many items there are, once known; otherwise 0.
+    /// The number of items, once known; otherwise 0.
     pub items_total: AtomicU64,
     /// Plain bytes done.
     pub bytes: AtomicU64,
-    /// How many bytes there are, once known; otherwise 0.
+    /// The number of bytes, once known; otherwise 0.
     pub bytes_total: AtomicU64,
     /// Bytes written to the repository.
     pub stored_bytes: AtomicU64,
@@ -37,7 +37,7 @@ impl Progress {
         self.cancelled.store(true, Ordering::SeqCst);
     }
 
-    /// Stops the operation if that was asked for.
+    /// Stops the operation if that was requested.
     ///
     /// # Errors
     /// [`Error::Interrupted`].

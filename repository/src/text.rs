@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-/// Any bytes. In JSON a string where they are UTF-8, otherwise `{"base64": "…"}`.
+/// Arbitrary bytes. In JSON a string where they are UTF-8, otherwise `{"base64": "…"}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RawText(Vec<u8>);
 
@@ -28,14 +28,14 @@ impl RawText {
         &self.0
     }
 
-    /// As a path of this system.
+    /// As a path of the local system.
     #[must_use]
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
-    /// For people: control characters and bytes that are not UTF-8 are escaped, so that a name cannot
-    /// rewrite the terminal or look like another name.
+    /// For people: control characters and bytes that are not UTF-8 are escaped, so that a name cannot rewrite the
+    /// terminal or look like another name.
     #[must_use]
     pub fn display(&self) -> String {
         let mut shown = String::with_capacity(self.0.len());

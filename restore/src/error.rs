@@ -1,4 +1,4 @@
-//! What can go wrong while something is brought back.
+//! Errors of restores.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,17 @@ use reprise_repository::ErrorClass;
 use reprise_snapshotters::mysql::DatabaseError;
 use reprise_snapshotters::mysql::binlog::EventError;
 
-/// The result of restoring.
+/// The result of a restore function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be brought back. `Display` never includes the source.
+/// Why something could not be restored. `Display` never includes the source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository could not do its part.
+    /// The repository failed.
     #[error("the snapshot could not be read")]
     Repository(#[from] reprise_repository::Error),
-    /// The target holds something already.
+    /// The target is not empty.
     #[error("the target {} is not empty", path.display())]
     TargetNotEmpty {
         /// The target.
@@ -29,7 +29,7 @@ pub enum Error {
     NothingToResume {
         /// The target.
         path: PathBuf,
-        /// The snapshot's short id.
+        /// The snapshot's short ID.
         snapshot: String,
     },
     /// The target is not a directory.
@@ -43,25 +43,25 @@ pub enum Error {
     NoSpace {
         /// The target.
         path: PathBuf,
-        /// What it has.
+        /// The available bytes.
         free_bytes: u64,
-        /// What is needed.
+        /// The required bytes.
         needed_bytes: u64,
     },
     /// A path is not in the snapshot.
     #[error("`{wanted}` is not in snapshot {snapshot}")]
     NoSuchPath {
-        /// The path asked for.
+        /// The requested path.
         wanted: String,
-        /// The snapshot's short id.
+        /// The snapshot's short ID.
         snapshot: String,
     },
-    /// A database server did not do its part.
+    /// A database server failed.
     #[error("cannot {doing}")]
     Database {
-        /// What was tried, on which object.
+        /// The attempted operation, with its object.
         doing: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: DatabaseError,
     },
@@ -71,12 +71,12 @@ pub enum Error {
     /// The snapshot is not of a database server.
     #[error("snapshot {snapshot} is of a {kind}, not of a database server")]
     SnapshotNotOfServer {
-        /// The snapshot's short id.
+        /// The snapshot's short ID.
         snapshot: String,
-        /// What it is of.
+        /// The kind of its source.
         kind: String,
     },
-    /// The server has data, and nobody said which databases are meant.
+    /// The server has data, and no databases were selected.
     #[error("{target} is not empty: it has {found}")]
     ServerNotEmpty {
         /// The server.
@@ -84,15 +84,15 @@ pub enum Error {
         /// One of its databases.
         found: String,
     },
-    /// What is to be restored is there already.
+    /// An object to be restored already exists.
     #[error("{found} already exists on {target}")]
     DatabaseNotEmpty {
         /// The server.
         target: String,
-        /// What is there.
+        /// The existing object.
         found: String,
     },
-    /// The target cannot hold what the snapshot has. Nothing was written.
+    /// The target cannot hold the snapshot. Nothing was written.
     #[error("{target} is not compatible with the snapshot: {}", problems.join("; "))]
     TargetIncompatible {
         /// The server.
@@ -100,16 +100,16 @@ pub enum Error {
         /// Why.
         problems: Vec<String>,
     },
-    /// A restore is under way at the target.
+    /// A restore is in progress at the target.
     #[error("another restore into this server is in progress")]
     RestoreInProgress,
     /// A restore into the target was interrupted.
     #[error("a restore into this server was interrupted")]
     RestoreInterrupted {
-        /// Whether it was this very one.
+        /// Whether it was this same restore.
         resumable: bool,
     },
-    /// A server that is to be used for drills has something of its own.
+    /// A server that is to be used for drills has databases of its own.
     #[error(
         "{server} has databases of its own ({found}), but a drill deletes everything on its server"
     )]
@@ -119,7 +119,7 @@ pub enum Error {
         /// One of them.
         found: String,
     },
-    /// The target was started anew while its commits were not waited for.
+    /// The target was restarted while it committed with relaxed durability.
     #[error(
         "the target server was restarted while it did not flush every commit: the interrupted restore may have lost data"
     )]
@@ -127,59 +127,59 @@ pub enum Error {
     /// `--resume` was asked for where no such restore was interrupted.
     #[error("the target has no interrupted restore of this snapshot with these options")]
     NoRestoreToResume,
-    /// The server changed a value instead of taking it.
+    /// The server changed a value instead of storing it.
     #[error("cannot load {table}: the server reported a warning: {warning}")]
     LoadWarning {
-        /// Which table.
+        /// The table.
         table: String,
-        /// The server's words.
+        /// The server's message.
         warning: String,
     },
-    /// A moment cannot be restored.
+    /// A recovery target cannot be reached.
     #[error("cannot restore {source_name} to {wanted}: {why}")]
     RecoveryTargetUnreachable {
-        /// Of which source.
+        /// The source.
         source_name: String,
-        /// The moment that was wanted.
+        /// The recovery target.
         wanted: String,
         /// Why not.
         why: String,
-        /// The spans in which every moment can be restored.
+        /// The recovery windows.
         possible: Vec<String>,
     },
-    /// A binary log could not be understood.
+    /// A binary log could not be decoded.
     #[error("cannot read the binary log")]
     BinaryLog {
         /// Why.
         #[source]
         source: EventError,
     },
-    /// The server did not take a transaction.
+    /// The server rejected a transaction.
     #[error("cannot apply {transaction}{}{what}", if what.is_empty() { "" } else { ": " })]
     TransactionFailed {
-        /// Its number, and when it was committed.
+        /// Its GTID, and its commit time.
         transaction: String,
-        /// Which part of it, on which tables.
+        /// The part of it, with its tables.
         what: String,
-        /// What happened.
+        /// The cause.
         #[source]
         source: DatabaseError,
     },
     /// A transaction cannot be replayed.
     #[error("{transaction} cannot be replayed: {reason}")]
     TransactionNotReplayable {
-        /// Its number, and when it was committed.
+        /// Its GTID, and its commit time.
         transaction: String,
         /// Why.
         reason: String,
     },
-    /// Numbers are to be kept that transactions do not have.
+    /// GTIDs are to be kept, but transactions have none.
     #[error("{transactions}: no GTID is recorded, which --keep-gtids needs")]
     TransactionsWithoutGtid {
-        /// Which.
+        /// The transaction.
         transactions: String,
     },
-    /// A replay cannot end where it is to.
+    /// A replay cannot reach its stop.
     #[error("{reason}")]
     ReplayStopUnreachable {
         /// Why.
@@ -188,32 +188,32 @@ pub enum Error {
     /// Another replay into the server was interrupted.
     #[error("the target has another interrupted replay: {run}")]
     OtherReplayInterrupted {
-        /// What tells it from others.
+        /// Identifies it.
         run: String,
     },
-    /// A replay was interrupted where nobody can tell what is there.
+    /// A replay was interrupted where its effect cannot be determined.
     #[error(
         "the replay was interrupted while {transaction} changed a non-transactional table: it may be partly applied"
     )]
     TransactionPartlyApplied {
-        /// Its number, and when it was committed.
+        /// Its GTID, and its commit time.
         transaction: String,
     },
-    /// The server has a history of its own.
+    /// The server has a transaction history of its own.
     #[error("the target has executed transactions of its own: {executed}")]
     ServerHasOwnTransactions {
-        /// Which.
+        /// That history.
         executed: String,
     },
-    /// A restore into a server did not come to its end. What was done is kept there.
+    /// A restore into a server did not complete. The finished steps are kept there.
     #[error(transparent)]
     RestoreUnfinished(Box<Self>),
-    /// Something of the target failed.
+    /// An operation at the target failed.
     #[error("cannot {action} {path}")]
     Target {
-        /// What was tried, as a verb.
+        /// The attempted operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// Its object.
         path: String,
         /// Why.
         #[source]
@@ -348,7 +348,7 @@ impl Error {
 }
 
 impl Error {
-    /// What to do next when a log is not what is needed.
+    /// What to do next when a log is unsuitable.
     fn log_hint(&self) -> String {
         match self {
             Self::TransactionFailed { source, .. } => replay_hint(source),
@@ -373,7 +373,7 @@ impl Error {
     }
 }
 
-/// What to do about a transaction that the server did not take.
+/// What to do about a transaction that the server rejected.
 fn replay_hint(error: &DatabaseError) -> String {
     /// Duplicate key, missing row, unknown table, referenced row, missing parent.
     const DIFFERS: [u16; 9] = [1062, 1032, 1146, 1049, 1451, 1452, 1535, 1677, 1586];

@@ -1,4 +1,4 @@
-//! Brings snapshots back: files with all their attributes, comparison with what was saved, and drills.
+//! Restores snapshots: files with all their attributes, comparison with the saved state, and drills.
 
 pub mod drill;
 mod error;

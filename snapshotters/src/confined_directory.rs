@@ -1,4 +1,4 @@
-//! A directory below which everything is reached by paths of any length, and never through a symbolic link.
+//! A directory below which entries are reached by paths of any length, and never through a symbolic link.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, openat, openat2, statat};
 use rustix::io::Errno;
 
-/// A path that reaches an entry as long as this lives.
+/// A path that reaches an entry while this value lives.
 #[derive(Debug)]
 pub struct ReachablePath {
     path: PathBuf,
@@ -31,10 +31,10 @@ pub struct ConfinedDirectory {
 }
 
 impl ConfinedDirectory {
-    /// Opens a directory. Links on the way to the directory itself are followed.
+    /// Opens a directory. Symbolic links in the path of the directory itself are followed.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn open(folder: &Path) -> rustix::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
@@ -48,10 +48,10 @@ impl ConfinedDirectory {
         &self.directory
     }
 
-    /// Attributes of a path itself, links not followed.
+    /// Attributes of a path itself; links are not followed.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn stat(&self, path: &[u8]) -> rustix::io::Result<Stat> {
         if path.is_empty() {
             return rustix::fs::fstat(&self.directory);
@@ -72,12 +72,12 @@ impl ConfinedDirectory {
     /// Opens a file or directory for reading.
     ///
     /// # Errors
-    /// What the system says; `ELOOP` when a part of the path is a symbolic link.
+    /// The system's error; `ELOOP` when a part of the path is a symbolic link.
     pub fn open_for_reading(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<File> {
         let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let name = if path.is_empty() { b"." } else { path };
         match open_without_links(&self.directory, name, flags | OFlags::NOATIME) {
-            // Only a file's owner may read it without leaving a trace in its access time.
+            // Only a file's owner may read it without updating its access time.
             Err(Errno::PERM) => open_without_links(&self.directory, name, flags),
             Err(Errno::NAMETOOLONG) => {
                 let (folder, name) = self.open_parent(if path.is_empty() { b"." } else { path })?;
@@ -88,10 +88,10 @@ impl ConfinedDirectory {
         .map(File::from)
     }
 
-    /// Where a symbolic link points.
+    /// The target of a symbolic link.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn read_link(&self, path: &[u8]) -> rustix::io::Result<Vec<u8>> {
         let read =
             match rustix::fs::readlinkat(&self.directory, OsStr::from_bytes(path), Vec::new()) {
@@ -104,10 +104,10 @@ impl ConfinedDirectory {
         read.map(std::ffi::CString::into_bytes)
     }
 
-    /// A path by which system calls without a directory argument reach an entry, however deep it lies.
+    /// A path by which system calls without a directory argument reach an entry, however deep it is.
     ///
     /// # Errors
-    /// What opening its directory gives.
+    /// Errors of opening its directory.
     pub fn reachable_path(&self, path: &[u8]) -> rustix::io::Result<ReachablePath> {
         let (directory, name) = self.open_parent(path)?;
         let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
@@ -120,7 +120,7 @@ impl ConfinedDirectory {
     /// Opens a file or directory with any flags, creating it with `mode` if they say so.
     ///
     /// # Errors
-    /// What the system says; `ELOOP` when a part of the path is a symbolic link.
+    /// The system's error; `ELOOP` when a part of the path is a symbolic link.
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<File> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let (directory, name) = self.open_parent(path)?;
@@ -130,7 +130,7 @@ impl ConfinedDirectory {
     /// Opens the directory that holds a path; returns it with the path's last part.
     ///
     /// # Errors
-    /// What the system says; `ELOOP` or `ENOTDIR` when a part of the path is a symbolic link.
+    /// The system's error; `ELOOP` or `ENOTDIR` when a part of the path is a symbolic link.
     pub fn open_parent<'p>(&self, path: &'p [u8]) -> rustix::io::Result<(OwnedFd, &'p [u8])> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let Some(slash) = path.iter().rposition(|b| *b == b'/') else {
@@ -146,7 +146,7 @@ impl ConfinedDirectory {
             resolve,
         ) {
             Ok(folder) => Ok((folder, name)),
-            // Kernels before 5.6, and paths longer than a system call takes: part by part.
+            // Kernels before 5.6, and paths longer than a system call accepts: part by part.
             Err(Errno::NOSYS | Errno::NAMETOOLONG) => {
                 let mut open = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)?;
                 for part in folder.split(|b| *b == b'/') {
@@ -167,7 +167,7 @@ fn open_without_links(
     let path = OsStr::from_bytes(path);
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match openat2(&directory, path, flags, Mode::empty(), resolve) {
-        // The caller goes part by part.
+        // The caller continues part by part.
         Err(Errno::NOSYS) => Err(Errno::NAMETOOLONG),
         opened => opened,
     }

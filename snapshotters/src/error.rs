@@ -1,4 +1,4 @@
-//! What can go wrong while a source is read.
+//! Errors of reading a source.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The repository could not do its part.
+    /// The repository failed.
     #[error("the snapshot could not be stored")]
     Repository(#[from] reprise_repository::Error),
     /// The source itself cannot be read.
@@ -31,7 +31,7 @@ pub enum Error {
         /// The source's path.
         path: PathBuf,
     },
-    /// An exclude rule cannot be understood.
+    /// An exclude rule is invalid.
     #[error("cannot parse exclude rule `{rule}`: {reason}")]
     Exclude {
         /// The rule as given.
@@ -39,7 +39,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A file is not what it should be.
+    /// A file is not valid.
     #[error("{} is not a Terraform state: {reason}", path.display())]
     InvalidState {
         /// Which file.
@@ -47,10 +47,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A database server did not do its part.
+    /// A database server failed.
     #[error("cannot {operation}")]
     Database {
-        /// What was tried, on which object.
+        /// The operation, and on which object.
         operation: String,
         /// What happened.
         #[source]
@@ -64,10 +64,10 @@ pub enum Error {
     NoDatabases {
         /// Which server.
         server: String,
-        /// The patterns of databases that were asked for; without any, all are meant.
+        /// The requested database patterns; empty: all databases.
         patterns: Vec<String>,
     },
-    /// Definitions changed under every attempt to store them with their rows.
+    /// Definitions changed during every attempt to store them with their rows.
     #[error(
         "table definitions change too often to take a consistent snapshot; the last change was to {object}"
     )]
@@ -75,13 +75,13 @@ pub enum Error {
         /// What changed last.
         object: String,
     },
-    /// A server keeps no log.
+    /// A server has no binary log.
     #[error("the binary log of {server} is disabled (log_bin is off)")]
     NoBinaryLog {
         /// Which server.
         server: String,
     },
-    /// A server's log lacks what the server replicates.
+    /// Replicated changes are missing from a server's log.
     #[error(
         "the binary log of {server} lacks the transactions that it replicates from another server: {variable} is off"
     )]
@@ -91,13 +91,13 @@ pub enum Error {
         /// The variable that is off.
         variable: &'static str,
     },
-    /// A log is being archived already.
+    /// A log is already being archived.
     #[error("another archiver is running for this source: {} is in use", directory.display())]
     ArchiverRunning {
-        /// The directory that the other one uses.
+        /// The directory that the other archiver uses.
         directory: std::path::PathBuf,
     },
-    /// Pieces of a log cannot be kept on the local disk.
+    /// Log segments cannot be written to the local disk.
     #[error("cannot read or write log segments in the spool directory {}", directory.display())]
     Spool {
         /// The directory.
@@ -106,7 +106,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// What was received of a log is not in the repository.
+    /// Received log segments are not in the repository.
     #[error("not all log segments could be stored in the repository: {reason}; waiting in {}: {segments}", directory.display())]
     LogNotStored {
         /// How many.
@@ -116,7 +116,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// An archived log cannot be read.
+    /// An archived log is not readable.
     #[error("the archived log cannot be read")]
     UnreadableLog {
         /// What is wrong with it.
@@ -132,14 +132,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A program failed, so what it wrote is not a backup.
+    /// A program failed, so its output is not a backup.
     #[error("`{program}` {outcome}; its output was not stored")]
     CommandFailed {
         /// The program.
         program: String,
         /// How it ended.
         outcome: String,
-        /// The end of what it wrote to its standard error.
+        /// The end of its standard error.
         stderr_tail: String,
     },
 }
@@ -218,7 +218,7 @@ impl Error {
     }
 }
 
-/// Where no object is to be named, the statement says enough.
+/// Where no object is named, the statement is enough.
 impl From<DatabaseError> for Error {
     fn from(source: DatabaseError) -> Self {
         Self::from_database("read rows", source)

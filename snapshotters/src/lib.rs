@@ -1,4 +1,4 @@
-//! Reads sources into snapshots. Every source kind gives the same shape: a tree of entries and a root.
+//! Reads sources into snapshots. Every source kind produces the same shape: a tree of entries and a root.
 //!
 //! A source streams: nothing is staged on disk, and memory does not grow with its size.
 

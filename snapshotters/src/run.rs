@@ -1,4 +1,4 @@
-//! What all kinds of sources share: what a run is called, and the alarm when a source has shrunk.
+//! What all kinds of sources share: the names of a run, and the alarm when a source has shrunk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use reprise_repository::{
 
 use crate::error::Result;
 
-/// Sources below these sizes may shrink without an alarm: a few files more or less mean nothing.
+/// Sources below these sizes may shrink without an alarm: a few files more or less are normal.
 const ALARM_BYTES_MIN: u64 = 1 << 20;
 const ALARM_ENTRIES_MIN: u64 = 20;
 
@@ -35,7 +35,7 @@ impl ShrinkAlarm {
         Self { percent_max: None }
     }
 
-    /// The alarms for these counts after those.
+    /// The alarms for these counts, compared with the earlier ones.
     #[must_use]
     pub fn check_counts(self, before: &EntryCounts, now: &EntryCounts) -> Vec<Warning> {
         let Some(percent) = self.percent_max else {
@@ -69,7 +69,7 @@ impl Default for ShrinkAlarm {
     }
 }
 
-/// What a run is called and where it reports.
+/// The names of a run, and where it reports its progress.
 #[derive(Debug, Clone)]
 pub struct RunContext {
     /// The source's name.
@@ -87,7 +87,7 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// The snapshot of the same source and kind before this run, and how the new one is to be called.
+    /// The snapshot of the same source and kind before this run, and the options of the new one.
     pub(crate) fn prepare_snapshot(
         &self,
         repository: &Repository,
@@ -107,7 +107,7 @@ impl RunContext {
         Ok((parent, options))
     }
 
-    /// The alarms for what was just counted.
+    /// The alarms for the new counts.
     pub(crate) fn shrink_alarms(
         &self,
         parent: Option<&Snapshot>,

@@ -1,7 +1,7 @@
 //! Terraform and OpenTofu state in local files.
 //!
-//! A state's lineage must stay, its serial must not fall, and the same serial must be the same bytes. A
-//! state that breaks a rule is stored all the same, as it may be the last copy, but the outcome says so.
+//! A state's lineage must stay, its serial must not fall, and the same serial must have the same bytes. A
+//! state that breaks a rule is stored all the same, as it may be the last copy, but the outcome reports it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
 use crate::volume::metadata::entry_from_metadata;
 
-/// The name of a state file without a name of its own.
+/// The name of a state file that has no other name.
 pub const STATE_NAME: &str = "terraform.tfstate";
 
 /// The directory of workspaces other than the default one.
@@ -28,10 +28,10 @@ const WORKSPACES: &str = "terraform.tfstate.d";
 /// States are read whole. The largest seen in practice have some tens of MiB.
 const STATE_BYTES_MAX: u64 = 1 << 30;
 
-/// What later snapshots are compared with.
+/// The facts that later snapshots are compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFacts {
-    /// Which state it is: stays for its whole life.
+    /// Identity of the state: stays for its whole life.
     pub lineage: Option<String>,
     /// Grows with every change.
     pub serial: Option<u64>,
@@ -62,7 +62,7 @@ struct LoadedState {
 /// Stores the state file at `path`, or all states of the directory at `path`.
 ///
 /// # Errors
-/// [`Error::SourceNotFound`], [`Error::InvalidState`], or what storing gives.
+/// [`Error::SourceNotFound`], [`Error::InvalidState`], or errors of storing.
 pub fn snapshot_states(
     repository: &Repository,
     path: &Path,
@@ -106,7 +106,7 @@ pub fn snapshot_states(
     let committed = writer.finish(|_, _| {
         let facts = BTreeMap::from([("states".to_owned(), json!(states))]);
         Ok(SnapshotSummary {
-            // What the file held when it was read, however long it has not changed.
+            // The content at the time of reading, however long ago the file changed.
             data_time: started,
             finished: (run.clock)(),
             facts,
@@ -166,7 +166,7 @@ fn state_files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(files)
 }
 
-/// Entries for the directories of a state that no earlier one was in: a workspace's state lies two deep.
+/// Entries for the directories of a state that no earlier state was in: a workspace's state is two levels deep.
 fn new_directory_entries(
     name: &str,
     file: &Path,
@@ -258,7 +258,7 @@ fn read_state(
 
 fn check_state(name: &str, state: &StateFile, warnings: &mut Vec<Warning>) -> Result<(), String> {
     if state.encrypted_data.is_some() {
-        // OpenTofu's own encryption: its contents cannot be checked, and its key is kept elsewhere.
+        // OpenTofu's own encryption: the content cannot be checked, and the key is not in the state.
         if state.serial.is_none() || state.lineage.is_none() {
             let message = "it is encrypted by OpenTofu: serial and lineage cannot be compared";
             warnings.push(state_warning(name, message.to_owned()));
@@ -275,7 +275,7 @@ fn check_state(name: &str, state: &StateFile, warnings: &mut Vec<Warning>) -> Re
     }
 }
 
-/// Who holds Terraform's own lock on a local state, if it is held.
+/// Who holds Terraform's own lock on a local state, if anyone.
 fn lock_holder(file: &Path) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -300,7 +300,7 @@ fn previous_facts(parent: &Snapshot, name: &str) -> Option<StateFacts> {
     serde_json::from_value(parent.root.facts.get("states")?.get(name)?.clone()).ok()
 }
 
-/// The rules that a state breaks against the one before it.
+/// The rules that a state breaks, compared with the previous one.
 fn find_broken_rules(name: &str, previous: Option<&StateFacts>, now: &StateFacts) -> Vec<Warning> {
     let Some(previous) = previous else {
         return Vec::new();
@@ -336,7 +336,7 @@ fn find_broken_rules(name: &str, previous: Option<&StateFacts>, now: &StateFacts
         .collect()
 }
 
-/// States that the snapshot before had and that are gone.
+/// States of the previous snapshot that are missing.
 fn find_missing_states(
     parent: Option<&Snapshot>,
     states: &BTreeMap<String, StateFacts>,
@@ -364,7 +364,7 @@ fn state_warning(name: &str, message: String) -> Warning {
 /// Compares restored bytes with the facts of a snapshot. Returns what was compared.
 ///
 /// # Errors
-/// A sentence that says what differs.
+/// What differs.
 pub fn compare_state(
     repository: &Repository,
     facts: &StateFacts,

@@ -1,4 +1,4 @@
-//! `reprise archive`: keeping a server's log.
+//! `reprise archive`: archives a server's binary log.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::progress::ProgressDisplay;
 use crate::quantities::{parse_duration_option, parse_size_option};
 use crate::{mysql, output, sources};
 
-/// What was received is stored after this time at the latest, unless told otherwise.
+/// Received data is stored after this time at the latest, by default.
 const FLUSH_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 
-/// So often it is recorded that nothing was written.
+/// The interval of records that nothing was written.
 const IDLE_RECORD_INTERVAL: Duration = Duration::from_secs(600);
 
-/// So much may wait on the local disk, in bytes, unless told otherwise.
+/// The most bytes that may wait on the local disk, by default.
 const SPOOL_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// What is archived, where to, and how.
@@ -36,7 +36,7 @@ struct ArchiveJob {
 }
 
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<Exit, Failure> {
-    // Before anything is opened: from here on, being told to stop is a good end.
+    // Before anything is opened: from here on, a request to stop is a regular end.
     let shown = ProgressDisplay::start(context, &args.source);
     match run_archive(context, args, shown) {
         Err(failure) if failure.exit == Exit::Interrupted && !args.once => Ok(Exit::Ok),
@@ -107,7 +107,7 @@ fn job_from_policy(context: &Context, name: &str) -> Result<ArchiveJob, Failure>
     })
 }
 
-/// The log is kept where the source's snapshots are first; copies bring both elsewhere.
+/// The log is stored in the first repository of the source; copies take snapshots and log elsewhere.
 fn open_archive_repository(
     context: &Context,
     policy: &Policy,

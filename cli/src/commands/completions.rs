@@ -1,4 +1,4 @@
-//! `reprise completions`: a script that teaches a shell the command line.
+//! `reprise completions`: prints a completion script for a shell.
 
 use clap::CommandFactory;
 

@@ -1,4 +1,4 @@
-//! `reprise copy`: bringing a repository's snapshots to another destination.
+//! `reprise copy`: copies a repository's snapshots to another destination.
 
 use reprise_policies::{CopyJob, Policy};
 use reprise_repository::backend::Backend;

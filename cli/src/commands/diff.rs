@@ -1,4 +1,4 @@
-//! `reprise diff`: what changed between two snapshots.
+//! `reprise diff`: lists the changes between two snapshots.
 
 use std::cmp::Ordering;
 

@@ -71,7 +71,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
     Ok(exit)
 }
 
-/// One drill; also how its own snapshot ended, if it took one.
+/// Runs one drill; also returns the outcome of its own snapshot, if it took one.
 fn run_drill(
     context: &Context,
     policy: &Policy,
@@ -93,7 +93,7 @@ fn run_drill(
         .ok_or_else(|| missing("source", &drill.source))?;
     let mut exit = Exit::Ok;
     if drill.snapshot_first {
-        // Without the identity: a snapshot must work with what the host has.
+        // Without the identity: a snapshot must work with the host's own keys.
         let repository = sources::open_repository(context, described, &[])?;
         let job = sources::source_reader(policy, source)?;
         let committed =

@@ -56,7 +56,7 @@ fn retention_parameters(args: &ForgetArgs) -> RetentionParameters {
     }
 }
 
-/// Without policies only snapshots can be meant; with them, what looks like an id and is no source's name.
+/// Without policies the names are snapshots; with them, what looks like an ID and is no source's name.
 fn names_snapshots(context: &Context, args: &ForgetArgs) -> bool {
     let id = |name: &String| {
         (8..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit())
@@ -68,7 +68,7 @@ fn names_snapshots(context: &Context, args: &ForgetArgs) -> bool {
     !args.names.is_empty() && args.names.iter().all(id) && !meant()
 }
 
-/// All plans are made and found good before anything is written.
+/// All plans are made and checked before anything is written.
 fn refuse_too_much(args: &ForgetArgs, plans: &[RepositoryPlan<'_>]) -> Result<(), Failure> {
     let sources = || plans.iter().flat_map(|plan| &plan.sources);
     let empty = sources().find(|source| source.decision.leaves_nothing_good());
@@ -183,7 +183,7 @@ fn print_forgotten_count(context: &Context, name: &str, count: usize) {
     }
 }
 
-/// Snapshots that are named one by one.
+/// Snapshots that are named individually.
 fn forget_named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository()?;
     let (all, errors) = repository.all_snapshots_lossy()?;
@@ -220,19 +220,19 @@ fn forget_named(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     Ok(if others { Exit::Damaged } else { Exit::Ok })
 }
 
-/// A root that cannot be read, by its whole id, and why: of such a one nothing but its id is known.
+/// An unreadable root by its full ID, and the reason: nothing but its ID is known.
 pub(super) fn find_unreadable<'a>(
     errors: &'a [UnreadableRoot],
     name: &str,
 ) -> Option<(ObjectId, &'a Error)> {
     let id: ObjectId = name.parse().ok()?;
-    // Anybody can store something whose name only ends like that of a snapshot.
+    // Anybody can store an object whose key merely ends like that of a snapshot.
     let own = format!("snapshots/{id}");
     let (_, error) = errors.iter().find(|(key, _)| key.as_str() == own)?;
     Some((id, error))
 }
 
-/// Refuses a root that cannot be read, unless someone takes the blame. One that the storage does not give out now may
+/// Refuses an unreadable root, unless the user takes responsibility. One that the storage does not return now may
 /// be a good one.
 fn refuse_unreadable(args: &ForgetArgs, id: &ObjectId, error: &Error) -> Result<(), Failure> {
     let message = format!(
@@ -284,7 +284,7 @@ fn print_forgotten(
     }
 }
 
-/// A snapshot by the beginning of its id, and by nothing else: a source's name must not mean its newest one here.
+/// A snapshot by its ID prefix and by nothing else: a source's name must not mean its newest one here.
 pub(super) fn find_by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snapshot, Failure> {
     let matches = |one: &&Snapshot| name.len() >= 4 && one.id.to_string().starts_with(name);
     let found: Vec<&Snapshot> = all.iter().filter(matches).collect();
@@ -306,7 +306,7 @@ pub(super) fn find_by_id<'a>(all: &'a [Snapshot], name: &str) -> Result<&'a Snap
 
 fn refuse_held(args: &ForgetArgs, chosen: &[&Snapshot]) -> Result<(), Failure> {
     for one in chosen.iter().filter(|_| !args.release_holds) {
-        // Where no policy is asked, a day ends when it ends everywhere.
+        // Without a policy, a day ends when it has ended everywhere.
         let hold = one
             .root
             .tags
@@ -324,7 +324,7 @@ fn refuse_held(args: &ForgetArgs, chosen: &[&Snapshot]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to take from a source the last one that is worth as much as the best that it has.
+/// Refuses to forget the last snapshot of a source that is as good as its best.
 fn refuse_last(
     args: &ForgetArgs,
     repository: &Repository,

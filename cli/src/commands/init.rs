@@ -1,4 +1,4 @@
-//! `reprise init`: making a repository.
+//! `reprise init`: creates a repository.
 
 use reprise_repository::SignerRole;
 use serde_json::json;
@@ -69,7 +69,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         single_recipient: args.single_recipient,
     };
     let created = creation::create_repository(context, backend.as_ref(), &creation)?;
-    // What cannot be opened now could not be opened at 3 a.m. either.
+    // An identity that cannot be opened now could not be opened at 3 a.m. either.
     context.open_repository()?;
     let config = &created.config;
     if context.global.json {

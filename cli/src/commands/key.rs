@@ -1,4 +1,4 @@
-//! `reprise key list` and `key show`: which keys there are.
+//! `reprise key list` and `key show`: list keys.
 
 use reprise_repository::{KeyRecord, Keyring, KnownSigner, Repository, SignerId, SignerRole};
 use serde_json::{Value, json};
@@ -7,20 +7,20 @@ use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-/// What stands before the comment in the line that `key show` prints.
+/// The first word of the line that `key show` prints.
 const HOST_LINE: &str = "reprise-host";
 
-/// A host's public halves.
+/// A host's public keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostPublicKeys {
     pub(crate) signer: SignerId,
     pub(crate) recipient: String,
-    /// Its own name for itself.
+    /// The host's name, as it calls itself.
     pub(crate) name: Option<String>,
 }
 
 impl HostPublicKeys {
-    /// Understands what `key show` printed.
+    /// Parses the output of `key show`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.strip_prefix(HOST_LINE))?;
         let mut words = line.split_whitespace();
@@ -108,13 +108,13 @@ fn keyring_as_json(repository: &Repository) -> Value {
     })
 }
 
-/// Without the objects that still count, which may be many.
+/// Without the objects that are still valid, which may be many.
 fn revoked_signers_as_json(record: &KeyRecord) -> Vec<Value> {
     let one = |revoked: &reprise_repository::RevokedSigner| json!({"key": revoked.key, "roles": revoked.roles, "accepts": revoked.accepts.len()});
     record.revoke.signers.iter().map(one).collect()
 }
 
-/// Roles for people; a signer without any was revoked.
+/// Roles for people; a signer without any is revoked.
 pub(crate) fn format_roles(signer: &KnownSigner) -> String {
     let names: Vec<&str> = signer.roles.iter().map(|role| role.name()).collect();
     match names.is_empty() {
@@ -123,7 +123,7 @@ pub(crate) fn format_roles(signer: &KnownSigner) -> String {
     }
 }
 
-/// What a recipient of the catalog belongs to, and its name.
+/// The owner of a recipient of the catalog, and its name.
 fn describe_holder(ring: &Keyring, recipient: &str) -> (&'static str, String) {
     match ring.owner_of_recipient(recipient) {
         None => (
@@ -174,7 +174,7 @@ fn print_keyring(repository: &Repository) {
     }
 }
 
-/// What a record changes, in words.
+/// Describes what a record changes.
 fn describe_changes(record: &KeyRecord) -> String {
     let (added, gone) = (&record.add, &record.revoke);
     let mut words = Vec::new();

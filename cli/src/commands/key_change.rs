@@ -15,7 +15,7 @@ use crate::output;
 
 use super::key::HostPublicKeys;
 
-/// What the keeper's key is wanted for.
+/// The action that needs the keeper's key, for messages.
 const ACTION: &str = "change keys";
 
 pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
     let keeper = context.load_keeper(&repository, ACTION)?;
     let changes = repository.change_keys(&keeper, &change, current_time())?;
     let record = changes.record;
-    // What a keeper just locked everybody out of must be known now.
+    // A change that locks everybody out must be noticed now.
     let changed = context.open_repository()?;
     let older = match args.what.recipient {
         Some(_) => repository.snapshots_lossy()?.0,
@@ -50,7 +50,7 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
     Ok(report_not_rewrapped(&changes))
 }
 
-/// Says what of the catalog could not be handed over.
+/// Reports which keys of the catalog could not be wrapped.
 fn report_not_rewrapped(changes: &KeyChangeResult) -> Exit {
     let count = changes.keys_not_wrapped;
     if count == 0 {
@@ -97,7 +97,7 @@ fn add_key_to_change(
             add.signers
                 .push(signer(key, SignerRole::Keeper, name.unwrap_or("keeper")));
         }
-        // The command line demands one of them.
+        // The command line requires one of them.
         _ => return Err(Failure::usage("no key is given", "")),
     }
     Ok(())
@@ -128,7 +128,7 @@ fn parse_signer_id(text: &str) -> Result<SignerId, Failure> {
     })
 }
 
-/// Encryption happened when things were stored: a new recipient does not open them.
+/// Data is encrypted when it is stored: a new recipient does not decrypt older data.
 fn print_unreadable_data(older: &[Snapshot]) {
     output::print_line("New data is encrypted to it from now on. It does not read:");
     let newest = older.iter().map(|snapshot| snapshot.root.data_time).max();
@@ -154,7 +154,7 @@ fn print_unreadable_data(older: &[Snapshot]) {
     );
 }
 
-/// For a host that was added while runs were under way that had not heard of it.
+/// For a host that was added while runs that did not know it were active.
 pub(crate) fn rotate(context: &Context) -> Result<Exit, Failure> {
     let repository = context.open_repository_for_writing()?;
     let keeper = context.load_keeper(&repository, ACTION)?;
@@ -253,7 +253,7 @@ fn remove_recovery_recipient(change: &mut KeyChange, recipient: &str) -> Vec<Str
     ]
 }
 
-/// A recipient of the catalog goes with its host or keeper, unless those went before.
+/// A recipient of the catalog is removed with its host or keeper, unless those were removed before.
 fn remove_catalog_recipient(
     ring: &Keyring,
     change: &mut KeyChange,
@@ -276,7 +276,7 @@ fn remove_catalog_recipient(
     ])
 }
 
-/// Snapshots of a source that a revocation does not accept, by source.
+/// Snapshots, by source, that a revocation does not accept.
 fn find_invalidated_snapshots(
     repository: &Repository,
     planned: &KeyRecord,
@@ -300,7 +300,7 @@ fn find_invalidated_snapshots(
     Ok(lost)
 }
 
-/// Fills in what is taken away; says it in words.
+/// Fills in what is removed; returns its description.
 fn plan_removal(
     repository: &Repository,
     change: &mut KeyChange,

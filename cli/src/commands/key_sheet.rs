@@ -1,4 +1,4 @@
-//! `reprise key sheet`: a page for the safe, with what it takes to get everything back.
+//! `reprise key sheet`: a page for the safe, with what is needed to restore everything.
 
 use reprise_repository::backend::{
     AzureBackend, AzureEndpoint, BackendResult, RepositoryLocation, mask_password,
@@ -23,7 +23,7 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Variables without which the storage is not found, as this host has them. No secrets.
+/// Variables without which the storage is not found, with this host's values. No secrets.
 fn storage_settings(
     location: &RepositoryLocation,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -43,7 +43,7 @@ fn storage_settings(
     Ok(masked.collect())
 }
 
-/// A connection string holds a secret: only where it leads is printed.
+/// A connection string holds a secret: only its endpoint is printed.
 fn azure_settings(
     account: &str,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -59,7 +59,7 @@ fn azure_settings(
     Ok(vec![line])
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! `reprise log`: the transactions of an archived log.
+//! `reprise log`: lists the transactions of an archived log.
 
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::{output, time_input};
 
-/// No more of a statement is shown in a line, in characters.
+/// The most characters of a statement shown in a line.
 const STATEMENT_WIDTH: usize = 100;
 
 /// Which transactions are listed.
@@ -77,7 +77,7 @@ fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, 
     })
 }
 
-/// What is missing is told where it is missing.
+/// A gap is reported at its position in the list.
 fn report_gap(context: &Context, found: &LogBreak) -> Exit {
     if context.global.json {
         output::print_json(
@@ -99,7 +99,7 @@ fn list_transactions(
     wanted: &TransactionFilter,
 ) -> Result<(), Failure> {
     let pieces = stretch.segments();
-    // A clock that was set back tells some times twice.
+    // After a clock is set back some times occur twice.
     let overlaps = |piece: &StoredSegment| {
         let times = piece.facts.times;
         times.is_some_and(|(first, last)| first <= wanted.to && last >= wanted.from)
@@ -170,7 +170,7 @@ fn print_transaction(context: &Context, listed: &ListedTransaction) {
     ));
 }
 
-/// A statement on one line, cut where it is long.
+/// A statement on one line, truncated where it is long.
 fn to_one_line(statement: &str) -> String {
     let words: Vec<&str> = statement.split_whitespace().collect();
     let text = words.join(" ");

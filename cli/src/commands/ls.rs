@@ -1,4 +1,4 @@
-//! `reprise ls`: what is in a snapshot.
+//! `reprise ls`: lists the entries of a snapshot.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Written as it is read: a listing may be longer than memory.
+/// Written while it is read: a listing may be larger than memory.
 struct Listing {
     json: bool,
     first: bool,
@@ -106,7 +106,7 @@ fn kind_letter(kind: EntryKind) -> char {
     }
 }
 
-/// As `ls -l` writes them.
+/// Permissions in the format of `ls -l`.
 fn format_permissions(mode: u32) -> String {
     let bit = |bit: u32, letter: char| if mode & bit == 0 { '-' } else { letter };
     let special = |execute: u32, special: u32, both: char, only: char| match (

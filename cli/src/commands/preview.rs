@@ -17,11 +17,11 @@ use crate::retention::{self, LogForgetPlan, RepositoryPlan, RetentionParameters,
 struct SourceChange {
     source: String,
     repository: String,
-    /// What only the new version forgets, a pause left aside.
+    /// What only the new version forgets, pauses ignored.
     newly_forgotten: Vec<ObjectId>,
-    /// How many of them go although the source may be paused.
+    /// How many of them are forgotten although the source may be paused.
     newly_forgotten_now: usize,
-    /// What of the log only the new version forgets, a pause left aside.
+    /// What only the new version forgets of the log, pauses ignored.
     log: Option<LogForgetPlan>,
     /// What only the old version forgets.
     newly_kept: Vec<ObjectId>,
@@ -73,19 +73,19 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
             "warning: {name} would be left without any good snapshot that was stored in time"
         ));
     }
-    // A pause ends some day, and then the policy that was merged decides.
+    // A pause ends some day, and then the merged policy decides.
     match limits.describe_excess(going.without_pause, going.log_plans.iter()) {
         Some(exceeded) => {
             output::print_error(&exceeded);
             Ok(exit.combine_with(Exit::Degraded))
         }
-        // What pauses a source is told, and is no fault of the policy that is looked at.
+        // A paused source is reported, and is no fault of the policy under review.
         None if exit == Exit::Degraded => Ok(Exit::Ok),
         None => Ok(exit),
     }
 }
 
-/// What goes: how many snapshots, and of logs.
+/// How much is forgotten: numbers of snapshots, and parts of logs.
 struct ForgetCounts {
     now: usize,
     without_pause: usize,
@@ -155,7 +155,7 @@ fn compare_policies(
 }
 
 /// The same source in another version: of the policy with the same name, or the only one with its name, as the other
-/// version may be called differently only because it is in another file.
+/// version may have another name only because it is in another file.
 fn find_counterpart<'a>(
     old: &'a PolicySet,
     source: &SourcePlan<'_>,

@@ -14,7 +14,7 @@ use crate::progress::ProgressDisplay;
 use crate::quantities::{parse_duration_option, parse_size_option};
 use crate::sources;
 
-/// No grace period is longer.
+/// The longest grace period.
 const GRACE_MAX: TimeDelta = TimeDelta::days(3650);
 
 pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {

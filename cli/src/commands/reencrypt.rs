@@ -1,4 +1,4 @@
-//! `reprise key rotate --reencrypt`: contents are stored anew for the recovery recipients of now.
+//! `reprise key rotate --reencrypt`: re-encrypts data for the current recovery recipients.
 
 use reprise_repository::{ReencryptOptions, ReencryptPlan, ReencryptReport, Repository};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `reprise verify --repair`: mending what verification finds.
+//! `reprise verify --repair`: repairs what verification finds.
 
 use reprise_repository::{
     Error, RepairOptions, RepairReport, Repository, VerifyDepth, VerifyOptions,
@@ -30,7 +30,7 @@ pub(crate) fn run(
     for name in &args.snapshots {
         snapshots.push(repository.find_snapshot(name)?);
     }
-    // Without a keeper everything can be mended that needs no quarantine; what does says so.
+    // Without a keeper everything can be repaired that needs no quarantine; the rest fails with a message.
     let keeper = match context.global.keeper {
         Some(_) => Some(context.load_keeper(&repository, "put objects into quarantine")?),
         None => context
@@ -54,7 +54,7 @@ pub(crate) fn run(
         print_report(context, &report);
     }
     if report.applied && report.needs_keeper {
-        // Everything else is done and told.
+        // Everything else is done and reported.
         return Err(Failure::from(Error::NotKeeper {
             location: repository.location(),
             action: "put objects into quarantine",
@@ -64,7 +64,7 @@ pub(crate) fn run(
     Ok(exit_for_report(&report))
 }
 
-/// Another copy of the repository; what it is a copy of is checked before anything is taken from it.
+/// Opens another copy of the repository; that it is a copy is checked before anything is taken from it.
 fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
     let backend = destination::open_for_reading(
         context,
@@ -74,7 +74,7 @@ fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
     context.open_repository_at(backend, &[], &[])
 }
 
-/// Nothing wrong, or everything mended: ok. Otherwise data is damaged, as `verify` says.
+/// No findings, or all repaired: ok. Otherwise data is damaged, as in `verify`.
 fn exit_for_report(report: &RepairReport) -> Exit {
     match report.applied {
         true if report.unrepaired.is_empty() => Exit::Ok,

@@ -1,4 +1,4 @@
-//! `reprise restore`: bringing a snapshot back.
+//! `reprise restore`: restores a snapshot.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::progress::ProgressDisplay;
 
-/// Differences printed; the rest is counted.
+/// Differences printed; the rest is only counted.
 const DIFFERENCES_PRINTED_MAX: usize = 50;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
@@ -73,7 +73,7 @@ fn is_server_url(target: &str) -> bool {
     target.starts_with("mysql://") || target.starts_with("mariadb://")
 }
 
-/// A directory has no databases: whoever names one expects something else to happen.
+/// A directory has no databases: a user who names one expects something else.
 fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
     let given = [
         ("--point-in-time", args.point_in_time.is_some()),
@@ -97,7 +97,7 @@ fn refuse_server_options(args: &ServerArgs) -> Result<(), Failure> {
     }
 }
 
-/// Says what is going to happen before it happens; with `--overwrite`, what is going to be replaced.
+/// Prints what is about to happen; with `--overwrite`, what is about to be replaced.
 fn announce_restore(
     context: &Context,
     repository: &Repository,
@@ -140,7 +140,7 @@ fn compare_restored(
         &shown.progress,
     )?;
     if options.existing == OverwriteMode::Overwrite {
-        // What the snapshot does not have was there before and stays.
+        // What is not in the snapshot was there before and stays.
         comparison
             .differences
             .retain(|difference| difference.what != files::NOT_IN_SNAPSHOT);

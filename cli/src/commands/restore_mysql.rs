@@ -1,4 +1,4 @@
-//! `reprise restore --to mysql://…`: bringing a database server back.
+//! `reprise restore --to mysql://…`: restores a database server.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,7 +67,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
     })
 }
 
-/// The moment that the command line names.
+/// The recovery target given on the command line.
 enum RecoveryTargetArg<'a> {
     Time(&'a str),
     BeforeGtid(&'a str),
@@ -136,7 +136,7 @@ fn restore_to_target(
     };
     let archive = RecoveryCatalog::load(&repository, name)?;
     if archive.snapshots().is_empty() {
-        // Says what there is instead.
+        // The error names what exists instead.
         let found = repository.find_snapshot(name)?;
         return Err(Failure::usage(
             format!("`{source}` is not the name of a database server"),
@@ -204,7 +204,7 @@ fn parse_options(
             None => (name.clone(), None),
         })
         .collect();
-    // As with other clients, the URL may name the one database that matters.
+    // As with other clients, the URL may name the one database to use.
     databases.extend(
         address
             .database

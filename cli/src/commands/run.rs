@@ -1,4 +1,4 @@
-//! `reprise run`: the snapshots that policies describe, once and now.
+//! `reprise run`: takes the snapshots that policies describe, once and now.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let (mut exit, mut touched) = (Exit::Ok, BTreeSet::new());
     for (policy, source) in policies.select_sources(&args.names)? {
         for repository in &source.repositories {
-            // One source that fails must not keep the others from being saved.
+            // One source that fails must not keep the others from being backed up.
             match run_source(context, policy, source, repository) {
                 Ok(one) => {
                     exit = exit.combine_with(one);
@@ -68,7 +68,7 @@ fn run_source(
     Ok(exit.combine_with(extend_locks(context, described, &repository)?))
 }
 
-/// Extends the locks of what is still needed, where the policy demands locks.
+/// Extends the locks of what is still needed, where the policy requires locks.
 fn extend_locks(
     context: &Context,
     described: &PolicyRepository,

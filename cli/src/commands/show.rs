@@ -1,4 +1,4 @@
-//! `reprise show`: everything known of one snapshot.
+//! `reprise show`: all details of one snapshot.
 
 use reprise_repository::{Error, Repository, Snapshot, SnapshotDetails, SourceKind, Tombstone};
 use reprise_restore::mysql::recovery::RecoveryCatalog;
@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         false => Vec::new(),
     };
     let hurt = repository.degraded_snapshots()?.contains(&snapshot.id);
-    // What is told of a source's name is told of the source: its log too.
+    // A source's name as the argument asks about the source, so its log is shown too.
     let archive = match snapshot.root.source == args.snapshot {
         true if snapshot.root.kind == SourceKind::Mysql => {
             Some(RecoveryCatalog::load(&repository, &args.snapshot)?)
@@ -65,7 +65,7 @@ fn tombstone_json(tombstone: &Tombstone) -> serde_json::Value {
     })
 }
 
-/// Who has forgotten it, when and why.
+/// Who forgot it, when and why.
 fn print_tombstones(tombstones: &[Tombstone]) {
     let row = |tombstone: &Tombstone| {
         let record = &tombstone.record;
@@ -78,7 +78,7 @@ fn print_tombstones(tombstones: &[Tombstone]) {
     output::print_table(&tombstones.iter().map(row).collect::<Vec<_>>());
 }
 
-/// Where the log breaks off, in words.
+/// Describes the gaps in the log.
 fn describe_gaps(archive: &RecoveryCatalog) -> Vec<String> {
     let breaks = archive.log().breaks().iter();
     breaks.map(|found| found.reason.clone()).collect()
@@ -105,7 +105,7 @@ fn print_archive(archive: &RecoveryCatalog) {
     output::print_table(&rows);
 }
 
-/// The part that only recovery identities read; `None` without one.
+/// The part that only recovery identities decrypt; `None` without one.
 fn read_details(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -146,7 +146,7 @@ fn print_snapshot(repository: &Repository, snapshot: &Snapshot, details: Option<
     output::print_table(&rows);
 }
 
-/// What every identity may see.
+/// The part that every identity may see.
 fn snapshot_rows(repository: &Repository, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let (root, counts) = (&snapshot.root, &snapshot.root.counts);
     let received = snapshot

@@ -1,4 +1,4 @@
-//! `reprise snapshot`: one snapshot, described on the command line.
+//! `reprise snapshot`: takes one snapshot, described on the command line.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -65,7 +65,7 @@ fn mysql_reader(
 ) -> Result<(SnapshotNaming, SourceReader), Failure> {
     let address = mysql::resolve_address(context, &args.url, args.defaults_file.as_deref())?;
     let mut databases = args.database;
-    // As with other clients, the URL may name the one database that matters.
+    // As with other clients, the URL may name the one database to use.
     databases.extend(address.database.clone().filter(|_| databases.is_empty()));
     let filter = mysql::build_filter(
         &databases,
@@ -140,7 +140,7 @@ fn name_from_path(path: &Path) -> String {
     }
 }
 
-/// A state is called after its file, or after the directory that holds it.
+/// A state is named after its file, or after the directory that holds it.
 fn name_from_state_file(path: &Path) -> String {
     let stem = path.file_stem().filter(|_| path.extension().is_some());
     stem.map_or_else(|| name_from_path(path), sanitise_name)
@@ -151,7 +151,7 @@ fn name_from_file(path: &Path) -> String {
         .map_or_else(|| "source".to_owned(), sanitise_name)
 }
 
-/// The nearest text that can be a name.
+/// The nearest text that is a valid name.
 fn sanitise_name(text: &OsStr) -> String {
     let allowed = |c: char| {
         if c.is_ascii_alphanumeric() || "._-".contains(c) {

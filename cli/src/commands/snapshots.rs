@@ -1,4 +1,4 @@
-//! `reprise snapshots`: the list. No recovery identity is needed.
+//! `reprise snapshots`: lists snapshots. No recovery identity is needed.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     if let Some(source) = &args.source {
         snapshots.retain(|snapshot| snapshot.root.source == *source);
         if snapshots.is_empty() && errors.is_empty() {
-            // Says which sources there are.
+            // The error lists the sources that exist.
             repository.find_snapshot(source)?;
         }
     }
@@ -55,7 +55,7 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     })
 }
 
-/// A snapshot as scripts see it.
+/// A snapshot as JSON for scripts.
 pub(crate) fn snapshot_as_json(
     repository: &reprise_repository::Repository,
     snapshot: &Snapshot,

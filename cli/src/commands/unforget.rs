@@ -1,4 +1,4 @@
-//! `reprise unforget`: takes back that snapshots are forgotten, until a sweep has deleted them.
+//! `reprise unforget`: keeps forgotten snapshots again, until a prune has deleted them.
 
 use reprise_repository::{ObjectId, Repository, UnreadableRoot};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(crate) fn run(context: &Context, args: &UnforgetArgs) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
-/// A snapshot that is named in vain may have been swept.
+/// A snapshot that is not found may have been deleted by a prune.
 fn explain_missing_snapshot(
     repository: &Repository,
     errors: &[UnreadableRoot],

@@ -1,4 +1,4 @@
-//! `reprise verify`: is everything there and undamaged, and if not, what does it hurt?
+//! `reprise verify`: is everything present and undamaged, and if not, what is affected?
 
 use reprise_policies::parse_percent;
 use reprise_repository::{
@@ -22,7 +22,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
         return super::repair::run(context, args, depth);
     }
     let repository = context.open_repository()?;
-    // Only now: where no repository is, nothing is tried.
+    // Only after the repository is opened: without a repository nothing is probed.
     let probed = destination::probe_if_allowed(
         context,
         &context.location()?,
@@ -61,7 +61,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
     })
 }
 
-/// What is known of the locks, in a line for people.
+/// The state of the locks in a line for people.
 fn describe_locks(locks: &LockReport) -> String {
     let first = locks.earliest.map_or_else(
         || "no lock has an end".to_owned(),

@@ -1,4 +1,4 @@
-//! How often snapshots of a source arrive: whether it has gone silent, and whether it is flooded.
+//! How often snapshots of a source arrive: whether it is stale, and whether it is flooded.
 
 use std::collections::BTreeSet;
 
@@ -8,36 +8,36 @@ use super::Retention;
 use super::calendar::CalendarUnit;
 use super::candidate::Candidate;
 
-/// As many of the latest gaps between arrivals tell the pace.
+/// The rate is taken from at most this many of the latest gaps between arrivals.
 const GAPS_MAX: usize = 10;
 
-/// Fewer gaps tell nothing.
+/// Fewer gaps show no rate.
 const GAPS_MIN: usize = 3;
 
-/// A source that is silent for this many of its usual gaps is late.
+/// A source without snapshots for this many of its usual gaps is stale.
 const GAPS_UNTIL_STALE: i32 = 2;
 
-/// So many times the usual number in a day is a flood.
+/// This many times the usual number within a day is a flood.
 const FLOOD_FACTOR: usize = 4;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
 const DAY: TimeDelta = TimeDelta::days(1);
 
-/// A burst of arrivals that the source's own pace does not explain.
+/// A burst of arrivals that the source's usual rate does not explain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Burst<Id> {
     /// When it began.
     pub(super) since: DateTime<Utc>,
     /// How many arrived within a day.
     pub(super) count: usize,
-    /// How many usually do.
+    /// How many usually arrive.
     pub(super) usual: usize,
     /// Those beyond the usual number.
     pub(super) excess: Vec<Id>,
 }
 
-/// The middle one of the latest gaps between arrivals, which are in order.
+/// The median of the latest gaps between arrivals, which are sorted.
 fn usual_gap(arrivals: &[DateTime<Utc>]) -> Option<TimeDelta> {
     let mut gaps: Vec<TimeDelta> = arrivals
         .windows(2)
@@ -53,20 +53,20 @@ fn arrival_times<Id>(candidates: &[&Candidate<Id>]) -> Vec<DateTime<Utc>> {
     candidates.iter().map(|one| one.arrival_time()).collect()
 }
 
-/// How old the newest good snapshot of a source may be. `candidates` are the good and timely ones by arrival.
+/// The maximum age of a source's newest good snapshot. `candidates` are the good and timely ones by arrival.
 ///
-/// Whoever waits too long loses what rules drop with age; whoever waits too little is only told that nothing goes. So
-/// where the pace is known no calendar makes it longer, and where it is not, the quickest rule decides.
+/// Too long a wait loses what rules drop with age; too short a wait only pauses retention. So where the rate is
+/// known no calendar makes the age longer, and where it is not, the rule of the shortest period decides.
 pub(super) fn expected_max_age<Id: Copy + Ord>(
     candidates: &[&Candidate<Id>],
     rules: &Retention,
 ) -> TimeDelta {
-    // In half the span of `within`, twice, what is kept by age alone is still there.
+    // After half of `within`, twice, what is kept by age alone is still there.
     let half = rules
         .within
         .and_then(|span| TimeDelta::from_std(span / 2).ok());
     let half = half.unwrap_or(TimeDelta::MAX);
-    // A burst must not make a source seem quick, and then late.
+    // A burst must not make a source seem fast, and then stale.
     let excess = excess_snapshots(&find_bursts(candidates, rules));
     let usual = candidates.iter().copied();
     let usual: Vec<_> = usual.filter(|one| !excess.contains(&one.id)).collect();
@@ -118,7 +118,7 @@ fn per_day(gap: TimeDelta) -> usize {
     usize::try_from(day.div_ceil(gap)).unwrap_or(usize::MAX)
 }
 
-/// All that is in bursts beyond the usual.
+/// All snapshots in bursts beyond the usual number.
 pub(super) fn excess_snapshots<Id: Copy + Ord>(bursts: &[Burst<Id>]) -> BTreeSet<Id> {
     let all = bursts.iter().flat_map(|burst| &burst.excess);
     all.copied().collect()

@@ -1,4 +1,4 @@
-//! Hours, days, weeks, months and years of a time zone, which snapshots are sorted into.
+//! Hours, days, weeks, months and years of a time zone, by which snapshots are grouped.
 
 use std::num::NonZeroU32;
 
@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::Retention;
 
-/// A rule that keeps one snapshot of each of some pieces of the calendar.
+/// A rule that keeps one snapshot of each of some calendar periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CalendarUnit {
     Hour,
@@ -17,14 +17,14 @@ pub(super) enum CalendarUnit {
     Year,
 }
 
-/// A piece of the calendar. Only for comparison within one unit.
+/// A calendar period. Only for comparison within one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct CalendarPeriod([i32; 3]);
 
 impl CalendarUnit {
     pub(super) const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
 
-    /// How the rule is called in a policy.
+    /// The rule's key in a policy.
     pub(super) fn rule_name(self) -> &'static str {
         match self {
             Self::Hour => "hourly",
@@ -35,7 +35,7 @@ impl CalendarUnit {
         }
     }
 
-    /// How many of these a policy wants to keep.
+    /// How many of these a policy keeps.
     pub(super) fn keep_count(self, rules: &Retention) -> Option<NonZeroU32> {
         match self {
             Self::Hour => rules.hourly,
@@ -46,12 +46,12 @@ impl CalendarUnit {
         }
     }
 
-    /// The piece that a moment is in.
+    /// The period that contains a time.
     pub(super) fn period_of(self, time: DateTime<Utc>, zone: Tz) -> CalendarPeriod {
         let local = time.with_timezone(&zone);
         let day = local.num_days_from_ce();
         CalendarPeriod(match self {
-            // The hour that clocks show twice when summer ends is two hours.
+            // The hour that clocks show twice when summer time ends is two hours.
             Self::Hour => {
                 let hour = i32::try_from(local.hour()).unwrap_or_default();
                 [day, hour, local.offset().fix().local_minus_utc()]
@@ -74,7 +74,7 @@ impl CalendarUnit {
         })
     }
 
-    /// The piece that a moment is in, for people.
+    /// The period that contains a time, for people.
     pub(super) fn period_name(self, time: DateTime<Utc>, zone: Tz) -> String {
         let local = time.with_timezone(&zone);
         match self {
@@ -86,7 +86,7 @@ impl CalendarUnit {
         }
     }
 
-    /// About how long it is.
+    /// Its approximate length.
     pub(super) fn length(self) -> TimeDelta {
         match self {
             Self::Hour => TimeDelta::hours(1),
@@ -105,7 +105,7 @@ impl CalendarUnit {
     }
 }
 
-/// A moment for people.
+/// A time for people.
 pub(super) fn format_local_time(time: DateTime<Utc>, zone: Tz) -> String {
     time.with_timezone(&zone).format("%F %H:%M").to_string()
 }

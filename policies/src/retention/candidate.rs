@@ -1,47 +1,47 @@
-//! What retention must know of a snapshot.
+//! What retention needs to know of a snapshot.
 
 use std::fmt;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-/// What was received further away from the moment that it claims to be of says nothing true, or arrived much later.
+/// A larger difference between claimed time and time of receipt means a false time, or a much later arrival.
 const DELAY_MAX: TimeDelta = TimeDelta::hours(24);
 
-/// The tag of a snapshot by which it is held.
+/// The tag that puts a snapshot on hold.
 pub const HOLD_TAG: &str = "hold";
 
 /// A snapshot, as retention sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate<Id> {
-    /// Its id. Each is given once.
+    /// Its ID. Each is given once.
     pub id: Id,
-    /// The moment it claims to be of: its host says so.
+    /// The time of its data, as its host claims.
     pub data_time: DateTime<Utc>,
     /// When the storage received it: no host can choose this. `None`: believe the host.
     pub received: Option<DateTime<Utc>>,
-    /// Whether it is complete and consistent, and lacks nothing since.
+    /// Whether it is complete and consistent, and nothing of it is missing since.
     pub good: bool,
-    /// Whether something demands it to be kept.
+    /// The hold on it, if any.
     pub hold: Option<Hold>,
-    /// Which unbroken stretch of an archived log goes on from it, if one does: any number that tells stretches apart.
+    /// Which unbroken log range starts from it, if one does: any number that tells ranges apart.
     pub log_range: Option<u32>,
 }
 
-/// For how long a snapshot is held, whatever the rules say.
+/// How long a snapshot is on hold, whatever the rules say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
     /// Until someone releases it.
     Forever,
-    /// Until this moment.
+    /// Until this time.
     Until(DateTime<Utc>),
-    /// Until someone releases it: what was written could not be understood.
+    /// Until someone releases it: the value could not be parsed.
     Invalid(String),
 }
 
 impl Hold {
-    /// Reads the value of a tag `hold`: `forever`, `2027-01-01` (that day included, in `zone`), an RFC 3339 time, either
-    /// of them with `until` before it. What cannot be understood holds for ever.
+    /// Reads the value of a tag `hold`: `forever`, `2027-01-01` (that day included, in `zone`) or an RFC 3339 time,
+    /// both optionally after `until`. An invalid value holds forever.
     #[must_use]
     pub fn parse(text: &str, zone: Tz) -> Self {
         let text = text.trim();
@@ -56,7 +56,7 @@ impl Hold {
         end.map_or_else(|| Self::Invalid(text.to_owned()), Self::Until)
     }
 
-    /// Whether it still holds.
+    /// Whether it is still active.
     #[must_use]
     pub fn is_active(&self, now: DateTime<Utc>) -> bool {
         match self {
@@ -66,7 +66,7 @@ impl Hold {
     }
 }
 
-/// The first moment after a day. Where clocks skip midnight, the day ends a little later.
+/// The first time after a day. Where clocks skip midnight, the day ends a little later.
 fn end_of_day(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
     let next = day.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN);
     (0..24).find_map(|hours| {
@@ -90,34 +90,34 @@ impl fmt::Display for Hold {
 }
 
 impl<Id> Candidate<Id> {
-    /// The moment by which it is sorted: no host makes its snapshot younger than it is.
+    /// The time by which it is sorted: no host makes its snapshot younger than it is.
     pub(super) fn effective_time(&self) -> DateTime<Utc> {
         self.received
             .map_or(self.data_time, |received| received.min(self.data_time))
     }
 
-    /// When it was there.
+    /// When it arrived.
     pub(super) fn arrival_time(&self) -> DateTime<Utc> {
         self.received.unwrap_or(self.data_time)
     }
 
-    /// Whether it may take the place of others: it is good, and arrived in time.
+    /// Whether it may replace others: it is good, and arrived in time.
     #[must_use]
     pub fn is_good_and_timely(&self) -> bool {
         self.good && self.is_timely()
     }
 
-    /// Whether it arrived about when its data was read. Only such a snapshot takes the place of another one.
+    /// Whether it arrived about when its data was read. Only such a snapshot replaces another one.
     pub(super) fn is_timely(&self) -> bool {
         self.received
             .is_none_or(|received| (received - self.data_time).abs() <= DELAY_MAX)
     }
 }
 
-/// Whether nothing would be left that is worth as much as the best there is. `all` tells of each whether it stays.
+/// Whether nothing would be left that is as good as the best there is. `all` has for each whether it is kept.
 #[must_use]
 pub fn leaves_nothing<Id>(all: &[(&Candidate<Id>, bool)]) -> bool {
-    // What is degraded, or whose times cannot be believed, is no comfort where a good one was.
+    // A degraded one, or one whose times cannot be believed, does not make up for a good one.
     let worth: [fn(&Candidate<Id>) -> bool; 3] =
         [|_| true, |one| one.good, Candidate::is_good_and_timely];
     worth.iter().any(|worth| {

@@ -1,7 +1,7 @@
-//! Which snapshots of one source are kept, by which rule, and why the others go.
+//! Which snapshots of one source are kept, by which rule, and why the others are forgotten.
 //!
-//! What a host could forge takes nothing away: a snapshot that arrived long after the moment it claims to be of
-//! takes no place of another one and does not count, so that adding it makes nothing go.
+//! Nothing that a host can forge causes loss: a snapshot that arrived long after its claimed time replaces no
+//! other one and is not counted, so that adding it makes no snapshot be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -15,16 +15,16 @@ use super::arrival_rate;
 use super::calendar::{CalendarPeriod, CalendarUnit, format_local_time};
 use super::candidate::{Candidate, Hold, leaves_nothing};
 
-/// What someone who may decide has said.
+/// Options set by the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionOptions {
-    /// A burst of arrivals is meant: let it push older snapshots out.
+    /// A burst of arrivals is intended: let it push older snapshots out.
     pub accept_flood: bool,
 }
 
 impl RetentionOptions {
-    /// With a word on bursts of arrivals.
+    /// Sets whether a burst of arrivals is accepted.
     #[must_use]
     pub fn with_accept_flood(accept_flood: bool) -> Self {
         Self { accept_flood }
@@ -35,88 +35,88 @@ impl RetentionOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeepReason {
-    /// A rule wants it, for this number, span or piece of the calendar.
+    /// A rule keeps it, for this number, duration or calendar period.
     Rule {
-        /// As it is called in a policy.
+        /// The rule's key in a policy.
         rule: &'static str,
-        /// What it stands for.
+        /// The number, duration or period that it is kept for.
         subject: String,
-        /// Whether it only stands there because nothing arrived in time.
+        /// Whether it is only kept because nothing arrived in time.
         late: bool,
     },
-    /// It is the newest one from which the log brings back the beginning of the span.
+    /// It is the newest one from which the log restores the start of the recovery window.
     PointInTime,
-    /// Without it there would be fewer than the floor.
+    /// Without it there would be fewer than the minimum.
     Minimum(NonZeroU32),
-    /// Someone said so.
+    /// It is on hold.
     Hold(Hold),
-    /// It is degraded or hurt, and no good one that was taken later is kept.
+    /// It is degraded or affected by damage, and no good one that was taken later is kept.
     NoNewerGood,
-    /// The source loses nothing at present.
+    /// Retention of the source is paused.
     Paused,
     /// The source has no rules.
     NoRules,
 }
 
-/// What becomes of a snapshot.
+/// The verdict on a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetentionVerdict {
-    /// It stays, for these reasons; there is at least one.
+    /// Kept, for these reasons; there is at least one.
     Keep {
         /// The reasons.
         reasons: Vec<KeepReason>,
     },
-    /// It goes.
+    /// Forgotten.
     Forget {
-        /// Why, in words; never empty.
+        /// The reason for people; never empty.
         reason: String,
     },
 }
 
 impl RetentionVerdict {
-    /// Whether it stays.
+    /// Whether it is kept.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         matches!(self, Self::Keep { .. })
     }
 }
 
-/// Why a source loses nothing at present, although the rules would let something go.
+/// Why retention of a source is paused, although the rules would forget something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RetentionPause {
-    /// Its newest good snapshot is older than it should be.
+    /// Its newest good snapshot is older than the maximum age.
     Stale {
         /// When the newest good one was taken, if there is one.
         newest: Option<DateTime<Utc>>,
-        /// How old it may be.
+        /// The maximum age.
         max_age: TimeDelta,
     },
-    /// Far more arrived than the source's pace explains.
+    /// Far more arrived than the usual rate of the source explains.
     Flood {
-        /// Since when.
+        /// When the burst began.
         since: DateTime<Utc>,
-        /// How many within a day.
+        /// How many arrived within a day.
         count: usize,
-        /// How many usually do.
+        /// How many usually arrive within a day.
         usual: usize,
     },
 }
 
-/// What becomes of the snapshots of a source.
+/// The decision about the snapshots of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionDecision<Id> {
     /// Every snapshot with its verdict, newest first.
     pub verdicts: Vec<(Id, RetentionVerdict)>,
-    /// Why nothing goes, if the rules would let something go.
+    /// Why nothing is forgotten, if the rules would forget something.
     pub pause: Option<RetentionPause>,
-    /// That the source is silent or flooded, whether or not the rules would let a snapshot go: its log stays as well.
+    /// The source is stale or flooded, whether or not the rules would forget a snapshot: its log is kept as well.
     pub anomaly: Option<RetentionPause>,
     leaves_nothing: bool,
 }
 
 impl<Id: Copy + Ord> RetentionDecision<Id> {
-    /// What is decided about a source without rules.
+    /// The decision about a source without rules.
     #[must_use]
     pub fn keep_all(candidates: &[Candidate<Id>]) -> Self {
         let by = vec![KeepReason::NoRules];
@@ -138,14 +138,14 @@ impl<Id: Copy + Ord> RetentionDecision<Id> {
 }
 
 impl<Id> RetentionDecision<Id> {
-    /// Whether nothing would be left that is worth as much as the best there is: of good ones that arrived in time, no
-    /// such one.
+    /// Whether nothing would be left that is as good as the best there is: where good ones that arrived in time
+    /// exist, none of those.
     #[must_use]
     pub fn leaves_nothing_good(&self) -> bool {
         self.leaves_nothing
     }
 
-    /// Those that go, and those that only stay because the source loses nothing at present.
+    /// The forgotten ones, and those that are only kept because retention is paused.
     pub fn forgotten_without_pause(&self) -> impl Iterator<Item = &Id> {
         let paused = |verdict: &RetentionVerdict| matches!(verdict, RetentionVerdict::Keep { reasons } if *reasons == [KeepReason::Paused]);
         self.verdicts
@@ -154,7 +154,7 @@ impl<Id> RetentionDecision<Id> {
             .map(|(id, _)| id)
     }
 
-    /// Those that go.
+    /// The forgotten ones.
     pub fn forgotten(&self) -> impl Iterator<Item = &Id> {
         self.verdicts
             .iter()
@@ -163,7 +163,7 @@ impl<Id> RetentionDecision<Id> {
     }
 }
 
-/// Decides about all snapshots of one source. Their order does not matter, and nothing else does than what is given.
+/// Decides about all snapshots of one source. Their order does not matter; the result depends on the arguments alone.
 #[must_use]
 pub fn decide_retention<Id: Copy + Ord>(
     candidates: &[Candidate<Id>],
@@ -273,7 +273,7 @@ impl RuleEvaluator<'_> {
         }
     }
 
-    /// One of each of the newest pieces of the calendar that have one.
+    /// One of each of the newest calendar periods that have one.
     fn apply_calendar<Id: Copy + Ord>(
         &self,
         unit: CalendarUnit,
@@ -296,7 +296,7 @@ impl RuleEvaluator<'_> {
             if newer >= wanted.get() {
                 break;
             }
-            // What arrived late has no part in a piece in which something arrived in time, and does not count.
+            // What arrived late is ignored in a period in which something arrived in time, and is not counted.
             let late = !members.iter().any(|one| one.is_timely());
             newer += u32::from(!late);
             let members = members
@@ -319,8 +319,8 @@ impl RuleEvaluator<'_> {
         }
     }
 
-    /// Of those in one piece of the calendar the last that arrived in it. What arrived after it was over takes the
-    /// place of none that was there before.
+    /// Of the snapshots in one calendar period, the last that arrived within it. What arrived after its end replaces
+    /// none that was there before.
     fn choose_for_period<'c, Id: Copy + Ord>(
         &self,
         unit: CalendarUnit,
@@ -340,7 +340,7 @@ impl RuleEvaluator<'_> {
         })
     }
 
-    /// A moment as long ago as a span says; `None`: longer than time goes back.
+    /// The time that lies this duration before now; `None`: out of range.
     fn time_before_now(&self, span: std::time::Duration) -> Option<DateTime<Utc>> {
         let span = TimeDelta::from_std(span).ok()?;
         self.now.checked_sub_signed(span)
@@ -411,7 +411,7 @@ impl RuleEvaluator<'_> {
         }
     }
 
-    /// Why nothing may go now.
+    /// Why nothing may be forgotten now.
     fn detect_anomaly<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
@@ -438,7 +438,7 @@ impl RuleEvaluator<'_> {
         self.detect_flood(sorted, &arrived, kept)
     }
 
-    /// A burst that pushes out what was there before it, or the base of a log.
+    /// A burst that pushes out what was there before it, or the starting snapshot of a log.
     fn detect_flood<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
@@ -462,7 +462,7 @@ impl RuleEvaluator<'_> {
             let saved = without.contains_key(&one.id) && !kept.contains_key(&one.id);
             saved && bursts.iter().any(|burst| one.arrival_time() < burst.since)
         };
-        // Before another base another part of the log would go.
+        // With another starting snapshot another part of the log would be forgotten.
         let replaced = |one: &&Candidate<Id>| is_base(&without, one) && !is_base(kept, one);
         let flood = RetentionPause::Flood {
             since: first.since,
@@ -473,7 +473,7 @@ impl RuleEvaluator<'_> {
         flooded.then_some(flood)
     }
 
-    /// When those were taken that rules keep of pieces of the calendar.
+    /// When the snapshots were taken that rules keep for calendar periods.
     fn kept_by_period<Id: Copy + Ord>(
         &self,
         sorted: &[&Candidate<Id>],
@@ -491,7 +491,7 @@ impl RuleEvaluator<'_> {
         holders
     }
 
-    /// Why each rule lets a snapshot go.
+    /// Why no rule keeps a snapshot.
     fn explain_forgetting<Id>(
         &self,
         one: &Candidate<Id>,
@@ -528,13 +528,13 @@ impl RuleEvaluator<'_> {
     }
 }
 
-/// The snapshots from which a log brings back every moment since `begin`.
+/// The snapshots from which a log restores every time since `begin`.
 fn starting_snapshots<Id: Copy + Ord>(
     sorted: &[&Candidate<Id>],
     begin: DateTime<Utc>,
 ) -> BTreeSet<Id> {
     let good: Vec<_> = sorted.iter().copied().filter(|one| one.good).collect();
-    // Of the source as a whole too: one whose log cannot be read now must not lose its beginning.
+    // Of the source as a whole too: a log that cannot be read now must not lose its starting snapshot.
     let mut needed = BTreeSet::new();
     needed.extend(newest_until(&good, begin).0);
     let stretches: BTreeSet<u32> = good.iter().filter_map(|one| one.log_range).collect();
@@ -553,8 +553,8 @@ fn starting_snapshots<Id: Copy + Ord>(
     needed
 }
 
-/// The newest of a series, newest first, that was taken until `begin`, and whether there is one. Of those that arrived
-/// late nobody knows which is true, so all of them that stand before it are there as well.
+/// The newest of a series, newest first, that was taken until `begin`, and whether there is one. Of late ones nobody
+/// knows which times are true, so all late ones newer than it in the order are included.
 fn newest_until<Id: Copy>(series: &[&Candidate<Id>], begin: DateTime<Utc>) -> (Vec<Id>, bool) {
     let until: Vec<_> = series
         .iter()
@@ -566,7 +566,7 @@ fn newest_until<Id: Copy>(series: &[&Candidate<Id>], begin: DateTime<Utc>) -> (V
     (ids, base.is_some())
 }
 
-/// The oldest of a series, and those that arrived late and say that they are older.
+/// The oldest of a series, and the late ones that claim to be older.
 fn oldest_with_late<Id: Copy>(series: &[&Candidate<Id>]) -> Vec<Id> {
     let base = series.iter().rposition(|one| one.is_timely()).unwrap_or(0);
     series[base..].iter().map(|one| one.id).collect()
@@ -578,7 +578,7 @@ fn is_kept_by_rule(by: Option<&Vec<KeepReason>>, name: &str) -> bool {
         .any(|keeps| matches!(keeps, KeepReason::Rule { rule, .. } if *rule == name))
 }
 
-/// A span as a policy writes it.
+/// A duration as a policy writes it.
 fn format_span(span: std::time::Duration) -> String {
     let seconds = span.as_secs();
     match seconds {

@@ -1,4 +1,4 @@
-//! Examples of decisions, and what holds for all of them.
+//! Examples of decisions, and properties of all decisions.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -216,7 +216,7 @@ fn the_days_on_which_clocks_change_are_days() {
             Tz::Europe__Berlin,
             RetentionOptions::default(),
         );
-        // The second of each hour, and the hour that comes twice is two.
+        // The second of each hour; the repeated hour counts as two.
         assert_eq!(kept_by(&decision).len(), hours, "{day}");
     }
 }
@@ -246,7 +246,7 @@ fn a_point_in_time_needs_the_snapshot_before_it() {
         ..Retention::default()
     };
     let mut days = daily("2026-11-21", 30);
-    // The log breaks off between the fourth and the third day, and before the twentieth.
+    // The log has gaps between the fourth and the third day, and before the twentieth.
     for (n, day) in days.iter_mut().enumerate().take(20) {
         day.log_range = Some(u32::from(n > 3));
     }
@@ -275,7 +275,7 @@ fn a_back_dated_snapshot_takes_no_place() {
     }
     let after = kept(&forged, &rules, NOW);
     assert!(before.iter().all(|id| after.contains(id)), "{after:?}");
-    // Even yesterday's, which is not a day away: its day was over when it arrived.
+    // Even yesterday's, which arrived less than a day late: its day was over when it arrived.
     assert!(!after.contains(&101));
 }
 
@@ -310,7 +310,7 @@ fn a_silent_source_loses_nothing() {
         "{:?}",
         decision.pause
     );
-    // A degraded one, or one that says it is from then, does not end it.
+    // A degraded one, or one that claims to be from then, does not end it.
     let mut forged = one(50, at("2026-12-30T10:00"));
     forged.received = Some(at("2026-12-01T10:00"));
     days.push(forged);
@@ -371,7 +371,7 @@ fn what_rules_have_thinned_out_does_not_make_a_source_slow() {
 
 #[test]
 fn a_source_that_is_taken_now_and_then_is_not_silent_all_the_time() {
-    // Three by hand within an hour among daily ones.
+    // Three manual ones within an hour among daily ones.
     let rules = Retention {
         last: count(5),
         ..Retention::default()
@@ -385,7 +385,7 @@ fn a_source_that_is_taken_now_and_then_is_not_silent_all_the_time() {
     });
     days.extend(by_hand);
     assert_eq!(decided(&days, &rules, at(NOW)).anomaly, None);
-    // Two a week.
+    // Two per week.
     let weeks = (0..20_u32).map(|n| one(n, at("2026-11-20") - TimeDelta::days((n * 7 / 2).into())));
     let weeks: Vec<_> = weeks.collect();
     assert_eq!(
@@ -432,7 +432,7 @@ fn a_flood_pushes_no_base_out() {
         "{:?}",
         decision.anomaly
     );
-    // Once the span begins after it, it is nothing any more.
+    // Once the window begins after it, it is no longer needed.
     days.extend(later);
     assert_eq!(decided(&days, &rules, at("2026-11-22T12:00")).anomaly, None);
 }
@@ -457,7 +457,7 @@ fn a_flood_pushes_nothing_out() {
         decision.pause
     );
     assert_eq!(kept_by(&decision).len(), 50);
-    // It does not pass by waiting.
+    // It does not end by waiting.
     days.extend((1..4).map(|n| one(200 + n, at("2026-11-21") + TimeDelta::days(n.into()))));
     let later = decided(&days, &rules, at("2026-11-24T12:00"));
     assert!(
@@ -480,7 +480,7 @@ fn what_a_new_source_does_on_its_first_days_is_no_flood() {
         .map(|n| one(n, at("2026-11-21T10:00") + TimeDelta::minutes(n.into())))
         .collect();
     assert_eq!(kept(&minutes, &rules, NOW), [17, 18, 19]);
-    // Nor are hourly snapshots of which a day keeps one.
+    // Nor are hourly snapshots of which one per day is kept.
     let rules = Retention {
         daily: count(7),
         ..Retention::default()
@@ -533,7 +533,7 @@ fn a_degraded_or_forged_one_is_not_enough_to_be_left() {
     assert!(!decided(&all, &rules, at(NOW)).leaves_nothing_good());
 }
 
-// ---- what holds for all ----
+// ---- properties of all decisions ----
 
 fn rules() -> impl Strategy<Value = Retention> {
     let number = || prop::option::of((1..6_u32).prop_map(|n| NonZeroU32::new(n).unwrap()));
@@ -563,7 +563,7 @@ fn rules() -> impl Strategy<Value = Retention> {
     })
 }
 
-/// Any times within about 70 days before now, in time or not, good or not, some held.
+/// Any times within about 70 days before now, in time or not, good or not, some on hold.
 fn candidates() -> impl Strategy<Value = Vec<Candidate<u32>>> {
     let delay = prop_oneof![8 => 0..300_i64, 1 => -4000..6000_i64];
     let hold = prop_oneof![
@@ -688,7 +688,7 @@ proptest! {
         gap in 30..20_000_i64, number in 4..40_u32, more in 1..100_000_i64, within in 1..40_u32,
         mut rules in rules(), zone in zones(), accept: bool,
     ) {
-        // Several on the day on which a source begins may be trials: they tell no pace.
+        // Several on the first day of a source may be trials: they do not show its rate.
         prop_assume!(gap >= 6 * 60 || gap * i64::from(number) > 24 * 60 + 5 * gap);
         rules.within = Some(DAY * within);
         let newest = at(NOW) - TimeDelta::minutes(gap.max(60) * 2 + more);

@@ -1,4 +1,4 @@
-//! Bad files: each mistake is found at its exact place and named in these exact words.
+//! Bad files: each error is found at its exact position with this exact message.
 
 use super::{BASE, errors, parse};
 
@@ -139,7 +139,7 @@ fn commands_are_lists_without_secrets() {
     ]);
 }
 
-/// Keys of a `mysql` source with a good URL, and the only error in them.
+/// Keys of a `mysql` source with a valid URL, and the only error in them.
 fn check_mysql(cases: &[(&str, &str)]) {
     for (keys, expected) in cases {
         let text = format!("{BASE}  a: {{mysql: {{url: 'mysql://h/', {keys}}}}}\n");

@@ -1,4 +1,4 @@
-//! The example is a manual: it must load without a warning, and its checks must hold for the data beside it.
+//! The example is a manual: it must load without a warning, and its checks must pass for the data beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ fn files(directory: &Path, root: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Only what the sample's checks use; the real checks are made by the drill.
+/// Only what the sample's checks use; the drill makes the real checks.
 #[test]
 fn the_checks_of_the_jenkins_drill_hold_for_the_sample() {
     let set = PolicySet::load(&example()).unwrap();

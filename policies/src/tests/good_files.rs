@@ -1,4 +1,4 @@
-//! Good files: what they mean, and which source or drill an argument names.
+//! Good files: how they are decoded, and which source or drill an argument names.
 
 use std::path::Path;
 use std::time::Duration;

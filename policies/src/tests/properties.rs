@@ -1,4 +1,4 @@
-//! No text whatever makes the parser panic, and every error it gives points into the file.
+//! No text makes the parser panic, and every error points into the file.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -8,7 +8,7 @@ use super::parse;
 
 fn holds(text: &str) {
     let Err(errors) = parse(text) else { return };
-    // A position may be just behind the last line: that is where something is missing.
+    // A position may be just after the last line: that is where something is missing.
     let lines = text.split('\n').count() + 1;
     for error in &errors {
         assert!(error.line <= lines, "{error}");

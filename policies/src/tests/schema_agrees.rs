@@ -1,4 +1,4 @@
-//! The schema and the decoder agree: every key of the table is in the schema and is read, and nothing else is taken.
+//! The schema and the decoder agree: every key of the table is in the schema and is read, and no other is accepted.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::parse;
 use crate::document::{self, YamlNode};
 use crate::table::{KeyShape, POLICY, TableObject};
 
-/// A correct policy in which every key of the table occurs (in several sources, since some exclude each other).
+/// A valid policy in which every key of the table occurs (in several sources, since some exclude each other).
 fn full() -> Value {
     let all_rules = json!({"last": 1, "hourly": 1, "daily": 1, "weekly": 1, "monthly": 1, "yearly": 1,
         "within": "1d", "point_in_time": "7d", "keep_at_least": 1});
@@ -51,7 +51,7 @@ fn full() -> Value {
     })
 }
 
-/// Every key of the table with the JSON pointers at which it stands in the full policy.
+/// Every key of the table with its JSON pointers in the full policy.
 fn places(
     value: &Value,
     shape: &KeyShape,
@@ -108,7 +108,7 @@ fn every_key_of_the_table_is_accepted_and_really_read() {
 
     for (_, key, pointer) in &found {
         let mut broken = full.clone();
-        // No key takes a list of lists, so a key that is read must complain.
+        // No key accepts a list of lists, so a key that is read must fail.
         *broken.pointer_mut(pointer).unwrap() = json!([[{"junk": 1}]]);
         let mut path = pointer.trim_start_matches('/').to_owned();
         for index in 0..3 {
@@ -311,7 +311,7 @@ fn to_json(node: &YamlNode) -> Value {
     }
 }
 
-/// As much of JSON Schema as the schema uses.
+/// The subset of JSON Schema that the schema uses.
 fn valid(schema: &Value, value: &Value) -> Result<(), String> {
     let fail = |why: &str| Err(format!("{why}: {value} against {schema}"));
     if schema

@@ -1,4 +1,4 @@
-//! What is allowed but unwise is said, at its place.
+//! Whatever is allowed but unwise causes a warning at its position.
 
 use super::parse;
 
@@ -13,7 +13,7 @@ fn warnings(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What is said when one source is stored in the first of these repositories, and copied as told.
+/// The warnings when one source is stored in the first of these repositories and copied as given.
 fn with_repositories(repositories: &str, stored: &str, copies: &str) -> Vec<String> {
     warnings(&format!(
         "version: 1\nrepositories:\n{repositories}sources:\n  etc: {{volume: {{path: /etc}}, repositories: [{stored}]}}\ncopies: {{{copies}}}\n"
@@ -177,9 +177,9 @@ fn copies_that_would_be_lost_together_are_warned_about() {
             "",
             Some("`paris`"),
         ),
-        // One place is not several copies.
+        // Several repositories in one failure domain are one copy.
         ("  a: {url: ./a}\n", "a", "", None),
-        // A circle comes to an end, and its first repository is stored in directly as well.
+        // A cycle of copies terminates, and its first repository is stored in directly as well.
         ("  a: {url: ./a}\n  b: {url: s3://b}\n", "a", circle, None),
         // The last of a chain of copies counts.
         (

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Backend, BackendError, BackendResult, ObjectKey, WriteVerification};
 
-/// Makes an empty backend, and something that keeps its storage alive until dropped.
+/// Creates an empty backend, and a guard that keeps its storage alive until dropped.
 pub type BackendFactory<'a> = &'a dyn Fn() -> (Box<dyn Backend>, Box<dyn Any>);
 
 /// Runs every check, each on an empty backend.
@@ -173,7 +173,7 @@ fn listings_are_complete_and_local(backend: &dyn Backend) {
     assert_eq!(found, expected);
 }
 
-/// A clock of the destination is its own: only the order and about the day can be compared.
+/// The destination has its own clock: only the order of times and the approximate day can be compared.
 fn listings_tell_when_objects_were_received(backend: &dyn Backend) {
     let received = |name: &str| {
         let listing = expect_ok(backend.list("index"), "list");
@@ -217,7 +217,7 @@ fn concurrent_puts_of_one_key_leave_one_whole_object(backend: &dyn Backend) {
     );
 }
 
-/// Larger than what any backend sends in one request.
+/// Larger than the largest single request of any backend.
 fn an_object_of_many_parts_is_whole(backend: &dyn Backend) {
     let part: Vec<u8> = (0..7_000_000_u32)
         .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
@@ -232,7 +232,7 @@ fn an_object_of_many_parts_is_whole(backend: &dyn Backend) {
     );
     let got = expect_ok(backend.get(&object_key("packs/ff/large"), None), "get");
     assert!(got == whole, "the parts are joined in order");
-    // A repeated put of the same bytes changes nothing, in however many requests.
+    // A repeated put of the same bytes changes nothing, however many requests it takes.
     expect_ok(put_parts(backend, "packs/ff/large", &parts), "put again");
     assert_eq!(expect_ok(backend.list("packs"), "list").len(), 1);
 }

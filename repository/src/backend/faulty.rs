@@ -14,7 +14,7 @@ use super::{
 /// What happens from the chosen operation on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// The process is gone: this operation and all later ones fail and change nothing.
+    /// The process is dead: this operation and all later ones fail and change nothing.
     Crash,
     /// As `Crash`, but the chosen operation, if it is a put, still reaches the storage.
     CrashAfter,
@@ -42,12 +42,12 @@ impl<B: Backend> FaultyBackend<B> {
         }
     }
 
-    /// How many operations were asked for so far.
+    /// The number of operations so far.
     pub fn operations(&self) -> u64 {
         self.operations.load(Ordering::SeqCst)
     }
 
-    /// `None`: go on. `Some(first)`: fail; `first` tells whether it is the chosen operation itself.
+    /// `None`: continue. `Some(first)`: fail; `first` is true for the chosen operation itself.
     fn next_fault(&self) -> Option<bool> {
         let operation = self.operations.fetch_add(1, Ordering::SeqCst);
         (operation >= self.from_operation).then_some(operation == self.from_operation)

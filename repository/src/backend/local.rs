@@ -14,10 +14,10 @@ use super::{
     Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
 };
 
-/// The directory for unfinished files; it is not part of the format and may be emptied when nothing runs.
+/// The directory for temporary files; it is not part of the format and may be emptied when nothing runs.
 const TEMP_DIRECTORY: &str = "tmp";
 
-/// Unfinished files older than this belong to no living run and are removed.
+/// Temporary files older than this belong to no active run and are removed.
 const TEMP_FILE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
 /// A backend over a directory.
@@ -27,11 +27,11 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
-    /// Uses a directory, which need not exist yet.
+    /// Uses a directory, which may not exist yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        // An absolute path keeps its meaning when a command changes its working directory.
+        // An absolute path stays valid when a command changes its working directory.
         let root = std::path::absolute(&root).unwrap_or(root);
         Self { root }
     }
@@ -46,7 +46,7 @@ impl LocalBackend {
         self.root.join(key.as_str())
     }
 
-    /// Removes what runs that died long ago left unfinished. Best effort: it only saves space.
+    /// Removes temporary files that dead runs left long ago. Best effort: it only saves space.
     pub fn remove_stale_temp_files(&self) {
         let Ok(entries) = fs::read_dir(self.root.join(TEMP_DIRECTORY)) else {
             return;
@@ -132,7 +132,7 @@ impl Backend for LocalBackend {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_quietly(&unfinished);
                 if self.has_same_bytes(key, parts)? {
-                    // Whoever wrote it may not have reached its own sync yet.
+                    // The process that wrote it may not have reached its own sync yet.
                     sync_dir(&directory)
                         .map_err(fail)
                         .map(|()| WriteVerification::Unverified)
@@ -206,7 +206,7 @@ impl Backend for LocalBackend {
                     Err(error) => return Err(fail(error)),
                 };
                 let name = format!("{directory}/{}", entry.file_name().to_string_lossy());
-                // Foreign files (lost+found, editor backups) have names that no key can have.
+                // Foreign files (lost+found, editor backups) have names that are not valid keys.
                 let Some(key) = ObjectKey::new(name) else {
                     continue;
                 };
@@ -235,7 +235,7 @@ impl Backend for LocalBackend {
     }
 }
 
-/// Gives a finished file its name, never replacing another one.
+/// Renames a finished file to its final name, never replacing another one.
 fn rename_into_place(unfinished: &Path, path: &Path) -> std::io::Result<()> {
     match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),

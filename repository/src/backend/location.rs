@@ -1,15 +1,15 @@
-//! Repository locations: parsing what `-r/--repository` takes.
+//! Repository locations: parses the value of `-r/--repository`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A repository location that cannot be understood.
+/// A repository location that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("repository location `{location}` cannot be used: {reason}")]
 pub struct InvalidLocation {
-    /// As it was given, without passwords.
+    /// The location as given, without passwords.
     pub location: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -37,7 +37,7 @@ pub enum RepositoryLocation {
 }
 
 impl RepositoryLocation {
-    /// Understands a plain path, `file:///path`, `s3://bucket/prefix` and `azure://account/container/prefix`.
+    /// Parses a plain path, `file:///path`, `s3://bucket/prefix` and `azure://account/container/prefix`.
     ///
     /// # Errors
     /// [`InvalidLocation`] for other schemes, missing parts, and relative or remote `file:` URLs.
@@ -90,7 +90,7 @@ impl RepositoryLocation {
         }
     }
 
-    /// The directory, when it is one.
+    /// The directory, if the location is one.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match self {

@@ -18,27 +18,27 @@ pub struct MemoryBackend {
     clock: Arc<Mutex<StorageClock>>,
 }
 
-/// When objects were received, and the time that the storage shows.
+/// When objects were received, and the time that the storage's clock shows.
 #[derive(Debug, Clone, Default)]
 struct StorageClock {
-    /// `None`: this machine's.
+    /// `None`: this machine's clock.
     now: Option<DateTime<Utc>>,
     received: BTreeMap<ObjectKey, DateTime<Utc>>,
 }
 
 impl MemoryBackend {
-    /// An empty one.
+    /// An empty backend.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Works on the stored objects directly, as an attacker or a failing disk would.
+    /// Changes the stored objects directly, as an attacker or a failing disk would.
     pub fn tamper<T>(&self, change: impl FnOnce(&mut BTreeMap<ObjectKey, Vec<u8>>) -> T) -> T {
         change(&mut self.objects.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A copy with objects of its own.
+    /// A copy with its own objects.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl MemoryBackend {
         }
     }
 
-    /// Sets the storage's clock. It stands still until it is set again.
+    /// Sets the storage's clock, which then stands still until it is set again.
     pub fn set_clock(&self, now: DateTime<Utc>) {
         self.with_clock(|clock| clock.now = Some(now));
     }

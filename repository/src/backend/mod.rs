@@ -1,11 +1,11 @@
 //! Where objects are stored: the backend trait, its capabilities as data, and its implementations.
 //!
-//! A backend knows keys and bytes, nothing of what they mean. All its objects are write-once.
+//! A backend knows keys and bytes, but not what they mean. All its objects are write-once.
 //!
-//! `location` parses locations, `local` is a directory, `probe` tries what a destination really does. `remote` is what all
-//! destinations over a network share: `http` (the one client), `retry` (repeated requests, deadlines), `limiter` (requests in
-//! flight), `bandwidth`, `classify` (what a refusal means), `object_read` (ranges, comparison), `runtime`; and a directory a
-//! vendor, `s3` and `azure`. For tests: `memory`, `faulty`, `conformance`.
+//! `location` parses locations, `local` is a directory, `probe` tests what a destination really does. `remote` is what
+//! network destinations share: `http` (the one client), `retry` (retries, deadlines), `limiter` (requests in flight),
+//! `bandwidth`, `classify` (what an error response means), `object_read` (ranges, comparison), `runtime`; and one
+//! directory per vendor, `s3` and `azure`. For tests: `memory`, `faulty`, `conformance`.
 
 use std::fmt;
 use std::ops::Range;
@@ -72,48 +72,48 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object as a listing shows it.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// Its key.
     pub key: ObjectKey,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// When the storage received it, by the storage's own clock; `None` where it does not tell.
+    /// When the storage received it, by the storage's own clock; `None` if the storage does not report it.
     ///
-    /// Whoever stores an object cannot choose this time, unlike any time inside the object.
+    /// The writer of an object cannot choose this time, unlike any time inside the object.
     pub received: Option<DateTime<Utc>>,
 }
 
-/// What a backend can do, as data. Callers ask here and never for a backend's kind.
+/// The capabilities of a backend, as data. Callers check these and never the type of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// A second `put` of a key with other bytes is refused by the storage itself.
+    /// The storage itself refuses a second `put` of a key with other bytes.
     pub refuses_overwrite: bool,
-    /// Listing all packs is cheap enough to be done at every snapshot.
+    /// Listing all packs is cheap enough to do at every snapshot.
     pub cheap_listing: bool,
-    /// How many reads may usefully run at the same time.
+    /// How many parallel reads are useful.
     pub parallel_reads: usize,
-    /// How many objects may usefully be stored at the same time.
+    /// How many parallel uploads are useful.
     pub parallel_puts: usize,
-    /// Whether what arrives may differ from what is stored, so that a mismatch is worth another read.
+    /// Whether received bytes may differ from the stored ones, so that a mismatch is worth another read.
     pub reads_may_be_corrupted: bool,
 }
 
-/// How far a stored object has been checked by the storage itself.
+/// How far the storage itself has verified a stored object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteVerification {
-    /// The storage compared the bytes that it received with our own hash, and told the same hash afterwards.
+    /// The storage compared the bytes that it received with our own hash, and reported the same hash afterwards.
     Verified,
-    /// Nobody has checked it: read it back before relying on it.
+    /// Not verified: read it back before relying on it.
     Unverified,
 }
 
-/// What is wrong with the configuration of a destination, and not with an object.
+/// What is wrong with the configuration of a destination, as opposed to an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigurationError {
-    /// Nothing to identify with was found.
+    /// No credentials were found.
     #[error("no credentials for the destination were found")]
     MissingCredentials,
     /// The credentials are unknown, wrong or expired.
@@ -125,16 +125,16 @@ pub enum ConfigurationError {
     /// The bucket is in another region.
     #[error("the bucket is in another region{}", right.as_ref().map(|r| format!(" ({r})")).unwrap_or_default())]
     WrongRegion {
-        /// The right one, if the server told it.
+        /// The right region, if the server reports it.
         right: Option<String>,
     },
     /// This host's clock and the server's are too far apart.
     #[error("this host's clock is wrong{}", if server.is_empty() { String::new() } else { format!(": the server's clock says {server}") })]
     ClockSkew {
-        /// The server's time, as it wrote it.
+        /// The server's time, as the server wrote it.
         server: String,
     },
-    /// The server's certificate is not trusted here.
+    /// The server's certificate is not trusted by this host.
     #[error("the certificate of the destination is not trusted")]
     UntrustedCertificate,
     /// An option does not fit the destination.
@@ -166,60 +166,60 @@ impl ConfigurationError {
     }
 }
 
-/// Why a backend could not do something.
+/// Why a backend operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
     /// The object does not exist.
     #[error("{key} does not exist")]
     NotFound {
-        /// Which.
+        /// Its key.
         key: String,
     },
     /// The object exists already, with other bytes.
     #[error("{key} already exists")]
     AlreadyExists {
-        /// Which.
+        /// Its key.
         key: String,
     },
-    /// A range outside the object was asked for.
+    /// The requested range is outside the object.
     #[error("{key} has {size_bytes} bytes, not the requested {start}..{end}")]
     OutOfRange {
-        /// Which.
+        /// Its key.
         key: String,
         /// Its real size.
         size_bytes: u64,
-        /// First byte asked for.
+        /// First requested byte.
         start: u64,
-        /// One after the last byte asked for.
+        /// One after the last requested byte.
         end: u64,
     },
     /// The destination is full.
     #[error("no space left to {operation} {key}")]
     NoSpace {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
-        /// The system's own words.
+        /// The system's error message.
         #[source]
         source: Cause,
     },
-    /// The destination does not let us.
+    /// The destination denies access.
     #[error("no permission to {operation} {key}")]
     PermissionDenied {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
-        /// The system's own words.
+        /// The system's error message.
         #[source]
         source: Cause,
     },
     /// The object is locked: it may not be deleted or changed yet.
     #[error("{key} cannot be deleted yet{}", until.map(|until| format!(": it is locked until {}", until.format("%F %T UTC"))).unwrap_or_default())]
     Locked {
-        /// Which.
+        /// Its key.
         key: String,
         /// When the lock ends, if that is known.
         until: Option<DateTime<Utc>>,
@@ -229,62 +229,62 @@ pub enum BackendError {
     Configuration {
         /// What is wrong.
         problem: ConfigurationError,
-        /// The server's own words.
+        /// The server's error message.
         #[source]
         source: Cause,
     },
-    /// The destination did not do it in time, however often it was asked.
+    /// The destination did not complete the operation in time, despite retries.
     #[error("could not {operation} {key}: gave up after {attempts} {} in {seconds} s", if *attempts == 1 { "attempt" } else { "attempts" })]
     Unavailable {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
-        /// How often.
+        /// Number of attempts.
         attempts: u32,
-        /// For how long.
+        /// Total time of the attempts.
         seconds: u64,
-        /// What went wrong last.
+        /// The last error.
         #[source]
         source: Cause,
     },
-    /// The destination refuses for a reason of its own.
+    /// The destination rejects the operation for another reason.
     #[error("the destination refuses to {operation} {key}")]
     Rejected {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
-        /// The server's own words.
+        /// The server's error message.
         #[source]
         source: Cause,
     },
-    /// It was stopped on request.
+    /// The operation was cancelled.
     #[error("interrupted while trying to {operation} {key}")]
     Interrupted {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {operation} {key}")]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// Which object.
+        /// The object.
         key: String,
-        /// The system's own words.
+        /// The system's error message.
         #[source]
         source: Cause,
     },
 }
 
-/// Why something failed, in the words of whoever noticed it.
+/// The cause of the failure, in the words of the component that reports it.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 impl BackendError {
-    /// What to do next; empty when the error says it all.
+    /// What to do next; empty when the error message is enough.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
@@ -338,22 +338,22 @@ impl BackendError {
 /// The result of backend operations.
 pub type BackendResult<T> = std::result::Result<T, BackendError>;
 
-/// A place that keeps write-once objects under keys. What has a default is for places on this machine.
+/// A store of write-once objects under keys. Methods with a default are for storage on this machine.
 ///
 /// The contract, which the `conformance` suite checks:
 /// - `put` is atomic and durable: when it returns `Ok`, the whole object survives a power cut; when it does
-///   not, or the process dies inside it, the key either does not exist or has the whole object. Nobody ever
+///   not, or the process dies inside it, the key either does not exist or has the whole object. No reader ever
 ///   sees a part of an object.
 /// - Putting the same bytes under an existing key is `Ok` and changes nothing. Other bytes under an existing
 ///   key are [`BackendError::AlreadyExists`] where [`Capabilities::refuses_overwrite`] says so.
 /// - After `put` returned, `get`, `size` and `list` of every client see the object.
-/// - Putting the same bytes again does not make an object younger where overwriting is refused.
+/// - Putting the same bytes again does not make an object newer where overwriting is refused.
 /// - All methods may be called from several threads at once.
 pub trait Backend: Send + Sync + fmt::Debug {
-    /// Where this is, for people: a URL or path without secrets.
+    /// The location, for display: a URL or path without secrets.
     fn location(&self) -> String;
 
-    /// What this backend can do.
+    /// The capabilities of this backend.
     fn capabilities(&self) -> Capabilities;
 
     /// Stores an object, given in parts that are joined without a copy where possible.
@@ -381,7 +381,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Any failure makes the whole listing fail: a partial listing is never returned.
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>>;
 
-    /// Deletes an object, with all its versions. One that does not exist is deleted already.
+    /// Deletes an object, with all its versions. Deleting an object that does not exist succeeds.
     ///
     /// # Errors
     /// [`BackendError::Locked`] when it may not be deleted yet.
@@ -395,10 +395,10 @@ pub trait Backend: Send + Sync + fmt::Debug {
         self.size(key).map(|_| None)
     }
 
-    /// Locks an object until a later moment than before.
+    /// Extends the lock of an object to a later time.
     ///
     /// # Errors
-    /// [`BackendError::Rejected`] where nothing can be locked.
+    /// [`BackendError::Rejected`] where locking is not supported.
     fn lock_until(&self, key: &ObjectKey, _until: DateTime<Utc>) -> BackendResult<()> {
         Err(BackendError::Rejected {
             operation: "lock",
@@ -407,9 +407,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
         })
     }
 
-    /// Finds out what the destination really does, by trying with objects of its own below `probes/`.
+    /// Probes what the destination really does, with objects of its own below `probes/`.
     ///
-    /// Where the system's own rules hold, which `put` relies on, nothing needs to be tried.
+    /// Where `put` relies on the rules of the operating system, nothing needs to be probed.
     ///
     /// # Errors
     /// When the destination cannot be written to at all.
@@ -422,7 +422,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         })
     }
 
-    /// What was sent and received over a network so far.
+    /// Network traffic so far.
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }

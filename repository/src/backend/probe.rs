@@ -1,16 +1,16 @@
-//! What a destination really does, as data. Look-alikes accept headers that they ignore, so it is tried.
+//! What a destination really does, as data. Some services accept headers that they ignore, so it is tested.
 
 use serde::{Deserialize, Serialize};
 
-/// What trying found.
+/// The result of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CapabilitySupport {
-    /// It does it.
+    /// Supported.
     Yes,
-    /// It does not, whatever it answers.
+    /// Not supported, whatever the responses say.
     No,
-    /// It could not be found out, for instance for want of a right.
+    /// Unknown, for instance because a permission is missing.
     Unknown,
 }
 
@@ -39,18 +39,18 @@ impl std::fmt::Display for CapabilitySupport {
 /// The capabilities of a destination, as probing found them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbedCapabilities {
-    /// Creating an object that exists is refused.
+    /// Creating an object that exists is rejected.
     pub conditional_create: CapabilitySupport,
-    /// An upload whose bytes do not have the hash given with it is refused.
+    /// An upload whose bytes do not match the hash given with it is rejected.
     pub checks_uploads: CapabilitySupport,
-    /// What is deleted or overwritten is kept as a version.
+    /// Deleted or overwritten objects are kept as versions.
     pub versions: CapabilitySupport,
     /// A locked object cannot be deleted before its time.
     pub locks: CapabilitySupport,
 }
 
 impl ProbedCapabilities {
-    /// The capabilities with their names, for people.
+    /// The capabilities with their names, for display.
     #[must_use]
     pub fn list_capabilities(&self) -> [(&'static str, CapabilitySupport); 4] {
         [

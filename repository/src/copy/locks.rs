@@ -15,10 +15,10 @@ use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::store::Repository;
 
-/// When each object's lock ends, as far as it is known here.
+/// When each object's lock ends, as far as this host has cached it.
 type LockCache = BTreeMap<String, DateTime<Utc>>;
 
-/// What is known of the locks of a repository's objects.
+/// The state of the locks of a repository's objects.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct LockReport {
     /// Objects that are needed.
@@ -27,14 +27,14 @@ pub struct LockReport {
     pub unlocked: u64,
     /// Locks that were extended by this run.
     pub extended: u64,
-    /// The first moment at which a lock ends.
+    /// The earliest end of a lock.
     pub earliest: Option<DateTime<Utc>>,
     /// Locks that could not be read or extended, with the reason.
     pub failed: Vec<ObjectFailure>,
 }
 
 impl Repository {
-    /// Looks at the locks of everything that is needed, without changing any.
+    /// Checks the locks of everything that is needed, without changing any.
     ///
     /// # Errors
     /// When the objects cannot be listed.
@@ -43,10 +43,10 @@ impl Repository {
             .map(|(report, _)| report)
     }
 
-    /// Extends the locks that end within half of their time, so that none ever lapses between two runs.
+    /// Extends the locks that end within half of their period, so that none ever expires between two runs.
     ///
     /// # Errors
-    /// When the objects cannot be listed. What cannot be extended is in the report.
+    /// When the objects cannot be listed. Locks that cannot be extended are in the report.
     pub fn extend_locks(
         &self,
         immutable: ImmutabilityPolicy,
@@ -112,7 +112,7 @@ impl Repository {
             return backend.locked_until(key).map(|until| (until, false));
         };
         let renew_before = now + TimeDelta::days(i64::from(immutable.days)) / 2;
-        // What is known here may be too early, never too late: locks are only ever extended.
+        // A cached time may be too early, never too late: locks are only ever extended.
         if known.is_some_and(|until| until > renew_before) {
             return Ok((known, false));
         }
@@ -136,7 +136,7 @@ impl Repository {
                     .map(|info| info.key),
             );
         }
-        // What is forgotten is to go once its lock has ended.
+        // What is forgotten is deleted once its lock has ended.
         let forgotten = self.read_tombstones()?.forgotten_snapshots();
         let gone: HashSet<_> = forgotten.iter().map(snapshot_key).collect();
         keys.retain(|key| !gone.contains(key));
@@ -166,7 +166,7 @@ impl Repository {
             .unwrap_or_default()
     }
 
-    /// Best effort: without it the next run asks the storage again.
+    /// Best effort: without it the next run reads the locks from the storage again.
     fn save_lock_cache(&self, known: &LockCache) {
         let Some(file) = self.lock_cache_file() else {
             return;

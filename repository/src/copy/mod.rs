@@ -1,8 +1,8 @@
-//! Copies: a repository's objects are brought to another destination as they are.
+//! Copies: a repository's objects are copied unchanged to another destination.
 //!
-//! Packs, index fragments and roots keep their names, bytes and signatures, so no recovery identity is
-//! needed, nothing is encrypted again, and the copy is a whole repository. The order is that of commits:
-//! packs, then the fragments that describe them, then roots. What an interrupted copy left is used.
+//! Packs, index fragments and roots keep their names, bytes and signatures, so no recovery identity is needed, nothing
+//! is encrypted again, and the copy is a whole repository. The order is that of commits: packs, then the fragments that
+//! describe them, then roots. Objects that an interrupted copy has stored are reused.
 
 pub(crate) mod locks;
 mod target_check;
@@ -34,13 +34,13 @@ use target_check::{CopiedPacks, is_damaged_or_gone};
 /// Packs in flight; each is in memory meanwhile.
 const PACKS_MAX: usize = 3;
 
-/// How often a copy begins anew because the source's index changed under it.
+/// How often a copy is restarted because the source's index changed during it.
 const PASSES_MAX: usize = 5;
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CopyReport {
-    /// Whether the copy was begun by this run.
+    /// Whether this run created the copy.
     #[serde(rename = "created")]
     pub made: bool,
     /// Snapshots that are new at the destination.
@@ -55,18 +55,18 @@ pub struct CopyReport {
     pub packs_present: u64,
     /// Bytes of the packs that were sent.
     pub bytes: u64,
-    /// Pieces of logs that are new at the destination.
+    /// Log segments that are new at the destination.
     pub log_segments: u64,
-    /// What could not be copied. Empty means: everything is there.
+    /// What could not be copied. Empty means: everything is at the destination.
     pub not_copied: Vec<ObjectFailure>,
 }
 
 impl Repository {
-    /// Brings everything to another destination, which is empty or an earlier copy. Forgotten snapshots are left
-    /// out; that they are forgotten is told there too.
+    /// Copies everything to another destination, which is empty or an earlier copy. Forgotten snapshots are left out;
+    /// their tombstones are copied.
     ///
     /// # Errors
-    /// [`Error::OtherRepository`] when something else is there, or what either backend says. A damaged
+    /// [`Error::OtherRepository`] when the destination holds something else, or errors of either backend. A damaged
     /// object of this repository is in the report instead, and the snapshots that need it are left out.
     pub fn copy_to(&self, target: &dyn Backend, progress: &Progress) -> Result<CopyReport> {
         let (roots, unreadable) = self.snapshots_lossy()?;
@@ -81,7 +81,8 @@ impl Repository {
             copy.record_failure(key.as_str(), error)?;
         }
         copy.prepare_target()?;
-        // Whoever may not sign copies without a lease: then a prune there does not wait, and the end finds it out.
+        // A host that may not sign copies without a lease: then a prune there does not wait, and the target check finds
+        // it.
         let lease = match self.require_writer() {
             Ok(host) => {
                 let name = self.signer_name(&host.signer.id());
@@ -106,7 +107,7 @@ struct RepositoryCopy<'a> {
     bad_packs: HashSet<ObjectId>,
 }
 
-/// What became of a pack.
+/// The outcome for a pack.
 enum PackTransfer {
     New,
     Present,
@@ -120,7 +121,7 @@ impl RepositoryCopy<'_> {
         }
     }
 
-    /// Damage of one object must not keep the others from being copied; anything else ends the copy.
+    /// Damage of one object must not prevent copying the others; any other error ends the copy.
     fn record_failure(&mut self, object: &str, error: Error) -> Result<()> {
         match error.class() {
             ErrorClass::Damaged | ErrorClass::NotFound => {
@@ -134,7 +135,7 @@ impl RepositoryCopy<'_> {
         }
     }
 
-    /// Makes the copy a repository, or makes sure that it is one of this repository.
+    /// Makes the destination a copy, or checks that it is one of this repository.
     fn prepare_target(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
         let config = inner.config_bytes()?;
@@ -169,7 +170,7 @@ impl RepositoryCopy<'_> {
         for _ in 0..PASSES_MAX {
             let (failed, before) = (self.report.not_copied.len(), self.source_fragments()?);
             self.copy_packs_and_fragments(lease)?;
-            // A prune of the source may have moved what was to be copied: then its index is another one.
+            // A prune of the source may have moved what was to be copied: then its index has changed.
             let same = self.report.not_copied.len() == failed || self.source_fragments()? == before;
             if same && !self.has_lost_packs(lease)? {
                 break;
@@ -191,7 +192,7 @@ impl RepositoryCopy<'_> {
         self.repository.inner.fragment_ids()
     }
 
-    /// Secrets and changes of keys that count; forgeries stay where they are.
+    /// Secrets and key changes that are valid; forgeries are not copied.
     fn copy_keys(&mut self) -> Result<()> {
         let there = self.list_target_ids("keys")?;
         for id in self.repository.inner.key_object_ids() {
@@ -214,12 +215,12 @@ impl RepositoryCopy<'_> {
     fn copy_packs_and_fragments(&mut self, lease: Option<&Lease>) -> Result<()> {
         let inner = &self.repository.inner;
         let there = self.list_target_ids("index")?;
-        // Later than the index: what a fragment describes is there before it.
+        // Read after the index: the packs that a fragment describes are stored before it.
         let stored = self.list_target_ids("packs")?;
         let lacking = self.fragments_missing_packs(&there, &stored)?;
         let mut fragments = Vec::new();
         let mut fragments_here = inner.fragment_ids()?;
-        // What they said is said by others.
+        // Other fragments contain their descriptions.
         let quarantined = inner.read_quarantine()?.fragment_ids();
         fragments_here.retain(|id| !quarantined.contains(id));
         let is_there = |id: &ObjectId| there.contains(id) && !lacking.contains(id);
@@ -242,7 +243,7 @@ impl RepositoryCopy<'_> {
         self.copy_packs(&packs, lease)?;
         let mut rest = Vec::new();
         for (id, packs) in fragments {
-            // An index must not promise what is not there.
+            // An index must not promise missing packs.
             if packs
                 .iter()
                 .all(|pack| !self.bad_packs.contains(&pack.pack))
@@ -263,8 +264,8 @@ impl RepositoryCopy<'_> {
         self.describe_packs(rest)
     }
 
-    /// Describes packs whose own fragment cannot come, as it tells of others as well. Who may not sign leaves them
-    /// out, and what needs them.
+    /// Describes packs whose own fragment cannot be copied, as it also describes others. A host that may not sign
+    /// leaves them out, and what needs them.
     fn describe_packs(&self, mut packs: Vec<PackRecord>) -> Result<()> {
         if packs.is_empty() || self.repository.require_writer().is_err() {
             return Ok(());
@@ -315,7 +316,7 @@ impl RepositoryCopy<'_> {
     fn copy_pack(&self, id: &ObjectId, size: u64) -> Result<PackTransfer> {
         let key = pack_key(id);
         match self.target.size(&key) {
-            // An interrupted copy has sent it, and nobody knows whether it was verified.
+            // An interrupted copy has sent it, and it is unknown whether it was verified.
             Ok(stored) if stored == size && self.has_expected_content(&key, id)? => {
                 return Ok(PackTransfer::Present);
             }
@@ -373,14 +374,14 @@ impl RepositoryCopy<'_> {
         put_verified(self.target, key, &[bytes.into()], id)
     }
 
-    /// Returns those that are there now, and which of them are new.
+    /// Returns those that are at the destination now, and which of them are new.
     fn copy_roots<'s>(
         &mut self,
         roots: &'s [Snapshot],
     ) -> Result<(Vec<&'s Snapshot>, BTreeSet<ObjectId>)> {
         let (mut arrived_roots, mut new) = (Vec::new(), BTreeSet::new());
         let there = self.list_target_ids("snapshots")?;
-        // Only where something is missing must each snapshot be looked at.
+        // Only where something is missing must each snapshot be checked.
         let arrived = if self.report.not_copied.is_empty() {
             None
         } else {
@@ -398,7 +399,7 @@ impl RepositoryCopy<'_> {
                 self.report.snapshots_present += 1;
             } else if is_whole()? {
                 match self.copy_object(&snapshot_key(&root.id), &root.id) {
-                    // It was forgotten and swept meanwhile.
+                    // It was forgotten and deleted by a prune meanwhile.
                     Err(Error::Missing { .. }) => continue,
                     stored => stored?,
                 }
@@ -418,7 +419,7 @@ impl RepositoryCopy<'_> {
         Ok((arrived_roots, new))
     }
 
-    /// What takes others back comes first: an interrupted copy has forgotten too little, and not too much.
+    /// Unforgetting tombstones come first: an interrupted copy has forgotten too little, and not too much.
     fn copy_tombstones(&mut self) -> Result<()> {
         let there = self.list_target_ids("tombstones")?;
         let known = self.repository.read_tombstones()?;
@@ -432,7 +433,7 @@ impl RepositoryCopy<'_> {
         Ok(())
     }
 
-    /// Which packs were encrypted anew, so that a prune there deletes what they were before.
+    /// Which packs were re-encrypted, so that a prune there deletes the replaced ones.
     fn copy_replacements(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
         let there = self.list_target_ids(replaced_packs::DIRECTORY)?;
@@ -443,7 +444,7 @@ impl RepositoryCopy<'_> {
         Ok(())
     }
 
-    /// Pieces of logs, oldest first: what an interrupted copy has brought is a beginning.
+    /// Log segments, oldest first: an interrupted copy has the beginning of each log.
     fn copy_logs(&mut self) -> Result<()> {
         let there = self.target.list("logs").map_err(|e| self.target_error(e))?;
         let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
@@ -472,7 +473,7 @@ impl RepositoryCopy<'_> {
         Ok(())
     }
 
-    /// What the copy's own index promises.
+    /// What the copy's own index contains.
     fn find_copied_packs(&self) -> Result<CopiedPacks> {
         let mut packs = HashSet::new();
         for id in self.list_target_ids("index")? {

@@ -1,9 +1,9 @@
 //! What has arrived at the destination of a copy, and whether it stays.
 //!
-//! A copy cannot give a pack another name, so it relies on packs that a prune of the destination may have condemned
-//! or be deleting. What it may rely on is found out at the end, when its roots are stored: a prune that says
-//! afterwards what it deletes sees them. What one has said before may go, so the copy is no success while such a prune
-//! may still be at work, and what is gone already is named, and sent by the next copy.
+//! A copy cannot give a pack another name, so it relies on packs that a prune of the destination may have condemned or
+//! be deleting. What it may rely on is checked at the end, when its roots are stored: a prune that announces its
+//! deletions afterwards sees them. What was announced before may be deleted, so the copy is no success while such a
+//! prune may still be at work; what is deleted already is named, and sent by the next copy.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -24,7 +24,7 @@ use crate::records::sweeps::{CLOCK_SKEW_MAX, DELETION_TIME_MAX, SweepRecord, Swe
 use crate::store::verified_io::get_verified;
 
 impl RepositoryCopy<'_> {
-    /// The packs that fragments describe which are here, each with the fragment.
+    /// The packs here that fragments describe, each with the fragment.
     fn list_described_packs(&self) -> Result<Vec<(ObjectId, ObjectId)>> {
         let (index, _) = self.repository.inner.load_index()?;
         let contents = index
@@ -35,7 +35,7 @@ impl RepositoryCopy<'_> {
         Ok(described.collect())
     }
 
-    /// Of fragments that are there those that describe a pack which is not: a prune deleted it when no root that
+    /// Of the fragments at the destination those that describe a missing pack: a prune deleted it when no root that
     /// needs it had arrived.
     pub(super) fn fragments_missing_packs(
         &self,
@@ -48,7 +48,7 @@ impl RepositoryCopy<'_> {
         Ok(lacking.map(|(_, fragment)| fragment).collect())
     }
 
-    /// Whether something that was sent is gone again, as no prune has waited for this copy.
+    /// Whether something that was sent is missing again, as no prune has waited for this copy.
     pub(super) fn has_lost_packs(&self, lease: Option<&Lease>) -> Result<bool> {
         if lease.is_some_and(|lease| !lease.has_expired()) {
             return Ok(false);
@@ -59,7 +59,7 @@ impl RepositoryCopy<'_> {
             .is_empty())
     }
 
-    /// Makes sure that all that roots need which are there stays there: `new` ones, and those that were there before.
+    /// Makes sure that all that the roots at the destination need stays there: for `new` ones, and for earlier ones.
     pub(super) fn check_roots_stay(
         &mut self,
         roots: &[&Snapshot],
@@ -70,7 +70,7 @@ impl RepositoryCopy<'_> {
         let now = Leases::read_from(inner, self.target, lease)?.now;
         let sweeps = Sweeps::read(inner, self.target)?;
         let finals = sweeps.recent_final_records(now);
-        // After the sweeps: what those deleted whose records are gone again is missing here.
+        // After the sweeps: what was deleted by those whose records are deleted too is missing here.
         let packs = self.list_target_ids("packs")?;
         let received = self.target.list("snapshots");
         let received = received_times(&received.map_err(|e| self.target_error(e))?);
@@ -164,7 +164,7 @@ impl RepositoryCopy<'_> {
         ))
     }
 
-    /// Packs that only fragments of the destination describe, as a prune there has copied into them.
+    /// Packs that only fragments of the destination describe, because a prune there has repacked into them.
     pub(super) fn target_only_index(&self) -> Result<Index> {
         let inner = &self.repository.inner;
         let here = inner.fragment_ids()?;
@@ -186,13 +186,13 @@ impl RepositoryCopy<'_> {
     }
 }
 
-/// When the storage received the roots that are there.
+/// When the storage received the roots at the destination.
 fn received_times(listed: &[ObjectInfo]) -> BTreeMap<ObjectId, Option<DateTime<Utc>>> {
     let own = |info: &ObjectInfo| Some((id_from_key(&info.key)?, info.received));
     listed.iter().filter_map(own).collect()
 }
 
-/// Whether a prune may have looked for roots for the last time before this one was received.
+/// Whether a prune may have listed roots for the last time before this one was received.
 fn may_have_missed_root(found: &StoredRecord<SweepRecord>, root: Option<DateTime<Utc>>) -> bool {
     match (found.received, root) {
         (Some(said), Some(root)) => said <= root + CLOCK_SKEW_MAX,
@@ -200,7 +200,7 @@ fn may_have_missed_root(found: &StoredRecord<SweepRecord>, root: Option<DateTime
     }
 }
 
-/// What is at the destination after the last look, and where chunks are.
+/// What is at the destination after the last check, and where chunks are.
 struct TargetContents {
     reader: ContentReader,
     others: Index,
@@ -208,7 +208,7 @@ struct TargetContents {
 }
 
 impl TargetContents {
-    /// The first chunk of a snapshot that is in no pack there, or only in such that go.
+    /// The first chunk of a snapshot that is in no pack there, or only in packs that are being deleted.
     fn first_lost_chunk(
         &self,
         root: &Snapshot,
@@ -228,7 +228,7 @@ pub(super) struct CopiedPacks {
 }
 
 impl CopiedPacks {
-    /// Whether everything that a snapshot needs has arrived. What cannot be found out for damage has not.
+    /// Whether everything that a snapshot needs has arrived. What cannot be checked because of damage has not.
     pub(super) fn has_snapshot(&self, snapshot: &Snapshot) -> Result<bool> {
         match self.has_all_chunks(snapshot) {
             Err(error) if is_damaged_or_gone(&error) => Ok(false),
@@ -244,7 +244,7 @@ impl CopiedPacks {
     }
 }
 
-/// The first chunk that a snapshot needs and of whose places something is true.
+/// The first chunk that a snapshot needs and for whose locations a condition holds.
 fn find_first_chunk(
     reader: &ContentReader,
     snapshot: &Snapshot,
@@ -268,7 +268,7 @@ fn find_first_chunk(
     Ok(None)
 }
 
-/// Whether an error is about what is stored; an object that is gone is as good as damaged.
+/// Whether an error is about what is stored; a missing object is as good as damaged.
 pub(super) fn is_damaged_or_gone(error: &Error) -> bool {
     is_not_found(error) || error.class() == ErrorClass::Damaged
 }

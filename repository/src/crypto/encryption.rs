@@ -20,17 +20,17 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 
-/// Who may read something.
+/// Who can read something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientClass {
     /// File contents, names, rows: the recovery identities only.
     Data,
-    /// Ids, sizes, the index, snapshot roots without names: also the host's own writer identity.
+    /// IDs, sizes, the index, snapshot roots without names: also the host's own writer identity.
     Catalog,
 }
 
-/// Recipients of one class, ready to encrypt to.
+/// Recipients of one class, ready for encryption.
 #[derive(Clone)]
 pub struct Recipients {
     texts: Arc<Vec<String>>,
@@ -60,7 +60,7 @@ impl Recipients {
             texts,
             parsed: Arc::new(Mutex::new(parsed)),
         };
-        // Some combinations (post-quantum with classic) and absent plugins only show when used.
+        // Some combinations (post-quantum with classic) and missing plugins only show when used.
         if !recipients.texts.is_empty() {
             recipients.encrypt(b"probe")?;
         }
@@ -73,7 +73,7 @@ impl Recipients {
         &self.texts
     }
 
-    /// What tells this set of recipients from any other.
+    /// An ID of this set of recipients.
     pub(crate) fn recipient_set_id(&self) -> ObjectId {
         let texts = self.texts.iter();
         let mut texts: Vec<String> = texts.map(|text| canonical_recipient(text)).collect();
@@ -82,7 +82,7 @@ impl Recipients {
         ObjectId::from_content(texts.join("\n").as_bytes())
     }
 
-    /// Encrypts bytes into one complete age file with a file key of its own.
+    /// Encrypts bytes into one complete age file with its own file key.
     ///
     /// # Errors
     /// When a recipient cannot be used, for instance because its plugin fails.
@@ -96,7 +96,7 @@ impl Recipients {
             age::Encryptor::with_recipients(parsed.iter().map(|r| &**r as &dyn age::Recipient))
                 .map_err(|error| fail(error.to_string()))?
         };
-        // 64 KiB payload blocks carry 16 bytes each; the header is a few hundred bytes a recipient.
+        // 64 KiB payload blocks add 16 bytes each; the header has a few hundred bytes per recipient.
         let capacity = plain.len() + plain.len() / 4096 + 1024;
         let mut writer = encryptor
             .wrap_output(Vec::with_capacity(capacity))
@@ -108,16 +108,16 @@ impl Recipients {
     }
 }
 
-/// What all secret keys of age contain, those of plugins too.
+/// What all secret keys of age contain, including those of plugins.
 const SECRET_KEY_MARKER: &str = "SECRET-KEY-";
 
-/// What the signing keys of hosts and keepers begin with.
+/// The prefix of the signing keys of hosts and keepers.
 pub(crate) const SIGNING_KEY_PREFIX: &str = "REPRISE-SIGNING-KEY-";
 
 /// What all private keys of SSH contain.
 const PRIVATE_KEY_MARKER: &str = "PRIVATE KEY";
 
-/// A text as it may be shown, also when it is a secret key by mistake.
+/// A text that is safe to show, even if it is a secret key by mistake.
 #[must_use]
 pub fn mask_secret(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
@@ -133,7 +133,7 @@ pub fn mask_secret(text: &str) -> String {
     }
 }
 
-/// A recipient as the key that it is: an SSH key without its comment, any other in lower case. Two texts are the same
+/// A recipient in canonical form: an SSH key without its comment, any other in lower case. Two texts are the same
 /// recipient when these are equal.
 #[must_use]
 pub fn canonical_recipient(text: &str) -> String {
@@ -144,7 +144,7 @@ pub fn canonical_recipient(text: &str) -> String {
     }
 }
 
-/// Whether one of some recipients is this one.
+/// Whether a recipient is in a list.
 #[must_use]
 pub fn has_recipient<'a>(recipients: impl IntoIterator<Item = &'a String>, wanted: &str) -> bool {
     let wanted = canonical_recipient(wanted);
@@ -182,7 +182,7 @@ fn parse_recipient(text: &str) -> Result<Vec<Box<dyn age::Recipient + Send>>> {
 pub struct GeneratedIdentity {
     /// The identity file's text, as `age-keygen` writes it. Secret.
     pub file_text: String,
-    /// Its public half.
+    /// Its public key.
     pub recipient: String,
 }
 
@@ -208,10 +208,10 @@ struct UnwrapRequest {
     reply: Sender<Option<std::result::Result<FileKey, age::DecryptError>>>,
 }
 
-/// Keys of single age files, by the hash of the file.
+/// File keys of age files, by the hash of the file.
 pub(crate) type FileKeys = HashMap<ObjectId, [u8; FILE_KEY_BYTES]>;
 
-/// The key of one age file, in the place of an identity.
+/// The file key of one age file, used like an identity.
 struct FileKeyIdentity([u8; FILE_KEY_BYTES]);
 
 impl age::Identity for FileKeyIdentity {
@@ -220,7 +220,7 @@ impl age::Identity for FileKeyIdentity {
     }
 }
 
-/// Remembers the key that the identities found.
+/// Keeps the file key that the identities unwrap.
 struct CapturingIdentity<'a> {
     identities: &'a Identities,
     captured_key: Cell<Option<[u8; FILE_KEY_BYTES]>>,
@@ -264,7 +264,7 @@ impl Identities {
     /// [`Error::Identity`] names the file that cannot be used.
     pub fn read(files: &[PathBuf]) -> Result<Self> {
         let (ready, readiness) = crossbeam_channel::bounded(1);
-        // Workers wait for the answer to their one question, so a short queue is enough.
+        // Each worker waits for the response to its one request, so a short queue is enough.
         let (questions, inbox) = crossbeam_channel::bounded::<UnwrapRequest>(16);
         let owned = files.to_vec();
         thread::Builder::new()
@@ -301,7 +301,7 @@ impl Identities {
         }
     }
 
-    /// The same identities, which also open these age files.
+    /// The same identities, plus the file keys of these age files.
     pub(crate) fn with_file_keys(self, handed: FileKeys) -> Self {
         Self {
             file_keys: Arc::new(handed),
@@ -309,8 +309,8 @@ impl Identities {
         }
     }
 
-    /// The key of an age file with a hash that begins like this, if one of the identities opens it or it was handed
-    /// over to them.
+    /// The file key of the age file with this hash and this beginning, if one of the identities unwraps it or it was
+    /// given to them.
     pub(crate) fn unwrap_file_key(
         &self,
         hash: &ObjectId,
@@ -335,11 +335,11 @@ impl Identities {
         opened.ok().and_then(|_| remembering.captured_key.get())
     }
 
-    /// Decrypts one complete age file. `object` names it in errors; `size_max` bounds the plain size.
+    /// Decrypts one complete age file. `object` names it in errors; `size_max` limits the plain size.
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`] when none of the identities is a recipient, [`Error::Damaged`] when
-    /// the file is not whole.
+    /// the file is incomplete or damaged.
     pub fn decrypt(
         &self,
         encrypted: &[u8],
@@ -429,7 +429,7 @@ fn load_identities(files: &[PathBuf]) -> Result<Vec<Box<dyn age::Identity>>> {
         };
         let name = match (&opened, file.to_str()) {
             (Some(opened), _) => format!("/proc/self/fd/{}", opened.as_raw_fd()),
-            // age takes "-" for standard input; here a file is always a file.
+            // age takes "-" for standard input; here it is always a file name.
             (None, Some("-")) => "./-".to_owned(),
             (None, name) => name.unwrap_or_default().to_owned(),
         };
@@ -448,7 +448,7 @@ fn serve_unwrap_requests(inbox: &Receiver<UnwrapRequest>, identities: &[Box<dyn 
         let answer = identities
             .iter()
             .find_map(|i| i.unwrap_stanzas(&question.stanzas));
-        // A worker that no longer waits has failed for its own reason.
+        // A worker that no longer waits has already failed.
         drop(question.reply.send(answer));
     }
 }
@@ -531,7 +531,7 @@ mod tests {
         let stranger = stranger.with_file_keys(handed);
         assert_eq!(stranger.decrypt(&one, &"x", &[], 10).unwrap(), b"one");
         assert!(stranger.decrypt(&two, &"x", &[], 10).is_err());
-        // So it can be handed on, by the hash of the file; a wrong one is not.
+        // So it can be wrapped again, by the hash of the file; a wrong one cannot.
         let beginning = &one[..one.len() - 5];
         assert_eq!(
             stranger.unwrap_file_key(&ObjectId::from_content(&one), beginning),

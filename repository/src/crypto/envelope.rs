@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 /// The format of envelopes this program writes and reads.
 pub(crate) const ENVELOPE_FORMAT: u64 = 1;
 
-/// No header line is longer; a real one has about 300 bytes.
+/// Limit of a header line in bytes; a real one has about 300.
 const HEADER_BYTES_MAX: usize = 1024;
 
 /// How many bytes are compared at a time.
 const COMPARE_BUFFER_BYTES: usize = 64 << 10;
 
-/// What an envelope holds. The kind is signed, so a record cannot stand in for one of another kind.
+/// What an envelope contains. The kind is signed, so a record cannot pass for one of another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RecordKind {
@@ -30,19 +30,19 @@ pub(crate) enum RecordKind {
     Index,
     /// The directory of a pack.
     Pack,
-    /// What a piece of a log holds.
+    /// The description of a log segment.
     Log,
     /// A change of keys. Its body is not encrypted: see [`seal_unencrypted`].
     Keys,
     /// Which snapshots are forgotten.
     Tombstone,
-    /// A run that lives.
+    /// An active run.
     Lease,
-    /// What a collection of garbage is about to delete.
+    /// What a prune is about to delete.
     Sweep,
     /// What is damaged.
     Quarantine,
-    /// Which packs were encrypted anew.
+    /// Which packs were re-encrypted.
     Replaced,
 }
 
@@ -62,7 +62,7 @@ impl RecordKind {
         }
     }
 
-    /// Whose signature counts: any of these roles.
+    /// Whose signatures are valid: those of any of these roles.
     fn signer_roles(self) -> &'static [SignerRole] {
         match self {
             Self::Snapshot | Self::Index | Self::Pack | Self::Log => &[SignerRole::Writer],
@@ -74,7 +74,7 @@ impl RecordKind {
     }
 }
 
-/// What every version's header says, in a kind that only that version may know.
+/// What the header contains in every version; the kind may be known to that version only.
 #[derive(Debug, Serialize, Deserialize)]
 struct EnvelopeHeader {
     reprise: u64,
@@ -112,7 +112,7 @@ pub(crate) fn seal_record(
     sign_body(kind, &body, signer, repository).map_err(|e| internal(&e))
 }
 
-/// Compresses and signs a record that everybody may read, as one must before anything can be decrypted.
+/// Compresses and signs a record that everybody can read, as some must be read before anything can be decrypted.
 ///
 /// # Errors
 /// When compressing fails.
@@ -140,7 +140,7 @@ fn sign_body(
     sign_body_as(ENVELOPE_FORMAT, kind.name(), body, signer, repository)
 }
 
-/// A record of a version.
+/// A record of a given version.
 pub(crate) fn sign_body_as(
     version: u64,
     kind: &str,
@@ -161,7 +161,7 @@ pub(crate) fn sign_body_as(
     Ok(sealed)
 }
 
-/// A record whose signature is good; still encrypted.
+/// A record with a valid signature; still encrypted.
 #[derive(Debug)]
 pub(crate) struct VerifiedRecord<'a> {
     /// Who signed it.
@@ -170,7 +170,7 @@ pub(crate) struct VerifiedRecord<'a> {
     body: &'a [u8],
 }
 
-/// Checks who signed a record. No identity is needed.
+/// Verifies who signed a record. No identity is needed.
 ///
 /// # Errors
 /// [`Error::Damaged`] for anything that no known signer with the right role has signed as this kind for this
@@ -189,10 +189,10 @@ pub(crate) fn verify_record<'a>(
     verified.require_known_format(object)
 }
 
-/// A record that names its signer; nothing is proven.
+/// A record that names its signer; not yet verified.
 #[derive(Debug)]
 pub(crate) struct UnverifiedRecord<'a> {
-    /// Who is said to have signed it.
+    /// Who signed it, as it claims.
     pub signer: SignerId,
     version: u64,
     kind: String,
@@ -200,11 +200,11 @@ pub(crate) struct UnverifiedRecord<'a> {
     body: &'a [u8],
 }
 
-/// Takes a record apart.
+/// Parses a record.
 ///
 /// # Errors
-/// [`Error::Damaged`] when it is none of this kind. A newer version's is taken apart as well: only its signature
-/// tells whether it is one, as anybody can write a number.
+/// [`Error::Damaged`] when it is not of this kind. A newer version's record is parsed as well: only its signature
+/// shows whether it is genuine, as anybody can write a version number.
 pub(crate) fn parse_record<'a>(
     kind: RecordKind,
     sealed: &'a [u8],
@@ -238,7 +238,7 @@ pub(crate) fn parse_record<'a>(
 }
 
 impl<'a> UnverifiedRecord<'a> {
-    /// Checks that it was signed by whom it names, whoever that is.
+    /// Verifies that the signer it names has signed it, whoever that is.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -264,7 +264,7 @@ impl<'a> UnverifiedRecord<'a> {
 }
 
 impl VerifiedRecord<'_> {
-    /// Itself, if this program knows its format.
+    /// Returns itself, if this program knows its format.
     ///
     /// # Errors
     /// [`Error::UnsupportedFormat`] for a newer one.
@@ -282,7 +282,7 @@ impl VerifiedRecord<'_> {
     /// Decrypts and decompresses the content.
     ///
     /// # Errors
-    /// [`Error::NoMatchingIdentity`], or [`Error::Damaged`] when it is larger than `size_max` or not whole.
+    /// [`Error::NoMatchingIdentity`], or [`Error::Damaged`] when it is larger than `size_max`, incomplete or damaged.
     pub(crate) fn open(
         &self,
         identities: &Identities,
@@ -297,10 +297,10 @@ impl VerifiedRecord<'_> {
         })
     }
 
-    /// Decompresses the content of a record that everybody may read.
+    /// Decompresses the content of a record that everybody can read.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it is larger than `size_max` or not whole.
+    /// [`Error::Damaged`] when it is larger than `size_max`, incomplete or damaged.
     pub(crate) fn open_unencrypted(
         &self,
         object: &dyn std::fmt::Display,
@@ -311,7 +311,7 @@ impl VerifiedRecord<'_> {
     }
 }
 
-/// The size that the header of a zstd frame states, which may be at most `size_max`.
+/// The size in the header of a zstd frame, which may be at most `size_max`.
 fn frame_content_size(compressed: &[u8], size_max: usize) -> Result<usize, String> {
     let size = zstd::zstd_safe::get_frame_content_size(compressed)
         .map_err(|_| "it is not a zstd frame".to_owned())?
@@ -325,7 +325,7 @@ fn frame_content_size(compressed: &[u8], size_max: usize) -> Result<usize, Strin
     }
 }
 
-/// Whether [`decompress_frame`] would give these bytes, without having them twice in memory.
+/// Whether [`decompress_frame`] would return these bytes, without holding them twice in memory.
 pub(crate) fn decompresses_to(
     compressed: &[u8],
     size_max: usize,

@@ -1,4 +1,4 @@
-//! This host's own keys, and what it remembers of the repositories it has seen.
+//! This host's own keys, and its pins of the repositories it has seen.
 //!
 //! The directory holds the writer identity (reads the catalog, never contents), the signing key, and pins.
 
@@ -28,16 +28,16 @@ pub struct HostDirectory {
 pub struct HostKeys {
     /// The file of the age identity that reads the catalog.
     pub identity_file: PathBuf,
-    /// That identity's public half.
+    /// That identity's public key.
     pub recipient: String,
     /// The signing key.
     pub signer: HostSigner,
 }
 
-/// The public halves of a keeper's keys.
+/// The public keys of a keeper.
 #[derive(Debug, Clone)]
 pub struct KeeperKeys {
-    /// The age recipient by which the keeper reads the catalog, if the file has such an identity.
+    /// The age recipient with which the keeper reads the catalog, if the file has such an identity.
     pub recipient: Option<String>,
     /// The signing key.
     pub signer: SignerId,
@@ -51,13 +51,13 @@ struct RepositoryPin {
 }
 
 impl HostDirectory {
-    /// Uses a directory, which need not exist yet.
+    /// Uses a directory, which may not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -100,7 +100,7 @@ impl HostDirectory {
         }
     }
 
-    /// The host's keys, made now if it has none.
+    /// The host's keys; creates them if there are none.
     ///
     /// # Errors
     /// [`Error::HostKeys`] as for [`Self::load_keys`], [`Error::LocalIo`] when they cannot be written.
@@ -127,7 +127,7 @@ impl HostDirectory {
     /// Compares a repository's `reprise.json` with what was pinned, and pins it on first use.
     ///
     /// # Errors
-    /// [`Error::PinMismatch`] when it is another one.
+    /// [`Error::PinMismatch`] when it differs.
     pub fn check_pin(
         &self,
         location: &str,
@@ -166,14 +166,14 @@ impl HostDirectory {
         let text = serde_json::to_string_pretty(&pin).map_err(|e| {
             Error::Internal(format!("cannot serialize the pin of a repository: {e}"))
         })?;
-        // A machine that only restores may have no place for pins; that must not keep data from coming back.
+        // A machine that only restores may have no directory for pins; that must not prevent a restore.
         if let Err(error) = write_secret_file(&pin_file, &(text + "\n")) {
             tracing::warn!(file = %pin_file.display(), %error, "cannot pin the repository on this host");
         }
         Ok(())
     }
 
-    /// Drops pins of a location at which a new repository was just made.
+    /// Drops the pin of a location at which a new repository was just created.
     pub fn remove_pins_for(&self, location: &str) {
         for (path, pin) in self.load_pins() {
             if pin.location == location
@@ -227,13 +227,13 @@ fn read_secret_file(path: &Path) -> Result<Option<String>> {
         .map_err(|error| host_keys_error(path, &error.to_string()))
 }
 
-/// The signing key in a file that only its owner can read.
+/// Creates the signing key in a file that only its owner can read.
 pub(crate) fn read_signing_key(path: &Path) -> Result<HostSigner> {
     let text = read_secret_file(path)?.ok_or_else(|| host_keys_error(path, "it does not exist"))?;
     parse_signing_key(&text).ok_or_else(|| host_keys_error(path, "it contains no signing key"))
 }
 
-/// A new signing key: its public half, and its secret digits.
+/// A new signing key: its public key, and its secret digits.
 fn generate_signing_key() -> Result<(SignerId, String)> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|e| {
@@ -244,8 +244,8 @@ fn generate_signing_key() -> Result<(SignerId, String)> {
     Ok((HostSigner::from_secret(&secret).id(), hex::encode(secret)))
 }
 
-/// The keeper's keys in a file that only its owner can read, made now if there is no such file: a signing key, and an
-/// age identity that reads the catalog. To age the file is an identity file, so the signing key is in a comment.
+/// The keeper's keys in a file that only its owner can read, created if it does not exist: a signing key, and an
+/// age identity that reads the catalog. To age it is an identity file, so the signing key is in a comment.
 pub(crate) fn load_or_create_keeper_keys(file: &Path, now: &str) -> Result<KeeperKeys> {
     if file.symlink_metadata().is_err() {
         let (public, secret) = generate_signing_key()?;
@@ -260,7 +260,7 @@ pub(crate) fn load_or_create_keeper_keys(file: &Path, now: &str) -> Result<Keepe
     Ok(KeeperKeys { recipient, signer })
 }
 
-/// Whether a file with secrets holds an age identity, beside whatever else. One that does not exist holds none.
+/// Whether a file with secrets contains an age identity. A missing file contains none.
 ///
 /// # Errors
 /// [`Error::HostKeys`] when it cannot be read, or others than its owner can read it.

@@ -1,5 +1,5 @@
-//! Who can read, and who is believed: age recipients and identities (`encryption`), ed25519 signatures (`signing`),
-//! signed records (`envelope`), whose signatures count (`trust`), and the keys of this host (`host_keys`).
+//! Who can read, and who is trusted: age recipients and identities (`encryption`), ed25519 signatures (`signing`),
+//! signed records (`envelope`), whose signatures are valid (`trust`), and the keys of this host (`host_keys`).
 
 pub(crate) mod encryption;
 pub(crate) mod envelope;

@@ -1,6 +1,6 @@
-//! Signatures: who may say that something belongs to the repository.
+//! Signatures: who may add something to the repository.
 //!
-//! Encryption to public recipients proves nothing about the sender, so everything that others build on
+//! Encryption to public recipients proves nothing about the sender, so everything that other objects build on
 //! (snapshot roots, index fragments, pack directories) carries an ed25519 signature of a known signer.
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum SignerRole {
 }
 
 impl SignerRole {
-    /// As it is written.
+    /// The name as stored.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ pub struct KnownSigner {
     pub key: SignerId,
     /// What it may do.
     pub roles: Vec<SignerRole>,
-    /// For people: which host or person it is.
+    /// For display: which host or person it is.
     pub name: String,
 }
 
@@ -106,7 +106,7 @@ impl HostSigner {
         }
     }
 
-    /// The public half.
+    /// The public key.
     #[must_use]
     pub fn id(&self) -> SignerId {
         SignerId(self.key.verifying_key().to_bytes())
@@ -120,7 +120,7 @@ impl HostSigner {
 }
 
 impl SignerId {
-    /// Whether anything can be signed by it: most texts of the right length are no key.
+    /// Whether it can verify any signature: most texts of the right length are not keys.
     #[must_use]
     pub(crate) fn is_valid_key(&self) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())

@@ -1,4 +1,4 @@
-//! Whom to believe: the signers of a repository, what each may do, and what still counts of those revoked.
+//! The trust store: the signers of a repository, what each may do, and which objects of revoked ones stay valid.
 
 use std::collections::HashSet;
 
@@ -35,7 +35,7 @@ impl TrustStore {
         self.repository.as_str()
     }
 
-    /// Whether a signer has a role now: it may sign something new.
+    /// Whether a signer has a role now, so that it may sign new objects.
     #[must_use]
     pub fn has_role(&self, signer: &SignerId, role: SignerRole) -> bool {
         self.has_had_role(signer, role) && !self.is_revoked(signer, role)
@@ -47,7 +47,7 @@ impl TrustStore {
         signers.any(|known| known.key == *signer && known.roles.contains(&role))
     }
 
-    /// Whether a role was taken from a signer. It never comes back.
+    /// Whether a role of a signer was revoked. A revoked role never comes back.
     #[must_use]
     pub fn is_revoked(&self, signer: &SignerId, role: SignerRole) -> bool {
         self.revocations_of(signer, role).next().is_some()
@@ -64,11 +64,11 @@ impl TrustStore {
             .filter(move |revoked| revoked.key == signer && revoked.roles.contains(&role))
     }
 
-    /// Whether an object that a signer has signed counts: the signer has one of the roles, or had it and the
-    /// object was there when it was revoked, under this very key: an id alone says nothing of its kind.
+    /// Whether an object by a signer is valid: the signer has one of the roles, or had it and the object
+    /// existed when the role was revoked, under this very key: an ID alone does not tell the kind of object.
     ///
     /// # Errors
-    /// A sentence that says why it does not count.
+    /// The reason why it is not valid, as a sentence.
     pub(crate) fn check_signer(
         &self,
         signer: &SignerId,
@@ -103,14 +103,14 @@ impl TrustStore {
         })
     }
 
-    /// A signer's name for people, or its key.
+    /// A signer's display name, or its key.
     #[must_use]
     pub fn signer_name(&self, signer: &SignerId) -> String {
         let known = self.signers.iter().find(|known| known.key == *signer);
         known.map_or_else(|| signer.to_string(), |known| known.name.clone())
     }
 
-    /// Every signer that was ever known, with the roles that it has now: none, if all were revoked.
+    /// Every signer that was ever known, with its current roles: none, if all were revoked.
     #[must_use]
     pub fn signers(&self) -> Vec<KnownSigner> {
         let mut signers: Vec<KnownSigner> = Vec::new();
@@ -128,7 +128,7 @@ impl TrustStore {
         signers
     }
 
-    /// What of the state decides which stored objects count. Caches of objects are good for one such state.
+    /// The part of the state that decides which stored objects are valid. Caches of objects hold for one such state.
     pub(crate) fn revocations_hash(&self) -> Option<ObjectId> {
         let mut lines: Vec<String> = self
             .revocations
@@ -195,7 +195,7 @@ mod tests {
         for key in &keys {
             assert_eq!(trust.check_signer(&signer(2), &writer, key), Ok(()));
         }
-        // The same id in another directory is another object.
+        // The same ID in another directory is another object.
         for object in [
             format!("index/{later}"),
             format!("index/{there}"),
@@ -206,7 +206,7 @@ mod tests {
                 .unwrap_err();
             assert!(reason.contains("was revoked"), "{reason}");
         }
-        // What two revocations accept is what both do; and nothing brings a role back.
+        // Two revocations accept only what both accept; and nothing brings a role back.
         trust.revoke_roles(signer(2), &[SignerRole::Writer], &[]);
         trust.add_signer(&KnownSigner {
             key: signer(2),

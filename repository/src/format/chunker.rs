@@ -1,4 +1,4 @@
-//! Cutting content where the content itself says so (FastCDC 2020), so that unchanged stretches of a changed
+//! Content-defined chunking (FastCDC 2020), so that unchanged ranges of a changed
 //! file are found again.
 
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use fastcdc::v2020::{Normalization, cut_gear, get_gear_with_seed, select_masks};
 
 use crate::format::config::ChunkSizes;
 
-/// What makes a repository's cut points its own: it is mixed into the gear table.
+/// What makes a repository's cut points unique: it is mixed into the gear table.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkerSeed(pub u64);
 
@@ -40,7 +40,7 @@ impl Chunker {
         }
     }
 
-    /// Makes ready for another stream with the same sizes.
+    /// Resets it for another stream with the same sizes.
     pub fn reset(&mut self) {
         self.buffer.clear();
         self.start = 0;
@@ -50,7 +50,7 @@ impl Chunker {
     /// The next chunk of `input`, or `None` at its end.
     ///
     /// # Errors
-    /// Whatever reading `input` gives.
+    /// Any error of reading `input`.
     pub fn next_chunk(&mut self, input: &mut dyn Read) -> std::io::Result<Option<&[u8]>> {
         if !self.end_of_input && self.buffered_bytes() < self.max_chunk_bytes() {
             self.fill_buffer(input)?;
@@ -64,7 +64,7 @@ impl Chunker {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next chunk of a pushed stream that later bytes cannot change.
+    /// The next chunk of a pushed stream that is final: later bytes cannot change it.
     pub fn next_final_chunk(&mut self) -> Option<&[u8]> {
         if self.buffered_bytes() < self.max_chunk_bytes() {
             None
@@ -73,7 +73,7 @@ impl Chunker {
         }
     }
 
-    /// The next of the last chunks of a pushed stream, after its end.
+    /// The next remaining chunk of a pushed stream, after its end.
     pub fn next_remaining_chunk(&mut self) -> Option<&[u8]> {
         self.take_chunk()
     }
@@ -97,7 +97,7 @@ impl Chunker {
     fn fill_buffer(&mut self, input: &mut dyn Read) -> std::io::Result<()> {
         self.compact_buffer();
         let wanted = (2 * self.max_chunk_bytes()).saturating_sub(self.buffered_bytes());
-        // Exactly, as growing by doubling would take twice the memory.
+        // Exact, as growth by doubling would take twice the memory.
         self.buffer.reserve_exact(wanted + 1);
         let got = input.take(wanted as u64).read_to_end(&mut self.buffer)?;
         self.end_of_input = got < wanted;

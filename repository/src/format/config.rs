@@ -1,4 +1,4 @@
-//! `reprise.json`: the plain, never-changed description of a repository, and the trust that follows from it.
+//! `reprise.json`: the plain, immutable description of a repository, and the trust that follows from it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,18 @@ pub const FORMAT: u64 = 1;
 /// The object's key.
 pub(crate) const CONFIG_KEY: &str = "reprise.json";
 
-/// Sizes by which content is cut into chunks, in bytes.
+/// Chunk sizes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkSizes {
-    /// No chunk but a file's last is smaller.
+    /// Minimum, except for the last chunk of a file.
     pub min: u32,
-    /// Chunks have about this size.
+    /// Approximate average.
     pub avg: u32,
-    /// No chunk is larger.
+    /// Maximum.
     pub max: u32,
 }
 
-/// Everything about how the repository's contents are cut and packed.
+/// How the repository's contents are cut and packed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     /// The chunking algorithm; always `fastcdc-2020` in format 1.
@@ -67,9 +67,9 @@ impl Default for Layout {
 /// Public keys that contents are encrypted to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientTexts {
-    /// The recovery identities' public halves: they read everything.
+    /// The public keys of the recovery identities, which read everything.
     pub data: Vec<String>,
-    /// Hosts' writer identities: with the recovery identities they read the catalog.
+    /// The public keys of hosts' writer identities: with the recovery identities they read the catalog.
     pub writers: Vec<String>,
 }
 
@@ -80,11 +80,11 @@ pub struct Config {
     pub format: u64,
     /// The repository's identifier.
     pub repository: RepositoryId,
-    /// When it was made.
+    /// When it was created.
     pub created: DateTime<Utc>,
     /// How it is cut and packed.
     pub layout: Layout,
-    /// Whom contents are encrypted to.
+    /// The recipients of its contents.
     pub recipients: RecipientTexts,
     /// The first signers.
     pub signers: Vec<KnownSigner>,
@@ -191,7 +191,7 @@ impl Config {
         Ok(bytes)
     }
 
-    /// Whom to believe at first: records under `keys/` change it.
+    /// The initial trust store: records under `keys/` change it.
     #[must_use]
     pub fn initial_trust(&self) -> TrustStore {
         TrustStore::new(self.repository.clone(), self.signers.clone())

@@ -1,4 +1,4 @@
-//! Entries: the named things of a snapshot's tree, one JSON object a line.
+//! Entries: the items of a snapshot's tree, one JSON object per line.
 
 use std::cmp::Ordering;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::RawText;
 
-/// No entry's line is longer, in bytes. Paths, link targets and attributes are far below it.
+/// Maximum length of an entry's line, in bytes. Paths, link targets and attributes are far below it.
 pub(crate) const ENTRY_LINE_BYTES_MAX: usize = 32 << 20;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
@@ -19,7 +19,7 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A further name of an earlier entry.
+    /// A hard link to an earlier entry.
     Hardlink,
     /// A named pipe.
     Fifo,
@@ -27,18 +27,18 @@ pub enum EntryKind {
     CharDevice,
     /// A block device.
     BlockDevice,
-    /// A Unix socket. Only its name and attributes mean anything.
+    /// A Unix socket. Only its name and attributes are stored.
     Socket,
 }
 
-/// A moment with nanoseconds, as `[seconds since 1970, nanoseconds]`.
+/// A time with nanoseconds, as `[seconds since 1970, nanoseconds]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct FileTime(pub i64, pub u32);
 
 /// An extended attribute. POSIX ACLs are two of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xattr {
-    /// Its full name, as `user.comment`.
+    /// Its full name, such as `user.comment`.
     pub name: RawText,
     /// Its value.
     pub value: RawText,
@@ -49,7 +49,7 @@ pub struct Xattr {
 pub struct Entry {
     /// Relative to the snapshot's root, parts separated by `/`; empty for the root itself.
     pub path: RawText,
-    /// What it is.
+    /// Its type.
     pub kind: EntryKind,
     /// Permission bits, with set-user-id, set-group-id and sticky.
     #[serde(default)]
@@ -60,25 +60,25 @@ pub struct Entry {
     /// Group.
     #[serde(default)]
     pub gid: u32,
-    /// When its content changed last.
+    /// When its content was last changed.
     #[serde(default)]
     pub mtime: FileTime,
-    /// Bytes of a file, holes included.
+    /// Size of a file in bytes, holes included.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub size: u64,
-    /// How many ids of the reference stream are this file's content.
+    /// How many IDs of the reference stream are this file's content.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub chunks: u64,
-    /// Where the content lies in a file with holes: `[offset, length]` of each stretch of data.
+    /// The data extents of a file with holes: `[offset, length]` of each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extents: Option<Vec<(u64, u64)>>,
-    /// Where a symbolic link points, or the earlier path of a hard link.
+    /// The target of a symbolic link, or the earlier path of a hard link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<RawText>,
     /// Major and minor number of a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<(u32, u32)>,
-    /// Extended attributes, POSIX ACLs among them, by name.
+    /// Extended attributes, including POSIX ACLs, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<Xattr>,
 }
@@ -111,7 +111,7 @@ impl Entry {
         }
     }
 
-    /// A plain file that no file system described, as a command's output.
+    /// A plain file without file system metadata, such as a command's output.
     #[must_use]
     pub fn generated_file(name: &str, mtime: FileTime) -> Self {
         Self {
@@ -121,10 +121,10 @@ impl Entry {
         }
     }
 
-    /// Understands one line of the entry stream and refuses what no snapshot could contain.
+    /// Parses one line of the entry stream and rejects what no snapshot could contain.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// What is wrong, as a sentence.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         let entry: Self = serde_json::from_slice(line).map_err(|e| e.to_string())?;
         entry.validate()?;
@@ -182,7 +182,7 @@ impl Entry {
         }
     }
 
-    /// As one line of the entry stream.
+    /// Serializes it as one line of the entry stream.
     ///
     /// # Errors
     /// Never in practice.

@@ -1,8 +1,8 @@
 //! The keys of a repository: those of `reprise.json`, changed by signed records under `keys/`.
 //!
-//! A record adds keys or takes some away; nothing is ever rewritten. Records are applied in the order in which the
+//! A record adds or removes keys; nothing is ever rewritten. Records are applied in the order in which the
 //! storage received them. One whose signer is not a keeper (yet) waits for those that may make it one; what is
-//! still waiting at the end counts for nothing.
+//! still waiting at the end is ignored.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,28 +14,28 @@ use crate::error::Result;
 use crate::format::config::{Config, RecipientTexts};
 use crate::id::ObjectId;
 
-/// A change of keys, as a record under `keys/` holds it. Everybody can read it: only public halves are in it.
+/// A change of keys, as stored in a record under `keys/`. Everybody can read it: it has only public keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// What is added.
+    /// The keys that are added.
     #[serde(default)]
     pub add: AddedKeys,
-    /// What no longer counts.
+    /// The keys that are removed.
     #[serde(default)]
     pub revoke: RevokedKeys,
-    /// When it was made, by the clock of who made it.
+    /// When it was made, by the clock of its author.
     pub at: DateTime<Utc>,
     /// Who made it, as user@host.
     pub by: String,
-    /// Why.
+    /// The reason.
     #[serde(default)]
     pub reason: String,
-    /// What made it, with version.
+    /// The program that made it, with version.
     pub program: String,
 }
 
 impl KeyRecord {
-    /// How many of the stored objects count although their signer is revoked; `None` where none is.
+    /// How many of the stored objects stay valid although their signer is revoked; `None` if none is.
     #[must_use]
     pub fn accepted_count(&self) -> Option<usize> {
         let signer = self.revoke.signers.first()?;
@@ -53,32 +53,32 @@ pub struct AddedKeys {
     pub recipients: RecipientTexts,
     /// Objects under `keys/` that hold the repository's secrets, encrypted to further recipients.
     pub secrets: Vec<ObjectId>,
-    /// Objects under `keys/` that let further hosts read the catalog as it was.
+    /// Objects under `keys/` that let further hosts read the older catalog.
     pub catalogs: Vec<ObjectId>,
 }
 
-/// Keys that a record takes away.
+/// Keys that a record removes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RevokedKeys {
-    /// Signers, with what still counts of what they signed.
+    /// Signers, with what stays valid of what they signed.
     pub signers: Vec<RevokedSigner>,
     /// Recipients that nothing new is encrypted to.
     pub recipients: RecipientTexts,
 }
 
-/// A signer that loses roles for good.
+/// A signer whose roles are revoked for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedSigner {
     /// Its public key.
     pub key: SignerId,
-    /// The roles that it loses.
+    /// The revoked roles.
     pub roles: Vec<SignerRole>,
-    /// Keys of the objects that were there, and count although it signed them.
+    /// Keys of the objects that existed, and stay valid although it signed them.
     pub accepts: Vec<String>,
 }
 
-/// A record under `keys/` whose signature is good; whether its signer may is another question.
+/// A record under `keys/` with a valid signature; whether its signer has the role is checked later.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredKeyRecord {
     pub(crate) id: ObjectId,
@@ -88,18 +88,18 @@ pub(crate) struct StoredKeyRecord {
     pub(crate) record: KeyRecord,
 }
 
-/// A change of keys that counts.
+/// A valid change of keys.
 #[derive(Debug, Clone, Serialize)]
 pub struct AppliedKeyRecord {
     /// The name of the record under `keys/`.
     pub id: ObjectId,
     /// The keeper who signed it.
     pub signer: SignerId,
-    /// What it changes.
+    /// The change.
     pub record: KeyRecord,
 }
 
-/// The keys that count.
+/// The valid keys.
 #[derive(Debug, Clone)]
 pub struct Keyring {
     initial_recipients: RecipientTexts,
@@ -113,7 +113,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keys that follow from `reprise.json` and some records.
+    /// The keys that result from `reprise.json` and some records.
     pub(crate) fn new(config: &Config, mut records: Vec<StoredKeyRecord>) -> Self {
         let mut ring = Self {
             initial_recipients: config.recipients.clone(),
@@ -141,7 +141,7 @@ impl Keyring {
         ring
     }
 
-    /// Applies what counts now; gives the others back.
+    /// Applies the records that are valid now; returns the others.
     fn apply_valid_records(&mut self, records: Vec<StoredKeyRecord>) -> Vec<StoredKeyRecord> {
         let mut waiting = Vec::new();
         for record in records {
@@ -153,7 +153,7 @@ impl Keyring {
         waiting
     }
 
-    /// Why a record does not count as things are.
+    /// Why a record is not valid in the present state.
     fn refusal_reason(&self, stored: &StoredKeyRecord) -> Option<String> {
         let object = format!("keys/{}", stored.id);
         if let Err(reason) = self
@@ -203,7 +203,7 @@ impl Keyring {
         };
     }
 
-    /// Recipients of one sort: all that were ever added, without those revoked. A revoked one never comes back.
+    /// Recipients of one class: all that were ever added, without those revoked. A revoked one never comes back.
     fn current_recipients(&self, sort: impl Fn(&RecipientTexts) -> &Vec<String>) -> Vec<String> {
         let records = || self.applied.iter().map(|applied| &applied.record);
         let mut present: Vec<String> = Vec::new();
@@ -218,7 +218,7 @@ impl Keyring {
         present
     }
 
-    /// Recovery recipients that were taken away: their identities read what was stored before, until it is encrypted anew.
+    /// Recovery recipients that were removed: their identities read what was stored before, until it is re-encrypted.
     #[must_use]
     pub fn removed_recipients(&self) -> Vec<String> {
         let added = self.applied.iter();
@@ -233,7 +233,7 @@ impl Keyring {
         removed
     }
 
-    /// Whether a recipient was taken away.
+    /// Whether a recipient was removed.
     #[must_use]
     pub fn is_revoked_recipient(&self, recipient: &str) -> bool {
         self.applied.iter().any(|applied| {
@@ -242,20 +242,20 @@ impl Keyring {
         })
     }
 
-    /// Whom to believe.
+    /// The trust store.
     #[must_use]
     pub fn trust(&self) -> &TrustStore {
         &self.trust
     }
 
-    /// Whom new objects are encrypted to.
+    /// The recipients of new objects.
     #[must_use]
     pub fn recipients(&self) -> &RecipientTexts {
         &self.recipients
     }
 
     /// Recipients of the catalog with the signers that they were added with: those of hosts come first, then those of
-    /// keepers that are no hosts.
+    /// keepers that are not hosts.
     #[must_use]
     pub fn recipient_owners(&self) -> Vec<(KnownSigner, String)> {
         let first = (&self.initial_signers, &self.initial_recipients.writers);
@@ -275,7 +275,7 @@ impl Keyring {
         holders
     }
 
-    /// The signer with a role that a recipient of the catalog belongs to.
+    /// The signer with a role that owns a recipient of the catalog.
     #[must_use]
     pub fn owner_of_recipient(&self, recipient: &str) -> Option<KnownSigner> {
         let holders = self.recipient_owners().into_iter();
@@ -286,7 +286,7 @@ impl Keyring {
         })
     }
 
-    /// Recipients of the catalog that signers leave behind who lose their last roles by this.
+    /// Recipients of the catalog that this orphans, because their signers lose their last roles.
     pub(crate) fn orphaned_recipients(
         &self,
         revoked: &[(SignerId, Vec<SignerRole>)],
@@ -309,13 +309,13 @@ impl Keyring {
         left
     }
 
-    /// The changes that count, in order.
+    /// The valid changes, in order.
     #[must_use]
     pub fn applied_records(&self) -> &[AppliedKeyRecord] {
         &self.applied
     }
 
-    /// Records that count for nothing, and why.
+    /// Ignored records, with the reasons.
     #[must_use]
     pub fn refused_records(&self) -> &[(ObjectId, String)] {
         &self.refused
@@ -341,7 +341,7 @@ impl Keyring {
         Recipients::parse(&all)
     }
 
-    /// The keys after one more record, or why it would not count.
+    /// The keys after one more record, or the reason why it would not be valid.
     pub(crate) fn with_record(&self, record: StoredKeyRecord) -> Result<Self, String> {
         if let Some(reason) = self.refusal_reason(&record) {
             return Err(reason);
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_keeper_may_make_keepers_in_any_order_of_arrival() {
-        // All in the same second, so that the order follows from ids, which mean nothing.
+        // All in the same second, so that the order follows from IDs, which are arbitrary.
         let records = vec![
             record(3, 5, keeper(4)),
             record(2, 5, keeper(3)),
@@ -481,7 +481,7 @@ mod tests {
         let ring = Keyring::new(&config(), records.clone());
         assert!(is_keeper(&ring, 3) && !is_keeper(&ring, 2) && !is_keeper(&ring, 4));
         assert_eq!(ring.refused_records()[0].0, after.id);
-        // A copy whose storage received everything in one second says the same, by what the revocation lists.
+        // A copy whose storage received everything in one second gives the same result, from the revocation's list.
         for record in &mut records {
             record.received = None;
         }

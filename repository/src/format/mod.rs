@@ -1,7 +1,7 @@
-//! What is stored, as bytes and types, without any storage: how contents are cut (`chunker`), compressed and encrypted
-//! (`segment`), packed (`pack`) and ended (`trailer`); entries (`entry`), snapshot roots (`snapshot`), the description of a
-//! repository (`config`), its `secrets`, which keys count (`keyring`), and the `names` of objects. `docs/format.md`
-//! describes it all.
+//! The stored format, as bytes and types, without storage: how contents are cut (`chunker`), compressed and encrypted
+//! (`segment`), packed (`pack`) and ended (`trailer`); entries (`entry`), snapshot roots (`snapshot`), the description
+//! of a repository (`config`), its `secrets`, which keys are valid (`keyring`), and the `names` of objects.
+//! `docs/format.md` describes it all.
 
 pub(crate) mod chunker;
 pub(crate) mod config;

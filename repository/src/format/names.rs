@@ -1,11 +1,11 @@
-//! Which names objects have. Whoever may add objects can give them any other name: that counts for nothing.
+//! The names of objects. Whoever may add objects can give them any other name: those are ignored.
 
 use crate::backend::ObjectKey;
 use crate::format::pack::pack_key;
 use crate::id::{ObjectId, are_hex_digits};
 
-/// The id in a key, if the key is the very one that an object with this id has in its directory. Log segments have
-/// names of another kind.
+/// The ID in a key, if it is exactly the key of the object with this ID in its directory. Log segments have another
+/// form of name.
 pub(crate) fn id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     let id = key.name().parse().ok()?;
     let (directory, rest) = key.as_str().split_once('/')?;
@@ -16,7 +16,7 @@ pub(crate) fn id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     is_its_own.then_some(id)
 }
 
-/// Number and id of a log segment, if the key is the very one that it has in this directory.
+/// Number and ID of a log segment, if the key is exactly its key in this directory.
 pub(crate) fn log_segment_from_key(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
     let (number, id) = key.name().split_once('.')?;
     let (number, id) = (number.parse().ok()?, id.parse().ok()?);
@@ -24,7 +24,7 @@ pub(crate) fn log_segment_from_key(directory: &str, key: &ObjectKey) -> Option<(
     (own == key.as_str()).then_some((number, id))
 }
 
-/// As [`id_from_key`], of log segments as well.
+/// As [`id_from_key`], for log segments as well.
 pub(crate) fn object_id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     let (directory, _) = key.as_str().rsplit_once('/')?;
     match is_log_segment(key) {

@@ -13,7 +13,7 @@ use crate::format::segment::{SealedSegment, SegmentRecord};
 use crate::format::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
 use crate::id::ObjectId;
 
-/// No directory is larger, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
+/// Maximum size of a directory, stored or plain, in bytes: a pack of the largest size full of one-byte chunks.
 pub(crate) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
 
 /// The key of a pack.
@@ -23,19 +23,19 @@ pub(crate) fn pack_key(id: &ObjectId) -> ObjectKey {
     ObjectKey::from_trusted(format!("packs/{}/{name}", &name[..2]))
 }
 
-/// A pack as an index fragment describes it.
+/// A pack in an index fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackRecord {
-    /// Its id.
+    /// Its ID.
     pub pack: ObjectId,
-    /// Its stored bytes.
+    /// Its stored size in bytes.
     pub size: u64,
     /// Its segments, in order.
     pub segments: Vec<SegmentRecord>,
 }
 
 impl PackRecord {
-    /// How many chunks it holds, repetitions included.
+    /// How many chunks it contains, duplicates included.
     #[must_use]
     pub(crate) fn chunk_count(&self) -> usize {
         self.segments
@@ -44,10 +44,10 @@ impl PackRecord {
             .sum()
     }
 
-    /// Whether all numbers fit together.
+    /// Checks that all numbers are consistent.
     ///
     /// # Errors
-    /// A sentence that says what does not.
+    /// The first inconsistency, as a sentence.
     pub(crate) fn check_sizes(&self, plain_max: usize) -> Result<(), String> {
         check_segments(&self.segments, self.size, plain_max)
     }
@@ -170,7 +170,7 @@ pub(crate) struct PackDirectoryReader<'a> {
 }
 
 impl PackDirectoryReader<'_> {
-    /// Reads the directory of a stored pack by its end alone, without reading its segments.
+    /// Reads the directory of a stored pack from the end of the pack, without reading its segments.
     pub(crate) fn read_directory(&self, id: &ObjectId) -> Result<PackRecord> {
         let key = pack_key(id);
         let failed = |source: BackendError| Error::Backend {
@@ -182,7 +182,7 @@ impl PackDirectoryReader<'_> {
         self.parse_directory(id, size, &sealed)
     }
 
-    /// The sealed directory of a stored pack of a size.
+    /// The sealed directory of a stored pack of a given size.
     pub(crate) fn read_sealed_directory(&self, id: &ObjectId, size: u64) -> Result<Vec<u8>> {
         let key = pack_key(id);
         let get = |range| {
@@ -200,7 +200,7 @@ impl PackDirectoryReader<'_> {
         get(end - length..end)
     }
 
-    /// Reads the directory of a pack whose bytes are all here.
+    /// Reads the directory of a pack whose bytes are all in memory.
     pub(crate) fn parse_whole_pack(&self, id: &ObjectId, pack: &[u8]) -> Result<PackRecord> {
         let key = pack_key(id);
         let size = pack.len() as u64;

@@ -1,4 +1,4 @@
-//! The repository's own secrets under `keys/`: what makes chunk ids and cut points unpredictable.
+//! The repository's own secrets under `keys/`: they make chunk IDs and cut points unpredictable.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::chunker::ChunkerSeed;
 use crate::id::ChunkId;
 
-/// The chunk-id key and the chunker seed.
+/// The chunk-ID key and the chunker seed.
 #[derive(Clone)]
 pub struct Secrets {
     chunk_id_key: [u8; 32],
@@ -15,7 +15,7 @@ pub struct Secrets {
     chunker_seed: u64,
 }
 
-/// The context from which the catalog's chunk-id key is derived.
+/// The context from which the catalog's chunk-ID key is derived.
 const CATALOG_CONTEXT: &str = "reprise format 1 catalog chunk ids";
 
 impl std::fmt::Debug for Secrets {
@@ -56,7 +56,7 @@ impl Secrets {
         }
     }
 
-    /// As JSON, to be encrypted to the catalog recipients.
+    /// Serializes them as JSON, to be encrypted to the catalog recipients.
     ///
     /// # Errors
     /// Never in practice.
@@ -69,10 +69,10 @@ impl Secrets {
             .map_err(|e| Error::Internal(format!("cannot serialize the repository secrets: {e}")))
     }
 
-    /// From the decrypted JSON.
+    /// Parses the decrypted JSON.
     ///
     /// # Errors
-    /// A sentence when it cannot be understood.
+    /// A sentence when it cannot be parsed.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
         let record: SecretsRecord = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         let mut chunk_id_key = [0; 32];
@@ -82,7 +82,7 @@ impl Secrets {
         Ok(Self::new(chunk_id_key, chunker_seed))
     }
 
-    /// The name of a chunk with these plain bytes. Each class has a key of its own, so that a chunk which
+    /// The ID of a chunk with these plain bytes. Each class has its own key, so that a chunk which
     /// the catalog must read is never taken for one that only the recovery identities can.
     #[must_use]
     pub fn chunk_id(&self, class: RecipientClass, plain: &[u8]) -> ChunkId {

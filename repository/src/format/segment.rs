@@ -7,10 +7,10 @@ use crate::crypto::envelope::decompress_frame;
 use crate::error::{Error, Result};
 use crate::id::{ChunkId, ObjectId};
 
-/// What every segment is compressed with: a window that spans it whole.
+/// The compression window of all segments: it spans a whole segment.
 const WINDOW_LOG: u32 = 22;
 
-/// Most text repays a thorough search; higher levels cost more time than they win space.
+/// Most text rewards a thorough search; higher levels cost more time than they save space.
 const TEXT_LEVEL: i32 = 3;
 
 /// Machine code and other binary data: the fast strategy with a large table and long matches. In trials
@@ -19,54 +19,54 @@ const BINARY_LEVEL: i32 = 1;
 const BINARY_HASH_LOG: u32 = 18;
 const BINARY_MIN_MATCH: u32 = 6;
 
-/// Text that gains less than this share by a thorough search gets the fastest one: digits and other rows of
-/// databases take five times as long with it, and come out larger.
+/// Text that shrinks by less than this share with a thorough search gets the fastest one: digits and other database
+/// rows take five times as long with it, and come out larger.
 const ROWS_LEVEL: i32 = 1;
 const GAIN_MIN_PERCENT: usize = 3;
 
-/// How much of a segment shows what a thorough search gains.
+/// Size of the sample that shows what a thorough search gains.
 const TRIAL_BYTES: usize = 64 << 10;
 
-/// This many stretches of this many bytes decide whether a segment is text.
+/// This many samples of this many bytes decide whether a segment is text.
 const SAMPLES: usize = 16;
 const SAMPLE_BYTES: usize = 512;
 
-/// A chunk's place in its segment's plain bytes follows from those before it.
+/// A chunk's offset in its segment's plain bytes follows from the chunks before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChunkInSegment(pub ChunkId, pub u32);
 
-/// A segment as directories and index fragments describe it.
+/// A segment in pack directories and index fragments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentRecord {
-    /// Whom it is encrypted to.
+    /// The recipient class it is encrypted to.
     pub class: RecipientClass,
-    /// Its first byte in the pack.
+    /// The offset of its first byte in the pack.
     pub offset: u64,
-    /// Its stored bytes.
+    /// Its stored size in bytes.
     pub length: u32,
-    /// Its plain bytes, after decryption and decompression.
+    /// Its plain size in bytes, after decryption and decompression.
     pub plain: u32,
     /// BLAKE3 of its stored bytes: proves it intact without any identity.
     pub hash: ObjectId,
-    /// Its chunks in order: id and plain bytes of each.
+    /// Its chunks in order: ID and plain size in bytes of each.
     pub chunks: Vec<ChunkInSegment>,
-    /// The set of recipients that it is encrypted to: see [`Recipients::recipient_set_id`]. An age file does not tell.
+    /// The set of recipients that it is encrypted to: see [`Recipients::recipient_set_id`]. An age file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<ObjectId>,
 }
 
 impl SegmentRecord {
-    /// Its stored bytes in those of its pack; none when the pack is too short, which its hash tells.
+    /// Its stored bytes in those of its pack; none when the pack is too short, which its hash reveals.
     pub(crate) fn stored_bytes_in<'a>(&self, pack: &'a [u8]) -> &'a [u8] {
         let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(self.length as usize);
         pack.get(start..end).unwrap_or_default()
     }
 
-    /// Whether the numbers fit together.
+    /// Checks that the numbers are consistent.
     ///
     /// # Errors
-    /// A sentence that says what does not.
+    /// The first inconsistency, as a sentence.
     pub(crate) fn check_sizes(&self, plain_max: usize) -> Result<(), String> {
         let sum: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
         if sum != u64::from(self.plain) {
@@ -96,7 +96,7 @@ pub(crate) struct SealedSegment {
     pub(crate) stored: Vec<u8>,
     pub(crate) plain_length: u32,
     pub(crate) chunks: Vec<ChunkInSegment>,
-    /// The set of recipients that it is encrypted to, where that is known.
+    /// The set of recipients that it is encrypted to, if known.
     pub(crate) recipients: Option<ObjectId>,
 }
 
@@ -138,7 +138,7 @@ impl SegmentBuilder {
         self.chunks.is_empty()
     }
 
-    /// Room at the end for a chunk that is read in place; `keep_tail` or `drop_tail` decides on it.
+    /// Space at the end for a chunk that is read in place; `keep_tail` or `drop_tail` decides on it.
     pub(crate) fn tail_buffer(&mut self) -> &mut Vec<u8> {
         &mut self.plain
     }
@@ -160,7 +160,7 @@ impl SegmentBuilder {
         self.keep_tail(start, id)
     }
 
-    /// Compresses, decompresses to make sure, encrypts, and starts over empty.
+    /// Compresses, decompresses to verify, encrypts, and resets to empty.
     pub(crate) fn seal(&mut self) -> Result<SealedSegment> {
         let compressed = self
             .compressors
@@ -208,7 +208,7 @@ impl Compressors {
         binary.set_parameter(CParameter::MinMatch(BINARY_MIN_MATCH))?;
         for compressor in [&mut text, &mut rows, &mut binary] {
             compressor.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-            // The frame's own checksum lets `zstd -d` find damage in the escape hatch.
+            // With the frame's own checksum, `zstd -d` finds damage when used by hand.
             compressor.include_checksum(true)?;
         }
         Ok(Self { text, rows, binary })
@@ -224,7 +224,7 @@ impl Compressors {
         }
     }
 
-    /// Whether a stretch from the middle gets clearly smaller by a thorough search.
+    /// Whether a sample from the middle gets clearly smaller with a thorough search.
     fn gains_from_search(&mut self, plain: &[u8]) -> std::io::Result<bool> {
         let start = plain.len().saturating_sub(TRIAL_BYTES) / 2;
         let stretch = &plain[start..plain.len().min(start + TRIAL_BYTES)];

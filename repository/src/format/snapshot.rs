@@ -1,5 +1,5 @@
-//! Snapshot roots: the only commit point. What a root says is readable with the catalog identities; names,
-//! warnings and whatever else belongs to the contents is behind its detail stream.
+//! Snapshot roots: the only commit point. The root itself is readable with the catalog identities; names,
+//! warnings and everything else that belongs to the contents is behind its detail stream.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use crate::format::entry::{Entry, EntryKind};
 use crate::id::{ChunkId, ObjectId};
 use crate::text::RawText;
 
-/// How something ended. There is nothing else.
+/// How a run ended. There are no other outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Complete and consistent.
     Ok,
-    /// Finished, but something named was skipped or inconsistent.
+    /// Finished, but something was skipped or inconsistent.
     Degraded,
     /// Not finished.
     Failed,
@@ -35,7 +35,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What kind of source a snapshot is of.
+/// The kind of source of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
@@ -60,24 +60,24 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// How many of what a snapshot holds.
+/// Counts of what a snapshot contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EntryCounts {
     /// All entries.
     pub entries: u64,
-    /// Regular files, further names not counted.
+    /// Regular files, hard links not counted.
     pub files: u64,
     /// Directories.
     pub directories: u64,
     /// Symbolic links.
     pub symlinks: u64,
-    /// Further names of files.
+    /// Hard links.
     pub hardlinks: u64,
     /// FIFOs, devices and sockets.
     pub specials: u64,
     /// Bytes of file content, holes not counted.
     pub bytes: u64,
-    /// Chunks of file content, repetitions counted.
+    /// Chunks of file content, duplicates counted.
     pub chunks: u64,
 }
 
@@ -107,18 +107,18 @@ impl EntryCounts {
 /// What a run added to the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AddedData {
-    /// Chunks that were not there before.
+    /// Chunks that were not stored before.
     pub chunks: u64,
-    /// Their plain bytes.
+    /// Their plain size in bytes.
     pub plain_bytes: u64,
-    /// Bytes of new packs.
+    /// Size of new packs in bytes.
     pub stored_bytes: u64,
 }
 
-/// A stream kept as chunks of its own: its ids in order and its plain bytes.
+/// A stream stored as its own chunks: their IDs in order and its plain size in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StreamRecord {
-    /// Ids of its chunks.
+    /// IDs of its chunks.
     pub chunks: Vec<ChunkId>,
     /// Its length.
     pub bytes: u64,
@@ -129,11 +129,11 @@ pub struct StreamRecord {
 pub struct SnapshotRoot {
     /// The source's name.
     pub source: String,
-    /// What it is.
+    /// Its kind.
     pub kind: SourceKind,
-    /// The host that took it.
+    /// The host that took the snapshot.
     pub host: String,
-    /// The moment the data stands for.
+    /// The time whose state the data shows.
     pub data_time: DateTime<Utc>,
     /// When the run began.
     pub started: DateTime<Utc>,
@@ -141,32 +141,32 @@ pub struct SnapshotRoot {
     pub finished: DateTime<Utc>,
     /// `ok` or `degraded`; a failed run leaves no root.
     pub outcome: Outcome,
-    /// How many warnings the details hold.
+    /// How many warnings the details contain.
     pub warnings: u64,
-    /// What it holds.
+    /// What the snapshot contains.
     pub counts: EntryCounts,
-    /// What it added.
+    /// What the run added.
     pub added: AddedData,
-    /// The snapshot of the same source before it, if any.
+    /// The previous snapshot of the same source, if any.
     pub parent: Option<ObjectId>,
     /// Labels.
     pub tags: BTreeMap<String, String>,
-    /// What took it, with version.
+    /// The program that took it, with version.
     pub program: String,
-    /// Facts of the source that later snapshots and restores are compared with, by name.
+    /// Facts about the source that later snapshots and restores are compared with, by name.
     pub facts: BTreeMap<String, serde_json::Value>,
     /// The entries: JSON lines (data class).
     pub entries: StreamRecord,
-    /// The chunk ids of all files in entry order, one in hexadecimal a line (catalog class).
+    /// The chunk IDs of all files in entry order, one per line in hexadecimal (catalog class).
     pub references: StreamRecord,
     /// The [`SnapshotDetails`] as JSON (data class).
     pub details: StreamRecord,
 }
 
-/// What only the recovery identities may read about a run.
+/// The details of a run that only the recovery identities can read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SnapshotDetails {
-    /// Where the source was: a path, a command line.
+    /// The location of the source: a path, a command line.
     pub location: RawText,
     /// Everything that was skipped or inconsistent.
     pub warnings: Vec<Warning>,
@@ -175,7 +175,7 @@ pub struct SnapshotDetails {
 /// Something that was skipped, inconsistent or alarming.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// On which entry; empty when it is about the source as a whole.
+    /// The path of the entry; empty when it is about the source as a whole.
     pub path: RawText,
     /// What happened.
     pub message: String,
@@ -194,15 +194,15 @@ impl fmt::Display for Warning {
 /// A snapshot in the repository.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Its id.
+    /// Its ID.
     pub id: ObjectId,
     /// Who signed it.
     pub signer: SignerId,
-    /// What it says.
+    /// Its root.
     pub root: SnapshotRoot,
-    /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
+    /// When the storage received it, by the storage's own clock; `None` if not reported or not asked for.
     pub received: Option<DateTime<Utc>>,
-    /// Whether a keeper has forgotten it: it goes with the next sweep.
+    /// Whether a keeper has forgotten it: a later prune deletes it.
     pub forgotten: bool,
 }
 

@@ -1,15 +1,15 @@
-//! The end of objects whose description comes last: eight bytes that say so, then the description's length as
+//! The end of objects whose description comes last: eight bytes of magic, then the description's length as
 //! eight hexadecimal digits.
 
 use crate::error::{Error, Result};
 
-/// How a trailer begins.
+/// The magic of a trailer.
 const MAGIC: &[u8; 8] = b"reprise1";
 
 /// Length of a trailer, in bytes.
 pub(crate) const TRAILER_BYTES: u64 = 16;
 
-/// The trailer after a description of so many bytes.
+/// The trailer after a description of this many bytes.
 pub(crate) fn encode_trailer(length: usize) -> Result<Vec<u8>> {
     let length = u32::try_from(length)
         .map_err(|_| Error::Internal("a description is larger than 4 GiB".to_owned()))?;
@@ -19,7 +19,7 @@ pub(crate) fn encode_trailer(length: usize) -> Result<Vec<u8>> {
 /// The description's length, of at most `length_max` bytes, from the trailer of an object of `size` bytes.
 ///
 /// # Errors
-/// A sentence that says what is wrong with it.
+/// What is wrong with the trailer, as a sentence.
 pub(crate) fn parse_trailer(trailer: &[u8], size: u64, length_max: u64) -> Result<u64, String> {
     let digits = trailer
         .strip_prefix(MAGIC)

@@ -1,5 +1,5 @@
 //! The local cache of the index: fragments as sorted tables, so that opening reads only what is new.
-//! It may vanish or be damaged at any time; then the fragments are read again.
+//! It may disappear or be damaged at any time; then the fragments are read again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
 
-/// With more tables than this, the smallest are merged: each look-up asks every table.
+/// With more tables than this, the smallest are merged: each lookup searches every table.
 const TABLES_MAX: usize = 6;
 
 /// New fragments are written as one table when they have this many chunks, some 50 bytes each in memory.
 const NEW_CHUNKS_MAX: u64 = 1_000_000;
 
-/// Where tables are as long as no signer was revoked.
+/// The directory of tables while no signer is revoked.
 const INITIAL_STATE: &str = "0";
 
 /// Fragments that cannot be read, with the reason.
@@ -29,8 +29,8 @@ pub(crate) struct IndexCache {
 }
 
 impl IndexCache {
-    /// A cache in a directory, or none at all. `state`: of what decides which fragments count; those of another state
-    /// are dropped.
+    /// A cache in a directory, or none. `state` is what decides which fragments are valid; caches of other states
+    /// are deleted.
     pub(crate) fn new(folder: Option<&Path>, state: Option<ObjectId>) -> Self {
         let folder = folder.map(|folder| folder.join("index"));
         let name = state.map_or_else(|| INITIAL_STATE.to_owned(), |state| state.to_string());
@@ -50,8 +50,8 @@ impl IndexCache {
     }
 
     /// Tables for exactly these fragments; `read` fetches one that is not cached. A fragment that cannot be
-    /// read is given back with the reason: its packs still have their directories. An outer error of `read`
-    /// ends it.
+    /// read is returned with the reason: its packs still have their directories. An outer error of `read`
+    /// is returned at once.
     pub(crate) fn load_tables(
         &self,
         fragments: &BTreeSet<ObjectId>,
@@ -61,7 +61,7 @@ impl IndexCache {
         let mut unreadable = Vec::new();
         let mut tables = Vec::new();
         for (path, table) in self.open_cached_tables() {
-            // A table with a fragment that is gone would promise packs that may be gone too.
+            // A table with a deleted fragment could name packs that may be deleted too.
             if table
                 .fragments()
                 .iter()

@@ -1,11 +1,11 @@
-//! Index fragments as they are stored: a signed record of JSON lines, one a pack.
+//! Index fragments as they are stored: a signed record of JSON lines, one per pack.
 
 use crate::backend::ObjectKey;
 use crate::error::Error;
 use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
 
-/// A fragment is closed when it describes this many chunks. Reading one back takes about 150 bytes a chunk.
+/// A fragment is closed when it describes this many chunks. Reading one back takes about 150 bytes per chunk.
 pub(crate) const FRAGMENT_CHUNKS_MAX: usize = 250_000;
 
 /// The key of an index fragment.
@@ -24,7 +24,7 @@ pub(crate) fn write_fragment(packs: &[PackRecord]) -> Result<Vec<u8>, Error> {
     Ok(lines)
 }
 
-/// Understands a fragment's content.
+/// Parses a fragment's content.
 pub(crate) fn parse_fragment(content: &[u8], plain_max: usize) -> Result<Vec<PackRecord>, String> {
     let mut packs = Vec::new();
     for line in content

@@ -1,4 +1,4 @@
-//! The index: which chunk is where. It can always be rebuilt from the packs.
+//! The index: where each chunk is. It can always be rebuilt from the packs.
 //!
 //! `fragment` is the stored form, `table` the sorted local one, `cache` knows which tables exist.
 
@@ -17,39 +17,39 @@ pub(crate) use cache::{FragmentErrors, IndexCache};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};
 pub(crate) use table::{IdPrefixes, IndexTable, PackContents, leading_bits};
 
-/// Where a chunk is.
+/// The location of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkLocation {
     /// The pack.
     pub pack: ObjectId,
     /// Its segment.
     pub segment: SegmentLocation,
-    /// The chunk's first byte in the segment's plain bytes.
+    /// The chunk's offset in the segment's plain bytes.
     pub offset: u32,
-    /// The chunk's plain bytes.
+    /// The chunk's plain size in bytes.
     pub length: u32,
 }
 
-/// Where a segment is in its pack and what it must be.
+/// The location, class, sizes and hash of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentLocation {
-    /// Whom it is encrypted to.
+    /// The recipient class it is encrypted to.
     pub class: RecipientClass,
-    /// Its first byte in the pack.
+    /// The offset of its first byte in the pack.
     pub offset: u64,
-    /// Its stored bytes.
+    /// Its stored size in bytes.
     pub length: u32,
-    /// Its plain bytes.
+    /// Its plain size in bytes.
     pub plain: u32,
     /// BLAKE3 of its stored bytes.
     pub hash: ObjectId,
 }
 
-/// Several tables asked as one.
+/// Several tables searched as one.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     tables: Vec<IndexTable>,
-    /// Packs that are asked last.
+    /// Last-resort packs.
     last_resort_packs: HashSet<ObjectId>,
 }
 
@@ -69,7 +69,7 @@ impl Index {
         Ok(())
     }
 
-    /// The plain length of a chunk, if it is known.
+    /// The plain size of a chunk, if it is known.
     pub(crate) fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
         for table in &self.tables {
             if let Some(record) = table.find_records(id)?.first() {
@@ -79,7 +79,7 @@ impl Index {
         Ok(None)
     }
 
-    /// All known places of a chunk: there may be several.
+    /// All known locations of a chunk: there may be several.
     pub(crate) fn locations(&self, id: &ChunkId) -> Result<Vec<ChunkLocation>> {
         let mut found = Vec::new();
         for table in &self.tables {
@@ -98,17 +98,17 @@ impl Index {
         self.tables.iter().flat_map(IndexTable::packs)
     }
 
-    /// The packs that may be used.
+    /// The usable packs.
     pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
         self.tables.iter().flat_map(IndexTable::usable_packs)
     }
 
-    /// Names packs that are asked only where no other has a chunk.
+    /// Sets last-resort packs: they are used only for chunks that no other pack has.
     pub(crate) fn deprioritize_packs(&mut self, packs: HashSet<ObjectId>) {
         self.last_resort_packs = packs;
     }
 
-    /// Leaves packs out, as if they were not there.
+    /// Excludes packs, as if they did not exist.
     pub(crate) fn exclude_packs(&mut self, packs: &HashSet<ObjectId>) {
         for table in &mut self.tables {
             table.exclude_packs(packs);
@@ -119,7 +119,7 @@ impl Index {
         &self.tables
     }
 
-    /// Stored bytes of all packs.
+    /// Total stored size of all packs in bytes.
     pub(crate) fn stored_bytes(&self) -> u64 {
         self.packs().map(|(_, size)| size).sum()
     }

@@ -1,4 +1,4 @@
-//! A table: chunk records sorted by id, in memory or in a file of the local cache.
+//! A table: chunk records sorted by ID, in memory or in a file of the local cache.
 //!
 //! The file is read with positional reads, not mapped: a cache that is truncated under a running program
 //! then gives an error instead of ending the process. The layout is local and may change at any time:
@@ -31,7 +31,7 @@ const IN_MEMORY_BYTES_MAX: u64 = 24 << 20;
 /// About this many records share a bucket of the fan-out.
 const RECORDS_PER_BUCKET: u64 = 16;
 
-/// A chunk record as sorted: where the chunk is, by numbers of this table.
+/// A chunk record in sort order: where the chunk is, by numbers of this table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChunkRecord {
     pub(crate) id: ChunkId,
@@ -61,7 +61,7 @@ impl ChunkRecord {
     }
 }
 
-/// `N` bytes from `at`; zeros where `bytes` is shorter, which callers have excluded.
+/// `N` bytes from `at`; zeros where `bytes` is shorter, which callers rule out.
 fn read_array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes
         .get(at..at + N)
@@ -76,12 +76,12 @@ pub(crate) struct TableSegment {
     pub(crate) location: SegmentLocation,
 }
 
-/// What a table knows of a pack.
+/// A pack in a table.
 #[derive(Debug)]
 pub(crate) struct PackContents<'a> {
     pub(crate) pack: ObjectId,
     pub(crate) size: u64,
-    /// The fragment that describes it, if any does.
+    /// The fragment that describes it, if any.
     pub(crate) fragment: Option<ObjectId>,
     /// The number of its first segment, as records name it.
     pub(crate) first_segment: usize,
@@ -98,10 +98,10 @@ enum RecordData {
     },
 }
 
-/// The number of a fragment that is none: the pack was found without one.
+/// The number for "no fragment": the pack was found without one.
 const NO_FRAGMENT: u32 = u32::MAX;
 
-/// A pack as a table knows it.
+/// A pack of a table, for callers.
 #[derive(Debug, Clone, Copy)]
 struct TablePack {
     id: ObjectId,
@@ -110,19 +110,19 @@ struct TablePack {
     fragment: u32,
 }
 
-/// The beginnings of all ids of a table, in memory: four bytes a record, for marking millions of ids without
+/// The prefixes of all IDs of a table, in memory: four bytes per record, to mark millions of IDs without
 /// reading the file for each.
 #[derive(Debug)]
 pub(crate) struct IdPrefixes(Vec<u32>);
 
 impl IdPrefixes {
-    /// What follows the bits that name the bucket.
+    /// The bits that follow those of the bucket number.
     fn prefix_after(bits: u32, leading: u64) -> u32 {
         ((leading << bits) >> 32) as u32
     }
 }
 
-/// The leading bits of an id: tables are sorted by them, and may be asked for all ids that begin with them.
+/// The leading bits of an ID: tables are sorted by them, and can be searched for all IDs with these bits.
 pub(crate) fn leading_bits(id: &ChunkId) -> u64 {
     u64::from_be_bytes(read_array(id.as_bytes(), 0))
 }
@@ -136,11 +136,11 @@ pub(crate) struct IndexTable {
     fan_out: FanOut,
     records: RecordData,
     record_count: u64,
-    /// By number, the packs that are not to be used; empty when all are.
+    /// By number, the packs that are excluded; empty when none are.
     excluded: Vec<bool>,
 }
 
-/// For each leading-bits value of an id, the number of records before it.
+/// For each value of an ID's leading bits, the number of records before it.
 #[derive(Debug)]
 struct FanOut {
     bits: u32,
@@ -205,7 +205,7 @@ impl IndexTable {
         self.packs.iter().map(|pack| (pack.id, pack.size))
     }
 
-    /// The packs that may be used.
+    /// The usable packs.
     pub(crate) fn usable_packs(&self) -> impl Iterator<Item = ObjectId> {
         let usable = |(n, pack): (usize, &TablePack)| (!self.is_excluded(n)).then_some(pack.id);
         self.packs.iter().enumerate().filter_map(usable)
@@ -216,7 +216,7 @@ impl IndexTable {
         let mut segments = self.segments.as_slice();
         let mut first = 0;
         self.packs.iter().enumerate().map(move |(n, pack)| {
-            // Segments stand in the order of their packs.
+            // Segments are in the order of their packs.
             let count = segments.partition_point(|segment| segment.pack as usize <= n);
             let (own, rest) = segments.split_at(count);
             segments = rest;
@@ -231,12 +231,12 @@ impl IndexTable {
         })
     }
 
-    /// How many segments there are.
+    /// The number of segments.
     pub(crate) fn segment_count(&self) -> usize {
         self.segments.len()
     }
 
-    /// Leaves packs out of what [`Self::find_records`] finds.
+    /// Excludes packs from the results of [`Self::find_records`].
     pub(crate) fn exclude_packs(&mut self, packs: &HashSet<ObjectId>) {
         if self.packs.iter().any(|pack| packs.contains(&pack.id)) {
             let excluded = self.packs.iter().map(|pack| packs.contains(&pack.id));
@@ -262,7 +262,7 @@ impl IndexTable {
         Ok(found)
     }
 
-    /// Reads the beginnings of all ids.
+    /// Reads the prefixes of all IDs.
     pub(crate) fn read_id_prefixes(&self) -> Result<IdPrefixes> {
         let bits = self.fan_out.bits;
         let mut beginnings = Vec::with_capacity(usize::try_from(self.record_count).unwrap_or(0));
@@ -274,20 +274,20 @@ impl IndexTable {
         Ok(IdPrefixes(beginnings))
     }
 
-    /// Which of all records, counted in order, may be those of a chunk whose id begins like this: all of its own,
-    /// and rarely another that begins alike.
+    /// The numbers, in table order, of the records with this ID prefix: all records of the chunk,
+    /// and rarely another with the same prefix.
     pub(crate) fn record_numbers(&self, leading: u64, IdPrefixes(all): &IdPrefixes) -> Range<u64> {
         let (start, end) = self.fan_out.bucket_range(leading);
         let wanted = IdPrefixes::prefix_after(self.fan_out.bits, leading);
         let bucket = all.get(start as usize..end as usize).unwrap_or(&[]);
-        // All are looked at: where one could stop cannot be foretold, which costs more than to go on.
+        // The whole bucket is scanned: the end of a match is unpredictable, and an early stop costs more.
         let before = bucket.iter().map(|begins| u32::from(*begins < wanted));
         let same = bucket.iter().map(|begins| u32::from(*begins == wanted));
         let first = start + u64::from(before.sum::<u32>());
         first..first + u64::from(same.sum::<u32>())
     }
 
-    /// Looks among the records where a chunk's would be.
+    /// Searches the records where a chunk's would be.
     fn find_unfiltered(&self, id: &ChunkId) -> Result<Vec<ChunkRecord>> {
         let (start, end) = self.fan_out.bucket_range(leading_bits(id));
         if start >= end {
@@ -466,7 +466,7 @@ fn search_records(records: &[u8], id: &ChunkId) -> Vec<ChunkRecord> {
         .collect()
 }
 
-/// Walks a table's records in order, a block at a time.
+/// Iterates over a table's records in order, a block at a time.
 struct RecordCursor<'a> {
     table: &'a IndexTable,
     next: u64,
@@ -508,7 +508,7 @@ impl Iterator for RecordCursor<'_> {
     }
 }
 
-/// Everything of a table but its records.
+/// Everything of a table except its records.
 struct TableHead {
     fragments: Vec<ObjectId>,
     packs: Vec<TablePack>,
@@ -564,7 +564,7 @@ impl TableHead {
         Ok(())
     }
 
-    /// Appends another table's head; returns by how much its segment numbers move.
+    /// Appends another table's head; returns the offset that its segment numbers get.
     fn append_table(&mut self, table: &IndexTable) -> std::io::Result<u32> {
         let pack_shift = u32::try_from(self.packs.len()).map_err(std::io::Error::other)?;
         let segment_shift = u32::try_from(self.segments.len()).map_err(std::io::Error::other)?;

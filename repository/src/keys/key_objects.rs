@@ -1,7 +1,7 @@
-//! Objects under `keys/`: reading them when a repository is opened, and adding to them.
+//! Objects under `keys/`: read when a repository is opened, and added to.
 //!
-//! There are two sorts: age files with the repository's secrets, and signed records of changed keys. A record is
-//! readable by everybody, as nothing can be decrypted before one knows to whom it was encrypted; and only secrets
+//! There are two kinds: age files with the repository's secrets, and signed records of changed keys. A record is
+//! readable by everybody, as nothing can be decrypted before the recipients are known; and only secrets
 //! that `reprise.json` or a record of a keeper names are used.
 
 use std::collections::BTreeMap;
@@ -29,26 +29,26 @@ use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::{get_verified, put_verified};
 use crate::store::{Repository, Store};
 
-/// No record is larger, stored or plain, in bytes: one that revokes a signer lists all packs there are.
+/// Maximum size of a record, stored or plain, in bytes: one that revokes a signer lists all existing packs.
 const RECORD_BYTES_MAX: usize = 256 << 20;
 
-/// The encrypted secrets are a few hundred bytes.
+/// Limit of the encrypted secrets, which are a few hundred bytes.
 const SECRETS_BYTES_MAX: usize = 64 << 10;
 
-/// How an age file begins.
+/// The magic of an age file.
 const AGE_MAGIC: &[u8] = b"age-encryption.org/";
 
 pub(crate) fn key_object_key(id: &ObjectId) -> ObjectKey {
     ObjectKey::from_trusted(format!("keys/{id}"))
 }
 
-/// What is wrong with objects under `keys/` that therefore count for nothing.
+/// The problems of objects under `keys/` that are therefore ignored.
 pub(crate) type UnusableKeyObjects = Vec<(ObjectKey, String)>;
 
 /// Reads all records of changed keys.
 ///
 /// # Errors
-/// When the storage does not answer. What is wrong with a single object is in the second part.
+/// When the storage does not respond. Problems of single objects are in the second part.
 pub(crate) fn read_keyring(
     backend: &dyn Backend,
     config: &Config,
@@ -66,7 +66,7 @@ pub(crate) fn read_keyring(
             None => unusable.push((info.key, "its name is not an object ID".to_owned())),
         }
     }
-    // Each is read, whatever others say of it: nothing tells what an object is but its own bytes.
+    // Each is read, whatever other records say of it: only its own bytes tell what an object is.
     let readers = backend.capabilities().parallel_reads;
     let read = map_in_parallel(readers, &others, |(id, info)| {
         read_key_object(backend, config, cache, id, info)
@@ -85,7 +85,7 @@ pub(crate) fn read_keyring(
     }
     let ring = Keyring::new(config, records);
     for (key, signer, error) in newer {
-        // What a keeper has changed by another version is not known here. Anybody else's word counts for nothing.
+        // A keeper's changes by another version are unknown here. Records of others are ignored.
         match ring.trust().has_role(&signer, SignerRole::Keeper) {
             true => return Err(error),
             false => unusable.push((key, damage_reason(error))),
@@ -110,14 +110,14 @@ fn backend_error(backend: &dyn Backend, source: BackendError) -> Error {
     }
 }
 
-/// What is read under `keys/`.
+/// An object read under `keys/`.
 enum KeyObject {
     Record(Box<StoredKeyRecord>),
-    /// Another version's, with whoever signed it.
+    /// Another version's, with its signer.
     NewerFormat(SignerId, Error),
 }
 
-/// A record, or nothing where an object is none but an age file.
+/// A record, or nothing if the object is just an age file.
 fn read_key_object(
     backend: &dyn Backend,
     config: &Config,
@@ -139,7 +139,7 @@ fn read_key_object(
         None => get_required(backend, key)?,
     };
     if bytes.starts_with(AGE_MAGIC) {
-        // Kept whole, so that it is known for what it is without being asked for again.
+        // Kept whole, so that it is recognized without another request.
         if !is_cached {
             cache.insert(id, &bytes);
         }
@@ -182,7 +182,7 @@ fn get_required(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec<u8>> {
 /// The repository's secrets, from the first object that one of the identities opens.
 ///
 /// # Errors
-/// [`Error::NoMatchingIdentity`], or what is wrong with the objects.
+/// [`Error::NoMatchingIdentity`], or the problem of the objects.
 pub(crate) fn read_secrets(
     backend: &dyn Backend,
     ring: &Keyring,
@@ -194,7 +194,7 @@ pub(crate) fn read_secrets(
         match read_secrets_object(backend, id, identities, recipients) {
             Ok(secrets) => return Ok((secrets, *id)),
             Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-            // What is wrong with one that could be opened says more than that another one could not be.
+            // The problem of one that could be opened is more useful than that another one could not be.
             Err(error @ Error::NoMatchingIdentity { .. }) => {
                 first_error = first_error.or(Some(error));
             }
@@ -223,10 +223,10 @@ fn read_secrets_object(
     Secrets::from_json(&json).map_err(|reason| Error::damaged_object(&key, reason))
 }
 
-/// The keys of older age files that were handed to whoever opens the secrets `opened` and none before them.
+/// The file keys of older age files that were wrapped for those who open the secrets `opened` and none before them.
 ///
 /// # Errors
-/// When the storage does not answer. What is damaged is left out: some older objects cannot be opened then.
+/// When the storage does not respond. Damaged objects are left out: some older objects cannot be opened then.
 pub(crate) fn read_all_wrapped_keys(
     backend: &dyn Backend,
     ring: &Keyring,
@@ -293,21 +293,21 @@ pub(crate) fn put_secrets(
 /// A change of keys, before it is made.
 #[derive(Debug, Clone, Default)]
 pub struct KeyChange {
-    /// What is added; secrets are added as needed.
+    /// The keys that are added; secrets are added as needed.
     pub add: AddedKeys,
-    /// Signers and the roles that they lose. With the last one go their recipients of the catalog.
+    /// Signers and the roles that they lose. With the last one their recipients of the catalog are removed.
     pub revoke_signers: Vec<(SignerId, Vec<SignerRole>)>,
     /// Recipients that nothing new is to be encrypted to.
     pub revoke_recipients: crate::format::config::RecipientTexts,
-    /// Whether secrets and catalog are handed over although no recipient is added.
+    /// Whether secrets and catalog keys are wrapped even if no recipient is added.
     pub wrap_catalog_keys: bool,
-    /// Objects that count no longer, although they are there when their signer is revoked.
+    /// Objects that are no longer valid, although they exist when their signer is revoked.
     pub excluded_objects: Vec<ObjectId>,
-    /// What the storage received after this moment counts no longer, if its signer is revoked.
+    /// What the storage received after this time is no longer valid, if its signer is revoked.
     pub received_until: Option<DateTime<Utc>>,
     /// Who makes the change, as user@host.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -316,26 +316,26 @@ pub struct KeyChange {
 pub struct KeyChangeResult {
     /// The name of its record under `keys/`.
     pub record: ObjectId,
-    /// How many of the stored objects count although their signer was revoked; `None` where none was.
+    /// How many of the stored objects stay valid although their signer was revoked; `None` if none was.
     pub accepted_count: Option<usize>,
-    /// How many objects of the catalog could not be handed over, as nobody here opens them or they are damaged.
+    /// How many objects of the catalog could not be wrapped, because no identity here opens them or they are damaged.
     pub keys_not_wrapped: usize,
 }
 
 impl Repository {
-    /// The keys that count.
+    /// The valid keys.
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.inner.keyring
     }
 
-    /// A signer's name for people, or its key.
+    /// A signer's display name, or its key.
     #[must_use]
     pub fn signer_name(&self, signer: &SignerId) -> String {
         self.inner.trust.signer_name(signer)
     }
 
-    /// What a change of keys would be, and the keys after it. Nothing is stored.
+    /// Plans a change of keys, with the keys after it. Nothing is stored.
     ///
     /// # Errors
     /// [`Error::Recipient`], or [`Error::KeyChange`] with the reason why it cannot be made.
@@ -384,7 +384,7 @@ impl Repository {
             .keyring
             .with_record(planned)
             .map_err(key_change_error)?;
-        // Recipients that cannot be used must not get into a repository: nobody could open it.
+        // Unusable recipients must not get into a repository: nobody could open it.
         after.data_recipients()?;
         after.catalog_recipients()?;
         Ok((record, after))
@@ -393,7 +393,7 @@ impl Repository {
     /// Makes a change of keys: stores the secrets for new recipients, then the record.
     ///
     /// # Errors
-    /// As for [`Self::plan_key_change`], or what the backend says.
+    /// As for [`Self::plan_key_change`], or any error of the backend.
     pub fn change_keys(
         &self,
         keeper: &Keeper,
@@ -481,7 +481,7 @@ impl Repository {
         Ok(())
     }
 
-    /// What is wrong with the objects under `keys/`.
+    /// The problems of the objects under `keys/`.
     pub(crate) fn verify_keys(&self) -> Result<Vec<VerifyFinding>> {
         let inner = &self.inner;
         let cache = RecordCache::new(None, "keys");
@@ -523,7 +523,7 @@ impl Repository {
         Ok(findings.into_iter().map(finding).collect())
     }
 
-    /// Secrets must be the same everywhere; of what others alone can read, the bytes must be those of its name.
+    /// Secrets must be the same everywhere; objects that only others can read must match the hash in their name.
     fn verify_age_file(&self, ring: &Keyring, id: &ObjectId) -> Result<()> {
         let inner = &self.inner;
         let backend = inner.backend.as_ref();
@@ -542,7 +542,7 @@ impl Repository {
     }
 }
 
-/// A record as it is going to be stored. One that nobody would read must not be.
+/// A record in its stored form. One that is too large to be read must not be stored.
 fn serialize_record(record: &KeyRecord, bytes_max: usize) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(record)
         .map_err(|e| Error::Internal(format!("cannot serialize a key record: {e}")))?;
@@ -555,7 +555,7 @@ fn serialize_record(record: &KeyRecord, bytes_max: usize) -> Result<Vec<u8>> {
 }
 
 fn check_record_size(what: &str, bytes: usize, bytes_max: usize) -> Result<()> {
-    // What is encrypted is a little longer than it was.
+    // The encrypted form is a little longer than the plain one.
     if bytes + bytes / 1000 + (16 << 10) <= bytes_max {
         return Ok(());
     }
@@ -572,7 +572,7 @@ fn key_change_error(reason: impl Into<String>) -> Error {
 }
 
 impl Store {
-    /// Every object under `keys/` that counts, in the order in which a copy must get them.
+    /// Every valid object under `keys/`, in the order in which a copy must get them.
     pub(crate) fn key_object_ids(&self) -> Vec<ObjectId> {
         let ring = &self.keyring;
         let age_files = ring.secret_objects().iter().chain(ring.catalog_objects());

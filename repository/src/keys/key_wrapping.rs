@@ -1,8 +1,8 @@
-//! Handing the catalog over: keys of single age files, for recipients that came later.
+//! Key wrapping for the catalog: file keys of age files, for recipients that were added later.
 //!
-//! What is stored is never encrypted again. But each age file has a key of its own, and who can open it can tell
-//! that key, also who was told it. So a new host reads the roots, the index and the references that were there before
-//! it came, and can let the next one in when the first is gone.
+//! Stored objects are never encrypted again. But each age file has its own file key, and whoever can open the file
+//! can pass that key on, even if it was only given to them. So a new host reads the roots, the index and the
+//! references that were stored before it was added, and can add the next one when the first no longer exists.
 
 use std::collections::HashSet;
 
@@ -18,15 +18,15 @@ use crate::parallel::try_map_in_parallel;
 use crate::records::record_set::CATALOG_DIRECTORIES;
 use crate::store::Repository;
 
-/// The header of an age file is shorter, in bytes, with any reasonable number of recipients.
+/// Upper limit of an age file's header, in bytes, with any reasonable number of recipients.
 const HEADER_BYTES_MAX: u64 = 32 << 10;
 
-/// What there is of the catalog to hand over.
+/// The part of the catalog that can be wrapped.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogFileKeys {
-    /// The keys of its age files.
+    /// The file keys of its age files.
     pub(crate) file_keys: FileKeys,
-    /// What belongs to it and cannot be opened here, or is damaged.
+    /// Its objects that cannot be opened here, or are damaged.
     pub(crate) inaccessible: HashSet<ObjectId>,
 }
 
@@ -42,16 +42,16 @@ impl CatalogFileKeys {
     }
 }
 
-/// What was found where an age file of the catalog may be.
+/// The result for an age file that may belong to the catalog.
 enum FileKeyLookup {
     Key(ObjectId, [u8; 16]),
-    /// Nobody here opens it.
+    /// No identity here opens it.
     Inaccessible(ObjectId),
-    /// It is gone, or counts for nothing.
+    /// It no longer exists, or is ignored.
     Ignored,
 }
 
-/// One line an age file: its hash and its key.
+/// One line per age file: its hash and its file key.
 pub(crate) fn serialize_file_keys(keys: &FileKeys) -> Vec<u8> {
     let mut lines: Vec<String> = keys
         .iter()
@@ -61,10 +61,10 @@ pub(crate) fn serialize_file_keys(keys: &FileKeys) -> Vec<u8> {
     lines.concat().into_bytes()
 }
 
-/// Understands what [`serialize_file_keys`] wrote.
+/// Parses the output of [`serialize_file_keys`].
 ///
 /// # Errors
-/// A sentence.
+/// What is wrong, as a sentence.
 pub(crate) fn parse_file_keys(text: &[u8]) -> Result<FileKeys, String> {
     let text = std::str::from_utf8(text).map_err(|e| e.to_string())?;
     let mut keys = FileKeys::new();
@@ -81,7 +81,7 @@ pub(crate) fn parse_file_keys(text: &[u8]) -> Result<FileKeys, String> {
 }
 
 impl Repository {
-    /// The keys of everything in the catalog that the identities here can open, or that was handed over to them.
+    /// The file keys of everything in the catalog that the identities here can open, or that were given to them.
     pub(crate) fn collect_catalog_file_keys(&self) -> Result<CatalogFileKeys> {
         let mut catalog = CatalogFileKeys::default();
         for (directory, kind) in CATALOG_DIRECTORIES {
@@ -104,7 +104,7 @@ impl Repository {
         Ok(catalog)
     }
 
-    /// The key of a signed record.
+    /// The file key of a signed record.
     fn record_file_key(
         &self,
         kind: RecordKind,
@@ -112,7 +112,7 @@ impl Repository {
         key: &ObjectKey,
     ) -> Result<FileKeyLookup> {
         match envelope::verify_record(kind, bytes, key, &self.inner.trust) {
-            // Nobody who may has signed it: nobody misses it.
+            // No signer with the right role has signed it: it is not needed.
             Err(Error::Damaged { .. }) => return Ok(FileKeyLookup::Ignored),
             Err(error) => return Err(error),
             Ok(_) => {}
@@ -131,7 +131,7 @@ impl Repository {
         }
     }
 
-    /// The keys of the directories inside packs: a prune believes nothing else of what is in them.
+    /// The file keys of the directories inside packs: a prune trusts nothing else about their content.
     fn pack_directory_keys(&self) -> Result<Vec<FileKeyLookup>> {
         let listed = self.inner.list_objects("packs")?.into_iter();
         let named = listed.filter_map(|info| Some((id_from_key(&info.key)?, info.size_bytes)));
@@ -145,7 +145,7 @@ impl Repository {
         })
     }
 
-    /// The keys of segments of the catalog class.
+    /// The file keys of segments of the catalog class.
     fn catalog_segment_keys(&self, packs: &[PackRecord]) -> Result<Vec<FileKeyLookup>> {
         let segments = packs
             .iter()

@@ -1,5 +1,5 @@
-//! The local cache of what pieces of logs say of themselves: a long log has a great many of them. It may vanish or be
-//! damaged at any time; then the pieces are asked again.
+//! The local cache of log segment records: a long log has a great many of them. It may vanish or be damaged at any
+//! time; then the records are read from the storage again.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -12,10 +12,10 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::log::segments::{LogSegmentKey, LogSegmentRecord};
 
-/// How strongly it is compressed.
+/// The compression level of the cache.
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// Records in a file: zstd frames of JSON lines, each run's new ones behind those of the runs before.
+/// Records in a file: zstd frames of JSON lines, each run's new ones after those of earlier runs.
 #[derive(Debug)]
 pub(crate) struct LogCache {
     path: Option<PathBuf>,
@@ -24,21 +24,21 @@ pub(crate) struct LogCache {
 #[derive(Serialize, Deserialize)]
 struct CachedLogRecord {
     id: ObjectId,
-    /// The size of the whole piece: one that was cut off must not pass for whole.
+    /// The size of the whole log segment: a truncated one must not pass for whole.
     size: u64,
     record: LogSegmentRecord,
 }
 
-/// What is cached.
+/// The cached records.
 #[derive(Debug, Default)]
 pub(crate) struct CachedLogRecords {
     records: HashMap<ObjectId, (u64, LogSegmentRecord)>,
-    /// Whether something behind it cannot be read.
+    /// Whether the rest of the file cannot be read.
     is_damaged: bool,
 }
 
 impl CachedLogRecords {
-    /// The record of a piece, if it is known.
+    /// The record of a log segment, if it is cached.
     pub(crate) fn take_record(&mut self, key: &LogSegmentKey) -> Option<LogSegmentRecord> {
         let (size, _) = self.records.get(&key.id)?;
         if *size != key.size {
@@ -49,14 +49,14 @@ impl CachedLogRecords {
 }
 
 impl LogCache {
-    /// A cache in a directory, or none at all, of the log with this name.
+    /// A cache in a directory, or none at all, for the log with this name.
     pub(crate) fn new(directory: Option<&Path>, name: &str) -> Self {
         Self {
             path: directory.map(|directory| directory.join("logs").join(name)),
         }
     }
 
-    /// Everything that can be read.
+    /// All records that can be read.
     pub(crate) fn load_records(&self) -> CachedLogRecords {
         let mut cached = CachedLogRecords::default();
         let Some(file) = self
@@ -81,8 +81,8 @@ impl LogCache {
         cached
     }
 
-    /// Keeps records: the new ones behind those that are there, or, where much of that is of no use any more (`unused`
-    /// is what nobody took), all of them in its place. When that fails, it only costs time.
+    /// Stores records: appends the new ones to the file or, where much of it is no longer of use (`unused` are the
+    /// records that nobody took), replaces the file with all of them. A failure only costs time.
     pub(crate) fn store_records(
         &self,
         unused: &CachedLogRecords,
@@ -166,7 +166,7 @@ mod tests {
         pieces.into_iter().map(good).collect()
     }
 
-    /// How many of these pieces the cache knows.
+    /// How many of these log segments are cached.
     fn known(cache: &LogCache, pieces: &[(LogSegmentKey, LogSegmentRecord)]) -> usize {
         let mut cached = cache.load_records();
         let knows = |(key, record): &&(LogSegmentKey, LogSegmentRecord)| {

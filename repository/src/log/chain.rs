@@ -1,7 +1,7 @@
-//! In which order the pieces of a log belong together: from the newest back, each says which one is before it.
+//! The order of the segments of a log: from the newest back, each names its predecessor.
 //!
-//! Whoever may add pieces may add one that names none, or a wrong one, as the piece before it. It must not hide what
-//! is older: the line then breaks, and goes on with the newest piece that is left.
+//! Whoever may add segments may add one that names no predecessor, or a wrong one. It must not hide what is older: the
+//! chain then breaks, and resumes with the newest segment that is left.
 
 use std::collections::BTreeSet;
 
@@ -9,30 +9,30 @@ use crate::error::Result;
 use crate::id::ObjectId;
 use crate::log::segments::{LogSegmentKey, LogSegmentRecord};
 
-/// A piece, and what it says of itself.
+/// A log segment and its record.
 pub type ListedLogSegment = (LogSegmentKey, Result<LogSegmentRecord>);
 
-/// One step of a log, from the oldest on.
+/// One link of a log chain, from the oldest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogChainLink {
-    /// The piece at this index. If its record cannot be read, nothing is known of what is before it.
+    /// The segment at this index. If its record cannot be read, its predecessor is unknown.
     Segment(usize),
-    /// A piece that is named as the one before the next, and is not there.
+    /// A segment that the next one names as its predecessor, and that is missing.
     Missing {
-        /// Its place.
+        /// Its sequence number.
         sequence: u64,
-        /// Its id.
+        /// Its ID.
         id: ObjectId,
     },
-    /// The next piece says that none is before it, though others should be.
+    /// The next segment names no predecessor, though it should have one.
     NoPredecessor {
-        /// The place of that piece.
+        /// The sequence number of that segment.
         sequence: u64,
     },
 }
 
-/// The order of pieces, which are sorted by place. `first` is the place of the first one that is kept: what is before
-/// it may be gone.
+/// The order of segments, which are sorted by sequence number. `first` is that of the first one that is kept: what is
+/// before it may have been deleted.
 #[must_use]
 pub fn build_log_chain(pieces: &[ListedLogSegment], first: u64) -> Vec<LogChainLink> {
     let mut left: BTreeSet<usize> = (0..pieces.len()).collect();
@@ -82,8 +82,8 @@ fn find_segment(
         .filter(|index| left.contains(index))
 }
 
-/// The piece with the greatest place up to `sequence`. Of several the one that the storage received first: the others
-/// were added beside it.
+/// The segment with the greatest sequence number up to `sequence`. Of several, the one that the storage received first:
+/// the others were added beside it.
 fn newest_segment(
     pieces: &[ListedLogSegment],
     left: &BTreeSet<usize>,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use chrono::{DateTime, TimeDelta};
 
-    /// A piece in a place, of a kind, received after so many seconds, behind another one.
+    /// A segment with a sequence number, of a kind, received after so many seconds, with a predecessor.
     fn segment(
         sequence: u64,
         kind: u8,
@@ -196,7 +196,7 @@ mod tests {
             assert_eq!(places(&pieces, &links)[..5], [1, 2, 3, 4, 5]);
             assert_eq!(links.len(), 7);
         }
-        // Beside the newest piece the one that came first counts.
+        // Of several newest segments the one that was received first is used.
         let pieces = with(whole(1..=5), segment(5, 9, 100, None));
         assert_eq!(build_log_chain(&pieces, 1).len(), 5);
     }

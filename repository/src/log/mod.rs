@@ -1,5 +1,5 @@
-//! Archived logs: sealing, storing and reading segments (`segments`), in which order they belong (`chain`), and a local
-//! cache of their records (`cache`).
+//! Archived logs: sealing, storing and reading segments (`segments`), their order (`chain`), and a local cache of their
+//! records (`cache`).
 
 pub(crate) mod cache;
 pub(crate) mod chain;

@@ -1,8 +1,8 @@
-//! Logs: what a source wrote between its snapshots, kept in pieces that follow each other.
+//! Logs: what a source wrote between its snapshots, kept in consecutive segments.
 //!
-//! A piece is one object: the log's bytes (data class), then a signed record of what they are (catalog class), then
-//! a trailer. Each record names the piece before it, so that a piece that is missing, repeated, reordered or forged
-//! is found.
+//! A log segment is one object: the log's bytes (data class), then a signed record that describes them (catalog class),
+//! then a trailer. Each record names the segment before it, so that a segment that is missing, repeated, reordered or
+//! forged is found.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -21,50 +21,50 @@ use crate::records::tombstones::Tombstones;
 use crate::store::Repository;
 use crate::store::verified_io::{put_verified, read_with_retries};
 
-/// No piece has more plain bytes.
+/// The maximum plain size of a log segment, in bytes.
 const PLAIN_BYTES_MAX: usize = 64 << 20;
 
-/// No record is larger, stored or plain, in bytes.
+/// The maximum size of a record, stored or plain, in bytes.
 const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// So much of the end of a piece is read at first, in bytes: nearly every record is shorter.
+/// How much of the end of a log segment is read at first, in bytes: nearly every record is shorter.
 const TAIL_BYTES: u64 = 8 << 10;
 
-/// How strongly a piece is compressed.
+/// The compression level of a log segment.
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// Digits of a piece's number in its key.
+/// Digits of a log segment's sequence number in its key.
 const DIGITS: usize = 16;
 
-/// What a piece is, before it is stored.
+/// The description of a log segment that is not stored yet.
 #[derive(Debug, Clone)]
 pub struct NewLogSegment {
     /// The source's name.
     pub source: String,
-    /// Its place: the first has 1.
+    /// Its sequence number: the first has 1.
     pub sequence: u64,
-    /// The piece before it; the first has none.
+    /// The segment before it; the first has none.
     pub previous: Option<ObjectId>,
     /// When it is made.
     pub written: DateTime<Utc>,
-    /// What makes it, with version.
+    /// The program that makes it, with version.
     pub program: String,
-    /// What its content is; of a form that the source's kind knows. No names of contents.
+    /// What its content is, in a form that the source's kind defines. No names from the content.
     pub facts: serde_json::Value,
 }
 
-/// What a stored piece says of itself (catalog class).
+/// The record of a stored log segment (catalog class).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogSegmentRecord {
     /// The source's name.
     pub source: String,
-    /// Its place: the first has 1.
+    /// Its sequence number: the first has 1.
     pub sequence: u64,
-    /// The piece before it; the first has none.
+    /// The segment before it; the first has none.
     pub previous: Option<ObjectId>,
     /// When it was made.
     pub written: DateTime<Utc>,
-    /// What made it, with version.
+    /// The program that made it, with version.
     pub program: String,
     /// The length of the log's bytes.
     pub plain: u64,
@@ -76,16 +76,16 @@ pub struct LogSegmentRecord {
     pub facts: serde_json::Value,
 }
 
-/// Where a stored piece is.
+/// The location of a stored log segment.
 #[derive(Debug, Clone)]
 pub struct LogSegmentKey {
-    /// Its place, as its name says.
+    /// Its sequence number, as in its name.
     pub sequence: u64,
-    /// The hash of all its bytes, as its name says.
+    /// The hash of all its bytes, as in its name.
     pub id: ObjectId,
-    /// Its stored bytes.
+    /// Its size in stored bytes.
     pub size: u64,
-    /// When the storage received it, by the storage's own clock; `None` where it does not tell, or was not asked.
+    /// When the storage received it, by the storage's own clock; `None` where that is unknown or was not requested.
     pub received: Option<DateTime<Utc>>,
     directory: String,
 }
@@ -105,7 +105,7 @@ impl PartialOrd for LogSegmentKey {
 }
 
 impl Ord for LogSegmentKey {
-    /// By place; it does not matter when it was received.
+    /// By sequence number; it does not matter when it was received.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let parts = |key: &Self| (key.sequence, key.id, key.size);
         let folders = || self.directory.cmp(&other.directory);
@@ -160,21 +160,21 @@ impl LogSegmentRecord {
 /// A source's log, as far as it is kept.
 #[derive(Debug)]
 pub struct SourceLog {
-    /// The place of the first piece that is kept: what is before it may be gone. 1 if nothing is forgotten.
+    /// The sequence number of the first segment that is kept: earlier ones may be deleted. 1 if nothing is forgotten.
     pub first_sequence: u64,
-    /// The pieces, by place.
+    /// The segments, by sequence number.
     pub segments: Vec<ListedLogSegment>,
 }
 
 impl SourceLog {
-    /// In which order they belong together.
+    /// The order of its segments.
     #[must_use]
     pub fn chain(&self) -> Vec<LogChainLink> {
         build_log_chain(&self.segments, self.first_sequence)
     }
 }
 
-/// A piece that is ready to be stored.
+/// A log segment that is ready to be stored.
 #[derive(Debug, Clone)]
 pub struct SealedLogSegment {
     key: LogSegmentKey,
@@ -182,7 +182,7 @@ pub struct SealedLogSegment {
 }
 
 impl SealedLogSegment {
-    /// Where it belongs.
+    /// Where it is stored.
     #[must_use]
     pub fn key(&self) -> &LogSegmentKey {
         &self.key
@@ -196,7 +196,7 @@ impl SealedLogSegment {
 }
 
 impl Repository {
-    /// Compresses, encrypts and signs a piece.
+    /// Compresses, encrypts and signs a log segment.
     ///
     /// # Errors
     /// When this host has no writer's key, or sealing fails.
@@ -242,7 +242,7 @@ impl Repository {
         Ok(self.log_segment_from_bytes(&new.source, new.sequence, bytes.into()))
     }
 
-    /// A sealed piece from its bytes, as they were kept outside of the repository for a while.
+    /// A sealed log segment from its bytes, as they were kept outside of the repository for a while.
     #[must_use]
     pub fn log_segment_from_bytes(
         &self,
@@ -262,10 +262,10 @@ impl Repository {
         }
     }
 
-    /// Stores a piece; once more if it is not known whether it was stored before.
+    /// Stores a log segment; stores it again if it is not known whether it was stored before.
     ///
     /// # Errors
-    /// What the backend says. Only without an error it is stored.
+    /// Errors of the backend. Only without an error is it stored.
     pub fn store_log_segment(&self, sealed: &SealedLogSegment) -> Result<()> {
         let key = &sealed.key;
         let backend = self.inner.backend.as_ref();
@@ -273,7 +273,7 @@ impl Repository {
         put_verified(backend, &key.to_object_key(), &parts, &key.id)
     }
 
-    /// All pieces of a source's log in order. Two of the same place are both there.
+    /// All segments of a source's log in order. Two with the same sequence number are both listed.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -321,10 +321,10 @@ impl Repository {
         Ok(keys)
     }
 
-    /// What a piece says of itself. Its content is not read.
+    /// The record of a log segment. Its content is not read.
     ///
     /// # Errors
-    /// [`Error::Damaged`] names the piece.
+    /// [`Error::Damaged`] names the log segment.
     pub fn read_log_record(&self, key: &LogSegmentKey) -> Result<LogSegmentRecord> {
         read_with_retries(self.inner.backend.as_ref(), || {
             let end = self.read_log_tail(key, key.size.min(TAIL_BYTES))?;
@@ -384,8 +384,7 @@ impl Repository {
         Ok((record, begin))
     }
 
-    /// All pieces of a source's log that are not forgotten, and what they say of themselves: as the cache knows it, or
-    /// as it is stored.
+    /// All segments of a source's log that are not forgotten, with their records: from the cache, or as stored.
     ///
     /// # Errors
     /// As for [`Self::read_log_records`].
@@ -418,7 +417,7 @@ impl Repository {
         })
     }
 
-    /// The same of the log in a directory, as it is stored.
+    /// The same for the log in a directory, as stored.
     pub(crate) fn load_stored_log(
         &self,
         directory: &str,
@@ -434,7 +433,7 @@ impl Repository {
         })
     }
 
-    /// The place of the first piece that is kept of the log in a directory.
+    /// The sequence number of the first segment that is kept of the log in a directory.
     pub(crate) fn first_log_sequence(&self, directory: &str, tombstones: &Tombstones) -> u64 {
         let of_folder = tombstones
             .forgotten_logs()
@@ -445,10 +444,10 @@ impl Repository {
             .unwrap_or(1)
     }
 
-    /// What many pieces say of themselves, in the same order, as it is stored.
+    /// The records of many log segments, in the same order, as stored.
     ///
     /// # Errors
-    /// When the storage does not answer. What is wrong with a single piece is in its place.
+    /// When the storage does not respond. An error of a single log segment is returned in its slot.
     pub fn read_log_records(
         &self,
         keys: &[LogSegmentKey],
@@ -464,7 +463,7 @@ impl Repository {
             .collect()
     }
 
-    /// What a piece that is not stored yet says of itself.
+    /// The record of a log segment that is not stored yet.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -473,10 +472,10 @@ impl Repository {
             .map(|(record, _)| record)
     }
 
-    /// A piece, whole: what it says of itself, and the log's bytes.
+    /// A whole log segment: its record, and the log's bytes.
     ///
     /// # Errors
-    /// [`Error::Damaged`] names the piece, [`Error::NoMatchingIdentity`] the recipients.
+    /// [`Error::Damaged`] names the log segment, [`Error::NoMatchingIdentity`] the recipients.
     pub fn read_log_segment(&self, key: &LogSegmentKey) -> Result<(LogSegmentRecord, Vec<u8>)> {
         let (record, bytes) = self.read_encrypted_log_segment(key)?;
         let inner = &self.inner;
@@ -497,7 +496,7 @@ impl Repository {
         Ok((record, plain))
     }
 
-    /// All bytes of a piece, which are what its name says.
+    /// All bytes of a log segment, which match the hash in its name.
     pub(crate) fn read_log_bytes(&self, key: &LogSegmentKey) -> Result<Vec<u8>> {
         read_with_retries(self.inner.backend.as_ref(), || {
             self.read_log_bytes_once(key)
@@ -516,7 +515,7 @@ impl Repository {
         }
     }
 
-    /// A piece's record, and its encrypted content, each compared with its hash.
+    /// A log segment's record and its encrypted content, each compared with its hash.
     fn read_encrypted_log_segment(
         &self,
         key: &LogSegmentKey,
@@ -535,14 +534,14 @@ impl Repository {
         })
     }
 
-    /// What stands for a source in the names of its log's pieces: 32 hexadecimal digits.
+    /// What represents a source in the names of its log segments: 32 hexadecimal digits.
     #[must_use]
     pub fn log_name(&self, source: &str) -> String {
         let directory = self.log_directory(source);
         directory.trim_start_matches("logs/").to_owned()
     }
 
-    /// Names of sources are not names of objects.
+    /// Names of sources are not object IDs.
     fn log_directory(&self, source: &str) -> String {
         let mut hasher = self.inner.secrets.keyed_hasher();
         hasher.update(b"log of ");

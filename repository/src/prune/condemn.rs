@@ -1,4 +1,4 @@
-//! The first phase: what stays is copied and described, then what goes is named. Nothing is deleted.
+//! The first phase: what stays is repacked and described, then what is to be deleted is named. Nothing is deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,7 +17,7 @@ use crate::records::record_set::is_not_found;
 use crate::records::sweeps::{self, SweepRecord, SweepState};
 use crate::store::verified_io::put_verified;
 
-/// Condemns what was decided on.
+/// Condemns the planned objects.
 pub(super) fn condemn_garbage(
     job: &PruneContext<'_>,
     view: &RepositoryView,
@@ -58,7 +58,7 @@ pub(super) fn condemn_garbage(
     without.extend(&decision.missing_packs);
     let (replaced, damaged) = fragments.rewrite_fragments(&decision.fragments, &without)?;
     if !damaged.is_empty() {
-        // A fragment that stays must not promise what goes, to those who knew it before it was damaged.
+        // A fragment that stays must not promise what is deleted to those who read it before it was damaged.
         let promised = IndexUsage::packs_described_by(marks, &damaged.keys().copied().collect());
         goes.retain(|id| !promised.contains(id));
     }
@@ -111,7 +111,7 @@ impl Repacker<'_> {
                 Ok(())
             }
             Err(error) if is_not_found(&error) => Ok(()),
-            // It stays as it is: another copy may bring it back.
+            // It stays as it is: a repair from another copy may restore it.
             Err(error) if error.class() == ErrorClass::Damaged => {
                 let finding = object_failure(pack_key(id).as_str(), &error);
                 self.report.findings.push(finding);
@@ -121,7 +121,7 @@ impl Repacker<'_> {
         }
     }
 
-    /// The segments of a pack that hold a chunk that is needed, as its own directory tells.
+    /// The segments of a pack that hold a needed chunk, according to its own directory.
     fn read_needed_segments(&self, id: &ObjectId) -> Result<Vec<SealedSegment>> {
         let inner = &self.job.repository.inner;
         let key = pack_key(id);
@@ -187,7 +187,7 @@ pub(super) fn is_segment_needed(marks: &MarkedChunks, segment: &SegmentRecord) -
     segment.chunks.iter().any(|chunk| marks.is_live(&chunk.0))
 }
 
-/// The hash of what a fragment says of a pack.
+/// The hash of a pack's description in a fragment.
 pub(super) fn description_hash(record: &PackRecord) -> Result<ObjectId> {
     Ok(ObjectId::from_content(&write_fragment(
         std::slice::from_ref(record),
@@ -198,7 +198,7 @@ pub(super) fn description_hash(record: &PackRecord) -> Result<ObjectId> {
 pub(super) struct FragmentWriter<'a> {
     job: &'a PruneContext<'a>,
     packs: Vec<PackRecord>,
-    /// What was told of, by the hashes of the descriptions.
+    /// What was written, by the hashes of the descriptions.
     seen_descriptions: HashSet<ObjectId>,
     chunks: usize,
     written: u64,
@@ -215,7 +215,7 @@ impl<'a> FragmentWriter<'a> {
         }
     }
 
-    /// Takes a pack; one that is told of in the same way already is not told of twice.
+    /// Adds a pack; a pack that was written with the same description already is not written twice.
     pub(super) fn add_pack(&mut self, record: PackRecord) -> Result<()> {
         if !self.seen_descriptions.insert(description_hash(&record)?) {
             return Ok(());
@@ -236,7 +236,7 @@ impl<'a> FragmentWriter<'a> {
         Ok(())
     }
 
-    /// Takes what fragments describe, but for some packs. Returns those that are still there, and those that are
+    /// Adds the packs of fragments, except for some. Returns the fragments that are still stored, and those that are
     /// damaged: nothing replaces them.
     fn rewrite_fragments(
         &mut self,
@@ -262,7 +262,7 @@ impl<'a> FragmentWriter<'a> {
         Ok((replaced, damaged))
     }
 
-    /// Writes the rest, and says how many fragments there are.
+    /// Writes the rest, and returns the number of fragments.
     pub(super) fn finish(mut self) -> Result<u64> {
         if !self.packs.is_empty() {
             self.flush_fragment()?;

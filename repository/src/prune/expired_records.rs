@@ -1,4 +1,4 @@
-//! What leases and sweeps leave behind goes when nobody can need it any more.
+//! Records of leases and sweeps are deleted when they can no longer be needed.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::records::record_set::StoredRecord;
 use crate::records::sweeps::{SweepRecord, SweepState};
 use crate::store::Repository;
 
-/// Records stay for this long after all is done: for as long as any run may have stood still.
+/// Records stay for this long after all is done: for as long as any run may have been suspended.
 const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);
 
-/// Deletes records of runs and sweeps that are over.
+/// Deletes records of ended runs and sweeps.
 pub(super) fn delete_expired_records(repository: &Repository, view: &RepositoryView) -> Result<()> {
     for run in &view.leases.ended {
         let newest = run.iter().map(|found| found.received).max().flatten();
         let ended = run.iter().any(|found| found.record.ends);
         if ended || is_expired(newest, view.leases.now) {
-            // The end goes last: without it the run would seem to live.
+            // The end is deleted last: without it the run would seem active.
             let (last, first): (Vec<_>, Vec<_>) = run.iter().partition(|found| found.record.ends);
             delete_objects(
                 repository,
@@ -39,10 +39,10 @@ pub(super) fn delete_expired_records(repository: &Repository, view: &RepositoryV
             .iter()
             .find(|found| found.record.state == SweepState::Done);
         let newest = records.iter().map(|found| found.received).max().flatten();
-        // What was said of logs is not closed: the next prune says it again.
+        // A log announcement is not closed: the next prune repeats it.
         let of_logs = records.iter().all(|found| !found.record.logs.is_empty());
         if (done.is_some() || of_logs) && is_expired(newest, view.leases.now) {
-            // What says that it is done goes last: without it the sweep would be open again.
+            // The `done` record is deleted last: without it the sweep would be open again.
             records.sort_by_key(|found| found.record.state == SweepState::Done);
             delete_objects(repository, records.iter().map(|found| &found.key))?;
         }
@@ -62,7 +62,7 @@ fn delete_objects<'a>(
     for key in keys {
         match inner.backend.delete(key) {
             Ok(()) => {}
-            // What comes after it must not go before it.
+            // Later records must not be deleted before earlier ones.
             Err(BackendError::Locked { .. }) => return Ok(()),
             Err(error) => return Err(inner.backend_error(error)),
         }

@@ -1,8 +1,8 @@
-//! Pieces of logs that a keeper has forgotten long enough ago. Nothing refers to them but each other, so nothing is
-//! marked: those that go are told by tombstones alone, and go from the oldest on.
+//! Log segments that a keeper has forgotten long enough ago. Nothing refers to them but each other, so nothing is
+//! marked: tombstones alone name those to delete, and they are deleted from the oldest on.
 //!
-//! What goes is announced, and then tombstones are read once more: whoever takes one back looks for announcements
-//! afterwards. So either it is seen here that it was taken back, or there that it may be too late.
+//! Deletions are announced, and then tombstones are read once more: whoever takes one back reads the announcements
+//! afterwards. So either this run sees that it was taken back, or the other sees that it may be too late.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,17 +16,17 @@ use crate::records::sweeps::{self, SweepRecord, SweepState};
 use crate::records::tombstones::{ForgottenLog, Tombstones};
 use crate::store::Repository;
 
-/// What goes of each log.
+/// What is deleted of each log.
 #[derive(Debug)]
 pub(super) struct DueLogSegments {
-    /// By source, with the place of the first piece that stays.
+    /// By source, with the sequence number of the first segment that stays.
     logs: Vec<(ForgottenLog, Vec<LogSegmentKey>)>,
-    /// By which the grace period is measured.
+    /// The time from which the grace period is measured.
     now: DateTime<Utc>,
 }
 
 impl DueLogSegments {
-    /// Finds what was forgotten before the grace period began; tells the plan of the rest too.
+    /// Finds what was forgotten before the grace period began; adds what still waits to the plan.
     pub(super) fn find_due(
         repository: &Repository,
         grace: TimeDelta,
@@ -58,7 +58,7 @@ impl DueLogSegments {
         Ok(due)
     }
 
-    /// Deletes them. What is locked keeps the younger pieces of its log from going.
+    /// Deletes them. A locked segment keeps later ones of its log from being deleted.
     pub(super) fn delete_segments(
         &self,
         job: &PruneContext<'_>,
@@ -84,7 +84,7 @@ impl DueLogSegments {
         Ok(())
     }
 
-    /// Says what goes, before anybody is asked for the last time whether it may.
+    /// Announces what is deleted, before the last check whether it may be.
     fn announce_deletion(&self, job: &PruneContext<'_>) -> Result<()> {
         let inner = &job.repository.inner;
         let record = SweepRecord {
@@ -126,7 +126,7 @@ fn delete_log_segment(
     }
 }
 
-/// The place of the first piece that is kept, as tombstones say that were there before the grace period began.
+/// The sequence number of the first segment that is kept, according to tombstones older than the grace period.
 fn first_kept_sequence(
     tombstones: &Tombstones,
     source: &str,

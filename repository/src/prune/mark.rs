@@ -1,10 +1,9 @@
 //! Marking: which chunks the snapshots need.
 //!
-//! A bit for each record of the sorted index tables, so memory does not grow with what snapshots refer to. The
-//! beginnings of all ids are in memory, and whatever begins like a needed id counts as needed: that is all of its
-//! own records, and rarely one too many. No record is read.
-//! Snapshots share most of their references: each chunk of a reference stream is read once, however many
-//! snapshots have it.
+//! A bit for each record of the sorted index tables, so memory does not grow with the references of snapshots. The
+//! prefixes of all IDs are in memory, and every record with the prefix of a needed ID counts as needed: that is all of
+//! its own records, and rarely one too many. No record is read. Snapshots share most of their references: each chunk of
+//! a reference stream is read once, however many snapshots have it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +22,7 @@ use crate::read::reader::ContentReader;
 /// With more chunks than this in no pack, something is wrong with the index itself.
 const MISSING_CHUNKS_MAX: usize = 1_000_000;
 
-/// Portions of references that are read and wait to be marked: some 4 MiB each.
+/// Batches of references that are read and wait to be marked: some 4 MiB each.
 const BATCHES_AHEAD: usize = 2;
 
 /// Bits by number.
@@ -56,7 +55,7 @@ struct ReferenceChunkEnds {
     lines: u64,
 }
 
-/// What is needed.
+/// The chunks that are needed.
 #[derive(Debug)]
 pub(super) struct MarkedChunks {
     reader: ContentReader,
@@ -97,7 +96,7 @@ impl MarkedChunks {
         })
     }
 
-    /// Works with the index that the marks are about, and the marks of each of its tables.
+    /// Calls a function with the index that the marks belong to, and the marks of each of its tables.
     pub(super) fn with_index<T>(&self, work: impl FnOnce(&Index, &[BitSet]) -> T) -> T {
         self.reader.with_index(|index| work(index, &self.live_bits))
     }
@@ -116,7 +115,7 @@ impl MarkedChunks {
         self.roots.len()
     }
 
-    /// Whether some snapshot needs a chunk, or one that begins alike.
+    /// Whether some snapshot needs a chunk, or one with the same prefix.
     pub(super) fn is_live(&self, id: &ChunkId) -> bool {
         if self.missing_chunks.contains(id) {
             return true;
@@ -135,7 +134,7 @@ impl MarkedChunks {
     /// Marks what snapshots need. Snapshots that are younger than the index are read by a reader of their own.
     ///
     /// # Errors
-    /// When their references cannot be read to the end: then nobody knows what they need.
+    /// When their references cannot be read to the end: then what they need is unknown.
     pub(super) fn mark_snapshots(
         &mut self,
         snapshots: &[&Snapshot],
@@ -206,7 +205,7 @@ impl MarkedChunks {
         self.check_missing_chunks()
     }
 
-    /// Marks what the whole lines of a chunk of references name, and keeps its ends.
+    /// Marks the chunks that the whole lines of a chunk of references name, and keeps its ends.
     fn mark_lines(&mut self, lines: ReferenceLines) -> Result<()> {
         let numbered = lines.leading_bits.iter().copied().enumerate();
         let new: Vec<_> = numbered
@@ -243,8 +242,8 @@ impl MarkedChunks {
         Ok(())
     }
 
-    /// Marks the lines that begin in one chunk of a snapshot's references and end in another; how many lines there
-    /// are in all of them.
+    /// Marks the lines that begin in one chunk of a snapshot's references and end in another; returns the number of
+    /// lines in all of them.
     fn mark_split_lines(&mut self, snapshot: &Snapshot) -> Result<u64> {
         let name = describe_references(snapshot);
         let (mut line, mut count) = (Vec::new(), 0);
@@ -267,7 +266,7 @@ impl MarkedChunks {
     }
 }
 
-/// Marks all records of ids that begin like this; whether there are any.
+/// Marks all records of IDs with this prefix; returns whether there are any.
 fn set_live_bits(
     index: &Index,
     beginnings: &[IdPrefixes],

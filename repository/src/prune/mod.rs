@@ -1,19 +1,19 @@
-//! Collecting garbage: what no kept snapshot needs is named first, and deleted later.
+//! Garbage collection: what no kept snapshot needs is named first, and deleted later.
 //!
 //! ```text
-//! mark ──► plan ──► condemn: copy what is needed of mostly dead packs, describe what stays, put `condemned`
+//! mark ──► plan ──► condemn: repack what is needed of mostly dead packs, describe what stays, put `condemned`
 //!                      │  grace period, and every run that began before
 //!                      ▼
-//!                   sweep: put `final`, mark anew, delete roots, index fragments, packs; put `done`
+//!                   sweep: put `final`, mark again, delete roots, index fragments, packs; put `done`
 //! ```
 //!
-//! Nothing that a writer has signed makes this delete what was kept before: a pack goes only when nothing in its
-//! own directory is needed, or when every needed segment of it is in another pack byte for byte. That another
-//! pack claims to hold the same chunks is not enough, as nobody here can read them.
+//! No record signed by a writer makes this delete what was kept before: a pack is deleted only when nothing in its own
+//! directory is needed, or when every needed segment of it is in another pack byte for byte. That another pack claims
+//! to hold the same chunks is not enough, as they cannot be decrypted here.
 //!
-//! `view` says what there is, `mark` what is needed, `pack_usage` how much of each pack, `missing_chunks` what nothing holds;
-//! `plan` decides, `condemn` and `sweep` are the two phases, `logs` those of logs, `expired_records` deletes old leases and
-//! sweeps.
+//! `view` is the state of the repository, `mark` what is needed, `pack_usage` how much of each pack, `missing_chunks`
+//! what is in no pack; `plan` decides, `condemn` and `sweep` are the two phases, `logs` those of logs,
+//! `expired_records` deletes old leases and sweeps.
 
 mod condemn;
 mod expired_records;
@@ -42,12 +42,12 @@ use pack_usage::IndexUsage;
 use plan::PruneDecision;
 use view::RepositoryView;
 
-/// How to collect garbage.
+/// The options of a prune.
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
-    /// Only say what would be done.
+    /// Only report what would be done.
     pub dry_run: bool,
-    /// How long what is condemned stays.
+    /// The grace period of condemned objects.
     pub grace: TimeDelta,
     /// At most this many bytes are copied out of mostly dead packs.
     pub max_repack: Option<u64>,
@@ -57,7 +57,7 @@ pub struct PruneOptions {
     pub host: String,
 }
 
-/// What will be done.
+/// The plan of a prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PrunePlan {
     /// Snapshots that are kept.
@@ -72,7 +72,7 @@ pub struct PrunePlan {
     pub dead_packs: u64,
     /// Their bytes.
     pub dead_bytes: u64,
-    /// Those of them that were encrypted anew, as a keeper says: others hold what is needed of them.
+    /// Those of them that were re-encrypted, according to a keeper: other packs hold what is needed of them.
     pub replaced_packs: u64,
     /// Packs of which so little is needed that it is copied, condemned now.
     pub repacked_packs: u64,
@@ -90,21 +90,21 @@ pub struct PrunePlan {
     pub swept_snapshots: u64,
     /// Packs that were condemned before and are deleted now.
     pub swept_packs: u64,
-    /// Their bytes: what is won now.
+    /// Their bytes: the space that is freed now.
     pub swept_bytes: u64,
-    /// Bytes that what is condemned now wins once it is swept; the new packs' directories not counted.
+    /// Bytes that are freed once what is condemned now is deleted; the new packs' directories not counted.
     pub freed_later_bytes: u64,
-    /// Packs that nothing needs and that may belong to a run that is not over.
+    /// Packs that nothing needs and that may belong to an active run.
     pub possibly_in_use_packs: u64,
-    /// Pieces of logs that were forgotten before the grace period began and are deleted now.
+    /// Log segments that were forgotten before the grace period began and are deleted now.
     pub log_segments: u64,
-    /// Their bytes: won now.
+    /// Their bytes: freed now.
     pub log_bytes: u64,
-    /// Bytes of pieces of logs that are forgotten and still wait.
+    /// Bytes of log segments that are forgotten and still wait.
     pub log_bytes_waiting: u64,
-    /// What waits, and for what.
+    /// What waits, and the reason.
     pub waiting: Vec<WaitingSweep>,
-    /// What is wrong or counts for nothing. None of it is deleted.
+    /// What is wrong or ignored. None of it is deleted.
     pub findings: Vec<ObjectFailure>,
 }
 
@@ -117,13 +117,13 @@ pub struct WaitingSweep {
     pub packs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// For what, in words.
+    /// What they wait for, in words.
     pub reason: String,
     /// Until when at the latest.
     pub until: DateTime<Utc>,
 }
 
-/// What was done.
+/// The result of a prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PruneReport {
     /// The sweep record that condemns, if anything is condemned.
@@ -144,13 +144,13 @@ pub struct PruneReport {
     pub bytes: u64,
     /// Packs that were condemned and are needed after all.
     pub still_needed_packs: u64,
-    /// Pieces of logs deleted.
+    /// Log segments deleted.
     pub log_segments: u64,
     /// Their bytes.
     pub log_bytes: u64,
     /// Objects that are locked: a later run deletes them.
     pub locked: Vec<ObjectFailure>,
-    /// What was found to be wrong on the way.
+    /// What was found to be wrong during the run.
     pub findings: Vec<ObjectFailure>,
 }
 
@@ -165,9 +165,8 @@ impl Repository {
     /// Collects garbage. `show` gets the plan before anything is done.
     ///
     /// # Errors
-    /// When a root cannot be read, so that nobody knows what it needs; [`crate::Error::UnknownHost`] when this
-    /// machine may not add to the repository; or what the backend says. What was not finished, the next run goes
-    /// on with.
+    /// When a root cannot be read, so that what it needs is unknown; [`crate::Error::UnknownHost`] when this machine
+    /// may not add to the repository; or errors of the backend. The next run resumes unfinished work.
     pub fn prune(
         &self,
         options: &PruneOptions,

@@ -1,4 +1,4 @@
-//! The census: of each pack, how much is needed.
+//! Pack usage: of each pack, how much is needed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -27,9 +27,9 @@ pub(super) struct PackUsage {
     /// Live segments that another pack holds byte for byte.
     pub(super) duplicated_segments: u32,
     pub(super) duplicated_bytes: u64,
-    /// Whether a keeper says that another pack, which stays, has all that it has.
+    /// Whether, according to a keeper, another pack, which stays, has all that it has.
     pub(super) is_replaced: bool,
-    /// Whether it has to stay for such a pack.
+    /// Whether it has to stay as the replacement of such a pack.
     pub(super) is_replacement: bool,
 }
 
@@ -39,7 +39,7 @@ impl PackUsage {
         self.is_replaced || self.live_segments == self.duplicated_segments
     }
 
-    /// Bytes of segments that nothing needs; none, where a fragment says more of the pack than there is.
+    /// Bytes of segments that nothing needs; 0 where a fragment describes more of the pack than there is.
     pub(super) fn unneeded_bytes(&self) -> u64 {
         self.segment_bytes.saturating_sub(self.live_bytes)
     }
@@ -62,20 +62,20 @@ pub(super) struct FragmentUsage {
 pub(super) struct IndexUsage {
     pub(super) packs: Vec<PackUsage>,
     pub(super) fragments: HashMap<ObjectId, FragmentUsage>,
-    /// Packs that the index promises and the storage does not have.
+    /// Packs that the index promises and that are missing.
     pub(super) missing: BTreeSet<ObjectId>,
     live_segments: Vec<LiveSegment>,
-    /// Live segments that need not stay where they are, by pack and the beginning of their hash.
+    /// Live segments that need not stay where they are, by pack and the prefix of their hash.
     pub(super) redundant_segments: HashSet<(ObjectId, u64)>,
 }
 
-/// A live segment: the beginning of its hash, its pack's number, its stored bytes.
+/// A live segment: the prefix of its hash, its pack's number, its stored bytes.
 type LiveSegment = (u64, u32, u32);
 
 impl IndexUsage {
-    /// Counts. `stored` are all packs of the storage.
+    /// Computes the usage. `stored` are all packs of the storage.
     ///
-    /// Of the fragments those in `superseded` count for nothing: others describe what they did.
+    /// Fragments in `superseded` are ignored: others describe the same packs.
     pub(super) fn count_usage(
         marks: &MarkedChunks,
         stored: &HashMap<ObjectId, ListedObject>,
@@ -164,8 +164,8 @@ impl IndexUsage {
         Ok(())
     }
 
-    /// Finds packs that were encrypted anew, and keeps what replaces them where it is. `can_keep` says which packs may
-    /// stand in for others. The packs themselves are asked before anything is deleted.
+    /// Finds packs that were re-encrypted, and keeps their replacements where they are. `can_keep` tells which packs
+    /// may be replacements. The packs themselves are read before anything is deleted.
     pub(super) fn find_replaced_packs(
         &mut self,
         replaced: &ReplacedPacks,
@@ -185,15 +185,15 @@ impl IndexUsage {
         }
     }
 
-    /// Finds live segments that several packs hold byte for byte, as after copying them, and counts them as needed
-    /// in one pack only. `can_keep` says which packs may be the one.
+    /// Finds live segments that several packs hold byte for byte, as after repacking, and counts them as needed in one
+    /// pack only. `can_keep` tells which packs may be that one.
     pub(super) fn find_duplicated_segments(&mut self, can_keep: impl Fn(&PackUsage) -> bool) {
         let segments = std::mem::take(&mut self.live_segments);
         for same in segments
             .chunk_by(|a, b| a.0 == b.0)
             .filter(|same| same.len() > 1)
         {
-            // The fullest pack keeps it; of equal ones that with the least id, so that two prunes agree.
+            // The fullest pack keeps it; of equal ones that with the least ID, so that two prunes agree.
             let key = |n: u32| {
                 let state = &self.packs[n as usize];
                 (std::cmp::Reverse(state.live_bytes), state.id)
@@ -247,7 +247,7 @@ impl IndexUsage {
     }
 }
 
-/// The beginning of a hash: enough to find what is equal, not to prove it.
+/// The prefix of a hash: enough to find equal segments, not to prove that they are.
 pub(super) fn hash_prefix(hash: &ObjectId) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])

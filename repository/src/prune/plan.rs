@@ -1,4 +1,4 @@
-//! The plan: what is garbage, what is worth copying, and what must wait. Decides, and changes nothing.
+//! The plan: what is garbage, what is worth repacking, and what must wait. Decides, and changes nothing.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,13 +18,13 @@ const SMALL_CHUNKS: u64 = FRAGMENT_CHUNKS_MAX as u64 / 4;
 /// More small fragments than this are merged.
 const SMALL_FRAGMENTS_MAX: usize = 16;
 
-/// What is to be done.
+/// The work to do.
 #[derive(Debug, Default)]
 pub(super) struct PruneDecision {
     pub(super) plan: PrunePlan,
     /// Packs of which nothing is needed.
     pub(super) dead: BTreeSet<ObjectId>,
-    /// Packs that the index tells of, though they are gone: nothing needs them, or what is needed is in others.
+    /// Packs that are in the index but missing: nothing needs them, or what is needed is in others.
     pub(super) missing_packs: BTreeSet<ObjectId>,
     /// Packs whose needed segments are copied.
     pub(super) repacked: BTreeSet<ObjectId>,
@@ -57,7 +57,7 @@ impl PruneDecision {
         let condemned = condemned_packs(&open);
         let unusable = view.sweeps.unusable_packs();
         let missing = census.missing.clone();
-        // What is damaged stands for nothing, though its directory may still say so.
+        // A damaged pack is no replacement, though its directory may still be readable.
         let stays = |pack: &PackUsage| {
             let id = &pack.id;
             !unusable.contains(id) && !missing.contains(id) && !view.quarantined_packs.contains(id)
@@ -77,7 +77,7 @@ impl PruneDecision {
         decision
     }
 
-    /// Nothing is done; what there is and what is wrong is told all the same.
+    /// Nothing is done; the state and what is wrong are reported nevertheless.
     fn into_blocked(self) -> Self {
         let plan = PrunePlan {
             snapshots: self.plan.snapshots,
@@ -132,7 +132,7 @@ impl PruneDecision {
         self.choose_repacked_packs(mostly_dead, options);
     }
 
-    /// Chooses what to copy: first where most is won for each byte that is copied.
+    /// Chooses what to repack: first where most is freed for each byte that is copied.
     fn choose_repacked_packs(&mut self, mut packs: Vec<&PackUsage>, options: &PruneOptions) {
         let per_mille = |pack: &PackUsage| {
             u128::from(pack.needed_bytes()) * 1000 / u128::from(pack.segment_bytes.max(1))
@@ -157,7 +157,7 @@ impl PruneDecision {
         let mut roots = view.roots.forgotten_ids();
         for sweep in open {
             for root in &sweep.condemned.record.roots {
-                // One that was named before it was forgotten, as it is now, is named once more.
+                // A root that was named before it was last forgotten is named again.
                 let received = sweep.condemned.received;
                 let since = view.roots.forgotten_since(root);
                 if received.is_none() || since.is_none() || since <= received {
@@ -205,7 +205,7 @@ impl PruneDecision {
         if small.len() > SMALL_FRAGMENTS_MAX {
             fragments.extend(small);
         }
-        // What a sweep has replaced already is not in the census.
+        // Fragments that a sweep has replaced already are not in the usage.
         fragments.retain(|id| census.fragments.contains_key(id));
         let unindexed = view.unindexed.iter().map(|record| record.pack);
         let received = |id: &ObjectId| view.packs.get(id).and_then(|stored| stored.received);
@@ -219,7 +219,7 @@ impl PruneDecision {
         self.fragments = fragments;
     }
 
-    /// What was condemned before: what goes now, and what waits.
+    /// What was condemned before: what is deleted now, and what waits.
     fn decide_sweeps(
         &mut self,
         view: &RepositoryView,
@@ -264,7 +264,7 @@ impl PruneDecision {
         self.plan.swept_snapshots = roots.len() as u64;
     }
 
-    /// Snapshots of a sweep that is carried out, which were forgotten too short a while ago.
+    /// Snapshots of a due sweep that were forgotten too recently.
     fn add_waiting_roots(
         &mut self,
         view: &RepositoryView,

@@ -1,10 +1,10 @@
-//! What was marked not long ago: neighbouring snapshots name the same chunks again and again, and to look here is
-//! several times as fast as to look in the index.
+//! What was marked recently: neighbouring snapshots name the same chunks again and again, and a look-up here is several
+//! times as fast as one in the index.
 
-/// Groups of numbers; each is a line of the processor's cache. 32 MiB, which the system gives only when used.
+/// Groups of numbers; each is a cache line of the processor. 32 MiB, which the system only allocates when used.
 const GROUPS: usize = 1 << 19;
 
-/// Numbers that were added, as far as there was room for them. Those that have been here longest go first.
+/// Numbers that were added, as far as there was room for them. The oldest ones are evicted first.
 #[derive(Debug)]
 pub(super) struct RecentCache {
     groups: Vec<[u64; 8]>,
@@ -20,7 +20,7 @@ impl RecentCache {
     /// Whether a number was added; never for one that was not.
     pub(super) fn contains(&self, number: u64) -> bool {
         let group = self.groups.get(number as usize % GROUPS);
-        // An empty place holds 0.
+        // An empty slot holds 0.
         number != 0
             && group.is_some_and(|group| group.iter().fold(false, |has, n| has | (*n == number)))
     }

@@ -1,4 +1,4 @@
-//! Reading references: what each chunk of a reference stream names, once, however many snapshots have it.
+//! Reading references: the IDs in each chunk of a reference stream, once, however many snapshots have it.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use crate::format::snapshot::{Snapshot, StreamRecord};
 use crate::id::{ChunkId, are_hex_digits, hex_digit_value};
 use crate::read::reader::ContentReader;
 
-/// A line of references: an id in hexadecimal and the end of the line.
+/// A line of references: an ID in hexadecimal and the end of the line.
 const LINE_BYTES: usize = 65;
 
-/// So many chunks are read one after the other, as neighbours share a segment: 4 MiB, about.
+/// How many chunks are read one after the other, as neighbours share a segment: about 4 MiB.
 const BATCH_CHUNKS: usize = 16;
 
 /// Chunks of the references of one snapshot that no snapshot before it has.
@@ -23,7 +23,7 @@ pub(super) struct ReferenceBatch {
     name: String,
 }
 
-/// What a chunk of references holds.
+/// The content of a chunk of references.
 #[derive(Debug)]
 pub(super) struct ReferenceLines {
     pub(super) id: ChunkId,
@@ -31,13 +31,13 @@ pub(super) struct ReferenceLines {
     pub(super) head: Vec<u8>,
     /// What follows the last one; `None` when there is no such end and `head` is everything.
     pub(super) tail: Option<Vec<u8>>,
-    /// Of each whole line between these the [`crate::index::leading_bits`] bits of its id.
+    /// The [`crate::index::leading_bits`] bits of the ID of each whole line between these.
     pub(super) leading_bits: Vec<u64>,
     bytes: Vec<u8>,
     name: String,
 }
 
-/// What the references of snapshots are called.
+/// The name of the references of snapshots.
 pub(super) fn describe_references(snapshot: &Snapshot) -> String {
     format!("the reference list of snapshot {}", snapshot.id)
 }
@@ -66,7 +66,7 @@ impl ReferenceBatch {
     /// Reads it.
     ///
     /// # Errors
-    /// When a chunk cannot be read, or holds anything but ids: nobody knows then what the snapshot needs.
+    /// When a chunk cannot be read, or holds anything but IDs: then what the snapshot needs is unknown.
     pub(super) fn read(&self, reader: &ContentReader) -> Result<Vec<ReferenceLines>> {
         let record = StreamRecord {
             chunks: self.chunks.clone(),
@@ -107,7 +107,7 @@ impl ReferenceLines {
         }
     }
 
-    /// The id in a whole line, by its number.
+    /// The ID in a whole line, by its number.
     pub(super) fn chunk_id_at(&self, number: usize) -> Result<ChunkId> {
         let start = self.head.len() + 1 + number * LINE_BYTES;
         let line = self.bytes.get(start..start + LINE_BYTES - 1);
@@ -126,14 +126,14 @@ fn invalid_line_error(name: &str) -> Error {
     damage_error(name, "a line is not a chunk ID")
 }
 
-/// The id in a line without its end.
+/// The ID in a line without its end.
 pub(super) fn parse_chunk_id(line: &[u8], name: &str) -> Result<ChunkId> {
     let text = std::str::from_utf8(line).ok();
     let id = text.and_then(|text| text.parse().ok());
     id.ok_or_else(|| invalid_line_error(name))
 }
 
-/// The leading bits of the id in a line, without the rest of it; `None` when it is none.
+/// The leading bits of the ID in a line, without the rest of it; `None` when it is not an ID.
 fn parse_leading_bits(line: &[u8]) -> Option<u64> {
     let (b'\n', digits) = line.split_last()? else {
         return None;

@@ -1,5 +1,5 @@
-//! The second phase: what was condemned long enough ago is named once more, found to be garbage once more, and
-//! deleted: roots, then index fragments, then packs.
+//! The second phase: what was condemned long enough ago is named again, found to be garbage again, and deleted: roots,
+//! then index fragments, then packs.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -28,11 +28,11 @@ use crate::records::replaced_packs::ReplacedPacks;
 use crate::records::sweeps::{self, OpenSweep, SweepRecord, SweepState, Sweeps};
 use crate::store::verified_io::read_with_retries;
 
-/// A prune that stood still for longer than this since it looked must look again: records of sweeps, which keep
-/// others from relying on what it deletes, last for longer.
+/// A prune that was suspended for longer than this since its last look must look again: records of sweeps, which keep
+/// others from relying on what it deletes, last longer.
 const ACTION_TIMEOUT: TimeDelta = TimeDelta::hours(12);
 
-/// Carries out the sweeps that nothing stands in the way of.
+/// Carries out the sweeps that are not blocked.
 pub(super) fn run_due_sweeps(
     job: &PruneContext<'_>,
     lease: &Lease,
@@ -60,7 +60,7 @@ pub(super) fn run_due_sweeps(
     sweeper.run_sweeps(&sweeps)
 }
 
-/// How long ago it was that a prune looked.
+/// How long ago a prune last looked.
 pub(super) struct ActionDeadline {
     wall: DateTime<Utc>,
     monotonic: Duration,
@@ -94,13 +94,13 @@ struct Sweeper<'a> {
     marks: &'a mut MarkedChunks,
     report: &'a mut PruneReport,
     due_sweeps: Vec<OpenSweep>,
-    /// By which the grace period is measured.
+    /// The time from which the grace period is measured.
     now: DateTime<Utc>,
     replaced: ReplacedPacks,
     deadline: ActionDeadline,
 }
 
-/// What goes.
+/// The deletion set.
 #[derive(Debug, Default)]
 struct DeletionSet {
     packs: BTreeSet<ObjectId>,
@@ -130,7 +130,7 @@ impl Sweeper<'_> {
             roots: roots.intersection(&named_roots).copied().collect(),
         };
         doomed.fragments.retain(|id| fragments.contains(id));
-        // What a fragment that stays describes must stay: a run that is over may have indexed it meanwhile.
+        // What a remaining fragment describes must stay: a run that has ended may have indexed it meanwhile.
         let described = self.list_described_packs(&doomed, sweeps)?;
         let described: HashSet<ObjectId> = described.into_iter().map(|(pack, _)| pack).collect();
         candidates.retain(|id| !described.contains(id));
@@ -143,8 +143,8 @@ impl Sweeper<'_> {
         self.finish_sweeps(&doomed, &locked)
     }
 
-    /// Marks what every snapshot needs but those that are named and were forgotten long enough ago. Returns all that
-    /// were.
+    /// Marks what every snapshot needs, except those that are named and were forgotten long enough ago. Returns all
+    /// that were.
     fn mark_all_except(&mut self, named: &HashSet<ObjectId>) -> Result<HashSet<ObjectId>> {
         let roots = SnapshotRoots::read(self.job.repository)?;
         let mut forgotten = roots.forgotten_ids();
@@ -169,7 +169,7 @@ impl Sweeper<'_> {
         Ok(listed.into_iter().filter_map(size).collect())
     }
 
-    /// Says of each sweep what goes now.
+    /// Records for each sweep what is deleted now.
     fn announce_deletion(&self, doomed: &DeletionSet) -> Result<HashSet<ObjectId>> {
         let mut finals = HashSet::new();
         for sweep in &self.due_sweeps {
@@ -208,8 +208,8 @@ impl Sweeper<'_> {
         }
     }
 
-    /// Now that everybody can see what goes: whoever did not see it has stored a root by now. Looks until there
-    /// is nothing new.
+    /// Now that the deletion set is published: whoever did not see it has stored a root by now. Looks until there is
+    /// nothing new.
     fn recheck_roots(
         &mut self,
         doomed: &mut DeletionSet,
@@ -244,7 +244,7 @@ impl Sweeper<'_> {
         Ok(())
     }
 
-    /// Of some packs those that nothing needs: by their own directories, whatever the index says of them.
+    /// Of some packs those that nothing needs: by their own directories, whatever the index contains.
     fn find_garbage(
         &mut self,
         candidates: &BTreeSet<ObjectId>,
@@ -282,7 +282,7 @@ impl Sweeper<'_> {
                         garbage.insert(id);
                     }
                 }
-                // Nobody can tell what is in it.
+                // Its content is unknown.
                 Err(error) => self
                     .report
                     .findings
@@ -299,7 +299,7 @@ impl Sweeper<'_> {
         })
     }
 
-    /// Segments that packs which stay hold byte for byte: found by the index, proven by the packs themselves.
+    /// Segments that remaining packs hold byte for byte: found by the index, proven by the packs themselves.
     fn find_duplicates(
         &self,
         wanted: &HashSet<ObjectId>,
@@ -332,8 +332,8 @@ impl Sweeper<'_> {
         Ok(twins)
     }
 
-    /// Whether a keeper says that a pack was encrypted anew, and what stands in for it stays, is whole, and says itself
-    /// that it has all chunks of these segments.
+    /// Whether, according to a keeper, a pack was re-encrypted, and its replacement stays, is whole, and lists all
+    /// chunks of these segments itself.
     fn has_replacement(
         &mut self,
         pack: &ObjectId,
@@ -397,7 +397,7 @@ impl Sweeper<'_> {
         }
     }
 
-    /// The packs that fragments which stay describe, each with the fragment.
+    /// The packs that remaining fragments describe, each with the fragment.
     fn list_described_packs(
         &self,
         doomed: &DeletionSet,
@@ -423,8 +423,8 @@ impl Sweeper<'_> {
         Ok(described.filter(|(_, fragment)| stays(fragment)).collect())
     }
 
-    /// Whatever a fragment that goes says of a pack that stays, a fragment that stays must say too, word for word:
-    /// another description of the same pack may be a false one.
+    /// Every description of a remaining pack in a fragment that is deleted must be in a remaining fragment too, word
+    /// for word: another description of the same pack may be false.
     fn describe_kept_packs(&mut self, doomed: &DeletionSet) -> Result<()> {
         if doomed.fragments.is_empty() {
             return Ok(());
@@ -475,8 +475,9 @@ impl Sweeper<'_> {
         Ok(())
     }
 
-    /// What a damaged fragment said cannot be said again; it goes all the same, so that nobody who knows it from before
-    /// relies on packs that go. Packs that no other describes tell themselves what they hold.
+    /// The content of a damaged fragment cannot be written again; it is deleted nevertheless, so that nobody who read
+    /// it before relies on packs that are deleted. Packs that no other fragment describes list their content
+    /// themselves.
     fn describe_from_directories(
         &mut self,
         packs: &HashSet<ObjectId>,
@@ -494,7 +495,7 @@ impl Sweeper<'_> {
         Ok(())
     }
 
-    /// What a fragment says, if it is there; `None`: it is damaged, which is named.
+    /// The content of a fragment, if it is stored; `None`: it is damaged, which is reported.
     fn read_fragment(&mut self, fragment: &ObjectId) -> Result<Option<Vec<PackRecord>>> {
         match self.job.repository.inner.read_fragment(fragment) {
             Ok(told) => Ok(Some(told)),
@@ -507,7 +508,7 @@ impl Sweeper<'_> {
         }
     }
 
-    /// Names what is wrong, once.
+    /// Reports what is wrong, once.
     fn add_finding(&mut self, object: &ObjectKey, error: &Error) {
         let finding = object_failure(object.as_str(), error);
         if !self.report.findings.contains(&finding) {
@@ -515,7 +516,7 @@ impl Sweeper<'_> {
         }
     }
 
-    /// Deletes. A snapshot that is locked keeps everything else from going. Returns what is locked.
+    /// Deletes. A locked snapshot keeps everything else from being deleted. Returns what is locked.
     fn delete_objects(
         &mut self,
         doomed: &DeletionSet,
@@ -593,7 +594,7 @@ struct DuplicateSegments {
 }
 
 impl DuplicateSegments {
-    /// Whether another pack holds the same segment and says the same of it.
+    /// Whether another pack holds the same segment and describes it in the same way.
     fn contains(&self, segment: &SegmentRecord) -> bool {
         let proven = self.proven.get(&segment.hash);
         proven.into_iter().flatten().any(|twin| {
@@ -605,7 +606,7 @@ impl DuplicateSegments {
     }
 }
 
-/// All that sweeps name of one kind.
+/// All objects of one kind that sweeps name.
 fn condemned_ids<'a>(
     sweeps: &'a [OpenSweep],
     of: impl Fn(&'a SweepRecord) -> &'a Vec<ObjectId>,
@@ -621,7 +622,7 @@ fn needed_segments(marks: &MarkedChunks, mut record: PackRecord) -> Vec<SegmentR
     record.segments
 }
 
-/// Packs of which the index says that they hold any of these segments.
+/// Packs that, according to the index, hold any of these segments.
 fn packs_holding(index: &Index, wanted: &HashSet<ObjectId>) -> BTreeSet<ObjectId> {
     let contents = index
         .tables()

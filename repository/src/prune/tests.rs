@@ -1,4 +1,4 @@
-//! What only someone with a writer's key can do to a collection of garbage, and packs that no writer makes any more.
+//! What only a holder of a writer's key can do to a prune, and packs that no writer makes any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -206,7 +206,7 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
     let scene = prune_fixture();
     let inner = &scene.repository.inner;
     let (packs, fragments) = (scene.indexed_packs(), inner.fragment_ids().unwrap());
-    // Packs that claim to hold the same chunks, and fragments that tell lies about them and about the true ones.
+    // Packs that claim to hold the same chunks, and fragments with false descriptions of them and of the true ones.
     for pack in &packs {
         let lies = scene
             .sealed_segments(pack)
@@ -228,7 +228,7 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
             inner.put_fragment(std::slice::from_ref(claim)).unwrap();
         }
     }
-    // And sweeps that name everything, as if it were to go and going.
+    // And sweeps that name everything, as if it were condemned and being deleted.
     let sweep = |state, of| SweepRecord {
         state,
         at: now(),

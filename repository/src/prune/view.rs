@@ -1,4 +1,4 @@
-//! What a prune sees before it decides: roots, tombstones, index, packs, sweeps and leases, in an order in which
+//! What a prune reads before it decides: roots, tombstones, index, packs, sweeps and leases, in an order in which
 //! nothing can be missed.
 
 use std::collections::{HashMap, HashSet};
@@ -21,7 +21,7 @@ use crate::records::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
 use crate::records::tombstones::Tombstones;
 use crate::store::Repository;
 
-/// What runs of a prune are called; another prune does not wait for them, as each marks anew before it deletes.
+/// The name of prune runs; another prune does not wait for them, as each marks again before it deletes.
 pub(super) const PRUNE_COMMAND: &str = "prune";
 
 /// An object as a listing shows it, without its key.
@@ -31,16 +31,16 @@ pub(super) struct ListedObject {
     pub(super) received: Option<DateTime<Utc>>,
 }
 
-/// Roots and what is said of them.
+/// Roots and their tombstones.
 #[derive(Debug)]
 pub(super) struct SnapshotRoots {
     /// All readable ones, forgotten ones marked as such.
     pub(super) snapshots: Vec<Snapshot>,
-    /// Ids of forgotten roots that cannot be read.
+    /// IDs of forgotten roots that cannot be read.
     pub(super) unreadable: Vec<ObjectId>,
     /// Since when each forgotten root is forgotten.
     forgotten_times: HashMap<ObjectId, DateTime<Utc>>,
-    /// What counts for nothing, and why.
+    /// What is ignored, and why.
     pub(super) findings: Vec<ObjectFailure>,
 }
 
@@ -48,8 +48,8 @@ impl SnapshotRoots {
     /// Lists roots, then tombstones.
     ///
     /// # Errors
-    /// When a root that is not forgotten cannot be read, or a tombstone that may take others back: nobody knows
-    /// then what is needed.
+    /// When a root that is not forgotten cannot be read, or a tombstone that may unforget others: then what is needed
+    /// is unknown.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
         let (snapshots, errors) = repository.all_snapshots_lossy()?;
         let tombstones = read_tombstones_strictly(repository)?;
@@ -86,19 +86,19 @@ impl SnapshotRoots {
         Ok(roots)
     }
 
-    /// Since when a root is forgotten. What was brought back and forgotten again was forgotten then.
+    /// Since when a root is forgotten. One that was unforgotten and forgotten again counts from the last time.
     pub(super) fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
         self.forgotten_times.get(id).copied()
     }
 
     /// Whether a root may be deleted once a sweep has named it for long enough: it may have been named before it was
-    /// forgotten, by whoever has a writer's key, or before it was brought back for a while.
+    /// forgotten, by a holder of a writer's key, or before it was unforgotten for a while.
     pub(super) fn may_delete(&self, id: &ObjectId, grace: TimeDelta, now: DateTime<Utc>) -> bool {
         let since = self.forgotten_times.get(id);
         since.is_some_and(|since| grace <= TimeDelta::zero() || *since + grace <= now)
     }
 
-    /// Ids of all forgotten roots that are still there.
+    /// IDs of all forgotten roots that are still stored.
     pub(super) fn forgotten_ids(&self) -> HashSet<ObjectId> {
         let forgotten = self.snapshots.iter().filter(|snapshot| snapshot.forgotten);
         let ids = forgotten.map(|snapshot| snapshot.id);
@@ -106,11 +106,11 @@ impl SnapshotRoots {
     }
 }
 
-/// Whether what stands where such a record stands and cannot be read never was one that counts: it is as it was stored,
-/// and nobody has signed it, or a writer who was revoked before. Anybody who may add objects can make such things.
+/// Whether an unreadable object in the place of such a record never was a valid one: it is as it was stored, and
+/// unsigned, or signed by a writer that was revoked before. Anybody who may add objects can make such things.
 ///
-/// What a signer has signed who is not known here may count all the same: of the record that makes the signer known
-/// nobody can tell here whether it was lost.
+/// A record of a signer that is unknown here may be valid nevertheless: the record that makes the signer known may have
+/// been lost.
 fn was_never_valid(repository: &Repository, kind: RecordKind, key: &ObjectKey) -> Result<bool> {
     let inner = &repository.inner;
     let bytes = match inner.get_verified(key) {
@@ -132,7 +132,7 @@ fn was_never_valid(repository: &Repository, kind: RecordKind, key: &ObjectKey) -
 /// All tombstones.
 ///
 /// # Errors
-/// When there is one that may take others back: nobody knows then what is forgotten.
+/// When there is one that may unforget others: then what is forgotten is unknown.
 pub(super) fn read_tombstones_strictly(repository: &Repository) -> Result<Tombstones> {
     let tombstones = repository.read_tombstones()?;
     let mut refused = tombstones.refused().iter();
@@ -142,7 +142,7 @@ pub(super) fn read_tombstones_strictly(repository: &Repository) -> Result<Tombst
     }
 }
 
-/// The same error once more: it stays where it was found.
+/// The same error again: it stays where it was found.
 fn unreadable_tombstone_error(object: &impl std::fmt::Display, error: &Error) -> Error {
     match error {
         Error::UnsupportedFormat {
@@ -179,13 +179,13 @@ pub(super) fn condemned_fragments(sweeps: &Sweeps) -> HashSet<ObjectId> {
 #[derive(Debug, Default)]
 pub(super) struct UnreadableFragments {
     pub(super) findings: Vec<ObjectFailure>,
-    /// The first one that stays and that others may have read, so that they rely on packs that it tells of.
+    /// The first one that stays and that others may have read, so that they rely on packs that it describes.
     pub(super) blocking_fragment: Option<ObjectKey>,
 }
 
 impl UnreadableFragments {
     /// # Errors
-    /// When one is of a newer version, or the storage does not give it out.
+    /// When one is of a newer version, or the storage does not return it.
     pub(super) fn classify_fragments(
         repository: &Repository,
         unreadable: Vec<(ObjectId, Error)>,
@@ -214,7 +214,7 @@ impl UnreadableFragments {
     }
 }
 
-/// Everything.
+/// The whole view.
 #[derive(Debug)]
 pub(super) struct RepositoryView {
     pub(super) sweeps: Sweeps,
@@ -222,18 +222,18 @@ pub(super) struct RepositoryView {
     pub(super) roots: SnapshotRoots,
     pub(super) packs: HashMap<ObjectId, ListedObject>,
     pub(super) fragments: HashMap<ObjectId, ListedObject>,
-    /// Packs that no fragment describes; they are in the index all the same.
+    /// Packs that no fragment describes; they are in the index nevertheless.
     pub(super) unindexed: Vec<PackRecord>,
     pub(super) replaced: ReplacedPacks,
     /// Packs in quarantine.
     pub(super) quarantined_packs: HashSet<ObjectId>,
-    /// Whether an index fragment may promise to others what nobody here can know.
+    /// Whether an index fragment may promise to others what is unknown here.
     pub(super) is_blocked: bool,
     pub(super) findings: Vec<ObjectFailure>,
 }
 
 impl RepositoryView {
-    /// Looks at everything, roots before the index before packs.
+    /// Reads everything, roots before the index before packs.
     pub(super) fn load(repository: &Repository, own: Option<&Lease>) -> Result<(Self, Index)> {
         let inner = &repository.inner;
         let leases = Leases::read(inner, own)?;
@@ -285,7 +285,7 @@ impl RepositoryView {
         Ok((view, index))
     }
 
-    /// Roots that a sweep names and that were forgotten too short a while ago to go with it.
+    /// Roots that a sweep names and that were forgotten too recently to be deleted with it.
     pub(super) fn roots_in_grace(&self, sweep: &OpenSweep, grace: TimeDelta) -> Vec<ObjectId> {
         let named = sweep.condemned.record.roots.iter().copied();
         named
@@ -294,7 +294,7 @@ impl RepositoryView {
             .collect()
     }
 
-    /// The same of all sweeps that are carried out now: what these roots need is needed.
+    /// The same of all sweeps that are due now: what these roots need is needed.
     pub(super) fn due_roots_in_grace(&self, grace: TimeDelta) -> HashSet<ObjectId> {
         let mut due = self.sweeps.open_sweeps();
         due.retain(|sweep| find_obstacle(&self.leases, sweep, grace).is_none());
@@ -312,7 +312,7 @@ fn active_writers(leases: &Leases) -> impl Iterator<Item = &ActiveRun> {
         .filter(|run| run.command != PRUNE_COMMAND)
 }
 
-/// Whether an object may belong to a run that is not over: nothing refers to it yet.
+/// Whether an object may belong to an active run: nothing refers to it yet.
 pub(super) fn may_be_in_use(leases: &Leases, received: Option<DateTime<Utc>>) -> bool {
     active_writers(leases).any(|run| match (run.since, received) {
         (Some(since), Some(received)) => received + CLOCK_SKEW_MAX >= since,
@@ -320,7 +320,7 @@ pub(super) fn may_be_in_use(leases: &Leases, received: Option<DateTime<Utc>>) ->
     })
 }
 
-/// What must be over before a sweep may be carried out: in words, and until when it lasts at the latest.
+/// What must end before a sweep may be carried out: in words, and until when it lasts at the latest.
 pub(super) fn find_obstacle(
     leases: &Leases,
     sweep: &OpenSweep,
@@ -339,7 +339,7 @@ pub(super) fn find_obstacle(
     (ends > leases.now).then(|| ("the grace period".to_owned(), ends))
 }
 
-/// What a listing shows, by id; other names are foreign and left alone.
+/// Objects of a listing, by ID; other names are foreign and are not touched.
 fn objects_by_id(listed: Vec<crate::backend::ObjectInfo>) -> HashMap<ObjectId, ListedObject> {
     let own = |info: crate::backend::ObjectInfo| {
         let id = id_from_key(&info.key)?;

@@ -1,4 +1,4 @@
-//! Reading: chunks, streams and the entries of a snapshot. Everything is checked on the way.
+//! Reading: chunks, streams and the entries of a snapshot. Everything is verified while it is read.
 
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
@@ -21,7 +21,7 @@ const SEGMENTS_CACHED: usize = 3;
 /// Details are read whole; a run with a million warnings stays below this, in bytes.
 const DETAILS_BYTES_MAX: u64 = 1 << 30;
 
-/// Which segment: a pack and a place in it.
+/// A segment's location: a pack and an offset in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentKey {
     /// The pack.
@@ -41,15 +41,15 @@ impl ChunkLocation {
     }
 }
 
-/// Fetches chunks by id. May be shared by threads; clones share everything.
+/// Fetches chunks by ID. May be shared by threads; clones share everything.
 #[derive(Debug, Clone)]
 pub struct ContentReader {
     inner: Arc<Store>,
     repository: Repository,
     index: Arc<RwLock<(Index, UnindexedPackSearch)>>,
-    /// What was missing when the index had been read again.
+    /// What was missing after the index was reloaded.
     reported_missing: Arc<Mutex<HashSet<String>>>,
-    /// Segments that were read to find out which of several places of a chunk tells the truth.
+    /// Segments that were read to find out which of several locations of a chunk is true.
     probed_segments: Arc<Mutex<VecDeque<ProbedSegment>>>,
 }
 
@@ -58,7 +58,7 @@ type ProbedSegment = (SegmentKey, Option<Arc<Vec<u8>>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UnindexedPackSearch {
-    /// Packs that are not indexed were not looked for.
+    /// Unindexed packs were not looked for.
     Pending,
     /// They were.
     Done,
@@ -93,8 +93,8 @@ impl Repository {
 }
 
 impl ContentReader {
-    /// Where a chunk is. When the index does not know it, the directories of all unindexed packs are asked
-    /// once: an index fragment may have been lost.
+    /// Where a chunk is. When it is not in the index, the directories of all unindexed packs are read once: an index
+    /// fragment may have been lost.
     ///
     /// # Errors
     /// [`Error::Missing`] names the chunk and who needs it.
@@ -105,7 +105,7 @@ impl ContentReader {
     ) -> Result<ChunkLocation> {
         let found = self.locate_all(id, needed_by)?;
         let first = found.first().ok_or_else(|| missing_chunk(id, needed_by))?;
-        // Where a chunk lies in a file follows from lengths: one that is a lie would put others in wrong places.
+        // A chunk's offset in a file follows from lengths: a false one would put others at wrong offsets.
         if found.iter().all(|other| other.length == first.length) {
             return Ok(*first);
         }
@@ -115,7 +115,7 @@ impl ContentReader {
             .unwrap_or(first))
     }
 
-    /// Whether a chunk is where it is said to be, as far as it can be read here.
+    /// Whether a chunk is at its indexed location, as far as it can be read here.
     fn holds_chunk(&self, place: &ChunkLocation, id: &ChunkId) -> bool {
         let segment = self.probe_segment(place);
         segment.is_some_and(|segment| {
@@ -189,7 +189,7 @@ impl ContentReader {
         needed_by: &dyn std::fmt::Display,
     ) -> Result<Vec<u8>> {
         match self.read_known_chunk(id, class, needed_by) {
-            // A sweep may have moved it since the index was read.
+            // A prune may have moved it since the index was read.
             Err(Error::Missing { object, .. }) if self.reload_index(&object)? => {
                 self.read_known_chunk(id, class, needed_by)
             }
@@ -197,8 +197,8 @@ impl ContentReader {
         }
     }
 
-    /// Reads the index as it is now because of an object; `false` where it must stay, or when that was done for
-    /// this object before.
+    /// Reloads the index because of an object; `false` where it must stay, or when that was done for this object
+    /// before.
     fn reload_index(&self, object: &str) -> Result<bool> {
         let mut missing = self
             .reported_missing
@@ -217,7 +217,7 @@ impl ContentReader {
         Ok(true)
     }
 
-    /// Works with the index.
+    /// Calls a function with the index.
     pub(crate) fn with_index<T>(&self, work: impl FnOnce(&Index) -> T) -> T {
         work(&self.index.read().unwrap_or_else(PoisonError::into_inner).0)
     }
@@ -242,7 +242,7 @@ impl ContentReader {
         Err(first_error.unwrap_or_else(|| missing_chunk(id, needed_by)))
     }
 
-    /// The chunk at a location in its segment's plain bytes, proven by its id.
+    /// The chunk at a location in its segment's plain bytes, verified by its ID.
     ///
     /// # Errors
     /// [`Error::Damaged`] when other bytes are there.
@@ -282,7 +282,7 @@ impl ContentReader {
         self.inner.backend.capabilities().parallel_reads
     }
 
-    /// The content of a file, given its chunks, piece by piece from its beginning.
+    /// The content of a file, given its chunks, one chunk after the other.
     #[must_use]
     pub fn stream_content(&self, chunks: Vec<ChunkId>, name: String) -> ContentStream<'_> {
         ContentStream(ChunkStream {
@@ -363,7 +363,7 @@ fn read_segment_once(inner: &Store, location: &ChunkLocation) -> Result<Vec<u8>>
     )
 }
 
-/// The plain bytes of a segment that is described whole, every chunk proven by its id.
+/// The plain bytes of a segment that is described whole, every chunk verified by its ID.
 ///
 /// # Errors
 /// [`Error::Damaged`], or [`Error::NoMatchingIdentity`].
@@ -414,7 +414,7 @@ impl ChunkStream<'_> {
         if !self.cached_segments.iter().any(|(kept, _)| *kept == key) {
             match self.reader.read_segment(&location) {
                 Ok(segment) => self.cached_segments.push_back((key, segment)),
-                // Another copy may be whole.
+                // Another copy may be good.
                 Err(Error::Damaged { .. } | Error::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -444,7 +444,7 @@ impl ChunkStream<'_> {
 pub struct ContentStream<'a>(ChunkStream<'a>);
 
 impl ContentStream<'_> {
-    /// The next chunk, proven by its id.
+    /// The next chunk, verified by its ID.
     ///
     /// # Errors
     /// As for [`ContentReader::read_chunk`].
@@ -543,7 +543,7 @@ impl<'a> SnapshotReader<'a> {
         }
     }
 
-    /// The ids of all chunks of content, in entry order. The catalog identities are enough.
+    /// The IDs of all chunks of content, in entry order. The catalog identities are enough.
     #[must_use]
     pub fn references(&self) -> ReferenceReader<'a> {
         let record = &self.snapshot.root.references;
@@ -557,7 +557,7 @@ impl<'a> SnapshotReader<'a> {
         }
     }
 
-    /// What only the recovery identities may read about the run.
+    /// The details of the run, which only the recovery identities may read.
     ///
     /// # Errors
     /// As for reading chunks.
@@ -585,14 +585,14 @@ impl<'a> SnapshotReader<'a> {
     }
 }
 
-/// The ids of a snapshot's reference stream.
+/// The IDs of a snapshot's reference list.
 #[derive(Debug)]
 pub struct ReferenceReader<'a> {
     lines: StreamLines<'a>,
 }
 
 impl ReferenceReader<'_> {
-    /// The next id.
+    /// The next ID.
     ///
     /// # Errors
     /// As for reading chunks.
@@ -609,7 +609,7 @@ impl ReferenceReader<'_> {
     }
 }
 
-/// The entries of a snapshot, each with the ids of its chunks.
+/// The entries of a snapshot, each with the IDs of its chunks.
 #[derive(Debug)]
 pub struct EntryReader<'a> {
     entries: StreamLines<'a>,

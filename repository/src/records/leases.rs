@@ -1,9 +1,9 @@
-//! Leases: a run that adds to the repository says that it lives, so that nothing it relies on is deleted.
+//! Leases: a run that adds to the repository announces that it is active, so that nothing it relies on is deleted.
 //!
 //! A lease is renewed by adding another record of the same run, and ended by one more. A sweep waits for every
-//! run that began before it. Whether a lease has run out is judged strictly by its holder (by either of its
+//! run that began before it. Whether a lease has expired is judged strictly by its holder (by either of its
 //! clocks) and leniently by a sweep (by its own clock and the storage's, whichever is later). Even so, time only
-//! decides how long others wait: a run whose lease ran out looks again at all that it relies on before it commits.
+//! decides how long others wait: a run whose lease expired checks again all that it relies on before it commits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::records::record_set::{RecordSet, StoredRecord};
 use crate::store::Store;
 
-/// Where they are.
+/// The directory of the records.
 pub(crate) const DIRECTORY: &str = "leases";
 
 /// How long a lease lasts unless it is renewed.
@@ -28,10 +28,10 @@ const LEASE_DURATION: TimeDelta = TimeDelta::hours(1);
 /// When it is renewed.
 const RENEW_AFTER: TimeDelta = TimeDelta::minutes(15);
 
-/// How often the thread that renews looks at the clock, and how soon it tries again.
+/// How often the renewal thread checks the clock, and how soon it retries.
 const RENEW_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// No lease counts for longer after it was received, whatever it says.
+/// No lease is valid for longer after it was received, whatever it says.
 const LEASE_DURATION_MAX: TimeDelta = TimeDelta::hours(24);
 
 /// A lease as it is stored (catalog class).
@@ -39,17 +39,17 @@ const LEASE_DURATION_MAX: TimeDelta = TimeDelta::hours(24);
 pub(crate) struct LeaseRecord {
     /// The run: 32 random hexadecimal digits.
     pub(crate) run: String,
-    /// On which host.
+    /// Its host.
     pub(crate) host: String,
-    /// What it does.
+    /// Its operation.
     pub(crate) command: String,
     /// When the run began.
     pub(crate) started: DateTime<Utc>,
     /// When this record was made.
     pub(crate) at: DateTime<Utc>,
-    /// Until when it counts.
+    /// When it expires.
     pub(crate) expires: DateTime<Utc>,
-    /// Whether the run is over.
+    /// Whether the run has ended.
     pub(crate) ends: bool,
 }
 
@@ -65,12 +65,12 @@ pub(crate) struct Lease {
 struct LeaseState {
     wall: DateTime<Utc>,
     monotonic: Duration,
-    /// Whether it ever ran out.
+    /// Whether it ever expired.
     expired: bool,
 }
 
 impl Lease {
-    /// Takes a lease. When this returns, every sweep that begins later sees it.
+    /// Acquires a lease. When this returns, every sweep that begins later sees it.
     pub(crate) fn acquire(
         inner: &Arc<Store>,
         backend: &dyn Backend,
@@ -107,7 +107,7 @@ impl Lease {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How old it is. `None`: the clock was set back, so nobody knows.
+    /// Its age. `None`: the clock was set back, so the age is unknown.
     fn age(&self, held: &LeaseState) -> Option<TimeDelta> {
         let clock = &self.inner.clock;
         let wall = clock.wall_time() - held.wall;
@@ -116,7 +116,7 @@ impl Lease {
         (wall >= TimeDelta::zero()).then(|| wall.max(since))
     }
 
-    /// Renews it if it is time to.
+    /// Renews it if it is due.
     pub(crate) fn renew_if_due(&self, backend: &dyn Backend) -> Result<()> {
         let held = *self.lock_state();
         match self.age(&held) {
@@ -145,14 +145,14 @@ impl Lease {
         Ok(())
     }
 
-    /// Whether it has run out at any time since it was taken. A run whose lease did cannot rely on others
+    /// Whether it has expired at any time since it was acquired. A run whose lease did cannot rely on others
     /// having waited for it.
     pub(crate) fn has_expired(&self) -> bool {
         let held = self.lock_state();
         held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION)
     }
 
-    /// Says that the run is over, so that nobody waits for it. Not being able to costs others some waiting.
+    /// Records the end of the run, so that nobody waits for it. A failure only makes others wait longer.
     pub(crate) fn release(&self, backend: &dyn Backend) {
         let now = self.inner.clock.wall_time();
         let record = LeaseRecord {
@@ -170,7 +170,7 @@ impl Lease {
     }
 }
 
-/// A lease that a thread renews while the run does other things.
+/// A lease that a thread renews while the run does its work.
 #[derive(Debug)]
 pub(crate) struct AutoRenewedLease {
     lease: Arc<Lease>,
@@ -179,7 +179,7 @@ pub(crate) struct AutoRenewedLease {
 }
 
 impl AutoRenewedLease {
-    /// Takes a lease at the repository itself.
+    /// Acquires a lease at the repository itself.
     pub(crate) fn acquire(inner: &Arc<Store>, host: &str, command: &str) -> Result<Self> {
         let lease = Lease::acquire(inner, inner.backend.as_ref(), host, command)?;
         let lease = Arc::new(lease);
@@ -200,7 +200,7 @@ impl AutoRenewedLease {
         &self.lease
     }
 
-    /// Ends it: nothing that the run has asked the storage for can still arrive.
+    /// Releases it, once nothing that the run has asked the storage for can still arrive.
     pub(crate) fn release(mut self) {
         self.stop_renewal();
         self.lease.release(self.lease.inner.backend.as_ref());
@@ -210,14 +210,14 @@ impl AutoRenewedLease {
         *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.1.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A renewal that failed was told already.
+            // A failed renewal was already reported.
             drop(thread.join());
         }
     }
 }
 
 impl Drop for AutoRenewedLease {
-    /// Without an end it runs out by itself.
+    /// Without a release it expires by itself.
     fn drop(&mut self) {
         self.stop_renewal();
     }
@@ -256,15 +256,15 @@ fn spawn_renewal_thread(
 /// A run for which a sweep waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ActiveRun {
-    /// Its random name.
+    /// Its random ID.
     pub run: String,
-    /// On which host.
+    /// Its host.
     pub host: String,
-    /// What it does.
+    /// Its operation.
     pub command: String,
     /// When its first lease was received by the storage.
     pub since: Option<DateTime<Utc>>,
-    /// When its lease runs out at the latest.
+    /// When its lease expires at the latest.
     pub until: DateTime<Utc>,
 }
 
@@ -272,14 +272,14 @@ pub struct ActiveRun {
 #[derive(Debug)]
 pub(crate) struct Leases {
     pub(crate) active: Vec<ActiveRun>,
-    /// Records of runs that are over, by run.
+    /// Records of ended runs, by run.
     pub(crate) ended: Vec<Vec<StoredRecord<LeaseRecord>>>,
     /// The time, by this machine's clock and the storage's: whichever is earlier, as far as both are known.
     pub(crate) now: DateTime<Utc>,
 }
 
 impl Leases {
-    /// Reads all. When the storage received the newest lease of `own`, it had that time.
+    /// Reads all. The receipt time of the newest lease of `own` gives the storage's time.
     pub(crate) fn read(inner: &Store, own: Option<&Lease>) -> Result<Self> {
         Self::read_from(inner, inner.backend.as_ref(), own)
     }
@@ -323,7 +323,7 @@ impl Leases {
                 _ => over.push(records),
             }
         }
-        // What cannot be read may be a lease that was damaged; no lease counts for longer than this.
+        // An unreadable object may be a damaged lease; no lease is valid for longer than this.
         for (info, _) in records.refused {
             let until = info.received.unwrap_or(now) + LEASE_DURATION_MAX;
             if until > now {
@@ -344,13 +344,13 @@ impl Leases {
     }
 }
 
-/// When the run began, by the storage's clock; `None` when that is not known.
+/// When the run began, by the storage's clock; `None` when that is unknown.
 fn first_received(records: &[StoredRecord<LeaseRecord>]) -> Option<DateTime<Utc>> {
     let times: Option<Vec<_>> = records.iter().map(|found| found.received).collect();
     times.and_then(|times| times.into_iter().min())
 }
 
-/// Until when a lease counts: by what it says and by when it was received, whichever is later.
+/// When a lease expires: by its own time or by its receipt, whichever is later.
 fn valid_until(found: &StoredRecord<LeaseRecord>, now: DateTime<Utc>) -> DateTime<Utc> {
     let LeaseRecord { at, expires, .. } = found.record;
     let received = found.received.unwrap_or(now);

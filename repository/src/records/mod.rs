@@ -1,6 +1,6 @@
-//! Signed records beside the snapshots: runs that live (`leases`), what a prune is about to delete (`sweeps`), what is
-//! forgotten (`tombstones`), which packs replace which (`replaced_packs`), what is damaged (`quarantine`), and how a set
-//! of records is read (`record_set`).
+//! Signed records beside the snapshots: active runs (`leases`), what a prune is about to delete (`sweeps`), what is
+//! forgotten (`tombstones`), which packs replace which (`replaced_packs`), what is damaged (`quarantine`), and how a
+//! set of records is read (`record_set`).
 
 pub(crate) mod leases;
 pub(crate) mod quarantine;

@@ -1,7 +1,7 @@
-//! The quarantine: what a keeper says is damaged. Readers prefer other copies, and writers store what is in it again.
+//! The quarantine: what a keeper reports as damaged. Readers prefer other copies, and writers store its content again.
 //!
-//! Nothing is deleted: a damaged object keeps its name for ever where storage is write-once. Only a keeper's word
-//! counts, as a host that was broken into must not make others turn away from what is good.
+//! Nothing is deleted: a damaged object keeps its name for ever where storage is write-once. Only keepers'
+//! records count, as a compromised host must not make others avoid undamaged objects.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -17,7 +17,7 @@ use crate::id::{ChunkId, ObjectId};
 use crate::records::tombstones::Keeper;
 use crate::store::{Repository, Store};
 
-/// Where the records are.
+/// The directory of the records.
 pub(crate) const DIRECTORY: &str = "quarantine";
 
 /// An object that must not be relied on.
@@ -29,10 +29,10 @@ pub struct QuarantinedObject {
     pub reason: String,
 }
 
-/// A snapshot that lacks something.
+/// A snapshot that lacks chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AffectedSnapshot {
-    /// Its id.
+    /// Its ID.
     pub snapshot: ObjectId,
     /// Chunks that it needs and that had no good copy; not all of them, if there are very many.
     pub lost: Vec<ChunkId>,
@@ -43,16 +43,16 @@ pub struct AffectedSnapshot {
 pub struct QuarantineRecord {
     /// What is damaged.
     pub objects: Vec<QuarantinedObject>,
-    /// Which snapshots that affects.
+    /// The affected snapshots.
     #[serde(rename = "hurts")]
     pub affected_snapshots: Vec<AffectedSnapshot>,
     /// Records that this one replaces: what they named and it does not is good again.
     pub replaces: Vec<ObjectId>,
-    /// When, by the clock of whoever made it.
+    /// When, by the clock of its author.
     pub at: DateTime<Utc>,
     /// Who, as user@host.
     pub by: String,
-    /// What made it, with version.
+    /// The program that made it, with version.
     pub program: String,
 }
 
@@ -82,7 +82,7 @@ impl Quarantine {
             for hurt in record.affected_snapshots {
                 match quarantine.affected_snapshots.entry(hurt.snapshot) {
                     Entry::Vacant(entry) => drop(entry.insert(hurt.lost)),
-                    // Where one does not know what is lost, all of it may be.
+                    // Where the lost chunks are unknown, all of them may be lost.
                     Entry::Occupied(mut entry) if hurt.lost.is_empty() => entry.get_mut().clear(),
                     Entry::Occupied(entry) if entry.get().is_empty() => {}
                     Entry::Occupied(mut entry) => entry.get_mut().extend(hurt.lost),
@@ -98,13 +98,13 @@ impl Quarantine {
         &self.objects
     }
 
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.affected_snapshots.is_empty()
     }
 
-    /// The records that count.
+    /// The valid records.
     pub(crate) fn record_ids(&self) -> Vec<ObjectId> {
         self.records.iter().copied().collect()
     }
@@ -113,7 +113,7 @@ impl Quarantine {
         &self.affected_snapshots
     }
 
-    /// Ids of the objects in a directory.
+    /// IDs of the objects in a directory.
     fn object_ids_under(&self, directory: &str) -> HashSet<ObjectId> {
         let inside = self.objects.keys().filter(|key| key.starts_with(directory));
         let keys = inside.filter_map(|key| ObjectKey::new(key.as_str()));
@@ -142,7 +142,7 @@ impl Quarantine {
 }
 
 impl Store {
-    /// What is in quarantine. A record that no keeper signed counts for nothing.
+    /// The quarantine. A record that no keeper signed is ignored.
     pub(crate) fn read_quarantine(&self) -> Result<Quarantine> {
         let records = self.read_records::<QuarantineRecord>(
             self.backend.as_ref(),
@@ -160,18 +160,18 @@ impl Store {
 }
 
 impl Repository {
-    /// What is in quarantine.
+    /// The quarantine.
     ///
     /// # Errors
-    /// What the backend says.
+    /// Any error of the backend.
     pub fn read_quarantine(&self) -> Result<Quarantine> {
         self.inner.read_quarantine()
     }
 
-    /// Snapshots that lack something for which no good copy has come since.
+    /// Snapshots that lack chunks for which no good copy has been stored since.
     ///
     /// # Errors
-    /// What reading the quarantine or the index gives.
+    /// Any error of reading the quarantine or the index.
     pub fn degraded_snapshots(&self) -> Result<BTreeSet<ObjectId>> {
         let quarantine = self.inner.read_quarantine()?;
         if quarantine.affected_snapshots.is_empty() {
@@ -181,7 +181,7 @@ impl Repository {
         index.exclude_packs(&quarantine.pack_ids());
         let mut degraded = BTreeSet::new();
         for (snapshot, lost) in &quarantine.affected_snapshots {
-            // Where it is not known what is lost, all of it may be.
+            // Where the lost chunks are unknown, all of them may be lost.
             let mut hurt = lost.is_empty();
             for id in lost {
                 hurt = hurt || index.length_of(id)?.is_none();

@@ -1,4 +1,4 @@
-//! Signed records that only say something: leases and sweeps. Each is one JSON object of the catalog class.
+//! Signed records that only announce: leases and sweeps. Each is one JSON object of the catalog class.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,10 +15,10 @@ use crate::parallel::map_in_parallel;
 use crate::store::Store;
 use crate::store::verified_io::{get_verified, put_verified};
 
-/// No such record is larger, in bytes: a sweep of several hundred thousand packs.
+/// Maximum size of such a record, in bytes: a sweep of several hundred thousand packs.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// Directories of whole records that belong to the catalog. Pieces of logs are left out: there are too many.
+/// Directories of whole records that belong to the catalog. Log segments are left out: there are too many.
 pub(crate) const CATALOG_DIRECTORIES: [(&str, RecordKind); 7] = [
     ("snapshots", RecordKind::Snapshot),
     ("tombstones", RecordKind::Tombstone),
@@ -39,7 +39,7 @@ pub(crate) struct StoredRecord<T> {
     pub(crate) record: T,
 }
 
-/// All records of a kind that count, and the objects that count for nothing.
+/// All valid records of a kind, and the objects that are ignored.
 #[derive(Debug)]
 pub(crate) struct RecordSet<T> {
     pub(crate) valid: Vec<StoredRecord<T>>,
@@ -47,12 +47,12 @@ pub(crate) struct RecordSet<T> {
 }
 
 impl<T> RecordSet<T> {
-    /// What another version wrote is an error: nobody here knows what it means.
+    /// Records of another version are an error: their meaning is unknown.
     pub(crate) fn require_supported(self) -> Result<Self> {
         self.reject_if(|error| matches!(error, Error::UnsupportedFormat { .. }))
     }
 
-    /// As [`Self::require_supported`], and what somebody wrote for others is an error as well.
+    /// As [`Self::require_supported`], and records that are encrypted to others are an error as well.
     pub(crate) fn require_readable(self) -> Result<Self> {
         self.require_supported()?
             .reject_if(|error| matches!(error, Error::NoMatchingIdentity { .. }))
@@ -66,7 +66,7 @@ impl<T> RecordSet<T> {
     }
 }
 
-/// Whether an object was listed and is gone: it was swept meanwhile.
+/// Whether an object was listed and no longer exists: a prune deleted it meanwhile.
 pub(crate) fn is_not_found(error: &Error) -> bool {
     matches!(
         error,
@@ -114,8 +114,8 @@ impl Store {
         Ok(id)
     }
 
-    /// Reads all records of a kind. What is damaged, signed by nobody who may, newer than this program, or encrypted
-    /// to others is refused.
+    /// Reads all records of a kind. What is damaged, not signed with the right role, newer than this program, or
+    /// encrypted to others is refused.
     pub(crate) fn read_records<T: DeserializeOwned + Send>(
         &self,
         backend: &dyn Backend,

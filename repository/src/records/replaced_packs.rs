@@ -1,7 +1,7 @@
-//! Packs that were encrypted anew: which other pack has everything that they have.
+//! Packs that were re-encrypted: which other pack has all their content.
 //!
-//! Whoever collects garbage cannot read contents, and believes no pack that claims to hold the chunks of another.
-//! Here a keeper says so, who had a recovery identity at hand and compared every chunk with its id.
+//! A prune cannot read contents, and trusts no pack that claims to have the chunks of another. These records
+//! are signed by a keeper who had a recovery identity at hand and compared every chunk with its ID.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::records::record_set::RecordSet;
 use crate::records::tombstones::Keeper;
 use crate::store::Store;
 
-/// Where the records are.
+/// The directory of the records.
 pub(crate) const DIRECTORY: &str = "replaced";
 
 /// The key of a record.
@@ -24,7 +24,7 @@ pub(crate) fn replaced_packs_key(id: &ObjectId) -> ObjectKey {
     ObjectKey::from_trusted(format!("{DIRECTORY}/{id}"))
 }
 
-/// A pack, and another one that holds all its chunks.
+/// A pack, and its replacement: another pack with all its chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackReplacement {
     pub(crate) pack: ObjectId,
@@ -35,11 +35,11 @@ pub(crate) struct PackReplacement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplacedPacksRecord {
     pub(crate) packs: Vec<PackReplacement>,
-    /// When, by the clock of whoever made it.
+    /// When, by the clock of its author.
     pub(crate) at: DateTime<Utc>,
     /// Who, as user@host.
     pub(crate) by: String,
-    /// What made it, with version.
+    /// The program that made it, with version.
     pub(crate) program: String,
 }
 
@@ -62,18 +62,18 @@ pub(crate) fn put_replaced_packs(
     )
 }
 
-/// All that keepers say of replaced packs.
+/// All replacements that keepers have published.
 #[derive(Debug, Default)]
 pub(crate) struct ReplacedPacks {
     replaced_by: HashMap<ObjectId, Vec<ObjectId>>,
-    /// The records that count.
+    /// The valid records.
     pub(crate) records: Vec<ObjectId>,
-    /// What counts for nothing.
+    /// The ignored objects.
     pub(crate) refused: Vec<(ObjectInfo, Error)>,
 }
 
 impl ReplacedPacks {
-    /// Reads all records. One that cannot be understood keeps packs from going, and nothing else.
+    /// Reads all records. One that cannot be parsed only keeps packs from being deleted.
     pub(crate) fn read(inner: &Store, backend: &dyn Backend) -> Result<Self> {
         let records: RecordSet<ReplacedPacksRecord> =
             inner.read_records(backend, RecordKind::Replaced, DIRECTORY)?;
@@ -102,7 +102,7 @@ impl ReplacedPacks {
         self.replaced_by.keys().copied()
     }
 
-    /// Packs that hold everything that a pack holds: what replaced it, and what replaced that.
+    /// Packs with all the content of a pack: its replacements, and their replacements.
     pub(crate) fn replacements_of(&self, pack: &ObjectId) -> Vec<ObjectId> {
         let (mut found, mut seen) = (Vec::new(), HashSet::from([*pack]));
         let mut next = vec![*pack];
@@ -117,7 +117,7 @@ impl ReplacedPacks {
         found
     }
 
-    /// Whether a pack is named as one that replaces another.
+    /// Whether a pack is named as a replacement.
     pub(crate) fn is_replacement(&self, id: &ObjectId) -> bool {
         self.replaced_by.values().flatten().any(|by| by == id)
     }
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(replaced.replacements_of(&id(2)), [id(3)]);
         assert_eq!(replaced.replacements_of(&id(3)), []);
         assert!(replaced.is_replacement(&id(3)) && !replaced.is_replacement(&id(1)));
-        // Nothing replaces itself, whatever is said.
+        // No pack replaces itself, whatever a record says.
         replaced.add_replacements(&[replacement(3, 1)]);
         assert_eq!(replaced.replacements_of(&id(1)), [id(2), id(3)]);
     }

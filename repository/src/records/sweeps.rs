@@ -1,7 +1,7 @@
-//! Sweeps: what a collection of garbage says before it deletes anything, so that others can keep away from it.
+//! Sweeps: what a prune announces before it deletes anything, so that others avoid it.
 //!
-//! `condemned` names what is to go; `final` says that it goes now; `done` that it is gone. Nothing in these
-//! records is believed by whoever deletes: it finds out anew what is garbage. They only warn writers.
+//! `condemned` names what will be deleted; `final` that it is being deleted; `done` that it is deleted. A prune
+//! trusts none of these records: it determines again what is garbage. They only warn writers.
 
 use std::collections::HashSet;
 
@@ -16,16 +16,16 @@ use crate::records::record_set::{RecordSet, StoredRecord};
 use crate::records::tombstones::ForgottenLog;
 use crate::store::Store;
 
-/// Where they are.
+/// The directory of the records.
 pub(crate) const DIRECTORY: &str = "sweeps";
 
 /// Receipt times of a storage with many machines may differ by this much.
 pub(crate) const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(1);
 
-/// For so long after a prune said that it deletes something it may still do so: it does not act on what it saw longer ago.
+/// For so long after a prune announced a deletion it may still delete: it does not act on what it saw longer ago.
 pub(crate) const DELETION_TIME_MAX: TimeDelta = TimeDelta::days(1);
 
-/// How far a sweep is.
+/// The state of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SweepState {
@@ -41,17 +41,17 @@ pub(crate) enum SweepState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SweepRecord {
     pub(crate) state: SweepState,
-    /// When, by the clock of whoever made it.
+    /// When, by the clock of its author.
     pub(crate) at: DateTime<Utc>,
     /// Which host.
     pub(crate) by: String,
     pub(crate) packs: Vec<ObjectId>,
     pub(crate) fragments: Vec<ObjectId>,
     pub(crate) roots: Vec<ObjectId>,
-    /// Beginnings of logs. They are condemned by tombstones alone, and told in a `final` record of their own.
+    /// Log ranges. They are condemned by tombstones alone, and announced in their own `final` record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) logs: Vec<ForgottenLog>,
-    /// The condemning record, for the other two, unless they are about logs.
+    /// The condemning record, for the other two states, unless they are about logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) of: Option<ObjectId>,
     pub(crate) program: String,
@@ -85,7 +85,7 @@ impl Sweeps {
         Ok(Self { records })
     }
 
-    /// As [`Self::read`], for someone who only looks: what is newer than this program is left out too.
+    /// As [`Self::read`], for read-only callers: records newer than this program are skipped too.
     pub(crate) fn read_lossy(inner: &Store) -> Result<Self> {
         let records = inner.read_records(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY)?;
         Ok(Self { records })
@@ -103,8 +103,8 @@ impl Sweeps {
         found.filter(move |found| found.record.state == state)
     }
 
-    /// What a writer that begins now must not use: whatever is condemned, and whatever was ever about to be
-    /// deleted, as a prune that is very slow may still delete it.
+    /// What a writer that starts now must not use: everything condemned, and everything ever announced for
+    /// deletion, as a very slow prune may still delete it.
     pub(crate) fn unusable_packs(&self) -> HashSet<ObjectId> {
         let open = self.open_sweeps();
         let condemned = open.iter().flat_map(|sweep| &sweep.condemned.record.packs);
@@ -113,7 +113,7 @@ impl Sweeps {
         packs
     }
 
-    /// Packs that some prune is deleting, or was: it may be slow.
+    /// Packs that some prune is deleting or has deleted: it may be slow.
     pub(crate) fn packs_being_deleted(&self) -> HashSet<ObjectId> {
         let finals = self.records_in_state(SweepState::Final);
         finals
@@ -121,8 +121,8 @@ impl Sweeps {
             .collect()
     }
 
-    /// What says that something is being deleted, or was within a day: for someone who cannot store it under another
-    /// name.
+    /// The records of deletions in progress or announced within a day: for callers that cannot store the object under
+    /// another name.
     pub(crate) fn recent_final_records(
         &self,
         now: DateTime<Utc>,
@@ -136,7 +136,7 @@ impl Sweeps {
         finals.collect()
     }
 
-    /// Index fragments of which the same is true.
+    /// Index fragments, likewise.
     pub(crate) fn fragments_being_deleted(&self) -> HashSet<ObjectId> {
         let finals = self.records_in_state(SweepState::Final);
         finals
@@ -144,7 +144,7 @@ impl Sweeps {
             .collect()
     }
 
-    /// Roots of which the same is true.
+    /// Roots, likewise.
     pub(crate) fn roots_being_deleted(&self) -> HashSet<ObjectId> {
         let finals = self.records_in_state(SweepState::Final);
         finals
@@ -152,7 +152,7 @@ impl Sweeps {
             .collect()
     }
 
-    /// The place up to which pieces of a source's log are being deleted, or were: 1 if none are.
+    /// The number before which log segments of a source are being deleted, or were: 1 if none are.
     pub(crate) fn log_deleted_before(&self, source: &str) -> u64 {
         let finals = self.records_in_state(SweepState::Final);
         let logs = finals.flat_map(|found| &found.record.logs);

@@ -1,7 +1,7 @@
-//! Tombstones: what a keeper says is forgotten. They are added, never changed; a later one takes one back.
+//! Tombstones: what a keeper has forgotten. They are added, never changed; a later one can revoke one.
 //!
-//! A snapshot is forgotten when a tombstone names it that no tombstone revokes. It is a matter of sets: no time
-//! decides, and nothing that only a writer has signed counts. What is forgotten goes with a later sweep.
+//! A snapshot is forgotten when an unrevoked tombstone names it. It is a matter of sets: times do not
+//! matter, and nothing that only a writer has signed counts. A later prune deletes what is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -22,31 +22,31 @@ use crate::records::record_set::is_not_found;
 use crate::records::sweeps::Sweeps;
 use crate::store::{Repository, Store};
 
-/// Where they are.
+/// The directory of the records.
 const DIRECTORY: &str = "tombstones";
 
-/// No tombstone is larger, in bytes.
+/// Maximum size of a tombstone, in bytes.
 const TOMBSTONE_BYTES_MAX: usize = 16 << 20;
 
-/// More rounds than others who bring back snapshots at the same time can cause.
+/// More rounds than concurrent unforget runs can cause.
 const UNFORGET_ROUNDS_MAX: usize = 10;
 
-/// What is wrong with what was to be brought back while a prune deleted it, and the ways out.
+/// The problem when a prune deleted what was to be unforgotten, and the hints.
 const BEING_DELETED: &str = "may be deleted by a prune that was running when it was unforgotten";
 const DELETED_MEANWHILE: &str = "was deleted by a prune while it was being unforgotten";
 const VERIFY_HINT: &str =
     "when that prune has finished, run `reprise verify` to see whether it still exists";
 const OTHER_COPY_HINT: &str = "look for it in another copy of the repository";
 
-/// More ids than this go into several tombstones.
+/// More IDs than this are split into several tombstones.
 const IDS_PER_TOMBSTONE_MAX: usize = 50_000;
 
-/// The policy file that decided, as it was.
+/// The policy file that decided, as it was then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyVersion {
     /// Its name.
     pub file: String,
-    /// The Git commit that it was at, if it is in a work tree.
+    /// The Git commit of its work tree, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Whether it was changed since that commit.
@@ -54,84 +54,84 @@ pub struct PolicyVersion {
     pub changed: bool,
 }
 
-/// Who forgets or brings back, when and why.
+/// Who forgets or unforgets, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TombstoneMetadata {
-    /// When, by the clock of whoever does it.
+    /// When, by the clock of its author.
     pub at: DateTime<Utc>,
     /// Who, as `user@host`.
     pub by: String,
-    /// In words.
+    /// The reason.
     pub reason: String,
-    /// By which policy, if any.
+    /// The policy, if any.
     pub policy: Option<PolicyVersion>,
-    /// What wrote it, with version.
+    /// The program that wrote it, with version.
     pub program: String,
 }
 
-/// The beginning of a log that is forgotten.
+/// The forgotten beginning of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgottenLog {
     /// The source.
     pub source: String,
-    /// The place of the first piece that is kept.
+    /// The number of the first log segment that is kept.
     pub before: u64,
 }
 
-/// What a tombstone says, as it is stored (catalog class).
+/// The content of a tombstone, as it is stored (catalog class).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TombstoneRecord {
     /// Snapshots that are forgotten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forget: Vec<ObjectId>,
-    /// Logs whose beginnings are forgotten.
+    /// Logs with a forgotten beginning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<ForgottenLog>,
-    /// Tombstones that no longer count.
+    /// Revoked tombstones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoke: Vec<ObjectId>,
-    /// When, by the clock of whoever wrote it.
+    /// When, by the clock of its author.
     pub at: DateTime<Utc>,
     /// Who, as `user@host`.
     pub by: String,
-    /// Why, in words.
+    /// The reason.
     pub reason: String,
-    /// By which policy, if any.
+    /// The policy, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyVersion>,
-    /// What wrote it, with version.
+    /// The program that wrote it, with version.
     pub program: String,
 }
 
-/// A tombstone that counts.
+/// A valid tombstone.
 #[derive(Debug, Clone)]
 pub struct Tombstone {
-    /// Its id.
+    /// Its ID.
     pub id: ObjectId,
     /// The keeper.
     pub signer: SignerId,
     /// When the storage received it.
     pub received: Option<DateTime<Utc>>,
-    /// What it says.
+    /// Its content.
     pub record: TombstoneRecord,
 }
 
 impl Tombstone {
-    /// Since when it says what it says: by the storage's clock where there is one.
+    /// Since when it is in effect: by the storage's clock where there is one.
     pub(crate) fn effective_since(&self) -> DateTime<Utc> {
         self.received.unwrap_or(self.record.at)
     }
 }
 
-/// An object that stands where tombstones stand and counts for nothing.
+/// An object in the directory of tombstones that is ignored.
 #[derive(Debug)]
 pub struct RefusedTombstone {
     /// Its key.
     pub object: ObjectKey,
     /// What is wrong with it.
     pub error: Error,
-    /// Whether it may have been a true one once, or is one for a newer version or other identities: then nobody knows
-    /// whether it took another one back, and nothing should be deleted for good. What was never signed by a keeper is none.
+    /// Whether it may have been genuine once, or is one for a newer version or other identities: then it is unknown
+    /// whether it revoked another one, and nothing should be deleted for good. What no keeper ever signed is not one.
     pub may_revoke: bool,
 }
 
@@ -141,7 +141,7 @@ pub struct Tombstones {
     valid: Vec<Tombstone>,
     refused: Vec<RefusedTombstone>,
     forgotten_snapshots: HashMap<ObjectId, Vec<usize>>,
-    /// The place of the first piece that is kept of each log, and the tombstones that say so.
+    /// The number of the first log segment that is kept of each log, and the tombstones that set it.
     forgotten_logs: HashMap<String, (u64, Vec<usize>)>,
 }
 
@@ -174,13 +174,13 @@ impl Tombstones {
         }
     }
 
-    /// All that a keeper has signed, those that were taken back among them, oldest first.
+    /// All that a keeper has signed, including revoked ones, oldest first.
     #[must_use]
     pub fn valid(&self) -> &[Tombstone] {
         &self.valid
     }
 
-    /// What counts for nothing, and why.
+    /// The ignored objects, with the reasons.
     #[must_use]
     pub fn refused(&self) -> &[RefusedTombstone] {
         &self.refused
@@ -192,13 +192,13 @@ impl Tombstones {
         self.forgotten_snapshots.contains_key(id)
     }
 
-    /// All snapshots that are forgotten, those that are swept already among them.
+    /// All forgotten snapshots, including those that a prune has deleted.
     #[must_use]
     pub fn forgotten_snapshots(&self) -> BTreeSet<ObjectId> {
         self.forgotten_snapshots.keys().copied().collect()
     }
 
-    /// The place of the first piece of a source's log that is kept; 1 if nothing of it is forgotten.
+    /// The number of the first log segment of a source that is kept; 1 if none are forgotten.
     #[must_use]
     pub fn first_kept_segment(&self, source: &str) -> u64 {
         self.forgotten_logs
@@ -207,7 +207,7 @@ impl Tombstones {
             .max(1)
     }
 
-    /// The sources whose logs are forgotten up to a place, with the tombstones that say so.
+    /// The sources whose logs are forgotten up to a number, with the tombstones that set it.
     pub fn forgotten_logs(&self) -> impl Iterator<Item = (&str, Vec<&Tombstone>)> {
         self.forgotten_logs.iter().map(|(source, (_, by))| {
             let by = by.iter().filter_map(|n| self.valid.get(*n));
@@ -215,20 +215,20 @@ impl Tombstones {
         })
     }
 
-    /// Since when a snapshot is forgotten without a break, by the storage's clock; `None` when it is not.
+    /// Since when a snapshot is continuously forgotten, by the storage's clock; `None` when it is not.
     #[must_use]
     pub fn forgotten_since(&self, id: &ObjectId) -> Option<DateTime<Utc>> {
         self.tombstones_of(id).map(Tombstone::effective_since).min()
     }
 
-    /// Tombstones that more than one takes back.
+    /// Tombstones that more than one other revokes.
     fn revoked_twice(&self) -> BTreeSet<ObjectId> {
         let mut seen = BTreeSet::new();
         let revoked = self.valid.iter().flat_map(|t| &t.record.revoke);
         revoked.filter(|id| !seen.insert(**id)).copied().collect()
     }
 
-    /// The tombstones that make a snapshot forgotten.
+    /// The tombstones by which a snapshot is forgotten.
     pub fn tombstones_of(&self, id: &ObjectId) -> impl Iterator<Item = &Tombstone> {
         let found = self.forgotten_snapshots.get(id).into_iter().flatten();
         found.filter_map(|n| self.valid.get(*n))
@@ -256,8 +256,8 @@ pub(crate) fn tombstone_key(id: &ObjectId) -> ObjectKey {
 }
 
 impl Repository {
-    /// The keeper's key: that in a file, or this host's own if the host is a keeper. `action` says as a verb what
-    /// it is wanted for.
+    /// The keeper's key: from a file, or this host's own if the host is a keeper. `action` is a verb that names its
+    /// use.
     ///
     /// # Errors
     /// [`Error::NotKeeper`] when the key has no such role here, [`Error::HostKeys`] when it cannot be read.
@@ -287,10 +287,10 @@ impl Repository {
         )))
     }
 
-    /// All tombstones. Those that nobody with the right has signed are in [`Tombstones::refused`].
+    /// All tombstones. Those that no keeper has signed are in [`Tombstones::refused`].
     ///
     /// # Errors
-    /// When they cannot be listed, or the storage does not give one: without it nobody knows what is forgotten.
+    /// When they cannot be listed, or the storage does not return one: then it is unknown what is forgotten.
     pub fn read_tombstones(&self) -> Result<Tombstones> {
         let listed = self.inner.list_objects(DIRECTORY)?;
         let cache = self.inner.record_cache(DIRECTORY);
@@ -313,10 +313,10 @@ impl Repository {
         Ok(Tombstones::from_records(valid, refused))
     }
 
-    /// Writes tombstones for snapshots. Nothing is deleted. What is forgotten already is not named again.
+    /// Writes tombstones for snapshots. Nothing is deleted. Snapshots already forgotten are not named again.
     ///
     /// # Errors
-    /// What the backend says.
+    /// Any error of the backend.
     pub fn forget_snapshots(
         &self,
         keeper: &Keeper,
@@ -336,11 +336,11 @@ impl Repository {
             .collect()
     }
 
-    /// Writes a tombstone for the beginning of a source's log: everything before the piece at this place. Nothing is
-    /// deleted. `None`: as much is forgotten already.
+    /// Writes a tombstone for the beginning of a source's log: everything before the log segment with this number.
+    /// Nothing is deleted. `None`: as much is forgotten already.
     ///
     /// # Errors
-    /// What the backend says.
+    /// Any error of the backend.
     pub fn forget_log(
         &self,
         keeper: &Keeper,
@@ -359,11 +359,11 @@ impl Repository {
         self.inner.write_tombstone(&record, keeper).map(Some)
     }
 
-    /// Takes back that the beginning of a source's log is forgotten, as far as it is still there.
+    /// Unforgets the beginning of a source's log, as far as it still exists.
     ///
     /// # Errors
-    /// [`Error::LogState`] when nothing of it is forgotten, what was is swept, or a prune may delete it all the same; or
-    /// what the backend says.
+    /// [`Error::LogState`] when nothing of it is forgotten, it was deleted, or a prune may still delete it; or
+    /// any error of the backend.
     pub fn unforget_log(
         &self,
         keeper: &Keeper,
@@ -413,7 +413,7 @@ impl Repository {
         let written = self.revoke_tombstones(keeper, &back, why, |record| {
             record.logs.retain(|log| log.source != source);
         })?;
-        // Whoever deletes says so before it reads tombstones for the last time.
+        // A prune announces deletions before it reads tombstones for the last time.
         let sweeps = Sweeps::read(&self.inner, self.inner.backend.as_ref())?;
         let there = places(self)?;
         if !(begin..end).all(|place| there.contains(&place)) {
@@ -425,11 +425,11 @@ impl Repository {
         Ok(written)
     }
 
-    /// Takes back that snapshots are forgotten. What else the same tombstones forget stays forgotten.
+    /// Unforgets snapshots. What else the same tombstones forget stays forgotten.
     ///
     /// # Errors
-    /// [`Error::SnapshotState`] when one is not forgotten, or was swept, and then nothing is changed for it; or when
-    /// a sweep may delete it all the same.
+    /// [`Error::SnapshotState`] when one is not forgotten, or was deleted, and then nothing is changed for it; or when
+    /// a prune may still delete it.
     pub fn unforget_snapshots(
         &self,
         keeper: &Keeper,
@@ -442,7 +442,7 @@ impl Repository {
         }
         let mut written = Vec::new();
         let mut known = known;
-        // Who takes back another snapshot of the same tombstone at the same time may have said again what goes.
+        // A concurrent unforget of another snapshot of the same tombstone may have forgotten this one again.
         for _ in 0..UNFORGET_ROUNDS_MAX {
             let revoke: BTreeMap<ObjectId, &Tombstone> = ids
                 .iter()
@@ -465,14 +465,14 @@ impl Repository {
                 hint: "check `reprise snapshots --all`, then run the command again",
             });
         }
-        // Whoever deletes says so before it lists what was taken back for the last time.
+        // A prune announces deletions before it lists the revocations for the last time.
         let going = Sweeps::read(&self.inner, self.inner.backend.as_ref())?.roots_being_deleted();
         let problem = |id: &ObjectId, problem, hint| Error::SnapshotState {
             snapshot: *id,
             problem,
             hint,
         };
-        // A prune that began and ended meanwhile may have told so much that nothing seems to go now.
+        // A prune that began and ended meanwhile may have written records by which nothing seems to be deleted now.
         for id in ids {
             if !self.has_snapshot_root(id)? {
                 return Err(problem(id, DELETED_MEANWHILE, OTHER_COPY_HINT));
@@ -492,7 +492,7 @@ impl Repository {
         }
     }
 
-    /// Revokes tombstones, and says again what is left of them.
+    /// Revokes tombstones, and writes the rest of them again.
     fn revoke_tombstones(
         &self,
         keeper: &Keeper,
@@ -500,10 +500,10 @@ impl Repository {
         why: &TombstoneMetadata,
         reduce: impl Fn(&mut TombstoneRecord),
     ) -> Result<Vec<ObjectId>> {
-        // Revoked first: whoever is interrupted here has kept too much, and not too little.
+        // Revoked first: an interruption here keeps too much, and not too little.
         let written = self.write_revocation(keeper, tombstones, why)?;
         let mut written = vec![written];
-        // What another one has revoked too is not said again: neither may forget what the other brings back.
+        // What another run has revoked too is not written again: neither may forget what the other unforgets.
         let shared = self.read_tombstones()?.revoked_twice();
         let mut rest = Vec::new();
         for tombstone in tombstones.iter().filter(|t| !shared.contains(&t.id)) {
@@ -597,7 +597,7 @@ impl Store {
         })
     }
 
-    /// An object that does not count. Where the storage did not answer, nothing is known of it.
+    /// An object that is ignored. If the storage did not respond, nothing is known of it: that is an error.
     fn refuse_tombstone(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
         let closed = matches!(
             error,
@@ -606,9 +606,9 @@ impl Store {
         if !closed && error.class() != ErrorClass::Damaged {
             return Err(error);
         }
-        // What has its name and no signature was never a tombstone; anyone who may add objects can make one.
-        // What does not have its name was altered after it was stored.
-        // Under another directory's name a true one counts for nothing either.
+        // With a matching hash but no signature it was never a tombstone; anyone who may add objects can add one.
+        // One that does not match its hash was altered after it was stored.
+        // A genuine one under another directory's name is ignored too.
         let may_revoke = id_from_key(&object).is_some()
             && (closed
                 || match self.get_verified(&object) {

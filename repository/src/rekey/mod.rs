@@ -1,5 +1,5 @@
-//! Changes of keys that reach what is stored: contents encrypted for other recipients (`reencrypt`), and what counts of a
-//! signer that was revoked (`revocation`).
+//! Key changes that reach what is stored: contents re-encrypted for other recipients (`reencrypt`), and what remains
+//! valid of a revoked signer (`revocation`).
 
 pub(crate) mod reencrypt;
 pub(crate) mod revocation;

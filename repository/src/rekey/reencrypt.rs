@@ -1,13 +1,13 @@
-//! Encrypting anew: what is stored for recipients of before is stored once more, for those of now.
+//! Re-encryption: what is stored for earlier recipients is stored again, for the present ones.
 //!
 //! ```text
 //! for each pack that does not say that all its contents are for the present recipients:
 //!   read, decrypt, compare every chunk with its id ──► seal ──► decrypt again ──► new pack
-//! now and then: index fragment of the new packs, then a keeper's record of what replaces what
+//! now and then: index fragment of the new packs, then a keeper's record of the replacements
 //! ```
 //!
-//! Nothing is deleted here. `prune` believes the record and deletes the old packs; the chunks keep their ids. A run
-//! that died has stored packs that no record names: the next one makes them anew, and has them replaced too.
+//! Nothing is deleted here. `prune` trusts the record and deletes the old packs; the chunks keep their IDs. A run that
+//! died has stored packs that no record names: the next one re-encrypts again, and has them replaced too.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -33,42 +33,42 @@ use crate::records::tombstones::Keeper;
 use crate::store::Repository;
 use crate::store::verified_io::{put_verified, read_with_retries};
 
-/// After this many packs it is told what replaces what.
+/// After this many packs the replacements are published.
 const REPLACEMENTS_PER_RECORD: usize = 256;
 
-/// Who encrypts anew.
+/// Who re-encrypts.
 #[derive(Debug, Clone)]
 pub struct ReencryptOptions {
     /// This host's name.
     pub host: String,
-    /// Who does it, as user@host.
+    /// The person, as user@host.
     pub by: String,
 }
 
-/// What is to be encrypted anew.
+/// What is to be re-encrypted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReencryptPlan {
     /// Whom contents are encrypted to from now on.
     pub recipients: Vec<String>,
-    /// Packs to be read and stored anew.
+    /// Packs to be re-encrypted.
     pub packs: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Packs with contents for just these recipients.
     pub current_packs: u64,
-    /// Packs that were stored anew before, and that a prune has not deleted yet.
+    /// Packs that were re-encrypted before, and that a prune has not deleted yet.
     pub replaced_packs: u64,
-    /// Packs that a prune has condemned, and that are left to it.
+    /// Packs that a prune has condemned; they are not re-encrypted.
     pub condemned_packs: u64,
-    /// Pieces of logs. They stay as they are: each names the one before it.
+    /// Log segments. They stay as they are: each names its predecessor.
     pub log_segments: u64,
     /// Their bytes.
     pub log_bytes: u64,
-    /// Packs of which nobody knows what is in them. They stay as they are.
+    /// Packs whose contents are unknown. They stay as they are.
     pub findings: Vec<ObjectFailure>,
 }
 
-/// What was encrypted anew.
+/// The result of a re-encryption.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReencryptReport {
     /// Packs that are replaced by others.
@@ -77,22 +77,22 @@ pub struct ReencryptReport {
     pub new_packs: u64,
     /// Their bytes.
     pub new_bytes: u64,
-    /// The records that say what replaces what.
+    /// The records that name the replacements.
     pub records: Vec<ObjectId>,
-    /// Packs that stay as they are, and why.
+    /// Packs that stay as they are, with the reason.
     pub findings: Vec<ObjectFailure>,
 }
 
 impl Repository {
-    /// Encrypts contents anew that are not encrypted to just the present recipients. `show` gets the plan; without a
+    /// Re-encrypts contents that are not encrypted to just the present recipients. `show` gets the plan; without a
     /// keeper that is all.
     ///
-    /// The identities with which the repository is open must read what is stored, and one of them what is stored from
-    /// now on: everything is decrypted once more before a keeper says that it replaces what was there.
+    /// The identities with which the repository is open must be able to read what is stored, and one of them what is
+    /// stored from now on: everything is decrypted once more before a keeper signs that it replaces the old packs.
     ///
     /// # Errors
-    /// [`Error::NoMatchingIdentity`] when no identity reads what is stored from now on, [`Error::UnknownHost`] when
-    /// this machine may not add to the repository, or what the backend says. What was done by then counts.
+    /// [`Error::NoMatchingIdentity`] when no identity can read what is stored from now on, [`Error::UnknownHost`] when
+    /// this machine may not add to the repository, or errors of the backend. What was done by then remains valid.
     pub fn reencrypt(
         &self,
         options: &ReencryptOptions,
@@ -107,7 +107,7 @@ impl Repository {
         self.require_writer()?;
         self.require_current_identity()?;
         let backend = self.inner.backend.as_ref();
-        // The lease first: a sweep that begins after it waits, and what one condemned before is left out.
+        // The lease first: a sweep that begins after it waits, and what was condemned before is left out.
         let lease = Lease::acquire(&self.inner, backend, &options.host, "reencrypt")?;
         let done = self.reencrypt_with_lease(&lease, options, keeper, progress, show);
         lease.release(backend);
@@ -146,24 +146,24 @@ impl Repository {
             lease.renew_if_due(self.inner.backend.as_ref())?;
             renewal.process_pack(info, progress)
         });
-        // What is done is told even if the rest could not be.
+        // Finished replacements are published even if the rest failed.
         let told = renewal.publish_replacements();
         worked.and(told)?;
         Ok(renewal.report)
     }
 }
 
-/// What is to be done.
+/// The work to do.
 #[derive(Default)]
 struct PendingReencryption {
     plan: ReencryptPlan,
     packs: Vec<(ObjectId, u64)>,
-    /// Packs for the present recipients that no record names, by what they hold: a run that died may have left them.
+    /// Packs for the present recipients that no record names, by content: a run that died may have left them.
     orphaned_packs: HashMap<ObjectId, Vec<ObjectId>>,
 }
 
 impl PendingReencryption {
-    /// Asks every pack itself: what fragments say of it may be a lie.
+    /// Reads every pack's own directory: its description in a fragment may be false.
     fn find_packs(repository: &Repository, progress: &Progress) -> Result<Self> {
         let inner = &repository.inner;
         let unusable = Sweeps::read(inner, inner.backend.as_ref())?.unusable_packs();
@@ -234,7 +234,7 @@ fn has_data_segments(record: &PackRecord) -> bool {
     segments.any(|segment| segment.class == RecipientClass::Data)
 }
 
-/// Whether all contents of a pack are encrypted to a set of recipients. Where it does not say so, they may not be.
+/// Whether all contents of a pack are encrypted to a set of recipients. Unless it says so, they may not be.
 fn is_encrypted_to(record: &PackRecord, recipients: &ObjectId) -> bool {
     let mut data = record
         .segments
@@ -243,7 +243,7 @@ fn is_encrypted_to(record: &PackRecord, recipients: &ObjectId) -> bool {
     data.all(|segment| segment.recipients.as_ref() == Some(recipients))
 }
 
-/// The hash of what a pack holds, however it is encrypted.
+/// The hash of a pack's content, however it is encrypted.
 fn content_hash(record: &PackRecord) -> Result<ObjectId> {
     let segments = record.segments.iter();
     let content: Vec<_> = segments.map(|s| (s.class, &s.chunks)).collect();
@@ -260,7 +260,7 @@ fn pack_failure(pack: &ObjectId, error: &Error) -> ObjectFailure {
     }
 }
 
-/// Whether an error is about one pack, and others may be better.
+/// Whether an error is about one pack, so that others may still be readable.
 fn is_pack_error(error: &Error) -> bool {
     error.class() == ErrorClass::Damaged || matches!(error, Error::NoMatchingIdentity { .. })
 }
@@ -270,7 +270,7 @@ struct ReencryptRun<'a> {
     options: &'a ReencryptOptions,
     keeper: &'a Keeper,
     orphaned_packs: HashMap<ObjectId, Vec<ObjectId>>,
-    /// Packs that this run has made, by what they hold.
+    /// Packs that this run has made, by content.
     new_packs_by_content: HashMap<ObjectId, ObjectId>,
     unindexed: Vec<PackRecord>,
     replacements: Vec<PackReplacement>,
@@ -296,7 +296,7 @@ impl ReencryptRun<'_> {
         Ok(())
     }
 
-    /// Stores what a pack holds anew. Returns what that is, and in which pack.
+    /// Re-encrypts the content of a pack. Returns the hash of that content, and the new pack.
     fn reencrypt_pack(
         &mut self,
         id: &ObjectId,
@@ -386,7 +386,7 @@ impl ReencryptRun<'_> {
         Ok(id)
     }
 
-    /// Describes new packs, then says what they replace.
+    /// Describes new packs, then publishes what they replace.
     fn publish_replacements(&mut self) -> Result<()> {
         let inner = &self.repository.inner;
         if !self.unindexed.is_empty() {

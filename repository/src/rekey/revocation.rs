@@ -1,7 +1,8 @@
-//! What still counts of a signer that is revoked: the objects that are there, each by its whole key.
+//! What remains valid of a revoked signer: the objects that are stored, each by its full key.
 //!
-//! A name alone is no object. Who knows that he will be revoked could store anything under the name of something that
-//! he shows only later: so records are read, and count when their bytes have their name in the directory of their kind.
+//! A name alone is no object. A signer that expects revocation could store anything under the name of something that it
+//! shows only later: so records are read, and are valid when their bytes match their name in the directory of their
+//! kind.
 
 use std::collections::BTreeSet;
 
@@ -17,18 +18,18 @@ use crate::parallel::try_map_in_parallel;
 use crate::records::record_set::{CATALOG_DIRECTORIES, is_not_found};
 use crate::store::Repository;
 
-/// Directories of objects that are too large to be read whole. `docs/keys.md` says why their names do.
+/// Directories of objects that are too large to be read whole. `docs/keys.md` gives the reason why names are enough.
 const LARGE_DIRECTORIES: [&str; 2] = ["logs", "packs"];
 
 impl Repository {
-    /// Keys of everything that is there now and that a signer could have signed, without what was received after a
-    /// moment and without some ids.
+    /// Keys of everything stored now that a signer could have signed, except what was received after a given time and
+    /// except some IDs.
     pub(crate) fn list_accepted_objects(
         &self,
         received_until: Option<DateTime<Utc>>,
         except: &[ObjectId],
     ) -> Result<Vec<String>> {
-        // A mistyped one would count for ever: a revocation is not repeated.
+        // A mistyped one would be valid for ever: a revocation is not repeated.
         let mut unseen: BTreeSet<&ObjectId> = except.iter().collect();
         let mut list = |directory: &str| -> Result<Vec<ObjectKey>> {
             let listed = self.inner.list_objects(directory)?;
@@ -47,7 +48,7 @@ impl Repository {
             Ok(listed.filter(counts).map(|info| info.key).collect())
         };
         let mut there = list("keys")?;
-        // A record that counts for nothing now must not count once its signer can add nothing more.
+        // A record that is ignored now must not become valid once its signer can add nothing more.
         let applied = self.inner.keyring.applied_records().iter();
         let applied: Vec<ObjectKey> = applied.map(|applied| key_object_key(&applied.id)).collect();
         there.retain(|key| applied.contains(key));
@@ -65,7 +66,7 @@ impl Repository {
         Ok(there.iter().map(ToString::to_string).collect())
     }
 
-    /// Of some objects those whose stored bytes have the hash that they are named by.
+    /// Of some objects those whose stored bytes match the hash in their name.
     fn keep_intact_objects(
         &self,
         kind: RecordKind,
@@ -90,8 +91,8 @@ impl Repository {
             .collect())
     }
 
-    /// Whether a record can only keep others from working: a sweep or a lease of a newer version holds nothing that
-    /// is ever restored, and to get rid of such ones may be why a host is revoked.
+    /// Whether a record can only block others: a sweep or a lease of a newer version holds nothing that is ever
+    /// restored, and to get rid of such records may be the reason for a revocation.
     fn is_blocking_record(&self, kind: RecordKind, bytes: &[u8], key: &ObjectKey) -> bool {
         matches!(kind, RecordKind::Lease | RecordKind::Sweep)
             && matches!(

@@ -1,11 +1,11 @@
-//! Whether the given identities read what a repository stores.
+//! Whether the given identities can read what a repository stores.
 
 use crate::crypto::encryption::{Recipients, has_recipient};
 use crate::error::{Error, Result};
 use crate::store::Repository;
 
 impl Repository {
-    /// Fails early when no given identity reads contents, of now or from before recipients were changed.
+    /// Fails early when no given identity can read contents, stored now or before recipients were changed.
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`].
@@ -21,7 +21,7 @@ impl Repository {
             if has_recipient(&recipients, recipient) {
                 continue;
             }
-            // One that cannot be used here, as its plugin is missing, is no way in.
+            // An identity that cannot be used here, because its plugin is missing, does not help.
             let earlier = Recipients::parse(std::slice::from_ref(recipient));
             if earlier
                 .and_then(|earlier| self.require_identity_of(&earlier))
@@ -34,7 +34,7 @@ impl Repository {
         Err(Error::NoMatchingIdentity { object, recipients })
     }
 
-    /// Fails early when no given identity reads contents that are stored now.
+    /// Fails early when no given identity can read contents that are stored from now on.
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`].

@@ -18,33 +18,33 @@ use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
 
 impl Repository {
-    /// The index as the fragments tell it. Where one cannot be read, the directories of the packs that it
-    /// described stand in, so that a damaged index never keeps data from coming back.
+    /// The index as described by the fragments. Where one cannot be read, the directories of the packs that it
+    /// described are used instead, so that a damaged index never prevents a restore.
     pub(crate) fn index_for_reading(&self) -> Result<Index> {
         let quarantine = self.inner.read_quarantine()?;
         let (mut index, unreadable) = self.inner.load_index_without(&quarantine.fragment_ids())?;
         if !unreadable.is_empty() {
             self.add_unindexed_packs(&mut index)?;
         }
-        // What was encrypted anew is what the present identities open.
+        // What was re-encrypted is what the present identities can decrypt.
         let mut last = quarantine.pack_ids();
         last.extend(ReplacedPacks::read(&self.inner, self.inner.backend.as_ref())?.packs());
         index.deprioritize_packs(last);
         Ok(index)
     }
 
-    /// The index, and the packs it does not list although they are stored: what an interrupted run left, or
-    /// a lost fragment described. They are in the returned index too, ready to be used.
+    /// The index, and the packs that it does not list although they are stored: left by an interrupted run, or
+    /// described by a lost fragment. They are in the returned index too, ready to be used.
     ///
-    /// `noted` are packs that runs which died have noted; they are looked for where nothing is listed.
-    /// Nor are `unusable` packs looked at: a sweep is about to delete them.
+    /// `noted` are packs that dead runs have recorded; they are looked for where packs are not listed. `unusable` packs
+    /// are not looked at: a sweep is about to delete them.
     pub(crate) fn index_for_writing(
         &self,
         noted: &BTreeSet<ObjectId>,
         unusable: &HashSet<ObjectId>,
     ) -> Result<(Index, Vec<PackRecord>)> {
         let quarantine = self.inner.read_quarantine()?;
-        // What is damaged must be stored again.
+        // Damaged content must be stored again.
         let unusable = &unusable.union(&quarantine.pack_ids()).copied().collect();
         let (mut index, unreadable) = self.inner.load_index_without(&quarantine.fragment_ids())?;
         index.exclude_packs(unusable);
@@ -78,7 +78,7 @@ impl Store {
         self.put_fragment_at(self.backend.as_ref(), packs)
     }
 
-    /// Stores packs' descriptions in fragments here, or at a copy of this repository.
+    /// Stores packs' descriptions in fragments here, or in a copy of this repository.
     pub(crate) fn put_fragments_at(
         &self,
         backend: &dyn Backend,
@@ -144,8 +144,8 @@ impl Store {
         Ok((Index::new(tables), unreadable))
     }
 
-    /// As [`Self::load_index`], but every fragment is read from the storage, whatever the cache holds. `left_out`
-    /// are not read. Also tells what each fragment says.
+    /// As [`Self::load_index`], but every fragment is read from the storage, whatever the cache holds. `left_out` are
+    /// not read. Also returns the content of each fragment.
     pub(crate) fn load_index_uncached(
         &self,
         left_out: &HashSet<ObjectId>,
@@ -173,10 +173,10 @@ impl Store {
         Ok((index, unreadable, said))
     }
 
-    /// A fragment, or what is wrong with it. Where the storage does not answer, nothing is known of either.
+    /// A fragment, or what is wrong with it. When the storage does not respond, neither is known.
     fn read_fragment_or_fail(&self, id: &ObjectId) -> Result<Result<Vec<PackRecord>>> {
         match self.read_fragment(id) {
-            // Its packs tell what is in them, whatever a newer version's fragment says.
+            // Its packs describe their contents, whatever a newer version's fragment describes.
             Err(error @ Error::UnsupportedFormat { .. }) => Ok(Err(error)),
             Err(error) if error.class() == ErrorClass::Failed => Err(error),
             read => Ok(read),
@@ -197,7 +197,7 @@ impl Store {
         self.open_fragment(id, &bytes)
     }
 
-    /// What a fragment says whose bytes are known to have its name.
+    /// The content of a fragment whose bytes are known to match its name.
     pub(crate) fn open_fragment(&self, id: &ObjectId, bytes: &[u8]) -> Result<Vec<PackRecord>> {
         let key = fragment_key(id);
         let verified = envelope::verify_record(RecordKind::Index, bytes, &key, &self.trust)?;
@@ -207,8 +207,8 @@ impl Store {
             .map_err(|reason| Error::damaged_object(&key, reason))
     }
 
-    /// Of some packs those that are stored, whole, and unknown to the index. Each is read: nobody may have
-    /// verified it when the run that stored it died.
+    /// Of some packs those that are stored, whole, and not in the index. Each is read: it may be unverified if the run
+    /// that stored it died.
     fn find_recorded_packs(
         &self,
         index: &Index,
@@ -250,7 +250,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Of the listed packs those that the index does not know, with whatever is wrong with them.
+    /// Of the listed packs those that are not in the index, with whatever is wrong with them.
     pub(crate) fn read_unindexed_packs(
         &self,
         index: &Index,

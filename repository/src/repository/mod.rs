@@ -1,4 +1,4 @@
-//! A repository as its users see it: made and opened (`open`), with its snapshots (`snapshots`) and its index
+//! A repository as its users see it: created and opened (`open`), with its snapshots (`snapshots`) and its index
 //! (`index_loading`).
 
 mod identities;

@@ -1,4 +1,4 @@
-//! Making a repository and opening one.
+//! Creating a repository and opening one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
 
-/// So often the description is read until two readings agree.
+/// How many times the description is read at most until two readings agree.
 const CONFIG_READS_MAX: usize = 5;
 
-/// What `init` needs to know.
+/// The parameters of `init`.
 #[derive(Debug)]
 pub struct InitOptions {
     /// Recovery recipients: they read everything.
     pub recipients: Vec<String>,
     /// The first host's name.
     pub host_name: String,
-    /// When it is made.
+    /// When it is created.
     pub now: DateTime<Utc>,
-    /// How it is cut and packed.
+    /// Its chunk and pack sizes.
     pub layout: Layout,
-    /// The file of the keeper's keys, made if it does not exist. `None`: the host is the keeper as well.
+    /// The file of the keeper's keys, created if it does not exist. `None`: the host is the keeper as well.
     pub keeper: Option<PathBuf>,
 }
 
@@ -45,18 +45,18 @@ pub struct InitOptions {
 pub struct OpenOptions {
     /// The host's directory of keys and pins.
     pub host: HostDirectory,
-    /// Files with identities that read contents.
+    /// Files with identities that can read contents.
     pub identity_files: Vec<PathBuf>,
     /// Where the local cache may be, if anywhere.
     pub cache: Option<PathBuf>,
-    /// Signers that a policy pins; empty: whatever `reprise.json` says.
+    /// Signers that a policy pins; empty: those of `reprise.json`.
     pub pinned_signers: Vec<SignerId>,
 }
 
 /// The backend of a location. `options` are for destinations over a network.
 ///
 /// # Errors
-/// [`Error::Backend`] when settings or credentials cannot be used.
+/// [`Error::Backend`] when the configuration or credentials cannot be used.
 pub fn open_backend(
     location: &RepositoryLocation,
     options: &RemoteOptions,
@@ -89,9 +89,9 @@ pub fn open_backend(
 /// Whether there is a repository.
 ///
 /// # Errors
-/// When the backend cannot be asked.
+/// When the backend fails.
 pub fn repository_exists(backend: &dyn Backend) -> Result<bool> {
-    // Not by its size: a server that is only asked for a size does not say whether the bucket exists.
+    // Not by its size: a server that is only asked for a size does not tell whether the bucket exists.
     match backend.get(&config_key(), None) {
         Ok(_) => Ok(true),
         Err(BackendError::NotFound { .. }) => Ok(false),
@@ -103,10 +103,10 @@ pub fn repository_exists(backend: &dyn Backend) -> Result<bool> {
 }
 
 impl Repository {
-    /// Makes a repository: secrets first, `reprise.json` last, so that a half-made one does not exist.
+    /// Creates a repository: secrets first, `reprise.json` last, so that a half-made one does not exist.
     ///
     /// # Errors
-    /// [`Error::RepositoryExists`], [`Error::Recipient`], or what the backend says.
+    /// [`Error::RepositoryExists`], [`Error::Recipient`], or errors of the backend.
     pub fn init(
         backend: &dyn Backend,
         host: &HostDirectory,
@@ -163,7 +163,8 @@ impl Repository {
             }
             done => drop(done.map_err(failed)?),
         }
-        // Where nobody refuses a second one, another host may have won; its repository is left alone.
+        // Where the storage does not refuse a second one, another host may have been first; its repository is left
+        // alone.
         if !backend.capabilities().refuses_overwrite
             && backend.get(&config_key(), None).map_err(failed)? != bytes
         {
@@ -184,7 +185,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::NoRepository`], [`Error::PinMismatch`], [`Error::NoMatchingIdentity`],
-    /// [`Error::UnsupportedFormat`], [`Error::Damaged`], or what the backend says.
+    /// [`Error::UnsupportedFormat`], [`Error::Damaged`], or errors of the backend.
     pub fn open(backend: Arc<dyn Backend>, options: &OpenOptions) -> Result<Self> {
         Self::open_with_clock(backend, options, Arc::new(SystemClock))
     }
@@ -259,7 +260,7 @@ fn load_separate_keeper_keys(
     Ok(keeper)
 }
 
-/// Whom a new repository believes, and in what.
+/// The trusted signers of a new repository, and their roles.
 fn initial_signers(
     host: &HostKeys,
     keeper: Option<&KeeperKeys>,
@@ -286,8 +287,8 @@ fn cache_dir_name(config: &Config, location: &str) -> String {
     format!("{}-{}", config.repository.as_str(), &place[..8])
 }
 
-/// Reads the description. No name tells its hash, so where bytes may be changed on the way, two readings must agree:
-/// one that was garbled must neither be pinned nor pass for a forgery.
+/// Reads the description. No name contains its hash, so where bytes may be changed in transit, two readings must
+/// agree: a corrupt one must neither be pinned nor pass for a forgery.
 fn read_config_confirmed(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
     let read = || read_with_retries(backend, || read_config(backend));
     let mut last = read()?;

@@ -1,14 +1,14 @@
-//! What index fragments say of packs, to be compared with what the packs say of themselves.
+//! What index fragments say of packs, for comparison with what the packs say of themselves.
 //!
-//! A fragment is believed for its signature alone. One that a host wrote which was broken into may say that a chunk
-//! is where it is not, or that a good pack has another size: then the fragment is wrong, and not the pack.
+//! A fragment is trusted for its signature alone. One written by a compromised host may give a wrong location of a
+//! chunk, or another size of a good pack: then the fragment is wrong, and not the pack.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
 
-/// Of each pack, which fragment describes it how.
+/// For each pack, its descriptions and the fragments that contain them.
 #[derive(Debug, Default)]
 pub(crate) struct PackDescriptions {
     by_pack: HashMap<ObjectId, Vec<(ObjectId, ObjectId)>>,
@@ -20,7 +20,7 @@ fn hash_pack_record(pack: &PackRecord) -> ObjectId {
 }
 
 impl PackDescriptions {
-    /// Remembers what a fragment says.
+    /// Adds the descriptions of a fragment.
     pub(crate) fn add_fragment(&mut self, fragment: &ObjectId, packs: &[PackRecord]) {
         for pack in packs {
             let said = self.by_pack.entry(pack.pack).or_default();
@@ -31,13 +31,13 @@ impl PackDescriptions {
         }
     }
 
-    /// Whether fragments say different things of a pack.
+    /// Whether fragments describe a pack differently.
     pub(crate) fn has_conflict(&self, pack: &ObjectId) -> bool {
         let said = self.by_pack.get(pack).map_or(&[][..], Vec::as_slice);
         said.iter().any(|(_, digest)| *digest != said[0].1)
     }
 
-    /// The fragments that say something else of a pack than the pack itself.
+    /// The fragments that describe a pack differently from the pack itself.
     pub(crate) fn contradicting_fragments(&self, pack: &PackRecord) -> BTreeSet<ObjectId> {
         let right = hash_pack_record(pack);
         let said = self.by_pack.get(&pack.pack).into_iter().flatten();

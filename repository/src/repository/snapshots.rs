@@ -13,10 +13,10 @@ use crate::records::record_set::is_not_found;
 use crate::store::record_cache::RecordCache;
 use crate::store::{Repository, Store};
 
-/// No snapshot root is larger, in bytes: enough for the streams of several hundred million chunks.
+/// The maximum size of a snapshot root, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
 
-/// A root that cannot be read, and why.
+/// A root that cannot be read, and the reason.
 pub type UnreadableRoot = (ObjectKey, Error);
 
 impl Repository {
@@ -24,7 +24,7 @@ impl Repository {
     /// [`Self::snapshots_lossy`].
     ///
     /// # Errors
-    /// What reading the first unreadable root gives.
+    /// The error of the first unreadable root.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
         let (snapshots, errors) = self.snapshots_lossy()?;
         match errors.into_iter().next() {
@@ -43,7 +43,7 @@ impl Repository {
         Ok((snapshots, errors))
     }
 
-    /// As [`Self::snapshots_lossy`], with the forgotten ones that are not swept yet.
+    /// As [`Self::snapshots_lossy`], with the forgotten ones that no prune has deleted yet.
     ///
     /// # Errors
     /// When roots or tombstones cannot be listed at all.
@@ -56,8 +56,8 @@ impl Repository {
         self.load_snapshots(&RecordCache::new(None, "snapshots"))
     }
 
-    /// Roots before tombstones: what is forgotten meanwhile may still appear here, but nothing that was brought
-    /// back meanwhile is taken for forgotten.
+    /// Roots before tombstones: what is forgotten meanwhile may still appear here, but nothing that was unforgotten
+    /// meanwhile appears as forgotten.
     fn load_snapshots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
         let listed = self.inner.list_objects("snapshots")?;
@@ -67,7 +67,7 @@ impl Repository {
         for (info, root) in listed.into_iter().zip(roots) {
             match root {
                 Ok(snapshot) => snapshots.push(snapshot),
-                // Listed and gone: it was swept meanwhile.
+                // Listed but missing: a prune deleted it meanwhile.
                 Err(error) if is_not_found(&error) => {}
                 Err(error) => errors.push((info.key, error)),
             }
@@ -80,9 +80,9 @@ impl Repository {
         Ok((snapshots, errors))
     }
 
-    /// Finds a snapshot by a prefix of its id, `SOURCE@latest`, or a source's name (its newest snapshot).
+    /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (its newest snapshot).
     ///
-    /// A forgotten snapshot is only found by its id.
+    /// A forgotten snapshot is only found by its ID.
     ///
     /// A root that cannot be read is skipped with a warning: the others must still be restorable.
     ///
@@ -119,7 +119,7 @@ impl Repository {
         }
     }
 
-    /// The newest snapshot of a source, if there is one.
+    /// The newest snapshot of a source, if any.
     ///
     /// # Errors
     /// When snapshots cannot be listed.

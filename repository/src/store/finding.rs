@@ -6,7 +6,7 @@ use crate::backend::ObjectKey;
 use crate::format::names::id_from_key;
 use crate::id::ObjectId;
 
-/// Something wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyFinding {
     /// The object.
@@ -18,8 +18,8 @@ pub struct VerifyFinding {
 }
 
 impl VerifyFinding {
-    /// Whether nothing that can be restored needs the object: content that other packs hold, or an index fragment,
-    /// which packs can replace. Of other objects nobody can tell what was in them.
+    /// Whether nothing that can be restored needs the object: content that other packs have, or an index fragment,
+    /// which packs can replace. For other objects it is unknown what they contained.
     pub(crate) fn is_harmless(&self) -> bool {
         let mut replaceable = ["packs/", "index/"].iter();
         let key = ObjectKey::new(self.object.as_str());
@@ -30,17 +30,17 @@ impl VerifyFinding {
     }
 }
 
-/// What a finding affects of one snapshot.
+/// The impact of a finding on one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SnapshotImpact {
     /// The snapshot.
     pub snapshot: ObjectId,
     /// Its source.
     pub source: String,
-    /// Whether its list of entries itself is hurt, so that all its paths are.
+    /// Whether its entry list itself is affected, so that all its paths are.
     pub whole: bool,
-    /// The paths hurt; empty when their names cannot be read with the given identities.
+    /// The affected paths; empty when their names cannot be read with the given identities.
     pub paths: Vec<String>,
-    /// How many further paths are hurt.
+    /// How many more paths are affected.
     pub more_paths: u64,
 }

@@ -1,4 +1,4 @@
-//! What an open repository consists of, and how its objects are listed and read: everything else is built on this.
+//! The parts of an open repository, and how its objects are listed and read: everything else builds on this.
 
 pub(crate) mod finding;
 pub(crate) mod record_cache;
@@ -59,13 +59,13 @@ impl Repository {
         self.inner.config_hash
     }
 
-    /// What was sent and received so far.
+    /// Network traffic so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.inner.backend.traffic()
     }
 
-    /// Where it is, for people.
+    /// The location, for display.
     #[must_use]
     pub fn location(&self) -> String {
         self.inner.backend.location()
@@ -77,7 +77,7 @@ impl Repository {
         self.inner.cache.as_deref()
     }
 
-    /// Secrets for chunk ids and cut points.
+    /// Secrets for chunk IDs and cut points.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
         &self.inner.secrets
@@ -98,7 +98,7 @@ impl Store {
             .map_err(|source| self.backend_error(source))
     }
 
-    /// The bytes of `reprise.json`, which are those that were opened.
+    /// The bytes of `reprise.json`, as verified on opening.
     pub(crate) fn config_bytes(&self) -> Result<Vec<u8>> {
         read_with_retries(self.backend.as_ref(), || {
             let bytes = self
@@ -121,13 +121,13 @@ impl Store {
         get_verified(self.backend.as_ref(), key)
     }
 
-    /// The cache of the records in a directory, where asking the storage is dear.
+    /// The cache of the records in a directory, where storage requests are expensive.
     pub(crate) fn record_cache(&self, directory: &str) -> RecordCache {
         let cached = !self.backend.capabilities().cheap_listing;
         RecordCache::new(self.cache.as_deref().filter(|_| cached), directory)
     }
 
-    /// Reads a record, from the cache if it is there; one that can be read is kept there.
+    /// Reads a record, from the cache if it is there; a readable one is cached.
     pub(crate) fn read_cached<T>(
         &self,
         key: &ObjectKey,

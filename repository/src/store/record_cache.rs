@@ -1,7 +1,7 @@
-//! The local cache of small records (snapshot roots, tombstones): each is a request on its own where the storage
-//! is far away.
+//! The local cache of small records (snapshot roots, tombstones): each costs a request where the storage is
+//! remote.
 //!
-//! They are kept as they are stored, so they are checked like stored ones; the cache may vanish at any time.
+//! They are cached as stored, so they are verified like stored ones; the cache may disappear at any time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::backend::ObjectKey;
 use crate::id::ObjectId;
 
-/// Records in a directory, or none at all.
+/// Records in a directory, or none.
 #[derive(Debug)]
 pub(crate) struct RecordCache {
     directory: Option<PathBuf>,
@@ -24,13 +24,13 @@ impl RecordCache {
         }
     }
 
-    /// A record's bytes, if they are here and have its name.
+    /// A record's bytes, if they are cached and match its hash.
     pub(crate) fn get(&self, id: &ObjectId) -> Option<Vec<u8>> {
         let bytes = fs::read(self.directory.as_ref()?.join(id.to_string())).ok()?;
         (ObjectId::from_content(&bytes) == *id).then_some(bytes)
     }
 
-    /// Keeps a record that was fetched, in place of whatever is here; when that fails, it only costs time.
+    /// Caches a fetched record, replacing any older copy; a failure only costs time.
     pub(crate) fn insert(&self, id: &ObjectId, bytes: &[u8]) {
         let Some(directory) = &self.directory else {
             return;

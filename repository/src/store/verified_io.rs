@@ -1,5 +1,5 @@
-//! Writing and reading objects so that what is relied on is what was meant: every write is verified before
-//! it counts, and what arrives garbled is read again before anything is called damaged.
+//! Verified I/O: every write is verified before anything relies on it, and what arrives corrupt is read
+//! again before anything is called damaged.
 
 use bytes::Bytes;
 
@@ -7,13 +7,13 @@ use crate::backend::{Backend, ObjectKey, WriteVerification};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 
-/// Read back in pieces, so that a pack is not in memory twice; in bytes.
+/// Size of the ranges for reading back, so that a pack is not in memory twice; in bytes.
 const READ_BACK_BYTES: u64 = 4 << 20;
 
-/// How often something that arrived damaged is read, where the way may have damaged it.
+/// How often something that arrived damaged is read, if it may have been damaged in transit.
 const READS_MAX: usize = 4;
 
-/// Stores an object whose hash is `id`, and makes sure that it is stored before anything relies on it.
+/// Stores an object with the hash `id`, and verifies that it is stored before anything relies on it.
 pub(crate) fn put_verified(
     backend: &dyn Backend,
     key: &ObjectKey,
@@ -82,7 +82,7 @@ pub(crate) fn get_verified(backend: &dyn Backend, key: &ObjectKey) -> Result<Vec
     })
 }
 
-/// Reads, and reads again what is damaged where the way may have damaged it.
+/// Reads, and retries damaged data if it may have been damaged in transit.
 pub(crate) fn read_with_retries<T>(
     backend: &dyn Backend,
     mut read: impl FnMut() -> Result<T>,

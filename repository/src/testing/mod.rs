@@ -38,7 +38,7 @@ pub fn small_file(name: &str, content: Vec<u8>) -> SnapshotItem {
     }
 }
 
-/// Someone who broke into a host: has its keys, and says things that are not true.
+/// A compromised host: has its keys, and writes false records.
 #[derive(Debug)]
 pub struct CompromisedHost {
     repository: Repository,
@@ -63,10 +63,10 @@ impl CompromisedHost {
         Ok(key)
     }
 
-    /// A record of a directory, signed with the host's key whether or not that may.
+    /// A record of a directory, signed with the host's key whether or not that is allowed.
     ///
     /// # Errors
-    /// What sealing or storing gives.
+    /// Errors of sealing or storing.
     pub fn put_record(&self, directory: &str, json: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
@@ -85,10 +85,10 @@ impl CompromisedHost {
         self.put_object(directory, sealed)
     }
 
-    /// A record of a version that is not known yet, signed with the host's key.
+    /// A record of a version that is not supported yet, signed with the host's key.
     ///
     /// # Errors
-    /// What sealing or storing gives.
+    /// Errors of sealing or storing.
     pub fn put_newer_record(&self, directory: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
@@ -109,7 +109,7 @@ impl CompromisedHost {
     /// A record that only a stranger can open, signed with the host's key.
     ///
     /// # Errors
-    /// What sealing or storing gives.
+    /// Errors of sealing or storing.
     pub fn put_unreadable_record(&self, directory: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let kind = match directory {
@@ -126,20 +126,20 @@ impl CompromisedHost {
         self.put_object(directory, sealed)
     }
 
-    /// Other secrets, encrypted to everybody who reads the catalog.
+    /// Other secrets, encrypted to everybody who can read the catalog.
     ///
     /// # Errors
-    /// What encrypting or storing gives.
+    /// Errors of encrypting or storing.
     pub fn put_other_secrets(&self) -> Result<ObjectKey> {
         let secrets = crate::format::secrets::Secrets::random()?.to_json()?;
         let encrypted = self.repository.inner.catalog_recipients.encrypt(&secrets)?;
         self.put_object("keys", encrypted)
     }
 
-    /// A pack that claims to hold every chunk of a snapshot, each `longer` by some bytes, and holds rubbish.
+    /// A pack that claims to hold every chunk of a snapshot, each `longer` by some bytes, and holds garbage.
     ///
     /// # Errors
-    /// What reading the catalog or storing gives.
+    /// Errors of reading the catalog or storing.
     pub fn put_poisoned_pack(&self, snapshot: &Snapshot, longer: u32) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let reader = self.repository.content_reader()?;
@@ -181,15 +181,16 @@ impl CompromisedHost {
         Ok(key)
     }
 
-    /// Rubbish as large as a pack of others, and a fragment that says it holds the very segments of that pack.
+    /// Garbage of the size of a pack of others, and a fragment that claims that it holds the very segments of that
+    /// pack.
     ///
     /// # Errors
-    /// What reading the pack's directory or storing gives.
+    /// Errors of reading the pack's directory or storing.
     pub fn put_twin_pack(&self, pack: &ObjectId) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let mut record = inner.directory_reader().read_directory(pack)?;
         let size = usize::try_from(record.size).map_err(|e| Error::Internal(e.to_string()))?;
-        // Of equal packs the one with the least id may be preferred.
+        // Of equal packs the one with the least ID may be preferred.
         let rubbish = (1..)
             .map(|seed| incompressible_bytes(size, seed))
             .find(|bytes| ObjectId::from_content(bytes) < *pack);
@@ -206,10 +207,10 @@ impl CompromisedHost {
         Ok(key)
     }
 
-    /// A fragment that says of a pack of others that it has another size and other chunks.
+    /// A fragment that describes a pack of others with another size and other chunks.
     ///
     /// # Errors
-    /// What reading the pack's directory or storing gives.
+    /// Errors of reading the pack's directory or storing.
     pub fn put_false_fragment(&self, pack: &ObjectId) -> Result<ObjectKey> {
         let mut record = self
             .repository

@@ -1,4 +1,4 @@
-//! A large repository without its contents: for measuring what works with the catalog alone.
+//! A large repository without its contents, to measure what works with the catalog alone.
 //!
 //! Roots, references, fragments and the packs of references are real. Packs of contents are sparse files of the
 //! right size: whatever reads one finds damage.
@@ -23,10 +23,10 @@ use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::store::Repository;
 use crate::store::verified_io::put_verified;
 
-/// A line of references: an id and the end of the line.
+/// A line of references: an ID and the end of the line.
 const LINE_BYTES: usize = 65;
 
-/// Bytes of an entry's line, about.
+/// The approximate size of an entry's line, in bytes.
 const ENTRY_BYTES: u64 = 180;
 
 /// What to make, in a new repository on a local disk.
@@ -38,7 +38,7 @@ pub struct SyntheticRepository {
     pub snapshots: u64,
     /// Chunks that each snapshot refers to.
     pub chunks_per_snapshot: u64,
-    /// In how many places of a snapshot its new chunks are.
+    /// The number of positions in a snapshot where its new chunks are.
     pub places: u64,
     /// Whether index fragments are full, as after a prune, or as each snapshot left them.
     pub merged: bool,
@@ -46,7 +46,7 @@ pub struct SyntheticRepository {
     pub now: DateTime<Utc>,
 }
 
-/// What was made.
+/// Counts of what was made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SyntheticCounts {
     /// Chunks in packs, those of metadata included.
@@ -62,10 +62,10 @@ pub struct SyntheticCounts {
 }
 
 impl SyntheticRepository {
-    /// Makes it.
+    /// Builds the repository.
     ///
     /// # Errors
-    /// What sealing or storing gives.
+    /// Errors of sealing or storing.
     pub fn build(&self, repository: &Repository) -> Result<SyntheticCounts> {
         let mut maker = SyntheticBuilder::new(self, repository)?;
         for n in 0..self.snapshots {
@@ -92,7 +92,7 @@ struct SyntheticBuilder<'a> {
     undescribed: Vec<PackRecord>,
 }
 
-/// A stream of references and where it is cut.
+/// A stream of references and its chunk boundaries.
 #[derive(Default)]
 struct ReferenceText {
     text: Vec<u8>,
@@ -212,7 +212,7 @@ impl<'a> SyntheticBuilder<'a> {
         Ok(())
     }
 
-    /// Cuts the references anew where they changed; exactly as if all of them were cut.
+    /// Cuts the references again where they changed; exactly as if all of them were cut.
     fn rechunk_references(&mut self, start: usize, end: usize) -> Result<()> {
         let ReferenceText { text, ends, ids } = &mut self.references;
         let inner = &self.repository.inner;
@@ -260,7 +260,7 @@ impl<'a> SyntheticBuilder<'a> {
         Ok(())
     }
 
-    /// Describes a pack of contents, and makes a file as large as it would be.
+    /// Describes a pack of contents, and makes a file of the size that it would have.
     fn close_contents(&mut self) -> Result<()> {
         self.contents.close_segment(self.last_id);
         let contents = std::mem::take(&mut self.contents);

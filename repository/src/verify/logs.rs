@@ -1,4 +1,4 @@
-//! Verification of logs: every piece is there, signed, in its place, and follows the one before it.
+//! Verification of logs: every segment is stored, signed, in order, and follows its predecessor.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::store::Repository;
 use crate::store::finding::VerifyFinding;
 use crate::verify::DataSubset;
 
-/// Pieces are read whole, so each thread holds one.
+/// Log segments are read whole, so each thread holds one.
 const READERS_MAX: usize = 3;
 
-/// What was found.
+/// The result for logs.
 #[derive(Debug, Default)]
 pub(crate) struct LogVerifyResult {
     pub(crate) segments: u64,
@@ -24,7 +24,7 @@ pub(crate) struct LogVerifyResult {
     pub(crate) notes: Vec<String>,
 }
 
-/// Verifies all logs. `share`: of how many pieces the contents are read.
+/// Verifies all logs. `share`: of how many log segments the contents are read.
 pub(crate) fn verify_all_logs(
     repository: &Repository,
     share: Option<DataSubset>,
@@ -55,7 +55,7 @@ impl LogVerifyResult {
         });
     }
 
-    /// Which pieces belong together, and what is wrong with that.
+    /// The chain of log segments, and what is wrong with it.
     fn check_chain(&mut self, log: &SourceLog) {
         let Some((newest, _)) = log.segments.last() else {
             return;
@@ -108,7 +108,7 @@ impl LogVerifyResult {
             .filter_map(|(key, error)| Some((key.to_string(), error?)))
             .collect();
         for (object, error) in damaged {
-            // The record may have been found already.
+            // The record's finding may be listed already.
             let reason = error.to_string();
             if !self.findings.iter().any(|known| known.reason == reason) {
                 self.add_finding(object, reason);

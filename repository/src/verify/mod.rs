@@ -1,6 +1,6 @@
-//! Verification: is everything there, is it what was stored, and if not, what does it hurt?
+//! Verification: is everything stored, is it what was stored, and if not, what is affected?
 //!
-//! `logs` verifies archived logs; `repair` mends: the index from packs, objects from a copy, the rest into quarantine.
+//! `logs` verifies archived logs; `repair` repairs: the index from packs, objects from a copy, the rest is quarantined.
 
 pub(crate) mod logs;
 pub(crate) mod repair;
@@ -30,10 +30,10 @@ use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
 use crate::text::RawText;
 
-/// At most this many hurt paths are listed for each snapshot; the rest is counted.
+/// At most this many affected paths are listed for each snapshot; the rest is counted.
 const PATHS_LISTED_MAX: usize = 1000;
 
-/// Where a snapshot has lost more chunks, all of it may be lost.
+/// A snapshot that has lost more chunks counts as lost completely.
 const LOST_CHUNKS_MAX: usize = 10_000;
 
 /// Packs are read whole, so each thread holds one.
@@ -42,9 +42,9 @@ const READERS_MAX: usize = 3;
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VerifyDepth {
-    /// Roots, index and what is listed: nothing of the contents.
+    /// Roots, index and listings: no contents.
     Structure,
-    /// Packs are read, hashed, decrypted and decompressed, and every chunk is compared with its id.
+    /// Packs are read, hashed, decrypted and decompressed, and every chunk is compared with its ID.
     ReadData(DataSubset),
 }
 
@@ -53,11 +53,11 @@ pub enum VerifyDepth {
 pub enum DataSubset {
     /// All.
     All,
-    /// A share that rotates: on `groups` days in a row, each day another group, all are read.
+    /// A share that rotates: on `groups` days in a row, each day another group, all packs are read.
     Group {
         /// Today's group, below `groups`.
         group: u32,
-        /// How many groups there are.
+        /// The number of groups.
         groups: u32,
     },
 }
@@ -79,7 +79,7 @@ impl DataSubset {
         Self::Group { group, groups }
     }
 
-    /// The packs of this share; where there are any packs, at least one.
+    /// The packs of this share; at least one, if there are any packs.
     fn select_packs(self, packs: Vec<(ObjectId, u64)>) -> Vec<(ObjectId, u64)> {
         let chosen: Vec<_> = packs
             .iter()
@@ -115,7 +115,7 @@ pub struct VerifyOptions {
     pub snapshots: Vec<Snapshot>,
 }
 
-/// What verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {
     /// Snapshots whose structure was checked.
@@ -128,9 +128,9 @@ pub struct VerifyReport {
     pub bytes_read: u64,
     /// Distinct chunks that the checked snapshots refer to.
     pub chunks: u64,
-    /// Pieces of logs.
+    /// Log segments.
     pub log_segments: u64,
-    /// Pieces of logs that were read and decrypted.
+    /// Log segments that were read and decrypted.
     pub log_segments_read: u64,
     /// What is wrong. Empty means: nothing.
     pub findings: Vec<VerifyFinding>,
@@ -142,8 +142,8 @@ impl Repository {
     /// Verifies the repository.
     ///
     /// # Errors
-    /// When verification cannot be done at all: an identity is missing, the backend does not answer.
-    /// What is wrong with the contents is in the report instead.
+    /// When verification is impossible: an identity is missing, the backend does not respond. What is wrong with the
+    /// contents is in the report instead.
     pub fn verify(&self, options: &VerifyOptions, progress: &Progress) -> Result<VerifyReport> {
         if let VerifyDepth::ReadData(_) = options.depth {
             self.require_data_identity()?;
@@ -151,8 +151,8 @@ impl Repository {
         Ok(self.verify_detailed(options, None, progress)?.report)
     }
 
-    /// As [`Self::verify`], with more of what was found. `damaged` are packs that are known to be so; without
-    /// them, what is in quarantine is believed where it is not read.
+    /// As [`Self::verify`], with more details. `damaged` are packs that are known to be damaged; without them, the
+    /// quarantine is trusted for packs that are not read.
     pub(crate) fn verify_detailed(
         &self,
         options: &VerifyOptions,
@@ -181,18 +181,18 @@ impl Repository {
     }
 }
 
-/// What an examination found.
+/// The detailed result of a verification.
 #[derive(Debug)]
 pub(crate) struct DetailedVerifyReport {
-    /// What people are told.
+    /// The report for users.
     pub(crate) report: VerifyReport,
     /// Packs that are good and in no fragment.
     pub(crate) unindexed: Vec<PackRecord>,
-    /// Snapshots that lack something or cannot be read, with the chunks: none, where they cannot be told.
+    /// Snapshots that miss something or cannot be read, with the chunks: none, where these are unknown.
     pub(crate) lost_chunks: BTreeMap<ObjectId, Vec<ChunkId>>,
     /// Chunks that are needed and in no pack.
     pub(crate) missing_chunks: Vec<ChunkId>,
-    /// What is wrong, known by the quarantine, and affects nothing.
+    /// Damage that the quarantine lists and that affects nothing.
     pub(crate) harmless: Vec<VerifyFinding>,
 }
 
@@ -202,14 +202,14 @@ struct Verifier<'a> {
     index: Index,
     reader: ContentReader,
     report: VerifyReport,
-    /// What is wrong with a chunk: the finding's number.
+    /// A bad chunk's finding, by number.
     bad_chunks: HashMap<ChunkId, usize>,
     /// Stored packs with their sizes.
     stored_packs: BTreeMap<ObjectId, u64>,
     /// Packs that no fragment describes.
     unindexed: Vec<PackRecord>,
     descriptions: PackDescriptions,
-    /// Fragments that say something else of a pack than the pack does.
+    /// Fragments that describe a pack differently from the pack itself.
     wrong_fragments: HashSet<ObjectId>,
     quarantine: Quarantine,
 }
@@ -296,7 +296,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Names that no object of this repository has. In other directories whoever reads them says so.
+    /// Names that no object of this repository has. In other directories their readers report them.
     fn report_foreign_names(&mut self) -> Result<()> {
         let index = self.inner.list_objects("index")?.into_iter();
         let index = index.filter(|info| id_from_key(&info.key).is_none());
@@ -331,7 +331,7 @@ impl<'a> Verifier<'a> {
         Ok(snapshots)
     }
 
-    /// Leases and sweeps that count for nothing: someone damaged or forged them.
+    /// Leases and sweeps that are invalid and ignored: damaged or forged.
     fn check_run_records(&mut self) -> Result<()> {
         let backend = self.inner.backend.as_ref();
         for (kind, directory) in [
@@ -351,7 +351,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Checks that every chunk of the snapshots is indexed and its pack is there; returns those chunks.
+    /// Checks that every chunk of the snapshots is indexed and its pack is stored; returns those chunks.
     fn check_structure(
         &mut self,
         snapshots: &[Snapshot],
@@ -405,7 +405,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Compares what fragments say of a pack with what it says itself.
+    /// Compares a pack's descriptions in fragments with its own.
     fn compare_descriptions(&mut self, pack: &PackRecord) {
         for fragment in self.descriptions.contradicting_fragments(pack) {
             if self.wrong_fragments.insert(fragment) {
@@ -421,7 +421,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// What wrong fragments say must hide nothing that is missing.
+    /// Wrong descriptions in fragments must not hide that something is missing.
     fn drop_wrong_fragments(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
         if self.wrong_fragments.is_empty() {
             return Ok(());
@@ -468,7 +468,7 @@ impl<'a> Verifier<'a> {
         if missing.is_empty() {
             return Ok(());
         }
-        // What a sweep has removed meanwhile, it has removed from the index before.
+        // What a prune has deleted meanwhile, it has removed from the index before.
         let (index, _) = self.inner.load_index()?;
         let described: HashSet<ObjectId> = index.packs().map(|(id, _)| id).collect();
         for id in missing {
@@ -479,7 +479,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// A pack of which the index and the storage, or two fragments, say different things.
+    /// A pack that the index and the storage, or two fragments, describe differently.
     fn check_doubtful_pack(&mut self, id: &ObjectId, stored: u64, indexed: u64) -> Result<()> {
         let read = read_with_retries(self.inner.backend.as_ref(), || {
             self.inner.directory_reader().read_directory(id)
@@ -498,7 +498,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Records a damaged pack. Which of its chunks have no other copy is found when the report is made.
+    /// Records a damaged pack. Which of its chunks have no other copy is determined when the report is made.
     fn add_damaged_pack(&mut self, id: &ObjectId, reason: String) {
         let object = pack_key(id).to_string();
         self.report.findings.push(VerifyFinding {
@@ -559,7 +559,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Says for each finding which snapshots and paths it affects.
+    /// Determines for each finding which snapshots and paths it affects.
     fn into_detailed_report(mut self, snapshots: &[Snapshot]) -> Result<DetailedVerifyReport> {
         let bad_packs: HashMap<String, usize> = self
             .report
@@ -594,7 +594,7 @@ impl<'a> Verifier<'a> {
                 }
             }
         }
-        // A root that cannot be read is nobody's list of chunks: all of that snapshot is lost.
+        // A root that cannot be read lists no chunks: all of that snapshot is lost.
         for finding in &self.report.findings {
             if let Some(id) = finding
                 .object
@@ -604,7 +604,7 @@ impl<'a> Verifier<'a> {
                 lost.entry(id).or_default();
             }
         }
-        // What is in quarantine and affects nothing any more is told as a number.
+        // What is in quarantine and no longer affects anything is reported as a number.
         let (quiet, findings) = self.report.findings.into_iter().partition(|finding| {
             finding.is_harmless() && self.quarantine.objects().contains_key(&finding.object)
         });
@@ -652,7 +652,7 @@ impl<'a> Verifier<'a> {
         Ok(lost.into_iter().collect())
     }
 
-    /// The finding that a chunk suffers from, unless it has a good copy.
+    /// The finding that affects a chunk, unless it has a good copy.
     fn finding_for_chunk(
         &self,
         id: &ChunkId,
@@ -702,7 +702,7 @@ impl<'a> Verifier<'a> {
                 }
                 Ok(None) => break,
                 Err(error) => match error.class() {
-                    // Without names, say at least which snapshots are hurt.
+                    // Without names, report at least which snapshots are affected.
                     ErrorClass::Damaged | ErrorClass::Refused => {
                         self.add_unnamed_impacts(snapshot, bad_packs, &mut affected_snapshots)?;
                         break;
@@ -733,7 +733,7 @@ impl<'a> Verifier<'a> {
         affected_snapshots: &mut BTreeMap<usize, SnapshotImpact>,
     ) -> Result<()> {
         let mut references = self.reader.snapshot_reader(snapshot).references();
-        // Damaged references are a finding of their own already.
+        // Damaged references have a finding of their own already.
         while let Ok(Some(id)) = references.next_id() {
             if let Some(number) = self.finding_for_chunk(&id, bad_packs)? {
                 affected_snapshots

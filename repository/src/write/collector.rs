@@ -1,4 +1,4 @@
-//! The collector: puts what workers finished back in order and writes the entry and reference streams.
+//! The collector: puts the workers' results back in order and writes the entry and reference streams.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::write::pipeline_state::PipelineState;
 use crate::write::worker::ProcessedBatch;
 use crate::write::{ENTRY_CLASS, EntryObserver, FileStamp, REFERENCE_CLASS, StreamId};
 
-/// An entry with its content named.
+/// An entry with the IDs of its content.
 pub(super) struct EntryContent {
     pub(super) entry: Entry,
     pub(super) chunks: Vec<ChunkId>,
@@ -24,7 +24,7 @@ pub(super) struct EntryContent {
     pub(super) warning: Option<Warning>,
 }
 
-/// What a worker made of an item.
+/// A worker's result for an item.
 pub(super) enum ProcessedItem {
     Entry(Box<EntryContent>),
     FilePart(Vec<ChunkId>),
@@ -40,7 +40,7 @@ pub(super) struct Collector {
     counts: EntryCounts,
     warnings: Vec<Warning>,
     parts: Vec<ChunkId>,
-    /// What was delivered of streams that no entry has taken yet: 32 bytes a chunk.
+    /// IDs of delivered streams that no entry has taken yet: 32 bytes a chunk.
     open_streams: HashMap<StreamId, Vec<ChunkId>>,
     line: Vec<u8>,
 }
@@ -100,7 +100,7 @@ impl Collector {
     }
 
     fn collect_batches(&mut self, results: &Receiver<ProcessedBatch>) -> Result<()> {
-        // Workers finish out of order, but no further than there are jobs under way.
+        // Workers finish out of order, but no further than there are jobs in flight.
         let mut waiting = BTreeMap::new();
         let mut next = 0;
         for batch in results {

@@ -1,7 +1,7 @@
-//! What stands between the last pack and a snapshot that counts: nothing that it relies on may be going.
+//! The checks between the last pack and a valid snapshot: nothing that it relies on may be in deletion.
 //!
 //! The proof needs no clock. Before anything is deleted, a `final` record names it, and roots are listed after
-//! that record was stored. So either this run sees the record, or the one who deletes sees this run's root.
+//! that record was stored. So either this run sees the record, or the prune that deletes sees this run's root.
 
 use std::collections::HashSet;
 
@@ -46,7 +46,7 @@ fn check_used_packs(
         return Err(swept(pack));
     }
     if lease.has_expired() {
-        // Nobody waited for this run, and whatever told of a deletion may be gone again.
+        // No prune waited for this run, and the records of a deletion may be deleted already.
         let listed = inner.list_objects("packs")?;
         let stored: HashSet<ObjectId> = listed
             .iter()

@@ -1,4 +1,4 @@
-//! Which chunks need not be stored again: those the index has, and those this run has claimed.
+//! Which chunks need not be stored again: those in the index, and those that this run has claimed.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -33,7 +33,7 @@ impl DedupIndex {
         self.stored_bytes_before
     }
 
-    /// Finds a pack that this run may rely on and of which something is true.
+    /// Finds a pack that this run may rely on and for which a condition holds.
     pub(super) fn find_used_pack(&self, is: impl Fn(&ObjectId) -> bool) -> Option<ObjectId> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.usable_packs().find(is)
@@ -46,7 +46,7 @@ impl DedupIndex {
             .length_of(id)
     }
 
-    /// Whether the caller must store this chunk. Of all callers with one id, exactly one is told so.
+    /// Whether the caller must store this chunk. Of all callers with one ID, exactly one gets `true`.
     pub(super) fn claim_chunk(&self, id: &ChunkId) -> Result<bool> {
         if self.length_of(id)?.is_some() {
             return Ok(false);

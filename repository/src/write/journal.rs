@@ -1,6 +1,6 @@
 //! Which packs a run has stored but perhaps not indexed, kept beside the cache.
 //!
-//! Where listing all packs is dear, the next run learns here what a run that died has left, and uses it.
+//! Where listing all packs is expensive, the next run learns here what a dead run has left, and uses it.
 //! Losing a journal loses nothing but the chance to reuse those packs.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::id::ObjectId;
 
-/// A journal of a living run. It holds a lock, by which others know that the run lives.
+/// A journal of an active run. It holds a lock, by which others know that the run is active.
 #[derive(Debug)]
 pub(crate) struct PackJournal {
     path: PathBuf,
@@ -50,7 +50,7 @@ impl PackJournal {
         }
     }
 
-    /// Notes a pack that is about to be stored.
+    /// Records a pack that is about to be stored.
     pub(crate) fn add_pack(&self, pack: &ObjectId) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(file, "{pack}") {
@@ -58,7 +58,7 @@ impl PackJournal {
         }
     }
 
-    /// Everything is indexed: the journal is of no use any more.
+    /// Everything is indexed: the journal is no longer needed.
     pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "could not remove a journal of stored packs");
@@ -66,7 +66,7 @@ impl PackJournal {
     }
 }
 
-/// Packs that runs which died have noted, with the journals that may be removed once they are taken over.
+/// Packs that dead runs have recorded, with the journals that may be removed once they are taken over.
 pub(crate) fn read_abandoned_journals(cache: Option<&Path>) -> (BTreeSet<ObjectId>, Vec<PathBuf>) {
     let (mut packs, mut journals) = (BTreeSet::new(), Vec::new());
     let entries = cache.and_then(|cache| fs::read_dir(journal_directory(cache)).ok());

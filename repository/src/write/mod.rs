@@ -8,11 +8,11 @@
 //! ```
 //!
 //! Memory is bounded: small files are read by the worker that needs them, and every queue between two
-//! stages is short and holds pieces of at most a few MiB.
+//! stages is short and holds items of at most a few MiB.
 //!
-//! `worker` reads, hashes and seals, `collector` puts results in order, `packer` and `uploader` store, `dedup_index` knows what
-//! is stored already, `streams` takes content from several threads, `journal` notes the packs of a run, `commit` is what is
-//! checked around the root.
+//! `worker` reads, hashes and seals, `collector` puts results in order, `packer` and `uploader` store, `dedup_index`
+//! knows what is stored already, `streams` takes content from several threads, `journal` records the packs of a run,
+//! `commit` has the checks around the root.
 
 mod collector;
 mod commit;
@@ -70,17 +70,17 @@ const BATCH_ENTRIES_MAX: usize = 1024;
 /// What is known of a file without reading it. Equal stamps mean an unchanged file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
-    /// The file in its file system. The device's number is not used: it may change with every start.
+    /// The file's inode. The device number is not used: it may change with every boot.
     pub inode: u64,
     /// Bytes, holes included.
     pub size: u64,
     /// When its content changed.
     pub mtime: FileTime,
-    /// When anything of it changed.
+    /// When its content or its attributes last changed.
     pub ctime: FileTime,
 }
 
-/// What reading a small file gave.
+/// The result of reading a small file.
 #[derive(Debug)]
 pub struct LoadedFile {
     /// The entry, complete but for its chunks; `None` when there is nothing to keep.
@@ -100,7 +100,7 @@ pub enum SnapshotItem {
     Entry {
         /// The entry.
         entry: Entry,
-        /// Ids of its content.
+        /// IDs of its content.
         chunks: Vec<ChunkId>,
         /// Its stamp, if a later snapshot may rely on it.
         stamp: Option<FileStamp>,
@@ -129,12 +129,12 @@ pub enum SnapshotItem {
     },
     /// The large file whose parts were delivered cannot be kept.
     AbandonedFile {
-        /// Why.
+        /// The reason.
         warning: Warning,
     },
     /// Something was skipped.
     Skipped {
-        /// What and why.
+        /// What was skipped, and the reason.
         warning: Warning,
     },
 }
@@ -161,7 +161,7 @@ pub trait EntryObserver: Send {
     fn on_committed(self: Box<Self>);
 }
 
-/// What a snapshot is to be called.
+/// The description of a new snapshot.
 #[derive(Debug, Clone)]
 pub struct SnapshotOptions {
     /// The source's name.
@@ -178,10 +178,10 @@ pub struct SnapshotOptions {
     pub parent: Option<ObjectId>,
 }
 
-/// What only the source can say, once everything was delivered.
+/// What only the source knows, once everything was delivered.
 #[derive(Debug)]
 pub struct SnapshotSummary {
-    /// The moment the data stands for.
+    /// The time that the data stands for.
     pub data_time: DateTime<Utc>,
     /// When the run ended.
     pub finished: DateTime<Utc>,
@@ -202,7 +202,7 @@ pub struct CommittedSnapshot {
     pub warnings: Vec<Warning>,
 }
 
-/// Answers which chunks the repository had when the snapshot began.
+/// Tells which chunks the repository had when the snapshot began.
 #[derive(Debug, Clone)]
 pub struct KnownChunks {
     shared: Arc<PipelineState>,
@@ -223,7 +223,7 @@ struct WriterJob {
     work: JobContent,
 }
 
-/// What a worker does at a time.
+/// A worker's job.
 enum JobContent {
     Items(Vec<SnapshotItem>),
     /// Chunks of a stream: the bytes one after the other, and the length of each.
@@ -258,7 +258,7 @@ impl Repository {
     /// Begins a snapshot.
     ///
     /// # Errors
-    /// [`Error::UnknownHost`] when this host may not write, or what opening the index gives.
+    /// [`Error::UnknownHost`] when this host may not write, or errors of opening the index.
     pub fn begin_snapshot(
         &self,
         options: SnapshotOptions,
@@ -326,7 +326,7 @@ impl SnapshotWriter {
         let (segments, segment_queue) = crossbeam_channel::bounded(SEGMENTS_WAITING_MAX);
         // One pack waits while others are stored; another is being filled.
         let (packs, pack_queue) = crossbeam_channel::bounded(0);
-        // Results are small: ids and entries of a batch.
+        // Results are small: IDs and entries of a batch.
         let (results, result_queue) = crossbeam_channel::bounded(64);
         let mut threads = Vec::new();
         for n in 0..worker_count() {
@@ -417,7 +417,7 @@ impl SnapshotWriter {
     /// Cuts a stream into chunks and takes them as parts of the entry that follows. Returns its length.
     ///
     /// # Errors
-    /// Inside: what reading the stream gives. Outside: as for [`Self::add_item`].
+    /// Inside: errors of reading the stream. Outside: as for [`Self::add_item`].
     pub fn add_stream(
         &mut self,
         chunker: &mut Chunker,
@@ -524,7 +524,7 @@ impl SnapshotWriter {
         let known = &self.shared.dedup_index;
         let held = || Error::Internal("a snapshot without a lease".to_owned());
         commit::check_before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
-        // From here on the root may arrive even if nobody hears of it: then nobody says that the run is over.
+        // From here on the root may arrive even without a response: then the run is not recorded as ended.
         let lease = self.lease.take().ok_or_else(held)?;
         let id = inner.write_root(root, host)?;
         commit::check_after_root(inner, known, lease.lease(), &id)?;
@@ -583,7 +583,7 @@ struct RootContents {
 }
 
 impl Drop for SnapshotWriter {
-    /// A writer that is not finished leaves packs that the next run adopts, and no snapshot.
+    /// A writer that is not finished leaves packs that the next run adds to the index, and no snapshot.
     fn drop(&mut self) {
         if self.jobs.is_some() {
             self.shared.record_failure(Error::Interrupted);

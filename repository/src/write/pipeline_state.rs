@@ -1,4 +1,4 @@
-//! What all stages of a snapshot share: the repository, known chunks, counters, and the first failure.
+//! The state that all stages of a snapshot share: the repository, known chunks, counters, and the first failure.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::write::journal::PackJournal;
 pub(super) struct PipelineState {
     pub(super) repository: Arc<Store>,
     pub(super) dedup_index: DedupIndex,
-    /// What is stored but perhaps not indexed, where listing is dear.
+    /// What is stored but perhaps not indexed, where listing is expensive.
     pub(super) journal: Option<PackJournal>,
     pub(super) progress: Arc<Progress>,
     pub(super) added_chunks: AtomicU64,
@@ -44,7 +44,7 @@ impl PipelineState {
         }
     }
 
-    /// Records a failure; the first one counts, those that follow from it do not.
+    /// Records a failure; only the first one is kept, as later ones follow from it.
     pub(super) fn record_failure(&self, error: Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.failed.swap(true, Ordering::SeqCst) {
@@ -64,7 +64,7 @@ impl PipelineState {
         })
     }
 
-    /// Fails if any stage has failed or an interruption was asked for.
+    /// Fails if any stage has failed or an interruption was requested.
     pub(super) fn check_running(&self) -> Result<()> {
         if self.has_failed() {
             return Err(self.take_failure());

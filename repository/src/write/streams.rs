@@ -1,4 +1,4 @@
-//! Content that several threads deliver at the same time: each its own stream, put together by an entry later.
+//! Content that several threads deliver at the same time: each its own stream, joined by an entry later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ impl StreamSender {
         }
     }
 
-    /// Begins a stream. The caller sees to it that each id is used once.
+    /// Begins a stream. The caller ensures that each ID is used once.
     #[must_use]
     pub fn begin_stream(&self, id: StreamId) -> OpenStream {
         let inner = &self.shared.repository;

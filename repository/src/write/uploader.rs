@@ -30,7 +30,7 @@ struct UnindexedPacks {
     chunks: usize,
 }
 
-/// Adopted packs go into this run's fragments, so that they are found without listing from now on.
+/// Packs that were not indexed go into this run's fragments, so that they are found without listing from now on.
 fn upload_packs(
     shared: &PipelineState,
     packs: &Receiver<FinishedPack>,
@@ -93,7 +93,7 @@ fn store_packs(
     Ok(())
 }
 
-/// Remembers a stored pack; with enough of them, writes a fragment.
+/// Adds a stored pack; with enough of them, writes a fragment.
 fn add_stored_pack(
     shared: &PipelineState,
     unwritten: &Mutex<UnindexedPacks>,

@@ -12,7 +12,7 @@ use crate::write::collector::{EntryContent, ProcessedItem};
 use crate::write::pipeline_state::PipelineState;
 use crate::write::{ENTRY_CLASS, FileLoader, JobContent, LoadedFile, SnapshotItem, WriterJob};
 
-/// The ready items of one job.
+/// The processed items of one job.
 pub(super) struct ProcessedBatch {
     pub(super) sequence: u64,
     pub(super) items: Vec<ProcessedItem>,

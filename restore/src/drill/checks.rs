@@ -1,4 +1,4 @@
-//! File assertions: what a policy expects of the files that a drill has restored.
+//! File assertions: what a policy expects of the files that a drill restored.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -41,7 +41,7 @@ fn kind_name(kind: CheckedEntryKind) -> &'static str {
     }
 }
 
-/// Whether a check holds; says what was found either way.
+/// Whether a check holds; reports the finding either way.
 pub(super) fn evaluate_check(check: &DrillCheck, root: &Path) -> Result<String, String> {
     let found = find_matching(&check.path, root)?;
     if check.expectations.contains(&Expectation::Exists(false)) {

@@ -1,4 +1,4 @@
-//! Drills: a restore rehearsal into a directory that lives only for it, with a verdict about the data.
+//! Drills: a rehearsed restore into a temporary directory, with a verdict about the data.
 //!
 //! `checks` are file assertions, `server` drills in a database server, `junit` the report.
 
@@ -21,23 +21,23 @@ use crate::files::{self, OverwriteMode, RestoreOptions, RestoreReport};
 pub use junit::{FailedDrill, render_junit};
 pub use server::{RestoredServer, run_in_server};
 
-/// Differences listed in a report; the rest is counted.
+/// Differences listed in a report; the others are counted.
 const DIFFERENCES_SHOWN_MAX: usize = 20;
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckResult {
-    /// What was checked.
+    /// The check.
     pub name: String,
     /// Whether it held.
     pub passed: bool,
-    /// What was found.
+    /// The finding.
     pub detail: String,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
 
-/// What a drill found.
+/// The report of a drill.
 #[derive(Debug, Clone, Serialize)]
 pub struct DrillReport {
     /// The drill's name.
@@ -46,11 +46,11 @@ pub struct DrillReport {
     pub source: String,
     /// The snapshot that was restored.
     pub snapshot: String,
-    /// The moment its data stands for.
+    /// The data time of the snapshot.
     pub data_time: DateTime<Utc>,
     /// When the drill began.
     pub started: DateTime<Utc>,
-    /// `ok`, or `failed` when anything differs from what was promised.
+    /// `ok`, or `failed` when anything differs from the expectation.
     pub verdict: Outcome,
     /// What was restored.
     pub counts: EntryCounts,
@@ -58,9 +58,9 @@ pub struct DrillReport {
     pub restore_seconds: f64,
     /// Seconds from the drill's start until the last check had passed: the recovery time.
     pub recovery_seconds: f64,
-    /// Seconds between the data and the drill's start: what would have been lost.
+    /// Seconds between the data time and the drill's start: the data that would have been lost.
     pub data_loss_seconds: f64,
-    /// What was brought back into a server, if it was.
+    /// What was restored into a server, if anything.
     pub server: Option<RestoredServer>,
     /// Everything that was checked, in order.
     pub checks: Vec<CheckResult>,
@@ -122,7 +122,7 @@ pub fn run_in_directory(
     Ok(build_report(drill, snapshot, ended, checks))
 }
 
-/// How a drill went.
+/// The result of a drill.
 struct DrillMeasurements {
     data_time: DateTime<Utc>,
     started: DateTime<Utc>,
@@ -132,7 +132,7 @@ struct DrillMeasurements {
     server: Option<RestoredServer>,
 }
 
-/// The report of a drill whose last check was just made, with those of its budget.
+/// The report of a drill whose last check was just made, with the checks of its budget.
 fn build_report(
     drill: &Drill,
     snapshot: &Snapshot,
@@ -166,7 +166,7 @@ fn build_report(
     }
 }
 
-/// Some of many things, and how many more there are.
+/// Some of many items, and the number of the others.
 fn join_limited<T: ToString>(things: impl ExactSizeIterator<Item = T>) -> String {
     let more = things.len().saturating_sub(DIFFERENCES_SHOWN_MAX);
     let shown: Vec<String> = things
@@ -205,7 +205,7 @@ fn completeness_check(restored: &RestoreReport) -> CheckResult {
     })
 }
 
-/// Compares everything that was restored with everything that the snapshot knows.
+/// Compares everything that was restored with the snapshot.
 fn equality_check(
     repository: &Repository,
     snapshot: &Snapshot,

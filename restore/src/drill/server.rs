@@ -1,4 +1,4 @@
-//! A drill in a server that exists for drills alone: the databases are brought back, compared and asked.
+//! A drill in a dedicated server: the databases are restored, compared and queried.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,10 +19,10 @@ use crate::mysql::{
     self, MysqlRestoreOptions, MysqlRestoreReport, PointInTimeOptions, VerifyLevel,
 };
 
-/// What was brought back into a server.
+/// What was restored into a server.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoredServer {
-    /// Where, without a password.
+    /// The server, without a password.
     pub server: String,
     /// Tables of the snapshot.
     pub tables: usize,
@@ -36,8 +36,8 @@ pub struct RestoredServer {
     pub newest_row_age_seconds: Option<f64>,
 }
 
-/// Runs a drill on a database server's snapshots and log. What it brought into the scratch server is removed again
-/// whatever happens; if this program dies, by the next drill.
+/// Runs a drill on a database server's snapshots and log. What it created in the drill server is always removed; if
+/// this program dies, by the next drill.
 ///
 /// # Errors
 /// When the drill cannot be carried out. That the data is wrong is a verdict, not an error.
@@ -130,7 +130,7 @@ impl ServerDrill<'_> {
         ))
     }
 
-    /// Brings it back. Also the moment that its data then stands for.
+    /// Restores the source. Returns the resulting data time too.
     fn restore_source(&self) -> Result<(Snapshot, DateTime<Utc>, MysqlRestoreReport)> {
         let newest = self.archive.snapshots().last();
         let newest = newest.ok_or_else(|| reprise_repository::Error::NoSnapshot {
@@ -158,7 +158,7 @@ impl ServerDrill<'_> {
             target: moment,
             skip: Vec::new(),
             keep_gtids: false,
-            // The scratch server's own must stay as they are.
+            // The drill server's own objects must stay unchanged.
             skip_account_changes: true,
         };
         let (snapshot, restored) = mysql::restore_point_in_time(
@@ -264,7 +264,7 @@ fn evaluate_query(
     }
 }
 
-/// Whether what the server gives, as text, is this value.
+/// Whether the server's result, as text, equals this value.
 fn equals_expected(value: Option<&str>, expected: &Json) -> bool {
     match (value, expected) {
         (None, Json::Null) => true,

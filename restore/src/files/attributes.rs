@@ -1,4 +1,4 @@
-//! Giving an entry its owner, mode, attributes and times back.
+//! Restores an entry's owner, mode, attributes and times.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,11 +10,11 @@ use reprise_snapshotters::confined_directory::ConfinedDirectory;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
-/// What could not be given back, as verbs' objects: `owner`, `mode`, `attribute user.x`.
+/// What could not be restored, as verbs' objects: `owner`, `mode`, `attribute user.x`.
 pub(super) type FailedAttributes = Vec<String>;
 
-/// Only content is written with an owner's rights, so order matters: owner (clears set-user-id), mode,
-/// attributes (capabilities are cleared by a change of owner), times.
+/// Only content is written with an owner's permissions, so order matters: owner (clears set-user-id), mode, attributes
+/// (capabilities are cleared by a change of owner), times.
 pub(super) fn apply_to_file(file: &File, entry: &Entry) -> FailedAttributes {
     let mut lost = FailedAttributes::new();
     let mut must = |what: &str, done: rustix::io::Result<()>| record_failure(&mut lost, what, done);
@@ -136,7 +136,7 @@ fn timestamps_for(mtime: FileTime) -> Timestamps {
     }
 }
 
-/// Removes the extended attributes that a kept file has but its entry has not.
+/// Removes the extended attributes of a kept file that its entry does not have.
 pub(super) fn remove_extra_attributes(file: impl AsFd, entry: &Entry) -> rustix::io::Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(&file, &mut names[..]) {

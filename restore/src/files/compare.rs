@@ -1,4 +1,4 @@
-//! Comparing a directory with a snapshot: everything that a snapshot knows of an entry.
+//! Compares a directory with a snapshot: everything that a snapshot stores of an entry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -19,10 +19,10 @@ use crate::error::{Error, Result};
 /// Entries compared together.
 const WINDOW_ENTRIES_MAX: usize = 8192;
 
-/// How a difference says that something is there that the snapshot does not have.
+/// The difference reported for an entry that the snapshot does not have.
 pub const NOT_IN_SNAPSHOT: &str = "is not in the snapshot";
 
-/// Something that is not as it was saved.
+/// An entry that differs from its saved state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The entry.
@@ -32,7 +32,7 @@ pub struct Difference {
     pub what: String,
 }
 
-/// What was compared and what differs.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Comparison {
     /// Entries compared.
@@ -41,15 +41,15 @@ pub struct Comparison {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What differs.
+    /// The differences.
     pub differences: Vec<Difference>,
 }
 
-/// Compares a directory with a snapshot: kinds, owners, modes, times, links, attributes, devices, sizes, every
-/// byte by its chunk's id, and that nothing else is there.
+/// Compares a directory with a snapshot: kinds, owners, modes, times, links, attributes, devices, sizes, every byte by
+/// its chunk's ID, and that nothing else exists.
 ///
 /// # Errors
-/// When the snapshot cannot be read. What differs is in the comparison instead.
+/// When the snapshot cannot be read. Differences are in the comparison instead.
 pub fn compare_directory(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -98,7 +98,7 @@ struct DirectoryComparer<'a> {
     reader: &'a ContentReader,
     beneath: &'a ConfinedDirectory,
     comparison: Comparison,
-    /// Inodes of entries that others are further names of.
+    /// Inodes of entries that have further names.
     inodes: HashMap<Vec<u8>, (u64, u64)>,
     /// Everything that may be in the directory.
     expected: BTreeSet<Vec<u8>>,
@@ -241,7 +241,7 @@ impl DirectoryComparer<'_> {
             Some(_) => {
                 self.add_difference(&entry.path, "is not a hard link to its file".to_owned())
             }
-            // In a partial restore the first name may not be wanted: then this is a file of its own.
+            // In a partial restore the first name may not be selected: then this is a file of its own.
             None => {}
         }
     }
@@ -253,7 +253,7 @@ impl DirectoryComparer<'_> {
         });
     }
 
-    /// Looks for what the snapshot does not have.
+    /// Looks for entries that the snapshot does not have.
     fn find_extra_entries(&mut self) -> Result<()> {
         let mut directories = vec![Vec::new()];
         while let Some(directory) = directories.pop() {

@@ -1,11 +1,11 @@
-//! Where a file's chunks lie in it, and whether a file has the content it should.
+//! Where a file's chunks are in it, and whether a file has the expected content.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use reprise_repository::{ChunkId, Entry, RecipientClass, Secrets};
 
-/// A stretch of a chunk and its place in the file.
+/// A part of a chunk and its offset in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkPart {
     /// First byte in the chunk.
@@ -16,8 +16,8 @@ pub(super) struct ChunkPart {
     pub(super) length: u32,
 }
 
-/// The stretches of a chunk that begins at `content_offset` of a file's content. A chunk spans several
-/// extents of a file with holes.
+/// The parts of a chunk that begins at `content_offset` of a file's content. A chunk spans several extents of a file
+/// with holes.
 pub(super) fn locate_chunk_parts(
     entry: &Entry,
     content_offset: u64,
@@ -48,7 +48,7 @@ pub(super) fn locate_chunk_parts(
     found
 }
 
-/// Whether an open file has exactly this content: its size, and every chunk by its id.
+/// Whether an open file has exactly this content: its size, and every chunk by its ID.
 pub(super) fn has_expected_content(
     file: &File,
     entry: &Entry,

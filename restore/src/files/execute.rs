@@ -1,8 +1,7 @@
-//! Carrying a restore out: entries in windows, contents in parallel by segment, attributes last.
+//! Executes a restore: entries in windows, contents in parallel by segment, attributes last.
 //!
-//! A window is a bounded stretch of entries. Its directories, links and empty files are made at once; then its
-//! segments are read in the order in which they lie in their packs, each once, and every chunk in them goes
-//! to all places that want it.
+//! A window is a bounded run of entries. Its directories, links and empty files are created at once; then its segments
+//! are read in the order of their packs, each once, and every chunk in them is written to all files that need it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -75,7 +74,7 @@ pub(super) fn restore_files(
     run.finish_restore(snapshot)
 }
 
-/// A mistyped path must be known before the target is touched.
+/// A mistyped path must be reported before the target is changed.
 fn require_paths(
     reader: &ContentReader,
     snapshot: &Snapshot,
@@ -105,7 +104,7 @@ struct FileRestore {
     remaining_chunks: AtomicU32,
 }
 
-/// A bounded stretch of entries.
+/// A bounded run of entries.
 #[derive(Default)]
 struct EntryWindow {
     files: Vec<(Entry, Vec<ChunkId>)>,
@@ -124,12 +123,12 @@ struct DirectoryRestore<'a> {
     counts: EntryCounts,
     kept: u64,
     warnings: Vec<Warning>,
-    /// In a partial restore: the first wanted name of a file whose first name is not wanted.
+    /// In a partial restore: the first selected name of a file whose first name is not selected.
     link_sources: BTreeMap<Vec<u8>, LinkSource>,
     restores_everything: bool,
 }
 
-/// A file that other names may point to, though it is not itself restored.
+/// A file that other names may link to, though it is not itself restored.
 enum LinkSource {
     /// Its entry and content; none of its names is restored so far.
     NotRestored(Box<Entry>, Vec<ChunkId>),
@@ -165,7 +164,7 @@ impl DirectoryRestore<'_> {
         Ok((!done).then_some(window))
     }
 
-    /// A later name of a file may be wanted when its first one is not. Only then is this memory needed.
+    /// A later name of a file may be selected when its first one is not. Only then is this memory needed.
     fn remember_link_source(&mut self, entry: Entry, chunks: Vec<ChunkId>) {
         if !self.restores_everything
             && entry.kind != EntryKind::Directory
@@ -177,7 +176,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Makes directories and special files at once and puts the rest into the window.
+    /// Creates directories and special files at once and adds the others to the window.
     fn dispatch_entry(&mut self, entry: Entry, chunks: Vec<ChunkId>, window: &mut EntryWindow) {
         match entry.kind {
             EntryKind::Directory => self.restore_directory(entry),
@@ -211,7 +210,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// A link to a file that is not wanted becomes the file itself.
+    /// A link to a file that is not selected becomes the file itself.
     fn restore_hardlink(&mut self, mut entry: Entry, window: &mut EntryWindow) {
         let first = entry.target.clone().unwrap_or_default();
         match self.link_sources.remove(first.as_bytes()) {
@@ -237,7 +236,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Makes room for an entry where something may be.
+    /// Removes what may exist at an entry's path, unless the target had to be empty.
     fn remove_existing(&self, entry: &Entry) -> rustix::io::Result<()> {
         match self.existing {
             OverwriteMode::Refuse => Ok(()),
@@ -296,7 +295,7 @@ impl DirectoryRestore<'_> {
         Ok(located)
     }
 
-    /// Leaves out files that the target has already with the right content.
+    /// Leaves out files that the target already has with the right content.
     fn keep_matching_files(&mut self, files: Vec<FileRestore>) -> Result<Vec<FileRestore>> {
         if self.existing == OverwriteMode::Refuse {
             return Ok(files);
@@ -327,7 +326,7 @@ impl DirectoryRestore<'_> {
             .confined()
             .open_for_reading(job.entry.path.as_bytes(), rustix::fs::OFlags::empty());
         let Ok(file) = file else { return false };
-        // A file with other names is made anew, so that no name outside the snapshot shares its content.
+        // A file with other names is created again, so that no name outside the snapshot shares its content.
         let regular = rustix::fs::fstat(&file)
             .is_ok_and(|stat| stat.st_nlink == 1 && stat.st_mode & 0o170_000 == 0o100_000);
         let chunks: Vec<_> = job
@@ -366,7 +365,7 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Makes the files that need more than one write, and the empty ones.
+    /// Creates the files that need more than one write, and the empty ones.
     fn create_files(&mut self, files: Vec<FileRestore>) -> Vec<FileRestore> {
         let mut jobs = Vec::with_capacity(files.len());
         for job in files {
@@ -419,14 +418,14 @@ impl DirectoryRestore<'_> {
         }
     }
 
-    /// Gives directories their attributes, deepest first, and checks the counts.
+    /// Sets the attributes of directories, deepest first, and checks the counts.
     fn finish_restore(mut self, snapshot: &Snapshot) -> Result<RestoreReport> {
         for entry in std::mem::take(&mut self.directories).into_iter().rev() {
             if self.existing != OverwriteMode::Refuse {
                 self.remove_extra_directory_attributes(&entry);
             }
             if entry.path.as_bytes().is_empty() {
-                // The mark lies in the root, so the root's times come after its removal.
+                // The mark is in the root, so the root's times are set after its removal.
                 self.target.remove_marker()?;
             }
             let lost = apply_to_directory(self.target.confined(), &entry);
@@ -480,7 +479,7 @@ fn attribute_warning(path: &RawText, lost: &FailedAttributes) -> Option<Warning>
     })
 }
 
-/// A file of one chunk without holes is made, written and finished by one thread.
+/// A file of one chunk without holes is created, written and finished by one thread.
 fn is_single_write(job: &FileRestore) -> bool {
     job.chunks.len() == 1 && job.entry.extents.is_none()
 }
@@ -492,7 +491,7 @@ struct ChunkWrite {
     content_offset: u64,
 }
 
-/// Reads every needed segment once and writes its chunks to all files that want them.
+/// Reads every needed segment once and writes its chunks to all files that need them.
 fn write_contents(run: &mut DirectoryRestore<'_>, jobs: &[FileRestore]) -> Result<()> {
     let mut segments: BTreeMap<SegmentKey, Vec<ChunkWrite>> = BTreeMap::new();
     for (n, job) in jobs.iter().enumerate() {

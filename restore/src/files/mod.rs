@@ -1,4 +1,4 @@
-//! Bringing a snapshot's entries back as files of a directory, and comparing a directory with a snapshot.
+//! Restores a snapshot's entries as files of a directory, and compares a directory with a snapshot.
 //!
 //! `path_selection`, `restore_directory` (the target), `execute` (windows of entries), `content`, `attributes`, `compare`.
 
@@ -19,45 +19,45 @@ use crate::error::Result;
 pub use compare::{Comparison, Difference, NOT_IN_SNAPSHOT, compare_directory};
 pub use path_selection::{PathMatch, PathSelection};
 
-/// What to do with what the target holds already.
+/// How existing files of the target are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverwriteMode {
     /// The target must be empty.
     Refuse,
     /// Files that differ are replaced; files that the snapshot does not have stay.
     Overwrite,
-    /// An interrupted restore of the same snapshot is continued: files that are right already are kept.
+    /// An interrupted restore of the same snapshot is resumed: files that are right already are kept.
     Resume,
 }
 
-/// What to bring back, and where to.
+/// What to restore, and where to.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
-    /// The directory. It is made if it does not exist.
+    /// The directory. It is created if it does not exist.
     pub target: PathBuf,
     /// Only these paths and what is below them; empty: everything.
     pub paths: Vec<RawText>,
-    /// What to do with what is there.
+    /// How existing files are treated.
     pub existing: OverwriteMode,
 }
 
-/// What a restore is going to do.
+/// The plan of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestorePlan {
-    /// What will be there afterwards.
+    /// What will exist afterwards.
     pub counts: EntryCounts,
-    /// How many of those exist in the target already.
+    /// How many of those already exist in the target.
     pub existing: u64,
     /// Some of them, by name.
     pub existing_examples: Vec<String>,
 }
 
-/// What a restore did.
+/// The summary of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreReport {
     /// `ok`, or `degraded` when something named could not be restored as it was.
     pub outcome: Outcome,
-    /// What is there now.
+    /// What exists now.
     pub counts: EntryCounts,
     /// Files that were right already.
     #[serde(rename = "already_correct")]
@@ -66,7 +66,7 @@ pub struct RestoreReport {
     pub warnings: Vec<Warning>,
 }
 
-/// Says what a restore would do, without doing it.
+/// Describes what a restore would do, without doing it.
 ///
 /// # Errors
 /// As for [`restore`].
@@ -78,10 +78,10 @@ pub fn plan_restore(
     path_selection::plan_restore(repository, snapshot, options)
 }
 
-/// Brings a snapshot back. Every chunk is compared with its id before it is written.
+/// Restores a snapshot. Every chunk is verified against its ID before it is written.
 ///
 /// # Errors
-/// When the target is refused, or the snapshot cannot be read. What single entries suffer is a warning.
+/// When the target is refused, or the snapshot cannot be read. Failures of single entries are warnings.
 pub fn restore(
     repository: &Repository,
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! Which entries of a snapshot are wanted, and what restoring them will meet.
+//! Which entries of a snapshot are selected, and which existing files restoring them will meet.
 
 use reprise_repository::{Entry, EntryCounts, EntryKind, RawText, Repository, Snapshot};
 use reprise_snapshotters::confined_directory::ConfinedDirectory;
@@ -16,19 +16,19 @@ pub struct PathSelection {
     found: Vec<bool>,
 }
 
-/// How an entry relates to the chosen paths.
+/// How an entry relates to the selected paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathMatch {
-    /// It is not wanted.
+    /// It is not selected.
     No,
-    /// A directory on the way to something wanted.
+    /// A parent directory of a selected entry.
     Ancestor,
-    /// It is wanted.
+    /// It is selected.
     Yes,
 }
 
 impl PathSelection {
-    /// Chooses these paths and what is below them; none: everything.
+    /// Selects these paths and everything below them; none: everything.
     #[must_use]
     pub fn new(paths: &[RawText]) -> Self {
         let clean = |path: &RawText| {
@@ -45,13 +45,13 @@ impl PathSelection {
         }
     }
 
-    /// Whether everything is wanted.
+    /// Whether everything is selected.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.paths.is_empty()
     }
 
-    /// How an entry's path relates to the chosen ones.
+    /// How an entry's path relates to the selected ones.
     pub fn match_path(&mut self, path: &[u8]) -> PathMatch {
         if self.paths.is_empty() {
             return PathMatch::Yes;
@@ -68,13 +68,13 @@ impl PathSelection {
         choice
     }
 
-    /// Whether every chosen path was met.
+    /// Whether every selected path was found.
     #[must_use]
     pub fn all_found(&self) -> bool {
         self.found.iter().all(|found| *found)
     }
 
-    /// Fails if a chosen path was never met.
+    /// Fails if a selected path was never found.
     ///
     /// # Errors
     /// [`Error::NoSuchPath`] names the first.
@@ -135,7 +135,7 @@ pub(super) fn plan_restore(
     Ok(plan)
 }
 
-/// Directories are entered, never replaced; the root is always there.
+/// Directories are entered, never replaced; the root always exists.
 fn would_replace(target: &ConfinedDirectory, entry: &Entry) -> bool {
     entry.kind != EntryKind::Directory
         && !entry.path.as_bytes().is_empty()

@@ -1,4 +1,4 @@
-//! The directory that is restored into: refusing, marking, and creating entries without ever leaving it.
+//! The directory that is restored into: refusal, marking, and creation of entries without ever leaving it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(super) struct RestoreDirectory {
 }
 
 impl RestoreDirectory {
-    /// Makes or opens the directory, refuses it if it must be refused, and marks it as being restored into.
+    /// Creates or opens the directory, refuses an unsuitable one, and marks it as being restored into.
     pub(super) fn open(path: &Path, existing: OverwriteMode, snapshot: &Snapshot) -> Result<Self> {
         let fail = |action| {
             move |source| Error::Target {
@@ -38,7 +38,7 @@ impl RestoreDirectory {
             },
             _ => fail("create")(source),
         })?;
-        // The snapshot's id depends on all its entries, so no entry can have this name.
+        // The snapshot's ID depends on all its entries, so no entry can have this name.
         let marker = path.join(format!(".reprise-restore-{}", snapshot.id));
         let marked = marker.symlink_metadata().is_ok();
         let empty = fs::read_dir(path).map_err(fail("read"))?.next().is_none();
@@ -87,12 +87,12 @@ impl RestoreDirectory {
         }
     }
 
-    /// Whether the mark is still there.
+    /// Whether the mark still exists.
     pub(super) fn has_marker(&self) -> bool {
         self.marker.symlink_metadata().is_ok()
     }
 
-    /// The restore is complete.
+    /// Removes the mark: the restore is complete.
     pub(super) fn remove_marker(&self) -> Result<()> {
         fs::remove_file(&self.marker).map_err(|source| Error::Target {
             action: "remove",
@@ -101,7 +101,7 @@ impl RestoreDirectory {
         })
     }
 
-    /// Makes a directory, or keeps the one that is there. Its own mode comes last, when it is filled.
+    /// Creates a directory, or keeps the existing one. Its own mode is set last, when it is filled.
     pub(super) fn make_directory(&self, path: &[u8]) -> rustix::io::Result<()> {
         if path.is_empty() {
             return Ok(());
@@ -121,18 +121,18 @@ impl RestoreDirectory {
         }
     }
 
-    /// Makes an empty file where nothing is.
+    /// Creates an empty file at an unused path.
     pub(super) fn create_file(&self, path: &[u8]) -> rustix::io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         self.beneath.open_with(path, flags, Mode::RUSR | Mode::WUSR)
     }
 
-    /// Opens a file that [`Self::create_file`] made.
+    /// Opens a file that [`Self::create_file`] created.
     pub(super) fn write_file(&self, path: &[u8]) -> rustix::io::Result<File> {
         self.beneath.open_with(path, OFlags::WRONLY, Mode::empty())
     }
 
-    /// Removes what is at a path, unless it is a directory with something in it.
+    /// Removes the object at a path, unless it is a directory that is not empty.
     pub(super) fn remove_existing(&self, path: &[u8]) -> rustix::io::Result<()> {
         let (parent, name) = self.beneath.open_parent(path)?;
         let name = OsStr::from_bytes(name);
@@ -143,7 +143,7 @@ impl RestoreDirectory {
         }
     }
 
-    /// Makes a link or special file where nothing is.
+    /// Creates a link or special file at an unused path.
     pub(super) fn make_special(&self, entry: &Entry) -> rustix::io::Result<()> {
         let (parent, name) = self.beneath.open_parent(entry.path.as_bytes())?;
         let name = OsStr::from_bytes(name);

@@ -1,7 +1,7 @@
-//! Takes the text of `SHOW CREATE TABLE` apart, so that a table can be filled before it gets its keys.
+//! Parses the output of `SHOW CREATE TABLE`, so that rows can be loaded before the table gets its keys.
 //!
-//! Rows go into a table without secondary keys several times faster, and a key that is built over all rows at once is
-//! smaller. When everything was added, the server prints the definition it was made from, byte for byte: therefore keys
+//! Loading rows into a table without secondary keys is several times faster, and a key that is built over all rows at
+//! once is smaller. When everything is added, the server prints the original definition, byte for byte: therefore keys
 //! are added in their order, and what a server would put elsewhere stays where it is.
 
 mod item;
@@ -14,12 +14,12 @@ use std::ops::Range;
 use item::{TableItem, TableItemKind};
 pub(super) use lexer::{SqlToken, SqlTokens, TokenKind};
 
-/// A table definition taken apart.
+/// A parsed table definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TableDefinition {
-    /// Everything up to and with the opening parenthesis.
+    /// Everything up to and including the opening parenthesis.
     head: Vec<u8>,
-    /// Where in `head` the table's name stands.
+    /// The range of the table's name in `head`.
     name: Range<usize>,
     items: Vec<TableItem>,
     /// The white space before the closing parenthesis, and everything from there.
@@ -31,12 +31,12 @@ pub(crate) struct TableDefinition {
     versioned: bool,
 }
 
-/// Takes apart what `SHOW CREATE TABLE` says, which need not be UTF-8.
+/// Parses the output of `SHOW CREATE TABLE`, which need not be UTF-8.
 ///
 /// It must have been printed without the modes `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`.
 ///
 /// # Errors
-/// Says what was expected when the text is no table definition or is not whole.
+/// Names what was expected when the text is no table definition or is incomplete.
 pub(crate) fn parse_create_table(create_table: &[u8]) -> Result<TableDefinition, String> {
     let mut tokens = SqlTokens::new(create_table);
     let (name, open) = read_head(&mut tokens)?;
@@ -58,7 +58,7 @@ pub(crate) fn parse_create_table(create_table: &[u8]) -> Result<TableDefinition,
     })
 }
 
-/// Reads `CREATE TABLE NAME (`. Returns where the name stands and the offset after the parenthesis.
+/// Reads `CREATE TABLE NAME (`. Returns the range of the name and the offset after the parenthesis.
 fn read_head(tokens: &mut SqlTokens<'_>) -> Result<(Range<usize>, usize), String> {
     let mut next = |what: &str| {
         let missing = || format!("a table definition ends where {what} is expected");
@@ -85,7 +85,7 @@ fn read_head(tokens: &mut SqlTokens<'_>) -> Result<(Range<usize>, usize), String
     Ok((name, token.end()))
 }
 
-/// Finds the items between the outermost parentheses, of which the first is before `open`. Returns where they stand, and
+/// Finds the items between the outermost parentheses, of which the first is before `open`. Returns their ranges, and
 /// the offset where the tail begins.
 fn item_ranges(
     tokens: &mut SqlTokens<'_>,
@@ -112,7 +112,7 @@ fn item_ranges(
     Err("the parenthesis after the table's name is never closed".to_owned())
 }
 
-/// The first `ENGINE=NAME`: what follows may speak of the engines of partitions.
+/// The first `ENGINE=NAME`: later ones may be the engines of partitions.
 fn find_engine(options: &[SqlToken<'_>]) -> Option<String> {
     let found = options.windows(3).find_map(|window| match window {
         [word, equals, engine] if word.is_word("ENGINE") && equals.is_symbol(b'=') => Some(engine),
@@ -145,7 +145,7 @@ fn is_versioned(options: &[SqlToken<'_>]) -> bool {
 impl TableDefinition {
     /// The same table as `database`.`table`.
     ///
-    /// What its foreign keys refer to stays as it is: a name without a database is one in the table's own.
+    /// References of its foreign keys stay unchanged: a name without a database is one in the table's own.
     pub(crate) fn renamed_to(mut self, database: &str, table: &str) -> Self {
         let name = format!("{}.{}", quote_name(database), quote_name(table));
         let end = self.name.start + name.len();
@@ -160,8 +160,8 @@ impl TableDefinition {
         self.engine.clone()
     }
 
-    /// The statement that makes the table before its rows: without the keys that are added afterwards, and without
-    /// foreign keys. It is the original when there are none of both, but for collations that are the table's anyway.
+    /// The statement that creates the table before its rows: without the keys that are added afterwards, and without
+    /// foreign keys. It is the original when it has neither, except for collations that are the table's default.
     pub(crate) fn before_rows(&self) -> Vec<u8> {
         let deferred = self.deferred_keys();
         let stays = |index: &usize| {
@@ -178,7 +178,7 @@ impl TableDefinition {
     }
 
     /// The keys to add after the rows. Each inner list is for one `ALTER TABLE`, to be run in this order, and holds
-    /// clauses like ``ADD KEY `a` (`b`)``: neighbouring ordinary and unique keys together, which reads the table once,
+    /// clauses like ``ADD KEY `a` (`b`)``: adjacent ordinary and unique keys together, which reads the table once,
     /// every full-text and spatial key alone, as servers build only one of these at a time.
     pub(crate) fn keys_after_rows(&self) -> Vec<Vec<Vec<u8>>> {
         let mut groups: Vec<Vec<Vec<u8>>> = Vec::new();
@@ -219,15 +219,15 @@ impl TableDefinition {
             .map(|(index, _)| index)
             .collect();
         if let Some(needed) = self.auto_increment_key() {
-            // A key that is added stands after those of its rank that are there, so the ones before it cannot wait.
+            // An added key is placed after the existing ones of its rank, so the ones before it cannot wait.
             let rank = |index: usize| self.items.get(index).map(TableItem::rank);
             deferred.retain(|index| *index > needed || rank(*index) != rank(needed));
         }
         deferred
     }
 
-    /// Only InnoDB builds keys of full tables faster. Without a primary key a unique one may decide how the rows lie, so
-    /// adding it would write the whole table again.
+    /// Only InnoDB builds keys of filled tables faster. Without a primary key a unique one may become the clustered
+    /// index, so adding it would rewrite the table.
     fn can_be_deferred(&self, item: &TableItem) -> bool {
         let innodb = self
             .engine
@@ -247,7 +247,8 @@ impl TableDefinition {
             }
     }
 
-    /// A column that counts up must be the first one of a key. The index of the first key that could wait but for that.
+    /// An `AUTO_INCREMENT` column must be the first one of a key. The index of the first key that could wait but for
+    /// that.
     fn auto_increment_key(&self) -> Option<usize> {
         let counting = TableItemKind::Column {
             auto_increment: true,
@@ -271,7 +272,7 @@ impl TableDefinition {
     }
 }
 
-/// A name in backticks, those in it doubled.
+/// A name in backticks, with backticks in it doubled.
 pub(crate) fn quote_name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }

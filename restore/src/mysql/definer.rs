@@ -1,4 +1,4 @@
-//! Changes who a view, trigger, routine or event belongs to.
+//! Changes the definer of a view, trigger, routine or event.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ const OBJECT_KEYWORDS: [&str; 7] = [
 
 /// The statement with another definer: `USER@HOST` (each part quoted or not), a role, or `CURRENT_USER`.
 ///
-/// A statement that names no definer stays as it is; what it makes belongs to who runs it.
+/// A statement that names no definer is unchanged; its object belongs to the account that runs it.
 pub(crate) fn with_definer(statement: &[u8], definer: &str) -> Vec<u8> {
     match find_definer_clause(statement) {
         Some(range) => replace_range(
@@ -29,7 +29,7 @@ pub(crate) fn with_definer(statement: &[u8], definer: &str) -> Vec<u8> {
     }
 }
 
-/// The statement without its definer: what it makes belongs to who runs it.
+/// The statement without its definer: its object belongs to the account that runs it.
 pub(crate) fn without_definer(statement: &[u8]) -> Vec<u8> {
     let Some(mut range) = find_definer_clause(statement) else {
         return statement.to_vec();
@@ -46,9 +46,9 @@ fn replace_range(statement: &[u8], range: Range<usize>, by: String) -> Vec<u8> {
     result
 }
 
-/// Where `DEFINER=ACCOUNT` stands.
+/// The range of `DEFINER=ACCOUNT`.
 fn find_definer_clause(statement: &[u8]) -> Option<Range<usize>> {
-    // A quote that is never closed stands after the definer, or the statement is of no use anyway.
+    // An unterminated quote is after the definer, or the statement is unusable anyway.
     let mut tokens = SqlTokens::new(statement).map_while(Result::ok).peekable();
     loop {
         let token = tokens.next()?;
@@ -69,7 +69,7 @@ fn account_end(statement: &[u8], tokens: &[SqlToken<'_>]) -> Option<usize> {
     match tokens {
         [_, at, host] if at.is_symbol(b'@') => match host.kind {
             TokenKind::Name | TokenKind::Text => Some(host.end()),
-            // Without quotes a host may still have dots and dashes.
+            // An unquoted host may contain dots and dashes.
             _ => Some(statement.len() - after_unquoted_host(statement.get(host.start..)?).len()),
         },
         [user, open, close]
@@ -82,14 +82,14 @@ fn account_end(statement: &[u8], tokens: &[SqlToken<'_>]) -> Option<usize> {
     }
 }
 
-/// What follows a host without quotes.
+/// The rest of an unquoted host.
 fn after_unquoted_host(text: &[u8]) -> &[u8] {
     let in_host = |byte: &&u8| byte.is_ascii_alphanumeric() || b".-_$".contains(byte);
     let length = text.iter().take_while(in_host).count();
     text.get(length..).unwrap_or_default()
 }
 
-/// An account in backticks, which mean a name in every mode.
+/// An account in backticks, which quote a name in every mode.
 fn quote_account(definer: &str) -> String {
     let definer = definer.trim();
     if [

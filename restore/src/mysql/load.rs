@@ -1,4 +1,4 @@
-//! Rows into tables: several connections take the files of all tables, then add each table's keys.
+//! Loads rows into tables: several connections load the data files of all tables, then add each table's keys.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,16 +16,16 @@ use crate::error::{Error, Result};
 /// Chunks that are read ahead for each connection, about a MiB each.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Warnings looked at after a file; beyond these only the comparison afterwards can tell.
+/// Warnings examined after a file; beyond these only the comparison afterwards can tell.
 const WARNINGS_MAX: usize = 65_535;
 
 /// Data truncated for a column.
 const TRUNCATED: u16 = 1265;
 
-/// What a server says when a key that is to be added is there already: an interrupted restore had added it.
+/// The server's error when a key to be added already exists: an interrupted restore had added it.
 const KEY_EXISTS: [u16; 3] = [1061, 1826, 1022];
 
-/// A table to be filled.
+/// A table to be loaded.
 #[derive(Debug)]
 pub(super) struct TableLoad {
     /// Its database at the target.
@@ -35,12 +35,12 @@ pub(super) struct TableLoad {
 }
 
 impl TableLoad {
-    /// Whether a file is at the target.
+    /// Whether a file is loaded at the target.
     fn has_loaded(&self, piece: &TableDataFile, done: &RestoreState) -> bool {
         done.has_step(&restore_state::file_loaded_step(&piece.path)) && !self.must_reload(done)
     }
 
-    /// Whether all files must be loaded again: without transactions, one that was interrupted is there in part.
+    /// Whether all files must be loaded again: without transactions, an interrupted one is loaded in part.
     fn must_reload(&self, done: &RestoreState) -> bool {
         let mut pieces = self.table.pieces.iter();
         !self.table.engine.eq_ignore_ascii_case("InnoDB")
@@ -73,7 +73,7 @@ struct LoadQueueState {
     failed: Option<Error>,
 }
 
-/// Where the files' bytes come from.
+/// The source of the files' bytes.
 #[derive(Debug)]
 pub(super) struct DumpFileReader<'a> {
     pub(super) reader: &'a ContentReader,
@@ -81,7 +81,7 @@ pub(super) struct DumpFileReader<'a> {
     pub(super) chunks: BTreeMap<String, Vec<ChunkId>>,
 }
 
-/// Makes the tables that are not there yet.
+/// Creates the missing tables.
 pub(super) fn create_tables(
     control: &mut Session,
     fillings: &[TableLoad],
@@ -100,13 +100,13 @@ pub(super) fn create_tables(
             }
             continue;
         }
-        // What an interrupted restore made without noting it is empty.
+        // A table that an interrupted restore created without recording it is empty.
         if done.resumed {
             control
                 .execute(format!("DROP TABLE IF EXISTS {name}"))
                 .map_err(failed)?;
         }
-        // What a definition names without a database is in the table's own.
+        // A name without a database in a definition is in the table's own.
         control
             .execute(format!("USE {}", quote_name(database)))
             .map_err(failed)?;
@@ -221,7 +221,7 @@ impl LoadQueue<'_> {
         }
     }
 
-    /// Loads a file and notes it in one transaction.
+    /// Loads a file and records it in one transaction.
     fn load_file(&self, session: &mut Session, n: usize, m: usize) -> Result<()> {
         let TableLoad {
             database, table, ..
@@ -250,7 +250,7 @@ impl LoadQueue<'_> {
                     self.progress,
                 ) {
                     *read_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    // The server must not take what came so far for the whole file.
+                    // The server must not take the part that it received for the whole file.
                     let _ =
                         sender.send(Err(std::io::Error::other("the snapshot could not be read")));
                 }
@@ -295,7 +295,7 @@ impl LoadQueue<'_> {
     }
 }
 
-/// Adds foreign keys, once all tables are there.
+/// Adds foreign keys, once all tables exist.
 pub(super) fn add_foreign_keys(
     control: &mut Session,
     fillings: &[TableLoad],
@@ -356,15 +356,15 @@ fn read_chunks(
     while let Some(chunk) = content.next_chunk()? {
         Progress::add(&progress.bytes, chunk.len() as u64);
         if sender.send(Ok(Bytes::from(chunk))).is_err() {
-            // The statement has ended, and says why.
+            // The statement has ended, and reports why.
             break;
         }
     }
     Ok(())
 }
 
-/// Every warning means that a value was changed, but one: that a value of an ENUM was invalid at the source is
-/// told again when it is loaded as such.
+/// Every warning means that a value was changed, but one: that a value of an ENUM was invalid at the source is reported
+/// again when it is loaded as such.
 fn check_warnings(session: &mut Session, name: &str, table: &MysqlTable) -> Result<()> {
     let failed =
         |error| Error::from_database(format!("read the server's warnings for {name}"), error);

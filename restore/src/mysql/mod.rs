@@ -1,15 +1,16 @@
-//! Bringing a MySQL or MariaDB server back: rows first, then keys, then everything that acts by itself, then
-//! the comparison with what the snapshot says.
+//! Restores a MySQL or MariaDB server: rows first, then keys, then everything that runs by itself, then the comparison
+//! with the snapshot.
 //!
 //! ```text
 //! preflight ─► databases, accounts ─► tables ─► rows and keys (several connections) ─► foreign keys ─►
 //! routines, views, triggers ─► comparison ─► grants, views that need them, events
 //! ```
 //!
-//! `selection` (what goes where), `preflight` (will it fit?), `renaming` (what still names the old database), `restore_state`
-//! (steps done, kept at the target), `target_settings`, `ddl` (table definitions taken apart: keys and foreign keys come after
-//! the rows), `load` (rows, keys), `objects` and `definer` (everything with a body, accounts), `verify`. For points in time:
-//! `recovery` (to which moments, by which snapshot and log), `roll_forward`, `replay`. `scratch_server` is for drills.
+//! `selection` (what goes where), `preflight` (does it fit?), `renaming` (what still names the old database),
+//! `restore_state` (steps done, kept at the target), `target_settings`, `ddl` (parsed table definitions: keys and
+//! foreign keys come after the rows), `load` (rows, keys), `objects` and `definer` (stored objects, accounts),
+//! `verify`. For points in time: `recovery` (which recovery targets, by which snapshot and log), `roll_forward`,
+//! `replay`. `scratch_server` is for drills.
 
 pub(crate) mod ddl;
 pub(crate) mod definer;
@@ -60,7 +61,7 @@ pub use roll_forward::{
     PointInTimeOptions, RollForwardPlan, RollForwardReport, TransactionSummary,
 };
 
-/// What loading needs where the server knows it and lets this account set it.
+/// Session variables for loading, set where the server knows them and lets this account set them.
 const OPTIONAL_SETTINGS: [&str; 12] = [
     "SET SESSION innodb_strict_mode = 0",
     "SET SESSION sql_require_primary_key = 0",
@@ -73,7 +74,7 @@ const OPTIONAL_SETTINGS: [&str; 12] = [
     "SET SESSION net_write_timeout = 86400",
     "SET SESSION max_execution_time = 0",
     "SET SESSION max_statement_time = 0",
-    // Whoever holds a table for longer than these seconds is named instead of waited for.
+    // A session that holds a table for longer than these seconds is named instead of waited for.
     "SET SESSION lock_wait_timeout = 30",
 ];
 
@@ -84,10 +85,10 @@ struct OpenedMysqlSnapshot {
     reader: ContentReader,
 }
 
-/// Says what a restore would do, without doing it.
+/// Describes what a restore would do, without doing it.
 ///
 /// # Errors
-/// As for [`restore`], except that what will not fit is in the plan.
+/// As for [`restore`], except that what does not fit is in the plan.
 pub fn plan_restore(
     repository: &Repository,
     snapshot: &Snapshot,
@@ -97,10 +98,10 @@ pub fn plan_restore(
     plan_with(repository, snapshot, options, None, progress)
 }
 
-/// Says what a restore to a moment would do.
+/// Describes what a restore to a recovery target would do.
 ///
 /// # Errors
-/// As for [`plan_restore`], and when there is no way to the moment.
+/// As for [`plan_restore`], and when there is no recovery path to the target.
 pub fn plan_point_in_time(
     repository: &Repository,
     archive: &RecoveryCatalog,
@@ -131,10 +132,10 @@ fn plan_with(
     Ok(plan)
 }
 
-/// Brings a snapshot of a server back, and compares it with what the snapshot says.
+/// Restores a snapshot of a server, and compares the server with the snapshot.
 ///
 /// # Errors
-/// When the target is refused or will not fit, the snapshot cannot be read, or the server fails. What was
+/// When the target is refused or cannot hold the snapshot, the snapshot cannot be read, or the server fails. What was
 /// loaded until then is kept for `resume`.
 pub fn restore(
     repository: &Repository,
@@ -146,11 +147,10 @@ pub fn restore(
     restore_with(repository, snapshot, options, None, announce, progress)
 }
 
-/// Brings a server back as it was at a moment: the snapshot before it, and the log that leads there. Returns the
-/// snapshot too.
+/// Restores a server to a recovery target: the snapshot before it, and the log up to it. Returns the snapshot too.
 ///
 /// # Errors
-/// As for [`restore`], and when there is no way to the moment or the log cannot be replayed.
+/// As for [`restore`], and when there is no recovery path to the target or the log cannot be replayed.
 pub fn restore_point_in_time(
     repository: &Repository,
     archive: &RecoveryCatalog,
@@ -240,7 +240,7 @@ fn restore_with(
     Ok(report)
 }
 
-/// Drops what is in the way. There is no record before all of it is gone: what goes on later finds only its own.
+/// Drops conflicting objects. No record exists before all are dropped: a resumed restore finds only its own objects.
 fn drop_existing_objects(control: &mut Session, target: &TargetServer) -> Result<()> {
     for statement in &target.drop_statements {
         control
@@ -257,7 +257,7 @@ fn warning_without_path(message: String) -> Warning {
     }
 }
 
-/// Reads the manifest, and where the files' chunks are.
+/// Reads the manifest, and the locations of the files' chunks.
 fn open_snapshot(repository: &Repository, snapshot: &Snapshot) -> Result<OpenedMysqlSnapshot> {
     if snapshot.root.kind != SourceKind::Mysql {
         return Err(Error::SnapshotNotOfServer {
@@ -290,7 +290,7 @@ fn open_snapshot(repository: &Repository, snapshot: &Snapshot) -> Result<OpenedM
     })
 }
 
-/// The accounts to make. Another flavour would not understand them.
+/// The accounts to create. Another flavour would not understand them.
 fn accounts_to_create<'a>(
     manifest: &'a Manifest,
     selected: &[SelectedDatabase],
@@ -323,7 +323,7 @@ fn connect_to_target(options: &MysqlRestoreOptions, progress: &Arc<Progress>) ->
         for statement in OPTIONAL_SETTINGS {
             try_set_variable(&mut session, statement)?;
         }
-        // Where there is no binary log, nothing needs to be kept out of it.
+        // Without a binary log, nothing needs to be kept out of it.
         if !options.write_binlog {
             try_set_variable(&mut session, "SET SESSION sql_log_bin = 0")?;
         }
@@ -332,7 +332,7 @@ fn connect_to_target(options: &MysqlRestoreOptions, progress: &Arc<Progress>) ->
     open().map_err(|error| Error::from_database(format!("connect to {}", options.address), error))
 }
 
-/// What tells this restore from another: the snapshot, and what of it goes where.
+/// Identifies this restore: the snapshot, and which parts of it go where.
 fn restore_fingerprint(snapshot: &Snapshot, selected: &[SelectedDatabase]) -> String {
     let mut names = String::new();
     for chosen in selected {
@@ -361,7 +361,7 @@ struct MysqlRestoreRun<'a> {
 }
 
 impl MysqlRestoreRun<'_> {
-    /// The snapshot, and the log after it, if that is wanted.
+    /// The snapshot, and the log after it, if requested.
     fn restore_and_replay(
         &self,
         control: &mut Session,
@@ -404,7 +404,7 @@ impl MysqlRestoreRun<'_> {
         Ok(report)
     }
 
-    /// What an attempt that was interrupted later has done.
+    /// Reads what an earlier, interrupted attempt has done.
     fn report_earlier_attempt(&self) -> Result<MysqlRestoreReport> {
         let fillings = self.table_loads()?;
         Ok(MysqlRestoreReport {
@@ -418,7 +418,7 @@ impl MysqlRestoreRun<'_> {
         })
     }
 
-    /// Compares every table with what another snapshot says of it.
+    /// Compares every table with the checksums of another snapshot.
     fn compare_with_snapshot(
         &self,
         control: &mut Session,
@@ -450,7 +450,7 @@ impl MysqlRestoreRun<'_> {
     ) -> Result<MysqlRestoreReport> {
         self.create_databases(control)?;
         let mut warnings = Vec::new();
-        // Owners must exist before what belongs to them.
+        // Owners must exist before their objects.
         let made = self.with_object_creator(control, &mut warnings, |maker| {
             maker.create_accounts(self.accounts, done)
         })?;
@@ -487,7 +487,7 @@ impl MysqlRestoreRun<'_> {
         })
     }
 
-    /// Databases that could only be read can again only be read.
+    /// Makes databases read-only again that were read-only.
     fn make_databases_read_only(&self, control: &mut Session) -> Result<()> {
         let read_only = |chosen: &&SelectedDatabase| chosen.whole && chosen.database.is_read_only();
         for chosen in self.selected.iter().filter(read_only) {
@@ -517,7 +517,7 @@ impl MysqlRestoreRun<'_> {
         made
     }
 
-    /// Whether everything with a body is there, unless something was said to be left out.
+    /// Whether all stored objects exist, unless some were reported as left out.
     fn compare_objects(&self, control: &mut Session, warnings: &[Warning]) -> Result<Vec<String>> {
         let mut differences = Vec::new();
         if self.options.verify == VerifyLevel::None || !warnings.is_empty() {
@@ -561,7 +561,7 @@ impl MysqlRestoreRun<'_> {
             if used {
                 match control.execute(tablespace.sql.as_bytes()) {
                     Ok(_) => {}
-                    // It is there.
+                    // It exists.
                     Err(error) if error.code() == Some(3120) => {}
                     Err(error) => {
                         return Err(Error::from_database(

@@ -1,4 +1,4 @@
-//! What has a body, and accounts: made after the rows, in the surroundings in which they were first made.
+//! Stored objects and accounts: created after the rows, with the session settings of their first creation.
 
 use reprise_repository::{RawText, Warning};
 use reprise_snapshotters::mysql::script::{
@@ -14,26 +14,26 @@ use super::restore_state::{self, RestoreState};
 use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
 
-/// The account may not make something that belongs to another, or to nobody that exists.
+/// The account may not create an object that belongs to another account, or to one that does not exist.
 const DEFINER_REFUSED: [u16; 4] = [1227, 1449, 4154, 1698];
 
-/// It exists: an interrupted restore made it.
+/// It exists: an interrupted restore created it.
 const ALREADY_EXISTS: [u16; 6] = [1050, 1304, 1359, 1537, 1826, 4162];
 
-/// What a view can miss: a table, a column, a function, what an invalid one always misses.
+/// What a view can lack: a table, a column, a function, what an invalid one always lacks.
 const VIEW_DEPENDENCY_MISSING: [u16; 5] = [1146, 1054, 1305, 1356, 1049];
 
-/// A word of `sql_mode` that another version or vendor had.
+/// A `sql_mode` word that another version or vendor had.
 const UNKNOWN_MODE: u16 = 1231;
 
 const UNKNOWN_COLLATION: u16 = 1273;
 
-/// A view to be made.
+/// A view to be created.
 #[derive(Debug)]
 pub(super) struct PendingView<'a> {
     chosen: &'a SelectedDatabase,
     view: &'a MysqlStoredObject,
-    /// Why it could not be made yet.
+    /// Why it could not be created yet.
     reason: String,
 }
 
@@ -47,21 +47,21 @@ impl<'a> PendingView<'a> {
     }
 }
 
-/// A statement that gives an account a right.
+/// A statement that grants a privilege to an account.
 pub(super) type AccountGrant<'a> = (&'a MysqlAccount, &'a RawText);
 
-/// Makes objects.
+/// Creates objects.
 #[derive(Debug)]
 pub(super) struct ObjectCreator<'a> {
     pub(super) session: &'a mut Session,
-    /// Who owns what is made; `None`: whoever did.
+    /// The definer of created objects; `None`: the original one.
     pub(super) definer: Option<&'a str>,
     pub(super) warnings: Vec<Warning>,
 }
 
 impl ObjectCreator<'_> {
-    /// Routines, then views, then triggers, of all databases. Returns the views that cannot be made yet: a view
-    /// of another one needs that one's owner to have its rights.
+    /// Creates routines, then views, then triggers, of all databases. Returns the views that cannot be created yet: a
+    /// view on another one needs that one's owner to have its privileges.
     pub(super) fn create_code<'a>(
         &mut self,
         selected: &'a [SelectedDatabase],
@@ -84,7 +84,7 @@ impl ObjectCreator<'_> {
         Ok(waiting)
     }
 
-    /// Events come last of all: they begin to run.
+    /// Events are created last: they begin to run.
     pub(super) fn create_events(&mut self, selected: &[SelectedDatabase]) -> Result<()> {
         for chosen in selected {
             for event in &chosen.database.events {
@@ -95,8 +95,8 @@ impl ObjectCreator<'_> {
         Ok(())
     }
 
-    /// Views may use each other across databases: whatever fails is tried again as long as others succeed.
-    /// Returns what is left.
+    /// Views may use each other across databases: failed ones are retried as long as others succeed. Returns the
+    /// remaining ones.
     fn create_views<'a>(
         &mut self,
         mut waiting: Vec<PendingView<'a>>,
@@ -126,7 +126,7 @@ impl ObjectCreator<'_> {
         }
     }
 
-    /// Makes what had to wait for its owner's rights, and names what cannot be made at all.
+    /// Creates the views that waited for their owners' privileges, and names those that cannot be created at all.
     pub(super) fn create_pending_views(&mut self, waiting: Vec<PendingView<'_>>) -> Result<()> {
         for left in self.create_views(waiting)? {
             let name = qualify_name(&left.chosen.target, &left.view.name);
@@ -210,7 +210,7 @@ impl ObjectCreator<'_> {
         }
     }
 
-    /// Sets the session as it was when something was made, as far as the target can.
+    /// Sets the session variables as they were when an object was created, as far as the target can.
     fn restore_session_context(
         &mut self,
         chosen: &SelectedDatabase,
@@ -232,7 +232,7 @@ impl ObjectCreator<'_> {
         Ok(())
     }
 
-    /// Modes that a server has no more are those that changed nothing, or gave others, which are named too.
+    /// Modes that a server no longer has are those that changed nothing, or implied others, which are named too.
     fn set_supported_modes(&mut self, modes: &str) -> Result<(), DatabaseError> {
         let mut known = Vec::new();
         for mode in modes.split(',') {
@@ -247,7 +247,7 @@ impl ObjectCreator<'_> {
         self.session.execute(set).map(drop)
     }
 
-    /// An event whose time is over vanishes as soon as it is made.
+    /// An expired event vanishes as soon as it is created.
     fn check_event(&mut self, database: &str, event: &MysqlStoredObject) -> Result<()> {
         let rows = self
             .session
@@ -271,7 +271,7 @@ impl ObjectCreator<'_> {
         });
     }
 
-    /// Makes the accounts that are not there. Returns those that were made, also before an interruption.
+    /// Creates the missing accounts. Returns those that were created, also before an interruption.
     pub(super) fn create_accounts<'a>(
         &mut self,
         accounts: &'a [MysqlAccount],
@@ -292,7 +292,7 @@ impl ObjectCreator<'_> {
         for account in accounts {
             let step = restore_state::account_step(&format_account(account));
             let begun = done.has_step(&step);
-            // What every server has needs no statement, only its rights.
+            // What every server has needs no statement, only its privileges.
             if account.create.as_bytes().is_empty() || (begun && exists(account)) {
                 made.push(account);
                 continue;
@@ -300,7 +300,7 @@ impl ObjectCreator<'_> {
             if exists(account) {
                 continue;
             }
-            // Before it is made: one that was made and not noted would never get its rights.
+            // Before it is created: one that was created and not recorded would never get its privileges.
             if !begun {
                 restore_state::record_step(self.session, &step).map_err(failed)?;
             }
@@ -318,7 +318,7 @@ impl ObjectCreator<'_> {
         Ok(made)
     }
 
-    /// Gives new accounts their rights. Returns those that could not be given, as they name what is not there yet.
+    /// Grants new accounts their privileges. Returns those that could not be granted, as they name missing objects.
     pub(super) fn grant_privileges<'a>(
         &mut self,
         accounts: &[&'a MysqlAccount],
@@ -332,7 +332,7 @@ impl ObjectCreator<'_> {
         Ok(refused)
     }
 
-    /// Gives the rights that could not be given before, and names those that cannot be given at all.
+    /// Grants the privileges that could not be granted before, and names those that cannot be granted at all.
     pub(super) fn retry_grants(&mut self, refused: &[AccountGrant<'_>]) -> Result<()> {
         for (account, sql) in refused {
             if let Some(message) = self.try_grant((account, sql))? {
@@ -346,7 +346,7 @@ impl ObjectCreator<'_> {
         Ok(())
     }
 
-    /// Gives a right; says why when the server refuses.
+    /// Grants a privilege; returns the reason when the server refuses.
     fn try_grant(&mut self, (_, sql): AccountGrant<'_>) -> Result<Option<String>> {
         match self.session.execute(sql.as_bytes()) {
             Ok(_) => Ok(None),
@@ -356,7 +356,7 @@ impl ObjectCreator<'_> {
     }
 }
 
-/// All rights, default roles last, as these must have been granted.
+/// All privileges, default roles last, as these must have been granted.
 fn collect_grants<'a>(accounts: &[&'a MysqlAccount]) -> Vec<AccountGrant<'a>> {
     let grants = accounts
         .iter()

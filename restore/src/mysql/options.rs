@@ -1,4 +1,4 @@
-//! What a restore into a server is asked to do, and what it says about it.
+//! Options, plan and summary of a restore into a server.
 
 use reprise_repository::{Outcome, Warning};
 use reprise_snapshotters::mysql::Address;
@@ -6,28 +6,28 @@ use serde::Serialize;
 
 use super::roll_forward::{RollForwardPlan, RollForwardReport};
 
-/// What a restored table is compared by.
+/// How a restored table is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyLevel {
     /// Nothing.
     None,
-    /// How many rows it has.
+    /// By its number of rows.
     Counts,
-    /// Every row, read again.
+    /// By every row, read again.
     Checksums,
 }
 
-/// Which accounts are made.
+/// Which accounts are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountSelection {
     /// None.
     None,
-    /// Those that the target does not have. Others stay as they are.
+    /// Those that the target does not have. Existing ones stay unchanged.
     Missing,
 }
 
-/// What to bring back, and where to.
+/// What to restore, and where to.
 #[derive(Debug, Clone)]
 pub struct MysqlRestoreOptions {
     /// The target.
@@ -36,21 +36,21 @@ pub struct MysqlRestoreOptions {
     pub databases: Vec<(String, Option<String>)>,
     /// Tables, each with its database.
     pub tables: Vec<(String, String)>,
-    /// How many connections load.
+    /// The number of connections that load.
     pub connections: usize,
     /// What is compared afterwards.
     pub verify: VerifyLevel,
     /// Continue an interrupted restore of the same snapshot.
     pub resume: bool,
-    /// Drop what is in the way: whole databases, or named tables.
+    /// Drop conflicting objects: whole databases, or named tables.
     pub overwrite: bool,
     /// Accounts; `None`: missing ones when everything is restored.
     pub users: Option<AccountSelection>,
-    /// Let the target write what is restored to its binary log.
+    /// Let the target write restored data to its binary log.
     pub write_binlog: bool,
-    /// Who owns views, routines, triggers and events, as `user@host`; `None`: whoever did.
+    /// The definer of views, routines, triggers and events, as `user@host`; `None`: the original one.
     pub definer: Option<String>,
-    /// Do without the redo log while loading. If the server dies meanwhile, it is lost as a whole.
+    /// Disable the redo log while loading. If the server crashes meanwhile, it is lost as a whole.
     pub without_redo_log: bool,
 }
 
@@ -74,22 +74,22 @@ pub struct MysqlRestorePlan {
     pub target_version: String,
     /// The tables.
     pub tables: Vec<PlannedTable>,
-    /// How many views, routines, triggers and events.
+    /// The number of views, routines, triggers and events.
     pub objects: usize,
-    /// How many accounts may be made.
+    /// The number of accounts that may be created.
     pub accounts: usize,
     /// What is dropped first.
     pub dropped: Vec<String>,
-    /// Why it will not fit. With any of these nothing is written.
+    /// Why the target cannot hold the snapshot. With any of these nothing is written.
     pub problems: Vec<String>,
-    /// What will be different.
+    /// What will differ.
     pub warnings: Vec<String>,
     /// The log that is replayed afterwards.
     #[serde(rename = "roll_forward")]
     pub forward: Option<RollForwardPlan>,
 }
 
-/// What a restore did.
+/// The summary of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct MysqlRestoreReport {
     /// `ok`, or `degraded` when something named could not be restored as it was.
@@ -100,7 +100,7 @@ pub struct MysqlRestoreReport {
     pub rows: u64,
     /// What could not be restored as it was.
     pub warnings: Vec<Warning>,
-    /// By what tables were compared.
+    /// How tables were compared.
     pub verified: VerifyLevel,
     /// What differs from the snapshot.
     pub differences: Vec<String>,

@@ -1,4 +1,4 @@
-//! Looking at the target before anything is written: what is in the way, and what will not fit.
+//! Checks the target before anything is written: what conflicts with the restore, and what the target cannot hold.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use super::selection::SelectedDatabase;
 use super::{renaming, restore_state, scratch_server};
 use crate::error::{Error, Result};
 
-/// What is known of the target.
+/// The facts about the target.
 #[derive(Debug)]
 pub(super) struct TargetServer {
     pub(super) server: ServerInfo,
-    /// Statements that drop what is in the way.
+    /// Statements that drop conflicting objects.
     pub(super) drop_statements: Vec<String>,
-    /// Whether rows can be loaded without another setting of the server.
+    /// Whether rows can be loaded without changing another setting of the server.
     pub(super) local_infile: bool,
     /// Whether another setting must be changed for triggers and functions, as the server has a binary log.
     pub(super) must_trust_creators: bool,
@@ -28,7 +28,7 @@ pub(super) struct TargetServer {
     pub(super) problems: Vec<String>,
 }
 
-/// Looks at the target.
+/// Examines the target.
 pub(super) fn inspect_target(
     control: &mut Session,
     manifest: &Manifest,
@@ -92,7 +92,7 @@ impl TargetServer {
         control: &mut Session,
         selected: &[SelectedDatabase],
     ) -> Result<(), DatabaseError> {
-        // MariaDB lists those of Unicode 14 by their names without a character set.
+        // MariaDB lists the Unicode 14 collations by their names without a character set.
         let rows = control.query_rows(
             "SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS",
         )?;
@@ -158,7 +158,7 @@ impl TargetServer {
         Ok(())
     }
 
-    /// Plugins, components and functions from libraries that the source had.
+    /// Plugins, components and loadable functions that the source had.
     fn check_plugins(&mut self, manifest: &Manifest, selected: &[SelectedDatabase]) {
         let whole = selected.iter().all(|chosen| chosen.whole);
         if !whole || manifest.server.flavour != self.server.facts.flavour {
@@ -222,8 +222,8 @@ impl TargetServer {
         Ok(())
     }
 
-    /// A server with a binary log takes triggers and functions only from those whom it trusts, although none
-    /// of them gets into the log here.
+    /// A server with a binary log accepts triggers and functions only from privileged accounts, although none of them
+    /// is written to the log here.
     fn check_creators(
         &mut self,
         control: &mut Session,
@@ -251,7 +251,7 @@ impl TargetServer {
         Ok(())
     }
 
-    /// Refuses whatever would mix with, or replace, what is there.
+    /// Refuses whatever would mix with, or replace, existing objects.
     fn check_existing_databases(
         &mut self,
         control: &mut Session,
@@ -315,7 +315,7 @@ impl TargetServer {
         Ok(())
     }
 
-    /// The plan, for people.
+    /// The plan as text for people.
     pub(super) fn build_plan(
         &self,
         selected: &[SelectedDatabase],
@@ -365,7 +365,7 @@ fn includes_object(chosen: &SelectedDatabase, name: &str) -> bool {
             .any(|sequence| sequence.name == name)
 }
 
-/// The names after `COLLATE`, `CHARSET` and `CHARACTER SET`, comments that a server runs included.
+/// The names after `COLLATE`, `CHARSET` and `CHARACTER SET`, including those in comments that a server executes.
 fn find_collations(sql: &[u8]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut expected = false;
@@ -385,7 +385,7 @@ fn find_collations(sql: &[u8]) -> BTreeSet<String> {
     found
 }
 
-/// What the target's database needs before its tables: the statement, under its new name.
+/// The statement that a database of the target needs before its tables, under its new name.
 pub(super) fn create_database_statement(chosen: &SelectedDatabase) -> Vec<u8> {
     let sql = chosen.database.sql.as_bytes();
     let name = quote_name(&chosen.database.name);

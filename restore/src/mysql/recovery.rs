@@ -1,4 +1,5 @@
-//! To which moments a server can be brought back, and from which snapshot with which stretch of log.
+//! The recovery catalog: the points in time to which a server can be restored, from which snapshot with which log
+//! range.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -16,10 +17,10 @@ use reprise_snapshotters::mysql::binlog::{
 
 use crate::error::{Error, Result};
 
-/// A commit of MariaDB may come by so many microseconds later than its time says.
+/// A commit of MariaDB may happen up to this many microseconds after its logged time.
 pub(super) const MAX_COMMIT_DELAY_MICROS: u64 = 60_000_000;
 
-/// The moment that is wanted.
+/// The recovery target.
 #[derive(Debug, Clone)]
 pub enum RecoveryTarget {
     /// Everything that was committed at or before this time, in microseconds since 1970.
@@ -28,23 +29,23 @@ pub enum RecoveryTarget {
     BeforeGtid(Gtid),
     /// Everything that is archived.
     Latest,
-    /// Exactly what a later snapshot holds, to be compared with it.
+    /// Exactly the state of a later snapshot, to be compared with it.
     Snapshot(Box<Snapshot>),
 }
 
-/// A span in which every moment can be restored.
+/// A recovery window: every point in time in it can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RecoveryWindow {
-    /// The data of its oldest snapshot.
+    /// The data time of its oldest snapshot.
     pub from: DateTime<Utc>,
-    /// Until when the log is archived; without log, the moment of the snapshot.
+    /// The end of the archived log; without log, the data time of the snapshot.
     pub until: DateTime<Utc>,
-    /// How many snapshots are in it.
+    /// The number of snapshots in it.
     pub snapshots: usize,
-    /// How many pieces of log.
+    /// The number of log segments.
     #[serde(rename = "log_segments")]
     pub pieces: usize,
-    /// How many transactions are in them.
+    /// The number of transactions in them.
     pub transactions: u64,
 }
 
@@ -70,7 +71,7 @@ fn format_datetime(time: &DateTime<Utc>) -> String {
     format_micros(micros_since_epoch(*time))
 }
 
-/// What is stored of a source: snapshots, oldest first, and log.
+/// The stored snapshots of a source, oldest first, and its log.
 #[derive(Debug)]
 pub struct RecoveryCatalog {
     source: String,
@@ -78,31 +79,31 @@ pub struct RecoveryCatalog {
     log: StoredLog,
 }
 
-/// How a moment is reached.
+/// How a recovery target is reached.
 #[derive(Debug)]
 pub struct RecoveryPath<'a> {
     /// The snapshot that is restored.
     pub snapshot: &'a Snapshot,
-    /// Where the log goes on from it.
+    /// The log position at which the log continues from it.
     pub start: StartingSnapshot,
     /// The log that follows it.
     pub range: LogRange<'a>,
-    /// How many pieces are read, about.
+    /// The approximate number of log segments that are read.
     pub segments: usize,
     /// The log's bytes in them.
     pub log_bytes: u64,
     /// Transactions in them.
     pub transactions: u64,
-    /// Behind the stop, the log tells of times before it again, from this one on, in microseconds since 1970: the clock
-    /// was set back.
+    /// After the stop, the log has times before it again, from this one on, in microseconds since 1970: the clock was
+    /// set back.
     pub times_repeat_from: Option<u64>,
 }
 
 impl RecoveryCatalog {
-    /// Reads what is stored of a source.
+    /// Reads the stored snapshots and log of a source.
     ///
     /// # Errors
-    /// When the source is unknown or no server, or the storage does not answer.
+    /// When the source is unknown or no server, or the storage does not respond.
     pub fn load(repository: &Repository, source: &str) -> Result<Self> {
         let (all, _) = repository.snapshots_lossy()?;
         let snapshots: Vec<Snapshot> = all
@@ -131,7 +132,7 @@ impl RecoveryCatalog {
         &self.log
     }
 
-    /// Of the snapshots from which a stretch of log goes on that reaches past a moment, the number of the stretch.
+    /// Of the snapshots that a log range continues past a point in time, the index of the log range.
     #[must_use]
     pub fn log_ranges_since(&self, begin: DateTime<Utc>) -> HashMap<ObjectId, u32> {
         let reaching = self.log.ranges().into_iter();
@@ -150,11 +151,11 @@ impl RecoveryCatalog {
         found
     }
 
-    /// The place of the first piece of log that is needed for every moment since `begin`, if the log reaches past it.
-    /// `bases` are the snapshots from which those moments are restored.
+    /// The position of the first log segment that is needed for every recovery target since `begin`, if the log reaches
+    /// past it. `bases` are the snapshots from which those targets are restored.
     ///
-    /// What the storage received since a day before is needed in any case: whoever may add pieces could make others
-    /// look useless, but cannot make them older.
+    /// What the storage received since a day before is needed in any case: whoever may add log segments could make
+    /// others look useless, but cannot make them older.
     #[must_use]
     pub fn first_needed_segment(
         &self,
@@ -176,7 +177,7 @@ impl RecoveryCatalog {
         Some(recent.map_or(needed, |piece| piece.key.sequence.min(needed)))
     }
 
-    /// The spans in which every moment can be restored, oldest first. Never wider than they are.
+    /// The recovery windows, oldest first. Never wider than what can be restored.
     #[must_use]
     pub fn recovery_windows(&self) -> Vec<RecoveryWindow> {
         let mut spans: Vec<RecoveryWindow> = Vec::new();
@@ -218,10 +219,10 @@ impl RecoveryCatalog {
         spans
     }
 
-    /// Finds the way to a moment.
+    /// Finds the recovery path to a target.
     ///
     /// # Errors
-    /// When there is none, with what is possible instead.
+    /// When there is none, with the possible targets instead.
     pub fn find_path(
         &self,
         repository: &Repository,
@@ -259,7 +260,7 @@ impl RecoveryCatalog {
         }
     }
 
-    /// Snapshots with stretches that continue them, newest first.
+    /// Snapshots with the log ranges that continue them, newest first.
     fn candidate_paths(&self) -> impl Iterator<Item = RecoveryPath<'_>> {
         let stretches = self.log.ranges();
         self.snapshots.iter().rev().flat_map(move |snapshot| {
@@ -385,7 +386,7 @@ impl RecoveryCatalog {
 }
 
 impl<'a> RecoveryPath<'a> {
-    /// Through the stretch up to the piece `end`, which is not included.
+    /// Through the log range up to the log segment `end`, exclusive.
     fn new(
         snapshot: &'a Snapshot,
         start: StartingSnapshot,
@@ -410,7 +411,8 @@ impl<'a> RecoveryPath<'a> {
         Self::new(self.snapshot, self.start, self.range, end)
     }
 
-    /// The events that are read. Where to stop is decided by what they say: the number of pieces is a guess for the plan.
+    /// The events that are read. The replay decides by them where to stop: the number of log segments is an estimate
+    /// for the plan.
     pub(super) fn log_events(&self, repository: &Repository) -> LogEvents<'a> {
         let skip = self.start.first_segment_index;
         self.range.read_events(repository, skip, usize::MAX)
@@ -448,7 +450,7 @@ impl<'a> RecoveryPath<'a> {
         Ok(false)
     }
 
-    /// Whether the snapshot has a transaction that ends at a place in the server's files.
+    /// Whether the snapshot has a transaction that ends at a position in the server's files.
     fn snapshot_has_transaction(&self, gtid: &Gtid, end: &FilePosition) -> bool {
         let place = &self.start.position;
         match &place.coverage {
@@ -458,17 +460,17 @@ impl<'a> RecoveryPath<'a> {
     }
 }
 
-/// From when on, by times that come a second time, a log goes on behind a stop that is in the first of some pieces.
+/// The earliest of the times that repeat in the log after a stop, which is in the first of these log segments.
 fn find_repeated_time(pieces: &[StoredSegment], time: u64) -> Option<u64> {
     let (stop, behind) = pieces.split_first()?;
-    // MariaDB tells when commits began.
+    // MariaDB logs when commits began.
     let slack = match stop.facts.flavour {
         Flavour::Mariadb => MAX_COMMIT_DELAY_MICROS,
         Flavour::Mysql => 0,
     };
     let again = behind.iter().filter_map(|piece| {
         let (first, _) = piece.facts.times?;
-        // What a server writes while it starts may have no time at all.
+        // Events that a server writes while it starts may have no time at all.
         (first > 0 && first + slack <= time).then_some(first)
     });
     let within = stop.facts.times.and_then(|(first, latest)| {
@@ -479,7 +481,7 @@ fn find_repeated_time(pieces: &[StoredSegment], time: u64) -> Option<u64> {
     again.chain(within).min()
 }
 
-/// How many pieces of a stretch a snapshot does not need, and its moment.
+/// The number of log segments of a log range that a snapshot does not need, and its data time.
 fn first_needed_index(
     snapshot: &Snapshot,
     stretch: &LogRange<'_>,

@@ -1,10 +1,10 @@
-//! What still names a database that comes back under another name: nothing of a body is rewritten.
+//! What still names a database that is restored under another name: no body is rewritten.
 
 use reprise_snapshotters::mysql::sql::{qualify_name, quote_name};
 
 use super::selection::SelectedDatabase;
 
-/// A sentence for everything chosen that speaks of a renamed database by its old name.
+/// A sentence for every selected object that refers to a renamed database by its old name.
 pub(super) fn find_old_names(selected: &[SelectedDatabase]) -> Vec<String> {
     let renamed = selected
         .iter()
@@ -23,7 +23,7 @@ pub(super) fn find_old_names(selected: &[SelectedDatabase]) -> Vec<String> {
         .collect()
 }
 
-/// Everything that has a definition, for people, with that definition.
+/// Everything that has a definition, described for people, with that definition.
 fn selected_definitions(selected: &[SelectedDatabase]) -> impl Iterator<Item = (String, &[u8])> {
     selected.iter().flat_map(|chosen| {
         let database = &chosen.database;
@@ -45,8 +45,8 @@ fn selected_definitions(selected: &[SelectedDatabase]) -> impl Iterator<Item = (
     })
 }
 
-/// Whether a definition has the database's name before a dot. Texts and comments are not told apart: a name too
-/// many is harmless.
+/// Whether a definition has the database's name before a dot. String literals and comments are not told apart: a false
+/// match is harmless.
 fn mentions_database(sql: &[u8], database: &str) -> bool {
     let quoted = format!("{}.", quote_name(database));
     let plain = format!("{database}.");

@@ -1,5 +1,5 @@
-//! What a restore has done, kept at the target so that an interruption loses nothing: rows and the note that
-//! they are there are one transaction.
+//! The state of a restore, kept at the target so that an interruption loses nothing: rows and the record that they are
+//! loaded are committed in one transaction.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use reprise_snapshotters::mysql::{DatabaseError, Session, error_code};
 
 use crate::error::{Error, Result};
 
-/// The database that exists while a restore is under way.
+/// The database that exists while a restore is in progress.
 pub(super) const STATE_DATABASE: &str = "reprise_restore";
 
-/// What is done.
+/// The steps that are done.
 #[derive(Debug, Default)]
 pub(super) struct RestoreState {
     steps: BTreeSet<String>,
-    /// The statements that put back the settings of the target that an earlier attempt changed.
+    /// The statements that restore the settings of the target that an earlier attempt changed.
     pub(super) settings_to_revert: Vec<String>,
-    /// Whether an earlier attempt may have done more than it could note.
+    /// Whether an earlier attempt may have done more than it could record.
     pub(super) resumed: bool,
 }
 
@@ -28,7 +28,7 @@ impl RestoreState {
     }
 }
 
-/// Fails when what was left by an earlier restore does not go together with what is asked for now.
+/// Fails when the state left by an earlier restore does not match this restore.
 pub(super) fn check_resumable(control: &mut Session, run: &str, resume: bool) -> Result<()> {
     let failed = |error| {
         Error::from_database(
@@ -46,7 +46,7 @@ pub(super) fn check_resumable(control: &mut Session, run: &str, resume: bool) ->
     }
 }
 
-/// Takes the target for this session. Fails when another restore is under way.
+/// Locks the target for this session. Fails when another restore is in progress.
 pub(super) fn lock_target(control: &mut Session) -> Result<()> {
     let locked = control
         .query_row("SELECT GET_LOCK('reprise_restore', 0)")
@@ -57,7 +57,7 @@ pub(super) fn lock_target(control: &mut Session) -> Result<()> {
     }
 }
 
-/// Begins a record of this restore, or reads the one that there is.
+/// Creates the record of this restore, or reads the existing one.
 pub(super) fn begin_restore(
     control: &mut Session,
     run: &str,
@@ -77,7 +77,7 @@ pub(super) fn begin_restore(
     Ok(RestoreState::default())
 }
 
-/// Forgets an interrupted restore, so that another can begin.
+/// Deletes the record of an interrupted restore, so that another can begin.
 pub(super) fn delete_state(control: &mut Session) -> Result<(), DatabaseError> {
     control
         .execute(format!("DROP DATABASE IF EXISTS {STATE_DATABASE}"))
@@ -102,7 +102,7 @@ fn create_state(control: &mut Session, run: &str) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// What the restore that was interrupted here was.
+/// Describes the restore that was interrupted here.
 fn interrupted_run(control: &mut Session) -> Result<Option<String>, DatabaseError> {
     match control.query_rows(format!("SELECT run FROM {STATE_DATABASE}.run")) {
         Ok(rows) => Ok(Some(
@@ -126,7 +126,7 @@ fn load_state(control: &mut Session) -> Result<RestoreState, DatabaseError> {
     })
 }
 
-/// Notes a step in the transaction that is open; once more where it had to be repeated.
+/// Records a step in the open transaction; more than once where it had to be repeated.
 pub(super) fn record_step(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
     session
         .execute(format!(
@@ -136,7 +136,7 @@ pub(super) fn record_step(session: &mut Session, step: &str) -> Result<(), Datab
         .map(drop)
 }
 
-/// Notes how a setting of the target, which is about to be changed, is put back.
+/// Records how to restore a setting of the target that is about to be changed.
 pub(super) fn record_setting_to_revert(
     session: &mut Session,
     statement: &str,
@@ -149,7 +149,7 @@ pub(super) fn record_setting_to_revert(
         .map(drop)
 }
 
-/// Notes that every setting is as it was. An account that restores need not have the right to delete rows.
+/// Records that every setting is restored. An account that restores need not have the privilege to delete rows.
 pub(super) fn clear_settings_to_revert(session: &mut Session) -> Result<(), DatabaseError> {
     session
         .execute(format!("TRUNCATE TABLE {STATE_DATABASE}.settings"))

@@ -1,4 +1,4 @@
-//! From a restored snapshot to a moment after it: the log that leads there is replayed, and what came of it compared.
+//! From a restored snapshot to a recovery target after it: replays the log in between, and compares the result.
 
 use reprise_repository::{RawText, Repository, Warning};
 use reprise_snapshotters::mysql::Session;
@@ -15,51 +15,51 @@ use super::replay::{self, ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, 
 use super::restore_state::{self, RestoreState};
 use crate::error::{Error, Result};
 
-/// Rough speeds on a small machine, for a guess of the time that a restore takes: bytes a second.
+/// Rough speeds on a small machine, in bytes a second, to estimate the duration of a restore.
 const LOAD_BYTES_PER_SECOND: u64 = 20 << 20;
 const REPLAY_BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// So much the clocks of the server and of the host that took the snapshot may differ, in microseconds.
+/// The allowed difference between the clocks of the server and of the host that took the snapshot, in microseconds.
 const CLOCK_TOLERANCE_MICROS: u64 = 5_000_000;
 
-/// How a restored server is brought to a moment.
+/// How a restored server is rolled forward.
 #[derive(Debug, Clone)]
 pub struct PointInTimeOptions {
-    /// The moment.
+    /// The recovery target.
     pub target: RecoveryTarget,
     /// Transactions that are left out.
     pub skip: Vec<Gtid>,
-    /// Every transaction keeps its number, in the target's own log, for replicas to follow.
+    /// Every transaction keeps its GTID, in the target's own log, for replicas to follow.
     pub keep_gtids: bool,
-    /// The log's changes of accounts are left out.
+    /// Account changes of the log are left out.
     pub skip_account_changes: bool,
 }
 
-/// What is going to be replayed.
+/// The plan of a replay.
 #[derive(Debug, Clone, Serialize)]
 pub struct RollForwardPlan {
-    /// The moment, in words.
+    /// The recovery target, in words.
     #[serde(rename = "recovery_target")]
     pub moment: String,
-    /// Pieces of log that are read.
+    /// Log segments that are read.
     #[serde(rename = "log_segments")]
     pub pieces: usize,
     /// Their bytes.
     pub log_bytes: u64,
     /// Transactions in them, at most.
     pub transactions: u64,
-    /// What does not come back.
+    /// What is not restored.
     #[serde(rename = "not_restored")]
     pub lost: String,
-    /// A guess of how long everything takes, in seconds.
+    /// The estimated duration of everything, in seconds.
     #[serde(rename = "estimated_seconds")]
     pub seconds: u64,
 }
 
-/// What was replayed.
+/// The summary of a replay.
 #[derive(Debug, Clone, Serialize)]
 pub struct RollForwardReport {
-    /// The moment, in words.
+    /// The recovery target, in words.
     #[serde(rename = "recovery_target")]
     pub moment: String,
     /// Transactions that were applied.
@@ -79,7 +79,7 @@ pub struct RollForwardReport {
 /// A transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TransactionSummary {
-    /// Its number.
+    /// Its GTID.
     pub gtid: String,
     /// When it was committed.
     pub committed: String,
@@ -94,7 +94,7 @@ impl TransactionSummary {
     }
 }
 
-/// A way, and what is wanted at its end.
+/// A recovery path, and its target.
 #[derive(Debug)]
 pub(super) struct RollForward<'a> {
     pub(super) repository: &'a Repository,
@@ -121,14 +121,14 @@ impl<'a> RollForward<'a> {
     }
 }
 
-/// The step after which the snapshot is there.
+/// The step after which the snapshot is restored.
 const SNAPSHOT_RESTORED_STEP: &str = "snapshot restored";
 
 /// The step after which the server has the source's history.
 const GTID_HISTORY_STEP: &str = "history begun";
 
 impl RollForward<'_> {
-    /// The moment, in words.
+    /// The recovery target, in words.
     fn describe_target(&self) -> String {
         match &self.options.target {
             RecoveryTarget::Time(time) => format_micros(*time),
@@ -142,7 +142,7 @@ impl RollForward<'_> {
         }
     }
 
-    /// What tells this restore from another to the same target.
+    /// Identifies this restore among others to the same target.
     pub(super) fn fingerprint(&self) -> String {
         let skipped: Vec<String> = self.options.skip.iter().map(ToString::to_string).collect();
         let name = format!(
@@ -187,7 +187,7 @@ impl RollForward<'_> {
         }
     }
 
-    /// What stays out because a time came a second time.
+    /// What is left out because a time repeats.
     fn repeated_times_note(&self) -> Option<String> {
         let again = format_micros(self.path.times_repeat_from?);
         Some(format!(
@@ -195,17 +195,17 @@ impl RollForward<'_> {
         ))
     }
 
-    /// Whether an earlier attempt has brought the snapshot back already.
+    /// Whether an earlier attempt has already restored the snapshot.
     pub(super) fn is_snapshot_restored(done: &RestoreState) -> bool {
         done.has_step(SNAPSHOT_RESTORED_STEP)
     }
 
-    /// Remembers that the snapshot is there.
+    /// Records that the snapshot is restored.
     pub(super) fn record_snapshot_restored(control: &mut Session) -> Result<()> {
         record_step(control, SNAPSHOT_RESTORED_STEP)
     }
 
-    /// Replays.
+    /// Replays the log.
     pub(super) fn replay_log(
         &self,
         control: &mut Session,
@@ -245,7 +245,7 @@ impl RollForward<'_> {
         replay::replay_log(&mut events, &replay)
     }
 
-    /// The transactions that the snapshot covers and that were prepared, but not committed, at its moment.
+    /// The transactions that the snapshot covers and that were prepared, but not committed, when it was taken.
     fn prepared_transactions(&self) -> Result<Vec<Gtid>> {
         let damaged = |source| reprise_snapshotters::Error::UnreadableLog { source };
         let (mut boundary, mut prepared) = (TransactionBoundaryParser::default(), Vec::new());
@@ -305,7 +305,7 @@ impl RollForward<'_> {
         })
     }
 
-    /// What is told of a replay; and what should be known of it.
+    /// The report of a replay, and its warnings.
     pub(super) fn build_report(&self, report: &ReplayReport) -> (RollForwardReport, Vec<Warning>) {
         let warn = |message: String| Warning {
             path: RawText::default(),
@@ -347,12 +347,12 @@ impl RollForward<'_> {
     }
 }
 
-/// Whether a transaction behind the stop is so much earlier that a clock must have been set back. MariaDB tells when
+/// Whether a transaction after the stop is so much earlier that a clock must have been set back. MariaDB logs when
 /// commits began: one that waited, for a large one before it, say, is rightly behind those that began after it.
 fn is_clock_setback(late: &LoggedTransaction, report: &ReplayReport) -> bool {
     let stop = report.stopped_before.as_ref();
     let begins = matches!(late.gtid, Gtid::Mariadb { .. });
-    // What a server writes while it starts may have no time at all.
+    // Events that a server writes while it starts may have no time at all.
     late.committed > 0
         && (!begins
             || stop.is_none_or(|stop| late.committed + MAX_COMMIT_DELAY_MICROS < stop.committed))
@@ -363,7 +363,7 @@ fn record_step(control: &mut Session, step: &str) -> Result<()> {
         .map_err(|error| Error::from_database("record a completed step on the target", error))
 }
 
-/// What the snapshot holds. Of what was only prepared it does not hold the rows.
+/// The executed set of the snapshot. It does not hold the rows of transactions that were only prepared.
 fn snapshot_executed_set(place: &BinlogPosition, prepared: &[Gtid]) -> ExecutedSet {
     match &place.coverage {
         ExecutedSet::Mysql(set) => {
@@ -375,10 +375,10 @@ fn snapshot_executed_set(place: &BinlogPosition, prepared: &[Gtid]) -> ExecutedS
     }
 }
 
-/// The events after a place. Where transactions have numbers, those tell; otherwise the place in the files does.
+/// The events after a position. With GTIDs, those decide; otherwise the position in the files does.
 struct EventsAfterSnapshot<'a> {
     events: LogEvents<'a>,
-    /// Where the snapshot is; `None` when it is passed, or numbers tell.
+    /// The position of the snapshot; `None` when it is passed, or GTIDs decide.
     snapshot_position: Option<FilePosition>,
 }
 
@@ -391,7 +391,7 @@ impl<'a> EventsAfterSnapshot<'a> {
         }
     }
 
-    /// Whether what comes next is after the place. Fails when nothing comes, and the place was not reached.
+    /// Whether the next event is after the position. Fails when no event follows, and the position was not reached.
     fn has_passed_snapshot(&mut self) -> Result<bool> {
         let Some(wanted) = &self.snapshot_position else {
             return Ok(true);
@@ -420,7 +420,7 @@ impl Iterator for EventsAfterSnapshot<'_> {
                 Err(error) => return Some(Err(error)),
             };
             match self.events.next()? {
-                // How what follows is to be read is always told.
+                // Format description events are always passed on.
                 Ok(event) if behind || event.kind() == kind::FORMAT_DESCRIPTION => {
                     return Some(Ok(event));
                 }

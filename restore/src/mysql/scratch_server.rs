@@ -1,4 +1,4 @@
-//! A server that exists for drills: taken, asked, and left as empty as it was.
+//! A dedicated drill server: acquired, queried, and left as empty as it was.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use reprise_snapshotters::mysql::{Address, DatabaseError, SYSTEM_DATABASES, Sess
 use super::{restore_state, xa};
 use crate::error::{Error, Result};
 
-/// The database that says that everything else there is a drill's. It is the first to come and the last to go.
+/// The database that marks everything else there as a drill's. It is created first and dropped last.
 pub(super) const DRILL_DATABASE: &str = "reprise_drill";
 
-/// A server that this drill has for itself.
+/// A server that this drill uses exclusively.
 #[derive(Debug)]
 pub(crate) struct DrillServer {
     address: Address,
@@ -20,10 +20,10 @@ pub(crate) struct DrillServer {
 }
 
 impl DrillServer {
-    /// Takes the server. What a drill that died has left is removed.
+    /// Acquires the server. Leftovers of a drill that died are removed.
     ///
     /// # Errors
-    /// When it has databases of its own, another drill uses it, or what it says.
+    /// When it has databases of its own, another drill uses it, or the server reports an error.
     pub(crate) fn acquire(address: &Address, progress: &Arc<Progress>) -> Result<Self> {
         let failed =
             |error| Error::from_database(format!("reserve {address} for the drill"), error);
@@ -53,10 +53,10 @@ impl DrillServer {
         Ok(scratch)
     }
 
-    /// The one value that a statement gives; nothing for NULL.
+    /// The single value that a statement returns; `None` for NULL.
     ///
     /// # Errors
-    /// What the server says; also when it gives anything else.
+    /// The error of the server; also when it returns anything else.
     pub(crate) fn query_value(&mut self, sql: &str) -> Result<Option<String>, DatabaseError> {
         let rows = self.session.query_rows(sql)?;
         match rows.as_slice() {
@@ -69,10 +69,10 @@ impl DrillServer {
         }
     }
 
-    /// Removes everything that the drill has brought.
+    /// Removes everything that the drill created.
     ///
     /// # Errors
-    /// What the server says. The next drill goes on with it.
+    /// The error of the server. The next drill continues the removal.
     pub(crate) fn clean(&mut self) -> Result<()> {
         let address = self.address.clone();
         let failed = |error| {
@@ -91,7 +91,7 @@ impl DrillServer {
         Ok(!rows.is_empty())
     }
 
-    /// Databases that do not belong to the server or to this program.
+    /// Databases that belong neither to the server nor to this program.
     fn user_databases(&mut self) -> Result<Vec<String>, DatabaseError> {
         let own = [DRILL_DATABASE, restore_state::STATE_DATABASE];
         let known = quote_list(SYSTEM_DATABASES.into_iter().chain(own));
@@ -109,7 +109,7 @@ impl DrillServer {
         Ok(rows.iter().map(|row| row.string(0)).collect())
     }
 
-    /// Notes what there is before the drill. Events of the restored databases must not act.
+    /// Records what exists before the drill. Events of the restored databases must not run.
     fn record_initial_state(&mut self) -> Result<(), DatabaseError> {
         let accounts = self.accounts()?;
         let scheduler = self.session.query_row("SELECT @@GLOBAL.event_scheduler")?;
@@ -150,7 +150,7 @@ impl DrillServer {
             .into_iter()
             .chain([restore_state::STATE_DATABASE.to_owned()])
         {
-            // One that can only be read cannot be dropped either; servers that do not know this have none such.
+            // A read-only database cannot be dropped either; servers that do not know this option have none.
             let name = quote_name(&name);
             drop(
                 self.session
@@ -179,7 +179,7 @@ impl DrillServer {
         {
             Ok(rows) if rows.is_empty() => return Ok(()),
             Ok(rows) => rows.iter().map(|row| row.string(0)).collect::<Vec<_>>(),
-            // The drill died before it had noted them, and so before it brought any.
+            // The drill died before it had recorded them, and so before it created any.
             Err(DatabaseError::Server { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };

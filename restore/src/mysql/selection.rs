@@ -1,4 +1,4 @@
-//! Which parts of a snapshot go where.
+//! Which parts of a snapshot are restored, and to which names.
 
 use reprise_snapshotters::mysql::{Manifest, MysqlDatabase};
 
@@ -8,15 +8,15 @@ use crate::error::{Error, Result};
 /// A database to be restored.
 #[derive(Debug, Clone)]
 pub(super) struct SelectedDatabase {
-    /// What the snapshot says, with only what was chosen.
+    /// The snapshot's description of it, with only the selected objects.
     pub(super) database: MysqlDatabase,
     /// Its name at the target.
     pub(super) target: String,
-    /// Whether the whole database was chosen; otherwise single tables.
+    /// Whether the whole database was selected; otherwise single tables.
     pub(super) whole: bool,
 }
 
-/// The chosen databases.
+/// The selected databases.
 pub(super) fn select_databases(
     manifest: &Manifest,
     options: &MysqlRestoreOptions,
@@ -41,7 +41,7 @@ pub(super) fn select_databases(
             .iter()
             .find(|database| database.name == *name);
         let database = database.ok_or_else(|| missing(name))?;
-        // Tables of a named database narrow it; its new name holds for them too.
+        // Tables of a named database narrow it; its new name applies to them too.
         if !options.tables.iter().any(|(database, _)| database == name) {
             selected.push(whole_database(database, target.as_ref()));
         }

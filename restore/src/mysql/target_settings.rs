@@ -1,4 +1,4 @@
-//! Settings of the target that are changed for the time of a restore, and put back whatever happens.
+//! Settings of the target that are changed for the time of a restore, and always restored.
 
 use std::sync::Arc;
 
@@ -13,32 +13,32 @@ use super::scratch_server;
 use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
 
-/// What lets the target commit without waiting for its disk, with the value that says so.
+/// Settings that let the target commit without waiting for its disk, each with the value that does so.
 const RELAXED_DURABILITY: [(&str, &str); 2] = [
     ("innodb_flush_log_at_trx_commit", "2"),
     ("sync_binlog", "0"),
 ];
 
-/// What brings to the disk what was committed under [`RELAXED_DURABILITY`].
+/// Statements that flush to the disk what was committed under [`RELAXED_DURABILITY`].
 const FLUSH_STATEMENTS: [&str; 2] = [
     "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS",
     "FLUSH NO_WRITE_TO_BINLOG BINARY LOGS",
 ];
 
-/// Settings of the whole server that are changed for the time of a restore.
+/// Global settings of the server that are changed for the time of a restore.
 #[derive(Debug, Default)]
 pub(super) struct TargetSettings {
-    /// The statements that put them back.
+    /// The statements that restore them.
     revert_statements: Vec<String>,
-    /// Whether the target must be told to bring everything to its disk.
+    /// Whether the target must be told to flush everything to its disk.
     relaxed: bool,
 }
 
-/// What is noted when commits may be lost.
+/// The record that commits may be lost.
 const UNCERTAIN_STEP: &str = "commits may be lost";
 
 impl TargetSettings {
-    /// What a restore that was interrupted has changed, and could not put back.
+    /// The settings that an interrupted restore has changed, and could not restore.
     pub(super) fn from_earlier_attempt(done: &RestoreState) -> Self {
         Self {
             revert_statements: done.settings_to_revert.clone(),
@@ -87,7 +87,7 @@ impl TargetSettings {
         Ok(())
     }
 
-    /// Events that act by themselves must not, before everything is there.
+    /// Events must not run before everything is restored.
     fn stop_event_scheduler(&mut self, control: &mut Session) -> Result<()> {
         let doing = "stop the event scheduler of the target";
         let state = control
@@ -111,7 +111,7 @@ impl TargetSettings {
         back: &str,
     ) -> Result<()> {
         let failed = |error| Error::from_database(doing, error);
-        // Noted first: whoever goes on after this program died must know.
+        // Recorded first: a resumed restore must know it after this program died.
         restore_state::record_setting_to_revert(control, back).map_err(failed)?;
         control.execute(statement).map_err(failed)?;
         if !self.revert_statements.iter().any(|known| known == back) {
@@ -120,9 +120,9 @@ impl TargetSettings {
         Ok(())
     }
 
-    /// Lets the target commit without waiting for its disk, where it holds nothing but what is being restored: each
-    /// transaction that keeps its number is a commit of its own. If the host fails meanwhile, what the target has is
-    /// not certain any more, and [`Self::check_durability`] refuses to go on with it.
+    /// Lets the target commit without waiting for its disk, where it holds only restored data: each transaction that
+    /// keeps its GTID is a commit of its own. If the host fails meanwhile, the target's data is not certain any more,
+    /// and [`Self::check_durability`] refuses to resume.
     pub(super) fn relax_durability(
         &mut self,
         control: &mut Session,
@@ -135,7 +135,7 @@ impl TargetSettings {
         if has_other_databases(control, selected).map_err(failed)? {
             return Ok(());
         }
-        // Whoever cannot have everything brought to the disk at the end must not begin.
+        // An account that cannot have everything flushed to the disk at the end must not begin.
         if let Err(error) = flush_to_disk(control) {
             tracing::info!(%error, "the durability settings of the target cannot be relaxed: it flushes every commit, and the restore takes longer");
             return Ok(());
@@ -147,7 +147,7 @@ impl TargetSettings {
                 continue;
             }
             let back = format!("SET GLOBAL {name} = {before}");
-            // Its own value changes nothing, and shows whether the account may.
+            // Setting its current value changes nothing, and shows whether the account may.
             if let Err(error) = control.execute(&back) {
                 let error = failed(error);
                 if !is_permission_error(&error) {
@@ -163,8 +163,8 @@ impl TargetSettings {
         Ok(())
     }
 
-    /// A server that was started anew since it was told to commit lazily has its own settings again, and may have
-    /// lost some of what it had committed: the record says so from then on.
+    /// A server that was restarted since it was set to relaxed durability has its own settings again, and may have lost
+    /// some of its commits: the record says so from then on.
     fn check_durability(&mut self, control: &mut Session, done: &RestoreState) -> Result<()> {
         let failed = |error| Error::from_database("read the settings of the target", error);
         let mut lost = done.has_step(UNCERTAIN_STEP);
@@ -187,12 +187,12 @@ impl TargetSettings {
         Err(Error::RestoreNotDurable)
     }
 
-    /// On a connection of its own: the one that changed them may be gone.
+    /// On a connection of its own: the one that changed them may be closed.
     pub(super) fn revert_settings(&mut self, options: &MysqlRestoreOptions) -> Result<()> {
         if self.revert_statements.is_empty() {
             return Ok(());
         }
-        // What was interrupted must be put back all the same.
+        // The settings of an interrupted restore must be restored all the same.
         let calm = Arc::new(Progress::default());
         let mut control = connect_to_target(options, &calm)?;
         let failed = |error| Error::from_database("revert a setting of the target", error);
@@ -237,7 +237,7 @@ fn has_other_databases(
     }))
 }
 
-/// Whether the server says that this account may not do it.
+/// Whether the server reports that this account lacks the privilege.
 fn is_permission_error(error: &Error) -> bool {
     matches!(error, Error::Database { source, .. } if source.class() == ErrorClass::Refused)
 }

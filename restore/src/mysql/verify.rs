@@ -1,4 +1,4 @@
-//! Comparing a restored server with what the snapshot says.
+//! Compares a restored server with the snapshot.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::options::VerifyLevel;
 use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
 
-/// What differs, in sentences.
+/// The differences, in sentences.
 pub(super) fn compare_tables(
     control: &mut Session,
     address: &Address,
@@ -105,13 +105,13 @@ fn describe_difference(filling: &TableLoad, read: &[TableChecksum]) -> Option<St
     })
 }
 
-/// Just the tables that were restored.
+/// Only the tables that were restored.
 fn table_filter(fillings: &[TableLoad]) -> Filter {
     let name = |filling: &TableLoad| (filling.database.clone(), filling.table.name.clone());
     Filter::for_tables(fillings.iter().map(name))
 }
 
-/// How many objects with a body the target has in a database.
+/// The number of stored objects that the target has in a database.
 pub(super) fn count_objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
     let count = |control: &mut Session, table: &str, column: &str| {
         let statement = format!(

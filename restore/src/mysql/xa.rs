@@ -1,11 +1,11 @@
-//! Transactions in two phases that wait for the second.
+//! Prepared XA transactions that wait for their second phase.
 
 use reprise_snapshotters::mysql::{DatabaseError, Session, TextRow};
 
-/// The names of those that are prepared, as statements want them.
+/// The XIDs of the prepared transactions, as statements take them.
 pub(super) fn prepared_transactions(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
     let rows = match session.query_rows("XA RECOVER CONVERT XID") {
-        // MariaDB, and older servers, do not know this form.
+        // MariaDB, and older servers, do not support this form.
         Err(DatabaseError::Server { .. }) => session.query_rows("XA RECOVER")?,
         rows => rows?,
     };

@@ -1,4 +1,4 @@
-//! A program's standard output as a source. Its exit code counts: a failed program leaves no snapshot.
+//! A program's standard output as a source. A program that exits with an error leaves no snapshot.
 
 mod supervisor;
 
@@ -36,14 +36,14 @@ pub struct CommandSource {
     pub env: BTreeMap<String, String>,
     /// Where it runs; `None`: the current directory.
     pub directory: Option<PathBuf>,
-    /// After this time it is stopped and has failed.
+    /// After this time it is stopped and counts as failed.
     pub timeout: Option<Duration>,
 }
 
 /// Runs a program and stores what it writes.
 ///
 /// # Errors
-/// [`Error::ProgramNotStarted`], [`Error::CommandFailed`], or what storing gives.
+/// [`Error::ProgramNotStarted`], [`Error::CommandFailed`], or errors of storing.
 pub fn snapshot_output(
     repository: &Repository,
     source: &CommandSource,
@@ -157,7 +157,7 @@ fn start_program(source: &CommandSource, program: &str) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A group of its own, so that whatever it starts can be ended with it.
+        // A process group of its own, so that it can be stopped with everything it starts.
         .process_group(0);
     if let Some(folder) = &source.directory {
         command.current_dir(folder);
@@ -208,7 +208,7 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Shows a program's standard error as it comes and keeps its end.
+/// Shows a program's standard error as it arrives and keeps its end.
 fn forward_stderr(mut stderr: impl Read) -> String {
     let mut tail = Vec::new();
     let mut buffer = [0; 4096];

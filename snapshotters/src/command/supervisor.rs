@@ -1,4 +1,4 @@
-//! Watching over a program: it ends when its time is over or a stop is asked for, with all that it started.
+//! Supervising a program: on a timeout or a stop request it ends, with everything that it started.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -11,33 +11,33 @@ use reprise_repository::Progress;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How often a wish to stop is looked for.
+/// How often a stop request is checked for.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A program that is asked to end has this long for it.
+/// How long a program may take to end on request.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a program was ended.
+/// Why a program was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProgramStopReason {
-    /// It ran longer than it may.
+    /// It exceeded its timeout.
     TimedOut,
-    /// A stop was asked for, or what it writes is no longer wanted.
+    /// A stop was requested, or its output is no longer needed.
     Interrupted,
 }
 
 #[derive(Debug, Default)]
 struct SupervisorState {
-    /// The program has ended by itself.
+    /// The program has exited.
     exited: bool,
     stop_reason: Option<ProgramStopReason>,
-    /// Nothing that it still writes is waited for.
+    /// Its remaining output is not waited for.
     abandoned: bool,
 }
 
 type SharedSupervisorState = Arc<(Mutex<SupervisorState>, Condvar)>;
 
-/// Watches one program.
+/// Supervises one program.
 #[derive(Debug)]
 pub(super) struct ProgramSupervisor {
     state: SharedSupervisorState,
@@ -54,7 +54,7 @@ impl ProgramSupervisor {
         Self { state, thread }
     }
 
-    /// Ends the program because nobody wants what it writes any more.
+    /// Stops the program because its output is no longer needed.
     pub(super) fn stop_program(&self) {
         lock_state(&self.state)
             .stop_reason
@@ -62,7 +62,7 @@ impl ProgramSupervisor {
         self.state.1.notify_all();
     }
 
-    /// The program has ended; says why, if it was not by itself.
+    /// After the program has exited: returns why it was stopped, if it was.
     pub(super) fn join(self) -> Option<ProgramStopReason> {
         lock_state(&self.state).exited = true;
         self.state.1.notify_all();
@@ -70,7 +70,7 @@ impl ProgramSupervisor {
         lock_state(&self.state).stop_reason
     }
 
-    /// Reads a pipe of the program, and stops waiting for it once the program was ended.
+    /// Reads a pipe of the program, and stops waiting for it once the program was stopped.
     pub(super) fn pipe_reader<R: Read + AsFd>(&self, pipe: R) -> StoppablePipe<R> {
         StoppablePipe {
             pipe,
@@ -108,7 +108,7 @@ fn supervise_program(
     while !state.exited && begun.elapsed() < STOP_TIMEOUT {
         state = wait_for_change(shared, state, STOP_TIMEOUT.saturating_sub(begun.elapsed()));
     }
-    // Also when the program itself has ended: what it started may hold its pipes.
+    // Even when the program itself has exited: its children may hold its pipes.
     signal_group(group, Signal::KILL);
     state.abandoned = true;
 }
@@ -131,7 +131,7 @@ fn signal_group(group: Option<Pid>, signal: Signal) {
     }
 }
 
-/// A pipe that is read until its end, or until the program's time is over.
+/// A pipe that is read until its end, or until the program was stopped.
 #[derive(Debug)]
 pub(super) struct StoppablePipe<R> {
     pipe: R,

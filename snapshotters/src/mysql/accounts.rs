@@ -1,4 +1,4 @@
-//! Users and roles with their rights. Read on a connection of its own: some versions end the transaction.
+//! Users and roles with their privileges. Read on a connection of its own: some versions end the transaction.
 
 use reprise_repository::RawText;
 
@@ -8,7 +8,7 @@ use super::server_info::ServerInfo;
 use super::session::Session;
 use super::sql::quote_text;
 
-/// Accounts that every server brings along.
+/// Accounts that every server has by default.
 const RESERVED_ACCOUNTS: [&str; 4] = [
     "mysql.sys",
     "mysql.session",
@@ -16,10 +16,10 @@ const RESERVED_ACCOUNTS: [&str; 4] = [
     "mariadb.sys",
 ];
 
-/// The role that everybody has (MariaDB).
+/// The role that every account has (MariaDB).
 const PUBLIC_ROLE: &str = "PUBLIC";
 
-/// All accounts; `None` when this one may not see them.
+/// All accounts; `None` when the connected account may not see them.
 pub(super) fn read_accounts(
     session: &mut Session,
     server: &ServerInfo,
@@ -57,7 +57,7 @@ pub(super) fn read_accounts(
     Ok(Some(accounts))
 }
 
-/// Accounts with a second password, which no statement shows: it is not in a snapshot.
+/// Accounts with a secondary password, which no statement shows: it is not in a snapshot.
 pub(super) fn accounts_with_secondary_password(
     session: &mut Session,
 ) -> Result<Vec<String>, DatabaseError> {
@@ -73,7 +73,7 @@ pub(super) fn accounts_with_secondary_password(
                 )
             })
             .collect()),
-        // Servers without second passwords do not know the column.
+        // Servers without secondary passwords do not know the column.
         Err(DatabaseError::Server { .. }) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -83,7 +83,7 @@ pub(super) fn accounts_with_secondary_password(
 #[must_use]
 pub fn format_account(account: &MysqlAccount) -> String {
     match &account.host {
-        // A word of the language: in quotes it would be another role.
+        // A keyword: in quotes it would be another role.
         None if account.user == PUBLIC_ROLE => PUBLIC_ROLE.to_owned(),
         Some(host) => format!("{}@{}", quote_text(&account.user), quote_text(host)),
         None => quote_text(&account.user),
@@ -138,7 +138,7 @@ fn read_user(
     account.create = RawText::new(create);
     account.default_roles = default_roles;
     for grant in read_grants(session, &name)? {
-        // MariaDB tells the default role among the grants.
+        // MariaDB lists the default role among the grants.
         if grant.as_bytes().starts_with(b"SET DEFAULT ROLE") {
             account.default_roles = Some(grant);
         } else {
@@ -165,7 +165,7 @@ fn read_grants(session: &mut Session, name: &str) -> Result<Vec<RawText>, Databa
     }
 }
 
-/// MySQL prints what a certificate must say without escaping it.
+/// MySQL prints certificate requirements without escaping.
 fn quote_certificate_attributes(
     session: &mut Session,
     account: &MysqlAccount,
@@ -188,7 +188,7 @@ fn quote_certificate_attributes(
         }))
 }
 
-/// Replaces ` WORD 'value'` by the same with the value in proper quotes.
+/// Replaces ` WORD 'value'` by the same with the value properly quoted.
 fn quote_attribute(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
     let printed = format!(" {word} '{value}'");
     match memchr::memmem::find(&create, printed.as_bytes()) {
@@ -205,7 +205,7 @@ fn quote_attribute(create: Vec<u8>, word: &str, value: &str) -> Vec<u8> {
     }
 }
 
-/// `CREATE USER` cannot name roles that do not exist yet: they are set when all accounts are there.
+/// `CREATE USER` cannot name roles that do not exist yet: they are set when all accounts exist.
 fn split_default_roles(create: &[u8], name: &str) -> (Vec<u8>, Option<RawText>) {
     let word = b" DEFAULT ROLE ";
     let Some(at) = memchr::memmem::find(create, word) else {
@@ -219,7 +219,7 @@ fn split_default_roles(create: &[u8], name: &str) -> (Vec<u8>, Option<RawText>) 
     (create, Some(RawText::new(statement)))
 }
 
-/// MariaDB repeats the password's hash in a grant, which `CREATE USER` has set already.
+/// MariaDB repeats the password hash in a grant, though `CREATE USER` has already set it.
 fn remove_password_hash(grant: &RawText) -> RawText {
     let bytes = grant.as_bytes();
     let Some(at) = memchr::memmem::find(bytes, b" IDENTIFIED ") else {

@@ -1,4 +1,4 @@
-//! Where a MySQL or MariaDB server is and who asks: from a URL, an option file, or a policy.
+//! The address and account of a MySQL or MariaDB server: from a URL, an option file, or a policy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use super::option_file;
 
 const PORT_DEFAULT: u16 = 3306;
 
-/// How a connection is encrypted. The words are those of the MySQL clients.
+/// How a connection is encrypted. The names are those of the MySQL clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
     /// Never.
     Off,
-    /// If the server can; its certificate is not checked.
+    /// If the server supports it; its certificate is not checked.
     #[default]
     Preferred,
     /// Always; its certificate is not checked.
     Required,
     /// Always, with a certificate of a known authority.
     VerifyCa,
-    /// Always, with a certificate of a known authority for this very host.
+    /// Always, with a certificate of a known authority for this exact host.
     VerifyIdentity,
 }
 
@@ -43,7 +43,7 @@ impl FromStr for Tls {
     }
 }
 
-/// A password. It is not shown by accident.
+/// A password. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -68,13 +68,13 @@ impl fmt::Debug for Password {
 /// A server, and an account there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
-    /// A name or an IP address; `None`: this machine.
+    /// A host name or an IP address; `None`: this machine.
     pub host: Option<String>,
     /// Its port.
     pub port: Option<u16>,
     /// A Unix socket instead of host and port.
     pub socket: Option<PathBuf>,
-    /// A Docker container instead of a host: the engine is asked for its address.
+    /// A Docker container instead of a host: its IP address is queried from the engine.
     pub container: Option<String>,
     /// The account's name.
     pub user: Option<String>,
@@ -89,10 +89,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// Understands `mysql://[user[:password]@]host[:port]/[database][?socket=…&container=…&tls=…&tls-ca=…&defaults-file=…]`.
+    /// Parses `mysql://[user[:password]@]host[:port]/[database][?socket=…&container=…&tls=…&tls-ca=…&defaults-file=…]`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong. It never holds a password.
+    /// What is wrong. It never contains a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let whole = insert_missing_host(text);
         let hostless = whole != text;
@@ -143,18 +143,18 @@ impl Address {
         }
     }
 
-    /// Takes what is not known yet from an option file, as `~/.my.cnf`.
+    /// Adds missing values from an option file, as `~/.my.cnf`.
     ///
     /// # Errors
-    /// A sentence that names the file and says what is wrong with it.
+    /// The file and what is wrong with it.
     pub fn with_defaults_file(self, file: &Path) -> Result<Self, String> {
         Ok(self.with_defaults(option_file::read_option_file(file)?))
     }
 
-    /// Takes what is not known yet from another address.
+    /// Adds missing values from another address.
     #[must_use]
     pub fn with_defaults(self, other: Self) -> Self {
-        // Wherever a server is named, nothing of another one's place is taken.
+        // Where a server is named, no part of another server's address is used.
         let placed = self.host.is_some() || self.socket.is_some() || self.container.is_some();
         Self {
             host: if placed { self.host } else { other.host },
@@ -185,7 +185,7 @@ impl Address {
         self.host.as_deref().unwrap_or("127.0.0.1")
     }
 
-    /// The account's name; as in other clients, that of the user of this machine otherwise.
+    /// The account's name; by default that of the user of this machine, as in other clients.
     #[must_use]
     pub fn user(&self) -> String {
         self.user.clone().unwrap_or_else(|| {
@@ -209,7 +209,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// An account without a host, as in `mysql://root@/?container=db`, is no URL without one.
+/// An account without a host, as in `mysql://root@/?container=db`, is not a valid URL.
 fn insert_missing_host(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();

@@ -1,7 +1,7 @@
-//! One moment for several connections, without blocking whoever writes.
+//! A consistent snapshot over several connections, without blocking writers.
 //!
-//! Each connection opens a snapshot of its own; the question is whether something was committed in between.
-//! What proves that nothing was is tried from the best proof to the last resort, by asking and never by
+//! Each connection opens a snapshot of its own; the question is whether a commit happened in between.
+//! The proofs that none did are tried from the best to the last resort, by probing and never by
 //! version. A position in the binary log alone is no proof: it moves before rows become visible.
 
 use std::time::Duration;
@@ -13,25 +13,25 @@ use super::manifest::{Consistency, ConsistentSnapshot, Flavour, LogStartCoordina
 use super::server_info::ServerInfo;
 use super::session::Session;
 
-/// How often snapshots are opened again because something was committed in between.
+/// How often snapshots are reopened because of a commit in between.
 const SNAPSHOT_ATTEMPTS_MAX: usize = 100;
 
 /// How often a global read lock is tried, each time for [`LOCK_WAIT_SECONDS`] at most.
 const LOCK_ATTEMPTS_MAX: usize = 3;
 
-/// While a lock is waited for, whoever writes waits too.
+/// Writers wait as long as the lock is waited for.
 const LOCK_WAIT_SECONDS: u32 = 3;
 
-/// How often it is looked for a place where no transaction is between its two phases, and how long in between.
+/// How often a position without prepared transactions is looked for, and how long to wait in between.
 const LOG_START_ATTEMPTS_MAX: usize = 100;
 const LOG_START_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 const START_SNAPSHOT_SQL: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 
-/// Something that is the same before and after when nothing was committed in between.
+/// A value that is the same before and after when nothing was committed in between.
 type CoordinatesProbe = fn(&mut Session) -> Result<Option<SnapshotCoordinates>, DatabaseError>;
 
-/// What a proof compares, and the coordinates it knows.
+/// What a proof compares, and the coordinates that it provides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct SnapshotCoordinates {
     comparison_key: String,
@@ -40,10 +40,10 @@ struct SnapshotCoordinates {
     position: Option<u64>,
 }
 
-/// Opens a snapshot of the same moment on all readers. Readers that cannot take part are dropped.
+/// Opens a snapshot of the same state on all readers. Readers that cannot take part are dropped.
 ///
 /// # Errors
-/// What the server says.
+/// The server's error.
 pub(super) fn open_snapshots(
     control: &mut Session,
     readers: &mut Vec<Session>,
@@ -76,7 +76,7 @@ pub(super) fn open_snapshots(
             (Consistency::OneConnection, mark, exact)
         }
     };
-    // Afterwards: whatever the snapshot has was committed before it.
+    // Afterwards: everything in the snapshot was committed before it.
     let time = read_server_time(control)?;
     Ok(ConsistentSnapshot {
         time,
@@ -91,8 +91,8 @@ pub(super) fn open_snapshots(
     })
 }
 
-/// A place in the log before which no transaction is prepared and not committed; or how many are all the time. Their
-/// rows are in the log before their commit, and in no snapshot between the two.
+/// A binary log position before which no transaction is prepared but uncommitted; or how many always are. Their rows
+/// are in the log before their commit, and in no snapshot between the two.
 fn find_log_start(
     control: &mut Session,
     server: &ServerInfo,
@@ -102,11 +102,11 @@ fn find_log_start(
     }
     let mut undecided = 0;
     for _ in 0..LOG_START_ATTEMPTS_MAX {
-        // The place first: what is prepared behind it is found when it is read from there.
+        // The position first: transactions prepared after it are found when the log is read from there.
         let mark = read_coordinates(control, server)?;
         undecided = match control.query_rows("XA RECOVER") {
             Ok(rows) => rows.len() as u64,
-            // Who may not ask does not know.
+            // Without the privilege it is unknown.
             Err(DatabaseError::Server { .. }) => return Ok((None, None)),
             Err(error) => return Err(error),
         };
@@ -123,33 +123,33 @@ fn find_log_start(
     Ok((None, Some(undecided)))
 }
 
-/// What keeps definitions as they are while rows are read.
+/// The lock that prevents DDL while rows are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DdlLock {
-    /// Nothing: the server has no such lock, or the account may not take it.
+    /// None: the server has no such lock, or the account may not take it.
     NotHeld,
-    /// `LOCK INSTANCE FOR BACKUP`. Rows can be written all the while.
+    /// `LOCK INSTANCE FOR BACKUP`. Rows can still be written.
     InstanceBackup,
-    /// `BACKUP STAGE BLOCK_DDL` (MariaDB). Rows of tables with transactions can be written all the while.
+    /// `BACKUP STAGE BLOCK_DDL` (MariaDB). Rows of transactional tables can still be written.
     BackupStage,
 }
 
 impl DdlLock {
-    /// Whether a definition that is under way when it is taken waits for it while it holds the table: whoever reads
-    /// the table then waits for both, and the server does not see that they wait for each other.
+    /// Whether running DDL waits for it while it holds a table lock: whoever reads the table then waits for both, and
+    /// the server does not detect that deadlock.
     pub(super) fn can_deadlock_with_readers(self) -> bool {
         self == Self::BackupStage
     }
 }
 
-/// Lets a session give up soon where it waits for a lock.
+/// Makes a session give up soon when it waits for a lock.
 pub(super) fn set_short_lock_timeout(session: &mut Session) -> Result<(), DatabaseError> {
     let limit = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}");
     session.execute(limit).map(drop)
 }
 
-/// Takes a lock that keeps definitions as they are, if there is one. MariaDB's also holds back those who write
-/// to tables without transactions, so it is taken only when a snapshot has `failed_before`.
+/// Takes the lock that prevents DDL, if there is one. MariaDB's also blocks writes to
+/// non-transactional tables, so it is taken only when a snapshot has `failed_before`.
 pub(super) fn lock_definitions(
     control: &mut Session,
     server: &ServerInfo,
@@ -173,7 +173,7 @@ pub(super) fn lock_definitions(
                     "cannot lock object definitions; they can change during the snapshot"
                 );
                 if kept == DdlLock::BackupStage {
-                    // Half of it may be held.
+                    // It may be half taken.
                     drop(control.execute("BACKUP STAGE END"));
                 }
                 return Ok(DdlLock::NotHeld);
@@ -184,7 +184,7 @@ pub(super) fn lock_definitions(
     Ok(kept)
 }
 
-/// Lets definitions change again.
+/// Allows DDL again.
 pub(super) fn unlock_definitions(
     control: &mut Session,
     kept: DdlLock,
@@ -227,7 +227,7 @@ fn open_with_probe(
     Ok(None)
 }
 
-/// Reading this waits until what is being committed is visible. Needs `BACKUP_ADMIN`.
+/// This query waits until pending commits are visible. Needs `BACKUP_ADMIN`.
 fn read_log_status(control: &mut Session) -> Result<Option<SnapshotCoordinates>, DatabaseError> {
     let statement = "SELECT LOCAL->>'$.gtid_executed', LOCAL->>'$.binary_log_file', \
                      LOCAL->>'$.binary_log_position', STORAGE_ENGINES->>'$.InnoDB.LSN', \
@@ -241,11 +241,11 @@ fn read_log_status(control: &mut Session) -> Result<Option<SnapshotCoordinates>,
         .text(1)
         .filter(|file| !file.is_empty())
         .map(str::to_owned);
-    // A server that numbers its transactions may have none yet.
+    // A server with GTIDs may have none yet.
     let numbers = row.text(4) == Some("ON");
     let gtid = row.text(0).filter(|_| numbers).map(without_line_ends);
     let position = row.number(2).filter(|_| file.is_some());
-    // Without a binary log only the engine's own log tells that nothing was written.
+    // Without a binary log only the engine's own log shows that nothing was written.
     let compared = match &file {
         Some(file) => format!("{gtid:?} {file} {position:?}"),
         None => row.string(3),
@@ -258,7 +258,7 @@ fn read_log_status(control: &mut Session) -> Result<Option<SnapshotCoordinates>,
     }))
 }
 
-/// The transactions whose rows are visible, where every transaction has a number.
+/// The transactions whose rows are visible, where every transaction has a GTID.
 fn read_executed_gtids(
     control: &mut Session,
 ) -> Result<Option<SnapshotCoordinates>, DatabaseError> {
@@ -280,7 +280,7 @@ fn read_executed_gtids(
     }))
 }
 
-/// MariaDB tells each connection where in the binary log its snapshot is.
+/// MariaDB reports to each connection the binary log position of its snapshot.
 fn align_snapshot_positions(
     control: &mut Session,
     readers: &mut [Session],
@@ -312,7 +312,7 @@ fn align_snapshot_positions(
     Ok(None)
 }
 
-/// The file is first, and its numbers have a fixed width: pairs compare as places in the log do.
+/// The file is first, and its number has a fixed width: pairs compare as positions in the log do.
 fn read_snapshot_position(reader: &mut Session) -> Result<Option<(String, u64)>, DatabaseError> {
     let rows = reader.query_rows("SHOW STATUS LIKE 'binlog_snapshot_%'")?;
     let value = |name: &str| {
@@ -351,18 +351,18 @@ fn coordinates_at(
     })
 }
 
-/// A global read lock for as long as it takes to open the snapshots: milliseconds, once it is there.
+/// A global read lock while the snapshots are opened: milliseconds, once it is taken.
 fn open_under_global_lock(
     control: &mut Session,
     readers: &mut [Session],
     server: &ServerInfo,
 ) -> Result<Option<SnapshotCoordinates>, DatabaseError> {
     for _ in 0..LOCK_ATTEMPTS_MAX {
-        // A session of its own: whatever happens, it is closed, and the lock goes with it.
+        // A session of its own: whatever happens, it is closed, and the lock with it.
         let mut holder = control.open_another()?;
         set_short_lock_timeout(&mut holder)?;
         let mark = lock_and_start_transactions(&mut holder, readers, server);
-        // A lock that was refused after a wait may be held all the same.
+        // A lock that failed after a wait may be held all the same.
         let unlocked = holder.execute("UNLOCK TABLES");
         holder.close();
         match mark {
@@ -386,14 +386,14 @@ fn lock_and_start_transactions(
     readers: &mut [Session],
     server: &ServerInfo,
 ) -> Result<SnapshotCoordinates, DatabaseError> {
-    // Closing what is idle first makes the lock itself short.
+    // Closing idle tables first makes the lock itself short.
     holder.execute("FLUSH NO_WRITE_TO_BINLOG TABLES")?;
     holder.execute("FLUSH TABLES WITH READ LOCK")?;
     start_transactions(readers)?;
     read_coordinates(holder, server)
 }
 
-/// A single snapshot is of one moment whatever happens; its coordinates are exact if they did not move.
+/// A single snapshot is always consistent; its coordinates are exact if they did not move.
 fn open_on_one_connection(
     control: &mut Session,
     readers: &mut [Session],
@@ -406,7 +406,7 @@ fn open_on_one_connection(
     Ok((before, exact))
 }
 
-/// Where the server is now, as far as the account may know.
+/// The server's current coordinates, as far as the account may see them.
 fn read_coordinates(
     session: &mut Session,
     server: &ServerInfo,
@@ -458,7 +458,7 @@ pub(super) fn read_server_time(session: &mut Session) -> Result<DateTime<Utc>, D
         })
 }
 
-/// Long sets come with line ends.
+/// Long sets contain line breaks.
 fn without_line_ends(text: &str) -> String {
     text.replace(['\n', '\r', ' '], "")
 }

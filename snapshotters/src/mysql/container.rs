@@ -1,10 +1,10 @@
-//! A database in a Docker container: the engine is asked where it is.
+//! A database in a Docker container: its address is queried from the engine.
 
 use std::path::PathBuf;
 
 use super::address::Address;
 
-/// Where the engine listens; `DOCKER_HOST` with a Unix socket says otherwise.
+/// The engine's socket; `DOCKER_HOST` with a Unix socket overrides it.
 const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 
 /// The address with the container's IP address as its host.
@@ -59,7 +59,7 @@ fn query_container_ip(container: &str) -> Result<String, String> {
     container_ip_in(&container)
 }
 
-/// The first address of its networks.
+/// The first IP address of its networks.
 fn container_ip_in(container: &serde_json::Value) -> Result<String, String> {
     if container["State"]["Running"] != true {
         return Err("it is not running".to_owned());

@@ -1,18 +1,18 @@
-//! What a database server, or the way to it, can answer instead of what was asked.
+//! Errors of a database server, or of the connection to it.
 
 use mysql_async::DriverError;
 use reprise_repository::ErrorClass;
 
-/// Why a statement did not work.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// The server refused it.
+    /// The server returned an error.
     #[error("the server returned error {code}: {message}")]
     Server {
-        /// The server's number of the error.
+        /// The error code.
         code: u16,
-        /// Its words.
+        /// The error message.
         message: String,
     },
     /// The server could not be reached, or the connection broke.
@@ -23,7 +23,7 @@ pub enum DatabaseError {
         /// Why.
         reason: String,
     },
-    /// The server demands a way to log in that is not spoken here. For a user that it does not know it demands any.
+    /// The server demands an unsupported authentication plugin. For an unknown user it demands any.
     #[error("{address} requires the authentication plugin {plugin}, which is not supported")]
     UnsupportedAuthPlugin {
         /// Which server, as whom.
@@ -31,27 +31,27 @@ pub enum DatabaseError {
         /// The plugin's name.
         plugin: String,
     },
-    /// The server answered with something that cannot be right.
+    /// The server's response is invalid.
     #[error("{0}")]
     UnexpectedResponse(String),
-    /// A stop was asked for.
+    /// A stop was requested.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// The server's numbers of the errors that are treated apart.
+/// Server error codes that are handled specially.
 pub mod error_code {
     /// Unknown database.
     pub const UNKNOWN_DATABASE: u16 = 1049;
     /// Unknown table.
     pub const NO_SUCH_TABLE: u16 = 1146;
-    /// Waited too long for a lock.
+    /// Lock wait timeout.
     pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
     /// Rolled back to resolve a deadlock.
     pub const DEADLOCK: u16 = 1213;
-    /// The log cannot be read from there.
+    /// The binary log cannot be read from there.
     pub const BINLOG_READ_FAILED: u16 = 1236;
-    /// A table's definition is not the one of the moment that is read.
+    /// A table's definition is not the one of the snapshot being read.
     pub const TABLE_DEFINITION_CHANGED: u16 = 1412;
     /// Unknown system variable.
     pub const UNKNOWN_SYSTEM_VARIABLE: u16 = 1193;
@@ -81,7 +81,7 @@ impl DatabaseError {
         }
     }
 
-    /// The server's number of the error.
+    /// The server's error code.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -152,7 +152,7 @@ fn hint_for_error_code(code: u16) -> &'static str {
     }
 }
 
-/// The innermost cause: what wraps it repeats it.
+/// The innermost cause: the outer errors repeat it.
 fn innermost_cause(error: &mysql_async::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,4 +1,4 @@
-//! Which databases and tables a snapshot takes.
+//! Which databases and tables a snapshot includes.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use globset::{GlobBuilder, GlobMatcher};
 pub const SYSTEM_DATABASES: [&str; 4] =
     ["information_schema", "mysql", "performance_schema", "sys"];
 
-/// Patterns of names; `*` and `?` mean what they do in a shell.
+/// Name patterns; `*` and `?` mean what they do in a shell.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     databases: Vec<NamePattern<GlobMatcher>>,
     exclude_databases: Vec<NamePattern<GlobMatcher>>,
     tables: Vec<NamePattern<(GlobMatcher, GlobMatcher)>>,
     exclude_tables: Vec<NamePattern<(GlobMatcher, GlobMatcher)>>,
-    /// Just these tables, if there are any here.
+    /// Only these tables, where given.
     exact_tables: BTreeSet<(String, String)>,
 }
 
-/// A pattern as it was given, and what it means.
+/// A pattern as given, and its meaning.
 #[derive(Debug, Clone)]
 struct NamePattern<T> {
     text: String,
@@ -33,7 +33,7 @@ impl<T> NamePattern<T> {
 }
 
 impl Filter {
-    /// Empty lists mean everything, and nothing to leave out. Patterns of tables are `database.table`.
+    /// Empty lists include everything and exclude nothing. Patterns of tables are `database.table`.
     ///
     /// # Errors
     /// The pattern, and what is wrong with it.
@@ -52,7 +52,7 @@ impl Filter {
         })
     }
 
-    /// Just these tables, each with its database, by their names.
+    /// Only these tables, each with its database, by their names.
     #[must_use]
     pub fn for_tables(tables: impl IntoIterator<Item = (String, String)>) -> Self {
         Self {
@@ -61,13 +61,13 @@ impl Filter {
         }
     }
 
-    /// Whether databases are chosen by their names alone.
+    /// Whether databases are selected by their names alone.
     pub(super) fn selects_databases_by_name(&self) -> bool {
         let named = !self.databases.is_empty() && self.databases.iter().all(NamePattern::is_name);
         named || !self.exact_tables.is_empty()
     }
 
-    /// Whether tables are chosen by their names alone.
+    /// Whether tables are selected by their names alone.
     pub(super) fn selects_tables_by_name(&self) -> bool {
         let named = !self.tables.is_empty() && self.tables.iter().all(NamePattern::is_name);
         named || !self.exact_tables.is_empty()
@@ -92,7 +92,7 @@ impl Filter {
         unmatched.map(|pattern| pattern.text.clone()).collect()
     }
 
-    /// Whether a database is taken.
+    /// Whether a database is included.
     #[must_use]
     pub fn includes_database(&self, name: &str) -> bool {
         !SYSTEM_DATABASES.contains(&name.to_ascii_lowercase().as_str())
@@ -105,7 +105,7 @@ impl Filter {
                     .any(|(database, _)| database == name))
     }
 
-    /// Whether a table or view of a database that is taken is taken too.
+    /// Whether a table or view of an included database is included too.
     #[must_use]
     pub fn includes_table(&self, database: &str, table: &str) -> bool {
         let matches = |pattern: &NamePattern<_>| table_pattern_matches(pattern, database, table);
@@ -117,7 +117,7 @@ impl Filter {
                     .contains(&(database.to_owned(), table.to_owned())))
     }
 
-    /// The patterns of databases that were asked for.
+    /// The requested database patterns.
     pub(super) fn database_patterns(&self) -> Vec<String> {
         let texts = self.databases.iter().map(|pattern| &pattern.text);
         texts.cloned().collect()
@@ -157,7 +157,7 @@ fn parse_glob(text: &str) -> Result<GlobMatcher, String> {
     if text.is_empty() {
         return Err("the pattern is empty".to_owned());
     }
-    // Nothing but `*` and `?` is special: brackets and braces may be in names.
+    // Only `*` and `?` are special: brackets and braces may be in names.
     let pattern: String = text
         .split_inclusive(['*', '?'])
         .map(|part| match part.strip_suffix(['*', '?']) {

@@ -1,4 +1,4 @@
-//! The key that a table is read by, and the ranges of it that connections share.
+//! The key that a table is read by, and the key ranges that connections share.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::error::DatabaseError;
 use super::session::{Session, TextRow};
 use super::sql::{qualify_name, quote_name};
 
-/// What a column's values are compared as.
+/// How a column's values are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ColumnType {
     pub(super) data_type: String,
@@ -14,7 +14,7 @@ pub(super) struct ColumnType {
     pub(super) collation: Option<String>,
 }
 
-/// A key without NULL: every row has a place in its order, and no two the same.
+/// A unique key without NULL: every row has a unique position in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScanKey {
     /// Its name.
@@ -23,12 +23,12 @@ pub(super) struct ScanKey {
     pub(super) columns: Vec<(String, ColumnType)>,
 }
 
-/// How a key's order can be cut into ranges.
+/// How a key is split into ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SplitMethod {
-    /// By calculating: one column of whole numbers.
+    /// By calculation: one integer column.
     IntegerRanges,
-    /// By looking where the next so many rows end.
+    /// By finding where the next so many rows end.
     RowCounts,
     /// Not at all.
     Unsplittable,
@@ -65,7 +65,7 @@ impl ScanKey {
         columns.join(", ")
     }
 
-    /// The values of a row of this key's columns, as they can be compared with.
+    /// The values of this key's columns in a row, as literals for comparison.
     pub(super) fn bound_literals(&self, row: &TextRow) -> Option<Vec<String>> {
         self.columns
             .iter()
@@ -103,7 +103,7 @@ impl ScanKey {
 }
 
 impl ColumnType {
-    /// Whether a value can be written as a literal that compares exactly as the column does.
+    /// Whether a value can be written as a literal that compares exactly like the column.
     fn has_exact_literals(&self) -> bool {
         let kind = self.data_type.as_str();
         INTEGER_TYPES.contains(&kind)
@@ -141,7 +141,7 @@ impl ColumnType {
     }
 }
 
-/// The key to read a table by: the primary key, or else one that could be it.
+/// The key to read a table by: the primary key, or else a unique key without NULL.
 pub(super) fn read_table_key(
     session: &mut Session,
     database: &str,
@@ -155,7 +155,7 @@ pub(super) fn read_table_key(
         if row.text(1) != Some("0") || row.text(10) != Some("BTREE") || is_invisible_index(row) {
             continue;
         }
-        // A part of a column orders by that part; an expression has no name.
+        // A prefix index orders by that prefix only; an expression has no name.
         let column = row
             .text(4)
             .filter(|_| row.bytes(7).is_none() && row.text(9) != Some("YES"));
@@ -185,8 +185,8 @@ pub(super) fn read_table_key(
     })
 }
 
-/// Whether the server's optimizer must not use the key, and refuses to be forced: MySQL has a column more
-/// than MariaDB and asks the opposite question.
+/// Whether the optimizer must not use the index, and rejects hints for it: MySQL has a column more
+/// than MariaDB, with the opposite meaning.
 fn is_invisible_index(row: &TextRow) -> bool {
     match row.column_count() {
         15 => row.text(13) == Some("NO"),

@@ -1,5 +1,5 @@
-//! What a snapshot of a server says about itself: `manifest.json`. It holds names and statements, so it is
-//! stored as contents and only the recovery identities read it.
+//! What a snapshot of a server states about itself: `manifest.json`. It contains names and statements, so it is
+//! stored as contents and only the recovery identities can read it.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use chrono::{DateTime, Utc};
 use reprise_repository::RawText;
 use serde::{Deserialize, Serialize};
 
-/// Where the manifest is in the snapshot's tree.
+/// Path of the manifest in the snapshot's tree.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
-/// The manifest's format that this program writes and reads.
+/// The manifest format that this program writes and reads.
 pub(super) const MANIFEST_FORMAT: u32 = 1;
 
-/// The longest name of a file that every file system takes, in bytes.
+/// The longest file name that every file system accepts, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
 /// Everything but the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The format of the program that wrote it.
+    /// The manifest format of the program that wrote it.
     pub format: u32,
     /// The server.
     pub server: ServerFacts,
-    /// The moment that all rows are of.
+    /// The consistent state that all rows belong to.
     pub moment: ConsistentSnapshot,
     /// General tablespaces.
     pub tablespaces: Vec<ObjectDefinition>,
     /// Databases, by name.
     pub databases: Vec<MysqlDatabase>,
-    /// Accounts; `None` when they were not wanted or could not be read.
+    /// Accounts; `None` when they were not requested or could not be read.
     pub accounts: Option<Vec<MysqlAccount>>,
 }
 
-/// Which family of servers.
+/// MySQL or MariaDB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
@@ -43,26 +43,26 @@ pub enum Flavour {
     Mariadb,
 }
 
-/// What a restore's target is compared with.
+/// What the target of a restore is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerFacts {
-    /// Which family.
+    /// MySQL or MariaDB.
     pub flavour: Flavour,
-    /// Its version, in its own words.
+    /// Its version, as the server reports it.
     pub version: String,
-    /// Its number; MariaDB has none.
+    /// Its UUID; MariaDB has none.
     pub uuid: Option<String>,
-    /// Settings that matter to what is stored, by name.
+    /// Settings that matter for the stored data, by name.
     pub variables: BTreeMap<String, String>,
     /// Plugins that were loaded from a library.
     pub plugins: Vec<String>,
     /// Installed components.
     pub components: Vec<String>,
-    /// Functions from libraries, each with its library.
+    /// Loadable functions, each with its library.
     pub functions: BTreeMap<String, String>,
 }
 
-/// How it is known that all rows are of one moment.
+/// The proof that all rows belong to one consistent state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
@@ -79,7 +79,7 @@ pub enum Consistency {
 }
 
 impl Consistency {
-    /// The word that is stored and documented.
+    /// The name that is stored and documented.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,12 +92,12 @@ impl Consistency {
     }
 }
 
-/// The moment that all rows are of.
+/// The consistent state that all rows belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsistentSnapshot {
     /// By the server's clock, just before the snapshots were opened.
     pub time: DateTime<Utc>,
-    /// How that is known.
+    /// The proof.
     pub consistency: Consistency,
     /// The transactions that the rows contain (MySQL: a set; MariaDB: a position).
     pub gtid: Option<String>,
@@ -105,20 +105,20 @@ pub struct ConsistentSnapshot {
     pub file: Option<String>,
     /// The position in it, in bytes.
     pub position: Option<u64>,
-    /// Whether the coordinates belong to that very moment; otherwise they are a little earlier.
+    /// Whether the coordinates belong to exactly this state; otherwise they are a little earlier.
     pub exact: bool,
-    /// How many connections read.
+    /// How many connections read rows.
     pub connections: usize,
-    /// A place in the log, shortly before, at which no transaction was prepared and not committed: rows of one that
-    /// was prepared since then and committed after the moment are in the log behind it.
+    /// A binary log position, shortly before, at which no transaction was prepared but uncommitted: rows of one that
+    /// was prepared since then and committed after the snapshot are in the log after it.
     #[serde(default)]
     pub log_from: Option<LogStartCoordinates>,
-    /// How many transactions were prepared and not committed all the time before the moment, if that is known.
+    /// How many transactions were always prepared but uncommitted before the snapshot, if known.
     #[serde(default)]
     pub undecided: Option<u64>,
 }
 
-/// A place in the log.
+/// A binary log position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogStartCoordinates {
     /// The transactions before it (MySQL: a set; MariaDB: a position).
@@ -129,7 +129,7 @@ pub struct LogStartCoordinates {
     pub position: Option<u64>,
 }
 
-/// An object that one statement makes.
+/// An object that is created by one statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectDefinition {
     /// Its name.
@@ -170,15 +170,15 @@ pub struct MysqlTable {
     pub sql: RawText,
     /// Its engine.
     pub engine: String,
-    /// Whether its rows are of the moment: the engine has transactions, or the table was locked.
+    /// Whether its rows are consistent with the others: the engine is transactional, or the table was locked.
     pub consistent: bool,
-    /// Whether history is kept beside the rows (MariaDB).
+    /// Whether row history is stored with the rows (MariaDB).
     pub versioned: bool,
-    /// The columns of the files, in order. Generated ones are not among them.
+    /// The columns of the files, in order, without generated ones.
     pub columns: Vec<TableColumn>,
     /// The files, in order.
     pub pieces: Vec<TableDataFile>,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: u64,
     /// The sum of the 128-bit XXH3 hashes of all lines, modulo 2^128, in hexadecimal. The order of rows does
     /// not matter, repeated rows do.
@@ -196,25 +196,25 @@ pub struct TableColumn {
     pub form: ValueFormat,
 }
 
-/// How values are written and taken back.
+/// How values are written and loaded again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValueFormat {
-    /// As it comes: numbers in digits, bytes as they are stored.
+    /// As is: numbers in digits, bytes as they are stored.
     Plain,
     /// Four digits, as `0` would become 2000.
     Year,
     /// `2026-11-21`
     Date,
-    /// `2026-11-21 03:00:00`, with this many further digits.
+    /// `2026-11-21 03:00:00`, with this many fractional digits.
     Datetime(u8),
-    /// `-838:59:59`, with this many further digits.
+    /// `-838:59:59`, with this many fractional digits.
     Time(u8),
-    /// The index of the value.
+    /// The value's index.
     Enum,
-    /// A document as text in utf8mb4.
+    /// A document as utf8mb4 text.
     Json,
-    /// Text in utf8mb4 that is no binary string (UUID, INET6).
+    /// utf8mb4 text for types that are not binary strings (UUID, INET6).
     Unicode,
 }
 
@@ -223,9 +223,9 @@ pub enum ValueFormat {
 pub struct TableDataFile {
     /// Its path in the snapshot's tree.
     pub path: String,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
@@ -236,28 +236,28 @@ pub struct Sequence {
     pub name: String,
     /// `CREATE SEQUENCE`.
     pub sql: RawText,
-    /// The value that no session has had yet.
+    /// The next value that no session has used yet.
     pub next: String,
-    /// In which round it is.
+    /// Its current cycle.
     pub cycle: String,
 }
 
-/// Something with a body: its text means what its surroundings were when it was made.
+/// A stored object: its text depends on the session settings when it was created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MysqlStoredObject {
     /// Its name.
     pub name: String,
     /// `LIBRARY`, `PROCEDURE`, `FUNCTION`, `VIEW`, `TRIGGER`, `EVENT`, `PACKAGE`, `PACKAGE BODY`.
     pub kind: String,
-    /// The statement, in the character set of its maker.
+    /// The statement, in the character set of its creator.
     pub sql: RawText,
-    /// `sql_mode` when it was made; views have none.
+    /// `sql_mode` when it was created; views have none.
     pub sql_mode: Option<String>,
-    /// `character_set_client` when it was made.
+    /// `character_set_client` when it was created.
     pub charset: String,
-    /// `collation_connection` when it was made.
+    /// `collation_connection` when it was created.
     pub collation: String,
-    /// The database's collation when it was made.
+    /// The database's collation when it was created.
     pub database_collation: Option<String>,
     /// An event's time zone.
     pub time_zone: Option<String>,
@@ -265,7 +265,7 @@ pub struct MysqlStoredObject {
     pub table: Option<String>,
     /// An event's state: `ENABLED`, `DISABLED`, `SLAVESIDE_DISABLED`, …
     pub status: Option<String>,
-    /// Whether the server cannot read this view: it uses what is not there, or what its definer may not use.
+    /// Whether the server cannot read this view: it uses missing objects, or objects that its definer may not use.
     #[serde(default)]
     pub broken: bool,
 }
@@ -275,9 +275,9 @@ pub struct MysqlStoredObject {
 pub struct MysqlAccount {
     /// Its name.
     pub user: String,
-    /// From where; roles of MariaDB have none.
+    /// Its host; roles of MariaDB have none.
     pub host: Option<String>,
-    /// What makes it; empty for what every server has.
+    /// The statement that creates it; empty for built-in accounts.
     pub create: RawText,
     /// `GRANT` statements, roles among them.
     pub grants: Vec<RawText>,
@@ -294,7 +294,7 @@ impl MysqlDatabase {
 }
 
 impl MysqlStoredObject {
-    /// The collation that its database had when it was made, if that is another one now.
+    /// The collation of its database when it was created, if that is different now.
     #[must_use]
     pub fn differing_database_collation(&self, database: &MysqlDatabase) -> Option<&str> {
         let collation = self.database_collation.as_deref();
@@ -303,10 +303,10 @@ impl MysqlStoredObject {
 }
 
 impl Manifest {
-    /// Understands a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
+    /// What is wrong with it.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Format {
@@ -322,7 +322,7 @@ impl Manifest {
         serde_json::from_slice(json).map_err(|error| error.to_string())
     }
 
-    /// How many objects of each kind there are, for comparison and for people.
+    /// Number of objects of each kind, for comparison and for people.
     #[must_use]
     pub fn object_counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
@@ -343,7 +343,7 @@ impl Manifest {
         counts
     }
 
-    /// All rows.
+    /// Number of rows in all tables.
     #[must_use]
     pub fn row_count(&self) -> u64 {
         let tables = self.databases.iter().flat_map(|database| &database.tables);
@@ -351,7 +351,7 @@ impl Manifest {
     }
 }
 
-/// The directory of a table's pieces. Names are written so that any file system and any script can take them.
+/// The directory of a table's data files. Names are encoded for every file system and script.
 #[must_use]
 pub fn table_directory(database: &str, table: &str) -> String {
     format!(
@@ -361,8 +361,8 @@ pub fn table_directory(database: &str, table: &str) -> String {
     )
 }
 
-/// A name with everything but letters, digits, `_` and `-` as `%` and two digits. What would be too long is
-/// cut and told apart by a hash.
+/// A name with everything but letters, digits, `_` and `-` encoded as `%` and two digits. Names that would be too long
+/// are truncated and distinguished by a hash.
 #[must_use]
 pub fn encode_file_name(name: &str) -> String {
     let mut file = String::with_capacity(name.len());

@@ -1,14 +1,14 @@
-//! A MySQL or MariaDB server as a source: every row of one moment, and everything that makes the server.
+//! A MySQL or MariaDB server as a source: all rows of one consistent state, and all definitions.
 //!
 //! ```text
-//! schema ─► moment ─► rows (several connections) ─► schema again: unchanged? ─► manifest, script, root
+//! schema ─► consistent snapshot ─► rows (several connections) ─► schema again: unchanged? ─► manifest, script, root
 //! ```
 //!
-//! Writers are not blocked. If a definition changes meanwhile, the snapshot begins again.
+//! Writers are not blocked. If a definition changes meanwhile, the snapshot restarts.
 //!
-//! The way to a server: `address`, `option_file`, `container`, `session` (one connection for a thread that waits), `server_info`.
-//! What it holds: `schema`, `privileges`, `accounts`, `view_order`, `filter`. Its rows: `consistent_snapshot` (one moment over
-//! several connections), `keys` (ranges), `row_reader`, `row_text` (lines, checksums). What is stored: `manifest`, `script`
+//! The connection: `address`, `option_file`, `container`, `session` (one blocking connection), `server_info`.
+//! Definitions: `schema`, `privileges`, `accounts`, `view_order`, `filter`. Rows: `consistent_snapshot` (one state over
+//! several connections), `keys` (ranges), `row_reader`, `row_text` (lines, checksums). Stored: `manifest`, `script`
 //! (`load.sql`), `sql`. The log: `wire`, `binlog`, `archive`.
 
 mod accounts;
@@ -61,33 +61,33 @@ use consistent_snapshot::DdlLock;
 use row_reader::{TableReadRequest, TableReadResult};
 use schema::ServerSchema;
 
-/// How often a snapshot begins again because a definition changed under it.
+/// How often a snapshot restarts because a definition changed during it.
 const SNAPSHOT_ATTEMPTS_MAX: usize = 5;
 
-/// How many connections read when nothing else is said.
+/// How many connections read by default.
 pub const CONNECTIONS_DEFAULT: usize = 4;
 
 /// A server to store.
 #[derive(Debug, Clone)]
 pub struct MysqlSource {
-    /// Where it is, and who asks.
+    /// Its address and account.
     pub address: Address,
-    /// What is taken.
+    /// What is included.
     pub filter: Filter,
     /// How many connections read rows.
     pub connections: usize,
     /// Whether users and roles are stored.
     pub accounts: bool,
-    /// Lock tables without transactions while they are read, so that they too are of the moment. Whoever
-    /// writes to them waits.
+    /// Lock non-transactional tables while they are read, so that they are consistent with the others too. Writers to
+    /// them wait.
     pub hold_nontransactional: bool,
 }
 
 /// Stores a server.
 ///
 /// # Errors
-/// What the server says, with the object it was about, or what storing gives. A server that changes its
-/// definitions all the time cannot be stored by an account that may not stop that.
+/// The server's error with its object, or errors of storing. A server whose definitions change
+/// all the time cannot be stored by an account that may not prevent that.
 pub fn take_snapshot(
     repository: &Repository,
     source: &MysqlSource,
@@ -116,7 +116,7 @@ pub fn take_snapshot(
 
 enum SnapshotAttempt {
     Committed(Box<CommittedSnapshot>),
-    /// What changed.
+    /// The object that changed.
     DefinitionsChanged(String),
 }
 
@@ -154,7 +154,7 @@ fn attempt_snapshot(
     let failed = |doing: &'static str| move |error| Error::from_database(doing, error);
     let kept = consistent_snapshot::lock_definitions(control, server, attempt > 0)
         .map_err(failed("lock object definitions (DDL)"))?;
-    // Who waits for definitions to be free may hold what is read here: it is let pass.
+    // DDL that waits for the lock may hold a table that is read here: it is let through.
     let passes = |error: &DatabaseError| {
         let waited = error.code() == Some(error_code::LOCK_WAIT_TIMEOUT);
         is_definition_change(error) || waited && kept.can_deadlock_with_readers()
@@ -167,7 +167,7 @@ fn attempt_snapshot(
         Err(error) => return Err(Error::from_database("read object definitions", error)),
     };
     if before.databases.is_empty() {
-        // Nothing stored would look like everything stored.
+        // An empty snapshot would look like a complete one.
         return Err(Error::NoDatabases {
             server: source.address.to_string(),
             patterns: source.filter.database_patterns(),
@@ -222,19 +222,19 @@ fn attempt_snapshot(
     Ok(SnapshotAttempt::Committed(Box::new(committed)))
 }
 
-/// A table of a server, read again.
+/// A table of a server, read for comparison.
 #[derive(Debug, Clone)]
 pub struct TableChecksum {
     /// Its database.
     pub database: String,
-    /// The table, with the rows and the checksum that it has now.
+    /// The table, with its current rows and checksum.
     pub table: MysqlTable,
 }
 
-/// Counts and sums every row of a server's tables, by the same way that a snapshot takes.
+/// Counts and checksums every row of a server's tables, by the same method as a snapshot.
 ///
 /// # Errors
-/// What the server says.
+/// The server's error.
 pub fn checksum_tables(
     address: &Address,
     filter: &Filter,
@@ -267,7 +267,7 @@ pub fn checksum_tables(
         .collect())
 }
 
-/// Whether an error means that something is not what it was a moment ago.
+/// Whether an error means that a definition has changed.
 fn is_definition_change(error: &DatabaseError) -> bool {
     // Besides: unknown column, view, routine, trigger, event, database, key; a definition that is being changed.
     matches!(
@@ -301,7 +301,7 @@ fn table_read_requests(schema: &ServerSchema) -> Vec<TableReadRequest<'_>> {
         .collect()
 }
 
-/// Locks the tables without transactions, when that is wanted.
+/// Locks the non-transactional tables, if requested.
 fn lock_nontransactional_tables(
     source: &MysqlSource,
     run: &RunContext,
@@ -326,7 +326,7 @@ fn nontransactional_tables(schema: &ServerSchema) -> impl Iterator<Item = String
     })
 }
 
-/// Accounts, and what is to be said about them.
+/// Accounts, and warnings about them.
 #[derive(Default)]
 struct AccountsWithWarnings {
     accounts: Option<Vec<MysqlAccount>>,
@@ -361,7 +361,7 @@ fn read_accounts(
     })
 }
 
-/// Everything about the snapshot but the rows; and what is to be said about it.
+/// The manifest without the rows; and its warnings.
 struct ManifestWithWarnings {
     manifest: Manifest,
     warnings: Vec<Warning>,
@@ -561,7 +561,7 @@ fn add_files(
     Ok(())
 }
 
-/// What may be known without a recovery identity: no names.
+/// Facts that are readable without a recovery identity: no names.
 fn summary_facts(manifest: &Manifest) -> BTreeMap<String, serde_json::Value> {
     let moment = &manifest.moment;
     BTreeMap::from([

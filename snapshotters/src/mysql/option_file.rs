@@ -7,7 +7,7 @@ use super::address::{Address, Password};
 /// The groups that are read; a later line wins.
 const OPTION_GROUPS: [&str; 3] = ["client", "mysql", "reprise"];
 
-/// Files may include others; deeper than this they go in circles.
+/// Files may include others; deeper nesting than this is a cycle.
 const INCLUDE_DEPTH_MAX: usize = 8;
 
 /// Reads an option file.
@@ -48,7 +48,7 @@ fn read_option_file_into(file: &Path, address: &mut Address, depth: usize) -> Re
     Ok(())
 }
 
-/// `include FILE` or `includedir FOLDER`.
+/// `include FILE` or `includedir DIRECTORY`.
 fn included_files(directive: &str, from: &Path) -> Result<Vec<PathBuf>, String> {
     let (word, path) = directive
         .split_once(char::is_whitespace)
@@ -79,7 +79,7 @@ fn apply_option(line: &str, address: &mut Address) -> Result<(), String> {
         None => (line, None),
     };
     let name = name.to_ascii_lowercase().replace('_', "-");
-    // Other programs' options are in the same groups, and are none of ours.
+    // Options of other programs in the same groups are ignored.
     let Some(value) = value else { return Ok(()) };
     match name.as_str() {
         "user" => address.user = Some(value),

@@ -1,4 +1,4 @@
-//! What the account may see. A server does not say what it hides, so a right that is missing means that
+//! What the account may see. A server does not report what it hides, so a missing privilege means that
 //! objects may be missing.
 
 use std::collections::BTreeSet;
@@ -6,23 +6,23 @@ use std::collections::BTreeSet;
 use super::error::DatabaseError;
 use super::session::Session;
 
-/// The account's rights on everything, and on whole databases.
+/// The account's global and database privileges.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Privileges {
     global: BTreeSet<String>,
     by_database: Vec<(String, BTreeSet<String>)>,
-    /// Taken from what holds everywhere, by the exact name of a database.
+    /// Partial revokes of global privileges, by the exact name of a database.
     revoked: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Privileges {
-    /// Reads them, those of active roles included.
+    /// Reads them, including those of active roles.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's error.
     pub fn query(session: &mut Session) -> Result<Self, DatabaseError> {
         let mut rows = session.query_rows("SHOW GRANTS")?;
-        // MySQL shows what roles bring only when they are named.
+        // MySQL shows the privileges of roles only when they are named.
         if let Ok(role) = session.query_row("SELECT CURRENT_ROLE()")
             && let Some(roles) = role
                 .text(0)
@@ -62,7 +62,7 @@ impl Privileges {
         }
     }
 
-    /// Whether the account has a right on everything.
+    /// Whether the account has a global privilege.
     #[must_use]
     pub fn has_globally(&self, right: &str) -> bool {
         contains_privilege(&self.global, right)
@@ -74,7 +74,7 @@ impl Privileges {
         self.has_globally("SELECT") || contains_privilege(&self.global, "SHOW DATABASES")
     }
 
-    /// Whether no routine of a database is hidden from the account. `in_tables`: the server keeps them in tables.
+    /// Whether no routine of a database is hidden from the account. `in_tables`: the server stores them in tables.
     pub(super) fn can_see_routines(&self, database: &str, in_tables: bool) -> bool {
         let anywhere = ["SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"];
         let here = ["EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE"];
@@ -85,7 +85,7 @@ impl Privileges {
             || (in_tables && self.has_on_database("SELECT", "mysql"))
     }
 
-    /// Whether the account has a right on a whole database.
+    /// Whether the account has a privilege on a whole database.
     pub(super) fn has_on_database(&self, right: &str, database: &str) -> bool {
         let revoked =
             |(name, names): &(String, BTreeSet<String>)| name == database && names.contains(right);
@@ -101,7 +101,7 @@ fn contains_privilege(names: &BTreeSet<String>, right: &str) -> bool {
     names.contains(right) || names.contains("ALL PRIVILEGES")
 }
 
-/// Whether the name in a grant is this database: `%` and `_` stand for others unless escaped.
+/// Whether the name in a grant matches this database: `%` and `_` are wildcards unless escaped.
 fn database_pattern_matches(pattern: &str, database: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let database: Vec<char> = database.chars().collect();

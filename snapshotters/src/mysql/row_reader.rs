@@ -15,22 +15,22 @@ use super::session::{Row, Session, Value};
 use super::sql::{qualify_name, quote_name, select_expression};
 use crate::error::{Error, Result};
 
-/// A file of rows ends at the next suitable row after this many bytes.
+/// A data file ends at the next suitable row after this many bytes.
 const DATA_FILE_BYTES: u64 = 32 << 20;
 
-/// Where the rows themselves say so, so that files begin at the same rows tomorrow; here at the latest.
+/// Rows themselves determine the end, so that files begin at the same rows tomorrow; here at the latest.
 const DATA_FILE_BYTES_MAX: u64 = 48 << 20;
 
-/// One row in so many is suitable.
+/// One row in this many is suitable.
 const DATA_FILE_END_MASK: u128 = 0xfff;
 
-/// A range is expected to have this many bytes.
+/// Expected bytes of a range.
 const RANGE_BYTES: u64 = 32 << 20;
 
-/// A range that turns out to be so many times larger is cut again.
+/// A range that is this many times larger than expected is split again.
 const RANGE_OVERSIZE_FACTOR: u64 = 4;
 
-/// Bytes of lines that are collected before they are handed on.
+/// Bytes of lines that are collected before they are passed on.
 const LINE_BUFFER_BYTES: usize = 256 << 10;
 
 /// A table whose rows are to be read.
@@ -41,7 +41,7 @@ pub(super) struct TableReadRequest<'a> {
     pub(super) plan: &'a TableReadPlan,
 }
 
-/// What was read of a table.
+/// The result of reading a table.
 #[derive(Debug, Default, Clone)]
 pub(super) struct TableReadResult {
     /// The files in key order.
@@ -50,7 +50,7 @@ pub(super) struct TableReadResult {
     pub(super) line_bytes_max: u64,
 }
 
-/// One file.
+/// One data file.
 #[derive(Debug, Clone)]
 pub(super) struct WrittenDataFile {
     order: (RangeStart, u64),
@@ -59,7 +59,7 @@ pub(super) struct WrittenDataFile {
     pub(super) bytes: u64,
 }
 
-/// Where a range begins: the first comes before all numbers.
+/// Where a range begins: `None` comes before all numbers.
 type RangeStart = Option<i128>;
 
 /// A part of a table's rows.
@@ -69,26 +69,26 @@ enum KeyRange {
     Whole,
     /// Those whose key is at least `from` and less than `to`; none means no bound.
     Integers { from: RangeStart, to: Option<i128> },
-    /// Those that a condition selects; `n` is its place among its neighbours.
+    /// Those that a condition selects; `index` orders the ranges.
     Condition { index: i128, condition: String },
 }
 
 #[derive(Debug)]
 enum ReadTask {
-    /// Cut a table into ranges.
+    /// Split a table into ranges.
     SplitTable(usize),
     ReadRange(usize, KeyRange),
-    /// Count a table's rows, to be compared with the sum of its ranges.
+    /// Count a table's rows, to compare them with the sum of its ranges.
     CountRows(usize),
 }
 
-/// What the readers share.
+/// State that the readers share.
 struct ReadQueue<'a> {
     requests: &'a [TableReadRequest<'a>],
     state: Mutex<ReadQueueState>,
     changed: Condvar,
     next_stream_id: AtomicU64,
-    /// Where rows go; `None` when they are only counted and summed.
+    /// Where rows are sent; `None` when they are only counted and checksummed.
     sender: Option<&'a StreamSender>,
     progress: &'a Progress,
 }
@@ -103,10 +103,10 @@ struct ReadQueueState {
     server_row_counts: Vec<Option<u64>>,
 }
 
-/// Reads all rows of the tables and stores them if there is a sender. What is found is in their order.
+/// Reads all rows of the tables and stores them if there is a sender. Results are in table order.
 ///
 /// # Errors
-/// What the server says, that ranges do not add up, or what storing gives.
+/// The server's error, row counts of ranges that do not add up, or errors of storing.
 pub(super) fn read_tables(
     readers: &mut [Session],
     readings: &[TableReadRequest<'_>],
@@ -114,7 +114,7 @@ pub(super) fn read_tables(
     progress: &Progress,
 ) -> Result<Vec<TableReadResult>> {
     let mut order: Vec<usize> = (0..readings.len()).collect();
-    // Tables that are kept locked come first, then the largest: the end is shared best when it is small.
+    // Locked tables first, then the largest: small tasks at the end are shared best.
     order.sort_by_key(|n| {
         let reading = &readings[*n];
         (
@@ -193,7 +193,7 @@ impl ReadQueue<'_> {
         }
     }
 
-    /// The next task; waits while others may still make some.
+    /// The next task; waits while other readers may still add some.
     fn next_task(&self) -> Option<ReadTask> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -214,7 +214,7 @@ impl ReadQueue<'_> {
         }
     }
 
-    /// Adds tasks to be done before those of other tables.
+    /// Adds tasks that run before those of other tables.
     fn add_tasks(&self, tasks: Vec<ReadTask>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for task in tasks.into_iter().rev() {
@@ -259,7 +259,7 @@ impl ReadQueue<'_> {
         }
     }
 
-    /// Ranges of equal width. Their borders are multiples of it, so that they stay when rows are added.
+    /// Ranges of equal width. Their bounds are multiples of it, so that they stay when rows are added.
     fn split_by_integers(&self, session: &mut Session, n: usize, key: &ScanKey) -> Result<()> {
         let reading = &self.requests[n];
         let (column, _) = &key.columns[0];
@@ -298,7 +298,7 @@ impl ReadQueue<'_> {
         Ok(())
     }
 
-    /// Ranges of equal numbers of rows, found by walking along the key. Others read while this one walks.
+    /// Ranges of equal row counts, found by walking along the key. Other readers read meanwhile.
     fn split_by_row_counts(&self, session: &mut Session, n: usize, key: &ScanKey) -> Result<()> {
         let reading = &self.requests[n];
         let row_bytes = reading.plan.bytes_estimate / reading.plan.rows_estimate.max(1);
@@ -384,7 +384,7 @@ impl ReadQueue<'_> {
         let last = pieces.last_key;
         let rows = pieces.range_checksum.rows + pieces.file_checksum.rows;
         pieces.finish()?;
-        // A full range may have more rows behind the last one.
+        // A full range may have more rows after the last one.
         if let (Some(limit), KeyRange::Integers { to, .. }, Some(last)) = (limit, range, last)
             && rows == limit
         {
@@ -393,7 +393,7 @@ impl ReadQueue<'_> {
         Ok(())
     }
 
-    /// The rows of a crowded range behind the last one that was read, in halves.
+    /// The rows of a crowded range after the last one that was read, in halves.
     fn split_remaining_range(
         &self,
         session: &mut Session,
@@ -439,7 +439,7 @@ impl ReadQueue<'_> {
         } = &self.requests[n];
         let columns: Vec<String> = table.columns.iter().map(select_expression).collect();
         let mut columns = if columns.is_empty() {
-            // Rows of generated columns only are counted.
+            // Rows with only generated columns are counted.
             "NULL".to_owned()
         } else {
             columns.join(", ")
@@ -458,7 +458,7 @@ impl ReadQueue<'_> {
             KeyRange::Whole => String::new(),
             KeyRange::Condition { condition, .. } => format!(" WHERE {condition}"),
             KeyRange::Integers { from, to } => {
-                // The key itself, to know where to go on.
+                // The key too, to know where to continue.
                 columns = format!("{columns}, {first}");
                 let bounds: Vec<String> = [
                     from.map(|from| format!("{first} >= {from}")),
@@ -492,7 +492,7 @@ fn range_width(span: i128, parts: i128) -> i128 {
     width
 }
 
-/// Writes the rows of one range into one file or several.
+/// Writes the rows of one range into one or several data files.
 struct DataFileWriter<'a> {
     queue: &'a ReadQueue<'a>,
     request_index: usize,
@@ -556,7 +556,7 @@ impl<'a> DataFileWriter<'a> {
         }
         let start = self.lines.len();
         write_line(&values, &self.value_formats, &mut self.lines).map_err(unexpected)?;
-        // A huge row need not be there twice for longer than this.
+        // A huge row is in memory twice for no longer than necessary.
         drop(values);
         let line = &self.lines[start..];
         self.line_bytes_max = self.line_bytes_max.max(line.len() as u64);
@@ -589,7 +589,7 @@ impl<'a> DataFileWriter<'a> {
                 Progress::add(&self.queue.progress.bytes, self.lines.len() as u64);
             }
         }
-        // After a huge row its memory is given back.
+        // The memory of a huge row is freed.
         if self.lines.capacity() > 16 * LINE_BUFFER_BYTES {
             self.lines = Vec::new();
         }

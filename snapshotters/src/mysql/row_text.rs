@@ -1,4 +1,4 @@
-//! Rows as lines: what `LOAD DATA` takes back without interpretation, and a checksum that any order gives.
+//! Rows as lines: loaded by `LOAD DATA` without interpretation, with a checksum that is independent of order.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,10 +8,10 @@ use twox_hash::XxHash3_128;
 use super::manifest::ValueFormat;
 use super::session::Value;
 
-/// Adds one row as a line, without its end.
+/// Appends one row as a line, without its line end.
 ///
 /// # Errors
-/// A sentence, when the server sent what no column of the type can hold.
+/// An error text, when the server sent a value that no column of the type can have.
 pub fn write_line(
     values: &[Value],
     forms: &[ValueFormat],
@@ -41,7 +41,7 @@ fn write_value(value: &Value, form: ValueFormat, line: &mut Vec<u8>) -> Result<(
         Value::UInt(number) if form == ValueFormat::Year => write_year(number, line),
         Value::Int(number) => write_integer(*number, line),
         Value::UInt(number) => write_integer(*number, line),
-        // Every FLOAT is exactly a DOUBLE; its own shortest text could be rounded twice when it is read.
+        // Every FLOAT is exactly a DOUBLE; its own shortest text could be rounded twice when it is loaded.
         Value::Float(number) => write_double(f64::from(*number), line),
         #[expect(clippy::cast_possible_truncation, reason = "an index is at most 65535")]
         Value::Double(number) if form == ValueFormat::Enum => write_integer(*number as i64, line),
@@ -77,7 +77,7 @@ fn write_year(year: &impl std::fmt::Display, line: &mut Vec<u8>) {
     let _ = write!(line, "{year:0>4}");
 }
 
-/// Tab, newline and backslash would be taken for something else; every other byte stays as it is.
+/// Tab, newline and backslash would be misread; every other byte stays as it is.
 fn write_escaped_bytes(mut bytes: &[u8], line: &mut Vec<u8>) {
     line.reserve(bytes.len());
     while let Some(at) = memchr::memchr3(b'\t', b'\n', b'\\', bytes) {
@@ -92,7 +92,7 @@ fn write_escaped_bytes(mut bytes: &[u8], line: &mut Vec<u8>) {
     line.extend_from_slice(bytes);
 }
 
-/// The shortest digits that give the same number again.
+/// The shortest digits that parse to the same number.
 fn write_double(number: f64, line: &mut Vec<u8>) {
     let _ = if number == 0.0 || (1e-5..1e15).contains(&number.abs()) {
         write!(line, "{number}")
@@ -131,12 +131,12 @@ fn write_two_digits(number: u8, line: &mut Vec<u8>) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RowChecksum {
     sum: u128,
-    /// How many lines there were.
+    /// Number of lines.
     pub rows: u64,
 }
 
 impl RowChecksum {
-    /// Counts one line, without its end. Returns its hash.
+    /// Adds one line, without its line end. Returns its hash.
     pub fn add_line(&mut self, line: &[u8]) -> u128 {
         let hash = XxHash3_128::oneshot(line);
         self.sum = self.sum.wrapping_add(hash);
@@ -144,7 +144,7 @@ impl RowChecksum {
         hash
     }
 
-    /// Counts the lines of another one.
+    /// Adds the lines of another checksum.
     pub fn merge(&mut self, other: &Self) {
         self.sum = self.sum.wrapping_add(other.sum);
         self.rows += other.rows;

@@ -1,4 +1,4 @@
-//! Reading definitions: databases, tables with their columns and keys, and everything with a body.
+//! Reading definitions: databases, tables with their columns and keys, and stored objects.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,17 +17,17 @@ use super::session::{Session, TextRow};
 use super::sql::{qualify_name, quote_name, quote_text};
 use super::view_order;
 
-/// Engines whose tables hold no rows of their own.
+/// Engines whose tables have no rows of their own.
 const ENGINES_WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];
 
-/// Everything but the rows, and how to read those.
+/// All definitions, and how to read the rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ServerSchema {
     pub(super) tablespaces: Vec<ObjectDefinition>,
     pub(super) databases: Vec<MysqlDatabase>,
     /// How each table is read, in the order of [`Self::databases`] and their tables.
     pub(super) plans: Vec<TableReadPlan>,
-    /// What may be missing, or cannot be brought back as it is.
+    /// What may be missing, or cannot be restored as it is.
     pub(super) warnings: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct TableReadPlan {
     pub(super) table_index: usize,
     /// The key to read by.
     pub(super) key: Option<ScanKey>,
-    /// The server's estimate of the rows' bytes, and of how many there are.
+    /// The server's estimates of the rows' bytes and number.
     pub(super) bytes_estimate: u64,
     pub(super) rows_estimate: u64,
     /// Whether the table has rows of its own.
@@ -46,8 +46,8 @@ pub(super) struct TableReadPlan {
 }
 
 impl ServerSchema {
-    /// What is different in another reading, for people; `None` when nothing is. That rows were added moves
-    /// `AUTO_INCREMENT`, which changes no definition.
+    /// What differs in a later schema, for people; `None` when nothing does. New rows change
+    /// `AUTO_INCREMENT`, which is not part of a definition.
     pub(super) fn find_change(&self, later: &Self) -> Option<String> {
         let (mut before, mut after) = (self.definitions_by_name(), later.definitions_by_name());
         if before == after {
@@ -76,7 +76,7 @@ impl ServerSchema {
             );
             for table in &database.tables {
                 let mut definition = without_auto_increment(table.sql.as_bytes());
-                // They are asked for separately, and rows are read by them.
+                // They are queried separately, and rows are read by them.
                 definition.extend(format!("{:?}", table.columns).bytes());
                 all.insert(name("table", &table.name), definition);
             }
@@ -164,7 +164,7 @@ impl SchemaReader<'_> {
         Ok(taken)
     }
 
-    /// General tablespaces of MySQL; whoever may not see them has none in use that matter to `CREATE TABLE`.
+    /// General tablespaces of MySQL; an account that may not see them uses none that matter to `CREATE TABLE`.
     fn read_tablespaces(&mut self) -> Result<(), DatabaseError> {
         if self.server.facts.flavour == Flavour::Mariadb {
             return Ok(());
@@ -204,7 +204,7 @@ impl SchemaReader<'_> {
         let created = self
             .session
             .query_row(format!("SHOW CREATE DATABASE {}", quote_name(name)))?;
-        // Whatever can leave the database's name out does, so that it can be restored under another.
+        // Statements that can omit the database's name do, so that it can be restored under another name.
         self.session.execute(format!("USE {}", quote_name(name)))?;
         let collation = self
             .session
@@ -235,7 +235,7 @@ impl SchemaReader<'_> {
         Ok(())
     }
 
-    /// Says what the server may hide.
+    /// Warns about what the server may hide.
     fn warn_about_missing_privileges(&mut self, database: &str) {
         let rights = &self.rights;
         let has = |right| rights.has_on_database(right, database);
@@ -265,7 +265,7 @@ impl SchemaReader<'_> {
         }
     }
 
-    /// Says which patterns match nothing, and whether databases are hidden.
+    /// Warns about patterns without a match, and about hidden databases.
     fn warn_about_unmatched_databases(&mut self, taken: &[String]) {
         for pattern in self.filter.unmatched_databases(taken) {
             self.add_warning(format!("no database matches `{pattern}`"));
@@ -308,16 +308,16 @@ impl SchemaReader<'_> {
              FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
             quote_text(database)
         ))?;
-        // The server takes names that differ in case for equal, and lists them in any order.
+        // The server treats names that differ in case as equal, and lists them in any order.
         rows.sort_by_key(|row| row.string(0));
         for row in rows {
             let name = row.string(0);
-            // Names are compared without case here, and need not be by the server.
+            // Names are compared without case here; the server may compare them with case.
             if row.text(5) != Some(database) || !self.filter.includes_table(database, &name) {
                 continue;
             }
             match row.text(1) {
-                // A view that can be read has just this word as its comment.
+                // A readable view has exactly this word as its comment.
                 Some("VIEW") => self.read_view(database, &name, row.text(6) != Some("VIEW"))?,
                 Some("SEQUENCE") => self.read_sequence(database, &name)?,
                 Some("BASE TABLE" | "SYSTEM VERSIONED") => {
@@ -376,7 +376,7 @@ impl SchemaReader<'_> {
         let plan = TableReadPlan {
             database_index,
             table_index: tables.len() - 1,
-            // History has rows that share their key.
+            // History rows share their key.
             key: key.filter(|_| !versioned),
             rows_estimate: row.number(3).unwrap_or(0),
             bytes_estimate: row.number(4).unwrap_or(0),
@@ -386,7 +386,7 @@ impl SchemaReader<'_> {
         Ok(())
     }
 
-    /// The columns whose values are stored, and the types of all.
+    /// The columns whose values are stored, and the types of all columns.
     fn read_columns(
         &mut self,
         database: &str,
@@ -423,7 +423,7 @@ impl SchemaReader<'_> {
             }
         }
         if versioned && !rows.iter().any(is_system_time_column) {
-            // When no column shows it, the period is there all the same.
+            // The period exists even when no column shows it.
             for name in ["row_start", "row_end"] {
                 columns.push(TableColumn {
                     name: name.to_owned(),
@@ -513,7 +513,7 @@ impl SchemaReader<'_> {
         Ok(routines)
     }
 
-    /// Libraries of code for functions, which must be there first. Few servers have them.
+    /// Libraries of code for functions, which must be created first. Few servers have them.
     fn read_libraries(&mut self, database: &str) -> Result<Vec<TextRow>, DatabaseError> {
         let rows = self.session.query_rows(format!(
             "SELECT LIBRARY_NAME, 'LIBRARY' FROM information_schema.LIBRARIES \
@@ -565,7 +565,7 @@ impl SchemaReader<'_> {
             quote_text(database)
         )) {
             Ok(rows) => rows,
-            // MariaDB with the scheduler's tables broken or disabled says so here.
+            // MariaDB with broken or disabled scheduler tables reports it here.
             Err(DatabaseError::Server { code: 1545 | 1577 | error_code::NO_SUCH_TABLE, .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
@@ -635,7 +635,7 @@ fn value_format_for(data_type: &str, digits: u8, flavour: Flavour) -> ValueForma
         "datetime" | "timestamp" => ValueFormat::Datetime(digits),
         "time" => ValueFormat::Time(digits),
         "enum" => ValueFormat::Enum,
-        // MariaDB's JSON is a text with a check.
+        // MariaDB's JSON is text with a check constraint.
         "json" if flavour == Flavour::Mysql => ValueFormat::Json,
         "uuid" | "inet6" | "inet4" => ValueFormat::Unicode,
         _ => ValueFormat::Plain,
@@ -646,7 +646,7 @@ fn value_format_for(data_type: &str, digits: u8, flavour: Flavour) -> ValueForma
 mod tests {
     use super::*;
 
-    /// A schema with one table of these columns, whose definition was read as always the same.
+    /// A schema with one table of these columns, whose definition text is always the same.
     fn schema(columns: &[&str]) -> ServerSchema {
         let table = MysqlTable {
             name: "churned".to_owned(),
@@ -685,7 +685,7 @@ mod tests {
         }
     }
 
-    /// They are asked for after the definition, which may have changed in between, and back before it is read again.
+    /// They are queried after the definition, which may have changed in between, and back before it is read again.
     #[test]
     fn other_columns_are_a_change_even_if_the_definition_reads_the_same() {
         let (plain, added) = (schema(&["id"]), schema(&["id", "added"]));

@@ -1,4 +1,4 @@
-//! What brings a snapshot back with nothing but the `mysql` client: one script, and a guide.
+//! How to restore a snapshot with only the `mysql` client: one script, and a guide.
 
 use reprise_repository::RawText;
 
@@ -6,22 +6,22 @@ use super::manifest::{Flavour, Manifest, MysqlAccount, MysqlDatabase, MysqlStore
 use super::sql::{load_data_statement, qualify_name, quote_name, quote_text};
 use super::view_order;
 
-/// Where the script with everything but accounts is.
+/// Path of the script with everything but accounts.
 pub const LOAD_SCRIPT_FILE: &str = "load.sql";
 
-/// Where the accounts are.
+/// Path of the accounts script.
 pub const ACCOUNTS_SCRIPT_FILE: &str = "accounts.sql";
 
-/// Where the rights on tables, columns and routines are.
+/// Path of the script with the privileges on tables, columns and routines.
 pub const GRANTS_SCRIPT_FILE: &str = "grants.sql";
 
-/// Where the views are that the server itself could not read.
+/// Path of the script with the views that the server itself could not read.
 pub const BROKEN_VIEWS_SCRIPT_FILE: &str = "broken-views.sql";
 
-/// Where the guide is.
+/// Path of the guide.
 pub const README_FILE: &str = "README.txt";
 
-/// What a session that loads rows must be set to.
+/// Settings of a session that loads rows.
 pub const LOAD_SESSION_SETTINGS: [&str; 5] = [
     "SET NAMES utf8mb4",
     "SET SESSION time_zone = '+00:00'",
@@ -30,7 +30,7 @@ pub const LOAD_SESSION_SETTINGS: [&str; 5] = [
     "SET SESSION unique_checks = 0",
 ];
 
-/// What not every account may set, and what only one flavour understands, in comments that the other skips.
+/// Settings that not every account may set or only one flavour knows, in comments that the other skips.
 const OPTIONAL_LOAD_SETTINGS: [&str; 5] = [
     "SET SESSION innodb_strict_mode = 0",
     "/*!80013 SET SESSION sql_require_primary_key = 0 */",
@@ -39,7 +39,7 @@ const OPTIONAL_LOAD_SETTINGS: [&str; 5] = [
     "/*M!101100 SET SESSION system_versioning_insert_history = 1 */",
 ];
 
-/// The script that makes everything but the accounts, and views that nobody could make.
+/// The script that creates everything but the accounts and the broken views.
 pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
     let mut out = SqlScript::default();
     out.push_line(
@@ -57,7 +57,7 @@ pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
     for database in &manifest.databases {
         out.push_raw_statement(&database.sql);
     }
-    // Defaults of tables may use sequences, of other databases too.
+    // Table defaults may use sequences, of other databases too.
     for database in &manifest.databases {
         out.push_sequences(database);
     }
@@ -71,7 +71,7 @@ pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
     for database in &manifest.databases {
         out.push_stored_objects(database, &database.triggers);
     }
-    // They begin to run.
+    // From here on, events run.
     for database in &manifest.databases {
         out.push_stored_objects(database, &database.events);
     }
@@ -82,7 +82,7 @@ pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
     out.bytes
 }
 
-/// The script that makes the views that the server itself could not read; `None` when it could read all.
+/// The script that creates the views that the server itself could not read; `None` when it could read all.
 pub(super) fn build_broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
     let mut views = manifest.databases.iter().flat_map(|one| &one.views);
     if !views.any(|view| view.broken) {
@@ -106,7 +106,7 @@ pub fn set_sequence_statement(database: &str, sequence: &super::manifest::Sequen
     )
 }
 
-/// The script that makes the accounts, with the rights that name no object: views need those of their owners.
+/// The script that creates the accounts, with the privileges that name no object: views need those of their definers.
 pub(super) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     let mut out = SqlScript::for_accounts(
         "-- Users and roles. Existing ones keep their passwords and get the privileges too.",
@@ -125,7 +125,7 @@ pub(super) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     out.bytes
 }
 
-/// The script that gives the rights on tables, columns and routines, which must be there.
+/// The script that grants the privileges on tables, columns and routines, which must exist.
 pub(super) fn build_grants_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     let mut out = SqlScript::for_accounts("-- Privileges on tables, columns and routines.");
     let grants = accounts.iter().flat_map(|account| &account.grants);
@@ -135,7 +135,7 @@ pub(super) fn build_grants_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     out.bytes
 }
 
-/// Whether a right is on a table, its columns or a routine.
+/// Whether a privilege is on a table, its columns or a routine.
 fn is_object_grant(grant: &RawText) -> bool {
     let plain = without_names(grant.as_bytes());
     let Some((_, object)) = plain.split_once(" ON ") else {
@@ -158,7 +158,7 @@ fn without_names(sql: &[u8]) -> String {
     let outside = sql.split(|byte| *byte == b'`').step_by(2);
     let mut plain = String::new();
     for part in outside {
-        // Nothing is between the halves of a name with a backtick in it.
+        // A name with a backtick in it has nothing between its halves.
         if !part.is_empty() && !plain.is_empty() {
             plain.push('`');
         }
@@ -167,7 +167,7 @@ fn without_names(sql: &[u8]) -> String {
     plain
 }
 
-/// What a session must be set to before something with a body is made.
+/// Session settings before a stored object is created.
 #[must_use]
 pub fn session_settings_for(code: &MysqlStoredObject) -> Vec<String> {
     let mut set = vec![
@@ -183,7 +183,7 @@ pub fn session_settings_for(code: &MysqlStoredObject) -> Vec<String> {
     set
 }
 
-/// Sets a database's collation: what has a body keeps that of its time.
+/// Sets a database's collation: a stored object keeps that of its creation.
 #[must_use]
 pub fn set_collation_statement(database: &str, collation: &str) -> String {
     format!(
@@ -192,7 +192,7 @@ pub fn set_collation_statement(database: &str, collation: &str) -> String {
     )
 }
 
-/// Makes the session as it was before [`session_settings_for`].
+/// Restores the session settings from before [`session_settings_for`].
 pub const SESSION_SETTINGS_RESET: [&str; 3] = [
     "SET NAMES utf8mb4",
     "SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO'",
@@ -202,7 +202,7 @@ pub const SESSION_SETTINGS_RESET: [&str; 3] = [
 #[derive(Default)]
 struct SqlScript {
     bytes: Vec<u8>,
-    /// The database that is used.
+    /// The current database.
     current_database: Option<String>,
 }
 
@@ -304,7 +304,7 @@ impl SqlScript {
     }
 }
 
-/// Something that the text does not contain.
+/// A delimiter that the text does not contain.
 fn unused_delimiter(text: &[u8]) -> String {
     let mut end = "//".to_owned();
     while memchr::memmem::find(text, end.as_bytes()).is_some() {
@@ -313,7 +313,7 @@ fn unused_delimiter(text: &[u8]) -> String {
     end
 }
 
-/// What the guide says of the files.
+/// The guide's text about the files.
 const README_FILES: &str = "
 load.sql          creates databases, tables, routines, views, triggers and events, and loads the rows
 data/             the rows: one directory per table, tab-separated values, \\N is NULL
@@ -335,7 +335,7 @@ To load everything into an empty server of the same flavour, run in this directo
 mysql -e 'SET GLOBAL local_infile = ON'
 ";
 
-/// What the guide says of the other files, and the commands.
+/// The guide's text about the other files, and the commands.
 fn readme_steps(manifest: &Manifest) -> String {
     let accounts = manifest.accounts.is_some();
     let broken = build_broken_views_script(manifest).is_some();
@@ -348,7 +348,7 @@ fn readme_steps(manifest: &Manifest) -> String {
     add(accounts, README_ACCOUNT_FILES);
     add(broken, README_BROKEN_VIEWS_FILE);
     add(true, README_LOAD_STEPS);
-    // Owners of views must be there, with their rights.
+    // Definers of views must exist, with their privileges.
     add(accounts, "mysql --binary-mode --comments < accounts.sql\n");
     add(
         true,

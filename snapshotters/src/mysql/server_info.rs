@@ -1,4 +1,4 @@
-//! What kind of server it is, and sessions that read from it without changing what they read.
+//! The properties of a server, and settings for sessions that read from it without changing what they read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::manifest::{Flavour, ServerFacts};
 use super::session::Session;
 use super::sql;
 
-/// Settings that say whether another server can hold the same data, or that replay needs.
+/// Settings that show whether another server can hold the same data, or that replay needs.
 const RECORDED_VARIABLES: [&str; 26] = [
     "binlog_format",
     "binlog_row_image",
@@ -37,18 +37,18 @@ const RECORDED_VARIABLES: [&str; 26] = [
     "time_zone",
 ];
 
-/// Without these the same row would be read differently from another session.
+/// Without these another session would read the same row differently.
 const REQUIRED_SETTINGS: [&str; 6] = [
     "SET NAMES utf8mb4",
     "SET SESSION character_set_results = 'binary'",
     "SET SESSION sql_mode = ''",
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_quote_show_create = 1",
-    // Whoever holds a table for longer than these seconds is named instead of waited for.
+    // A session that holds a table for longer than these seconds is reported instead of waited for.
     "SET SESSION lock_wait_timeout = 30",
 ];
 
-/// What one server knows and another does not.
+/// Settings that not every server knows.
 const OPTIONAL_SETTINGS: [&str; 12] = [
     "SET SESSION net_write_timeout = 86400",
     "SET SESSION net_read_timeout = 86400",
@@ -64,20 +64,20 @@ const OPTIONAL_SETTINGS: [&str; 12] = [
     "SET SESSION show_create_table_verbosity = OFF",
 ];
 
-/// What is known of a server once somebody is connected.
+/// The properties of a connected server.
 #[derive(Debug, Clone)]
 pub struct ServerInfo {
-    /// What a snapshot keeps of it.
+    /// The facts that a snapshot stores.
     pub facts: ServerFacts,
-    /// Engines whose rows belong to transactions.
+    /// Transactional engines.
     pub transactional_engines: BTreeSet<String>,
 }
 
 impl ServerInfo {
-    /// Asks.
+    /// Queries them.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's error.
     pub fn query(session: &mut Session) -> Result<Self, DatabaseError> {
         let version = session.query_row("SELECT VERSION()")?.string(0);
         let flavour = if version.to_ascii_lowercase().contains("mariadb") {
@@ -108,7 +108,7 @@ impl ServerInfo {
         })
     }
 
-    /// The value of one of the variables that are kept.
+    /// The value of one of the recorded variables.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.facts.variables.get(name).map(String::as_str)
@@ -124,7 +124,7 @@ impl ServerInfo {
 /// Sets what every session of a snapshot or a restore needs.
 ///
 /// # Errors
-/// What the server says to a setting that cannot be done without.
+/// The server's error for a required setting.
 pub fn set_session_variables(session: &mut Session) -> Result<(), DatabaseError> {
     for statement in REQUIRED_SETTINGS {
         session.execute(statement)?;
@@ -135,14 +135,14 @@ pub fn set_session_variables(session: &mut Session) -> Result<(), DatabaseError>
     Ok(())
 }
 
-/// Sets a variable where it exists and the account may. Returns whether it did.
+/// Sets a variable where it exists and the account may set it. Returns whether it did.
 ///
 /// # Errors
-/// Anything else that the server says.
+/// Any other error of the server.
 pub fn try_set_variable(session: &mut Session, statement: &str) -> Result<bool, DatabaseError> {
     match session.execute(statement) {
         Ok(_) => Ok(true),
-        // Not known, not settable so, not allowed, no such value.
+        // Unknown, not settable like this, not allowed, invalid value.
         Err(DatabaseError::Server {
             code: error_code::UNKNOWN_SYSTEM_VARIABLE | 1238 | 1229 | 1227 | 1231 | 1621,
             message,
@@ -189,7 +189,7 @@ fn read_loadable_functions(
     }
 }
 
-/// The first column of what not every server has or shows everybody.
+/// The first column of a result that not every server has or shows to every account.
 fn query_optional(session: &mut Session, statement: &str) -> Result<Vec<String>, DatabaseError> {
     match session.query_rows(statement) {
         Ok(rows) => Ok(rows.iter().map(|row| row.string(0)).collect()),

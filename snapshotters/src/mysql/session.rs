@@ -1,6 +1,6 @@
-//! One connection to a server, for a thread that waits.
+//! One blocking connection to a server.
 //!
-//! The driver is asynchronous; a session owns the little runtime that drives it, so nothing above it is.
+//! The driver is asynchronous; a session owns the small runtime that drives it, so callers are synchronous.
 
 use std::fmt;
 use std::future::Future;
@@ -22,28 +22,28 @@ use super::error::DatabaseError;
 pub use bytes::Bytes;
 pub use mysql_async::{Row, Value};
 
-/// The largest packet there is. The server's limit may be lower; a row that it stores, it also sends.
+/// The maximum packet size. The server's limit may be lower; a row that it stores, it also sends.
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
-/// What a file that is loaded is sent in: a packet larger than the server takes would end it.
+/// Packet size for a file that is loaded: a packet larger than the server accepts would abort the load.
 const FILE_PACKET_BYTES: usize = 64 << 10;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection on which nothing moves is asked for a sign of life this often.
+/// Interval of keepalive probes on an idle connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The driver forgives a certificate its name when the refusal has this word in it. That of today's rustls has
-/// not, but it repeats the name that was asked for.
+/// The driver ignores a wrong name in a certificate when the error contains this word. The error of current rustls
+/// does not, but it repeats the requested name.
 const TLS_NAME_OVERRIDE: &str = "NotValidForName";
 
-/// How often a waiting thread looks whether it is to stop.
+/// How often a waiting thread checks for cancellation.
 const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the server said about a statement without rows.
+/// The result of a statement without rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatementResult {
-    /// Rows inserted, changed or deleted.
+    /// Rows inserted, updated or deleted.
     pub affected_rows: u64,
     /// How many warnings `SHOW WARNINGS` has.
     pub warnings: u16,
@@ -66,10 +66,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects. Whatever waits on this session ends when `progress` is cancelled.
+    /// Connects. Every wait in this session ends when `progress` is cancelled.
     ///
     /// # Errors
-    /// When the server cannot be reached or lets nobody in.
+    /// When the server is unreachable or rejects the login.
     pub fn open(address: &Address, progress: &Arc<Progress>) -> Result<Self, DatabaseError> {
         let shown = address.to_string();
         let failed = |reason: String| DatabaseError::Connection {
@@ -104,16 +104,16 @@ impl Session {
         Self::open(&self.address, &self.progress)
     }
 
-    /// The server's number of the connection.
+    /// The server's ID of the connection.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Runs a statement whose rows, if any, are of no interest.
+    /// Runs a statement whose rows, if any, are ignored.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's error.
     pub fn execute(&mut self, sql: impl AsRef<[u8]>) -> Result<StatementResult, DatabaseError> {
         self.run_cancellable(async |conn| {
             conn.query_iter(sql.as_ref()).await?.drop_result().await?;
@@ -121,10 +121,10 @@ impl Session {
         })
     }
 
-    /// All rows of a statement, as text. For what is known to be little.
+    /// All rows of a statement, as text. For small results.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's error.
     pub fn query_rows(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<TextRow>, DatabaseError> {
         let rows: Vec<Row> = self.run_cancellable(async |conn| conn.query(sql.as_ref()).await)?;
         Ok(rows.into_iter().map(TextRow::new).collect())
@@ -133,7 +133,7 @@ impl Session {
     /// The only row of a statement.
     ///
     /// # Errors
-    /// What the server says, or that there is no such row.
+    /// The server's error, or that there is no such row.
     pub fn query_row(&mut self, sql: impl AsRef<[u8]>) -> Result<TextRow, DatabaseError> {
         let statement = String::from_utf8_lossy(sql.as_ref()).into_owned();
         self.query_rows(sql)?.into_iter().next().ok_or_else(|| {
@@ -141,10 +141,10 @@ impl Session {
         })
     }
 
-    /// Gives every row of a statement to `take`, over the binary protocol: text would round numbers.
+    /// Passes every row of a statement to `take`, over the binary protocol: text would round numbers.
     ///
     /// # Errors
-    /// What the server says or `take` gives. The session is closed then.
+    /// The server's error or that of `take`. The session is then closed.
     pub fn stream_rows<E: From<DatabaseError>>(
         &mut self,
         sql: &str,
@@ -171,14 +171,14 @@ impl Session {
     /// Runs `LOAD DATA LOCAL INFILE` with these bytes as the file.
     ///
     /// # Errors
-    /// What the server says, or reading the bytes gives.
+    /// The server's error, or that of reading the bytes.
     pub fn load_data(
         &mut self,
         sql: &str,
         data: impl Iterator<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<StatementResult, DatabaseError> {
         self.run_cancellable(async |conn| {
-            // The driver asks for something that threads can share, which a mutex makes of anything.
+            // The driver requires a type that threads can share; a mutex makes any type so.
             let data = Mutex::new(data);
             conn.set_infile_handler(async move {
                 let data = data.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +189,7 @@ impl Session {
         })
     }
 
-    /// Closes the connection at once; the server rolls back whatever is open.
+    /// Closes the connection at once; the server rolls back the open transaction.
     pub fn close(&mut self) {
         if let Some(conn) = self.conn.take() {
             let _entered = self.runtime.enter();
@@ -231,7 +231,7 @@ impl Session {
         }
     }
 
-    /// Ends what the connection is doing at the server, which would go on with a long statement otherwise.
+    /// Kills the connection at the server, which would otherwise continue a long statement.
     fn kill_connection(&self) {
         let Ok(place) = container::resolve_container(&self.address) else {
             return;
@@ -267,7 +267,7 @@ impl TextRow {
         Self(row.unwrap().into_iter().map(text).collect())
     }
 
-    /// How many columns there are.
+    /// Number of columns.
     #[must_use]
     pub fn column_count(&self) -> usize {
         self.0.len()
@@ -311,7 +311,7 @@ fn statement_result(conn: &Conn) -> StatementResult {
     }
 }
 
-/// The same bytes in parts that any server takes.
+/// The same bytes in parts that every server accepts.
 fn split_packets(
     data: std::io::Result<Bytes>,
 ) -> impl Iterator<Item = std::io::Result<Bytes>> + Send {
@@ -326,7 +326,7 @@ fn split_packets(
     parts.chain(failed)
 }
 
-/// What `work` gives, unless `end` comes first.
+/// The result of `work`, unless `end` completes first.
 async fn run_unless<T>(work: impl Future<Output = T>, end: impl Future) -> Option<T> {
     match select(pin!(work), pin!(end)).await {
         Either::Left((result, _)) => Some(result),

@@ -1,4 +1,4 @@
-//! Words of SQL that source and target share.
+//! SQL fragments that source and target share.
 
 use super::manifest::{MysqlTable, TableColumn, ValueFormat};
 
@@ -14,7 +14,7 @@ pub fn qualify_name(database: &str, name: &str) -> String {
     format!("{}.{}", quote_name(database), quote_name(name))
 }
 
-/// A text in quotes, for sessions whose `sql_mode` lets a backslash escape.
+/// A quoted string, for sessions whose `sql_mode` lets a backslash escape.
 #[must_use]
 pub fn quote_text(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len() + 2);
@@ -31,14 +31,14 @@ pub fn quote_text(value: &str) -> String {
     quoted
 }
 
-/// A list of texts, as `('a', 'b')`.
+/// A list of strings, as `('a', 'b')`.
 #[must_use]
 pub fn quote_list<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     let texts: Vec<String> = values.into_iter().map(quote_text).collect();
     format!("({})", texts.join(", "))
 }
 
-/// What is read of a column, so that it can be written and loaded exactly.
+/// The expression that reads a column, so that it can be written and loaded exactly.
 #[must_use]
 pub fn select_expression(column: &TableColumn) -> String {
     let name = quote_name(&column.name);
@@ -61,7 +61,7 @@ pub fn load_data_statement(file: &str, database: &str, table: &MysqlTable) -> St
                 columns.push(format!("@c{n}"));
                 set.push(format!("{name} = @c{n}+0"));
             }
-            // These types take no binary string.
+            // These types accept no binary string.
             ValueFormat::Json | ValueFormat::Unicode => {
                 columns.push(format!("@c{n}"));
                 set.push(format!("{name} = CONVERT(@c{n} USING utf8mb4)"));
@@ -86,7 +86,7 @@ pub fn load_data_statement(file: &str, database: &str, table: &MysqlTable) -> St
     )
 }
 
-/// Whether a text has a name that is not a part of a longer one.
+/// Whether a text contains a name that is not part of a longer one.
 #[must_use]
 pub fn contains_word(text: &str, word: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';

@@ -1,4 +1,4 @@
-//! The order in which views can be made: each after those that it uses.
+//! The order in which views can be created: each after those that it uses.
 
 use super::manifest::{MysqlDatabase, MysqlStoredObject};
 use super::sql::{qualify_name, quote_name};
@@ -6,8 +6,8 @@ use super::sql::{qualify_name, quote_name};
 /// A view with the name of its database.
 type ViewRef<'a> = (&'a str, &'a MysqlStoredObject);
 
-/// Puts a database's views into such an order. A name in a text may also be a column's; then the order is
-/// only more careful than it must be.
+/// Sorts a database's views into such an order. A name in a text may also be a column's; then the order is
+/// only stricter than necessary.
 pub(super) fn sort_views(database: &str, views: &mut Vec<MysqlStoredObject>) {
     let places: Vec<ViewRef<'_>> = views.iter().map(|view| (database, view)).collect();
     let sorted: Vec<MysqlStoredObject> = dependency_order(&places)
@@ -34,7 +34,7 @@ pub(super) fn sort_all_views(
     sequence.filter_map(|n| views.get(n).copied()).collect()
 }
 
-/// The places' indices in such an order.
+/// The indices of the views in such an order.
 fn dependency_order(places: &[ViewRef<'_>]) -> Vec<usize> {
     let needs: Vec<Vec<usize>> = places
         .iter()
@@ -48,7 +48,7 @@ fn dependency_order(places: &[ViewRef<'_>]) -> Vec<usize> {
 }
 
 fn used_views((database, view): &ViewRef<'_>, places: &[ViewRef<'_>]) -> Vec<usize> {
-    // What follows the view's own name.
+    // The text after the view's own name.
     let text = view.sql.as_bytes();
     let own = quote_name(&view.name);
     let start = memchr::memmem::find(text, own.as_bytes()).map_or(0, |at| at + own.len());

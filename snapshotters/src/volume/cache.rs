@@ -1,4 +1,4 @@
-//! What files looked like at the last snapshot, kept locally in entry order. Losing it costs a re-read.
+//! The file stamps of the last snapshot, cached locally in entry order. Losing it costs a re-read.
 //!
 //! Layout (local, may change at any time): a magic, the key's length and the key, records, a BLAKE3 hash of
 //! all before it. Numbers are little-endian.
@@ -13,10 +13,10 @@ use reprise_repository::{ChunkId, Entry, EntryObserver, FileStamp, FileTime, Xat
 const MAGIC: &[u8; 8] = b"rpfiles3";
 const HASH_BYTES: u64 = 32;
 
-/// No path and no list of attributes is longer, in bytes.
+/// Maximum length of a path or an attribute list, in bytes.
 const FIELD_BYTES_MAX: usize = 64 << 20;
 
-/// A file as it was.
+/// A file at the last snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CachedFile {
     pub(super) stamp: FileStamp,
@@ -25,7 +25,7 @@ pub(super) struct CachedFile {
     pub(super) xattrs: Vec<Xattr>,
 }
 
-/// Writes the next cache while a snapshot is taken; it replaces the last one when that is committed.
+/// Writes the next cache during a snapshot; it replaces the last one when the snapshot is committed.
 #[derive(Debug)]
 pub(super) struct CacheWriter {
     out: Option<BufWriter<File>>,
@@ -104,7 +104,7 @@ impl EntryObserver for CacheWriter {
 
 impl Drop for CacheWriter {
     fn drop(&mut self) {
-        // After `committed` there is nothing left under this name.
+        // After `committed` no file has this name any more.
         if let Err(error) = fs::remove_file(&self.unfinished) {
             tracing::trace!(path = %self.unfinished.display(), %error, "no unfinished cache to remove");
         }
@@ -160,7 +160,7 @@ fn encode_record(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp:
     }
 }
 
-/// Reads a cache in step with a walk.
+/// Reads a cache in parallel with a walk.
 #[derive(Debug)]
 pub(super) struct CacheReader {
     input: BufReader<std::io::Take<File>>,
@@ -168,7 +168,7 @@ pub(super) struct CacheReader {
 }
 
 impl CacheReader {
-    /// Opens a cache that was written whole for the same key; anything else is no cache.
+    /// Opens a cache that was completely written for the same key; anything else is ignored.
     pub(super) fn open(path: &Path, key: &str) -> Option<Self> {
         let opened = || -> std::io::Result<Self> {
             let mut file = File::open(path)?;
@@ -196,7 +196,7 @@ impl CacheReader {
         opened.ok()
     }
 
-    /// What is remembered of a path. Paths must be asked for in entry order.
+    /// The cached file of a path. Paths must be requested in entry order.
     pub(super) fn find_file(&mut self, path: &[u8]) -> Option<CachedFile> {
         loop {
             let (current, _) = self.current.as_ref()?;
@@ -233,7 +233,7 @@ impl CacheReader {
     }
 }
 
-/// The length of a cache file without its hash, which must be right.
+/// The length of a cache file without its hash, which is verified.
 fn checked_length(file: &mut File) -> std::io::Result<u64> {
     use std::io::{Error, ErrorKind, Seek};
     let bad = || Error::new(ErrorKind::InvalidData, "the hash does not match");

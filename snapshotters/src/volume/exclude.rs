@@ -1,4 +1,4 @@
-//! What to leave out, as in `.gitignore`.
+//! What to exclude, with the rules of `.gitignore`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::error::{Error, Result};
 
-/// Rules that say what to leave out.
+/// Exclude rules.
 #[derive(Debug, Clone)]
 pub struct ExcludeRules {
     rules: Gitignore,
 }
 
 impl ExcludeRules {
-    /// Understands rules, first those of `lines`, then those of the files. Later rules win.
+    /// Parses rules, first those of `lines`, then those of the files. Later rules win.
     ///
     /// # Errors
     /// [`Error::Exclude`] names the rule, [`Error::Unreadable`] the file.
@@ -43,14 +43,14 @@ impl ExcludeRules {
         Ok(Self { rules })
     }
 
-    /// Whether a path, relative to the root, is left out. What is inside a left-out directory is never asked for.
+    /// Whether a path, relative to the root, is excluded. Paths inside an excluded directory are never checked.
     #[must_use]
     pub fn is_excluded(&self, path: &Path, is_dir: bool) -> bool {
         self.rules.matched(path, is_dir).is_ignore()
     }
 }
 
-/// The library takes braces for alternatives; in `.gitignore` they are letters.
+/// The library treats braces as alternatives; in `.gitignore` they are literal.
 fn literal_braces(rule: &str) -> String {
     let mut literal = String::with_capacity(rule.len());
     let (mut escaped, mut in_class) = (false, false);

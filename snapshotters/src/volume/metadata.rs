@@ -12,7 +12,7 @@ use rustix::io::Errno;
 /// The bits of a mode that are restored: permissions, set-user-id, set-group-id, sticky.
 const MODE_BITS: u32 = 0o7777;
 
-/// The kind of an entry with these attributes; `None` for what no Unix file system has.
+/// The kind of an entry with these attributes; `None` for kinds unknown to Unix file systems.
 pub(super) fn entry_kind(stat: &Stat) -> Option<EntryKind> {
     Some(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
@@ -30,7 +30,7 @@ fn file_time(seconds: i64, nanoseconds: u64) -> FileTime {
     FileTime(seconds, u32::try_from(nanoseconds).unwrap_or(0))
 }
 
-/// When the content changed.
+/// When the content was last modified.
 pub fn mtime(stat: &Stat) -> FileTime {
     #[expect(
         clippy::useless_conversion,
@@ -57,7 +57,7 @@ pub(super) fn file_size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-/// An entry with the attributes that `stat` tells; the rest is still to be filled in.
+/// An entry with the attributes from `stat`; the rest is filled in later.
 pub(super) fn entry_from_stat(path: &[u8], kind: EntryKind, stat: &Stat) -> Entry {
     let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
     let device = is_device.then(|| {
@@ -104,7 +104,7 @@ pub fn entry_from_metadata(path: RawText, meta: &Metadata) -> Entry {
     }
 }
 
-/// What a file looks like from outside.
+/// The file stamp: inode, size, times.
 pub(super) fn stamp_from_stat(stat: &Stat) -> FileStamp {
     FileStamp {
         inode: stat.st_ino,
@@ -114,7 +114,7 @@ pub(super) fn stamp_from_stat(stat: &Stat) -> FileStamp {
     }
 }
 
-/// A stamp proves nothing if the file may change again within the clock tick that made it.
+/// A stamp proves nothing if the file may change again within the clock tick that set it.
 ///
 /// `read_began` is the time just before reading. File systems whose times have no nanoseconds may tick every
 /// two seconds; others tick with the kernel, every 10 ms at most.
@@ -158,7 +158,7 @@ fn read_xattrs(
                 name: RawText::new(name),
                 value: RawText::new(value),
             }),
-            // Gone since it was listed, or not for us.
+            // Removed since it was listed, or not permitted.
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error),
         }
@@ -167,7 +167,7 @@ fn read_xattrs(
     Ok(xattrs)
 }
 
-/// Calls with a larger buffer until the answer fits. File systems without attributes have none.
+/// Retries with a larger buffer until the result fits. File systems without attributes have none.
 fn read_growing(
     mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<Vec<u8>> {

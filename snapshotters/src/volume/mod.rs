@@ -25,22 +25,22 @@ use walk::VolumeWalk;
 /// A directory tree to store.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeSource {
-    /// Where it is. A single file is a tree of one entry.
+    /// Its path. A single file is a tree of one entry.
     pub path: PathBuf,
-    /// What to leave out, as lines of a `.gitignore`.
+    /// Exclude rules, as lines of a `.gitignore`.
     pub exclude: Vec<String>,
-    /// Files with such lines.
+    /// Files with such rules.
     pub exclude_files: Vec<PathBuf>,
-    /// Stay on the file system that the path is on.
+    /// Stay on the path's file system.
     pub one_file_system: bool,
-    /// Directories never to be stored, whatever the rules: the repository itself, the local cache.
+    /// Directories that are always excluded, whatever the rules: the repository itself, the local cache.
     pub always_excluded: Vec<PathBuf>,
 }
 
-/// Stores a directory tree. Files that are as they were at the last snapshot are not read again.
+/// Stores a directory tree. Files that are unchanged since the last snapshot are not read again.
 ///
 /// # Errors
-/// [`Error::SourceNotFound`], [`Error::Unreadable`] for the root itself, or what storing gives. Anything else that
+/// [`Error::SourceNotFound`], [`Error::Unreadable`] for the root itself, or errors of storing. Anything else that
 /// cannot be read is named in the snapshot's warnings.
 pub fn snapshot_tree(
     repository: &Repository,
@@ -91,7 +91,7 @@ fn locate_root(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
     Ok((directory, path.file_name().map(OsStr::to_owned)))
 }
 
-/// Names the cache of one source in one repository. Another path is another cache.
+/// The cache key of one source in one repository. Another path has another cache.
 fn cache_key(repository: &Repository, source: &VolumeSource, run: &RunContext) -> String {
     let path = std::fs::canonicalize(&source.path).unwrap_or_else(|_| source.path.clone());
     let mut hasher = blake3::Hasher::new();
@@ -107,7 +107,7 @@ fn cache_key(repository: &Repository, source: &VolumeSource, run: &RunContext) -
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// Device and inode of directories, to recognise them by whatever path they are reached.
+/// Device and inode of directories, to recognise them under any path.
 fn inode_identities(directories: &[PathBuf]) -> Vec<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let identity = |directory: &PathBuf| {

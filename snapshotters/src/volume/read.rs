@@ -15,10 +15,10 @@ use super::metadata::{self, is_settled, stamp_from_stat, xattrs_of_file};
 use crate::confined_directory::ConfinedDirectory;
 use crate::error::Result;
 
-/// A small file that changes while it is read is read again this often.
+/// How often a small file that changes while it is read is read again.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// A file with more holes than this is stored without the last of them: their list must stay small.
+/// A file with more extents than this is stored without its last holes: the list must stay small.
 const EXTENTS_MAX: usize = 65_536;
 
 pub(super) fn path_warning(path: &[u8], message: impl Into<String>) -> Warning {
@@ -28,7 +28,7 @@ pub(super) fn path_warning(path: &[u8], message: impl Into<String>) -> Warning {
     }
 }
 
-/// Says why something cannot be read.
+/// Names the reason why something cannot be read.
 pub(super) fn unreadable_warning(path: &[u8], error: Errno) -> Warning {
     let message = match error {
         Errno::NOENT | Errno::NOTDIR => "vanished while the snapshot was taken".to_owned(),
@@ -49,7 +49,7 @@ fn open_file(root: &ConfinedDirectory, path: &[u8]) -> std::result::Result<(File
     }
 }
 
-/// Reads a small file to the end of `buffer`; `size_max` bounds what a growing file can take.
+/// Reads a small file to the end of `buffer`; `size_max` limits how much of a growing file is read.
 pub(super) fn load_small(
     root: &Arc<ConfinedDirectory>,
     path: &[u8],
@@ -102,7 +102,7 @@ fn read_small_once(
     })
 }
 
-/// Stores a file of any size as a stream, with its holes. Returns whether an entry was made.
+/// Stores a file of any size as a stream, with its holes. Returns whether an entry was created.
 pub(super) fn stream_large(
     root: &ConfinedDirectory,
     path: &[u8],
@@ -156,7 +156,7 @@ fn finish_large(
     let stamp = stamp_from_stat(after);
     let changed = stamp != self::stamp_from_stat(before) || bytes != entry.content_bytes();
     if changed && entry.extents.is_some() && bytes != entry.content_bytes() {
-        // The list of holes no longer fits the bytes: nothing true can be said about the file.
+        // The extents no longer match the bytes: the content is not known.
         let warning = path_warning(&path, "shrank while it was read; it is not in the snapshot");
         writer.add_item(SnapshotItem::AbandonedFile { warning })?;
         return Ok(false);
@@ -178,13 +178,13 @@ fn finish_large(
     Ok(true)
 }
 
-/// Whether fewer blocks are allocated than the size needs.
+/// Whether fewer blocks are allocated than the size requires.
 pub(super) fn may_have_holes(stat: &Stat) -> bool {
     u64::try_from(stat.st_blocks)
         .is_ok_and(|blocks| blocks.saturating_mul(512) < metadata::file_size(stat))
 }
 
-/// The stretches of data of a file with holes; `None` when there is no hole.
+/// The data extents of a file with holes; `None` when there is no hole.
 fn data_extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
     if !may_have_holes(stat) {
         return Ok(None);
@@ -196,7 +196,7 @@ fn data_extents(file: &File, stat: &Stat) -> rustix::io::Result<Option<Vec<(u64,
         let start = match rustix::fs::seek(file, RawSeek::Data(position)) {
             Ok(start) => start,
             Err(Errno::NXIO) => break,
-            // This file system cannot tell holes from data.
+            // This file system does not report holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => return rewind_file(file, None),
             Err(error) => return Err(error),
         };
@@ -219,7 +219,7 @@ fn rewind_file<T>(file: &File, value: T) -> rustix::io::Result<T> {
     rustix::fs::seek(file, RawSeek::Start(0)).map(|_| value)
 }
 
-/// A file's data, holes left out.
+/// A file's data without its holes.
 struct FileContent<'a> {
     file: &'a File,
     extents: Option<std::iter::Copied<std::slice::Iter<'a, (u64, u64)>>>,

@@ -18,7 +18,7 @@ use super::{ExcludeRules, VolumeSource, inode_identities};
 use crate::confined_directory::ConfinedDirectory;
 use crate::error::{Error, Result};
 
-/// A small file that grows while it is read is cut off here; it is reported as changed then.
+/// A small file that grows while it is read is truncated here; it is then reported as changed.
 const GROWN_FILE_BYTES_MAX: u64 = 4 << 20;
 
 pub(super) struct VolumeWalk<'a> {
@@ -73,7 +73,7 @@ impl<'a> VolumeWalk<'a> {
             Some(_) => Vec::new(),
         };
         self.store_entry(&top, &stat)?;
-        // A stack of what is still to do, last first: directories are done before their neighbours.
+        // A stack of pending paths, last first: a directory is finished before its siblings.
         let mut stack: Vec<Vec<u8>> = names.drain(..).rev().collect();
         while let Some(path) = stack.pop() {
             for inside in self.visit_path(&path)?.into_iter().rev() {
@@ -83,7 +83,7 @@ impl<'a> VolumeWalk<'a> {
         Ok(())
     }
 
-    /// Stores an entry; returns the paths inside it, in order, if it is a directory to be entered.
+    /// Stores an entry; returns the paths inside it, in order, if it is a directory to descend into.
     fn visit_path(&mut self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let stat = match self.root.stat(path) {
             Ok(stat) => stat,
@@ -140,7 +140,7 @@ impl<'a> VolumeWalk<'a> {
         Ok(paths)
     }
 
-    /// Stores one entry. Returns whether there is an entry now.
+    /// Stores one entry. Returns whether it is in the snapshot.
     fn store_entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
         let Some(kind) = entry_kind(stat) else {
             let warning = path_warning(path, "has a file type that snapshots cannot store");
@@ -195,7 +195,7 @@ impl<'a> VolumeWalk<'a> {
             return Ok(true);
         }
         let size = metadata::file_size(stat);
-        // A file with several names is read at once: a later name can only point to it if it was kept.
+        // A file with several names is read at once: a later name can only link to it if it was stored.
         if size > self.whole_file_max || has_links || may_have_holes(stat) {
             return stream_large(&self.root, path, self.writer, &mut self.chunker);
         }
@@ -209,7 +209,7 @@ impl<'a> VolumeWalk<'a> {
         Ok(true)
     }
 
-    /// What is remembered of a file that is as it was and whose chunks are all stored.
+    /// The cached data of a file that is unchanged and whose chunks are all stored.
     fn find_unchanged(
         &mut self,
         path: &[u8],

@@ -3,14 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Nobody waits longer than this for one piece, however low the limit is.
+/// No single wait is longer than this, however low the limit is.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 
-/// Says how long to wait so that a rate is kept.
+/// Computes how long to wait to keep to a rate.
 #[derive(Debug)]
 pub(super) struct BandwidthLimiter {
     bytes_per_second: Option<u64>,
-    /// When everything that was taken so far is through.
+    /// When all bytes reserved so far have been transferred.
     next_free: Mutex<Option<Instant>>,
 }
 
@@ -23,7 +23,7 @@ impl BandwidthLimiter {
         }
     }
 
-    /// Takes the right to move some bytes, and says how long to wait afterwards.
+    /// Reserves some bytes, and returns how long to wait afterwards.
     pub(super) fn reserve_bytes(&self, bytes: usize) -> Duration {
         self.reserve_bytes_at(bytes, Instant::now())
     }
@@ -58,7 +58,7 @@ mod tests {
             last = bandwidth.reserve_bytes_at(500, now);
         }
         assert_eq!(last.as_millis(), 5000);
-        // Time that nobody used is not saved up.
+        // Unused time is not saved up.
         let later = now + Duration::from_secs(100);
         assert_eq!(bandwidth.reserve_bytes_at(500, later).as_millis(), 500);
     }

@@ -1,4 +1,4 @@
-//! What a refusal of a server means. S3 and Azure use different words for the same few things.
+//! What a server's error response means. S3 and Azure use different words for the same few things.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::http::TransportError;
 use super::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
-/// A server's answer that is no success.
+/// A response that is no success.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ErrorResponse {
     pub(super) status: u16,
@@ -15,14 +15,14 @@ pub(super) struct ErrorResponse {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
-    /// The region that the server says is right.
+    /// The region that the server reports as right.
     pub(super) region: Option<String>,
     /// The server's clock, as it wrote it.
     pub(super) date: Option<String>,
 }
 
 impl ErrorResponse {
-    /// Reads what an answer's headers tell.
+    /// Reads the fields of a response's headers.
     pub(super) fn from_headers(status: u16, header: impl Fn(&str) -> Option<String>) -> Self {
         Self {
             status,
@@ -35,7 +35,7 @@ impl ErrorResponse {
     }
 }
 
-/// The first of an error's causes that has a type.
+/// The first of an error's causes that has a given type.
 pub(super) fn find_cause<'a, T: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a T> {
@@ -71,7 +71,7 @@ fn parse_retry_after(header: &impl Fn(&str) -> Option<String>) -> Option<Duratio
     })
 }
 
-/// How long it is until a date as HTTP writes it.
+/// The time from now until an HTTP date.
 fn duration_until(date: &str) -> Option<Duration> {
     let then = chrono::DateTime::parse_from_rfc2822(date).ok()?;
     (then.to_utc() - chrono::Utc::now()).to_std().ok()
@@ -94,7 +94,7 @@ impl From<TransportError> for AttemptError {
     }
 }
 
-/// An error response in words.
+/// An error response as text.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the server returned {status}{}{}",
@@ -115,7 +115,7 @@ fn prepend_unless_empty(before: &str, text: &str) -> String {
     }
 }
 
-/// Classifies an error response. `operation` and `key` say what was tried.
+/// Classifies an error response. `operation` and `key` name the attempt.
 pub(super) fn classify_error_response(
     refusal: &ErrorResponse,
     operation: &'static str,
@@ -176,7 +176,7 @@ fn is_transient(refusal: &ErrorResponse) -> bool {
         "OperationTimedOut",
         "OperationAborted",
         "ConditionalRequestConflict",
-        // What was sent did not arrive as it was sent.
+        // The data was corrupted in transit.
         "BadDigest",
         "InvalidDigest",
         "XAmzContentSHA256Mismatch",
@@ -203,7 +203,7 @@ fn configuration_error(refusal: &ErrorResponse) -> Option<ConfigurationError> {
         "NoAuthenticationInformation",
         "UnrecognizedClientException",
     ];
-    // Not everyone has a code of its own for it.
+    // Not all servers have their own code for it.
     let skewed = ["Date is too old", "not valid in the specified time frame"];
     if skewed.iter().any(|words| refusal.message.contains(words)) {
         return Some(ConfigurationError::ClockSkew {

@@ -1,7 +1,7 @@
 //! The one HTTP client: it counts, limits bandwidth, and gives up on stalled connections.
 //!
-//! Both vendors' libraries send through it, so that time-outs, certificates, limits and the rule that no
-//! header is ever logged hold for all of them.
+//! Both vendors' libraries send through it, so that timeouts, certificates, limits and the rule that no
+//! header is ever logged apply to all of them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,10 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::bandwidth::BandwidthLimiter;
 
-/// Connecting takes at most this long.
+/// Connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bodies are sent in pieces of at most this many bytes, so that a limit and the watch over progress work.
+/// Bodies are sent in frames of at most this many bytes, so that the limit and the stall timeout work.
 const PIECE_BYTES: usize = 64 << 10;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -29,13 +29,13 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 pub struct Traffic {
     /// Requests that store: PUT and POST.
     pub writes: u64,
-    /// Requests that read an object or ask for its size: GET and HEAD.
+    /// Requests that read an object or its size: GET and HEAD.
     pub reads: u64,
     /// Requests that list.
     pub lists: u64,
     /// Requests that delete.
     pub deletes: u64,
-    /// Requests that had to be repeated; they are in the other numbers too.
+    /// Retried requests; they are in the other counts too.
     pub retries: u64,
     /// Bytes of bodies sent.
     pub sent_bytes: u64,
@@ -83,12 +83,12 @@ impl TrafficCounters {
     }
 }
 
-/// A request never got a whole answer.
+/// A request without a complete response.
 #[derive(Debug, Clone)]
 pub(super) struct TransportError {
     /// Whether the request cannot have reached the server.
     pub(super) never_sent: bool,
-    /// Whether the server's certificate was refused.
+    /// Whether the server's certificate was rejected.
     pub(super) certificate_rejected: bool,
     source: Arc<dyn StdError + Send + Sync>,
 }
@@ -113,7 +113,7 @@ impl StdError for TransportError {
 
 impl TransportError {
     fn from_reqwest(error: reqwest::Error) -> Self {
-        // A URL may carry a signature.
+        // A URL may contain a signature.
         let error = error.without_url();
         Self {
             never_sent: error.is_connect() || error.is_builder(),
@@ -146,7 +146,7 @@ fn is_certificate_error(error: &dyn StdError) -> bool {
     false
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(super) struct RawResponse {
     pub(super) status: u16,
@@ -158,7 +158,7 @@ pub(super) struct RawResponse {
 #[derive(Debug, Clone)]
 pub(super) struct NetworkClient {
     client: reqwest::Client,
-    /// Nothing moving for this long ends a request.
+    /// A request is aborted after this long without progress.
     stall_timeout: Duration,
     pub(super) counters: Arc<TrafficCounters>,
     upload: Arc<BandwidthLimiter>,
@@ -188,7 +188,7 @@ impl NetworkClient {
         })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub(super) async fn send<B>(
         &self,
         request: http::Request<B>,
@@ -254,10 +254,10 @@ impl NetworkClient {
     }
 }
 
-/// When something last moved.
+/// Tracks the last progress.
 #[derive(Debug)]
 struct ActivityMonitor {
-    /// Milliseconds since the process began to watch.
+    /// Milliseconds since monitoring began.
     last_activity_ms: AtomicU64,
 }
 
@@ -280,7 +280,7 @@ impl ActivityMonitor {
         self.last_activity_ms.store(now_millis(), Ordering::Relaxed);
     }
 
-    /// A pause that is wanted is no stall.
+    /// An intended wait is no stall.
     fn expect_pause(&self, pause: Duration) {
         let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         self.last_activity_ms
@@ -292,7 +292,7 @@ impl ActivityMonitor {
         tokio::time::sleep(pause).await;
     }
 
-    /// Ends when nothing moved for `limit`.
+    /// Completes when there was no progress for `limit`.
     async fn wait_for_stall(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         loop {
@@ -309,10 +309,10 @@ impl ActivityMonitor {
     }
 }
 
-/// A body that is sent in pieces, at most as fast as allowed, and that tells when it moves.
+/// A body that is sent in frames, at most as fast as allowed, and that reports its progress.
 struct MonitoredBody<B> {
     body: B,
-    /// Of the last frame, what was not sent yet.
+    /// The unsent rest of the last frame.
     rest: Bytes,
     activity: Arc<ActivityMonitor>,
     bandwidth: Arc<BandwidthLimiter>,
@@ -382,7 +382,7 @@ where
     }
 }
 
-/// A body of several pieces that are sent one after the other without being joined.
+/// A body of several parts that are sent one after the other without being joined.
 #[derive(Debug, Clone)]
 pub(super) struct PartsBody {
     parts: std::collections::VecDeque<Bytes>,

@@ -1,4 +1,4 @@
-//! How many requests run at the same time: more while all goes well, fewer when the server asks for less.
+//! How many requests run at the same time: more while they succeed, fewer when the server throttles.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 const INITIAL_LIMIT: f64 = 8.0;
 const MAX_LIMIT: f64 = 16.0;
 
-/// Several refusals within this time are answers to the same burst and count once.
+/// Several throttling responses within this time belong to the same burst and count once.
 const THROTTLE_WINDOW: Duration = Duration::from_secs(1);
 
 /// An adaptive limit: additive increase, multiplicative decrease.
@@ -27,7 +27,7 @@ struct LimiterState {
     last_lowered: Option<Instant>,
 }
 
-/// The right to have one request in flight.
+/// A permit for one request in flight.
 #[derive(Debug)]
 pub(super) struct Permit<'a> {
     limiter: &'a ConcurrencyLimiter,
@@ -84,7 +84,7 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// A request was answered.
+    /// A request succeeded.
     pub(super) fn on_success(&self) {
         let mut state = self.lock_state();
         state.limit = (state.limit + 1.0 / state.limit).min(MAX_LIMIT);

@@ -1,4 +1,4 @@
-//! Destinations over a network: S3 and Azure Blob, and what they share.
+//! Network destinations: S3 and Azure Blob, and what they share.
 
 mod azure;
 mod bandwidth;
@@ -25,29 +25,29 @@ pub use azure::{AzureBackend, AzureEndpoint};
 pub use http::Traffic;
 pub use s3::S3Backend;
 
-/// Listings without TLS are believed when two answers in a row agree; this many are asked for at most.
+/// Listings without TLS are trusted when two in a row agree; at most this many are requested.
 const LISTINGS_MAX: u32 = 6;
 
-/// How to treat a destination.
+/// Settings of a destination.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
-    /// What was found out about the destination before; `None` when nothing was.
+    /// Capabilities that an earlier probe found; `None` if there was none.
     pub probed_capabilities: Option<ProbedCapabilities>,
     /// How stored objects are locked, if at all.
     pub immutability: Option<ImmutabilityPolicy>,
     /// The storage class (S3) or access tier (Azure) of packs; `None`: the destination's default.
     pub storage_class: Option<String>,
-    /// Whether the bucket's name goes into the path; `None`: where `AWS_ENDPOINT_URL` is set.
+    /// Whether the bucket's name goes into the path; `None`: only where `AWS_ENDPOINT_URL` is set.
     pub path_style: Option<bool>,
-    /// Bytes per second sent, at most.
+    /// Maximum bytes per second sent.
     pub limit_upload: Option<u64>,
-    /// Bytes per second received, at most.
+    /// Maximum bytes per second received.
     pub limit_download: Option<u64>,
-    /// How long a failing request is repeated.
+    /// How long a failing request is retried.
     pub retry_for: Duration,
-    /// How long a request may stand still.
+    /// How long a request may stall.
     pub stall_timeout: Duration,
-    /// Set by a wish to stop.
+    /// Set to cancel.
     pub stop_requested: Arc<AtomicBool>,
 }
 
@@ -105,23 +105,23 @@ impl RemoteOptions {
 /// How strictly an object is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
-    /// Someone with a special right can lift the lock (S3 governance, Azure unlocked).
+    /// The lock can be lifted with a special permission (S3 governance, Azure unlocked).
     Governance,
-    /// Nobody can lift the lock before its time (S3 compliance, Azure locked).
+    /// The lock cannot be lifted before its time (S3 compliance, Azure locked).
     Compliance,
 }
 
 /// How stored objects are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImmutabilityPolicy {
-    /// For how many days from the moment of storing.
+    /// For how many days from the time of storing.
     pub days: u32,
     /// How strictly.
     pub mode: LockMode,
 }
 
 impl ImmutabilityPolicy {
-    /// The moment until which something stored now is locked.
+    /// The time until which something stored now is locked.
     #[must_use]
     pub fn lock_expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now.checked_add_signed(TimeDelta::days(i64::from(self.days)))
@@ -142,7 +142,7 @@ fn new_network_client(options: &RemoteOptions) -> BackendResult<http::NetworkCli
     })
 }
 
-/// A key below a prefix.
+/// A key with the prefix.
 fn join_key(prefix: &str, key: &str) -> String {
     match (prefix.is_empty(), key.is_empty()) {
         (true, _) => key.to_owned(),
@@ -151,7 +151,7 @@ fn join_key(prefix: &str, key: &str) -> String {
     }
 }
 
-/// The part of a name below a prefix.
+/// A name without the prefix.
 fn strip_key_prefix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     if prefix.is_empty() {
         return Some(name);
@@ -159,7 +159,7 @@ fn strip_key_prefix<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     name.strip_prefix(prefix)?.strip_prefix('/')
 }
 
-/// An answer that cannot be what the server sent.
+/// A response that cannot be what the server sent.
 fn corrupt_response(source: impl Into<super::Cause>) -> retry::AttemptError {
     retry::AttemptError::Transient {
         source: source.into(),
@@ -169,7 +169,7 @@ fn corrupt_response(source: impl Into<super::Cause>) -> retry::AttemptError {
     }
 }
 
-/// An object as a listing shows it. Foreign objects are left out: they have names that no key can have.
+/// An object in a listing. Foreign objects are left out: their names are not valid keys.
 fn parse_listed_object(
     prefix: &str,
     name: Option<&str>,
@@ -189,7 +189,7 @@ fn parse_listed_object(
     }))
 }
 
-/// Whether an object whose lock is shown is really locked: then the lock is the reason not to delete it.
+/// Whether an object that shows a lock is really locked: then the lock is the reason why it cannot be deleted.
 fn lock_support_from_delete(deleted: BackendResult<()>) -> BackendResult<CapabilitySupport> {
     match deleted {
         Ok(()) => Ok(CapabilitySupport::No),
@@ -200,7 +200,7 @@ fn lock_support_from_delete(deleted: BackendResult<()>) -> BackendResult<Capabil
     }
 }
 
-/// A body that is what its answer announces and what was asked for.
+/// Checks that a body is what its response announces and what was requested.
 fn check_body_length(
     body: Bytes,
     announced: Option<u64>,
@@ -214,7 +214,7 @@ fn check_body_length(
         ));
     }
     match wanted {
-        // Leads to asking for the object's real size.
+        // Makes the caller request the object's real size.
         Some(wanted) if length < wanted => {
             Err(retry::AttemptError::Permanent(BackendError::Rejected {
                 operation: "read",
@@ -229,8 +229,8 @@ fn check_body_length(
     }
 }
 
-/// A listing that can be believed. Without TLS (`plain`) nothing protects an answer: a flipped bit would hide
-/// an object or invent one. So two answers in a row must agree there.
+/// A listing that can be trusted. Without TLS (`plain`) nothing protects a response: a flipped bit could hide
+/// an object or invent one. So two listings in a row must agree there.
 fn list_until_stable(
     plain: bool,
     directory: &str,
@@ -262,7 +262,7 @@ fn list_until_stable(
     })
 }
 
-/// Random bytes for a name that nobody else uses.
+/// Random bytes for a unique name.
 fn random_bytes<const N: usize>() -> BackendResult<[u8; N]> {
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
@@ -280,8 +280,8 @@ fn random_probe_key() -> BackendResult<String> {
     Ok(format!("probes/{}", hex::encode(random_bytes::<12>()?)))
 }
 
-/// What became of removing a probe. A host that may only add leaves its probes: they are a few bytes, and the
-/// sweep removes them.
+/// The outcome of removing a probe. A host that may only add leaves its probes: they are a few bytes, and the
+/// prune removes them.
 fn log_leftover_probe(key: &str, removed: BackendResult<()>) {
     if let Err(error) = removed {
         tracing::debug!(key, %error, "cannot delete a probe object");

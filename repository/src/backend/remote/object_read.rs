@@ -1,4 +1,4 @@
-//! Reading as the contract of backends wants it, over the requests that each vendor has.
+//! Reads as the backend contract requires, over the requests of each vendor.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::retry::{AttemptError, Retrier};
 use super::split;
 use crate::backend::{BackendError, BackendResult};
 
-/// No object is as large, in bytes; a range beyond it is answered without asking.
+/// Objects are always smaller than this, in bytes; a range beyond it is rejected without a request.
 const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
-/// Bytes that are fetched at once to compare a stored object with what should be there.
+/// Bytes fetched per request to compare a stored object with the expected content.
 const COMPARE_BYTES: u64 = 8 << 20;
 
-/// How long to wait before a stored object that differs is compared again.
+/// Delay before a stored object that differs is compared again.
 const COMPARE_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(200),
@@ -25,7 +25,7 @@ const COMPARE_PAUSES: [Duration; 4] = [
 
 /// The requests that reading needs.
 pub(super) trait ObjectRequests {
-    /// What repeats them.
+    /// Retries them.
     fn retrier(&self) -> &Retrier;
 
     /// One attempt to read an object, whole or a range. A range that reaches beyond its end is rejected.
@@ -54,7 +54,7 @@ pub(super) async fn read_object(
             result => return result,
         }
     }
-    // The server refused the range, or it is not worth asking: what does the object really have?
+    // The server refused the range, or no request was worth it: check the object's real size.
     let size_bytes = from.size_of(key).await?;
     if asked.start > asked.end || asked.end > size_bytes {
         return Err(BackendError::OutOfRange {
@@ -72,8 +72,8 @@ pub(super) async fn read_object(
 
 /// Whether the stored object has exactly these bytes.
 ///
-/// Our own earlier attempt may still be on its way to the disk, and what is read may be garbled, so a "no"
-/// is asked for again.
+/// Our own earlier attempt may still be in progress, and the response may be corrupt, so a "no" is checked
+/// again.
 pub(super) async fn has_content(
     from: &impl ObjectRequests,
     key: &str,

@@ -1,4 +1,4 @@
-//! Retries of failed requests: with jitter, a total deadline, a limit of requests in flight, and a way to stop.
+//! Retries of failed requests: with jitter, a total deadline, a limit of requests in flight, and cancellation.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -9,37 +9,37 @@ use super::http::TrafficCounters;
 use super::limiter::ConcurrencyLimiter;
 use crate::backend::{BackendError, BackendResult};
 
-/// The first pause before a request is repeated; it doubles each time.
+/// The first retry delay; it doubles each time.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
 
-/// No pause is longer, unless the server asks for it.
+/// The maximum retry delay, unless the server asks for a longer one.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(20);
 
-/// A destination that never answered is not waited for longer than this: it is more likely a wrong address.
+/// Maximum retry time for a destination that never responded: it is more likely a wrong address.
 const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a wish to stop is looked for while waiting.
+/// How often a wait checks for cancellation.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why one attempt failed.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// Repeating the request would not help.
+    /// A retry would not help.
     Permanent(BackendError),
-    /// Another attempt may work.
+    /// A retry may work.
     Transient {
         /// What happened.
         source: Box<dyn StdError + Send + Sync>,
-        /// How long the server wants to be left alone.
+        /// The retry delay that the server asks for.
         retry_after: Option<Duration>,
         /// Whether the server asked for fewer requests.
         throttled: bool,
-        /// Whether the server answered at all.
+        /// Whether the server responded at all.
         answered: bool,
     },
 }
 
-/// How requests to one destination are repeated.
+/// How requests to one destination are retried.
 #[derive(Debug)]
 pub(super) struct Retrier {
     limiter: Arc<ConcurrencyLimiter>,
@@ -65,7 +65,7 @@ impl Retrier {
         }
     }
 
-    /// Does a request until it works, fails for good, or the deadline is over.
+    /// Sends a request until it succeeds, fails permanently, or the deadline passes.
     pub(super) async fn run_with_retries<T, F>(
         &self,
         operation: &'static str,
@@ -166,7 +166,7 @@ fn log_retry(operation: &str, key: &str, attempts: u32, pause: Duration, source:
         reason = format!("{reason}: {error}");
         cause = error.source();
     }
-    // Once is everyday; a person should know of more.
+    // One retry is normal; more are worth a message.
     if attempts == 4 {
         tracing::warn!("cannot {operation} {key} ({reason}); retrying");
     } else {
@@ -174,20 +174,20 @@ fn log_retry(operation: &str, key: &str, attempts: u32, pause: Duration, source:
     }
 }
 
-/// A random pause below a bound that doubles, or what the server asks for.
+/// A random delay below a bound that doubles, or the delay that the server asks for.
 fn retry_delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
     let bound = RETRY_DELAY_FIRST
         .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(16)))
         .min(RETRY_DELAY_MAX);
     let jittered = bound.mul_f64(0.5 + random_fraction() / 2.0);
     match retry_after {
-        // Everyone was told the same moment; not everyone should come back at it.
+        // The server gave all clients the same time; not all should return at it.
         Some(asked) => asked + jittered.min(Duration::from_secs(1)),
         None => jittered,
     }
 }
 
-/// At least 0, below 1. Without randomness the pause is just not jittered.
+/// At least 0, below 1. Without randomness the delay is just not jittered.
 fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {

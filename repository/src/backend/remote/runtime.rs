@@ -1,4 +1,4 @@
-//! The one place where threads wait for what the vendors' libraries do asynchronously.
+//! The one place where threads wait for the asynchronous operations of the vendors' libraries.
 
 use std::sync::OnceLock;
 
@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 
 use crate::backend::BackendError;
 
-/// The network needs little: hashing and encryption are done by the callers' threads.
+/// The network needs few threads: hashing and encryption run on the callers' threads.
 const WORKER_THREADS: usize = 2;
 
 fn shared_runtime() -> Result<&'static Runtime, String> {

@@ -1,8 +1,8 @@
-//! Cutting an object into the pieces that are uploaded one by one.
+//! Splits an object into the parts that are uploaded one by one.
 
 use bytes::Bytes;
 
-/// Cuts `parts`, taken as one, into pieces of `piece_bytes`; the last one may be shorter. Nothing is copied.
+/// Splits `parts`, taken as one, into pieces of `piece_bytes`; the last one may be shorter. Nothing is copied.
 pub(super) fn split_into_pieces(parts: &[Bytes], piece_bytes: usize) -> Vec<Vec<Bytes>> {
     let mut pieces = Vec::new();
     let (mut piece, mut room) = (Vec::new(), piece_bytes);
@@ -24,12 +24,12 @@ pub(super) fn split_into_pieces(parts: &[Bytes], piece_bytes: usize) -> Vec<Vec<
     pieces
 }
 
-/// The bytes of all parts.
+/// The total size of all parts in bytes.
 pub(super) fn total_bytes(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 
-/// Whether `bytes` begin with `parts` from `position` on, as far as they reach.
+/// Whether `bytes` equals the content of `parts` from `position` on, as far as the parts reach.
 pub(super) fn matches_at(parts: &[Bytes], position: u64, bytes: &[u8]) -> bool {
     let (mut begin, mut position, mut rest) = (0_u64, position, bytes);
     for part in parts {

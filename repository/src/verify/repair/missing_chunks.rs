@@ -10,7 +10,7 @@ use crate::records::sweeps::Sweeps;
 use crate::verify::repair::{RepairRun, RepairedObject};
 
 impl RepairRun<'_> {
-    /// Takes packs from the other copy until nothing is absent that it has: what is read of one pack may name
+    /// Takes packs from the other copy until it has no more of the missing chunks: the content of one pack may name
     /// chunks of another.
     pub(super) fn recover_missing_chunks(
         &mut self,
@@ -31,7 +31,7 @@ impl RepairRun<'_> {
             if !self.options.apply_changes {
                 return Ok(());
             }
-            // What is damaged is known, and told of elsewhere.
+            // Damage is known, and reported elsewhere.
             let now = self.examine_again(&BTreeMap::new(), progress)?;
             (absent, self.unindexed) = (now.missing_chunks, now.unindexed);
         }
@@ -64,7 +64,7 @@ impl RepairRun<'_> {
             return Ok(());
         };
         let inner = &self.repository.inner;
-        // What is about to be deleted under its name is stored under another one.
+        // A pack whose name is about to be deleted is stored under another one.
         let doomed = Sweeps::read_lossy(inner)?.unusable_packs().contains(id);
         if good.name_is_taken || doomed {
             let how = format!(

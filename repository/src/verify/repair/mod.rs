@@ -1,7 +1,8 @@
-//! Repair: what verification found is mended from what is there, and from another copy of the repository.
+//! Repair: damage that verification found is repaired from what is stored, and from another copy of the repository.
 //!
-//! Nothing is deleted, but with `replace` a damaged object whose good bytes are at hand. What cannot be mended goes
-//! into quarantine: readers prefer other copies, and the next snapshot that has the same content stores it again.
+//! Nothing is deleted, except with `replace` a damaged object of which a good copy is available. What cannot be
+//! repaired is quarantined: readers prefer other copies, and the next snapshot that has the same content stores it
+//! again.
 
 mod missing_chunks;
 
@@ -29,19 +30,19 @@ use crate::verify::{DataSubset, DetailedVerifyReport, VerifyDepth, VerifyOptions
 pub struct RepairOptions<'a> {
     /// How much is read to find what is wrong.
     pub verify: VerifyOptions,
-    /// Another copy of the same repository, for good bytes.
+    /// Another copy of the same repository, as a source of good copies of objects.
     pub other_copy: Option<&'a Repository>,
-    /// Whether a damaged object is deleted and stored anew under its name, once good bytes of it are at hand.
+    /// Whether a damaged object is deleted and stored again under its name, once a good copy of it is available.
     pub replace: bool,
-    /// Whether anything is changed; otherwise it is only said.
+    /// Whether anything is changed; otherwise it is only reported.
     pub apply_changes: bool,
-    /// Who does it, as user@host.
+    /// Who repairs, as user@host.
     pub by: String,
     /// When.
     pub now: DateTime<Utc>,
 }
 
-/// Something that was mended, or would be.
+/// A repair that was made, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepairedObject {
     /// The object.
@@ -51,29 +52,29 @@ pub struct RepairedObject {
     pub how: String,
 }
 
-/// What a repair did, or would do.
+/// The result of a repair, or what it would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct RepairReport {
-    /// What verification found before.
+    /// The report of the verification before it.
     pub found: VerifyReport,
     /// Whether anything was changed.
     pub applied: bool,
-    /// What was mended.
+    /// The repairs.
     pub repaired: Vec<RepairedObject>,
     /// Everything in quarantine afterwards.
     pub quarantined: Vec<QuarantinedObject>,
     /// The new record of the quarantine, if one was needed.
     pub record: Option<ObjectId>,
-    /// Snapshots that lack something afterwards.
+    /// Snapshots that miss something afterwards.
     pub degraded: Vec<ObjectId>,
-    /// Whether something must go into quarantine, which nobody here may say: only a keeper.
+    /// Whether something must be quarantined, but no keeper is here to sign it.
     pub needs_keeper: bool,
-    /// What is still wrong after it, but for objects in quarantine that nothing needs.
+    /// What is still wrong afterwards, except for objects in quarantine that nothing needs.
     pub unrepaired: Vec<String>,
 }
 
 impl RepairReport {
-    /// Whether the quarantine changes, which takes a keeper.
+    /// Whether the quarantine changes, which requires a keeper.
     #[must_use]
     pub fn changes_quarantine(&self, before: &crate::records::quarantine::Quarantine) -> bool {
         let after = self.quarantined.iter().map(|q| &q.object);
@@ -83,10 +84,10 @@ impl RepairReport {
 }
 
 impl Repository {
-    /// Repairs what verification finds. `keeper` signs what goes into quarantine.
+    /// Repairs what verification finds. `keeper` signs the quarantine.
     ///
     /// # Errors
-    /// [`Error::OtherRepository`] when `from` is another one, or what either backend says.
+    /// [`Error::OtherRepository`] when `from` is another one, or errors of either backend.
     pub fn repair(
         &self,
         options: &RepairOptions<'_>,
@@ -128,12 +129,12 @@ struct RepairRun<'a> {
     unindexed: Vec<PackRecord>,
 }
 
-/// Good bytes for a damaged object.
+/// A good copy of a damaged object.
 struct GoodCopy {
     key: ObjectKey,
     id: ObjectId,
     bytes: Vec<u8>,
-    /// Whether something else stands under its name.
+    /// Whether another object has its name.
     name_is_taken: bool,
 }
 
@@ -171,7 +172,7 @@ impl RepairRun<'_> {
         Ok(())
     }
 
-    /// What was relied on and stays damaged goes into quarantine.
+    /// What was relied on and stays damaged is quarantined.
     fn mark_damaged(&mut self, object: &str, reason: &str) {
         let mut relied_on = ["packs/", "index/", "snapshots/", "logs/"].iter();
         let key = ObjectKey::new(object);
@@ -191,7 +192,7 @@ impl RepairRun<'_> {
         };
         let backend = self.repository.inner.backend.as_ref();
         let present = match backend.get(key, None) {
-            // It has the bytes that it always had, so every copy of it is as bad.
+            // It never had other bytes, so every copy of it is as bad.
             Ok(bytes) if ObjectId::from_content(&bytes) == id => return Ok(None),
             Ok(_) => true,
             Err(BackendError::NotFound { .. }) => false,
@@ -212,7 +213,7 @@ impl RepairRun<'_> {
         Ok(self.is_trusted(&good)?.then_some(good))
     }
 
-    /// Whether bytes that have the right name are also signed by whom they must be.
+    /// Whether bytes that match the name are also signed by whom they must be.
     fn is_trusted(&self, good: &GoodCopy) -> Result<bool> {
         let inner = &self.repository.inner;
         let kind = match good.key.as_str().split('/').next() {
@@ -226,7 +227,7 @@ impl RepairRun<'_> {
             Some("snapshots") => RecordKind::Snapshot,
             Some("index") => RecordKind::Index,
             Some("tombstones") => RecordKind::Tombstone,
-            // A piece of a log is in a chain of hashes; a record of keys is judged with all others.
+            // A log segment is in a chain of hashes; a record of keys is judged with all others.
             _ => return Ok(true),
         };
         is_valid_result(envelope::verify_record(
@@ -237,13 +238,13 @@ impl RepairRun<'_> {
         ))
     }
 
-    /// Where good bytes come from.
+    /// Where a good copy comes from.
     fn source_location(&self) -> String {
         let from = self.options.other_copy.map(Repository::location);
         from.unwrap_or_default()
     }
 
-    /// Stores good bytes; whether that was possible.
+    /// Stores a good copy; returns whether that was possible.
     fn restore_object(&mut self, good: GoodCopy) -> Result<bool> {
         let object = good.key.to_string();
         let from = self.source_location();
@@ -321,7 +322,7 @@ impl RepairRun<'_> {
         inner.put_fragments_at(inner.backend.as_ref(), packs)
     }
 
-    /// Finds out what still affects, and puts it on record.
+    /// Determines what still affects snapshots, and records it.
     fn finish_repair(
         mut self,
         examined: DetailedVerifyReport,
@@ -344,7 +345,7 @@ impl RepairRun<'_> {
             .map(|after| self.unrepaired_objects(&examined, after));
         let mut lost = after.map_or(examined.lost_chunks, |after| after.lost_chunks);
         if !self.options.verify.snapshots.is_empty() {
-            // Nobody has looked at the others.
+            // The others were not checked.
             for (snapshot, chunks) in before.affected_snapshots() {
                 let looked_at = self.options.verify.snapshots.iter();
                 if !looked_at.map(|s| s.id).any(|id| id == *snapshot) {
@@ -386,7 +387,7 @@ impl RepairRun<'_> {
         Ok(report)
     }
 
-    /// What there is now, where only these packs are damaged: data is not read a second time.
+    /// The present state, where only these packs are damaged: data is not read a second time.
     fn examine_again(
         &self,
         damaged: &BTreeMap<ObjectId, String>,
@@ -400,7 +401,7 @@ impl RepairRun<'_> {
             .verify_detailed(&structure, Some(damaged), progress)
     }
 
-    /// What is found after everything was done. Pieces of logs are not read a second time.
+    /// The findings after all repairs. Log segments are not read a second time.
     fn unrepaired_objects(
         &self,
         before: &DetailedVerifyReport,
@@ -427,7 +428,7 @@ impl RepairRun<'_> {
         all.into_iter().collect()
     }
 
-    /// What was in quarantine stays there, unless it was read now and found good, or replaced, or is gone.
+    /// What was in quarantine stays there, unless it was read now and found good, or replaced, or no longer exists.
     fn keep_unverified_objects(&mut self, before: &crate::records::quarantine::Quarantine) {
         let everything = self.options.verify.snapshots.is_empty()
             && self.options.verify.depth == VerifyDepth::ReadData(DataSubset::All);
@@ -451,7 +452,7 @@ fn is_valid_result<T>(read: Result<T>) -> Result<bool> {
     }
 }
 
-/// The key that a finding is about; pieces of logs are named by their place.
+/// The key that a finding is about; log segments are named by their sequence number.
 fn finding_object_key(object: &str) -> Option<ObjectKey> {
     let Some(rest) = object.strip_prefix("log segment ") else {
         return ObjectKey::new(object).filter(|key| key.as_str().contains('/'));
@@ -465,7 +466,7 @@ fn finding_object_key(object: &str) -> Option<ObjectKey> {
     ))
 }
 
-/// The id at the end of a key.
+/// The ID at the end of a key.
 fn object_id_at_end(key: &ObjectKey) -> Option<ObjectId> {
     key.name().rsplit('.').next()?.parse().ok()
 }

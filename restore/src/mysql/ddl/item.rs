@@ -14,7 +14,7 @@ pub(super) enum TableItemKind {
     FullText,
     Spatial,
     ForeignKey,
-    /// A check, a period, or anything that is not known: it is never touched.
+    /// A check, a period, or anything unknown: it is never changed.
     Other,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct TableItem {
 
 impl TableItem {
     /// # Errors
-    /// When a quote is never closed.
+    /// When a quote is not terminated.
     pub(super) fn new(text: &[u8]) -> Result<Self, String> {
         let tokens = SqlTokens::new(text).collect::<Result<Vec<_>, _>>()?;
         let kind = classify_item(&tokens);
@@ -62,8 +62,8 @@ impl TableItem {
         }
     }
 
-    /// A column without a collation that the table's default is anyway. MySQL would remember that it was named,
-    /// and print the character set with it from then on.
+    /// A column without its collation where that is the table's default. MySQL would remember that it was named, and
+    /// print the character set with it from then on.
     pub(super) fn without_default_collation(&self, collation: Option<&[u8]>) -> Vec<u8> {
         self.default_collation_range(collation).map_or_else(
             || self.text.clone(),
@@ -71,7 +71,7 @@ impl TableItem {
         )
     }
 
-    /// Where the default is named, with the white space before it.
+    /// The range that names the default, with the white space before it.
     fn default_collation_range(&self, collation: Option<&[u8]>) -> Option<std::ops::Range<usize>> {
         let TableItemKind::Column { .. } = self.kind else {
             return None;
@@ -85,7 +85,7 @@ impl TableItem {
                 b"(" => depth += 1,
                 b")" => depth = depth.saturating_sub(1),
                 _ if depth > 0 => {}
-                // The character set was named too, and stays so.
+                // The character set was named too, and stays named.
                 _ if token.is_word("CHARACTER") || token.is_word("CHARSET") => return None,
                 _ if token.is_word("COLLATE") => {
                     let name = tokens.next().filter(|name| name.text == collation)?;

@@ -1,4 +1,4 @@
-//! Cuts SQL as servers print it into tokens, so that nothing inside of quotes is ever taken for syntax.
+//! Splits SQL as servers print it into tokens, so that nothing inside quotes is ever taken for syntax.
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,13 +7,13 @@ pub(in crate::mysql) enum TokenKind {
     Word,
     /// A name in backticks.
     Name,
-    /// A text in single or double quotes. In the mode `ANSI_QUOTES` the latter is a name.
+    /// A string in single or double quotes. In the mode `ANSI_QUOTES` the latter is a name.
     Text,
     /// Any other single byte.
     Symbol,
 }
 
-/// A token and where it stands.
+/// A token and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mysql) struct SqlToken<'a> {
     pub(in crate::mysql) kind: TokenKind,
@@ -42,8 +42,8 @@ impl SqlToken<'_> {
 
 /// The tokens of a statement, without the white space between them.
 ///
-/// Backslashes escape in texts (as without the mode `NO_BACKSLASH_ESCAPES`). Comments are no tokens of their own: what
-/// stands in one that begins with `/*!` is for servers, and servers print no others.
+/// Backslashes escape in strings (as without the mode `NO_BACKSLASH_ESCAPES`). Comments are no tokens of their own: the
+/// content of one that begins with `/*!` is for servers, and servers print no others.
 #[derive(Debug, Clone)]
 pub(in crate::mysql) struct SqlTokens<'a> {
     text: &'a [u8],
@@ -95,7 +95,7 @@ fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
 }
 
-/// How long the quoted thing at the beginning of `text` is, with its quotes; `None` when it has no end.
+/// The length of the quoted token at the beginning of `text`, with its quotes; `None` when it is not terminated.
 fn quoted_length(text: &[u8], quote: u8) -> Option<usize> {
     let mut at = 1;
     loop {

@@ -1,5 +1,5 @@
-//! The definitions in `printed/` are what real servers print. There it was tried that a table made in these steps prints
-//! the same again; here a model of how servers order keys takes their place.
+//! The definitions in `printed/` are output of real servers, on which it was tested that a table created in these steps
+//! prints the same again; here a model of how servers order keys replaces them.
 
 use proptest::prelude::*;
 
@@ -45,7 +45,7 @@ fn keys(definition: &TableDefinition) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What a server prints when all was added: each addition stands after all of its rank.
+/// The output of a server when all was added: each addition is after all of its rank.
 fn completed(definition: &TableDefinition) -> Vec<u8> {
     let mut result = parse_create_table(&definition.before_rows()).unwrap();
     let keys = definition.keys_after_rows().concat();
@@ -68,7 +68,7 @@ fn completed(definition: &TableDefinition) -> Vec<u8> {
     [result.head.as_slice(), &items.join(&b","[..]), &result.tail].concat()
 }
 
-/// White space at the end of an item, which one server prints, is not part of what is added.
+/// White space at the end of an item, which one server prints, is not part of the addition.
 fn lines(text: &[u8]) -> Vec<&[u8]> {
     text.split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
@@ -79,7 +79,7 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
 fn a_table_made_in_steps_is_the_printed_one() {
     let mut count = 0;
     for original in printed() {
-        // A period stands before the keys and not after them; such a table keeps its keys, or has only a few.
+        // A period is before the keys and not after them; such a table keeps its keys, or has only a few.
         let definition = parse_create_table(original.as_bytes()).unwrap();
         if !original.contains("PERIOD FOR `app`") {
             assert_eq!(lines(&completed(&definition)), lines(original.as_bytes()));
@@ -335,7 +335,7 @@ fn names_are_quoted() {
     assert_eq!(quote_name("a`b"), "`a``b`");
 }
 
-/// Names and texts as unpleasant as can be.
+/// Names and strings as awkward as possible.
 fn nasty() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
         "a",

@@ -1,4 +1,4 @@
-//! The sessions that apply, each in a thread of its own, while others are read.
+//! The applier sessions, each in a thread of its own, while the coordinator reads on.
 
 use std::cell::Cell;
 use std::thread::Scope;
@@ -11,15 +11,15 @@ use crate::error::Result;
 
 type ApplierJob = Box<dyn FnOnce(&mut ApplierSession) -> Result<()> + Send>;
 
-/// Jobs that wait for each thread: what is read ahead lies in memory.
+/// Jobs queued for each thread: queued transactions take memory.
 const QUEUED_JOBS_MAX: usize = 1;
 
-/// One session for everything that has its order, and more for transactions that do not depend on each other.
+/// One session for everything that must keep its order, and more for transactions that do not depend on each other.
 #[derive(Debug)]
 pub(super) struct ApplierPool {
     main: Sender<ApplierJob>,
     parallel: Option<Sender<ApplierJob>>,
-    /// Whether the first one may have something to do.
+    /// Whether the main session may have work.
     main_busy: Cell<bool>,
     commit_order: CommitOrder,
 }
@@ -38,7 +38,7 @@ impl ApplierPool {
         let (sender, receiver) = bounded(QUEUED_JOBS_MAX);
         start(main, receiver);
         let several = (!others.is_empty()).then(|| {
-            // Taken in their order: whatever one waits for is under way.
+            // Jobs are taken in order: whatever a job waits for is in progress.
             let (sender, receiver) = bounded(others.len());
             for target in others {
                 start(target, receiver.clone());
@@ -58,7 +58,7 @@ impl ApplierPool {
         self.parallel.is_some()
     }
 
-    /// Has something done after all that was given before.
+    /// Runs a job after all jobs that were submitted before.
     pub(super) fn submit(
         &self,
         job: impl FnOnce(&mut ApplierSession) -> Result<()> + Send + 'static,
@@ -70,14 +70,14 @@ impl ApplierPool {
             .map_err(|_| self.commit_order.take_error())
     }
 
-    /// The same, and waits for what it gives.
+    /// The same, and waits for the job's result.
     pub(super) fn submit_and_wait<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut ApplierSession) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, receiver) = bounded(1);
         self.submit(move |target| {
-            // Whoever asked waits for it.
+            // The submitter waits for it.
             let _ = sender.send(job(target));
             Ok(())
         })?;
@@ -87,13 +87,13 @@ impl ApplierPool {
             .map_err(|_| self.commit_order.take_error())?
     }
 
-    /// What the jobs that are given must keep to.
+    /// The commit order that submitted jobs must keep.
     pub(super) fn commit_order(&self) -> CommitOrder {
         self.commit_order.clone()
     }
 
-    /// Has transactions applied beside others. Their places are in order, behind those that were given before; the
-    /// job waits for what they depend on, and lands each.
+    /// Has transactions applied in parallel with others. Their sequence numbers are in order, after those that were
+    /// submitted before; the job waits for what they depend on, and marks each as applied.
     pub(super) fn submit_parallel(
         &self,
         places: impl IntoIterator<Item = u64>,
@@ -120,6 +120,6 @@ fn run_worker(mut target: ApplierSession, jobs: &Receiver<ApplierJob>, order: &C
             break;
         }
     }
-    // Whoever waits for an answer learns that there will be none.
+    // A submitter that waits for a result learns that there will be none.
     jobs.iter().for_each(drop);
 }

@@ -1,4 +1,4 @@
-//! A session that applies: it keeps the settings that it was given, and knows what it is doing.
+//! An applier session: it keeps the settings that it was given, and its transaction context.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::{ExecutedSet, ReplayMode, ReplayOptions, checkpoint, describe_transac
 use crate::error::{Error, Result};
 use crate::mysql::xa;
 
-/// What every session of a replay needs.
+/// Settings that every session of a replay needs.
 const REQUIRED_SETTINGS: [&str; 3] = [
     "SET SESSION autocommit = 1",
     "SET SESSION completion_type = 0",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
-/// What it needs where the server knows it and lets this account set it.
+/// Session variables that are set where the server knows them and lets this account set them.
 const OPTIONAL_SETTINGS: [&str; 14] = [
     "SET SESSION pseudo_slave_mode = 1",
     "SET SESSION rbr_exec_mode = 'STRICT'",
@@ -48,16 +48,16 @@ const OPTIONAL_SETTINGS: [&str; 14] = [
     AUTOMATIC_GTID,
 ];
 
-/// Where transactions have numbers, the server waits for one after another was used.
+/// With GTIDs, the server requires the next one to be set after one was used.
 const AUTOMATIC_GTID: &str = "SET SESSION gtid_next = 'AUTOMATIC'";
 
-/// So much of a packet is not for rows, in bytes.
+/// The part of a packet that is not for rows, in bytes.
 const PACKET_OVERHEAD: usize = 16 << 10;
 
-/// Rows go to the server in pieces of this size, in bytes, if it takes such.
+/// Rows are sent to the server in parts of this size, in bytes, if it takes such.
 const ROW_PART_BYTES: usize = 6 << 20;
 
-/// So often a transaction that lost against another one is applied again.
+/// The number of times that a transaction is applied again after it lost a lock conflict.
 const ATTEMPTS_MAX: usize = 10;
 
 /// What all sessions have in common.
@@ -73,14 +73,14 @@ pub(super) struct ApplierConfig {
     write_binlog: bool,
     /// Character set and name of each collation.
     collations: HashMap<u32, (String, String)>,
-    /// The settings that a session has to begin with and that not everyone may set.
+    /// The settings that a session has to begin with and that not every account may set.
     initial_settings: Vec<(&'static str, String)>,
-    /// The largest event that the server takes.
+    /// The largest event that the server accepts.
     pub(super) event_bytes_max: usize,
 }
 
 impl ApplierConfig {
-    /// Asks the server what it is.
+    /// Queries the server's properties.
     pub(super) fn query_server(replay: &ReplayOptions<'_>) -> Result<Self> {
         let failed = |error| Error::from_database(format!("connect to {}", replay.address), error);
         let mut session = Session::open(replay.address, replay.progress).map_err(failed)?;
@@ -119,12 +119,12 @@ impl ApplierConfig {
         })
     }
 
-    /// How long a piece of rows may become.
+    /// The maximum size of a part of rows.
     pub(super) fn row_part_bytes(&self) -> usize {
         ROW_PART_BYTES.min(self.event_bytes_max)
     }
 
-    /// Whether transactions keep their numbers.
+    /// Whether transactions keep their GTIDs.
     pub(super) fn keeps_gtids(&self) -> bool {
         self.mode == ReplayMode::KeepGtids
     }
@@ -159,40 +159,40 @@ fn load_collations(
 pub(super) struct TransactionContext {
     pub(super) gtid: Gtid,
     pub(super) committed: Option<u64>,
-    /// What the log says of it.
+    /// Its description in the log.
     pub(super) start: Option<TransactionStart>,
-    /// Its place in the events.
+    /// Its position in the events.
     pub(super) index: u64,
     /// The format of its events.
     pub(super) format: Bytes,
     /// Whether it has a begin and a commit.
     pub(super) group: bool,
-    /// What of it cannot share a transaction with the record.
+    /// The part of it that cannot share a transaction with the checkpoint.
     pub(super) non_atomic: Option<NonAtomicStatement>,
-    /// Its name, if it is one in two phases.
+    /// Its XID, if it is an XA transaction.
     pub(super) xid: Option<String>,
-    /// What an interrupted attempt noted of it.
+    /// The pending change that an interrupted attempt recorded of it.
     pub(super) pending: Option<PendingChange>,
 }
 
 impl TransactionContext {
-    /// Its place in the order of commits; 0 when the log does not tell.
+    /// Its sequence number in the commit order; 0 when the log has none.
     pub(super) fn sequence_number(&self) -> u64 {
         self.start.as_ref().map_or(0, |start| start.sequence_number)
     }
 
-    /// The place up to which everything must be there before it.
+    /// The sequence number up to which everything must be applied before it.
     pub(super) fn last_committed(&self) -> u64 {
         self.start.as_ref().map_or(0, |start| start.last_committed)
     }
 }
 
-/// Why something cannot share a transaction with the record.
+/// Why something cannot share a transaction with the checkpoint.
 #[derive(Debug, Clone)]
 pub(super) enum NonAtomicStatement {
-    /// It is a definition.
+    /// It is DDL.
     Ddl(Box<LoggedStatement>),
-    /// A table has no transactions.
+    /// A table is not transactional.
     NontransactionalRows,
 }
 
@@ -203,13 +203,13 @@ pub(super) enum TransactionEnding {
     Rollback,
     /// It is a single statement.
     Autocommit,
-    /// The first phase is over.
+    /// The first phase is done: XA PREPARE.
     Prepare,
-    /// Both phases are over.
+    /// Both phases are done.
     OnePhase,
 }
 
-/// A session, and what it is doing.
+/// A session, and its current work.
 #[derive(Debug)]
 pub(super) struct ApplierSession {
     session: Session,
@@ -218,13 +218,13 @@ pub(super) struct ApplierSession {
     database: Option<Vec<u8>>,
     format: Bytes,
     transaction: Option<TransactionContext>,
-    /// What goes before the first step of a transaction.
+    /// Statements that are sent before the first step of a transaction.
     prefix: String,
-    /// An interrupted attempt had done it.
+    /// An interrupted attempt had applied it.
     already_applied: bool,
-    /// The session of the transaction in two phases that is under way.
+    /// The session of the XA transaction that is in progress.
     xa_session: Option<Box<Self>>,
-    /// Sessions of those that are prepared. Some servers let no other one commit them.
+    /// Sessions of prepared XA transactions. Some servers let no other session commit them.
     prepared_sessions: HashMap<String, Box<Self>>,
 }
 
@@ -262,7 +262,7 @@ impl ApplierSession {
         self.config.mariadb
     }
 
-    /// Runs a statement that means the same under all settings.
+    /// Runs a statement whose meaning does not depend on settings.
     pub(super) fn execute_plain(&mut self, sql: impl AsRef<[u8]>) -> Result<(), DatabaseError> {
         self.session.execute(sql).map(drop)
     }
@@ -290,10 +290,10 @@ impl ApplierSession {
         Ok(ExecutedSet::Mysql(set))
     }
 
-    /// Transactions in two phases that wait for the second.
+    /// Prepared XA transactions that wait for their second phase.
     pub(super) fn prepared_warnings(&mut self) -> Result<Vec<String>> {
         let failed = |error| Error::from_database("list prepared transactions", error);
-        // Whoever prepared them must have gone for others to see them.
+        // The session that prepared them must be closed for others to see them.
         self.prepared_sessions.clear();
         let unnumbered = try_set_variable(&mut self.session, AUTOMATIC_GTID);
         unnumbered.map_err(failed)?;
@@ -306,7 +306,7 @@ impl ApplierSession {
         Ok(xids.into_iter().map(warn).collect())
     }
 
-    /// Whether a table takes part in transactions. One that is not known will be missed when rows come.
+    /// Whether a table is transactional. One that is not known is reported as missing when rows come.
     pub(super) fn is_transactional(&mut self, table: &MappedTable) -> Result<bool> {
         let sql = format!(
             "SELECT e.transactions FROM information_schema.tables t JOIN information_schema.engines e \
@@ -321,7 +321,7 @@ impl ApplierSession {
         Ok(rows.first().is_none_or(|row| row.text(0) == Some("YES")))
     }
 
-    /// Applies transactions of rows as one.
+    /// Applies several row transactions as one.
     pub(super) fn apply_batch(
         &mut self,
         batch: &MergedBatch,
@@ -345,7 +345,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Finds the transaction that the server refuses.
+    /// Finds the transaction that the server rejects.
     fn find_failing_transaction(&mut self, batch: &MergedBatch, error: DatabaseError) -> Error {
         if error.code().is_some()
             && self.execute_plain("ROLLBACK").is_ok()
@@ -372,8 +372,8 @@ impl ApplierSession {
         )
     }
 
-    /// Applies transactions of rows, each under its number and when those that it depends on are there. The commit of
-    /// one and the rows of the next are one packet, unless the next has to wait.
+    /// Applies row transactions, each under its GTID and when those that it depends on are applied. The commit of one
+    /// and the rows of the next are one packet, unless the next has to wait.
     pub(super) fn apply_gtid_batch(&mut self, run: &GtidBatch, order: &CommitOrder) -> Result<()> {
         let mut open = None;
         for (n, (about, rows)) in run.members.iter().enumerate() {
@@ -415,8 +415,9 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Goes on where a packet failed, with the first transaction that it was to commit. If that was done, the server
-    /// passes over it because of its number. MariaDB does not, but there nothing else is under way that could be in the way.
+    /// Continues after a failed packet, with the first transaction that it was to commit. If that was committed, the
+    /// server skips it because of its GTID. MariaDB does not, but there nothing else is in progress that could
+    /// conflict.
     fn apply_one_by_one(
         &mut self,
         run: &GtidBatch,
@@ -441,7 +442,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Applies a transaction of rows under its number, once more if it lost against another one.
+    /// Applies a row transaction under its GTID, again if it lost a lock conflict.
     fn apply_with_retries(&mut self, about: &TransactionContext, rows: &[u8]) -> Result<()> {
         let begin = format!("{}BEGIN;", self.gtid_assignment(about));
         let mut attempts = 0;
@@ -487,7 +488,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Notes what is about to be done, or finds out whether an interrupted attempt did it.
+    /// Records a pending change, or finds out whether an interrupted attempt applied it.
     fn check_pending(&mut self, about: &TransactionContext) -> Result<(), DatabaseError> {
         if self.config.keeps_gtids() {
             return Ok(());
@@ -550,7 +551,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Rows of the transaction that was begun.
+    /// Applies rows of the open transaction.
     pub(super) fn apply_rows(&mut self, rows: &[u8]) -> Result<()> {
         if self.already_applied {
             return Ok(());
@@ -568,7 +569,7 @@ impl ApplierSession {
         }
     }
 
-    /// A statement of the transaction that was begun.
+    /// Applies a statement of the open transaction.
     pub(super) fn apply_statement(&mut self, statement: &LoggedStatement) -> Result<()> {
         let left_out = self.config.skip_account_changes && statement.is_about_accounts();
         if self.already_applied || left_out || statement.is_repeated_later() {
@@ -592,7 +593,7 @@ impl ApplierSession {
                 if self.was_interrupted()
                     && pending_change::is_already_in_effect(statement, &error) =>
             {
-                // Where a table and its rows are made at once, the rows are there too.
+                // Where a table and its rows are created by one statement, the rows exist too.
                 self.already_applied = !self.config.mariadb;
             }
             (Err(error), _) if self.accounts_may_be_ahead(statement, &error) => {}
@@ -609,11 +610,11 @@ impl ApplierSession {
         self.restart_after_ddl(statement)
     }
 
-    /// Whether a statement about accounts fails because the snapshot, which reads them after the moment of its rows,
-    /// has what it does already, or what was done later.
+    /// Whether an account statement fails because the snapshot, which reads accounts after the consistent snapshot of
+    /// its rows, already includes its effect, or that of a later statement.
     fn accounts_may_be_ahead(&self, statement: &LoggedStatement, error: &DatabaseError) -> bool {
         let committed = self.transaction.as_ref().and_then(|about| about.committed);
-        // What is made and is there already must be what the snapshot brought, not the target's own.
+        // An account that is created and already exists must come from the snapshot, not be the target's own.
         let known =
             !statement.starts_with(&["CREATE"]) || statement.mentions_any(&self.config.accounts);
         committed.is_some_and(|time| time <= self.config.accounts_until)
@@ -622,7 +623,7 @@ impl ApplierSession {
             && pending_change::is_account_error(error)
     }
 
-    /// A definition that the server refused did not take effect: the note of it must not say that it may have.
+    /// DDL that the server rejected did not take effect: its record must not say that it may have.
     fn clear_pending(&mut self, error: &DatabaseError) {
         if self.config.keeps_gtids() || !matches!(error, DatabaseError::Server { .. }) {
             return;
@@ -632,7 +633,7 @@ impl ApplierSession {
         }
     }
 
-    /// A transaction in two phases that this one prepared can be ended by its own session alone.
+    /// An XA transaction that this session prepared can be ended by its own session only.
     fn execute_statement(&mut self, statement: &LoggedStatement) -> Result<(), DatabaseError> {
         let text = String::from_utf8_lossy(&statement.text).into_owned();
         let ends = |word: &str| {
@@ -652,14 +653,14 @@ impl ApplierSession {
                 other.execute_plain(format!("{prefix}{text}"))
             }
             None => match self.execute_plain(statement.runnable_text()) {
-                // Not known: it was ended, and only the note of it is missing.
+                // Unknown XID: it was ended, and only the record of it is missing.
                 Err(error) if error.code() == Some(1397) && self.was_interrupted() => Ok(()),
                 result => result,
             },
         }
     }
 
-    /// Of MariaDB, a definition in the middle of a transaction has committed it.
+    /// In MariaDB, DDL in the middle of a transaction has committed it.
     fn restart_after_ddl(&mut self, statement: &LoggedStatement) -> Result<()> {
         let group = self.transaction.as_ref().is_some_and(|about| about.group);
         if self.config.mariadb && group && statement.is_ddl() {
@@ -676,7 +677,7 @@ impl ApplierSession {
         about.is_some_and(|about| about.pending.is_some())
     }
 
-    /// Ends the transaction that was begun.
+    /// Ends the open transaction.
     pub(super) fn end_transaction(
         &mut self,
         ending: TransactionEnding,
@@ -730,7 +731,7 @@ impl ApplierSession {
         };
         let xid = about.xid.clone().unwrap_or_default();
         let Some(mut other) = self.xa_session.take() else {
-            // An interrupted attempt prepared it; if that was not all, the rest is left to be done.
+            // An interrupted attempt prepared it; any further phase is still to be done.
             let committed = matches!(&about.pending, Some(pending) if pending.what == PendingChangeKind::Commit);
             if ending == TransactionEnding::OnePhase
                 && (!committed || self.is_still_prepared(&about)?)
@@ -751,7 +752,7 @@ impl ApplierSession {
         }
         end(&format!("XA PREPARE {xid}"), &mut other)?;
         if ending == TransactionEnding::Prepare {
-            // Under a number of MySQL, whichever session has the number must end it.
+            // Under a MySQL GTID, the session that has the GTID must end it.
             if !self.config.keeps_gtids() || self.config.mariadb {
                 self.prepared_sessions.insert(xid, other);
             }
@@ -762,7 +763,7 @@ impl ApplierSession {
         end(&format!("XA COMMIT {xid}"), &mut other)
     }
 
-    /// Notes, in spite of what is open, that a table without transactions is changed in it too.
+    /// Records, on another session because a transaction is open, that it changes a non-transactional table too.
     pub(super) fn record_nontransactional(&mut self) -> Result<()> {
         if let Some(about) = &self.transaction
             && !self.config.keeps_gtids()
@@ -778,7 +779,7 @@ impl ApplierSession {
         prepared.map_err(|error| self.step_error("checking whether it is prepared", error))
     }
 
-    /// Gives up the transaction that was begun: it is behind the stop.
+    /// Rolls back the open transaction: it is after the stop.
     pub(super) fn roll_back(&mut self) -> Result<()> {
         self.prefix.clear();
         self.xa_session = None;
@@ -788,7 +789,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Sends what goes before the first step.
+    /// Sends the statements that precede the first step.
     fn send_prefix(&mut self) -> Result<()> {
         let prefix = std::mem::take(&mut self.prefix);
         if prefix.is_empty() {
@@ -798,12 +799,12 @@ impl ApplierSession {
         sent.map_err(|error| self.step_error("starting the transaction", error))
     }
 
-    /// Tells the server what events look like, which it must know before any rows.
+    /// Sends the server the format description event, which it needs before any rows.
     fn set_format(&mut self, format: &Bytes) -> Result<()> {
         if self.format == *format || format.is_empty() {
             return Ok(());
         }
-        // Where transactions have numbers, the server waits for one, before as after.
+        // With GTIDs, the server requires one to be set, before as after.
         let told = try_set_variable(&mut self.session, AUTOMATIC_GTID)
             .and_then(|_| self.session.execute(binlog_statement("", format)))
             .and_then(|_| try_set_variable(&mut self.session, AUTOMATIC_GTID));
@@ -814,7 +815,7 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// What gives a transaction its number.
+    /// The statement that sets a transaction's GTID.
     fn gtid_assignment(&self, about: &TransactionContext) -> String {
         if !self.config.keeps_gtids() {
             return String::new();
@@ -849,7 +850,7 @@ impl ApplierSession {
         format!("SET {set}@@session.gtid_next='{number}';")
     }
 
-    /// Gives the session the settings of a statement, those that it does not have.
+    /// Sets those settings of a statement that the session does not have yet.
     fn apply_settings(&mut self, statement: &LoggedStatement) -> Result<(), DatabaseError> {
         let wrong = DatabaseError::UnexpectedResponse;
         let wanted =
@@ -895,13 +896,13 @@ impl ApplierSession {
         Ok(())
     }
 
-    /// Lets the session read names as they are in the log.
+    /// Sets the session to read names in the character set of the log.
     fn use_utf8mb4(&mut self) -> Result<(), DatabaseError> {
         self.settings.remove("character_set_client");
         self.execute_plain("SET @@session.character_set_client=utf8mb4")
     }
 
-    /// What a statement may have changed of the session.
+    /// Forgets the database where a statement may have changed it.
     fn invalidate_database(&mut self, statement: &LoggedStatement) {
         if statement.is_database_ddl || statement.is_ddl() {
             self.database = None;
@@ -941,14 +942,14 @@ fn replay_error(transaction: String, what: String, source: DatabaseError) -> Err
     }
 }
 
-/// Events as a statement, behind others: it must be the last one of a packet.
+/// Events as a statement, after others: it must be the last one of a packet.
 fn binlog_statement(prefix: &str, events: &[u8]) -> Vec<u8> {
     let mut sql = Vec::with_capacity(prefix.len() + events.len() / 3 * 4 + 16);
     sql.extend_from_slice(prefix.as_bytes());
     sql.extend_from_slice(b"BINLOG '");
     let begin = sql.len();
     sql.resize(begin + events.len().div_ceil(3) * 4, 0);
-    // The room is exactly what it takes.
+    // The capacity is exactly the needed size.
     let written = STANDARD
         .encode_slice(events, &mut sql[begin..])
         .unwrap_or(0);
@@ -957,7 +958,7 @@ fn binlog_statement(prefix: &str, events: &[u8]) -> Vec<u8> {
     sql
 }
 
-/// The tables of some rows, for whoever reads of them.
+/// The tables of some rows, for messages.
 fn describe_row_tables(rows: &[u8], format: &Bytes) -> String {
     let checked = FormatDescription::parse(format).is_some_and(|format| format.has_checksums);
     let mut events = EventReader::new(rows, checked);

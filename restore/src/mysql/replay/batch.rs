@@ -1,10 +1,10 @@
-//! Transactions of rows that are applied as one, or one after the other by the same session.
+//! Row transactions that are applied as one, or one after the other by the same session.
 
 use reprise_snapshotters::mysql::binlog::LoggedTransaction;
 
 use super::applier_session::TransactionContext;
 
-/// So many transactions at most become one.
+/// The maximum number of transactions that become one.
 const TRANSACTIONS_MAX: usize = 1000;
 
 /// One of them.
@@ -23,7 +23,7 @@ pub(super) struct MergedBatch {
 }
 
 impl MergedBatch {
-    /// Whether rows of this length still go in.
+    /// Whether rows of this length still fit.
     pub(super) fn has_room_for(&self, length: usize, limit: usize) -> bool {
         self.members.len() < TRANSACTIONS_MAX && self.bytes.len() + length <= limit
     }
@@ -49,15 +49,15 @@ impl MergedBatch {
     }
 }
 
-/// So many transactions at most, and bytes of rows, go to one session at once.
+/// The maximum number of transactions, and of bytes of rows, that one session gets at once.
 const GTID_BATCH_MAX: usize = 32;
 const GTID_BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Where other sessions wait for what this one does, so many: the more, the longer they wait (`tests/bench/log`: 2 to
-/// 4 were the fastest of 1 to 32).
+/// The maximum number where other sessions wait for this one: the more, the longer they wait (`tests/bench/log`: 2 to 4
+/// were the fastest of 1 to 32).
 const PARALLEL_GTID_BATCH_MAX: usize = 4;
 
-/// Transactions that one session applies one after the other, each under its number.
+/// Transactions that one session applies one after the other, each under its GTID.
 #[derive(Debug, Default)]
 pub(super) struct GtidBatch {
     pub(super) members: Vec<(TransactionContext, Vec<u8>)>,
@@ -65,7 +65,7 @@ pub(super) struct GtidBatch {
 }
 
 impl GtidBatch {
-    /// Whether rows of this length still go in. `beside`: others are applied at the same time.
+    /// Whether rows of this length still fit. `beside`: others are applied at the same time.
     pub(super) fn has_room_for(&self, length: usize, beside: bool) -> bool {
         let most = if beside {
             PARALLEL_GTID_BATCH_MAX
@@ -86,7 +86,7 @@ impl GtidBatch {
         self.members.is_empty()
     }
 
-    /// The places of its members in the order of commits; `None` when one does not know its own.
+    /// The sequence numbers of its members; `None` when one has none.
     pub(super) fn sequence_numbers(&self) -> Option<Vec<u64>> {
         let places = self
             .members

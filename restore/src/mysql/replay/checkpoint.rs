@@ -1,4 +1,4 @@
-//! How far a replay has come, kept at the target: changed in the very transaction that it tells of.
+//! The replay checkpoint, kept at the target: updated in the same transaction that it describes.
 
 use reprise_snapshotters::mysql::binlog::LoggedTransaction;
 use reprise_snapshotters::mysql::{DatabaseError, TextRow};
@@ -10,7 +10,7 @@ use super::replay_progress::{ReplayCheckpoint, ReplayProgress};
 use crate::error::{Error, Result};
 use crate::mysql::restore_state::STATE_DATABASE;
 
-/// Only numbers and binary strings, which mean the same under all settings of a session.
+/// Only numbers and binary strings, whose meaning does not depend on session settings.
 const TABLE_COLUMNS: &str = "(id TINYINT PRIMARY KEY, run VARBINARY(512) NOT NULL, gtids LONGBLOB NOT NULL, \
     position LONGBLOB NOT NULL, applied BIGINT UNSIGNED NOT NULL, events BIGINT UNSIGNED NOT NULL, \
     passed BIGINT UNSIGNED NOT NULL, last BLOB NOT NULL, pending LONGBLOB NOT NULL) ENGINE = InnoDB";
@@ -18,7 +18,7 @@ const TABLE_COLUMNS: &str = "(id TINYINT PRIMARY KEY, run VARBINARY(512) NOT NUL
 #[derive(Serialize, Deserialize)]
 struct LastApplied(Option<LoggedTransaction>);
 
-/// Reads what an earlier attempt noted, or begins.
+/// Reads the checkpoint of an earlier attempt, or creates one.
 pub(super) fn load_or_create(
     target: &mut ApplierSession,
     run: &str,
@@ -90,12 +90,12 @@ fn parse_row(row: &TextRow) -> Option<(ReplayCheckpoint, Option<PendingChange>)>
     Some((noted, pending))
 }
 
-/// The statement that notes how far it has come, and what is about to be done.
+/// The statement that records the progress and the pending change.
 pub(super) fn update_statement(
     noted: &ReplayCheckpoint,
     pending: Option<&PendingChange>,
 ) -> String {
-    // Neither can fail: they are numbers and texts.
+    // Neither can fail: they are numbers and strings.
     let last = serde_json::to_vec(&LastApplied(noted.last_applied.clone())).unwrap_or_default();
     let pending = pending.map(|pending| serde_json::to_vec(pending).unwrap_or_default());
     format!(
@@ -111,7 +111,7 @@ pub(super) fn update_statement(
     )
 }
 
-/// The statement that notes only what is about to be done.
+/// The statement that records only the pending change.
 pub(super) fn set_pending_statement(pending: &PendingChange) -> String {
     let pending = serde_json::to_vec(pending).unwrap_or_default();
     format!(
@@ -120,7 +120,7 @@ pub(super) fn set_pending_statement(pending: &PendingChange) -> String {
     )
 }
 
-/// The statement that notes that nothing is about to be done.
+/// The statement that deletes the record of the pending change.
 pub(super) fn clear_pending_statement() -> String {
     format!("UPDATE {STATE_DATABASE}.replay SET pending = '' WHERE id = 1")
 }

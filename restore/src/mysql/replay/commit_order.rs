@@ -1,7 +1,7 @@
-//! What transactions that are applied beside each other must wait for.
+//! The dependencies of transactions that are applied in parallel.
 //!
-//! Each has a place in the order of the source's commits, and knows up to which place it depends on others: it may
-//! begin when all of these are applied. Whoever must wait has nothing open that another one could wait for.
+//! Each has a sequence number of the source's commit order, and the last one that it depends on: it may begin when all
+//! up to that are applied. A session that waits has nothing open that another one could wait for.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 struct CommitOrderState {
     failed: bool,
     error: Option<Error>,
-    /// The places of transactions that are given to sessions and not applied yet.
+    /// The sequence numbers of transactions that are in flight: given to sessions and not applied yet.
     in_flight: BTreeSet<u64>,
 }
 
@@ -29,7 +29,7 @@ struct SharedCommitOrder {
     changed: Condvar,
 }
 
-/// What all sessions of a replay know of each other.
+/// The state that all sessions of a replay share.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CommitOrder(Arc<SharedCommitOrder>);
 
@@ -38,7 +38,7 @@ impl CommitOrder {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something is so, or something has failed.
+    /// Waits until a condition holds, or a session has failed.
     fn wait_until(
         &self,
         so: impl Fn(&CommitOrderState) -> bool,
@@ -51,7 +51,7 @@ impl CommitOrder {
         state
     }
 
-    /// Transactions are about to be given to a session, behind all that were given before.
+    /// Starts transactions that are about to be given to a session, after all that were given before.
     pub(super) fn add_in_flight(&self, places: impl IntoIterator<Item = u64>) -> Result<()> {
         let mut state = self.lock_state();
         if state.failed {
@@ -62,13 +62,13 @@ impl CommitOrder {
         Ok(())
     }
 
-    /// Whether all transactions up to the place `after` are applied. Those from `own` on are the asking session's own
+    /// Whether all transactions up to the sequence number `after` are applied. Those from `own` on are the caller's own
     /// or come later.
     pub(super) fn can_start(&self, after: u64, own: u64) -> bool {
         self.lock_state().can_start(after, own)
     }
 
-    /// Waits until it is so. Fails when another session has failed, which tells why.
+    /// Waits until that holds. Fails when another session has failed, which has the cause.
     pub(super) fn wait_for_dependencies(&self, after: u64, own: u64) -> Result<()> {
         match self.wait_until(|state| state.can_start(after, own)).failed {
             true => Err(session_ended_error()),
@@ -76,13 +76,13 @@ impl CommitOrder {
         }
     }
 
-    /// A transaction is applied.
+    /// Marks a transaction as applied.
     pub(super) fn mark_applied(&self, place: u64) {
         self.lock_state().in_flight.remove(&place);
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything that was given is applied.
+    /// Waits until all transactions in flight are applied.
     pub(super) fn wait_for_all(&self) -> Result<()> {
         let state = self.wait_until(|state| state.in_flight.is_empty());
         let failed = state.failed;
@@ -93,12 +93,12 @@ impl CommitOrder {
         }
     }
 
-    /// As long as a session has it: if its thread panics, nobody waits for what it was doing.
+    /// Guards a session's work: if its thread panics, no other session waits for it.
     pub(super) fn panic_guard(&self) -> PanicGuard<'_> {
         PanicGuard(self)
     }
 
-    /// A session cannot go on: nobody waits any more.
+    /// Records that a session failed: nobody waits any more.
     pub(super) fn fail(&self, error: Error) {
         let mut state = self.lock_state();
         state.failed = true;
@@ -106,7 +106,7 @@ impl CommitOrder {
         self.0.changed.notify_all();
     }
 
-    /// Why a session could not go on, told once.
+    /// The error of the failed session, returned once.
     pub(super) fn take_error(&self) -> Error {
         self.lock_state()
             .error
@@ -115,7 +115,7 @@ impl CommitOrder {
     }
 }
 
-/// That a session is there.
+/// Marks a session as running.
 #[derive(Debug)]
 pub(super) struct PanicGuard<'a>(&'a CommitOrder);
 

@@ -1,4 +1,4 @@
-//! From events to transactions, and from those to the sessions that apply them.
+//! Assembles events into transactions, and gives those to the applier sessions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use super::transaction::{
 use super::{describe_transaction, log_error};
 use crate::error::{Error, Result};
 
-/// So far behind the stop transactions are looked for that were committed before it, in microseconds.
+/// The time after the stop in which transactions that were committed before it are searched for, in microseconds.
 const OUT_OF_ORDER_WINDOW_MICROS: u64 = 10_000_000;
 
-/// Behind a stop from the future, no more transactions than this are looked at.
+/// After a stop in the future, no more transactions than this are examined.
 const OUT_OF_ORDER_SCAN_MAX: u64 = 100_000;
 
-/// So many of them are named.
+/// The number of them that are named.
 const OUT_OF_ORDER_MAX: usize = 100;
 
-/// Whether it goes on.
+/// Whether the replay continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReplayFlow {
     Continue,
     Stop,
 }
 
-/// What is being read.
+/// The state of reading.
 #[derive(Debug)]
 pub(super) struct ReplayCoordinator<'a, 'b> {
     config: &'a Arc<ApplierConfig>,
@@ -50,9 +50,9 @@ pub(super) struct ReplayCoordinator<'a, 'b> {
     current: Option<ReplayTransaction>,
     batch: MergedBatch,
     gtid_batch: GtidBatch,
-    /// The place, in the order of commits, of the newest transaction that was to be applied beside others.
+    /// The sequence number of the newest transaction that was submitted for parallel applying.
     last_sequence_number: u64,
-    /// Whether tables take part in transactions.
+    /// Whether tables are transactional.
     transactional_tables: HashMap<MappedTable, bool>,
     stopped_before: Option<LoggedTransaction>,
 }
@@ -81,7 +81,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         }
     }
 
-    /// Reads and has applied what comes before the stop. Returns when all of it is applied.
+    /// Reads, and has applied, everything before the stop. Returns when all of it is applied.
     pub(super) fn apply_events(
         &mut self,
         events: &mut dyn Iterator<Item = Result<Event>>,
@@ -110,7 +110,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         self.stopped_before.clone()
     }
 
-    /// Transactions shortly behind the stop that were committed before its time.
+    /// Out-of-order transactions: shortly after the stop, but committed before its time.
     pub(super) fn find_out_of_order(
         &mut self,
         events: &mut dyn Iterator<Item = Result<Event>>,
@@ -126,7 +126,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         let mut passed = 0;
         for event in events {
             self.config.progress().check_cancelled()?;
-            // What is wrong there is of no matter for what was asked for.
+            // An error there does not matter for the requested replay.
             let Ok(event) = event else { break };
             if self.boundary.feed_event(&event).is_err() {
                 break;
@@ -152,7 +152,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         let place = self.boundary.feed_event(&event).map_err(log_error)?;
         match (place, event.kind()) {
             (EventBoundary::Outside, kind::FORMAT_DESCRIPTION) => self.set_format(&event)?,
-            // The next file may have the very same format, and then does not come with it.
+            // The next file may have the same format, and then its format description event is not repeated.
             (EventBoundary::Outside, kind::ROTATE | kind::STOP) => self.wait_for_all()?,
             (EventBoundary::Outside, number) => {
                 check_outside_event(&event, number, self.boundary.is_open())?
@@ -202,7 +202,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         if verdict == ReplayDecision::Stop {
             self.stopped_before = Some(LoggedTransaction {
                 gtid: gtid.clone(),
-                // Where the beginning does not tell it, the second in which it was begun is close.
+                // Where the beginning has no commit time, the second in which it was begun is close.
                 committed: committed.unwrap_or(u64::from(first.header().timestamp) * 1_000_000),
             });
         }
@@ -217,14 +217,14 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         Ok(())
     }
 
-    /// Places in the order of commits begin anew with a file: nothing of the one before may still be under way.
+    /// Sequence numbers restart with each file: nothing of the previous one may still be in flight.
     fn wait_for_all(&mut self) -> Result<()> {
         self.last_sequence_number = 0;
         self.flush_batches()?;
         self.pool.submit_and_wait(|_| Ok(()))
     }
 
-    /// Forgets a transaction that was not committed.
+    /// Drops a transaction that was not committed.
     fn abandon_transaction(&mut self) -> Result<()> {
         match self.current.take() {
             Some(transaction) if transaction.begun => self.pool.submit(|target| target.roll_back()),
@@ -257,7 +257,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         }
     }
 
-    /// Asks whether a table takes part in transactions, once.
+    /// Queries whether a table is transactional, once.
     fn check_table_engine(&mut self, map: &Event) -> Result<()> {
         if self.config.keeps_gtids() {
             return Ok(());
@@ -287,7 +287,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         Ok(())
     }
 
-    /// Has what there is of a long transaction applied.
+    /// Has the part of a long transaction applied that was read so far.
     fn submit_partially(&mut self) -> Result<()> {
         let Some(mut transaction) = self.current.take() else {
             return Ok(());
@@ -346,7 +346,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         }
     }
 
-    /// A transaction is complete.
+    /// Handles a complete transaction.
     fn end_transaction(&mut self) -> Result<ReplayFlow> {
         let (Some(mut transaction), Some(ended)) =
             (self.current.take(), self.boundary.take_completed())
@@ -398,7 +398,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         Ok(())
     }
 
-    /// Has the transactions applied that were put together.
+    /// Has the batched transactions applied.
     fn flush_batches(&mut self) -> Result<()> {
         if !self.gtid_batch.is_empty() {
             let run = std::mem::take(&mut self.gtid_batch);
@@ -451,7 +451,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         self.pool
             .submit(move |target| target.end_transaction(ending, &noted))?;
         if transaction.statements > 0 {
-            // A definition may have given a table another engine.
+            // DDL may have given a table another engine.
             self.transactional_tables.clear();
         }
         Ok(())
@@ -465,7 +465,7 @@ fn flow_after(verdict: ReplayDecision) -> ReplayFlow {
     }
 }
 
-/// What stands between transactions and matters must be known.
+/// Events between transactions that matter must be of a known kind.
 fn check_outside_event(event: &Event, number: u8, open: bool) -> Result<()> {
     let known = matches!(
         number,

@@ -1,15 +1,15 @@
-//! Giving a fresh server the history of the one whose snapshot it holds.
+//! Sets the executed GTIDs of a fresh server to those of the snapshot's source.
 
 use reprise_snapshotters::mysql::{DatabaseError, Session};
 
 use super::ExecutedSet;
 use crate::error::{Error, Result};
 
-/// Lets a server believe that it has executed these transactions, so that what follows keeps its numbers. `reset`:
-/// a history of its own is thrown away first.
+/// Makes a server regard these transactions as executed, so that later ones keep their GTIDs. `reset`: its own history
+/// is discarded first.
 ///
 /// # Errors
-/// When the server has a history of its own, or what it says.
+/// When the server has a history of its own, or the server's error.
 pub fn seed_gtid_history(session: &mut Session, history: &ExecutedSet, reset: bool) -> Result<()> {
     let failed =
         |error| Error::from_database("set the GTID history of the source on the target", error);

@@ -1,17 +1,16 @@
-//! Bringing a restored server forward: the transactions of a binary log, each exactly once, up to where it is to
-//! stop.
+//! Rolls a restored server forward: applies the transactions of a binary log, each exactly once, up to the stop.
 //!
 //! ```text
-//! events ─► course (left out? the stop?) ─► transactions ─► batches ─► crew (sessions) ─► target, record
+//! events ─► progress (skipped? the stop?) ─► transactions ─► batches ─► applier pool ─► target, checkpoint
 //! ```
 //!
-//! What is decided is decided for whole transactions, by the time of their commit. Rows go to the server as the
-//! log has them (`BINLOG`), statements under the settings of their time.
+//! Whole transactions are applied or skipped, by their commit time. Rows are sent to the server as the log has them
+//! (`BINLOG`), statements under the settings of their time.
 //!
-//! `coordinator` turns events into transactions, `replay_progress` decides which and up to where, `transaction`, `row_buffer` and
-//! `batch` (pieces for `BINLOG`) are what is applied, `applier_pool` the sessions in threads, `commit_order` who waits for whom,
-//! `applier_session` one session, `statement` its settings; `checkpoint` says how far, at the target, `pending_change` what took
-//! effect, `gtid_history` sets what the server has executed.
+//! `coordinator` assembles events into transactions, `replay_progress` decides which and up to where, `transaction`,
+//! `row_buffer` and `batch` (parts for `BINLOG`) are what is applied, `applier_pool` the sessions in threads,
+//! `commit_order` their dependencies, `applier_session` one session, `statement` its settings; `checkpoint` records the
+//! progress at the target, `pending_change` finds what took effect, `gtid_history` sets what the server has executed.
 
 mod applier_pool;
 mod applier_session;
@@ -44,48 +43,48 @@ pub use gtid_history::seed_gtid_history;
 pub use reprise_snapshotters::mysql::archive::ExecutedSet;
 use reprise_snapshotters::mysql::archive::format_micros;
 
-/// What is replayed, and how.
+/// The options of a replay.
 #[derive(Debug)]
 pub struct ReplayOptions<'a> {
     /// The server.
     pub address: &'a Address,
-    /// What tells this replay from another; one that goes on must have the same.
+    /// Identifies this replay; a resumed one must have the same.
     pub fingerprint: &'a str,
-    /// What becomes of the transactions' numbers.
+    /// How the transactions' GTIDs are treated.
     pub mode: ReplayMode,
-    /// The transactions that the server has.
+    /// The executed set of the server.
     pub executed: ExecutedSet,
-    /// Of those, transactions that are applied all the same: they were prepared, and their rows are not there.
+    /// Of those, transactions that are applied nevertheless: they were only prepared, and their rows do not exist.
     pub reapply: &'a [Gtid],
-    /// Until when, in microseconds since 1970, accounts may be as the snapshot has them already: they are read after
-    /// the moment of its rows.
+    /// Until when, in microseconds since 1970, account statements may be included in the snapshot already: accounts are
+    /// read after the consistent snapshot of its rows.
     pub accounts_until: u64,
     /// The names of the accounts that the snapshot has.
     pub accounts: &'a [String],
-    /// Whether the log's changes of accounts are left out.
+    /// Whether account changes of the log are left out.
     pub skip_account_changes: bool,
-    /// Where it ends.
+    /// Where it stops.
     pub stop: ReplayStop,
     /// Transactions that are left out.
     pub skip: &'a [Gtid],
-    /// How many sessions apply transactions at once, where their numbers are kept.
+    /// The number of sessions that apply transactions in parallel, where GTIDs are kept.
     pub connections: usize,
-    /// Whether the server writes what is replayed into its own log.
+    /// Whether the server writes replayed transactions to its own log.
     pub write_binlog: bool,
-    /// Counts, and the wish to stop.
+    /// Progress counters, and cancellation.
     pub progress: &'a Arc<Progress>,
 }
 
-/// What becomes of the transactions' numbers.
+/// How the transactions' GTIDs are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayMode {
     /// Many transactions become one: by far the fastest.
     Merged,
-    /// Each keeps its number, in the server's own log.
+    /// Each keeps its GTID, in the server's own log.
     KeepGtids,
 }
 
-/// Where a replay ends.
+/// Where a replay stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayStop {
     /// At the end of the log.
@@ -94,16 +93,16 @@ pub enum ReplayStop {
     Time(u64),
     /// Before a transaction.
     BeforeGtid(Gtid),
-    /// When exactly these transactions are there.
+    /// When exactly these transactions are executed.
     ExecutedSet(GtidSet),
-    /// When everything up to this position is there.
+    /// When everything up to this position is executed.
     Position(MariadbPosition),
 }
 
-/// What a replay did.
+/// The summary of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayReport {
-    /// Transactions that were applied, those of an interrupted replay that went on here included.
+    /// Transactions that were applied, including those of the interrupted replay that this one resumed.
     pub applied: u64,
     /// Events with rows, and statements, in them.
     pub events: u64,
@@ -111,23 +110,23 @@ pub struct ReplayReport {
     pub last_applied: Option<LoggedTransaction>,
     /// The transaction at which it stopped.
     pub stopped_before: Option<LoggedTransaction>,
-    /// Transactions behind that one which were committed before the time at which it stopped. Only those shortly
-    /// behind it are looked at: clocks go back by little.
+    /// Out-of-order transactions: after that one, but committed before the time at which it stopped. Only those shortly
+    /// after it are examined: clocks are set back by little.
     pub out_of_order: Vec<LoggedTransaction>,
-    /// Transactions that were left out because that was asked for.
+    /// Transactions that were left out on request.
     pub skipped: Vec<Gtid>,
-    /// The transactions that the server now has.
+    /// The resulting executed set of the server.
     pub executed: ExecutedSet,
-    /// What should be known.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// Applies events to a server. If an earlier attempt was interrupted, the same events must come again, and
-/// what it did is passed over.
+/// Applies events to a server. If an earlier attempt was interrupted, the same events must be given again, and those
+/// that it applied are skipped.
 ///
 /// # Errors
-/// When the log cannot be read or understood or does not reach the stop, or the server refuses a transaction, which
-/// is named. What is applied until then is on record.
+/// When the log cannot be read or decoded or does not reach the stop, or the server rejects a transaction, which is
+/// named. The transactions applied until then are recorded.
 pub fn replay_log(
     events: &mut dyn Iterator<Item = Result<Event>>,
     replay: &ReplayOptions<'_>,
@@ -162,7 +161,7 @@ pub fn replay_log(
     })
 }
 
-/// A transaction, for whoever reads of it.
+/// A transaction, for messages.
 fn describe_transaction(gtid: &Gtid, committed: Option<u64>) -> String {
     let number = match gtid {
         Gtid::Anonymous => "a transaction without a GTID".to_owned(),

@@ -1,13 +1,13 @@
-//! What cannot share a transaction with its record: definitions, rows of tables without transactions, transactions in
-//! two phases. A note is made before. If the replay is interrupted before the note is gone, this decides
-//! whether it took effect:
+//! Changes that cannot share a transaction with the checkpoint: DDL, rows of non-transactional tables, XA transactions.
+//! Each is recorded before. If the replay is interrupted before the record is deleted, this module decides whether the
+//! change took effect:
 //!
-//! - The definition or the number of one of its tables is another one than before: it did.
-//! - It is done again, and the server says that what it makes exists, or that what it drops is not there: it did.
-//! - Otherwise doing it again makes no difference.
-//! - A transaction in two phases is prepared when the server lists it; when it does not, and was to be
-//!   committed, it was.
-//! - Of rows of a table without transactions nobody can tell: that is refused.
+//! - The definition or the ID of one of its tables differs from before: it did.
+//! - It is run again, and the server reports that what it creates exists, or that what it drops does not: it did.
+//! - Otherwise running it again makes no difference.
+//! - An XA transaction is prepared when the server lists it; when it does not, and was to be
+//!   committed, it was committed.
+//! - For rows of a non-transactional table this cannot be determined: that is refused.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use super::applier_session::ApplierSession;
 use super::statement::LoggedStatement;
 use crate::error::{Error, Result};
 
-/// What is about to be done.
+/// The pending change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PendingChange {
-    /// The transaction, for whoever reads it.
+    /// The transaction, for messages.
     pub(super) transaction: String,
-    /// Its place in the events.
+    /// Its position in the events.
     pub(super) number: u64,
     pub(super) what: PendingChangeKind,
 }
@@ -33,18 +33,18 @@ pub(super) struct PendingChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum PendingChangeKind {
-    /// A definition, with the state of its tables before it.
+    /// DDL, with the state of its tables before it.
     Definition(BTreeMap<String, String>),
-    /// Rows of a table without transactions.
+    /// Rows of a non-transactional table.
     Rows,
-    /// The first phase of a transaction in two.
+    /// The first phase of an XA transaction.
     Prepare,
-    /// The first phase is done, and the second about to be.
+    /// The second phase: the first is done.
     Commit,
 }
 
 impl PendingChange {
-    /// Refuses what nobody can tell.
+    /// Refuses a change whose effect cannot be determined.
     pub(super) fn check_recoverable(&self) -> Result<()> {
         match self.what {
             PendingChangeKind::Rows => Err(Error::TransactionPartlyApplied {
@@ -55,23 +55,23 @@ impl PendingChange {
     }
 }
 
-/// Says that what was to be made exists: database, table or view, trigger, routine, event, function, key,
+/// Errors that the object to be created exists: database, table or view, trigger, routine, event, function, key,
 /// foreign key, account, server, tablespace, plugin, spatial reference system.
 const ALREADY_EXISTS: [u16; 13] = [
     1007, 1050, 1359, 1304, 1537, 1125, 1061, 1826, 1396, 1476, 3120, 1968, 3712,
 ];
 
-/// Says that what was to be dropped is not there: database, table, routine, trigger, event, column or key, account,
-/// server, sequence, view, grants, role, plugin.
+/// Errors that the object to be dropped does not exist: database, table, routine, trigger, event, column or key,
+/// account, server, sequence, view, grants, role, plugin.
 const DOES_NOT_EXIST: [u16; 15] = [
     1008, 1051, 1305, 1360, 1539, 1091, 1396, 1477, 4091, 4092, 1141, 1147, 1269, 1403, 3523,
 ];
 
-/// Says that an account is there or is not: exists or not, unknown user, no such grant, unknown role, user that does
+/// Errors that an account exists or does not: exists or not, unknown user, no such grant, unknown role, user that does
 /// not exist for a grant.
 const ACCOUNT_ERRORS: [u16; 8] = [1396, 1133, 1410, 1141, 1147, 1269, 3523, 1959];
 
-/// Whether an error is about which accounts and rights there are.
+/// Whether an error is about existing accounts and privileges.
 pub(super) fn is_account_error(error: &DatabaseError) -> bool {
     error
         .code()
@@ -104,7 +104,7 @@ pub(super) fn table_digests(
     Ok(state)
 }
 
-/// A digest of a table's definition, and of its number, which follows it when it is renamed.
+/// A digest of a table's definition, and of its ID, which stays with it when it is renamed.
 fn table_digest(
     target: &mut ApplierSession,
     database: &str,
@@ -121,7 +121,7 @@ fn table_digest(
         Err(error) => return Err(error),
     }
     .unwrap_or_default();
-    // Their names have an encoding of their own; where it differs there is no number.
+    // Table names have an encoding of their own there; where it differs no ID is found.
     let view = if target.is_mariadb() {
         "INNODB_SYS_TABLES"
     } else {
@@ -144,7 +144,7 @@ fn table_digest(
     Ok(hex::encode(sha2::Sha256::digest(&text)))
 }
 
-/// The tables that a statement changes, as far as that is to be known from its text.
+/// The tables that a statement changes, as far as its text tells.
 fn changed_tables(statement: &LoggedStatement) -> Vec<(String, String)> {
     let database = statement.database.clone().unwrap_or_default();
     let database = String::from_utf8_lossy(&database).into_owned();
@@ -179,7 +179,7 @@ type QualifiedName = (Option<String>, String);
 struct StatementTokens(Vec<StatementToken>);
 
 impl StatementTokens {
-    /// So many words say which tables are meant.
+    /// The number of first words that determine which tables are meant.
     const TOKENS_MAX: usize = 400;
 
     fn new(text: &str) -> Self {
@@ -221,7 +221,7 @@ impl StatementTokens {
         )
     }
 
-    /// The table behind a word.
+    /// The table that follows a word.
     fn name_after(&self, word: &str) -> Option<QualifiedName> {
         let mut at = self.position_of(word)? + 1;
         let is = |at: usize, word: &str| matches!(self.0.get(at), Some(StatementToken::Word(found)) if found.eq_ignore_ascii_case(word));

@@ -1,28 +1,28 @@
-//! Which transactions are applied, and where it ends.
+//! Which transactions are applied, and where the replay stops.
 
 use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
 
 use super::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop, describe_transaction};
 use crate::error::{Error, Result};
 
-/// What is to be done with a transaction.
+/// The decision about a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplayDecision {
     /// It is applied.
     Apply,
-    /// It is applied unless its commit, which is not known yet, is behind the stop.
+    /// It is applied unless its commit, whose time is not known yet, is after the stop.
     DecideAtCommit,
-    /// The server has it.
+    /// The server has executed it.
     AlreadyApplied,
-    /// It was asked to be left out.
+    /// It is left out on request.
     Skip,
-    /// It is not among those that are wanted.
+    /// It is not in the recovery target.
     OutsideTarget,
-    /// It ends here.
+    /// The replay stops here.
     Stop,
 }
 
-/// What an earlier attempt noted.
+/// The checkpoint of an earlier attempt.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct ReplayCheckpoint {
     pub(super) gtid_set: GtidSet,
@@ -34,20 +34,20 @@ pub(super) struct ReplayCheckpoint {
     pub(super) last_applied: Option<LoggedTransaction>,
 }
 
-/// How far it has come.
+/// The progress of a replay.
 #[derive(Debug)]
 pub(super) struct ReplayProgress<'a> {
     stop: &'a ReplayStop,
     skip: &'a [Gtid],
     executed: &'a ExecutedSet,
     reapply: &'a [Gtid],
-    /// Of MariaDB, what the server had to begin with.
+    /// For MariaDB, the server's position at the start.
     initial_position: MariadbPosition,
     pub(super) checkpoint: ReplayCheckpoint,
-    /// How many transactions an earlier attempt had passed.
+    /// The number of transactions that an earlier attempt had read.
     read_before: u64,
     skipped: Vec<Gtid>,
-    /// Of those that are wanted, those that are not there.
+    /// The transactions of the recovery target that are not executed yet.
     missing: GtidSet,
 }
 
@@ -68,7 +68,7 @@ impl<'a> ReplayProgress<'a> {
         course
     }
 
-    /// What the server has besides.
+    /// Adds what the server has executed besides.
     pub(super) fn add_executed(&mut self, coverage: ExecutedSet) {
         match coverage {
             ExecutedSet::Mysql(set) => self.checkpoint.gtid_set.add_set(&set),
@@ -89,7 +89,7 @@ impl<'a> ReplayProgress<'a> {
         }
     }
 
-    /// Goes on after an earlier attempt.
+    /// Resumes from the checkpoint of an earlier attempt.
     pub(super) fn resume_from(&mut self, noted: ReplayCheckpoint) {
         self.read_before = noted.transactions_read;
         self.checkpoint = ReplayCheckpoint {
@@ -98,7 +98,7 @@ impl<'a> ReplayProgress<'a> {
         };
     }
 
-    /// Whether the stop makes sense.
+    /// Whether the stop can be reached.
     pub(super) fn check_stop(&mut self) -> Result<()> {
         match self.stop {
             ReplayStop::BeforeGtid(gtid)
@@ -120,14 +120,14 @@ impl<'a> ReplayProgress<'a> {
         }
     }
 
-    /// What is to be done with a transaction that begins.
+    /// Decides about a transaction that begins.
     pub(super) fn decide_transaction(
         &mut self,
         gtid: &Gtid,
         committed: Option<u64>,
     ) -> Result<ReplayDecision> {
         if self.is_already_applied(gtid)? {
-            // What was left out before is counted again.
+            // Transactions that were left out before are counted again.
             let skipped = self.skip.contains(gtid);
             return Ok(if skipped {
                 ReplayDecision::Skip
@@ -176,8 +176,8 @@ impl<'a> ReplayProgress<'a> {
             || self.was_initially_executed(gtid))
     }
 
-    /// Whether the server had a transaction of MariaDB to begin with. What came since counts by its order alone:
-    /// numbers need not grow.
+    /// Whether a MariaDB server had executed a transaction at the start. Later ones are judged by their order alone:
+    /// sequence numbers need not grow.
     fn was_initially_executed(&self, gtid: &Gtid) -> bool {
         self.initial_position.contains_gtid(gtid) && !self.reapply.contains(gtid)
     }
@@ -186,12 +186,12 @@ impl<'a> ReplayProgress<'a> {
         self.checkpoint.gtid_set.contains_gtid(gtid) || self.was_initially_executed(gtid)
     }
 
-    /// Whether a transaction, whose commit is known only at its end, is behind the stop.
+    /// Whether a transaction, whose commit time is known only at its end, is after the stop.
     pub(super) fn is_after_stop(&self, committed: u64) -> bool {
         matches!(self.stop, ReplayStop::Time(stop) if committed > *stop)
     }
 
-    /// A transaction ended that was not applied.
+    /// Records the end of a transaction that was not applied.
     pub(super) fn record_passed(&mut self, ended: &LoggedTransaction, verdict: ReplayDecision) {
         self.checkpoint.transactions_read += 1;
         if verdict == ReplayDecision::Skip {
@@ -201,7 +201,7 @@ impl<'a> ReplayProgress<'a> {
         }
     }
 
-    /// A transaction was, or is about to be, applied.
+    /// Records a transaction that was, or is about to be, applied.
     pub(super) fn record_applied(&mut self, ended: &LoggedTransaction, events: u64) {
         self.checkpoint.transactions_read += 1;
         self.checkpoint.applied += 1;
@@ -220,7 +220,7 @@ impl<'a> ReplayProgress<'a> {
         }
     }
 
-    /// Whether everything that is wanted is there.
+    /// Whether the whole recovery target is executed.
     pub(super) fn is_reached(&self) -> bool {
         match self.stop {
             ReplayStop::ExecutedSet(_) => self.missing.is_empty(),
@@ -229,7 +229,7 @@ impl<'a> ReplayProgress<'a> {
         }
     }
 
-    /// The log has ended. Fails when it should have come further.
+    /// Handles the end of the log. Fails when the stop was not reached.
     pub(super) fn check_end_of_log(&self) -> Result<()> {
         let missing = match self.stop {
             ReplayStop::BeforeGtid(gtid) => format!("it does not have {gtid}"),

@@ -1,4 +1,4 @@
-//! Events with rows on their way into `BINLOG`: whole statements, or parts of one that look whole.
+//! Buffers row events for `BINLOG`: whole statements, or parts of one that are made to look whole.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use reprise_snapshotters::mysql::binlog::{Event, ends_statement, mark_statement_
 #[derive(Debug, Default)]
 pub(super) struct RowEventBuffer {
     bytes: Vec<u8>,
-    /// The tables of the statement that is under way.
+    /// The table maps of the statement that is in progress.
     maps: Vec<Event>,
     /// Where that statement begins.
     begin: usize,
@@ -18,12 +18,12 @@ pub(super) struct RowEventBuffer {
 }
 
 impl RowEventBuffer {
-    /// How much there is.
+    /// The number of buffered bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// A table of the rows that follow. Returns what must go first, for all to stay below `limit`.
+    /// Adds the table map of the rows that follow. Returns what must be sent first, for all to stay below `limit`.
     pub(super) fn add_table_map(&mut self, map: Event, limit: usize) -> Option<Vec<u8>> {
         let part = (self.len() + map.bytes().len() > limit)
             .then(|| self.take_complete())
@@ -39,7 +39,7 @@ impl RowEventBuffer {
         part
     }
 
-    /// Rows. Returns what must go first, for all to stay below `limit`.
+    /// Adds rows. Returns what must be sent first, for all to stay below `limit`.
     pub(super) fn add_rows(&mut self, event: &Event, limit: usize) -> Option<Vec<u8>> {
         let part = (self.len() + event.bytes().len() > limit)
             .then(|| self.take_complete())
@@ -53,7 +53,7 @@ impl RowEventBuffer {
         part
     }
 
-    /// Everything that is there, as a whole statement.
+    /// Takes the whole buffer, as a whole statement.
     pub(super) fn take_all(&mut self) -> Option<Vec<u8>> {
         if self.open {
             self.mark_statement_end();
@@ -63,7 +63,7 @@ impl RowEventBuffer {
         Some(std::mem::take(&mut self.bytes)).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Takes off what can go. What follows of the statement that is under way is told its tables again.
+    /// Takes off what can be sent. The rest of the statement in progress gets its table maps again.
     fn take_complete(&mut self) -> Option<Vec<u8>> {
         if !self.open {
             return self.take_all();

@@ -1,4 +1,4 @@
-//! Statements of a log, and the settings under which they run again.
+//! Logged statements, and the settings under which they run again.
 
 use std::collections::HashMap;
 
@@ -22,14 +22,14 @@ pub(super) struct LoggedStatement {
     pub(super) database: Option<Vec<u8>>,
     /// Its text.
     pub(super) text: Bytes,
-    /// What it needs before it.
+    /// The settings that it needs.
     pub(super) variables: Vec<StatementVariable>,
-    /// It makes or drops a database, which is then in use no longer.
+    /// It creates or drops a database, which is then not in use any more.
     pub(super) is_database_ddl: bool,
 }
 
 impl LoggedStatement {
-    /// Takes a statement and what stood before it. The error names a setting that is not known.
+    /// Parses a statement with the events that precede it. The error names an unknown setting.
     pub(super) fn new(
         event: &Event,
         query: &QueryEvent<'_>,
@@ -49,7 +49,7 @@ impl LoggedStatement {
         })
     }
 
-    /// Whether only the second time it is in the log counts.
+    /// Whether it is logged twice and only the second one is applied.
     pub(super) fn is_repeated_later(&self) -> bool {
         matches!(
             self.settings.alter_phase,
@@ -66,8 +66,8 @@ impl LoggedStatement {
         })
     }
 
-    /// Its text as it is to be run. Some statements make whoever runs them the owner of something; where the log
-    /// says who that was, the text is told so.
+    /// Its text as it is to be run. Some statements make the account that runs them the definer; where the log names
+    /// the original one, it is added to the text.
     pub(super) fn runnable_text(&self) -> Vec<u8> {
         let text = self.text.trim_ascii_start();
         if let Some((user, host)) = &self.settings.invoker {
@@ -90,7 +90,7 @@ impl LoggedStatement {
         self.text.to_vec()
     }
 
-    /// Whether it is about users, roles or their rights.
+    /// Whether it is about users, roles or their privileges.
     pub(super) fn is_about_accounts(&self) -> bool {
         let objects = ["USER", "ROLE"];
         let verbs = ["CREATE", "ALTER", "DROP", "RENAME"];
@@ -106,14 +106,14 @@ impl LoggedStatement {
             || self.starts_with(&["SET", "DEFAULT", "ROLE"])
     }
 
-    /// Whether one of these names stands in it as a whole word.
+    /// Whether it contains one of these names as a whole word.
     pub(super) fn mentions_any(&self, names: &[String]) -> bool {
         let text = String::from_utf8_lossy(&self.text);
         let mut names = names.iter().filter(|name| !name.is_empty());
         names.any(|name| contains_word(&text, name))
     }
 
-    /// Whether it commits by itself, and with it whatever is open.
+    /// Whether it commits implicitly, and with it any open transaction.
     pub(super) fn is_ddl(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];
         let temporary =
@@ -122,7 +122,7 @@ impl LoggedStatement {
     }
 }
 
-/// The first words, without comments, except those that a server reads.
+/// The first words, without comments, except those that a server executes.
 fn leading_words(text: &[u8]) -> Vec<String> {
     const WORDS: usize = 3;
     let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
@@ -155,8 +155,8 @@ fn leading_words(text: &[u8]) -> Vec<String> {
 /// Variables of a session, each with its value as SQL.
 pub(super) type SessionAssignments = Vec<(&'static str, String)>;
 
-/// The settings of a statement. `autocommit` stays as it is: in a log every transaction has its begin and commit.
-/// Nor is a primary key demanded: what the source took has what the source demanded.
+/// The settings of a statement. `autocommit` stays unchanged: in a log every transaction has its begin and commit. Nor
+/// is a primary key required: the source already checked that for the statements that it accepted.
 pub(super) fn session_assignments(
     statement: &LoggedStatement,
     mariadb: bool,
@@ -195,7 +195,7 @@ pub(super) fn session_assignments(
     if let Some(collation) = settings.utf8mb4_collation {
         set.push(("default_collation_for_utf8mb4", collation.to_string()));
     }
-    // Both are 255 where nothing is said.
+    // Both are 255 where the log has no value.
     if let Some(explicit @ 0..=1) = settings.explicit_timestamp {
         set.push(("explicit_defaults_for_timestamp", explicit.to_string()));
     }
@@ -246,7 +246,7 @@ fn push_option_flags(options: u32, mariadb: bool, set: &mut SessionAssignments) 
     }
 }
 
-/// A value in quotes that needs no other sign.
+/// A quoted value that needs no escapes.
 fn quote_time_zone(text: &[u8]) -> Result<String, String> {
     let text = String::from_utf8_lossy(text);
     let harmless = |c: char| c.is_ascii_alphanumeric() || "+-:/_. ".contains(c);
@@ -257,7 +257,7 @@ fn quote_time_zone(text: &[u8]) -> Result<String, String> {
     }
 }
 
-/// What stands before a statement, as assignments.
+/// The events that precede a statement, as assignments.
 pub(super) fn variable_assignment(
     variable: &StatementVariable,
     collations: &HashMap<u32, (String, String)>,
@@ -297,7 +297,7 @@ fn user_value_sql(
     })
 }
 
-/// A name in backticks, those in it doubled.
+/// A name in backticks, with backticks in it doubled.
 fn quote_name_bytes(name: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'`'];
     for byte in name {

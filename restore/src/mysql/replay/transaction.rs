@@ -1,4 +1,4 @@
-//! A transaction of the log while it is read.
+//! A logged transaction while it is read.
 
 use reprise_snapshotters::mysql::binlog::{
     Event, Gtid, QueryEvent, StatementVariable, TransactionPayload, TransactionStart, XaPrepare,
@@ -12,7 +12,7 @@ use super::statement::LoggedStatement;
 use super::{describe_transaction, log_error};
 use crate::error::{Error, Result};
 
-/// What it consists of.
+/// Its contents.
 #[derive(Debug)]
 pub(super) enum TransactionStep {
     Rows(Vec<u8>),
@@ -28,7 +28,7 @@ impl TransactionStep {
     }
 }
 
-/// What is to be done with an event of a transaction, after what can be done with it alone.
+/// What the caller must still do with an event of a transaction.
 #[derive(Debug)]
 pub(super) enum EventFollowUp {
     Nothing,
@@ -56,10 +56,10 @@ pub(super) struct ReplayTransaction {
     /// Events with rows, and statements.
     pub(super) events: u64,
     pub(super) statements: u64,
-    /// The first statement that commits by itself.
+    /// The first statement that commits implicitly.
     pub(super) ddl: Option<LoggedStatement>,
     pub(super) nontransactional: bool,
-    /// Whether its beginning is being applied.
+    /// Whether its first part is being applied.
     pub(super) begun: bool,
 }
 
@@ -105,12 +105,12 @@ impl ReplayTransaction {
         )
     }
 
-    /// How much of it is waiting.
+    /// The number of bytes that wait.
     pub(super) fn buffered_bytes(&self) -> usize {
         self.size + self.rows.len()
     }
 
-    /// Takes what is waiting.
+    /// Takes the waiting steps.
     pub(super) fn take_steps(&mut self) -> Vec<TransactionStep> {
         self.size = 0;
         std::mem::take(&mut self.steps)
@@ -121,7 +121,7 @@ impl ReplayTransaction {
         self.steps.push(step);
     }
 
-    /// What is left of its rows becomes a step.
+    /// Makes the remaining rows a step.
     pub(super) fn push_remaining_rows(&mut self) {
         if let Some(rows) = self.rows.take_all() {
             self.push_step(TransactionStep::Rows(rows));
@@ -135,7 +135,7 @@ impl ReplayTransaction {
         }
     }
 
-    /// Takes an event. Rows are put together up to `limit`, and none may be longer than `most`.
+    /// Adds an event. Rows are combined up to `limit`, and no part may be longer than `most`.
     pub(super) fn add_event(
         &mut self,
         event: Event,
@@ -244,7 +244,7 @@ impl ReplayTransaction {
     }
 }
 
-/// Why a kind of events is not replayed.
+/// Why an event kind is not replayed.
 pub(super) fn unsupported_event_reason(number: u8) -> String {
     match number {
         kind::INCIDENT => "the source lost events here (incident event)".to_owned(),

@@ -1,4 +1,4 @@
-//! Keeping a log: what an archiver that died has left, streams one after the other, pieces handed on.
+//! Archiving a log: segments left by a dead archiver, one stream after the other, segments handed to the spool.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,21 +18,21 @@ use crate::error::{Error, Result};
 use crate::mysql::binlog;
 use crate::mysql::error::DatabaseError;
 
-/// First and longest pause before the server is tried again.
+/// First and longest delay before the server is tried again.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// So long what was received may wait for the repository when the program is told to end.
+/// How long received bytes may wait for the repository when the program is asked to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
-/// Another archiver has taken over: the server ended this stream for it.
+/// Another archiver took over: the server ended this stream in favour of the other one.
 const DUPLICATE_REPLICA_ID: &str = "same server_uuid/server_id";
 
 /// Archives a server's log until `progress` is cancelled, or with `once` until everything is stored.
 ///
 /// # Errors
 /// When the server cannot be archived at all, the repository cannot be read, or what was received could not be
-/// stored in the end. Whatever passes is waited for.
+/// be stored in the end. Transient errors are retried.
 pub fn archive_log(
     repository: &Repository,
     source: &ArchiveSource,
@@ -79,7 +79,7 @@ pub fn archive_log(
         }
         let report = report?;
         match over {
-            // Without an end of its own, being told to stop is how it ends.
+            // Without `once`, a stop request is the normal end.
             LogStreamEnd::Stopped if options.once => {
                 Err(reprise_repository::Error::Interrupted.into())
             }
@@ -104,7 +104,7 @@ fn open_spool(options: &ArchiveOptions) -> Result<Spool> {
     })
 }
 
-/// The same for the same source in the same repository, wherever it is archived.
+/// The same for the same source in the same repository, wherever the archiver runs.
 fn replica_identity(repository: &Repository, source: &str) -> ReplicaIdentity {
     let name = format!("{} {source}", repository.config().repository);
     let hash = blake3::hash(name.as_bytes());
@@ -122,13 +122,13 @@ fn replica_identity(repository: &Repository, source: &str) -> ReplicaIdentity {
 pub(super) enum LogStreamEnd {
     /// The server has sent all that it had.
     CaughtUp,
-    /// It was asked to stop.
+    /// A stop was requested.
     Stopped,
     /// The spool is full.
     SpoolFull,
 }
 
-/// Keeps a server's log.
+/// Archives a server's log.
 pub(super) struct Archiver<'a> {
     pub(super) repository: &'a Repository,
     pub(super) source: &'a ArchiveSource,
@@ -137,9 +137,9 @@ pub(super) struct Archiver<'a> {
     pub(super) on_event: &'a mut dyn FnMut(ArchiveEvent),
     pub(super) spool: &'a Spool,
     pub(super) replica: ReplicaIdentity,
-    /// Where the last piece ends that was handed on.
+    /// The end of the last segment that was spooled.
     pub(super) archive_end: Option<ArchiveEnd>,
-    /// Why the server does not go on there: its history is another one.
+    /// Why the server does not continue there: its history diverged.
     pub(super) refusal: Option<String>,
     pub(super) sequence: u64,
     previous: Option<ObjectId>,
@@ -147,7 +147,7 @@ pub(super) struct Archiver<'a> {
 }
 
 impl Archiver<'_> {
-    /// Goes on with pieces that an archiver which died has left in the spool, as far as they fit.
+    /// Resumes with segments that a dead archiver left in the spool, as far as they fit.
     fn resume_spooled_segments(&mut self) -> Result<()> {
         let folder = self.spool.directory().to_owned();
         let failed = |source| Error::Spool {
@@ -171,7 +171,7 @@ impl Archiver<'_> {
                     self.spool.enqueue(sequence, path, sealed.key().size);
                     self.record_spooled_segment(sealed.key(), facts, record.plain);
                 }
-                // It is stored already, or follows nothing that is: the server is asked for it again.
+                // Already stored, or without a stored predecessor: the server is asked for it again.
                 _ => std::fs::remove_file(&path).map_err(failed)?,
             }
         }
@@ -201,7 +201,7 @@ impl Archiver<'_> {
                 continue;
             }
             let passes = matches!(&failure, Error::Database { source, .. } if is_retryable(source));
-            // Who never got in will not get in by waiting.
+            // A first connection that fails does not succeed by waiting.
             if !passes || self.options.once || !connected {
                 return Err(failure);
             }
@@ -223,7 +223,7 @@ impl Archiver<'_> {
         }
     }
 
-    /// Not connected: a stream that nobody reads would keep the server from purging its log.
+    /// Disconnected: a stream that nobody reads would keep the server from purging its log.
     fn wait_for_room(&mut self) {
         let status = self.spool.status();
         (self.on_event)(ArchiveEvent::Warning(format!(
@@ -248,7 +248,7 @@ impl Archiver<'_> {
         (self.on_event)(ArchiveEvent::Alarm(alarm));
     }
 
-    /// Seals a piece and gives it to the spool.
+    /// Finishes a segment and gives it to the spool.
     pub(super) fn spool_segment(
         &mut self,
         piece: &mut LogSegmentBuilder,
@@ -291,7 +291,7 @@ impl Archiver<'_> {
         Ok(())
     }
 
-    /// A piece is in the spool: what follows goes on behind it.
+    /// A segment is in the spool: the next one continues after it.
     fn record_spooled_segment(&mut self, key: &LogSegmentKey, facts: SegmentFacts, plain: u64) {
         self.sequence = key.sequence;
         self.previous = Some(key.id);
@@ -322,7 +322,7 @@ impl Archiver<'_> {
     }
 }
 
-/// Whether nothing went wrong but the connection, which was not needed any more.
+/// Whether only the connection failed, which was no longer needed.
 fn is_connection_error(error: &Error) -> bool {
     matches!(
         error,
@@ -334,11 +334,11 @@ fn is_connection_error(error: &Error) -> bool {
     )
 }
 
-/// Whether waiting may help.
+/// Whether a retry may help.
 fn is_retryable(error: &DatabaseError) -> bool {
     match error {
         DatabaseError::Connection { .. } => true,
-        // Of another archiver both would wait for the other to end.
+        // Two archivers would wait for each other to end.
         DatabaseError::Server { message, .. } => !message.contains(DUPLICATE_REPLICA_ID),
         DatabaseError::UnexpectedResponse(_) => true,
         _ => false,

@@ -1,4 +1,4 @@
-//! The events of stored pieces, put together again.
+//! The events of stored log segments, reassembled.
 
 use reprise_repository::Repository;
 
@@ -8,20 +8,20 @@ use crate::mysql::binlog::{
     Event, EventError, EventHeader, EventReader, FilePosition, FormatDescription, MAGIC, kind,
 };
 
-/// The events of a stretch, in order.
+/// The events of a log range, in order.
 #[derive(Debug)]
 pub struct LogEvents<'a> {
     repository: Repository,
     segments: &'a [StoredSegment],
     input: std::io::Cursor<Vec<u8>>,
     has_checksums: bool,
-    /// Whether what was read ends in the middle of a transaction.
+    /// Whether the bytes end inside a transaction.
     ends_in_transaction: bool,
     file_position: FilePosition,
 }
 
 impl<'a> LogEvents<'a> {
-    /// The events of pieces that follow each other, after a place; the first one continues none.
+    /// The events of consecutive log segments, after a position; the first segment continues no transaction.
     pub(super) fn new(
         repository: &Repository,
         segments: &'a [StoredSegment],
@@ -37,16 +37,16 @@ impl<'a> LogEvents<'a> {
         }
     }
 
-    /// Where in the server's files the next event begins, once [`Self::buffer_next_event`] has found it; or the last one ends.
+    /// Position of the next event, after [`Self::buffer_next_event`] found it; otherwise the end of the last event.
     #[must_use]
     pub fn file_position(&self) -> &FilePosition {
         &self.file_position
     }
 
-    /// Reads on until the next event is there as a whole; `false`: none follows.
+    /// Reads until the next event is buffered as a whole; `false`: no event follows.
     ///
     /// # Errors
-    /// When a piece cannot be read, or ends in the middle of an event that is not continued.
+    /// When a log segment cannot be read, or ends inside an event that is not continued.
     pub fn buffer_next_event(&mut self) -> Result<bool> {
         while !self.has_whole_event() {
             let Some((piece, rest)) = self.segments.split_first() else {
@@ -67,7 +67,7 @@ impl<'a> LogEvents<'a> {
         let mut events = EventReader::new(&mut self.input, self.has_checksums);
         let event = events.next_event().map_err(failed)?;
         match &event {
-            // A piece repeats the one of its file: that moves nothing.
+            // Every segment repeats the one of its file: the position does not move.
             Some(event) if event.kind() == kind::FORMAT_DESCRIPTION => {
                 self.has_checksums = FormatDescription::parse(event.bytes())
                     .is_some_and(|format| format.has_checksums);
@@ -83,7 +83,7 @@ impl<'a> LogEvents<'a> {
         EventHeader::parse(rest).is_some_and(|header| rest.len() >= header.size as usize)
     }
 
-    /// What is read, and not returned yet.
+    /// Bytes that are read but not returned yet.
     fn unread_bytes(&self) -> &[u8] {
         let at = usize::try_from(self.input.position()).unwrap_or(usize::MAX);
         self.input.get_ref().get(at..).unwrap_or_default()
@@ -109,7 +109,7 @@ impl<'a> LogEvents<'a> {
         Ok(())
     }
 
-    /// Nothing continues what is read: only a transaction that was not committed may end in the middle.
+    /// Nothing continues the bytes: only an uncommitted transaction may be incomplete.
     fn check_end(&self) -> Result<()> {
         match !self.ends_in_transaction && !self.unread_bytes().is_empty() {
             true => Err(Error::UnreadableLog {

@@ -1,4 +1,4 @@
-//! Following a server: where its stream begins, what comes, and whether it is still the log that it says it is.
+//! Following a server: where its stream begins, what it sends, and whether that is still the server's current log.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use crate::mysql::wire::{
     ReceivedPacket, WireConnection, is_eof_packet, is_error_packet, parse_error_packet,
 };
 
-/// A server that says nothing for so long is not there any more.
+/// A server that is silent for this long is considered dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(HEARTBEAT_SECONDS * 15);
 
-/// A server that has nothing new is asked this often whether its log is still the one that it sends.
+/// How often a server without new events is asked whether its log is still the one that it sends.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// MariaDB does not have the transaction after which it is asked for its log.
+/// MariaDB lacks the transaction after which its log was requested.
 const GTID_NOT_IN_LOG: &str = "requested to start from GTID";
 
 impl Archiver<'_> {
@@ -49,7 +49,7 @@ impl Archiver<'_> {
         SourceServer::query(&mut session)
     }
 
-    /// Where to go on, and with which stretch of log.
+    /// Where to resume, and in which log chain.
     fn start_segment(&mut self, server: &SourceServer) -> Result<LogSegmentBuilder, DatabaseError> {
         let Some(end) = self.archive_end.clone() else {
             let newest = self.newest_snapshot();
@@ -87,7 +87,7 @@ impl Archiver<'_> {
             .find(|one| one.root.source == self.source.name && one.root.kind == SourceKind::Mysql))
     }
 
-    /// When the files were begun that tell whether a place is in the history of a server.
+    /// Creation times of the files that tell whether a position is in a server's history.
     fn file_creation_times(
         &self,
         server: &SourceServer,
@@ -123,7 +123,7 @@ impl Archiver<'_> {
             self.raise_alarm(note);
         }
         let (from, after_gap) = (piece.start_position().clone(), piece.begins_after_gap());
-        // What is told of a gap must be known whatever happens next: a snapshot that closes it is newer.
+        // A gap must be recorded whatever happens next: a snapshot that closes it is newer.
         if after_gap {
             self.spool_segment(&mut piece, &mut server)
                 .map_err(failed)?;
@@ -238,8 +238,8 @@ impl Archiver<'_> {
         }
     }
 
-    /// The server says that it has nothing new. After a reset it says so for ever, of a log that is not there any more:
-    /// it is asked what it has before it is believed. `false`: it has more.
+    /// The server reports nothing new. After a reset it reports so forever, of a log that no longer exists: it is
+    /// queried before that is believed. `false`: it has more.
     fn recheck_source(
         &self,
         server: &mut SourceServer,
@@ -260,14 +260,14 @@ impl Archiver<'_> {
         }
         if server.is_reached(reached) {
             *waiting = None;
-            // A commit has its time before it is written, and is not among the transactions until it is.
+            // A commit gets its time before it is written, and is in the executed set only afterwards.
             let quiet = server.is_idle_after(&sent);
             if quiet {
                 piece.confirm_until(server.complete_until());
             }
             return Ok(quiet);
         }
-        // It says so too while it passes over what was not asked for; then it comes further.
+        // It reports so too while it skips events that were not requested; then its position still advances.
         if waiting.as_ref() == Some(&sent) {
             return Err(self
                 .connection_error("the server has committed transactions that it does not send"));
@@ -285,7 +285,7 @@ impl Archiver<'_> {
         })
     }
 
-    /// The server has ended the stream: as it was asked to after everything, or because it was told to.
+    /// The server ended the stream: as requested after the last event, or because it was forced to.
     fn handle_stream_end(
         &self,
         server: &SourceServer,
@@ -297,18 +297,18 @@ impl Archiver<'_> {
         }
     }
 
-    /// A commit is ahead of what is known of the server's clock: the clock may have been set since.
+    /// A commit is ahead of the known clock of the server: the clock may have been set since.
     pub(super) fn refresh_clock(&self, server: &mut SourceServer) {
         match self.requery_source() {
             Ok(now) if now.is_same_server(server) => server.set_clock(&now),
             Ok(_) => {}
-            // What is stored now promises less, that is all.
+            // Only effect: segments stored now confirm less.
             Err(error) => tracing::debug!(%error, "cannot read the server's clock"),
         }
     }
 }
 
-/// Whether the server refuses because its history is another one: MariaDB tells so by the numbers that it lacks.
+/// Whether the server refuses because its history diverged: MariaDB tells by the GTIDs that it lacks.
 fn is_diverged_history(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Server { code: error_code::BINLOG_READ_FAILED, message }
         if message.contains(GTID_NOT_IN_LOG))

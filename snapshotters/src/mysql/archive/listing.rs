@@ -1,4 +1,4 @@
-//! The transactions of a log, for people who look for one.
+//! The transactions of a log, for people who search for one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use crate::mysql::binlog::{
 };
 use crate::mysql::sql::contains_word;
 
-/// No more of a statement is listed, in characters.
+/// At most this much of a statement is listed, in characters.
 const STATEMENT_CHARACTERS_MAX: usize = 1000;
 
 /// How many rows of a table a transaction changes.
@@ -29,20 +29,20 @@ pub struct RowCounts {
 /// A transaction of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedTransaction {
-    /// Its number and time.
+    /// Its GTID and commit time.
     pub transaction: LoggedTransaction,
-    /// The rows that it changes, by `database.table`.
+    /// The rows that it changes, per `database.table`.
     pub rows: BTreeMap<String, RowCounts>,
-    /// The statements in it that are no frame; behind rows those that made them, where the log has them.
+    /// Its statements except begin and commit; for row events the original statements, where the log has them.
     pub statements: Vec<String>,
-    /// Whether it has statements that change more than rows, such as definitions.
+    /// Whether it has statements that change more than rows, such as DDL.
     pub has_statements: bool,
-    /// The databases in use by its statements.
+    /// The default databases of its statements.
     databases: Vec<String>,
 }
 
 impl ListedTransaction {
-    /// Whether it touches a table: by its rows, or in the words of a statement.
+    /// Whether it touches a table: by its rows, or by the words of a statement.
     #[must_use]
     pub fn touches_table(&self, database: &str, table: &str) -> bool {
         let named = |text: &String| {
@@ -53,7 +53,7 @@ impl ListedTransaction {
             || (self.has_statements && self.statements.iter().any(named))
     }
 
-    /// What it is, in a word or two: `rows`, or how its first statement begins.
+    /// A short label: `rows`, or the beginning of its first statement.
     #[must_use]
     pub fn kind(&self) -> String {
         match self.statements.first() {
@@ -160,7 +160,7 @@ impl<I: Iterator<Item = Result<Event>>> TransactionLister<I> {
                 let plain = decompress_statement(event).map_err(damaged_log)?;
                 self.add_query(&plain)?;
             }
-            // One byte tells a length that nobody needs.
+            // The first byte is a length that is not needed.
             kind::ROWS_QUERY => self.add_statement(event.body().get(1..).unwrap_or_default()),
             kind::MARIADB_ANNOTATE_ROWS => self.add_statement(event.body()),
             kind if is_rows_event(kind) => match decompress_rows(event).map_err(damaged_log)? {
@@ -199,7 +199,7 @@ impl<I: Iterator<Item = Result<Event>>> TransactionLister<I> {
         let Some((name, columns)) = table_id(event).and_then(|n| self.tables.get(&n)) else {
             return;
         };
-        // What cannot be counted is there all the same.
+        // Rows that cannot be counted are listed all the same.
         let rows = columns
             .as_ref()
             .and_then(|columns| columns.count_rows(event))
@@ -213,7 +213,7 @@ impl<I: Iterator<Item = Result<Event>>> TransactionLister<I> {
     }
 }
 
-/// The number by which rows name their table.
+/// The table ID in an event of rows.
 fn table_id(event: &Event) -> Option<u64> {
     ByteCursor::new(event.body()).fixed_int(6)
 }

@@ -1,15 +1,15 @@
-//! The log archive: a server's binary log, kept continuously, so that any moment between two snapshots comes back.
+//! The log archive: a server's binary log, archived continuously, so that any time between two snapshots is restorable.
 //!
 //! ```text
-//! server ─► packets ─► events, checked and counted ─► pieces ─► spool on the local disk ─► repository
+//! server ─► packets ─► events, checked and counted ─► log segments ─► spool on the local disk ─► repository
 //! ```
 //!
-//! A piece is handed on every few seconds or when it is full. Where the stream begins follows from what is stored,
-//! so that whatever dies, nothing is missing and nothing is there twice.
+//! A segment is spooled every few seconds or when it is full. Where the stream begins follows from what is stored, so
+//! that after any crash nothing is missing and nothing is stored twice.
 //!
-//! `archiver` streams and hands segments on, `follower` follows one stream, `receiver` turns packets into events, `segment` is
-//! filled, `spool` keeps it until it is stored. `source_server` and `replication` are what the server says of its log,
-//! `start_position` decides where to begin and what is a gap. Of what is stored: `segment_facts`, `stored_log` (ranges),
+//! `archiver` streams and spools segments, `follower` follows one stream, `receiver` turns packets into events,
+//! `segment` is filled, `spool` holds it until it is stored. `source_server` and `replication` query the server's log,
+//! `start_position` decides where to begin and what is a gap. For stored logs: `segment_facts`, `stored_log` (ranges),
 //! `snapshot_position` and `starting_snapshot` (which snapshots a range continues from), `events`, `listing`.
 
 mod archiver;
@@ -48,60 +48,60 @@ use super::address::Address;
 pub struct ArchiveSource {
     /// The source's name.
     pub name: String,
-    /// Where it is, and who asks.
+    /// Its address and account.
     pub address: Address,
 }
 
 /// How a log is archived.
 #[derive(Debug, Clone)]
 pub struct ArchiveOptions {
-    /// What was received is stored after this time at the latest.
+    /// Received events are stored after this time at the latest.
     pub flush_interval: Duration,
-    /// Where nothing is written, this is recorded so often.
+    /// While nothing is written, the confirmed time is stored this often.
     pub idle_interval: Duration,
     /// End when everything that the server has is stored.
     pub once: bool,
-    /// A directory on the local disk for pieces that wait.
+    /// A directory on the local disk for log segments that wait.
     pub spool_directory: PathBuf,
     /// How many bytes may wait there.
     pub spool_bytes_max: u64,
-    /// What archives, with version.
+    /// The archiving program, with version.
     pub program: String,
 }
 
-/// Something that people should know while it goes on.
+/// An event that people should see while the archiver runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArchiveEvent {
-    /// It begins, or goes on, after a place.
+    /// It begins, or resumes, after a position.
     Started(String),
-    /// Pieces are stored up to a place.
+    /// Log segments are stored up to a position.
     Stored {
-        /// How many pieces since the beginning.
+        /// How many segments since the start.
         segments: u64,
-        /// How many transactions were received since the beginning.
+        /// How many transactions were received since the start.
         transactions: u64,
         /// Until when, in microseconds since 1970, everything is stored.
         until: Option<u64>,
     },
-    /// Something does not work for now. It is tried again, and nothing is lost.
+    /// A transient error. It is retried, and nothing is lost.
     Warning(String),
-    /// Something is wrong, and named. The outcome is `degraded`.
+    /// A problem that the text names. The outcome is `degraded`.
     Alarm(String),
 }
 
-/// What was archived.
+/// The result of an archiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ArchiveReport {
-    /// Pieces stored.
+    /// Log segments stored.
     pub pieces: u64,
     /// Their bytes.
     pub stored_bytes: u64,
-    /// The log's bytes in them.
+    /// Bytes of the log in them.
     pub log_bytes: u64,
     /// Transactions in them.
     pub transactions: u64,
     /// Until when, in microseconds since 1970, everything is stored.
     pub until: Option<u64>,
-    /// What was wrong, each once.
+    /// The alarms, each once.
     pub alarms: Vec<String>,
 }

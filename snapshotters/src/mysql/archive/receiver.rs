@@ -1,4 +1,4 @@
-//! From packets to pieces: events are told apart, checked, counted, and kept as they came.
+//! From packets to log segments: events are delimited, checked, counted, and stored unchanged.
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::mysql::binlog::{
 };
 use crate::mysql::error::DatabaseError;
 
-/// The first byte of a packet with an event.
+/// First byte of a packet with an event.
 const EVENT_PACKET: u8 = 0;
 
-/// Where the server's stream is.
+/// The state of the server's stream.
 #[derive(Debug, Default)]
 pub(super) struct LogReceiver {
     boundary: TransactionBoundaryParser,
@@ -23,28 +23,28 @@ pub(super) struct LogReceiver {
     partial_event: Option<PartialEvent>,
 }
 
-/// An event that comes in several packets.
+/// An event that arrives in several packets.
 #[derive(Debug)]
 struct PartialEvent {
     header: EventHeader,
-    /// What came so far of an event that must be understood; of another one, nothing.
+    /// The bytes so far of an event that must be parsed; `None` for others.
     buffered: Option<Vec<u8>>,
     hasher: crc32fast::Hasher,
     remaining: usize,
-    /// The last bytes that came: the checksum, in the end.
+    /// The last bytes that arrived: finally, the checksum.
     tail: Vec<u8>,
 }
 
-/// What a packet was.
+/// What a packet contained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PacketKind {
-    /// A part of the log.
+    /// Part of the log.
     Log,
     /// The server has nothing new.
     Heartbeat(SentPosition),
 }
 
-/// Where a piece must be handed on, as it is full.
+/// Called where a segment is full and must be spooled.
 pub(super) type OnSegmentFull<'a> =
     dyn FnMut(&mut LogSegmentBuilder) -> Result<(), DatabaseError> + 'a;
 
@@ -53,7 +53,7 @@ fn unexpected_data(error: impl std::fmt::Display) -> DatabaseError {
 }
 
 impl LogReceiver {
-    /// Begins at a place.
+    /// Begins at a position.
     pub(super) fn from_position(file_position: FilePosition) -> Self {
         Self {
             file_position,
@@ -61,7 +61,7 @@ impl LogReceiver {
         }
     }
 
-    /// Whether a transaction is under way.
+    /// Whether a transaction is open.
     pub(super) fn is_open(&self) -> bool {
         self.boundary.is_open() || self.partial_event.is_some()
     }
@@ -71,7 +71,7 @@ impl LogReceiver {
         self.partial_event.is_some()
     }
 
-    /// Takes a packet. `more`: the next one continues it.
+    /// Processes a packet. `more`: the next one continues it.
     pub(super) fn take_packet(
         &mut self,
         bytes: &[u8],
@@ -110,7 +110,7 @@ impl LogReceiver {
                 .ok_or_else(|| unexpected_data("the format description event is not valid"))?
                 .has_checksums;
         }
-        // The very first event comes before the one that says whether there are checksums.
+        // The very first event precedes the one that says whether there are checksums.
         let checked = match (header.kind, header.is_artificial()) {
             (kind::ROTATE, true) => Event::new(Bytes::copy_from_slice(bytes), true).is_ok(),
             _ => self.has_checksums,
@@ -138,8 +138,8 @@ impl LogReceiver {
         Ok(PacketKind::Log)
     }
 
-    /// A server that starts begins a file without a word in the one before. Where transactions have no numbers, a piece
-    /// has no such change: whoever reads it would take places of one file for those of the other.
+    /// A server that starts begins a file without an event in the previous one. Without GTIDs, no segment contains such
+    /// a change: a reader would take positions in one file for positions in the other.
     fn switch_file(
         &self,
         rotate: &Event,
@@ -157,7 +157,7 @@ impl LogReceiver {
         Ok(())
     }
 
-    /// Moves past an event whose bytes are kept.
+    /// Moves past an event whose bytes are added.
     fn advance_past(
         &mut self,
         event: &Event,
@@ -175,7 +175,7 @@ impl LogReceiver {
         Ok(())
     }
 
-    /// Notes what cannot be replayed exactly.
+    /// Adds a note about what cannot be replayed exactly.
     fn note_inexact_event(&self, event: &Event, piece: &mut LogSegmentBuilder) {
         match event.kind() {
             kind::INCIDENT => piece.add_note(
@@ -247,7 +247,7 @@ impl LogReceiver {
 }
 
 impl PartialEvent {
-    /// Takes more of its bytes; the last four are held back, as they are the checksum of all others.
+    /// Adds bytes; the last four are held back, as they are the checksum of all others.
     fn add_bytes(&mut self, bytes: &[u8]) {
         if let Some(kept) = &mut self.buffered {
             kept.extend_from_slice(bytes);
@@ -259,7 +259,7 @@ impl PartialEvent {
         self.tail.drain(..hashed);
     }
 
-    /// The whole event, or one that stands for it: what is in rows does not matter here.
+    /// The whole event, or a substitute with its header: the content of rows does not matter here.
     fn into_event(self, checked: bool) -> Result<Event, DatabaseError> {
         if let Some(kept) = self.buffered {
             return Event::new(kept.into(), checked).map_err(unexpected_data);
@@ -279,7 +279,7 @@ impl PartialEvent {
     }
 }
 
-/// Adds bytes, and hands the piece on whenever it is full.
+/// Adds bytes, and spools the segment whenever it is full.
 fn push_bytes(
     mut bytes: &[u8],
     piece: &mut LogSegmentBuilder,
@@ -295,7 +295,7 @@ fn push_bytes(
     Ok(())
 }
 
-/// Whether a statement inside of a transaction is more than its frame.
+/// Whether a statement inside a transaction is more than begin or commit.
 fn changes_rows(query: &QueryEvent<'_>) -> bool {
     let frame = [
         "BEGIN",

@@ -1,30 +1,30 @@
-//! Whether a server is a replica, and whether what it replicates is in its own log.
+//! Whether a server is a replica, and whether replicated changes are in its own log.
 
 use crate::mysql::error::DatabaseError;
 use crate::mysql::manifest::Flavour;
 use crate::mysql::session::Session;
 
-/// What is known of a server's replication.
+/// The replication state of a server, as far as known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReplicationStatus {
-    /// Whether it replicates from another server; `None` when the account may not know.
+    /// Whether it replicates from another server; `None` when the account lacks the privilege to see it.
     is_replica: Option<bool>,
-    /// Whether it has ever replicated, as far as it remembers.
+    /// Whether it ever replicated, as far as the server knows.
     was_replica: bool,
-    /// Whether what it replicates is in its log.
+    /// Whether replicated changes are in its log.
     is_logged: bool,
 }
 
-/// How much of what a server replicates is not in its log; and the variable that says so.
+/// Which replicated changes are missing from a server's log; and the variable that controls it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum UnloggedChanges {
     None,
-    /// Nobody knows whether it replicates.
+    /// Unknown whether it replicates.
     Unknown(&'static str),
     All(&'static str),
 }
 
-/// Asks a server.
+/// Queries a server.
 pub(super) fn query_replication(
     session: &mut Session,
     flavour: Flavour,
@@ -53,7 +53,7 @@ pub(super) fn query_replication(
     })
 }
 
-/// The answer to the first statement that the server knows and the account may use.
+/// The result of the first statement that the server knows and the account may run.
 fn first_supported_query(
     session: &mut Session,
     statements: &[&str],
@@ -69,12 +69,12 @@ fn first_supported_query(
 }
 
 impl ReplicationStatus {
-    /// Whether it replicates, or nobody knows that it does not.
+    /// Whether it replicates, or may do so.
     pub(super) fn may_be_replica(self) -> bool {
         self.is_replica.unwrap_or(self.was_replica)
     }
 
-    /// How much of what is replicated is not in the log.
+    /// Which replicated changes are missing from the log.
     pub(super) fn unlogged_changes(self, flavour: Flavour) -> UnloggedChanges {
         let variable = match flavour {
             Flavour::Mariadb => "log_slave_updates",

@@ -1,4 +1,4 @@
-//! A piece of the archive while it is being filled.
+//! A log segment of the archive while it is being filled.
 
 use std::time::Instant;
 
@@ -11,40 +11,40 @@ use super::time::{CLOCK_SKEW_MAX, format_micros, micros_since_epoch};
 use crate::mysql::binlog::{EventHeader, FilePosition, Gtid, LoggedTransaction, MAGIC};
 use crate::mysql::manifest::Flavour;
 
-/// A piece has at most so many bytes, whatever an event or a transaction has. Below the repository's limit.
+/// Maximum bytes of a log segment, however large an event or a transaction is. Below the repository's limit.
 pub(super) const SEGMENT_BYTES_MAX: usize = 16 << 20;
 
-/// A commit that is earlier than the one before it by more than these microseconds means that the clock was set. MariaDB
-/// tells when a statement began.
+/// A commit that is earlier than the previous one by more than these microseconds means that the clock was set. MariaDB
+/// logs the time at which a statement began.
 const CLOCK_STEP_MAX: u64 = 1_000_000;
 const MARIADB_CLOCK_STEP_MAX: u64 = 60_000_000;
 
-/// By so many microseconds a commit may be ahead of what is known of the server's clock.
+/// A commit may be ahead of the known clock of the server by this many microseconds.
 const CLOCK_TOLERANCE: u64 = 1_000_000;
 
-/// How many remarks a piece carries at most.
+/// Maximum number of notes of a log segment.
 const NOTES_MAX: usize = 16;
 
-/// Bytes that are not stored yet, and what is known of them.
+/// Bytes that are not stored yet, and their facts.
 #[derive(Debug)]
 pub(super) struct LogSegmentBuilder {
     bytes: Vec<u8>,
-    /// How many of the bytes belong to transactions that have ended.
+    /// How many of the bytes belong to complete transactions.
     complete_bytes: usize,
-    /// How many bytes only say what follows.
+    /// How many of the bytes only describe what follows.
     preamble_bytes: usize,
     facts: SegmentFacts,
     format: Vec<u8>,
-    /// The time of the commit before, which may be in the piece before.
+    /// The time of the previous commit, which may be in the previous segment.
     last_commit_time: Option<u64>,
-    /// Until when the server has told everything.
+    /// Until when the server confirmed that everything was sent.
     confirmed_until: Option<u64>,
-    /// When its first event came.
+    /// When its first event arrived.
     first_event_at: Option<Instant>,
 }
 
 impl LogSegmentBuilder {
-    /// An empty piece of the stretch `chain`.
+    /// An empty segment of the log chain `chain`.
     pub(super) fn new(source: &SourceServer, beginning: LogStreamStart, chain: u64) -> Self {
         let LogStreamStart {
             position: place,
@@ -88,8 +88,7 @@ impl LogSegmentBuilder {
         }
     }
 
-    /// Takes the description of the format of what follows. A piece begins with it, and has it again where it
-    /// changes.
+    /// Sets the format description of what follows. A segment begins with it, and contains it again where it changes.
     pub(super) fn set_format(&mut self, format: &[u8]) {
         if self.is_empty() && !self.facts.continues {
             self.bytes.clear();
@@ -104,27 +103,27 @@ impl LogSegmentBuilder {
         self.facts.file_begun = EventHeader::parse(format).map(|header| header.timestamp);
     }
 
-    /// Whether no event is in it.
+    /// Whether it has no event.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.len() == self.preamble_bytes
     }
 
-    /// When its first event came.
+    /// When its first event arrived.
     pub(super) fn first_event_at(&self) -> Option<Instant> {
         self.first_event_at
     }
 
-    /// After how much of the log it begins.
+    /// The binary log position at which it begins.
     pub(super) fn start_position(&self) -> &BinlogPosition {
         &self.facts.from
     }
 
-    /// How much of the log is complete in it, and in those before.
+    /// The binary log position up to which the log is complete in it and its predecessors.
     pub(super) fn end_position(&self) -> &BinlogPosition {
         &self.facts.to
     }
 
-    /// Whether it must be recorded although nothing is in it.
+    /// Whether it must be stored even when it is empty.
     pub(super) fn begins_after_gap(&self) -> bool {
         self.facts.gap.is_some()
     }
@@ -138,7 +137,7 @@ impl LogSegmentBuilder {
         self.bytes.len()
     }
 
-    /// Counts an event of which the bytes follow.
+    /// Counts an event whose bytes follow.
     pub(super) fn count_event(&mut self) {
         self.facts.events += 1;
         self.first_event_at.get_or_insert_with(Instant::now);
@@ -148,7 +147,7 @@ impl LogSegmentBuilder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Everything until here is complete, at a place in the log; with a transaction that has just ended.
+    /// Everything up to this position in the log is complete; with the transaction that just ended, if any.
     pub(super) fn mark_complete(&mut self, place: &FilePosition, ended: Option<LoggedTransaction>) {
         self.complete_bytes = self.bytes.len();
         if self.facts.to.file != place.file {
@@ -171,7 +170,7 @@ impl LogSegmentBuilder {
         self.facts.last = Some(ended);
     }
 
-    /// Notes that the clock was set.
+    /// Adds a note when the clock was set.
     fn check_clock(&mut self, ended: &LoggedTransaction) {
         let step = match self.facts.flavour {
             Flavour::Mariadb => MARIADB_CLOCK_STEP_MAX,
@@ -194,7 +193,7 @@ impl LogSegmentBuilder {
         }
     }
 
-    /// Notes that nothing tells whether a snapshot has a transaction.
+    /// Adds a note when nothing tells whether a snapshot contains a transaction.
     fn check_gtid_order(&mut self, gtid: &Gtid) {
         let note = match &self.facts.to.coverage {
             ExecutedSet::Unnumbered => return,
@@ -213,7 +212,7 @@ impl LogSegmentBuilder {
         ));
     }
 
-    /// Remembers a remark, once.
+    /// Adds a note, once.
     pub(super) fn add_note(&mut self, note: String) {
         if self.facts.notes.len() < NOTES_MAX && !self.facts.notes.contains(&note) {
             self.facts.notes.push(note);
@@ -224,28 +223,28 @@ impl LogSegmentBuilder {
         &self.facts.notes
     }
 
-    /// Whatever was committed until then is in it, or in those before, as the server says.
+    /// Everything committed until then is in it or its predecessors, as the server confirms.
     pub(super) fn confirm_until(&mut self, time: Option<u64>) {
         self.confirmed_until = self.confirmed_until.max(time);
         self.facts.until = self.facts.until.max(time);
     }
 
-    /// Whether it says until when everything is archived.
+    /// Whether it states until when everything is archived.
     pub(super) fn has_until(&self) -> bool {
         self.facts.until.is_some()
     }
 
-    /// Whether it has a commit that is ahead of a server's clock.
+    /// Whether it has a commit that is ahead of the server's clock.
     pub(super) fn is_ahead_of(&self, source: &SourceServer) -> bool {
         self.facts.until > Some(micros_since_epoch(source.clock()) + CLOCK_TOLERANCE)
     }
 
-    /// Ends it: the bytes, what is known of them, and the piece that follows.
+    /// Finishes it: returns its bytes and facts, and becomes the next segment.
     pub(super) fn finish(&mut self, source: &SourceServer) -> (Vec<u8>, SegmentFacts) {
         let open = self.bytes.len() - self.complete_bytes.min(self.bytes.len());
         let now = micros_since_epoch(source.clock());
         if self.facts.ambiguous {
-            // What is older than a transaction that is in no order has no place behind it.
+            // Older commits than an out-of-order transaction cannot be located after it.
             self.facts.since = self.facts.since.max(Some(now));
         }
         let beginning = LogStreamStart {
@@ -266,7 +265,7 @@ impl LogSegmentBuilder {
         let mut done = std::mem::replace(self, next);
         done.facts.open = open as u64;
         done.facts.at = Some(now);
-        // A clock that was wrong for a while would promise what is to come.
+        // A clock that was wrong for a while would confirm times still to come.
         let most = (now + CLOCK_TOLERANCE).min(micros_since_epoch(Utc::now()) + CLOCK_SKEW_MAX);
         done.facts.until = done.facts.until.map(|until| until.min(most));
         if done.is_empty() {
@@ -275,7 +274,7 @@ impl LogSegmentBuilder {
         (done.bytes, done.facts)
     }
 
-    /// Takes the room of a finished piece's bytes: growing anew each time would scatter the memory.
+    /// Reuses the buffer of a finished segment: growing a new one each time would fragment the memory.
     pub(super) fn reuse_buffer(&mut self, mut room: Vec<u8>) {
         if room.capacity() > self.bytes.capacity() {
             room.clear();
@@ -284,11 +283,11 @@ impl LogSegmentBuilder {
         }
     }
 
-    /// Forgets what belongs to a transaction that was cut off.
+    /// Discards the bytes and facts of a transaction that was cut off.
     pub(super) fn discard_open_transaction(&mut self) {
         self.bytes.truncate(self.complete_bytes);
         if self.complete_bytes == 0 {
-            // It may have continued one that is now void.
+            // It may have continued a transaction that is now void.
             self.facts.continues = false;
         }
     }
@@ -303,7 +302,7 @@ mod tests {
 
     const NUMBERS: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-10";
 
-    /// The facts of a piece with one transaction, which ended at the time of the server's clock.
+    /// The facts of a segment with one transaction, which ended at the time of the server's clock.
     fn facts(gtid: &str, clock: DateTime<Utc>) -> SegmentFacts {
         let server = test_server(ExecutedSet::Mysql(NUMBERS.parse().unwrap()), clock);
         let beginning = server.first_stream_start(

@@ -1,4 +1,4 @@
-//! What a piece of a log archive says of its content.
+//! What a log segment's record states about its content.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::mysql::binlog::{FilePosition, Gtid, GtidSet, LoggedTransaction, MariadbPosition};
 use crate::mysql::manifest::Flavour;
 
-/// Which transactions are before a place in a history.
+/// Which transactions precede a position in a history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecutedSet {
-    /// MySQL with numbers: this set.
+    /// MySQL with GTIDs: this set.
     Mysql(GtidSet),
-    /// MariaDB: everything up to here in each domain.
+    /// MariaDB: everything up to this position in each domain.
     Mariadb(MariadbPosition),
-    /// Transactions have no numbers; only the place in the files tells.
+    /// Transactions have no GTIDs; only the position in the files tells.
     Unnumbered,
 }
 
 impl ExecutedSet {
-    /// Whether a transaction is among them. Without numbers nobody knows.
+    /// Whether it contains a transaction. Unknown without GTIDs.
     #[must_use]
     pub fn contains_gtid(&self, gtid: &Gtid) -> bool {
         match self {
@@ -40,7 +40,7 @@ impl ExecutedSet {
         }
     }
 
-    /// Whether all of them are among the other's; `None` when they cannot be compared.
+    /// Whether all of them are in the other set; `None` when the two are not comparable.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> Option<bool> {
         match (self, other) {
@@ -63,7 +63,7 @@ impl fmt::Display for ExecutedSet {
     }
 }
 
-/// A place in a server's history, between two transactions.
+/// A position in a server's history, between two transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BinlogPosition {
     /// The transactions before it.
@@ -75,7 +75,7 @@ pub struct BinlogPosition {
 }
 
 impl BinlogPosition {
-    /// Where it is in the server's files.
+    /// The position in the server's files.
     #[must_use]
     pub fn file_position(&self) -> FilePosition {
         FilePosition {
@@ -94,46 +94,46 @@ impl fmt::Display for BinlogPosition {
     }
 }
 
-/// Why nothing connects a piece with the one before it.
+/// Why a log segment is not connected with its predecessor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogGap {
     /// What happened, for people.
     pub reason: String,
-    /// Where the archive had been.
+    /// Where the archive ended before.
     pub after: BinlogPosition,
 }
 
-/// What a piece says of its content. Stored in its signed record.
+/// What a log segment states about its content. Stored in its signed record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentFacts {
-    /// Which family of servers.
+    /// MySQL or MariaDB.
     pub flavour: Flavour,
-    /// The server's version, in its own words.
+    /// The server's version, as the server reports it.
     pub server_version: String,
-    /// The server's number; MariaDB has none.
+    /// The server's UUID; MariaDB has none.
     pub server_uuid: Option<String>,
-    /// The server's short number.
+    /// The server's `server_id`.
     pub server_id: u32,
-    /// The piece with which the unbroken stretch of log begins that this one is a part of.
+    /// The first segment of the log chain that this segment belongs to.
     pub chain: u64,
-    /// Why that stretch is not connected with what was before; only in its first piece.
+    /// Why that chain is not connected with the previous one; only in its first segment.
     pub gap: Option<LogGap>,
-    /// Since when, in microseconds since 1970 by the server's clock, the history is this one: before, it was another,
-    /// which may have given the same numbers to other transactions.
+    /// Since when, in microseconds since 1970 by the server's clock, this history applies: before, there was another,
+    /// which may have given the same GTIDs to other transactions.
     #[serde(default)]
     pub since: Option<u64>,
-    /// When the file in which it ends was begun, in seconds since 1970: two files of one name differ in it.
+    /// Creation time, in seconds since 1970, of the file in which it ends: it differs between two files of one name.
     #[serde(default)]
     pub file_begun: Option<u32>,
     /// When it was finished, in microseconds since 1970 by the server's clock.
     #[serde(default)]
     pub at: Option<u64>,
-    /// It has transactions of which no snapshot tells whether it has them.
+    /// It has transactions for which no snapshot tells whether it contains them.
     #[serde(default)]
     pub ambiguous: bool,
-    /// The place before its first transaction.
+    /// The position before its first transaction.
     pub from: BinlogPosition,
-    /// The place after the last transaction that is complete in it.
+    /// The position after the last transaction that is complete in it.
     pub to: BinlogPosition,
     /// The first transaction that ends in it.
     pub first: Option<LoggedTransaction>,
@@ -145,13 +145,13 @@ pub struct SegmentFacts {
     pub transactions: u64,
     /// How many events begin in it.
     pub events: u64,
-    /// Its bytes continue the transaction that the piece before it has left open.
+    /// Its bytes continue the transaction that its predecessor left open.
     pub continues: bool,
-    /// So many bytes at its end belong to a transaction that does not end in it.
+    /// How many bytes at its end belong to a transaction that does not end in it.
     pub open: u64,
-    /// Whatever was committed until then, in microseconds since 1970 by the server's clock, is archived.
+    /// Everything committed until then, in microseconds since 1970 by the server's clock, is archived.
     pub until: Option<u64>,
-    /// What a restore may stumble over.
+    /// What may make a restore fail.
     pub notes: Vec<String>,
 }
 
@@ -159,19 +159,19 @@ impl SegmentFacts {
     /// Reads them from a record.
     ///
     /// # Errors
-    /// What cannot be understood.
+    /// What cannot be parsed.
     pub fn from_record(record: &LogSegmentRecord) -> Result<Self, String> {
         serde_json::from_value(record.facts.clone()).map_err(|error| error.to_string())
     }
 }
 
-/// A piece, and what it says of itself.
+/// A log segment with its record and facts.
 #[derive(Debug, Clone)]
 pub struct StoredSegment {
-    /// Where it is.
+    /// Its storage key.
     pub key: LogSegmentKey,
-    /// What it says of itself.
+    /// Its record.
     pub record: LogSegmentRecord,
-    /// What it says of its content.
+    /// What it states about its content.
     pub facts: SegmentFacts,
 }

@@ -1,4 +1,4 @@
-//! Where a snapshot is in the log.
+//! The position of a snapshot in the log.
 
 use reprise_repository::Snapshot;
 use serde_json::Value;
@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::segment_facts::{BinlogPosition, ExecutedSet};
 use super::source_server::FILE_START;
 
-/// From where on a snapshot's log is needed.
+/// The position from which a snapshot needs the log.
 pub(super) fn first_needed_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     log_start_position(snapshot).or_else(|| snapshot_binlog_position(snapshot))
 }
 
-/// From where on a snapshot's log is to be kept: so early that transactions in two phases, of which the moment is in
-/// the middle, are in it as a whole.
+/// The position from which a snapshot's log is kept: so early that prepared (XA) transactions that were open at the
+/// snapshot are in it as a whole.
 #[must_use]
 pub fn log_start_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     let from = snapshot.root.facts.get("log_from");
@@ -20,7 +20,7 @@ pub fn log_start_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     position_from_facts(snapshot, fact("gtid"), fact("file"), fact("position"))
 }
 
-/// The moment of a snapshot as a place in the server's history; `None` when the snapshot does not tell.
+/// The consistent state of a snapshot as a binary log position; `None` when the snapshot does not state it.
 #[must_use]
 pub fn snapshot_binlog_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     let fact = |name: &str| snapshot.root.facts.get(name).cloned();
@@ -32,7 +32,7 @@ pub fn snapshot_binlog_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     )
 }
 
-/// Whether a snapshot proves its place in the log. Where it does not, transactions may be lacking or be there twice.
+/// Whether a snapshot's position in the log is exact. Where it is not, transactions may be missing or applied twice.
 #[must_use]
 pub fn has_exact_position(snapshot: &Snapshot) -> bool {
     snapshot.root.facts.get("coordinates_exact") != Some(&Value::Bool(false))

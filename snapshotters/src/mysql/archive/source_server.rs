@@ -1,4 +1,4 @@
-//! What a server says of its log: its files, its transactions, its clock.
+//! What a server reports about its log: its files, its transactions, its clock.
 
 use std::time::{Duration, Instant};
 
@@ -14,51 +14,51 @@ use crate::mysql::manifest::Flavour;
 use crate::mysql::session::Session;
 use crate::mysql::sql::quote_text;
 
-/// Positions before this are inside of the mark with which a file begins.
+/// Positions below this are inside the magic bytes with which a file begins.
 pub(super) const FILE_START: u64 = 4;
 
-/// Transactions are told their time before they are in the log. By so much, in microseconds, a server that has
-/// nothing new is believed less.
+/// Transactions get their commit time before they are in the log. The time that an idle server confirms is reduced by
+/// this many microseconds.
 const COMMIT_DELAY: u64 = 5_000_000;
 
-/// By so much an encrypted file of a log is longer than its positions say.
+/// An encrypted log file is longer than its positions by this many bytes.
 const ENCRYPTION_HEADER_BYTES: u64 = 512;
 
-/// A server, as far as its log matters.
+/// A server, as far as its log is concerned.
 #[derive(Debug, Clone)]
 pub(super) struct SourceServer {
     pub(super) flavour: Flavour,
     pub(super) version: String,
     pub(super) uuid: Option<String>,
     pub(super) id: u32,
-    /// The transactions that are in no file any more.
+    /// The transactions that are no longer in any file.
     pub(super) purged: ExecutedSet,
     /// All transactions.
     pub(super) executed: ExecutedSet,
-    /// The files that there are, with their sizes.
+    /// The existing files, with their sizes.
     pub(super) files: Vec<(String, u64)>,
-    /// Its clock, right before it was asked for its transactions.
+    /// Its clock, right before its transactions were queried.
     pub(super) time: DateTime<Utc>,
     pub(super) clock: ServerClock,
-    /// Whether commits may come late by the times that they have: MariaDB keeps those of the server which a transaction
-    /// was replicated from.
+    /// Whether commits may be late by their own times: MariaDB keeps the commit times of the server from which a
+    /// transaction was replicated.
     pub(super) may_commit_late: bool,
-    /// What a restore may stumble over.
+    /// What may make a restore fail.
     pub(super) notes: Vec<String>,
 }
 
-/// A server's clock at some moment, and the same moment by a clock that nobody sets.
+/// A server's clock at some time, and the same time by a monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ServerClock {
     pub(super) time: DateTime<Utc>,
     queried_at: Instant,
 }
 
-/// Up to where a server has sent its log, or has passed over what was not asked for.
+/// Up to where a server has sent its log, or has skipped what was not requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SentPosition {
     pub(super) file: String,
-    /// The lower 32 bits of the position in it.
+    /// The lower 32 bits of the position in the file.
     pub(super) position: u32,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct SentPosition {
 #[derive(Debug)]
 pub(super) enum LogUnavailable {
     BinlogDisabled,
-    /// What it replicates is not in its log; how to change that.
+    /// Replicated changes are not in its log; the variable that changes that.
     ReplicaUpdatesOff(&'static str),
     Database(DatabaseError),
 }
@@ -97,7 +97,7 @@ impl SourceServer {
             )),
             UnloggedChanges::All(variable) => return Err(LogUnavailable::ReplicaUpdatesOff(variable)),
         }
-        // Before the transactions are asked for: what is committed later is none of them.
+        // Before the transactions are queried: later commits are not among them.
         let time = read_server_time(session)?;
         let clock = ServerClock {
             time,
@@ -139,35 +139,35 @@ impl SourceServer {
         })
     }
 
-    /// The server's clock, if nobody has set it since it was asked.
+    /// The server's clock, unless it was set since the query.
     pub(super) fn clock(&self) -> DateTime<Utc> {
         self.clock.time + self.clock.queried_at.elapsed()
     }
 
-    /// Takes its clock from a later answer.
+    /// Takes the clock from a later query.
     pub(super) fn set_clock(&mut self, later: &Self) {
         self.clock = later.clock;
     }
 
-    /// How long ago it was asked.
+    /// How long ago the server was queried.
     pub(super) fn query_age(&self) -> Duration {
         self.clock.queried_at.elapsed()
     }
 
-    /// Until when, in microseconds since 1970, whoever has all its transactions has everything that was committed.
+    /// Until when, in microseconds since 1970, a copy of all its transactions is complete.
     pub(super) fn complete_until(&self) -> Option<u64> {
         (!self.may_commit_late).then(|| micros_since_epoch(self.time).saturating_sub(COMMIT_DELAY))
     }
 
-    /// Whether nothing is being written behind what it has sent, by the position of which it says that nothing follows.
+    /// Whether nothing is being written after what it has sent, by the position at which it reports nothing new.
     pub(super) fn is_idle_after(&self, sent: &SentPosition) -> bool {
         self.files.last().is_some_and(|(file, size)| {
-            // Only the lower 32 bits are told.
+            // Only the lower 32 bits are sent.
             *file == sent.file && *size as u32 == sent.position
         })
     }
 
-    /// Whether it is the server that another answer came from.
+    /// Whether another query reached the same server.
     pub(super) fn is_same_server(&self, other: &Self) -> bool {
         (self.flavour, &self.uuid, self.id) == (other.flavour, &other.uuid, other.id)
     }
@@ -181,7 +181,7 @@ impl SourceServer {
         }
     }
 
-    /// After everything that there is.
+    /// After everything in the log.
     pub(super) fn newest_position(&self) -> BinlogPosition {
         let last = self.files.last();
         BinlogPosition {
@@ -191,8 +191,8 @@ impl SourceServer {
         }
     }
 
-    /// Whether a place is behind everything that the server had when it was asked. Neither a heartbeat nor the end of a
-    /// stream says so: the server sends both while it looks for where to begin, or when it is told to end the stream.
+    /// Whether a position is at or after everything that the server had when queried. Neither a heartbeat nor the end
+    /// of a stream proves that: the server sends both while it searches for the start, or is forced to end the stream.
     pub(super) fn is_reached(&self, place: &BinlogPosition) -> bool {
         match (self.executed.is_within(&place.coverage), self.files.last()) {
             (Some(within), _) => within,
@@ -210,7 +210,7 @@ impl SourceServer {
         self.files.first().map(|(name, _)| name.as_str())
     }
 
-    /// The file of a place, if the server has one of that name.
+    /// The file of a position, if the server has one of that name.
     pub(super) fn existing_file<'a>(&self, place: &'a BinlogPosition) -> Option<&'a str> {
         let file = place.file.as_deref()?;
         self.files
@@ -239,11 +239,11 @@ fn list_binary_logs(session: &mut Session) -> Result<Vec<(String, u64)>, Databas
         .collect()
 }
 
-/// Its number, the transactions that are purged, and all.
+/// Its UUID, the purged transactions, and all executed ones.
 type GtidHistory = (Option<String>, ExecutedSet, ExecutedSet);
 
 fn query_mysql_history(session: &mut Session) -> Result<GtidHistory, DatabaseError> {
-    // What is purged is asked first: it only grows.
+    // Purged is queried first: it only grows.
     let row = session
         .query_row("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_purged, @@GLOBAL.server_uuid")?;
     let uuid = Some(row.string(2));

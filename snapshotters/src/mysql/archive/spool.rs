@@ -1,4 +1,4 @@
-//! Between the server and the repository: finished pieces wait on the local disk until they are stored, in order.
+//! Between the server and the repository: finished segments wait on the local disk until they are stored, in order.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use reprise_repository::{ObjectId, Repository, SealedLogSegment};
 
-/// First and longest pause before a piece is tried again.
+/// First and longest delay before a segment is tried again.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// A bounded directory of pieces.
+/// A bounded directory of log segments.
 #[derive(Debug)]
 pub(super) struct Spool {
     directory: PathBuf,
     bytes_max: u64,
     state: Mutex<SpoolState>,
     changed: Condvar,
-    /// Keeps other archivers of the same source out, as long as it is open.
+    /// Locks out other archivers of the same source while it is open.
     _lock: File,
 }
 
@@ -41,25 +41,25 @@ struct SpooledSegment {
     bytes: u64,
 }
 
-/// How storing goes.
+/// The progress of storing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct SpoolStatus {
-    /// Pieces that wait.
+    /// Segments that wait.
     pub(super) waiting: usize,
     /// Their bytes.
     pub(super) bytes: u64,
-    /// How many pieces were stored.
+    /// How many segments were stored.
     pub(super) stored: u64,
     /// Their bytes.
     pub(super) stored_bytes: u64,
-    /// Why the oldest one could not be stored when it was last tried.
+    /// Why the last attempt to store the oldest one failed.
     pub(super) last_error: Option<String>,
 }
 
-/// Why there is no spool.
+/// Why the spool cannot be opened.
 #[derive(Debug)]
 pub(super) enum SpoolError {
-    /// Another archiver has it.
+    /// Another archiver uses it.
     Locked,
     Io(io::Error),
 }
@@ -71,7 +71,7 @@ impl From<io::Error> for SpoolError {
 }
 
 impl Spool {
-    /// Opens a directory, which is made if it is not there.
+    /// Opens a directory, which is created if it does not exist.
     pub(super) fn open(folder: &Path, bytes_max: u64) -> Result<Self, SpoolError> {
         fs::create_dir_all(folder)?;
         let lock = File::options()
@@ -101,7 +101,7 @@ impl Spool {
         &self.directory
     }
 
-    /// Pieces that an archiver which died has left here, in order; their places, hashes and bytes.
+    /// Segments that a dead archiver left here, in order; their sequence numbers, hashes and paths.
     pub(super) fn leftover_segments(&self) -> io::Result<Vec<(u64, ObjectId, PathBuf)>> {
         let mut left = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -115,7 +115,7 @@ impl Spool {
             let parsed = parts.and_then(|(n, id)| Some((n.parse().ok()?, id.parse().ok()?)));
             match parsed {
                 Some((sequence, id)) => left.push((sequence, id, path)),
-                // Half of one: nobody relies on it.
+                // Incomplete: nothing depends on it.
                 None if name.ends_with(".unfinished") => fs::remove_file(&path)?,
                 None => {}
             }
@@ -124,7 +124,7 @@ impl Spool {
         Ok(left)
     }
 
-    /// Queues a piece that is in the directory already.
+    /// Queues a segment that is already in the directory.
     pub(super) fn enqueue(&self, sequence: u64, path: PathBuf, bytes: u64) {
         let mut state = self.lock_state();
         state.bytes += bytes;
@@ -136,13 +136,13 @@ impl Spool {
         self.changed.notify_all();
     }
 
-    /// Whether pieces of so many bytes still fit.
+    /// Whether segments of this many bytes still fit.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         let state = self.lock_state();
         state.waiting.is_empty() || state.bytes + bytes <= self.bytes_max
     }
 
-    /// Keeps a piece until it is stored. It survives the end of this program.
+    /// Writes a segment, which waits here until it is stored. It survives the end of this program.
     pub(super) fn write_segment(&self, sealed: &SealedLogSegment) -> io::Result<()> {
         let key = sealed.key();
         let path = self
@@ -169,19 +169,19 @@ impl Spool {
         }
     }
 
-    /// Waits for a change, but no longer than this.
+    /// Waits for a change, at most this long.
     pub(super) fn wait_for_change(&self, time: Duration) {
         let state = self.lock_state();
         drop(self.changed.wait_timeout(state, time));
     }
 
-    /// Says that nothing more comes; what waits is still tried until then.
+    /// Accepts no more segments; waiting ones are still tried until then.
     pub(super) fn close(&self, until: Instant) {
         self.lock_state().close_deadline = Some(until);
         self.changed.notify_all();
     }
 
-    /// Stores pieces in order until the spool is closed. For a thread of its own.
+    /// Stores segments in order until the spool is closed. Runs in a thread of its own.
     pub(super) fn store_all(&self, repository: &Repository, source: &str) {
         let mut pause = RETRY_PAUSE_MIN;
         while let Some(piece) = self.next_segment() {
@@ -206,7 +206,7 @@ impl Spool {
         }
     }
 
-    /// The oldest piece; waits for one.
+    /// The oldest segment; waits for one.
     fn next_segment(&self) -> Option<SpooledSegment> {
         let mut state = self.lock_state();
         loop {
@@ -225,7 +225,7 @@ impl Spool {
 
     fn remove_stored(&self, piece: &SpooledSegment) {
         if let Err(error) = fs::remove_file(&piece.path) {
-            // It is stored; when it is found again, it is stored once more, under the same name.
+            // It is stored; if it is found again, it is stored again under the same name.
             tracing::warn!(path = %piece.path.display(), %error, "cannot delete a stored log segment from the spool");
         }
         let mut state = self.lock_state();
@@ -237,7 +237,7 @@ impl Spool {
         self.changed.notify_all();
     }
 
-    /// Pauses. `false` when the time for further attempts is over.
+    /// Waits. `false` when the time for further attempts is over.
     fn wait_before_retry(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         let mut state = self.lock_state();

@@ -1,4 +1,4 @@
-//! Where the stream of a server's log is to begin, and whether that is where the archive ends.
+//! Where the stream of a server's log begins, and whether that is where the archive ends.
 
 use reprise_repository::Snapshot;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::time::micros_since_epoch;
 use crate::mysql::binlog::file_number;
 use crate::mysql::manifest::Flavour;
 
-/// Where an archive ends.
+/// The end of an archive.
 #[derive(Debug, Clone)]
 pub(super) struct ArchiveEnd {
     pub(super) position: BinlogPosition,
@@ -19,14 +19,14 @@ pub(super) struct ArchiveEnd {
     uuid: Option<String>,
     server_id: u32,
     file_created: Option<u32>,
-    /// When, in microseconds since 1970 by the server's clock.
+    /// When it was written, in microseconds since 1970 by the server's clock.
     written_at: Option<u64>,
-    /// The time of the last commit, if it is known.
+    /// The time of the last commit, if known.
     last_commit_time: Option<u64>,
 }
 
 impl ArchiveEnd {
-    /// After a piece. `clock`: the time of the last commit before it.
+    /// After a segment. `clock`: the time of the last commit before it.
     pub(super) fn after_segment(facts: SegmentFacts, clock: Option<u64>) -> Self {
         Self {
             last_commit_time: match facts.gap {
@@ -43,40 +43,40 @@ impl ArchiveEnd {
         }
     }
 
-    /// The time of the last commit, if it is known.
+    /// The time of the last commit, if known.
     pub(super) fn last_commit_time(&self) -> Option<u64> {
         self.last_commit_time
     }
 }
 
-/// When files of a server's log were begun, in seconds since 1970; `None`: the server has none of that name.
+/// Creation times of files of a server's log, in seconds since 1970; `None`: no file of that name.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FileCreationTimes {
-    /// The oldest one.
+    /// The oldest file.
     pub(super) oldest: Option<u32>,
-    /// The one that has the name of the file in which a place is.
+    /// The file with the same name as the one of a position.
     pub(super) named: Option<u32>,
 }
 
-/// Where a stream is to begin.
+/// Where a stream begins.
 #[derive(Debug, Clone)]
 pub(super) struct LogStreamStart {
     pub(super) position: BinlogPosition,
     /// Why that is not where the archive ends.
     pub(super) gap: Option<LogGap>,
-    /// Since when the history is this one.
+    /// Since when this history applies.
     pub(super) history_since: Option<u64>,
-    /// The time of the last commit before it, if it is known.
+    /// The time of the last commit before it, if known.
     pub(super) last_commit_time: Option<u64>,
-    /// What is wrong with it, besides the gap.
+    /// A problem with it, besides the gap.
     pub(super) alarm: Option<String>,
 }
 
-/// Why a log cannot be read on.
+/// Why a log cannot be continued.
 #[derive(Debug)]
 struct LogDiscontinuity {
     reason: String,
-    /// The server has another history than the one that was archived.
+    /// The server's history differs from the archived one.
     is_diverged: bool,
 }
 
@@ -97,14 +97,14 @@ impl LogDiscontinuity {
 }
 
 impl SourceServer {
-    /// Why a log that was read up to a place is not the one that the server now has; `None`: it is, or nothing tells.
+    /// Why a log read up to a position is not the server's current log; `None`: it is, or that is unknown.
     pub(super) fn find_divergence(&self, place: &BinlogPosition) -> Option<String> {
         let same = self.flavour == Flavour::Mysql;
         let missing = self.find_discontinuity(place, self.uuid.as_deref(), same);
         missing.map(|missing| missing.reason)
     }
 
-    /// Why the log cannot be read on from a place; `None`: it can. `same`: the place is in a file of this server.
+    /// Why the log cannot be continued from a position; `None`: it can. `same`: the position is in this server's files.
     fn find_discontinuity(
         &self,
         place: &BinlogPosition,
@@ -138,7 +138,7 @@ impl SourceServer {
         }
     }
 
-    /// The files of the same server tell of a reset, even when numbers have grown beyond the archived ones again.
+    /// The files of the same server show a reset, even when GTIDs have grown beyond the archived ones again.
     fn find_reset(&self, place: &BinlogPosition) -> Option<String> {
         let file = place.file.as_deref()?;
         let newest = self.files.last()?;
@@ -155,7 +155,7 @@ impl SourceServer {
         })
     }
 
-    /// Without numbers, only the same server's files can be followed.
+    /// Without GTIDs, only the files of the same server can be followed.
     fn find_file_discontinuity(
         &self,
         place: &BinlogPosition,
@@ -178,8 +178,8 @@ impl SourceServer {
         }
     }
 
-    /// Whether an archive ends in the log of this server. MariaDB has no other name than its short number; of another
-    /// server it knows itself whether it has the very transaction after which it is asked for its log.
+    /// Whether an archive ends in the log of this server. MariaDB has no identity but `server_id`; another MariaDB
+    /// server knows whether it has the exact transaction after which its log is requested.
     fn is_server_of(&self, end: &ArchiveEnd) -> bool {
         match self.flavour {
             Flavour::Mysql => self.uuid == end.uuid,
@@ -187,8 +187,8 @@ impl SourceServer {
         }
     }
 
-    /// Why what the server has is another history than the archived one, by when its files were begun: a reset begins
-    /// all of them anew.
+    /// Why the server's history differs from the archived one, by the creation times of its files: a reset creates all
+    /// of them again.
     fn find_reset_by_file_times(
         &self,
         end: &ArchiveEnd,
@@ -199,7 +199,7 @@ impl SourceServer {
         }
         let reset = match (begun.named, end.file_created) {
             (Some(begun), Some(known)) => begun != known,
-            // Whoever has purged the file, and everything else, has just what follows.
+            // A server that has purged the file and everything else continues exactly here.
             _ => {
                 let younger = begun.oldest.zip(end.written_at);
                 let younger = younger.is_some_and(|(oldest, at)| is_created_after(oldest, at));
@@ -213,8 +213,8 @@ impl SourceServer {
         })
     }
 
-    /// Where to begin, given where the archive ends, and when the files were begun. `refused`: what the server said when
-    /// it was asked to go on there.
+    /// Where to begin, given the end of the archive and the creation times of files. `refused`: the server's error when
+    /// it was asked to continue there.
     pub(super) fn stream_start_after(
         &self,
         end: &ArchiveEnd,
@@ -252,7 +252,7 @@ impl SourceServer {
     }
 
     /// Where to begin an archive: at the newest snapshot, if the log still reaches it, or now.
-    /// `refused`: what the server said when it was asked to begin at the snapshot.
+    /// `refused`: the server's error when it was asked to begin at the snapshot.
     pub(super) fn first_stream_start(
         &self,
         snapshot: Option<&Snapshot>,
@@ -291,7 +291,7 @@ impl SourceServer {
         let younger = |begun: Option<u32>| begun.is_some_and(|begun| is_created_after(begun, time));
         let reset = match &place.coverage {
             ExecutedSet::Unnumbered => younger(begun.named),
-            // Of another server of MySQL, the numbers say whose they are.
+            // With another MySQL server, GTIDs contain their source.
             ExecutedSet::Mysql(_) if !same => false,
             coverage => younger(begun.oldest) && *coverage != self.purged,
         };
@@ -309,7 +309,7 @@ impl SourceServer {
     }
 }
 
-/// What is said when an archive does not begin at the newest snapshot.
+/// The text when an archive does not begin at the newest snapshot.
 fn describe_late_start(snapshot: &Snapshot, reason: &str) -> String {
     format!(
         "the log archive cannot continue from snapshot {}: {reason}. The archive starts now, and no point in time before the next snapshot can be restored: take a snapshot now",
@@ -317,7 +317,7 @@ fn describe_late_start(snapshot: &Snapshot, reason: &str) -> String {
     )
 }
 
-/// Whether a file was begun after a time, in microseconds since 1970.
+/// Whether a file was created after a time, in microseconds since 1970.
 fn is_created_after(begun: u32, time: u64) -> bool {
     u64::from(begun) * 1_000_000 > time
 }
@@ -334,7 +334,7 @@ mod tests {
         ExecutedSet::Mysql(text.parse().unwrap())
     }
 
-    /// An archive of a hundred transactions that ended at second 1000, in a file that was begun at second 500.
+    /// An archive of a hundred transactions that ended at second 1000, in a file that was created at second 500.
     fn end() -> ArchiveEnd {
         ArchiveEnd {
             position: BinlogPosition {
@@ -352,7 +352,7 @@ mod tests {
         }
     }
 
-    /// Where it goes on at a server of two hundred transactions.
+    /// Where it continues at a server of two hundred transactions.
     fn beginning(floor: ExecutedSet, oldest: u32, named: Option<u32>) -> LogStreamStart {
         let time = DateTime::from_timestamp(5000, 0).unwrap();
         let mut server = test_server(set(200), time);
@@ -367,9 +367,9 @@ mod tests {
     #[test]
     fn a_log_goes_on_where_a_file_is_older_than_the_end_of_the_archive() {
         assert!(beginning(set(10), 100, Some(500)).gap.is_none());
-        // The file in which the archive ends, though the clock was set back meanwhile.
+        // The file in which the archive ends, though the clock was set back since.
         assert!(beginning(set(10), 2000, Some(500)).gap.is_none());
-        // A server that has purged just what is archived.
+        // A server that has purged exactly what is archived.
         assert!(beginning(set(100), 2000, None).gap.is_none());
     }
 
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_file_of_the_same_name_that_was_begun_at_another_time_is_another_history() {
-        // Begun before the piece was finished that was being filled meanwhile.
+        // Created before the segment was finished that was being filled at that time.
         assert!(beginning(set(10), 999, Some(999)).gap.is_some());
     }
 

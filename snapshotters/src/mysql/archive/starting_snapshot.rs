@@ -1,4 +1,4 @@
-//! Which snapshots a stretch of log goes on from.
+//! From which snapshots a log range continues.
 
 use reprise_repository::Snapshot;
 
@@ -8,42 +8,42 @@ use super::stored_log::LogRange;
 use super::time::{CLOCK_SKEW_MAX, micros_since_epoch};
 use crate::mysql::manifest::Flavour;
 
-/// Where the log goes on from a snapshot.
+/// Where the log continues from a snapshot.
 #[derive(Debug, Clone)]
 pub struct StartingSnapshot {
-    /// What the snapshot holds.
+    /// What the snapshot contains.
     pub position: BinlogPosition,
-    /// How many pieces of the stretch are before it as a whole.
+    /// How many segments of the range precede it entirely.
     pub segment_index: usize,
-    /// How many of those are not needed: transactions in two phases are read from their beginning.
+    /// How many of those are not needed: XA transactions are read from their beginning.
     pub first_segment_index: usize,
 }
 
-/// A place in a stretch.
+/// A position in a log range.
 #[derive(Debug, Clone, Copy)]
 struct SegmentPosition {
-    /// How many pieces are before it.
+    /// How many segments precede it.
     segments_before: usize,
-    /// What is before it of the next one.
+    /// What precedes it in the next segment.
     preceding_content: PrecedingContent,
 }
 
-/// What is before a place in a piece.
+/// What precedes a position in a log segment.
 #[derive(Debug, Clone, Copy)]
 enum PrecedingContent {
-    /// Nothing, or nobody knows.
+    /// Nothing, or unknown.
     Nothing,
-    /// Transactions, by their numbers.
+    /// Transactions, by their GTIDs.
     Transactions,
-    /// The beginning of the file in which the piece ends.
+    /// The beginning of the file in which the segment ends.
     FileStart,
 }
 
 impl LogRange<'_> {
-    /// Whether everything that follows a snapshot, up to the stretch's end, is in it; and where.
+    /// Whether the range contains everything from a snapshot up to the range's end; and where that begins.
     ///
-    /// A server that was reset gives the same numbers again, so that numbers alone do not tell that a snapshot belongs
-    /// to a log: its time must be in order too.
+    /// A server that was reset assigns the same GTIDs again, so GTIDs alone do not prove that a snapshot belongs to a
+    /// log: its time must match too.
     #[must_use]
     pub fn locate_snapshot(&self, snapshot: &Snapshot) -> Option<StartingSnapshot> {
         let place = snapshot_binlog_position(snapshot)?;
@@ -67,7 +67,7 @@ impl LogRange<'_> {
         })
     }
 
-    /// Where a place is; `None` when it is not in the stretch, by all that it says.
+    /// Locates a position; `None` when it is not in the range by any of its data.
     fn locate_position(
         &self,
         place: &BinlogPosition,
@@ -110,18 +110,18 @@ impl LogRange<'_> {
         })
     }
 
-    /// What the log says of the time of a place in it.
+    /// The bounds that the log gives for the time of a position in it.
     fn time_bounds(&self, spot: SegmentPosition) -> TimeBounds {
         let (covered, rest) = self.segments.split_at(spot.segments_before);
         let earliest = covered.iter().filter_map(|piece| piece.facts.times);
         let within = rest.first().and_then(|piece| match spot.preceding_content {
             PrecedingContent::Nothing => None,
-            // It has the first transaction of the piece at least.
+            // It contains at least the first transaction of the segment.
             PrecedingContent::Transactions => Some(piece.facts.first.as_ref()?.committed),
             PrecedingContent::FileStart => Some(u64::from(piece.facts.file_begun?) * 1_000_000),
         });
         let earliest = earliest.map(|(first, _)| first);
-        // Of what was followed by another history only the server's own word counts.
+        // Where a diverged history follows, only the server's own confirmation is used.
         let latest = rest
             .last()
             .map(|last| match self.is_followed_by_divergence {
@@ -145,19 +145,19 @@ impl LogRange<'_> {
     }
 }
 
-/// What a log says of the time of a place in it; all in microseconds since 1970.
+/// The bounds that a log gives for the time of a position in it; all in microseconds since 1970.
 #[derive(Debug, Clone, Copy, Default)]
 struct TimeBounds {
-    /// Since when the history is this one.
+    /// Since when this history applies.
     history_since: Option<u64>,
-    /// The earliest commit before the place.
+    /// The earliest commit before the position.
     earliest_commit: Option<u64>,
-    /// What follows the place was received until then; `None`: nothing follows.
+    /// What follows the position was received by then; `None`: nothing follows.
     latest_time: Option<u64>,
 }
 
 impl TimeBounds {
-    /// Whether a snapshot of a time may be at the place: it has what is before, and was taken before what follows.
+    /// Whether a snapshot of a time may be at the position: it contains what precedes, and is older than what follows.
     fn allows_time(self, time: u64) -> bool {
         let has = |earliest: u64| earliest <= time.saturating_add(CLOCK_SKEW_MAX);
         self.history_since.is_none_or(|since| since <= time)
@@ -166,7 +166,7 @@ impl TimeBounds {
     }
 }
 
-/// The unit of the times of commits, in microseconds.
+/// Resolution of commit times, in microseconds.
 fn commit_time_resolution(piece: &StoredSegment) -> u64 {
     match piece.facts.flavour {
         Flavour::Mariadb => 1_000_000,
@@ -174,7 +174,7 @@ fn commit_time_resolution(piece: &StoredSegment) -> u64 {
     }
 }
 
-/// When what is in a piece had been received, by the later of two clocks.
+/// When the content of a segment had been received, by the later of two clocks.
 fn received_at(piece: &StoredSegment) -> u64 {
     micros_since_epoch(piece.record.written).max(piece.facts.at.unwrap_or_default())
 }
@@ -183,8 +183,8 @@ fn received_at(piece: &StoredSegment) -> u64 {
 mod tests {
     use super::*;
 
-    /// A history since minute 10, of which what is before the place was committed from minute 20 on, and what follows
-    /// was received until minute 30.
+    /// A history since minute 10: what precedes the position was committed from minute 20 on, what follows was received
+    /// until minute 30.
     fn is_allowed_at_minute(minute: u64) -> bool {
         const MINUTE: u64 = 60_000_000;
         let hints = TimeBounds {

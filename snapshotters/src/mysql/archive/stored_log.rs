@@ -1,4 +1,4 @@
-//! Reading an archive: which stretches of log are unbroken, and the events in them.
+//! Reading an archive: its unbroken log ranges, and the events in them.
 
 use reprise_repository::{
     ErrorClass, ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
@@ -8,14 +8,14 @@ use super::events::LogEvents;
 use super::segment_facts::{BinlogPosition, SegmentFacts, StoredSegment};
 use crate::error::Result;
 
-/// Where an archive cannot be read on.
+/// A break in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogBreak {
-    /// Before which piece.
+    /// The segment after the break.
     pub before: u64,
     /// Why.
     pub reason: String,
-    /// Whether stored pieces are damaged or missing; otherwise nobody ever had what is missing.
+    /// Whether stored segments are damaged or missing; otherwise the missing part was never archived.
     pub is_damage: bool,
 }
 
@@ -26,19 +26,19 @@ pub struct StoredLog {
     breaks: Vec<LogBreak>,
 }
 
-/// Pieces that follow each other without a gap.
+/// Consecutive log segments without a gap.
 #[derive(Debug, Clone, Copy)]
 pub struct LogRange<'a> {
     pub(super) segments: &'a [StoredSegment],
-    /// Whether the log goes on, after a gap, as another history.
+    /// Whether a diverged history follows, after a gap.
     pub(super) is_followed_by_divergence: bool,
 }
 
 impl StoredLog {
-    /// Reads what all pieces say of themselves. A piece that is missing or damaged is a break.
+    /// Reads the records of all segments. A segment that is missing or damaged is a break.
     ///
     /// # Errors
-    /// When they cannot be listed, or the storage does not answer.
+    /// When they cannot be listed, or the storage does not respond.
     pub fn read(repository: &Repository, source: &str) -> Result<Self> {
         let known = repository.load_log(source)?;
         let links = known.chain();
@@ -123,19 +123,19 @@ impl StoredLog {
         }
     }
 
-    /// The readable pieces in order.
+    /// The readable segments in order.
     #[must_use]
     pub fn segments(&self) -> &[StoredSegment] {
         &self.segments
     }
 
-    /// Where it cannot be read on.
+    /// The breaks.
     #[must_use]
     pub fn breaks(&self) -> &[LogBreak] {
         &self.breaks
     }
 
-    /// The unbroken stretches, oldest first. What is left of a transaction whose beginning is missing is in none.
+    /// The unbroken log ranges, oldest first. The rest of a transaction whose beginning is missing is in none.
     #[must_use]
     pub fn ranges(&self) -> Vec<LogRange<'_>> {
         let begins = |piece: &StoredSegment| {
@@ -172,16 +172,16 @@ impl StoredLog {
     }
 }
 
-/// Where a log ends.
+/// The end of a log.
 #[derive(Debug, Default)]
 pub(super) struct NewestSegment {
-    /// The newest piece, readable or not.
+    /// The newest segment, readable or not.
     pub(super) key: Option<LogSegmentKey>,
-    /// The newest one that is readable.
+    /// The newest readable one.
     pub(super) readable: Option<StoredSegment>,
 }
 
-/// Finds where a log ends. No more pieces are read than must be.
+/// Finds the end of a log. Reads no more segments than necessary.
 pub(super) fn find_newest_segment(repository: &Repository, source: &str) -> Result<NewestSegment> {
     let mut keys = repository.list_log_segments(source)?;
     let mut newest = NewestSegment {
@@ -224,7 +224,7 @@ fn damaged_break(before: u64, reason: String) -> LogBreak {
 }
 
 impl<'a> LogRange<'a> {
-    /// Its pieces.
+    /// Its segments.
     #[must_use]
     pub fn segments(&self) -> &'a [StoredSegment] {
         self.segments
@@ -242,7 +242,7 @@ impl<'a> LogRange<'a> {
         self.segments.last().map(|piece| &piece.facts.to)
     }
 
-    /// Until when, in microseconds since 1970, it holds everything that was committed.
+    /// Until when, in microseconds since 1970, it contains everything that was committed.
     #[must_use]
     pub fn complete_until(&self) -> Option<u64> {
         self.segments
@@ -251,14 +251,13 @@ impl<'a> LogRange<'a> {
             .max()
     }
 
-    /// The events from the piece `skip` up to the piece `end`, which is not included. The events of a transaction
-    /// that began earlier come first.
+    /// The events from segment `skip` up to segment `end`, exclusive. Events of a transaction that began earlier first.
     #[must_use]
     pub fn read_events(&self, repository: &Repository, skip: usize, end: usize) -> LogEvents<'a> {
         let end = end.min(self.segments.len());
         let skip = skip.min(end);
         let continues = |piece: &StoredSegment| piece.facts.continues;
-        // A piece that continues a transaction is read together with the one that began it.
+        // A segment that continues a transaction is read together with the one in which it began.
         let back = match self.segments.get(skip) {
             Some(piece) if continues(piece) => self.segments[..skip]
                 .iter()

@@ -1,4 +1,4 @@
-//! Asking a server for its log as a replica would.
+//! Requesting a server's log as a replica does.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::mysql::error::{DatabaseError, error_code};
 use crate::mysql::manifest::Flavour;
 use crate::mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
 
-/// A server with nothing new says so this often, in seconds.
+/// Interval of heartbeats from an idle server, in seconds.
 pub(super) const HEARTBEAT_SECONDS: u64 = 2;
 
 const COM_BINLOG_DUMP: u8 = 0x12;
@@ -23,17 +23,17 @@ const COM_BINLOG_DUMP: u8 = 0x12;
 /// End when there is nothing more to send.
 const NON_BLOCK: u16 = 1;
 
-/// Send the statements behind rows too (MariaDB).
+/// Send the statements of row events too (MariaDB).
 const SEND_ANNOTATE_ROWS: u16 = 2;
 
-/// Who asks: the server ends an older stream of the same one.
+/// The identity of the client: the server ends an older stream of the same identity.
 #[derive(Debug, Clone)]
 pub(super) struct ReplicaIdentity {
     pub(super) id: u32,
     pub(super) uuid: String,
 }
 
-/// Opens a stream from a place on. `once`: it ends when everything that there is was sent.
+/// Opens a stream from a position. `once`: it ends when everything in the log was sent.
 pub(super) fn open_stream(
     address: &Address,
     source: &SourceServer,
@@ -53,7 +53,7 @@ pub(super) fn open_stream(
     Ok(wire)
 }
 
-/// When a file of the log was begun, in seconds since 1970: the server sends its first event. `None`: it cannot.
+/// Creation time of a log file, in seconds since 1970, by its first event. `None`: the server cannot send it.
 pub(super) fn file_creation_time(
     address: &Address,
     source: &SourceServer,
@@ -71,7 +71,7 @@ pub(super) fn file_creation_time(
         let packet = wire.read_answer()?;
         if is_error_packet(&packet) {
             return match parse_error_packet(&packet) {
-                // Somebody deleted it.
+                // The file was deleted.
                 DatabaseError::Server {
                     code: error_code::BINLOG_READ_FAILED,
                     ..
@@ -87,7 +87,7 @@ pub(super) fn file_creation_time(
             Some(header) if header.kind == kind::FORMAT_DESCRIPTION => {
                 return Ok(Some(header.timestamp));
             }
-            // The name of the file comes first.
+            // A rotate event with the file's name comes first.
             Some(header) if header.is_artificial() => {}
             _ => return Ok(None),
         }
@@ -130,7 +130,7 @@ fn dump_request(
     }
 }
 
-/// The request by file and position. Positions beyond 4 GiB cannot be asked for.
+/// The request by file and position. Positions beyond 4 GiB cannot be requested.
 fn file_dump_request(file: &str, position: u64, flags: u16, id: u32) -> Vec<u8> {
     let position = u32::try_from(position).unwrap_or(u32::MAX);
     let mut request = vec![COM_BINLOG_DUMP];
@@ -153,7 +153,7 @@ fn session_settings(
         format!("SET @slave_uuid = '{0}', @replica_uuid = '{0}'", replica.uuid),
     ];
     if source.flavour == Flavour::Mariadb {
-        // Without this the server replaces events that old replicas do not know.
+        // Without this the server replaces events that are unknown to old replicas.
         settings.push("SET @mariadb_slave_capability = 4".to_owned());
         if let ExecutedSet::Mariadb(position) = &from.coverage {
             settings.push(format!("SET @slave_connect_state = '{position}'"));

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// By so many microseconds the clocks of servers and hosts may differ.
+/// Maximum clock difference between servers and hosts, in microseconds.
 pub(super) const CLOCK_SKEW_MAX: u64 = 60_000_000;
 
 /// Microseconds since 1970.

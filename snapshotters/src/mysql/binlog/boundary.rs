@@ -6,25 +6,25 @@ use super::control::{Gtid, TransactionStart};
 use super::event::{Event, EventError, kind};
 use super::query::QueryEvent;
 
-/// What is known of the transaction that an event belongs to.
+/// Where an event is relative to transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventBoundary {
-    /// It belongs to none.
+    /// In no transaction.
     Outside,
-    /// It says that one follows.
+    /// It announces a transaction.
     Start,
-    /// It is inside of one.
+    /// Inside a transaction.
     Inside,
-    /// It is the last of one.
+    /// The last event of a transaction.
     End,
 }
 
-/// A transaction that has ended.
+/// A complete transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedTransaction {
-    /// Its number.
+    /// Its GTID.
     pub gtid: Gtid,
-    /// Microseconds since 1970 of its commit. MariaDB tells seconds only.
+    /// Commit time in microseconds since 1970. MariaDB logs seconds only.
     pub committed: u64,
 }
 
@@ -32,13 +32,13 @@ pub struct LoggedTransaction {
 enum BoundaryState {
     /// Between transactions.
     Outside,
-    /// The number was read; what follows decides.
+    /// The GTID was read; the next event decides.
     Started,
     /// Between begin and commit.
     Open,
 }
 
-/// Follows a log event by event.
+/// Tracks transaction boundaries event by event.
 #[derive(Debug, Clone)]
 pub struct TransactionBoundaryParser {
     state: BoundaryState,
@@ -57,32 +57,32 @@ impl Default for TransactionBoundaryParser {
 }
 
 impl TransactionBoundaryParser {
-    /// Whether a transaction is under way.
+    /// Whether a transaction is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state != BoundaryState::Outside
     }
 
-    /// What the transaction that is under way, or was last, said of itself.
+    /// The start event of the open transaction, or of the last one.
     #[must_use]
     pub fn start(&self) -> Option<&TransactionStart> {
         self.start.as_ref()
     }
 
-    /// The transaction that ended with the event just passed.
+    /// The transaction that the last event completed.
     pub fn take_completed(&mut self) -> Option<LoggedTransaction> {
         self.completed.take()
     }
 
-    /// Forgets a transaction that will not be continued.
+    /// Discards a transaction that will not be continued.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Passes an event, and says where it stands.
+    /// Processes an event and returns where it is.
     ///
     /// # Errors
-    /// When an event that matters for this cannot be understood.
+    /// When a relevant event cannot be parsed.
     pub fn feed_event(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
         if let Some(start) = TransactionStart::from_event(event)? {
             self.start = Some(start);
@@ -99,7 +99,7 @@ impl TransactionBoundaryParser {
             | kind::MARIADB_START_ENCRYPTION
             | kind::HEARTBEAT
             | kind::HEARTBEAT_V2 => {
-                // Whatever was under way when the server stopped was not committed.
+                // A transaction that was open when the server stopped was not committed.
                 if matches!(event.kind(), kind::FORMAT_DESCRIPTION | kind::STOP) {
                     self.state = BoundaryState::Outside;
                 }
@@ -117,7 +117,7 @@ impl TransactionBoundaryParser {
         Ok(place)
     }
 
-    /// A log without numbers, of an old server.
+    /// A log without GTIDs, of an old server.
     fn feed_outside_event(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
         match event.kind() {
             kind::QUERY
@@ -139,7 +139,7 @@ impl TransactionBoundaryParser {
 
     fn feed_query(&mut self, event: &Event) -> Result<EventBoundary, EventError> {
         let query = QueryEvent::from_event(event)?;
-        // A transaction of MariaDB has no begin, unless it is a single statement.
+        // A MariaDB transaction has no BEGIN, unless it is a single statement.
         let begun = self.state == BoundaryState::Open
             || self.start.as_ref().is_some_and(|start| {
                 matches!(start.gtid, Gtid::Mariadb { .. }) && !start.standalone
@@ -164,7 +164,7 @@ impl TransactionBoundaryParser {
         Ok(EventBoundary::End)
     }
 
-    /// Only statements of some length are compressed: none that begins or ends a transaction.
+    /// Only long statements are compressed: none that begins or ends a transaction.
     fn feed_compressed_query(&mut self) -> EventBoundary {
         let standalone = self.start.as_ref().is_none_or(|start| start.standalone);
         if self.state == BoundaryState::Open || !standalone {

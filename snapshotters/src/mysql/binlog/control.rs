@@ -1,4 +1,4 @@
-//! Events that say something about others: the format of a file, and the number and time of a transaction.
+//! Control events: the format of a file, and the GTID and commit time of a transaction.
 
 use std::fmt;
 
@@ -8,29 +8,29 @@ use super::cursor::ByteCursor;
 use super::event::{CHECKSUM_BYTES, Event, EventError, HEADER_BYTES, kind};
 use super::gtid::GtidSource;
 
-/// Where a format description has the server's version, in bytes of its body, and how long it is.
+/// Byte range of the server's version in the body of a format description.
 const VERSION_RANGE: std::ops::Range<usize> = 2..52;
 
-/// What the events of a file look like.
+/// The format of the events of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatDescription {
-    /// The server's version, in its own words.
+    /// The server's version, as the server reports it.
     pub version: String,
     /// Whether events end with checksums.
     pub has_checksums: bool,
-    /// Seconds since 1970 at which the server was started, if the file was begun by that.
+    /// Start time of the server in seconds since 1970, if its start began the file.
     pub server_started: u32,
 }
 
 impl FormatDescription {
-    /// Reads a whole event, header and checksum included; `None` when it is too short.
+    /// Parses a whole event, header and checksum included; `None` when it is too short.
     #[must_use]
     pub fn parse(event: &[u8]) -> Option<Self> {
         let body = event.get(HEADER_BYTES..)?;
         let version = body.get(VERSION_RANGE)?;
         let end = version.iter().position(|byte| *byte == 0);
         let created = ByteCursor::new(body.get(VERSION_RANGE.end..)?).u32()?;
-        // The last byte before the checksum, which is always there, names the algorithm.
+        // The last byte before the checksum, which is always present, is the algorithm.
         let algorithm = body.len().checked_sub(CHECKSUM_BYTES + 1)?;
         Some(Self {
             version: String::from_utf8_lossy(&version[..end.unwrap_or(version.len())]).into_owned(),
@@ -40,15 +40,15 @@ impl FormatDescription {
     }
 }
 
-/// The number of a transaction.
+/// The GTID of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gtid {
-    /// MySQL: the server that made it up, with a tag or without one, and a count.
+    /// MySQL: the originating server, with or without a tag, and a number.
     Mysql {
         /// The server, and the tag.
         source: GtidSource,
-        /// The count.
+        /// The number.
         number: u64,
     },
     /// MariaDB.
@@ -57,10 +57,10 @@ pub enum Gtid {
         domain: u32,
         /// The server.
         server: u32,
-        /// The count in the domain.
+        /// The sequence number in the domain.
         sequence: u64,
     },
-    /// It has none.
+    /// No GTID.
     Anonymous,
 }
 
@@ -110,34 +110,34 @@ impl std::str::FromStr for Gtid {
     }
 }
 
-/// What the event before a transaction says of it.
+/// What the event before a transaction states about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionStart {
-    /// Its number.
+    /// Its GTID.
     pub gtid: Gtid,
-    /// Microseconds since 1970 at which it was committed at this server; `None` where the log does not say it.
+    /// Commit time at this server, in microseconds since 1970; `None` where the log does not contain it.
     pub committed: Option<u64>,
-    /// Microseconds since 1970 at which it was committed where it comes from.
+    /// Commit time at the originating server, in microseconds since 1970.
     pub originally_committed: Option<u64>,
-    /// The version of the server it comes from, as in `original_server_version`.
+    /// The version of the originating server, as in `original_server_version`.
     pub original_version: Option<u32>,
     /// The version of this server, as in `immediate_server_version`.
     pub immediate_version: Option<u32>,
-    /// Whichever transaction has this place may have been committed before this one began. Within a file.
+    /// The last transaction (by sequence number) that may have been committed before this one began. Within a file.
     pub last_committed: u64,
-    /// Its own place in the order of commits. Within a file.
+    /// Its own sequence number in the commit order. Within a file.
     pub sequence_number: u64,
     /// Whether it may have parts in statement format.
     pub has_statements: bool,
-    /// MariaDB: it is a single statement without begin and commit.
+    /// MariaDB: it is a single statement without BEGIN and COMMIT.
     pub standalone: bool,
 }
 
 impl TransactionStart {
-    /// Reads the event before a transaction; `None` when the event is none.
+    /// Parses the event before a transaction; `None` for other events.
     ///
     /// # Errors
-    /// When it cannot be understood.
+    /// When it cannot be parsed.
     pub fn from_event(event: &Event) -> Result<Option<Self>, EventError> {
         let body = ByteCursor::new(event.body());
         let start = match event.kind() {
@@ -152,11 +152,11 @@ impl TransactionStart {
     }
 }
 
-/// Bit 55 of a time says that another one follows; bit 31 of a version likewise.
+/// Bit 55 of a time means that a second one follows; bit 31 of a version likewise.
 const MORE_TIME: u64 = 1 << 55;
 const MORE_VERSION: u32 = 1 << 31;
 
-/// What stands before the two logical times.
+/// Type code before the two logical timestamps.
 const LOGICAL_TIMESTAMPS_TYPE: u8 = 2;
 
 fn parse_gtid_event(mut cursor: ByteCursor<'_>, numbered: bool) -> Option<TransactionStart> {
@@ -201,7 +201,7 @@ fn parse_gtid_event(mut cursor: ByteCursor<'_>, numbered: bool) -> Option<Transa
     Some(start)
 }
 
-/// The newer form: fields, each with its number before it.
+/// The newer, tagged format: fields, each preceded by its ID.
 fn parse_tagged_gtid_event(mut cursor: ByteCursor<'_>) -> Option<TransactionStart> {
     const FORM: u8 = 2;
     if cursor.u8()? != FORM {
@@ -219,7 +219,7 @@ fn parse_tagged_gtid_event(mut cursor: ByteCursor<'_>) -> Option<TransactionStar
                     *byte = u8::try_from(cursor.variable_length_int()?).ok()?;
                 }
             }
-            // Signed numbers have their sign in the lowest bit.
+            // Signed integers have their sign in the lowest bit.
             2 => number = cursor.variable_length_int()? >> 1,
             3 => {
                 let length = usize::try_from(cursor.variable_length_int()?).ok()?;

@@ -1,23 +1,23 @@
-//! Taking numbers and texts from the front of bytes, as far as there are any.
+//! Reading integers and strings from the front of a byte slice, with bounds checks.
 
-/// What is left to be read.
+/// The unread bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct ByteCursor<'a>(&'a [u8]);
 
 impl<'a> ByteCursor<'a> {
-    /// Reads from the beginning.
+    /// Starts at the beginning.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// What is left.
+    /// The unread bytes.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether nothing is left.
+    /// Whether all bytes are read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -35,7 +35,7 @@ impl<'a> ByteCursor<'a> {
         self.take(1).map(|byte| byte[0])
     }
 
-    /// The next `n` bytes (at most 8) as a number, least significant byte first.
+    /// The next `n` bytes (at most 8) as a little-endian integer.
     pub fn fixed_int(&mut self, n: usize) -> Option<u64> {
         let bytes = self.take(n)?;
         let mut wide = [0; 8];
@@ -60,7 +60,7 @@ impl<'a> ByteCursor<'a> {
         self.fixed_int(8)
     }
 
-    /// A number of the client protocol: one byte, or a mark and 2, 3 or 8 bytes.
+    /// A length-encoded integer of the client protocol: one byte, or a prefix byte and 2, 3 or 8 bytes.
     pub fn length_encoded_int(&mut self) -> Option<u64> {
         match self.u8()? {
             0xfc => self.fixed_int(2),
@@ -71,8 +71,8 @@ impl<'a> ByteCursor<'a> {
         }
     }
 
-    /// A number of the serialization library that newer events use: as many ones as there are further bytes, from
-    /// the lowest bit of the first byte on, then the number.
+    /// A variable-length integer of the serialization library of newer events: the number of further bytes in ones,
+    /// from the lowest bit of the first byte on, then the value.
     pub fn variable_length_int(&mut self) -> Option<u64> {
         let further = self.0.first()?.trailing_ones() as usize;
         if further == 8 {
@@ -82,7 +82,7 @@ impl<'a> ByteCursor<'a> {
         Some(self.fixed_int(further + 1)? >> (further + 1))
     }
 
-    /// Bytes up to a zero byte, which is taken too.
+    /// Bytes up to a zero byte, which is consumed too.
     pub fn null_terminated(&mut self) -> Option<&'a [u8]> {
         let end = self.0.iter().position(|byte| *byte == 0)?;
         let taken = self.take(end)?;

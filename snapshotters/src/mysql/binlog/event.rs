@@ -1,4 +1,4 @@
-//! Events as the server sent them, and cutting a stream of bytes into them.
+//! Events as the server sent them, and splitting a byte stream into events.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::cursor::ByteCursor;
 
-/// How every file of a binary log begins.
+/// The magic bytes of a binary log file.
 pub const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
 
 /// Length of an event's header, in bytes.
@@ -16,19 +16,19 @@ pub const HEADER_BYTES: usize = 19;
 /// Length of an event's checksum, in bytes.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
-/// No server makes a larger event, in bytes.
+/// Maximum event size of any server, in bytes.
 const EVENT_BYTES_MAX: u32 = (1 << 30) + (1 << 20);
 
-/// Memory is taken in such steps while an event is read, in bytes, so that a wrong length takes none in vain.
+/// Memory is allocated in steps of this many bytes while an event is read, so that a wrong length wastes none.
 const READ_STEP_BYTES: usize = 1 << 20;
 
-/// The numbers of the kinds of events.
+/// Event type codes.
 pub mod kind {
     /// A statement, as text.
     pub const QUERY: u8 = 2;
     /// The server was stopped.
     pub const STOP: u8 = 3;
-    /// The log goes on in another file.
+    /// Rotation: the log continues in another file.
     pub const ROTATE: u8 = 4;
     /// Values for `AUTO_INCREMENT` of the statement that follows.
     pub const INTVAR: u8 = 5;
@@ -36,73 +36,73 @@ pub mod kind {
     pub const RAND: u8 = 13;
     /// A user variable of the statement that follows.
     pub const USER_VAR: u8 = 14;
-    /// What the events of a file look like.
+    /// Format description of a file.
     pub const FORMAT_DESCRIPTION: u8 = 15;
-    /// The commit of a transaction.
+    /// Commit of a transaction.
     pub const XID: u8 = 16;
     /// The beginning of a file for `LOAD DATA` in statement format.
     pub const BEGIN_LOAD_QUERY: u8 = 17;
     /// `LOAD DATA` in statement format.
     pub const EXECUTE_LOAD_QUERY: u8 = 18;
-    /// The table of the rows that follow.
+    /// Table map: the table of the rows that follow.
     pub const TABLE_MAP: u8 = 19;
-    /// Inserted rows, older form.
+    /// Inserted rows, older format.
     pub const WRITE_ROWS_V1: u8 = 23;
-    /// Changed rows, older form.
+    /// Updated rows, older format.
     pub const UPDATE_ROWS_V1: u8 = 24;
-    /// Deleted rows, older form.
+    /// Deleted rows, older format.
     pub const DELETE_ROWS_V1: u8 = 25;
-    /// Something happened that is not in the log.
+    /// Incident: something happened that is not in the log.
     pub const INCIDENT: u8 = 26;
-    /// Nothing is new.
+    /// Heartbeat: nothing new.
     pub const HEARTBEAT: u8 = 27;
-    /// May be left out by whoever does not know it.
+    /// Ignorable by readers that do not know it.
     pub const IGNORABLE: u8 = 28;
-    /// The statement behind the rows that follow.
+    /// The original statement of the rows that follow.
     pub const ROWS_QUERY: u8 = 29;
     /// Inserted rows.
     pub const WRITE_ROWS: u8 = 30;
-    /// Changed rows.
+    /// Updated rows.
     pub const UPDATE_ROWS: u8 = 31;
     /// Deleted rows.
     pub const DELETE_ROWS: u8 = 32;
-    /// The number of the transaction that follows (MySQL).
+    /// The GTID of the transaction that follows (MySQL).
     pub const GTID: u8 = 33;
-    /// A transaction without a number follows (MySQL).
+    /// A transaction without a GTID follows (MySQL).
     pub const ANONYMOUS_GTID: u8 = 34;
-    /// The transactions in all files before (MySQL).
+    /// The transactions in all previous files (MySQL).
     pub const PREVIOUS_GTIDS: u8 = 35;
-    /// A transaction is prepared, to be committed by a later statement.
+    /// A transaction is prepared (XA), to be committed by a later statement.
     pub const XA_PREPARE: u8 = 38;
-    /// Rows of which parts of JSON values changed.
+    /// Updated rows with partial JSON values.
     pub const PARTIAL_UPDATE_ROWS: u8 = 39;
     /// A transaction's events, compressed (MySQL).
     pub const TRANSACTION_PAYLOAD: u8 = 40;
-    /// Nothing is new; newer form.
+    /// Heartbeat, newer format.
     pub const HEARTBEAT_V2: u8 = 41;
-    /// The number, with a tag, of the transaction that follows (MySQL).
+    /// The tagged GTID of the transaction that follows (MySQL).
     pub const GTID_TAGGED: u8 = 42;
-    /// The statement behind the rows that follow (MariaDB).
+    /// The original statement of the rows that follow (MariaDB).
     pub const MARIADB_ANNOTATE_ROWS: u8 = 160;
-    /// From which file on a crash is mended (MariaDB).
+    /// The file from which crash recovery begins (MariaDB).
     pub const MARIADB_BINLOG_CHECKPOINT: u8 = 161;
-    /// The number of the transaction that follows (MariaDB).
+    /// The GTID of the transaction that follows (MariaDB).
     pub const MARIADB_GTID: u8 = 162;
-    /// The transactions in all files before (MariaDB).
+    /// The transactions in all previous files (MariaDB).
     pub const MARIADB_GTID_LIST: u8 = 163;
     /// The file is encrypted; not sent to replicas (MariaDB).
     pub const MARIADB_START_ENCRYPTION: u8 = 164;
     /// A statement, compressed (MariaDB).
     pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
-    /// Inserted rows, compressed (MariaDB), older form.
+    /// Inserted rows, compressed (MariaDB), older format.
     pub const MARIADB_WRITE_ROWS_COMPRESSED_V1: u8 = 166;
-    /// Changed rows, compressed (MariaDB), older form.
+    /// Updated rows, compressed (MariaDB), older format.
     pub const MARIADB_UPDATE_ROWS_COMPRESSED_V1: u8 = 167;
-    /// Deleted rows, compressed (MariaDB), older form.
+    /// Deleted rows, compressed (MariaDB), older format.
     pub const MARIADB_DELETE_ROWS_COMPRESSED_V1: u8 = 168;
     /// Inserted rows, compressed (MariaDB).
     pub const MARIADB_WRITE_ROWS_COMPRESSED: u8 = 169;
-    /// Changed rows, compressed (MariaDB).
+    /// Updated rows, compressed (MariaDB).
     pub const MARIADB_UPDATE_ROWS_COMPRESSED: u8 = 170;
     /// Deleted rows, compressed (MariaDB).
     pub const MARIADB_DELETE_ROWS_COMPRESSED: u8 = 171;
@@ -110,35 +110,35 @@ pub mod kind {
 
 /// Flags in an event's header.
 pub(in crate::mysql) mod flag {
-    /// The file was open when the event was read: the server may be alive, or may have crashed.
+    /// The file was in use when the event was read: the server may be running, or may have crashed.
     pub(in crate::mysql) const IN_USE: u16 = 0x1;
-    /// The statement's database is not to be used.
+    /// The statement's default database is not to be used.
     pub(in crate::mysql) const WITHOUT_USE: u16 = 0x8;
-    /// The server made the event up for the one it sends it to; no file has it.
+    /// Artificial: the server created the event for this client; it is in no file.
     pub(in crate::mysql) const ARTIFICIAL: u16 = 0x20;
-    /// Whoever does not know the kind may leave the event out.
+    /// Readers that do not know the type may ignore the event.
     pub(in crate::mysql) const IGNORABLE: u16 = 0x80;
 }
 
-/// What every event begins with.
+/// The header of every event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventHeader {
-    /// Seconds since 1970 at which the statement began, by the server's clock.
+    /// Start time of the statement in seconds since 1970, by the server's clock.
     pub timestamp: u32,
-    /// Its kind.
+    /// Its type code.
     pub kind: u8,
-    /// The server that made it.
+    /// The `server_id` of the server that created it.
     pub server_id: u32,
     /// Its length with header and checksum, in bytes.
     pub size: u32,
     /// The lower 32 bits of the position after it.
     pub end_position: u32,
-    /// Marks; see the manual of the server.
+    /// Flags; see the server's manual.
     pub flags: u16,
 }
 
 impl EventHeader {
-    /// Reads a header; `None` when there are too few bytes.
+    /// Parses a header; `None` when there are too few bytes.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut cursor = ByteCursor::new(bytes);
@@ -152,7 +152,7 @@ impl EventHeader {
         })
     }
 
-    /// Whether whoever does not know its kind may leave it out.
+    /// Whether readers that do not know its type may ignore it.
     #[must_use]
     pub fn is_ignorable(&self) -> bool {
         self.flags & flag::IGNORABLE != 0
@@ -164,32 +164,32 @@ impl EventHeader {
         self.flags & flag::WITHOUT_USE != 0
     }
 
-    /// Whether the server made it up for the one it sent it to.
+    /// Whether the server created it for this client.
     #[must_use]
     pub fn is_artificial(&self) -> bool {
         self.flags & flag::ARTIFICIAL != 0 || (self.timestamp == 0 && self.end_position == 0)
     }
 }
 
-/// Why bytes are no events.
+/// Why bytes are not valid events.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// They end in the middle of one.
+    /// They end inside an event.
     #[error("the binary log ends in the middle of the event at byte {at}")]
     Truncated {
         /// Where the event begins.
         at: u64,
     },
-    /// Its length cannot be right.
+    /// Its length is invalid.
     #[error("the binary log event at byte {at} has an impossible length: {size} bytes")]
     InvalidLength {
         /// Where the event begins.
         at: u64,
-        /// What its header says.
+        /// The length in its header.
         size: u32,
     },
-    /// Its checksum differs.
+    /// Its checksum does not match.
     #[error("the checksum of the binary log event at byte {at} does not match")]
     ChecksumMismatch {
         /// Where the event begins.
@@ -198,10 +198,10 @@ pub enum EventError {
     /// Reading failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Its content is not what its kind demands.
+    /// Its content does not match its type.
     #[error("cannot parse a binary log event of type {kind}: {reason}")]
     Malformed {
-        /// Its kind.
+        /// Its type code.
         kind: u8,
         /// What is wrong.
         reason: String,
@@ -217,7 +217,7 @@ impl EventError {
     }
 }
 
-/// An event, whole.
+/// A complete event.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     header: EventHeader,
@@ -232,7 +232,7 @@ impl fmt::Debug for Event {
 }
 
 impl Event {
-    /// Takes the bytes of one event. `checked`: it ends with a checksum, which is compared.
+    /// Takes the bytes of one event. `checked`: it ends with a checksum, which is verified.
     ///
     /// # Errors
     /// When the bytes are not exactly one event with the right checksum.
@@ -261,19 +261,19 @@ impl Event {
         &self.header
     }
 
-    /// Its kind.
+    /// Its type code.
     #[must_use]
     pub fn kind(&self) -> u8 {
         self.header.kind
     }
 
-    /// All of it, as it was sent.
+    /// All its bytes, as sent.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// What is between header and checksum.
+    /// The bytes between header and checksum.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         let end = self.bytes.len() - if self.has_checksum { CHECKSUM_BYTES } else { 0 };
@@ -287,7 +287,7 @@ impl Event {
     }
 }
 
-/// The checksum that belongs to an event without its last four bytes. The mark of an open file is left out of it.
+/// The checksum of an event without its last four bytes. The in-use flag is excluded.
 #[must_use]
 pub fn event_checksum(without: &[u8], kind: u8) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -310,8 +310,8 @@ fn checksum_matches(bytes: &[u8], header: &EventHeader) -> bool {
     event_checksum(without, header.kind) == u32::from_le_bytes(*stored)
 }
 
-/// Cuts a stream of bytes into events and compares their checksums. A format description says whether what follows has
-/// checksums. What marks a file ([`MAGIC`]) is no event: in 2028 there is a second whose events begin with these bytes.
+/// Splits a byte stream into events and verifies their checksums. A format description says whether what follows has
+/// checksums. The file magic ([`MAGIC`]) is no event: in one second of 2028, events begin with these bytes.
 #[derive(Debug)]
 pub struct EventReader<R> {
     input: R,
@@ -320,7 +320,7 @@ pub struct EventReader<R> {
 }
 
 impl<R: Read> EventReader<R> {
-    /// Reads what begins with an event; `checked`, whether that has a checksum.
+    /// Reads bytes that begin with an event; `checked`: that one has a checksum.
     pub fn new(input: R, has_checksums: bool) -> Self {
         Self {
             input,
@@ -332,7 +332,7 @@ impl<R: Read> EventReader<R> {
     /// The next event; `None` at the end.
     ///
     /// # Errors
-    /// When what follows is not a whole event with the right checksum.
+    /// When the next bytes are not a complete event with the right checksum.
     pub fn next_event(&mut self) -> Result<Option<Event>, EventError> {
         let at = self.offset;
         let mut bytes = vec![0; HEADER_BYTES];

@@ -1,4 +1,4 @@
-//! Sets of transaction numbers (MySQL) and positions in a history (MariaDB).
+//! GTID sets (MySQL) and GTID positions (MariaDB).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Gtid;
 
-/// Who made up a number: a server, with a tag or without one.
+/// The source of a GTID: a server, with or without a tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GtidSource {
@@ -17,13 +17,13 @@ pub struct GtidSource {
 }
 
 impl GtidSource {
-    /// A server's number, and a tag.
+    /// A server UUID, and a tag.
     #[must_use]
     pub fn new(uuid: [u8; 16], tag: Option<String>) -> Self {
         Self { uuid, tag }
     }
 
-    /// The server's number.
+    /// The server UUID.
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.uuid
@@ -94,36 +94,36 @@ fn is_tag(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// A set of transactions of MySQL.
+/// A MySQL GTID set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GtidSet {
-    /// By source, ranges with both ends included, in order, with gaps between them.
+    /// Per source, ranges with both ends included, sorted, with gaps between them.
     sources: BTreeMap<GtidSource, Vec<(u64, u64)>>,
 }
 
 impl GtidSet {
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// Its ranges by source, both ends included.
+    /// Its ranges per source, both ends included.
     pub fn ranges_by_source(&self) -> impl Iterator<Item = (&GtidSource, &[(u64, u64)])> {
         self.sources
             .iter()
             .map(|(source, ranges)| (source, ranges.as_slice()))
     }
 
-    /// How many transactions are in it.
+    /// Number of transactions in it.
     #[must_use]
     pub fn len(&self) -> u64 {
         let ranges = self.sources.values().flatten();
         ranges.map(|(first, last)| last - first + 1).sum()
     }
 
-    /// Whether a transaction is in it.
+    /// Whether it contains a transaction.
     #[must_use]
     pub fn contains(&self, source: &GtidSource, number: u64) -> bool {
         let ranges = self.sources.get(source).map_or(&[][..], Vec::as_slice);
@@ -131,7 +131,7 @@ impl GtidSet {
         after > 0 && number <= ranges[after - 1].1
     }
 
-    /// Adds a transaction. Returns whether it was not in it.
+    /// Adds a transaction. Returns whether it was new.
     pub fn insert(&mut self, source: &GtidSource, number: u64) -> bool {
         if self.contains(source, number) {
             return false;
@@ -140,14 +140,14 @@ impl GtidSet {
         true
     }
 
-    /// Adds a transaction of any kind; those without a MySQL number change nothing.
+    /// Adds a transaction of any kind; those without a MySQL GTID change nothing.
     pub fn insert_gtid(&mut self, gtid: &Gtid) {
         if let Gtid::Mysql { source, number } = gtid {
             self.insert(source, *number);
         }
     }
 
-    /// Whether a transaction of any kind is in it.
+    /// Whether it contains a transaction of any kind.
     #[must_use]
     pub fn contains_gtid(&self, gtid: &Gtid) -> bool {
         matches!(gtid, Gtid::Mysql { source, number } if self.contains(source, *number))
@@ -181,7 +181,7 @@ impl GtidSet {
         *ranges = joined;
     }
 
-    /// Adds everything of another set.
+    /// Adds all of another set.
     pub fn add_set(&mut self, other: &Self) {
         for (source, ranges) in &other.sources {
             for (first, last) in ranges {
@@ -190,7 +190,7 @@ impl GtidSet {
         }
     }
 
-    /// What is in this set and not in the other.
+    /// What is in this set but not in the other.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
         let mut left = Self::default();
@@ -215,7 +215,7 @@ impl GtidSet {
         left
     }
 
-    /// Whether everything in it is in the other set too.
+    /// Whether it is a subset of the other set.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.subtract(other).is_empty()
@@ -286,7 +286,7 @@ impl From<GtidSet> for String {
     }
 }
 
-/// A position in MariaDB's history: of every domain the last transaction.
+/// A MariaDB GTID position: the last transaction of every domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MariadbPosition {
@@ -300,14 +300,14 @@ impl MariadbPosition {
         self.domains.is_empty()
     }
 
-    /// The domains, each with the server and the count of its last transaction.
+    /// The domains, each with the server and the sequence number of its last transaction.
     pub fn domains(&self) -> impl Iterator<Item = (u32, u32, u64)> {
         self.domains
             .iter()
             .map(|(domain, (server, count))| (*domain, *server, *count))
     }
 
-    /// Moves past a transaction.
+    /// Advances past a transaction.
     pub fn advance_to(&mut self, gtid: &Gtid) {
         if let Gtid::Mariadb {
             domain,
@@ -333,7 +333,7 @@ impl MariadbPosition {
             .is_some_and(|(_, count)| sequence <= count)
     }
 
-    /// Whether nothing in it is beyond the other.
+    /// Whether nothing in it is beyond the other position.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.domains.iter().all(|(domain, (_, count))| {

@@ -1,10 +1,10 @@
-//! What a server's binary log consists of: events, the transactions that they make up, and their numbers.
+//! The content of a server's binary log: events, the transactions that they make up, and their GTIDs.
 //!
-//! Everything here takes bytes that came over a network or from a repository: nothing is trusted, nothing
-//! panics, and what is not understood is named.
+//! Everything here parses bytes that came over a network or from a repository: nothing is trusted, nothing
+//! panics, and errors name what cannot be parsed.
 //!
-//! `event` is the framing, `control` formats and times, `gtid` sets, `boundary` where transactions end, `query`,
-//! `statement_settings` and `variables` statements, `rows` and `row_images` rows, `payload` what is compressed, `xa`.
+//! `event` frames, `control` has formats and times, `gtid` sets, `boundary` the ends of transactions, `query`,
+//! `statement_settings` and `variables` statements, `rows` and `row_images` rows, `payload` decompresses, `xa`.
 
 mod boundary;
 mod control;

@@ -1,4 +1,4 @@
-//! What a server compressed: whole transactions (MySQL), statements (MariaDB).
+//! Compressed content: whole transactions (MySQL), statements (MariaDB).
 
 use std::fmt;
 use std::io::Read;
@@ -10,10 +10,10 @@ use super::event::{
     CHECKSUM_BYTES, Event, EventError, EventHeader, EventReader, HEADER_BYTES, event_checksum, kind,
 };
 
-/// No statement is larger, in bytes.
+/// Maximum size of a statement, in bytes.
 const STATEMENT_BYTES_MAX: u64 = 1 << 30;
 
-/// The events of a compressed transaction, one after the other; never all of it is in memory.
+/// The events of a compressed transaction, one after the other; never in memory as a whole.
 pub struct TransactionPayload {
     events: EventReader<Box<dyn Read + Send>>,
     add_checksums: bool,
@@ -26,10 +26,10 @@ impl fmt::Debug for TransactionPayload {
 }
 
 impl TransactionPayload {
-    /// Opens a compressed transaction. `checked`: events outside have checksums, so these get one too.
+    /// Opens a compressed transaction. `checked`: outer events have checksums, so these get one too.
     ///
     /// # Errors
-    /// When the event is none, or compressed in a way that is not known.
+    /// When the event is of another type, or its compression is unknown.
     pub fn open(event: &Event, checked: bool) -> Result<Self, EventError> {
         let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::TRANSACTION_PAYLOAD {
@@ -64,7 +64,7 @@ enum PayloadCompression {
     Uncompressed,
 }
 
-/// Fields, each with its kind and length before it; after the last one the content.
+/// Fields, each preceded by type and length; the content follows the last one.
 fn parse_payload(event: &Event) -> Option<(PayloadCompression, Bytes)> {
     const END: u64 = 0;
     const SIZE: u64 = 1;
@@ -89,7 +89,7 @@ fn parse_payload(event: &Event) -> Option<(PayloadCompression, Bytes)> {
                     _ => return None,
                 });
             }
-            // The length without compression, which is not needed; and whatever may come.
+            // The uncompressed length, which is not needed, and unknown fields.
             _ => {}
         }
     }
@@ -101,7 +101,7 @@ fn parse_payload(event: &Event) -> Option<(PayloadCompression, Bytes)> {
     Some((form?, event.bytes().slice(begin..begin + size)))
 }
 
-/// The same event with a checksum at its end.
+/// The same event with a checksum appended.
 fn add_checksum(event: &Event) -> Result<Event, EventError> {
     rebuild_event(event.header(), event.kind(), event.body(), true)
 }
@@ -129,10 +129,10 @@ fn rebuild_event(
     Event::new(bytes.into(), checked)
 }
 
-/// The statement that MariaDB compressed, as an event like any other.
+/// A statement that MariaDB compressed, as a plain event.
 ///
 /// # Errors
-/// When the event is none or damaged.
+/// When the event is of another type or damaged.
 pub fn decompress_statement(event: &Event) -> Result<Event, EventError> {
     let wrong = |reason| EventError::malformed(event.kind(), reason);
     if event.kind() != kind::MARIADB_QUERY_COMPRESSED {
@@ -145,8 +145,8 @@ pub fn decompress_statement(event: &Event) -> Result<Event, EventError> {
     rebuild_event(event.header(), kind::QUERY, &body, event.has_checksum())
 }
 
-/// The rows that MariaDB compressed, as an event like any other; `None` when it is another one. The server itself takes
-/// them so from its own log alone.
+/// Rows that MariaDB compressed, as a plain event; `None` for other events. The server accepts compressed rows from
+/// its own log only.
 ///
 /// # Errors
 /// When the event is damaged.
@@ -168,8 +168,8 @@ pub fn decompress_rows(event: &Event) -> Result<Option<Event>, EventError> {
     rebuild_event(event.header(), kind, &body, event.has_checksum()).map(Some)
 }
 
-/// Where the rows begin: behind the table's number, marks, what the newer form has besides, and which columns there
-/// are, before and after a change.
+/// Where the rows begin: after the table ID, the flags, the extra data of the newer format, and the column bitmaps
+/// (before and after a change).
 fn rows_offset(body: &[u8], kind: u8) -> Option<usize> {
     let mut cursor = ByteCursor::new(body);
     cursor.take(8)?;
@@ -187,7 +187,7 @@ fn rows_offset(body: &[u8], kind: u8) -> Option<usize> {
     Some(body.len() - cursor.rest().len())
 }
 
-/// Where the text begins.
+/// Where the statement's text begins.
 fn statement_offset(body: &[u8]) -> Option<usize> {
     let mut cursor = ByteCursor::new(body);
     cursor.take(8)?;
@@ -198,8 +198,7 @@ fn statement_offset(body: &[u8]) -> Option<usize> {
     Some(body.len() - cursor.rest().len())
 }
 
-/// A byte with the way of compression and the count of the bytes of the length, most significant first; the length;
-/// the content.
+/// A byte with the algorithm and the number of length bytes; the length, most significant byte first; the content.
 fn decompress_zlib(bytes: &[u8]) -> Option<Vec<u8>> {
     const ALGORITHM_MASK: u8 = 0x70;
     let (head, rest) = bytes.split_first()?;
@@ -214,7 +213,7 @@ fn decompress_zlib(bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut text = Vec::new();
-    // One more than there should be, so that a longer one is found.
+    // One byte more than expected, so that longer content is detected.
     flate2::read::ZlibDecoder::new(content)
         .take(length + 1)
         .read_to_end(&mut text)

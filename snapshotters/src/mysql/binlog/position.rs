@@ -1,9 +1,9 @@
-//! Places in the files of a server's log.
+//! Binary log positions by file.
 
 use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
-/// A place between two events.
+/// A position between two events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilePosition {
     /// The file.
@@ -13,10 +13,10 @@ pub struct FilePosition {
 }
 
 impl FilePosition {
-    /// Moves past an event. Headers have the lower 32 bits of positions only.
+    /// Moves past an event. Headers contain only the lower 32 bits of positions.
     ///
     /// # Errors
-    /// When an event that changes files does not say to which.
+    /// When a rotate event names no file.
     pub fn advance_past(&mut self, event: &Event) -> Result<(), EventError> {
         let next = u64::from(event.header().end_position);
         if event.kind() == kind::ROTATE {
@@ -35,7 +35,7 @@ impl FilePosition {
         Ok(())
     }
 
-    /// Whether this place is at or before another one of the same server; `None` when the files do not tell.
+    /// Whether this position is at or before another one of the same server; `None` when file names do not tell.
     #[must_use]
     pub fn is_at_or_before(&self, other: &Self) -> Option<bool> {
         let place = |place: &Self| Some((file_number(place.file.as_deref()?)?, place.position));

@@ -3,12 +3,12 @@
 use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
-/// A statement, and what it needs around it.
+/// A statement with its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryEvent<'a> {
-    /// The connection that ran it, by the server's count.
+    /// The server's ID of the connection that ran it.
     pub thread_id: u32,
-    /// The error with which it ended at the server; 0: none.
+    /// The error code with which it ended at the server; 0: none.
     pub error_code: u16,
     /// The settings under which it ran, encoded.
     pub settings: &'a [u8],
@@ -19,10 +19,10 @@ pub struct QueryEvent<'a> {
 }
 
 impl<'a> QueryEvent<'a> {
-    /// Reads a statement.
+    /// Parses a statement.
     ///
     /// # Errors
-    /// When the event is none, or too short.
+    /// When the event is of another type, or too short.
     pub fn from_event(event: &'a Event) -> Result<Self, EventError> {
         if event.kind() != kind::QUERY {
             return Err(EventError::malformed(
@@ -34,7 +34,7 @@ impl<'a> QueryEvent<'a> {
             .ok_or_else(|| EventError::malformed(event.kind(), "it is too short"))
     }
 
-    /// Reads the body of a statement's event.
+    /// Parses the body of a statement's event.
     #[must_use]
     pub fn parse(body: &'a [u8]) -> Option<Self> {
         let mut cursor = ByteCursor::new(body);
@@ -55,7 +55,7 @@ impl<'a> QueryEvent<'a> {
         })
     }
 
-    /// Whether the statement is these words and nothing else, in whichever case.
+    /// Whether the statement is exactly these words, ignoring case.
     #[must_use]
     pub fn is_exactly(&self, words: &str) -> bool {
         self.text
@@ -63,7 +63,7 @@ impl<'a> QueryEvent<'a> {
             .eq_ignore_ascii_case(words.as_bytes())
     }
 
-    /// Whether the statement begins with these words, in whichever case.
+    /// Whether the statement begins with these words, ignoring case.
     #[must_use]
     pub fn starts_with(&self, words: &str) -> bool {
         let text = self.text.trim_ascii_start();

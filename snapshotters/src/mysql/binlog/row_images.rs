@@ -1,9 +1,9 @@
-//! Counting the rows of an event: their values are passed over by their lengths.
+//! Counting the rows of an event: values are skipped by their lengths.
 
 use super::cursor::ByteCursor;
 use super::event::{Event, kind};
 
-/// Numbers of column types whose values have other lengths than their number tells.
+/// Column type codes whose values have other lengths than their type says.
 mod column_type {
     pub(super) const FLOAT: u8 = 4;
     pub(super) const DOUBLE: u8 = 5;
@@ -25,15 +25,15 @@ mod column_type {
     pub(super) const GEOMETRY: u8 = 255;
 }
 
-/// How long values of a column are.
+/// The length of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ColumnWidth {
     Fixed(usize),
-    /// So many bytes tell the length.
+    /// A length prefix of this many bytes.
     LengthPrefixed(usize),
 }
 
-/// The columns of a table, as far as passing over their values needs it.
+/// The columns of a table, as far as skipping their values needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableColumns {
     widths: Vec<ColumnWidth>,
@@ -42,7 +42,7 @@ pub struct TableColumns {
 }
 
 impl TableColumns {
-    /// Reads the event that names the table of rows; `None` when it has a column of a type that is not known.
+    /// Parses a table map event; `None` when a column has an unknown type.
     #[must_use]
     pub fn from_table_map(map: &Event) -> Option<Self> {
         let mut cursor = ByteCursor::new(map.body());
@@ -68,7 +68,7 @@ impl TableColumns {
         })
     }
 
-    /// How many rows an event has; `None` when it does not fit these columns, or is compressed.
+    /// Number of rows in an event; `None` when it does not match these columns, or is compressed.
     #[must_use]
     pub fn count_rows(&self, event: &Event) -> Option<u64> {
         let mut cursor = ByteCursor::new(event.body());
@@ -173,7 +173,7 @@ fn column_width(kind: u8, metadata: &mut ByteCursor<'_>) -> Option<ColumnWidth> 
     })
 }
 
-/// Two bits of a length beyond 255 are hidden in the type.
+/// Two bits of a length above 255 are hidden in the type.
 fn string_width(kind: u8, length: u8) -> ColumnWidth {
     const LENGTH_BITS: u8 = 0x30;
     match kind {

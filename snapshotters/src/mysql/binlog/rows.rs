@@ -1,9 +1,9 @@
-//! Rows in a log: the tables that they are of, and their marks.
+//! Row events: their tables and flags.
 
 use super::cursor::ByteCursor;
 use super::event::{Event, EventError, HEADER_BYTES, event_checksum, kind};
 
-/// The kinds of events that have rows.
+/// Type codes of row events.
 const ROWS_EVENT_KINDS: [u8; 13] = [
     kind::WRITE_ROWS_V1,
     kind::UPDATE_ROWS_V1,
@@ -20,19 +20,19 @@ const ROWS_EVENT_KINDS: [u8; 13] = [
     kind::MARIADB_DELETE_ROWS_COMPRESSED,
 ];
 
-/// Where an event of rows has its marks, in bytes of the event: after the number of the table.
+/// Offset of the flags in a row event, in bytes: after the table ID.
 const FLAGS_OFFSET: usize = HEADER_BYTES + 6;
 
-/// The mark of the last rows of a statement.
+/// Flag of the last row event of a statement.
 const STATEMENT_END_FLAG: u8 = 1;
 
-/// Whether events of a kind have rows.
+/// Whether events of a type contain rows.
 #[must_use]
 pub fn is_rows_event(kind: u8) -> bool {
     ROWS_EVENT_KINDS.contains(&kind)
 }
 
-/// Whether rows are the last ones of their statement.
+/// Whether these are the last rows of their statement.
 #[must_use]
 pub fn ends_statement(rows: &Event) -> bool {
     rows.bytes()
@@ -40,8 +40,8 @@ pub fn ends_statement(rows: &Event) -> bool {
         .is_some_and(|marks| marks & STATEMENT_END_FLAG != 0)
 }
 
-/// Marks rows as the last ones of their statement; no other mark changes. `checked`: the event ends with a
-/// checksum, which is made anew.
+/// Flags rows as the last ones of their statement; other flags stay. `checked`: the event ends with a checksum,
+/// which is recomputed.
 pub fn mark_statement_end(event: &mut [u8], checked: bool) {
     let Some(marks) = event.get_mut(FLAGS_OFFSET) else {
         return;
@@ -52,7 +52,7 @@ pub fn mark_statement_end(event: &mut [u8], checked: bool) {
     }
 }
 
-/// A table that rows are of.
+/// The table of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MappedTable {
     /// Its database, in UTF-8.
@@ -62,10 +62,10 @@ pub struct MappedTable {
 }
 
 impl MappedTable {
-    /// Reads the event that names the table of rows.
+    /// Parses a table map event.
     ///
     /// # Errors
-    /// When it is another one, or too short.
+    /// When the event is of another type, or too short.
     pub fn from_event(event: &Event) -> Result<Self, EventError> {
         let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::TABLE_MAP {
@@ -76,7 +76,7 @@ impl MappedTable {
 
     fn parse(body: &[u8]) -> Option<Self> {
         let mut cursor = ByteCursor::new(body);
-        // The number of the table, and marks.
+        // The table ID and flags.
         cursor.take(8)?;
         let mut name = || {
             let length = usize::try_from(cursor.length_encoded_int()?).ok()?;

@@ -1,8 +1,8 @@
-//! The settings under which a statement of the log ran: status variables, each with its number before it.
+//! The settings under which a statement of the log ran: status variables, each preceded by its code.
 
 use super::cursor::ByteCursor;
 
-/// What `flags2` of a statement says.
+/// Bits of `flags2` of a statement.
 pub mod option {
     /// `sql_auto_is_null`.
     pub const AUTO_IS_NULL: u32 = 1 << 14;
@@ -20,18 +20,18 @@ pub mod option {
     pub const INSERT_HISTORY: u32 = 1 << 30;
 }
 
-/// An `ALTER TABLE` that is in the log twice: when it began and when it was done (MariaDB).
+/// Phase of an `ALTER TABLE` that is in the log twice: at its start and at its end (MariaDB).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlterPhase {
-    /// It began.
+    /// Started.
     Started,
-    /// It was done.
+    /// Committed.
     Committed,
-    /// It was given up.
+    /// Rolled back.
     RolledBack,
 }
 
-/// The settings of a statement. What the log does not say is `None`.
+/// The settings of a statement. `None`: not in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatementSettings {
     /// See [`option`].
@@ -40,19 +40,19 @@ pub struct StatementSettings {
     pub sql_mode: Option<u64>,
     /// `auto_increment_increment` and `auto_increment_offset`.
     pub auto_increment: Option<(u16, u16)>,
-    /// `character_set_client`, `collation_connection` and `collation_server`, by number.
+    /// `character_set_client`, `collation_connection` and `collation_server`, by ID.
     pub charset: Option<(u16, u16, u16)>,
     /// `time_zone`.
     pub time_zone: Option<Vec<u8>>,
-    /// `lc_time_names`, by number.
+    /// `lc_time_names`, by ID.
     pub time_names: Option<u16>,
-    /// `collation_database`, by number.
+    /// `collation_database`, by ID.
     pub database_collation: Option<u16>,
-    /// Microseconds of the time at which it began.
+    /// Microseconds of its start time.
     pub microseconds: u32,
     /// `explicit_defaults_for_timestamp`.
     pub explicit_timestamp: Option<u8>,
-    /// `default_collation_for_utf8mb4`, by number.
+    /// `default_collation_for_utf8mb4`, by ID.
     pub utf8mb4_collation: Option<u16>,
     /// `sql_require_primary_key`.
     pub require_primary_key: Option<u8>,
@@ -60,19 +60,19 @@ pub struct StatementSettings {
     pub table_encryption: Option<u8>,
     /// `enable_cascade_triggers`.
     pub cascade_triggers: Option<u8>,
-    /// Whose statement it is: user and host, in UTF-8.
+    /// The invoker of the statement: user and host, in UTF-8.
     pub invoker: Option<(Vec<u8>, Vec<u8>)>,
-    /// `character_set_collations`: character sets and collations by number (MariaDB).
+    /// `character_set_collations`: character sets and collations by ID (MariaDB).
     pub collations: Option<Vec<(u16, u16)>>,
-    /// Which part of an `ALTER TABLE` it is (MariaDB).
+    /// Phase of an `ALTER TABLE` (MariaDB).
     pub alter_phase: Option<AlterPhase>,
 }
 
 impl StatementSettings {
-    /// Reads the settings of a [`super::QueryEvent`].
+    /// Parses the settings of a [`super::QueryEvent`].
     ///
     /// # Errors
-    /// Names the variable that is unknown or cut short.
+    /// Names the variable that is unknown or truncated.
     pub fn parse(encoded: &[u8]) -> Result<Self, String> {
         let mut settings = Self::default();
         let mut cursor = ByteCursor::new(encoded);
@@ -92,7 +92,7 @@ impl StatementSettings {
         match number {
             0..=21 => Ok(self.parse_common_variable(number, cursor)),
             128..=131 => Ok(self.parse_mariadb_variable(number, cursor)),
-            // Room that was not needed.
+            // Unused space.
             255 => Ok(cursor.take(cursor.rest().len()).map(drop)),
             _ => Err(format!(
                 "the statement has an unknown status variable {number}"
@@ -114,7 +114,7 @@ impl StatementSettings {
             6 => drop(read_text(cursor)?),
             7 => self.time_names = Some(cursor.u16()?),
             8 => self.database_collation = Some(cursor.u16()?),
-            // Tables of an update, a transaction's number: of no use outside of that server.
+            // Tables of an update, the transaction's XID: of no use outside that server.
             9 | 17 => drop(cursor.u64()?),
             10 => drop(cursor.u32()?),
             11 => self.invoker = Some((read_text(cursor)?.to_vec(), read_text(cursor)?.to_vec())),
@@ -169,7 +169,7 @@ fn read_text<'a>(cursor: &mut ByteCursor<'a>) -> Option<&'a [u8]> {
 }
 
 fn skip_databases(cursor: &mut ByteCursor<'_>) -> Option<()> {
-    /// There are more than the log names.
+    /// More than the log names.
     const MANY: u8 = 254;
     let count = cursor.u8()?;
     if count != MANY {
@@ -184,7 +184,7 @@ fn skip_databases(cursor: &mut ByteCursor<'_>) -> Option<()> {
 mod tests {
     use super::*;
 
-    /// Of MariaDB 10.11, with microseconds and the second part of an `ALTER TABLE`.
+    /// From MariaDB 10.11, with microseconds and the end of an `ALTER TABLE`.
     const ALTER: &str = "000000001101000020540000000006037374640421002100080081140000000000000082040700000000000000";
 
     #[test]

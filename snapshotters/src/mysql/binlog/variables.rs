@@ -1,4 +1,4 @@
-//! What stands before a statement because its text does not say it: user variables, seeds, counters.
+//! Values that precede a statement because its text does not contain them: user variables, seeds, counters.
 
 use std::fmt::Write as _;
 
@@ -28,23 +28,23 @@ pub enum StatementVariable {
 pub enum UserVariableValue {
     /// `NULL`.
     Null,
-    /// A text with the number of its collation.
+    /// A string with its collation ID.
     Text(Vec<u8>, u32),
     /// A floating point number.
     Real(f64),
-    /// A whole number.
+    /// A signed integer.
     Signed(i64),
-    /// A whole number without a sign.
+    /// An unsigned integer.
     Unsigned(u64),
-    /// An exact number, as written.
+    /// A decimal, as written.
     Decimal(String),
 }
 
 impl StatementVariable {
-    /// Reads such an event.
+    /// Parses such an event.
     ///
     /// # Errors
-    /// When it is none or cannot be understood.
+    /// When it is of another type or cannot be parsed.
     pub fn from_event(event: &Event) -> Result<Self, EventError> {
         let mut body = ByteCursor::new(event.body());
         let variable = match event.kind() {
@@ -92,11 +92,11 @@ fn parse_user_variable(body: &mut ByteCursor<'_>) -> Option<StatementVariable> {
     Some(StatementVariable::User { name, value })
 }
 
-/// Nine digits take four bytes; what is left of them this many.
+/// Nine digits take four bytes; the remaining ones this many.
 const BYTES_PER_DIGITS: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
-/// An exact number in the server's packed form: precision, scale, then groups of nine digits from the point on
-/// to both sides, most significant byte first. The first bit is set unless it is negative; then all are inverted.
+/// A decimal in the server's binary format: precision, scale, then groups of nine digits from the decimal point
+/// outwards, most significant byte first. The first bit is set unless it is negative; then all are inverted.
 fn parse_decimal(bytes: &[u8]) -> Option<String> {
     let (&[precision, scale], packed) = bytes.split_first_chunk::<2>()?;
     let (precision, scale) = (usize::from(precision), usize::from(scale));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn exact_numbers_are_unpacked() {
-        // From the server's own documentation of the form: 1234567890.1234 with 14 digits, 4 after the point.
+        // From the server's own documentation of the format: 1234567890.1234 with 14 digits, 4 after the point.
         let packed = [0x81, 0x0d, 0xfb, 0x38, 0xd2, 0x04, 0xd2];
         let with = |bytes: &[u8]| [&[14, 4], bytes].concat();
         assert_eq!(parse_decimal(&with(&packed)).unwrap(), "1234567890.1234");

@@ -1,43 +1,43 @@
-//! Transactions in two phases: their names.
+//! XA transactions: their identifiers.
 
 use std::fmt;
 
 use super::cursor::ByteCursor;
 use super::event::{Event, EventError, kind};
 
-/// The name of a transaction in two phases.
+/// The identifier (XID) of an XA transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Xid {
-    /// The number of the form of the name.
+    /// The format ID.
     pub format_id: u32,
-    /// Its first part.
+    /// The global transaction ID.
     pub global: Vec<u8>,
-    /// Its second part.
+    /// The branch qualifier.
     pub branch: Vec<u8>,
 }
 
 impl fmt::Display for Xid {
-    /// As statements want it.
+    /// As in XA statements.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (global, branch) = (hex::encode(&self.global), hex::encode(&self.branch));
         write!(f, "X'{global}',X'{branch}',{}", self.format_id)
     }
 }
 
-/// The first phase's end.
+/// The end of the prepare phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XaPrepare {
-    /// Whose.
+    /// The transaction.
     pub xid: Xid,
-    /// It was the second one's too.
+    /// It is the commit too (`ONE PHASE`).
     pub one_phase: bool,
 }
 
 impl XaPrepare {
-    /// Reads the event that ends a first phase.
+    /// Parses an XA prepare event.
     ///
     /// # Errors
-    /// When it is another one, or too short.
+    /// When it is of another type, or too short.
     pub fn from_event(event: &Event) -> Result<Self, EventError> {
         let wrong = |reason| EventError::malformed(event.kind(), reason);
         if event.kind() != kind::XA_PREPARE {
@@ -63,7 +63,7 @@ fn parse_xa_prepare(body: &[u8]) -> Option<XaPrepare> {
     })
 }
 
-/// The name in MariaDB's event before the first phase of such a transaction.
+/// The XID in MariaDB's GTID event before the prepare phase of an XA transaction.
 #[must_use]
 pub fn prepared_xid(event: &Event) -> Option<Xid> {
     const PREPARED: u8 = 64;

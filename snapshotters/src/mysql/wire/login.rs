@@ -1,4 +1,4 @@
-//! Logging in.
+//! Authentication.
 
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::crypto;
@@ -12,7 +12,7 @@ use super::{ERROR_PACKET, OK_PACKET, WireConnection, parse_error_packet};
 use crate::mysql::address::{Address, Tls};
 use crate::mysql::error::DatabaseError;
 
-/// What the client wants, beyond what the server must be able to do.
+/// The capabilities that the client requests, beyond those that the server must have.
 const REQUESTED_CAPABILITIES: CapabilityFlags = CapabilityFlags::CLIENT_PROTOCOL_41
     .union(CapabilityFlags::CLIENT_LONG_PASSWORD)
     .union(CapabilityFlags::CLIENT_SECURE_CONNECTION)
@@ -28,15 +28,15 @@ const CHARACTER_SET: u8 = 45;
 const AUTH_SWITCH_REQUEST: u8 = 0xfe;
 const AUTH_MORE_DATA: u8 = 0x01;
 
-/// Answers of the server's cache of passwords: it knows this one, or it wants to see it.
+/// Responses of `caching_sha2_password`: the password is in the server's cache, or must be sent.
 const FAST_AUTH_SUCCESS: u8 = 0x03;
 const FULL_AUTHENTICATION: u8 = 0x04;
 const PUBLIC_KEY_REQUEST: u8 = 0x02;
 
-/// The length of a challenge; some servers end it with a zero byte.
+/// Length of a challenge; some servers end it with a zero byte.
 const CHALLENGE_BYTES: usize = 20;
 
-/// Who logs in.
+/// The account that logs in.
 struct Login<'a> {
     user: String,
     password: &'a str,
@@ -105,13 +105,13 @@ fn choose_tls(
 }
 
 impl Login<'_> {
-    /// What proves the password for the present plugin and challenge.
+    /// The proof of the password for the current plugin and challenge.
     fn auth_response(&self, wire: &WireConnection) -> Result<Option<Vec<u8>>, DatabaseError> {
         match &self.plugin {
             AuthPlugin::MysqlNativePassword
             | AuthPlugin::CachingSha2Password
             | AuthPlugin::Ed25519 => {}
-            // Whoever answers may ask for the password itself: nobody gets it so, as with the driver.
+            // An impostor could ask for the plain password: it is never sent this way, as with the driver.
             other => {
                 return Err(DatabaseError::UnsupportedAuthPlugin {
                     address: wire.server.clone(),
@@ -149,7 +149,7 @@ impl Login<'_> {
         }
     }
 
-    /// Over a way on which nobody listens as it is, otherwise encrypted with the server's key.
+    /// Over a secure connection as plain text, otherwise encrypted with the server's public key.
     fn send_password(&self, wire: &mut WireConnection) -> Result<(), DatabaseError> {
         let mut password = [self.password.as_bytes(), &[0]].concat();
         if wire.stream.is_secure() {
@@ -175,7 +175,7 @@ impl Login<'_> {
 }
 
 impl WireConnection {
-    /// Sends one packet, be it empty.
+    /// Sends one packet, even an empty one.
     fn send_packet(&mut self, payload: &[u8]) -> Result<(), DatabaseError> {
         if !payload.is_empty() {
             return self.send_packets(payload);

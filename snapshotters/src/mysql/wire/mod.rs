@@ -1,7 +1,7 @@
-//! A connection that receives a server's binary log as it is: packet by packet, however long an event is, and
-//! without anything in between that would read, hold or change what it says.
+//! A connection that receives a server's binary log unchanged: packet by packet, however long an event is, and
+//! without a layer in between that would parse, buffer or change it.
 //!
-//! Everything else is asked over [`super::session`]. `docs/decisions.md` says why this is not done by the driver.
+//! Everything else is queried over [`super::session`]. `docs/decisions.md` says why the driver is not used for this.
 //!
 //! `login` authenticates, `tls` encrypts.
 
@@ -24,13 +24,13 @@ use super::error::DatabaseError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A waiting read looks up this often.
+/// How often a waiting read checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The server closes connections on which nothing is taken; in the middle of a packet it is as silent at most.
+/// The server closes connections from which nothing is read; inside a packet it is silent for at most this long.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The longest packet; one of this length is continued by the next.
+/// Maximum packet length; a packet of this length is continued by the next one.
 const PACKET_BYTES_MAX: usize = 0xff_ffff;
 
 const COM_QUERY: u8 = 3;
@@ -38,10 +38,10 @@ const OK_PACKET: u8 = 0x00;
 const EOF_PACKET: u8 = 0xfe;
 const ERROR_PACKET: u8 = 0xff;
 
-/// What arrives from a server.
+/// What a read returns.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReceivedPacket<'a> {
-    /// Nothing, within the time that was given.
+    /// Nothing within the given time.
     Timeout,
     /// A packet. `more`: the next one continues it.
     Packet {
@@ -78,7 +78,7 @@ impl WireStream {
         }
     }
 
-    /// Whether nobody on the way can listen.
+    /// Whether nobody can eavesdrop on it.
     fn is_secure(&self) -> bool {
         !matches!(self, Self::Tcp(_))
     }
@@ -100,7 +100,7 @@ impl std::fmt::Debug for WireConnection {
 }
 
 impl WireConnection {
-    /// Connects and logs in. Who waits for an answer ends when `progress` is cancelled.
+    /// Connects and logs in. Waits end when `progress` is cancelled.
     pub(super) fn open(address: &Address, progress: &Arc<Progress>) -> Result<Self, DatabaseError> {
         let shown = address.to_string();
         let failed = |reason: String| DatabaseError::Connection {
@@ -133,13 +133,13 @@ impl WireConnection {
         }
     }
 
-    /// Sends a command whose answer is read packet by packet.
+    /// Sends a command whose response is read packet by packet.
     pub(super) fn send_command(&mut self, bytes: &[u8]) -> Result<(), DatabaseError> {
         self.sequence = 0;
         self.send_packets(bytes)
     }
 
-    /// Waits for the answer to a command that has no rows.
+    /// Waits for the response to a command that has no rows.
     pub(super) fn expect_ok(&mut self) -> Result<(), DatabaseError> {
         let answer = self.read_answer()?;
         match is_error_packet(&answer) {
@@ -148,7 +148,7 @@ impl WireConnection {
         }
     }
 
-    /// The packet that follows, or nothing when none begins within `wait`.
+    /// The next packet, or nothing when none begins within `wait`.
     pub(super) fn receive_packet(
         &mut self,
         wait: Duration,
@@ -173,7 +173,7 @@ impl WireConnection {
         })
     }
 
-    /// The packet that must follow now.
+    /// The next packet, which must follow now.
     pub(super) fn read_answer(&mut self) -> Result<Vec<u8>, DatabaseError> {
         let begun = Instant::now();
         while begun.elapsed() < SILENCE_TIMEOUT {
@@ -199,7 +199,7 @@ impl WireConnection {
         Ok(())
     }
 
-    /// Fills a buffer. With a time, `false` when nothing at all came within it.
+    /// Fills a buffer. With a time, `false` when no byte arrived within it.
     fn fill_buffer(
         &mut self,
         buffer: &mut [u8],
@@ -269,7 +269,7 @@ fn connect_stream(place: &Address) -> io::Result<WireStream> {
 }
 
 impl WireConnection {
-    /// Goes on encrypted.
+    /// Switches to TLS.
     fn upgrade_to_tls(self, place: &Address, tls: Tls) -> Result<Self, DatabaseError> {
         let Self {
             stream: link,
@@ -299,7 +299,7 @@ impl WireConnection {
     }
 }
 
-/// What a packet says that begins with the mark of a refusal.
+/// The error in an error packet.
 pub(super) fn parse_error_packet(packet: &[u8]) -> DatabaseError {
     let mut cursor = ByteCursor::new(packet);
     cursor.u8();
@@ -315,12 +315,12 @@ pub(super) fn parse_error_packet(packet: &[u8]) -> DatabaseError {
     }
 }
 
-/// Whether a packet says that nothing follows.
+/// Whether this is an EOF packet.
 pub(super) fn is_eof_packet(packet: &[u8]) -> bool {
     packet.first() == Some(&EOF_PACKET) && packet.len() < 9
 }
 
-/// Whether a packet is a refusal.
+/// Whether this is an error packet.
 pub(super) fn is_error_packet(packet: &[u8]) -> bool {
     packet.first() == Some(&ERROR_PACKET)
 }

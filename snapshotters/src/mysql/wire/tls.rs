@@ -1,4 +1,4 @@
-//! Encrypting a connection, and whose certificate is good enough.
+//! Encrypting a connection, and which certificates are accepted.
 
 use std::fs;
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::mysql::address::{Address, Tls};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whom to believe.
+/// Which certificates to trust.
 #[derive(Debug)]
 struct CertificateVerifier {
     tls: Tls,
@@ -77,7 +77,7 @@ impl ServerCertVerifier for CertificateVerifier {
     }
 }
 
-/// Shakes hands.
+/// Performs the TLS handshake.
 pub(super) fn start_tls(
     mut stream: TcpStream,
     place: &Address,
@@ -117,7 +117,7 @@ fn tls_config(place: &Address, tls: Tls) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-/// The authorities of the file that was named, or those that everybody knows.
+/// The certificate authorities of the given file, or the public ones.
 fn load_root_certificates(place: &Address) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(file) = &place.tls_ca else {

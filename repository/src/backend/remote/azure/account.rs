@@ -1,4 +1,4 @@
-//! Which account, at which address, and how to identify: from the usual variables.
+//! Which account, at which address, with which credentials: from the usual variables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::sas::{SasPolicy, SasSource};
 use crate::backend::remote::http::NetworkClient;
 use crate::backend::{BackendError, BackendResult, ConfigurationError};
 
-/// The well-known account of the emulator, which is no secret.
+/// The well-known account of the emulator; its key is not secret.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
 
-/// Reads an environment variable; empty ones count as unset.
+/// Reads an environment variable; an empty one counts as unset.
 pub(super) type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// How to reach a container.
@@ -55,7 +55,7 @@ fn parse_connection_string(text: &str) -> BackendResult<HashMap<String, String>>
         .collect()
 }
 
-/// What a connection string or the single variables say.
+/// The account settings in a connection string or in the single variables.
 #[derive(Default)]
 struct AzureSettings {
     account: Option<String>,
@@ -64,15 +64,15 @@ struct AzureSettings {
     endpoint: AzureEndpoint,
 }
 
-/// Where requests for an account go.
+/// The endpoint of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AzureEndpoint {
-    /// To the public cloud.
+    /// The public cloud.
     #[default]
     Public,
-    /// To the emulator on this host, with its well-known account.
+    /// The emulator on this host, with its well-known account.
     Emulator,
-    /// To this URL.
+    /// This URL.
     Custom(String),
 }
 
@@ -114,7 +114,7 @@ fn read_settings(account: &str, variable: EnvironmentLookup<'_>) -> BackendResul
     })
 }
 
-/// Where the variables lead.
+/// The endpoint that the variables name.
 pub(super) fn resolve_endpoint(
     account: &str,
     variable: EnvironmentLookup<'_>,
@@ -122,7 +122,7 @@ pub(super) fn resolve_endpoint(
     Ok(read_settings(account, variable)?.endpoint)
 }
 
-/// Finds out how to reach a container.
+/// Determines how to reach a container.
 pub(super) fn resolve_account(
     account: &str,
     container: &str,
@@ -149,7 +149,7 @@ pub(super) fn resolve_account(
         segments.pop_if_empty().push(container);
     }
     let mut client_options = ClientOptions {
-        // Repeating requests is our own business: see `retry`.
+        // We retry requests ourselves: see `retry`.
         retry: RetryOptions::none(),
         transport: Some(Transport::new(Arc::new(super::transport::AzureTransport(
             http.clone(),
@@ -183,7 +183,7 @@ pub(super) fn resolve_account(
     })
 }
 
-/// Entra ID: a service principal, a federated identity, or the machine's own.
+/// Entra ID: a service principal, a federated identity, or the machine's managed identity.
 fn entra_credential(
     variable: EnvironmentLookup<'_>,
     client_options: &ClientOptions,

@@ -22,7 +22,7 @@ pub(super) fn classify_error(error: Error, operation: &'static str, key: &str) -
             problem: ConfigurationError::MissingCredentials,
             source: Box::new(error),
         }),
-        // A success that cannot be understood was garbled on its way.
+        // A success that cannot be parsed was corrupted in transit.
         ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => {
             remote::corrupt_response(error)
         }

@@ -45,11 +45,11 @@ pub struct AzureBackend {
     http: NetworkClient,
     retrier: Retrier,
     options: RemoteOptions,
-    /// Without TLS nothing protects a listing from being garbled.
+    /// Without TLS nothing protects a listing from corruption.
     without_tls: bool,
 }
 
-/// The vendor's client, which shows nothing of itself.
+/// The vendor's client, whose `Debug` output shows nothing of it.
 struct AzureContainerClient(BlobContainerClient);
 
 impl std::fmt::Debug for AzureContainerClient {
@@ -75,7 +75,7 @@ impl AzureBackend {
         Self::from_account(found, http, account, container, prefix, options)
     }
 
-    /// Where the usual variables lead, without anything that is secret; `variable` reads one of them.
+    /// Where the usual variables lead, without any secret; `variable` reads one of them.
     ///
     /// # Errors
     /// [`BackendError::Configuration`] when they cannot be used.
@@ -153,7 +153,7 @@ impl AzureBackend {
     async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         let prefix = format!("{}/", super::join_key(&self.prefix, directory));
         self.list_all_pages("list", directory, &prefix, None, |item| {
-            // The last modification is that of tags and tiers too, which the host may change.
+            // The last modification also covers tags and tiers, which the host may change.
             let (size, created) = item.properties.map_or((None, None), |found| {
                 let created = found.creation_time.or(found.last_modified);
                 (found.content_length, created)
@@ -174,13 +174,13 @@ impl AzureBackend {
                     "a version in the listing has no name",
                 ));
             };
-            // Names that only begin with this one are listed too.
+            // The listing also has longer names that begin with this one.
             Ok(item.version_id.filter(|_| name == full))
         })
         .await
     }
 
-    /// All that is listed below a prefix, each as `read` sees it.
+    /// Everything listed below a prefix, each item as `read` maps it.
     async fn list_all_pages<T>(
         &self,
         operation: &'static str,
@@ -239,7 +239,7 @@ impl AzureBackend {
                 }
                 Ok(())
             }
-            // Without versions the question is not known.
+            // A container without versions does not support this request.
             Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! Trying what the container really does.
+//! Probes what the container really does.
 
 use azure_storage_blob::models::{BlockBlobClientCommitBlockListOptions, ImmutabilityPolicyMode};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
-/// A policy that is not locked can be lifted again, so a day costs nothing.
+/// An unlocked policy can be lifted again, so a day does no harm.
 const PROBE_LOCK_DURATION: TimeDelta = TimeDelta::days(1);
 
 const PROBE_BLOCK: &[u8] = b"probe";
@@ -69,7 +69,7 @@ impl AzureBackend {
         }
     }
 
-    /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
+    /// A rejected hash looks like a bad connection elsewhere; here the request is sent only once.
     async fn probe_upload_checks(&self) -> BackendResult<CapabilitySupport> {
         let key = random_probe_key()?;
         let bytes = [Bytes::from_static(b"these bytes have another hash")];
@@ -96,7 +96,7 @@ impl AzureBackend {
         }
     }
 
-    /// A lock counts when the server shows it and then refuses to delete what it locks.
+    /// A lock counts when the server shows it and then refuses to delete the locked object.
     async fn probe_locks(&self) -> BackendResult<CapabilitySupport> {
         let key = random_probe_key()?;
         match self
@@ -104,7 +104,7 @@ impl AzureBackend {
             .await
         {
             Ok(_) => {}
-            // "Version-level immutability is not enabled", or not known at all.
+            // "Version-level immutability is not enabled", or the feature is not known at all.
             Err(
                 BackendError::Rejected { .. }
                 | BackendError::NotFound { .. }

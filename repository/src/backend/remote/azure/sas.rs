@@ -1,4 +1,4 @@
-//! Shared access signatures: an account's key signs a short-lived right for one container.
+//! Shared access signatures: an account's key signs a short-lived permission for one container.
 //!
 //! Source: "Create a service SAS" of the vendor's REST documentation, version 2021-12-02.
 
@@ -10,10 +10,10 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Request};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The version of the signature's form.
+/// The version of the signature's format.
 const SAS_VERSION: &str = "2021-12-02";
 
-/// A signature is made for each request; it ends soon, and clocks may differ a little.
+/// A signature is created for each request; it expires soon, and clocks may differ a little.
 const LIFETIME: TimeDelta = TimeDelta::minutes(30);
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(10);
 
@@ -22,14 +22,14 @@ const PERMISSIONS: &str = "racwdxli";
 
 /// Where a signature comes from.
 pub(super) enum SasSource {
-    /// A token that was given; it is used as it is.
+    /// A given token; it is used as it is.
     Token(Vec<(String, String)>),
     /// An account's key.
     AccountKey {
         account: String,
         container: String,
         key: Secret,
-        /// Whether the endpoint has no TLS, as emulators do.
+        /// Whether the endpoint has no TLS, as with emulators.
         plain: bool,
     },
 }
@@ -41,7 +41,7 @@ impl std::fmt::Debug for SasSource {
 }
 
 impl SasSource {
-    /// Reads a token as it is copied from a portal, with or without its question mark.
+    /// Parses a token as copied from a portal, with or without its question mark.
     pub(super) fn from_token(token: &str) -> Self {
         let query = token.trim().trim_start_matches('?');
         let pairs = form_urlencoded::parse(query.as_bytes());
@@ -72,7 +72,7 @@ fn sign_query(
     let (start, end) = (time(now - CLOCK_DIFFERENCE), time(now + LIFETIME));
     let protocol = if plain { "https,http" } else { "https" };
     let resource = format!("/blob/{account}/{container}");
-    // The order is fixed; empty lines stand for what is not used.
+    // The order is fixed; empty lines stand for unused fields.
     let text = [
         PERMISSIONS,
         &start,
@@ -108,7 +108,7 @@ fn sign_query(
         .collect())
 }
 
-/// Signs every request anew, so that long runs never outlive a signature.
+/// Signs every request separately, so that long runs never outlive a signature.
 #[derive(Debug)]
 pub(super) struct SasPolicy(pub(super) SasSource);
 

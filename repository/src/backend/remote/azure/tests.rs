@@ -1,4 +1,4 @@
-//! What is made of answers that are wrong or come in several pages, by a script instead of a server.
+//! Handling of wrong or paged responses, from a script instead of a server.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl HttpClient for ScriptedAzureClient {
     }
 }
 
-/// A container that answers each request (its method and address) as told. Nothing is asked for again.
+/// A container that returns the scripted response to each request (its method and address). No retries.
 fn scripted_container(
     answers: impl Fn(Method, &str) -> (StatusCode, String) + Send + Sync + 'static,
 ) -> AzureBackend {

@@ -1,4 +1,4 @@
-//! Lets the vendor's library send through our own HTTP client.
+//! Makes the vendor's library send through our own HTTP client.
 
 use async_trait::async_trait;
 use azure_core::error::{Error, ErrorKind};

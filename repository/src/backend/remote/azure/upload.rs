@@ -1,4 +1,4 @@
-//! Storing an object: in blocks, each with its hash, committed at once.
+//! Stores an object: in blocks, each with its hash, committed at once.
 
 use azure_core::http::RequestContent;
 use azure_storage_blob::models::{
@@ -15,10 +15,10 @@ use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{random_bytes, split};
 use crate::backend::{BackendError, BackendResult, WriteVerification};
 
-/// A block is held in memory once more while it is sent, and sent again as a whole when it does not arrive.
+/// A block is held in memory once more while it is sent, and is resent as a whole if it does not arrive.
 const BLOCK_BYTES: usize = 4 << 20;
 
-/// All blocks of an object have names of the same length.
+/// All block names of an object have the same length.
 fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
     let mut name = salt.to_vec();
     name.extend_from_slice(&(number as u64).to_be_bytes());
@@ -26,7 +26,7 @@ fn block_name(number: usize, salt: [u8; 8]) -> Vec<u8> {
 }
 
 impl AzureBackend {
-    /// Stores an object. A refusal because it exists is a success when it has the same bytes.
+    /// Stores an object. A rejection because it exists is a success if it has the same bytes.
     pub(super) async fn upload_object(
         &self,
         key: &str,
@@ -93,7 +93,7 @@ impl AzureBackend {
             transactional_content_md5: Some(hash.to_vec()),
             ..BlockBlobClientStageBlockOptions::default()
         };
-        // The only copy that is made, and only while it is sent.
+        // The only copy, and only while it is sent.
         let content = piece.concat();
         let length = content.len() as u64;
         self.blob_client(key)
@@ -104,7 +104,7 @@ impl AzureBackend {
             .map_err(|error| errors::classify_error(error, "write a part of", key))
     }
 
-    /// Returns the name of the version that was made, if the container keeps versions.
+    /// Returns the name of the version that was created, if the container keeps versions.
     pub(super) async fn commit_blocks_once(
         &self,
         key: &str,
@@ -127,8 +127,8 @@ impl AzureBackend {
         Ok(response.headers().get_optional_string(&version))
     }
 
-    /// Every block was compared with its hash when it arrived; the server says what it made of them. Where it
-    /// compares nothing, its word would not do, and the object is read back.
+    /// Every block was compared with its hash when it arrived; the server reports the result. Where the server
+    /// compares nothing, its report is not enough, and the object is read back.
     async fn verify_upload(&self, key: &str, size: u64) -> BackendResult<WriteVerification> {
         let checked = self.options.checks_uploads() && self.size_of(key).await? == size;
         Ok(if checked {

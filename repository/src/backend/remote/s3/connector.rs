@@ -1,4 +1,4 @@
-//! Lets the vendor's library send through our own HTTP client.
+//! Makes the vendor's library send through our own HTTP client.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,

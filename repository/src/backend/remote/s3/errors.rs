@@ -35,7 +35,7 @@ where
         });
     }
     match error {
-        // A success that cannot be understood was garbled on its way.
+        // A success that cannot be parsed was corrupted in transit.
         SdkError::ResponseError(_) | SdkError::TimeoutError(_) | SdkError::ServiceError(_) => {
             remote::corrupt_response(error)
         }

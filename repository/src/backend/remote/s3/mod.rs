@@ -1,4 +1,4 @@
-//! S3 and its look-alikes.
+//! S3 and compatible services.
 
 mod connector;
 mod errors;
@@ -35,7 +35,7 @@ use crate::backend::{
 };
 use connector::S3Connector;
 
-/// The region where none is set and the endpoint does not care.
+/// The region where none is set and the endpoint does not need one.
 const REGION_DEFAULT: &str = "us-east-1";
 
 /// A bucket, or a prefix in it.
@@ -47,7 +47,7 @@ pub struct S3Backend {
     http: NetworkClient,
     retrier: Retrier,
     options: RemoteOptions,
-    /// Without TLS nothing protects a listing from being garbled.
+    /// Without TLS nothing protects a listing from corruption.
     without_tls: bool,
 }
 
@@ -68,13 +68,13 @@ impl S3Backend {
         let region = config.region().cloned();
         let mut builder =
             aws_sdk_s3::config::Builder::from(&config)
-                // Repeating requests is our own business: see `retry`.
+                // We retry requests ourselves: see `retry`.
                 .retry_config(retry::RetryConfig::disabled())
                 .timeout_config(timeout::TimeoutConfig::disabled())
                 .stalled_stream_protection(
                     aws_sdk_s3::config::StalledStreamProtectionConfig::disabled(),
                 )
-                // Many look-alikes refuse the checksums that newer clients add by themselves.
+                // Many compatible services reject the checksums that newer clients add by default.
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
                 .force_path_style(path_style)
@@ -179,7 +179,7 @@ impl S3Backend {
         Ok((found, next_page(page.is_truncated(), next)?))
     }
 
-    /// All versions of one object, and the marks that hide them.
+    /// All versions of one object, and its delete markers.
     async fn list_versions(&self, key: &str) -> BackendResult<Vec<String>> {
         const OPERATION: &str = "list the versions of";
         let (mut found, mut from) = (Vec::new(), None);
@@ -226,7 +226,7 @@ impl S3Backend {
                     "a version in the listing has no name or no ID",
                 ));
             };
-            // Names that only begin with this one are listed too.
+            // The listing also has longer names that begin with this one.
             if name == full {
                 found.push(id.to_owned());
             }
@@ -248,7 +248,7 @@ impl S3Backend {
                 }
                 Ok(())
             }
-            // Look-alikes without versions do not know the question.
+            // Compatible services without versions do not know this request.
             Err(BackendError::Rejected { .. } | BackendError::NotFound { .. }) => {
                 self.delete_version(key, None).await
             }
@@ -276,7 +276,7 @@ impl S3Backend {
         }
     }
 
-    /// A refusal because of a lock looks like a missing right; the lock's date tells them apart.
+    /// A rejection because of a lock looks like a missing permission; the lock's date tells them apart.
     async fn explain_delete_error(&self, key: &str, error: BackendError) -> BackendError {
         let denied = matches!(
             error,
@@ -340,7 +340,7 @@ impl ObjectRequests for S3Backend {
 /// The name and the version after which the next page of versions begins.
 type VersionMarker = (Option<String>, Option<String>);
 
-/// Where the next page of a listing begins. A listing that is cut off is never taken for a whole one.
+/// Where the next page of a listing begins. A truncated listing is never taken for a complete one.
 fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>, AttemptError> {
     match (truncated, marker) {
         (Some(false), _) | (None, None) => Ok(None),
@@ -351,7 +351,7 @@ fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>,
     }
 }
 
-/// `AWS_ENDPOINT_URL_S3` wins, as in all tools; an empty one counts as none.
+/// `AWS_ENDPOINT_URL_S3` takes precedence, as in all tools; an empty one counts as unset.
 fn resolve_endpoint(general: Option<&str>) -> Option<String> {
     std::env::var("AWS_ENDPOINT_URL_S3")
         .ok()

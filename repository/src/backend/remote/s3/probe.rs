@@ -1,4 +1,4 @@
-//! Trying what the bucket really does.
+//! Probes what the bucket really does.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::backend::remote::retry::AttemptError;
 use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
-/// How long a probe's object is locked: long enough to be refused, short enough not to stay.
+/// How long a probe's object is locked: long enough for a deletion to be refused, short enough not to stay.
 const PROBE_LOCK_DURATION: Duration = Duration::from_secs(60);
 
 const PROBE_BYTES: &[u8] = b"a probe of reprise";
@@ -49,7 +49,7 @@ impl S3Backend {
             .await
     }
 
-    /// Look-alikes give version ids and keep nothing, so the old bytes are asked for.
+    /// Some compatible services return version IDs and keep nothing, so the old bytes are requested.
     async fn probe_versions(&self, first: Option<&str>) -> BackendResult<CapabilitySupport> {
         if first.is_none_or(|version| version == "null") {
             return Ok(CapabilitySupport::No);
@@ -105,7 +105,7 @@ impl S3Backend {
         }
     }
 
-    /// A refusal of a wrong hash looks like a bad connection elsewhere; here it is asked for only once.
+    /// A rejected hash looks like a bad connection elsewhere; here the request is sent only once.
     async fn probe_upload_checks(&self) -> BackendResult<CapabilitySupport> {
         const BYTES: &[u8] = b"these bytes have another hash";
         let key = random_probe_key()?;
@@ -118,7 +118,7 @@ impl S3Backend {
                 AttemptError::Transient { answered: true, .. }
                 | AttemptError::Permanent(BackendError::Rejected { .. }),
             ) => {
-                // It counts only when the same upload with the right hash is taken.
+                // It counts only if the same upload with the right hash is accepted.
                 CapabilitySupport::from_bool(self.write_probe(&key, BYTES, plain).await.is_ok())
             }
             Err(AttemptError::Transient { .. }) => return Ok(CapabilitySupport::Unknown),
@@ -128,7 +128,7 @@ impl S3Backend {
         Ok(found)
     }
 
-    /// A lock counts when the server shows it and then refuses to delete what it locks.
+    /// A lock counts when the server shows it and then refuses to delete the locked object.
     async fn probe_locks(&self) -> BackendResult<CapabilitySupport> {
         let key = random_probe_key()?;
         let locked = PutAttributes {
@@ -139,7 +139,7 @@ impl S3Backend {
         let bytes = b"a probe of reprise that is locked for a minute";
         let written = match self.write_probe(&key, bytes, locked).await {
             Ok(written) => written,
-            // "The bucket has no Object Lock", or no right to lock.
+            // "The bucket has no Object Lock", or no permission to lock.
             Err(
                 BackendError::Rejected { .. }
                 | BackendError::NotFound { .. }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::backend::remote::runtime::block_on;
 
-    /// What a bucket that shows a lock is found to do, by its answer to a deletion.
+    /// The capability of a bucket that shows a lock, by its response to a deletion.
     fn probed_locks(deletion: u16) -> BackendResult<CapabilitySupport> {
         let until = (Utc::now() + PROBE_LOCK_DURATION).to_rfc3339();
         let bucket = scripted_bucket(move |method, _| match method {
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// What a bucket that names versions is found to do, by its answer when asked for an old one.
+    /// The capability of a bucket that returns version IDs, by its response to a request for an old one.
     fn probed_versions(old: ScriptedResponse) -> BackendResult<CapabilitySupport> {
         let bucket = scripted_bucket(move |method, _| match method {
             "GET" => old.clone(),

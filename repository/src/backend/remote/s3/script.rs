@@ -1,4 +1,4 @@
-//! A bucket whose answers a test writes, for what no server at hand answers.
+//! A bucket with scripted responses, for those that no available server gives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use aws_smithy_types::body::SdkBody;
 use super::S3Backend;
 use crate::backend::remote::{RemoteOptions, new_network_client};
 
-/// An answer: its status, one header (or none, with an empty name), and its body.
+/// A response: its status, one header (or none, with an empty name), and its body.
 pub(super) type ScriptedResponse = (u16, (&'static str, String), String);
 
-/// An answer that is only a body.
+/// A response that is only a body.
 pub(super) fn body_response(text: &str) -> ScriptedResponse {
     (200, ("", String::new()), text.to_owned())
 }
 
-/// An answer that is only a status.
+/// A response that is only a status.
 pub(super) fn status_response(status: u16) -> ScriptedResponse {
     (status, ("", String::new()), String::new())
 }
@@ -67,7 +67,7 @@ impl HttpConnector for ScriptedS3Connector {
     }
 }
 
-/// A bucket that answers each request (its method and address) as told. Nothing is asked for again.
+/// A bucket that returns the scripted response to each request (its method and address). No retries.
 pub(super) fn scripted_bucket(
     answers: impl Fn(&str, &str) -> ScriptedResponse + Send + Sync + 'static,
 ) -> S3Backend {

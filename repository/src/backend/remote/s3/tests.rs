@@ -1,4 +1,4 @@
-//! What is made of answers that are wrong or come in several pages.
+//! Handling of wrong or paged responses.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Storing an object: whole or in parts, with our own hash on every upload, checked afterwards.
+//! Stores an object: whole or in parts, with our own hash on every upload, verified afterwards.
 
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
@@ -21,7 +21,7 @@ use crate::backend::{BackendError, BackendResult, WriteVerification};
 /// Larger objects are stored in parts, so that a broken connection costs one part and not the whole.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
 
-/// The size of a part: at least 5 MiB are required, and each part is a request that costs.
+/// The size of a part: S3 requires at least 5 MiB, and each part is a request that costs.
 const PART_BYTES: usize = 16 << 20;
 
 fn sha256(parts: &[Bytes]) -> [u8; 32] {
@@ -32,7 +32,7 @@ fn sha256(parts: &[Bytes]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// A hash of parts that are stored as one, as the server wants it.
+/// The SHA-256 of parts taken as one, in the server's form.
 pub(super) fn sha256_base64(parts: &[Bytes]) -> String {
     STANDARD.encode(sha256(parts))
 }
@@ -41,17 +41,17 @@ fn body_stream(parts: &[Bytes]) -> ByteStream {
     ByteStream::new(SdkBody::from_body_1_x(PartsBody::new(parts)))
 }
 
-/// What is asked for with a new object, beside its bytes.
+/// The options of a new object, beside its bytes.
 #[derive(Default)]
 pub(super) struct PutAttributes {
-    /// An object that exists already is left as it is.
+    /// An existing object is left as it is.
     pub(super) only_new: bool,
     pub(super) lock_mode: Option<ObjectLockMode>,
     pub(super) lock_until: Option<S3Time>,
     pub(super) storage_class: Option<StorageClass>,
 }
 
-/// How an object in parts is known to the server.
+/// How the server identifies a multipart upload.
 struct MultipartUpload {
     id: String,
     parts: Vec<CompletedPart>,
@@ -73,7 +73,7 @@ impl S3Backend {
         }
     }
 
-    /// Stores an object. A refusal because it exists is a success when it has the same bytes.
+    /// Stores an object. A rejection because it exists is a success if it has the same bytes.
     pub(super) async fn upload_object(
         &self,
         key: &str,
@@ -121,7 +121,7 @@ impl S3Backend {
             .bucket(&self.bucket)
             .key(self.full_key(key))
             .set_if_none_match(attributes.only_new.then(|| "*".to_owned()))
-            // Uploads that lock are refused without it.
+            // Uploads that lock are rejected without it.
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(checksum)
             .set_object_lock_mode(attributes.lock_mode.clone())
@@ -154,7 +154,7 @@ impl S3Backend {
         done
     }
 
-    /// Begins an upload in parts, and returns its name.
+    /// Begins a multipart upload, and returns its ID.
     async fn begin_multipart(
         &self,
         key: &str,
@@ -235,7 +235,7 @@ impl S3Backend {
             .await;
         match result {
             Ok(_) => Ok(()),
-            // An acknowledgement that was lost: the upload is gone because it is done.
+            // A lost acknowledgement: the upload does not exist because it is complete.
             Err(BackendError::NotFound { .. } | BackendError::Rejected { .. })
                 if self.size_of(key).await.is_ok() =>
             {
@@ -247,7 +247,7 @@ impl S3Backend {
         }
     }
 
-    /// An answer that cannot be understood leaves open what was done, so the server is asked what it has.
+    /// A response that cannot be parsed leaves the outcome open, so the server is asked what it has.
     async fn complete_multipart_once(
         &self,
         key: &str,
@@ -282,7 +282,7 @@ impl S3Backend {
         Err(attempt_error)
     }
 
-    /// Parts of an upload that is not completed cost money and are seen by nobody.
+    /// Parts of an incomplete upload cost money and are visible to nobody.
     async fn abort_multipart(&self, key: &str, id: &str) {
         let aborted = self
             .client
@@ -297,7 +297,7 @@ impl S3Backend {
         }
     }
 
-    /// Asks the server what it has now, unless its word would not do: then the object is read back.
+    /// Asks the server what it has now, unless its report is not enough: then the object is read back.
     async fn verify_upload(
         &self,
         key: &str,
