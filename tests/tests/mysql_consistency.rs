@@ -9,8 +9,8 @@ use reprise_tests::servers::{Database, Mariadb, Mysql};
 use reprise_tests::workload::{Workload, audit};
 use support::Sandbox;
 
-/// Snapshots of each server.
-const SNAPSHOTS: usize = 25;
+/// Snapshots of each server, unless `REPRISE_TEST_SNAPSHOTS` says how many.
+const SNAPSHOTS: usize = 6;
 
 /// Writers beside the snapshots.
 const WRITERS: u64 = 8;
@@ -18,6 +18,11 @@ const WRITERS: u64 = 8;
 /// What the copies and the source must agree on.
 const SUMS: &str = "SELECT COUNT(*) FROM ledger_b.journal;
     CHECKSUM TABLE ledger_a.accounts, ledger_b.accounts, ledger_b.journal, ledger_b.churned EXTENDED;";
+
+fn snapshots() -> usize {
+    let wanted = std::env::var("REPRISE_TEST_SNAPSHOTS").ok();
+    wanted.map_or(SNAPSHOTS, |wanted| wanted.parse().unwrap())
+}
 
 fn take(sandbox: &Sandbox, server: &impl Database, source: &str) -> support::Ran {
     let url = server.root_url();
@@ -80,7 +85,7 @@ fn every_snapshot_of_a_busy_mysql_server_is_exactly_the_transactions_that_it_nam
     let sandbox = Sandbox::new();
     let mut workload = Workload::start_with_churn(&source, WRITERS);
     let mut taken = Vec::new();
-    for _ in 0..SNAPSHOTS {
+    for _ in 0..snapshots() {
         workload.wait_for(20);
         let snapshot = take(&sandbox, &source, "busy").exits(0).json();
         taken.push(snapshot["snapshot"].as_str().unwrap().to_owned());
@@ -113,7 +118,7 @@ fn every_snapshot_of_a_busy_mariadb_server_is_one_moment() {
     let sandbox = Sandbox::new();
     let mut workload = Workload::start_with_churn(&source, WRITERS);
     let mut taken = Vec::new();
-    for _ in 0..SNAPSHOTS {
+    for _ in 0..snapshots() {
         workload.wait_for(20);
         let snapshot = take(&sandbox, &source, "busy").exits(0).json();
         taken.push(snapshot["snapshot"].as_str().unwrap().to_owned());

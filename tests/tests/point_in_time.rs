@@ -111,7 +111,7 @@ struct Story<D> {
 
 fn moments() -> u64 {
     let wanted = env::var("REPRISE_TEST_MOMENTS").ok();
-    wanted.map_or(6, |wanted| wanted.parse().unwrap())
+    wanted.map_or(3, |wanted| wanted.parse().unwrap())
 }
 
 fn large() -> u64 {
