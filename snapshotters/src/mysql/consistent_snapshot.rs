@@ -104,8 +104,9 @@ fn find_log_start(
     for _ in 0..LOG_START_ATTEMPTS_MAX {
         // The position first: transactions prepared after it are found when the log is read from there.
         let mark = read_coordinates(control, server)?;
+        let preparing = count_running_prepares(control, server)?;
         undecided = match control.query_rows("XA RECOVER") {
-            Ok(rows) => rows.len() as u64,
+            Ok(rows) => rows.len() as u64 + preparing,
             // Without the privilege it is unknown.
             Err(DatabaseError::Server { .. }) => return Ok((None, None)),
             Err(error) => return Err(error),
@@ -121,6 +122,21 @@ fn find_log_start(
         std::thread::sleep(LOG_START_RETRY_DELAY);
     }
     Ok((None, Some(undecided)))
+}
+
+const RUNNING_PREPARES: &str =
+    "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'XA PREPARE%'";
+
+/// How many transactions are being prepared. MariaDB logs the preparation before `XA RECOVER` lists the transaction: a
+/// position between the two would be behind it.
+fn count_running_prepares(
+    control: &mut Session,
+    server: &ServerInfo,
+) -> Result<u64, DatabaseError> {
+    match server.facts.flavour {
+        Flavour::Mariadb => Ok(control.query_rows(RUNNING_PREPARES)?.len() as u64),
+        Flavour::Mysql => Ok(0),
+    }
 }
 
 /// The lock that prevents DDL while rows are read.
