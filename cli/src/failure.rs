@@ -173,6 +173,7 @@ macro_rules! from_error {
 
 from_error!(reprise_repository::Error);
 from_error!(reprise_snapshotters::Error);
+from_error!(reprise_mysql::log::LogReadError);
 from_error!(reprise_restore::Error);
 
 impl From<reprise_policies::PolicyErrors> for Failure {

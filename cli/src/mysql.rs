@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reprise_snapshotters::mysql::{Address, Filter, Password};
+use reprise_mysql::{Address, Filter, Password};
 
 use crate::context::Context;
 use crate::failure::Failure;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reprise_mysql::log::{StoredSegment, time_from_micros};
 use reprise_policies::{
     Candidate, HOLD_TAG, Hold, KeepReason, Policy, PolicySource, Retention, RetentionDecision,
     RetentionOptions, RetentionPause, RetentionVerdict, Tz, decide_retention,
 };
 use reprise_repository::{ObjectId, Outcome, Repository, Snapshot, format_error_chain};
 use reprise_restore::mysql::recovery::RecoveryCatalog;
-use reprise_snapshotters::mysql::archive::{StoredSegment, time_from_micros};
 use serde::Serialize;
 use serde_json::{Value, json};
 

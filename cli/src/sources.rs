@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use reprise_mysql::{Address, Password};
 use reprise_policies::{
     IdentityRef, Policy, PolicyLockMode, PolicyMysqlSource as PolicyServer, PolicyRepository,
     PolicySource, PolicySourceKind, ProcessEnvironment, ScratchServer, SecretRef,
@@ -12,7 +13,7 @@ use reprise_policies::{
 use reprise_repository::backend::{Backend, ImmutabilityPolicy, LockMode, RepositoryLocation};
 use reprise_repository::{CommittedSnapshot, Repository, SignerId, repository_exists};
 use reprise_snapshotters::command::CommandSource;
-use reprise_snapshotters::mysql::{Address, MysqlSource, Password};
+use reprise_snapshotters::mysql::MysqlSource;
 use reprise_snapshotters::volume::VolumeSource;
 use reprise_snapshotters::{RunContext, ShrinkAlarm, command, mysql, tfstate, volume};
 use serde_json::json;

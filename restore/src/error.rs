@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use reprise_mysql::DatabaseError;
+use reprise_mysql::binlog::EventError;
+use reprise_mysql::log::LogReadError;
 use reprise_repository::ErrorClass;
-use reprise_snapshotters::mysql::DatabaseError;
-use reprise_snapshotters::mysql::binlog::EventError;
 
 /// The result of a restore function.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,6 +66,9 @@ pub enum Error {
         #[source]
         source: DatabaseError,
     },
+    /// An archived log is not readable.
+    #[error(transparent)]
+    UnreadableLog(LogReadError),
     /// A source could not be read again.
     #[error("the target could not be read")]
     Source(#[from] reprise_snapshotters::Error),
@@ -243,6 +247,7 @@ impl Error {
             Self::RestoreUnfinished(error) => error.class(),
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
+            Self::UnreadableLog(error) => error.class(),
             Self::Database { source, .. } | Self::TransactionFailed { source, .. } => {
                 source.class()
             }
@@ -295,6 +300,7 @@ impl Error {
                 "leave out --resume for a new restore into an empty directory".to_owned()
             }
             Self::Source(error) => error.hint(),
+            Self::UnreadableLog(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
             Self::TransactionFailed { .. }
             | Self::BinaryLog { .. }
@@ -386,5 +392,14 @@ fn replay_hint(error: &DatabaseError) -> String {
         }
         Some(1153) => "raise max_allowed_packet at the target".to_owned(),
         _ => error.hint(),
+    }
+}
+
+impl From<LogReadError> for Error {
+    fn from(error: LogReadError) -> Self {
+        match error {
+            LogReadError::Repository(error) => Self::Repository(error),
+            error @ LogReadError::InvalidEvents { .. } => Self::UnreadableLog(error),
+        }
     }
 }

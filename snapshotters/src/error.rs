@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use reprise_repository::ErrorClass;
 
-use crate::mysql::DatabaseError;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::log::LogReadError;
 
 /// The result of taking a snapshot.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -117,12 +118,8 @@ pub enum Error {
         reason: String,
     },
     /// An archived log is not readable.
-    #[error("the archived log cannot be read")]
-    UnreadableLog {
-        /// What is wrong with it.
-        #[source]
-        source: crate::mysql::binlog::EventError,
-    },
+    #[error(transparent)]
+    UnreadableLog(LogReadError),
     /// A program could not be started.
     #[error("cannot start `{program}`")]
     ProgramNotStarted {
@@ -173,7 +170,7 @@ impl Error {
             Self::NoBinaryLog { .. }
             | Self::IncompleteLog { .. }
             | Self::ArchiverRunning { .. } => ErrorClass::Refused,
-            Self::UnreadableLog { .. } => ErrorClass::Damaged,
+            Self::UnreadableLog(error) => error.class(),
         }
     }
 
@@ -208,7 +205,7 @@ impl Error {
             Self::ArchiverRunning { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
             Self::Spool { .. } => "check its owner, mode and free space, or give another directory with --spool".to_owned(),
             Self::LogNotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
-            Self::UnreadableLog { .. } => "run `reprise verify --read-data`; points in time before the damage can still be restored".to_owned(),
+            Self::UnreadableLog(error) => error.hint(),
             Self::ProgramNotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }
@@ -222,5 +219,14 @@ impl Error {
 impl From<DatabaseError> for Error {
     fn from(source: DatabaseError) -> Self {
         Self::from_database("read rows", source)
+    }
+}
+
+impl From<LogReadError> for Error {
+    fn from(error: LogReadError) -> Self {
+        match error {
+            LogReadError::Repository(error) => Self::Repository(error),
+            error @ LogReadError::InvalidEvents { .. } => Self::UnreadableLog(error),
+        }
     }
 }

@@ -12,13 +12,18 @@ use reprise_tests::source::{
 use serde_json::Value;
 
 /// Which of our crates each may use. Fewer arrows are better; a new one needs a reason in ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("reprise-policies", &[]),
     ("reprise-repository", &[]),
-    ("reprise-snapshotters", &["reprise-repository"]),
+    ("reprise-mysql", &["reprise-repository"]),
+    (
+        "reprise-snapshotters",
+        &["reprise-mysql", "reprise-repository"],
+    ),
     (
         "reprise-restore",
         &[
+            "reprise-mysql",
             "reprise-policies",
             "reprise-repository",
             "reprise-snapshotters",
@@ -27,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     (
         "reprise",
         &[
+            "reprise-mysql",
             "reprise-policies",
             "reprise-repository",
             "reprise-restore",
@@ -36,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     (
         "reprise-tests",
         &[
+            "reprise-mysql",
             "reprise-repository",
             "reprise-restore",
             "reprise-snapshotters",
@@ -120,7 +127,7 @@ fn every_source_file_says_what_it_is_for() {
 
 /// In each crate, which parts may use which: a part is a directory or a file beside `lib.rs`. A part that is not named here
 /// uses no other one. Fewer arrows are better; a new one needs a reason in ARCHITECTURE.md.
-const PARTS: [(&str, &str, &str); 67] = [
+const PARTS: [(&str, &str, &str); 74] = [
     (
         "policies",
         "check",
@@ -249,8 +256,15 @@ const PARTS: [(&str, &str, &str); 67] = [
         "write",
         "crypto error format id index program progress records store text",
     ),
+    ("mysql", "connection", "error"),
+    ("mysql", "load_statements", "manifest sql"),
+    ("mysql", "log", "binlog manifest sql"),
+    ("mysql", "privileges", "connection error"),
+    ("mysql", "row_text", "connection manifest"),
+    ("mysql", "server_info", "connection error manifest sql"),
+    ("mysql", "sql", "manifest"),
+    ("mysql", "wire", "binlog connection error"),
     ("snapshotters", "command", "error run"),
-    ("snapshotters", "error", "mysql"),
     ("snapshotters", "mysql", "error run"),
     ("snapshotters", "run", "error"),
     ("snapshotters", "tfstate", "error run volume"),
@@ -316,7 +330,7 @@ fn arrows_between_the_parts_of_a_crate_are_those_of_the_list_and_go_one_way() {
         let circles = cycles(&uses);
         let in_circle = |circle: &Vec<usize>| circle.iter().map(|n| names[*n]).collect::<Vec<_>>();
         // The table of keys of policies, and the command line, are still to be taken apart.
-        let known = ["policies", "snapshotters", "cli"].contains(&directory);
+        let known = ["policies", "cli"].contains(&directory);
         assert!(
             known || circles.is_empty(),
             "{directory}: {:?}",

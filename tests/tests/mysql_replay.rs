@@ -13,10 +13,10 @@ mod logs;
 use std::sync::Arc;
 
 use logs::{How, Logging, chain, events};
+use reprise_mysql::binlog::{Gtid, GtidSet};
+use reprise_mysql::{Address, Session};
 use reprise_repository::Progress;
 use reprise_restore::mysql::replay::{ExecutedSet, ReplayMode, ReplayStop, seed_gtid_history};
-use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet};
-use reprise_snapshotters::mysql::{Address, Session};
 use reprise_tests::servers::{Database, Mariadb, Mysql, describe, differences};
 
 /// Tables of every relation, and writes of every form, in the log as rows.
@@ -307,7 +307,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
 
 /// The times at which the transactions of files were committed.
 fn commits(files: &[Vec<u8>]) -> Vec<u64> {
-    let mut boundary = reprise_snapshotters::mysql::binlog::TransactionBoundaryParser::default();
+    let mut boundary = reprise_mysql::binlog::TransactionBoundaryParser::default();
     let mut commits = Vec::new();
     for event in events(files) {
         boundary.feed_event(&event.unwrap()).unwrap();

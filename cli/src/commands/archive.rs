@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reprise_mysql::log::format_micros;
 use reprise_policies::{Policy, PolicySource, PolicySourceKind};
 use reprise_repository::Repository;
 use reprise_snapshotters::mysql::archive::{
-    ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource, archive_log, format_micros,
+    ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource, archive_log,
 };
 use serde_json::json;
 

@@ -1,10 +1,10 @@
 //! `reprise log`: lists the transactions of an archived log.
 
-use reprise_repository::Repository;
-use reprise_snapshotters::mysql::archive::{
+use reprise_mysql::log::{
     ListedTransaction, LogBreak, LogRange, StoredLog, StoredSegment, TransactionLister,
     format_micros,
 };
+use reprise_repository::Repository;
 use serde_json::json;
 
 use crate::args::LogArgs;

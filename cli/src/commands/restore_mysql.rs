@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use reprise_mysql::CONNECTIONS_DEFAULT;
+use reprise_mysql::binlog::Gtid;
 use reprise_repository::{Repository, Snapshot};
 use reprise_restore::mysql::recovery::{RecoveryCatalog, RecoveryTarget};
 use reprise_restore::mysql::{
     self as restoring, AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport,
     PointInTimeOptions, RollForwardReport, TransactionSummary, VerifyLevel,
 };
-use reprise_snapshotters::mysql::CONNECTIONS_DEFAULT;
-use reprise_snapshotters::mysql::binlog::Gtid;
 use serde_json::json;
 
 use crate::args::{RestoreArgs, UsersArg};

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use reprise_mysql::CONNECTIONS_DEFAULT;
 use reprise_snapshotters::ShrinkAlarm;
 use reprise_snapshotters::command::CommandSource;
-use reprise_snapshotters::mysql::{CONNECTIONS_DEFAULT, MysqlSource};
+use reprise_snapshotters::mysql::MysqlSource;
 use reprise_snapshotters::volume::VolumeSource;
 
 use crate::args::{MysqlArgs, NamingArgs, SnapshotArgs, SnapshotKind};

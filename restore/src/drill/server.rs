@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use reprise_mysql::Address;
+use reprise_mysql::CONNECTIONS_DEFAULT;
+use reprise_mysql::log::time_from_micros;
 use reprise_policies::{Drill, DrillQuery, ExpectedValue, LogReplay};
 use reprise_repository::{Outcome, Progress, Repository, Snapshot};
-use reprise_snapshotters::mysql::archive::time_from_micros;
-use reprise_snapshotters::mysql::{Address, CONNECTIONS_DEFAULT};
 use serde::Serialize;
 use serde_json::Value as Json;
 

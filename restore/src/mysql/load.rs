@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use reprise_mysql::sql::{load_data_statement, qualify_name, quote_name};
+use reprise_mysql::{Bytes, DatabaseError, MysqlTable, Session, TableDataFile, ValueFormat};
 use reprise_repository::{ChunkId, ContentReader, Progress};
-use reprise_snapshotters::mysql::sql::{load_data_statement, qualify_name, quote_name};
-use reprise_snapshotters::mysql::{
-    Bytes, DatabaseError, MysqlTable, Session, TableDataFile, ValueFormat,
-};
 
 use super::ddl::TableDefinition;
 use super::restore_state::{self, RestoreState};

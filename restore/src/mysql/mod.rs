@@ -32,13 +32,11 @@ mod xa;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use reprise_mysql::load_statements::LOAD_SESSION_SETTINGS;
+use reprise_mysql::sql::quote_name;
+use reprise_mysql::{MANIFEST_FILE, Manifest, MysqlAccount, Session, try_set_variable};
 use reprise_repository::{
     ChunkId, ContentReader, Outcome, Progress, RawText, Repository, Snapshot, SourceKind, Warning,
-};
-use reprise_snapshotters::mysql::script::LOAD_SESSION_SETTINGS;
-use reprise_snapshotters::mysql::sql::quote_name;
-use reprise_snapshotters::mysql::{
-    MANIFEST_FILE, Manifest, MysqlAccount, Session, try_set_variable,
 };
 
 use sha2::Digest as _;
@@ -649,7 +647,7 @@ impl MysqlRestoreRun<'_> {
                     Err(error) if error.code() == Some(1050) => {}
                     Err(error) => return Err(failed(error)),
                 }
-                let set = reprise_snapshotters::mysql::script::set_sequence_statement(
+                let set = reprise_mysql::load_statements::set_sequence_statement(
                     &chosen.target,
                     sequence,
                 );

@@ -1,13 +1,12 @@
 //! Stored objects and accounts: created after the rows, with the session settings of their first creation.
 
-use reprise_repository::{RawText, Warning};
-use reprise_snapshotters::mysql::script::{
+use reprise_mysql::load_statements::{
     SESSION_SETTINGS_RESET, session_settings_for, set_collation_statement,
 };
-use reprise_snapshotters::mysql::sql::{qualify_name, quote_name, quote_text};
-use reprise_snapshotters::mysql::{
-    DatabaseError, MysqlAccount, MysqlStoredObject, Session, format_account,
-};
+use reprise_mysql::sql::format_account;
+use reprise_mysql::sql::{qualify_name, quote_name, quote_text};
+use reprise_mysql::{DatabaseError, MysqlAccount, MysqlStoredObject, Session};
+use reprise_repository::{RawText, Warning};
 
 use super::definer::{with_definer, without_definer};
 use super::restore_state::{self, RestoreState};

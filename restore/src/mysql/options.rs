@@ -1,7 +1,7 @@
 //! Options, plan and summary of a restore into a server.
 
+use reprise_mysql::Address;
 use reprise_repository::{Outcome, Warning};
-use reprise_snapshotters::mysql::Address;
 use serde::Serialize;
 
 use super::roll_forward::{RollForwardPlan, RollForwardReport};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use reprise_snapshotters::mysql::sql::{qualify_name, quote_list, quote_name};
-use reprise_snapshotters::mysql::{
+use reprise_mysql::sql::{qualify_name, quote_list, quote_name};
+use reprise_mysql::{
     DatabaseError, Flavour, Manifest, MysqlStoredObject, Privileges, SYSTEM_DATABASES, ServerInfo,
     Session,
 };
@@ -136,9 +136,7 @@ impl TargetServer {
         selected: &[SelectedDatabase],
     ) -> Result<(), DatabaseError> {
         let rows = control.query_rows("SHOW ENGINES")?;
-        let usable = |row: &&reprise_snapshotters::mysql::TextRow| {
-            matches!(row.text(1), Some("YES" | "DEFAULT"))
-        };
+        let usable = |row: &&reprise_mysql::TextRow| matches!(row.text(1), Some("YES" | "DEFAULT"));
         let known: BTreeSet<String> = rows
             .iter()
             .filter(usable)

@@ -5,15 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
-use reprise_snapshotters::mysql::Flavour;
-use reprise_snapshotters::mysql::archive::{
+use reprise_mysql::Flavour;
+use reprise_mysql::binlog::{EventBoundary, FilePosition, Gtid, TransactionBoundaryParser};
+use reprise_mysql::log::LogReadError;
+use reprise_mysql::log::{
     ExecutedSet, LogEvents, LogRange, StartingSnapshot, StoredLog, StoredSegment, format_micros,
     has_exact_position, micros_since_epoch, time_from_micros,
 };
-use reprise_snapshotters::mysql::binlog::{
-    EventBoundary, FilePosition, Gtid, TransactionBoundaryParser,
-};
+use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 
 use crate::error::{Error, Result};
 
@@ -431,7 +430,7 @@ impl<'a> RecoveryPath<'a> {
         };
         let mut boundary = TransactionBoundaryParser::default();
         let mut events = self.range.read_events(repository, first, end);
-        let failed = |source| reprise_snapshotters::Error::UnreadableLog { source };
+        let failed = |source| LogReadError::InvalidEvents { source };
         while let Some(event) = events.next() {
             let place = boundary.feed_event(&event?).map_err(failed)?;
             if place != EventBoundary::End {

@@ -1,6 +1,6 @@
 //! What still names a database that is restored under another name: no body is rewritten.
 
-use reprise_snapshotters::mysql::sql::{qualify_name, quote_name};
+use reprise_mysql::sql::{qualify_name, quote_name};
 
 use super::selection::SelectedDatabase;
 

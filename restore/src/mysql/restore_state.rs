@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use reprise_snapshotters::mysql::sql::quote_text;
-use reprise_snapshotters::mysql::{DatabaseError, Session, error_code};
+use reprise_mysql::sql::quote_text;
+use reprise_mysql::{DatabaseError, Session, error_code};
 
 use crate::error::{Error, Result};
 

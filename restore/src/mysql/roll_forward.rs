@@ -1,12 +1,14 @@
 //! From a restored snapshot to a recovery target after it: replays the log in between, and compares the result.
 
-use reprise_repository::{RawText, Repository, Warning};
-use reprise_snapshotters::mysql::Session;
-use reprise_snapshotters::mysql::archive::{self, BinlogPosition, LogEvents, format_micros};
-use reprise_snapshotters::mysql::binlog::{
+use reprise_mysql::Session;
+use reprise_mysql::binlog::{
     Event, FilePosition, Gtid, GtidSet, LoggedTransaction, QueryEvent, TransactionBoundaryParser,
     XaPrepare, kind,
 };
+use reprise_mysql::log;
+use reprise_mysql::log::LogReadError;
+use reprise_mysql::log::{BinlogPosition, LogEvents, format_micros};
+use reprise_repository::{RawText, Repository, Warning};
 use serde::Serialize;
 
 use super::options::MysqlRestoreOptions;
@@ -137,7 +139,7 @@ impl RollForward<'_> {
             RecoveryTarget::Snapshot(snapshot) => format!(
                 "snapshot {} ({})",
                 snapshot.id.short(),
-                format_micros(archive::micros_since_epoch(snapshot.root.data_time))
+                format_micros(log::micros_since_epoch(snapshot.root.data_time))
             ),
         }
     }
@@ -230,7 +232,7 @@ impl RollForward<'_> {
             mode,
             executed: after,
             reapply: &also,
-            accounts_until: archive::micros_since_epoch(self.path.snapshot.root.finished)
+            accounts_until: log::micros_since_epoch(self.path.snapshot.root.finished)
                 + CLOCK_TOLERANCE_MICROS,
             accounts,
             skip_account_changes: self.options.skip_account_changes,
@@ -247,7 +249,7 @@ impl RollForward<'_> {
 
     /// The transactions that the snapshot covers and that were prepared, but not committed, when it was taken.
     fn prepared_transactions(&self) -> Result<Vec<Gtid>> {
-        let damaged = |source| reprise_snapshotters::Error::UnreadableLog { source };
+        let damaged = |source| LogReadError::InvalidEvents { source };
         let (mut boundary, mut prepared) = (TransactionBoundaryParser::default(), Vec::new());
         let way = self.path;
         for event in way.log_events(self.repository) {
@@ -288,7 +290,7 @@ impl RollForward<'_> {
             RecoveryTarget::BeforeGtid(gtid) => ReplayStop::BeforeGtid(gtid.clone()),
             RecoveryTarget::Latest => ReplayStop::EndOfLog,
             RecoveryTarget::Snapshot(snapshot) => {
-                let place = archive::snapshot_binlog_position(snapshot).map(|place| place.coverage);
+                let place = log::snapshot_binlog_position(snapshot).map(|place| place.coverage);
                 match place {
                     Some(ExecutedSet::Mysql(set)) => ReplayStop::ExecutedSet(set),
                     Some(ExecutedSet::Mariadb(position)) => ReplayStop::Position(position),

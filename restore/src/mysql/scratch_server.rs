@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use reprise_mysql::sql::{quote_list, quote_name, quote_text};
+use reprise_mysql::{Address, DatabaseError, SYSTEM_DATABASES, Session, TextRow};
 use reprise_repository::Progress;
-use reprise_snapshotters::mysql::sql::{quote_list, quote_name, quote_text};
-use reprise_snapshotters::mysql::{Address, DatabaseError, SYSTEM_DATABASES, Session, TextRow};
 
 use super::{restore_state, xa};
 use crate::error::{Error, Result};

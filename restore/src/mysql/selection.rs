@@ -1,6 +1,6 @@
 //! Which parts of a snapshot are restored, and to which names.
 
-use reprise_snapshotters::mysql::{Manifest, MysqlDatabase};
+use reprise_mysql::{Manifest, MysqlDatabase};
 
 use super::options::MysqlRestoreOptions;
 use crate::error::{Error, Result};

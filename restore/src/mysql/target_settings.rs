@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use reprise_mysql::{DatabaseError, SYSTEM_DATABASES, Session};
 use reprise_repository::{ErrorClass, Progress};
-use reprise_snapshotters::mysql::{DatabaseError, SYSTEM_DATABASES, Session};
 
 use super::connect_to_target;
 use super::options::MysqlRestoreOptions;

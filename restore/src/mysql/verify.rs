@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use reprise_mysql::sql::{qualify_name, quote_text};
+use reprise_mysql::{Address, Filter, Session};
 use reprise_repository::Progress;
-use reprise_snapshotters::mysql::sql::{qualify_name, quote_text};
-use reprise_snapshotters::mysql::{Address, Filter, Session, TableChecksum, checksum_tables};
+use reprise_snapshotters::mysql::{TableChecksum, checksum_tables};
 
 use super::load::TableLoad;
 use super::options::VerifyLevel;

@@ -1,6 +1,6 @@
 //! Prepared XA transactions that wait for their second phase.
 
-use reprise_snapshotters::mysql::{DatabaseError, Session, TextRow};
+use reprise_mysql::{DatabaseError, Session, TextRow};
 
 /// The XIDs of the prepared transactions, as statements take them.
 pub(super) fn prepared_transactions(session: &mut Session) -> Result<Vec<String>, DatabaseError> {

@@ -16,7 +16,14 @@ pub use names::{NameCounts, duplicate_types};
 pub use parse::{Import, SourceFile};
 
 /// The crates of the workspace whose code is the product, by their directories.
-pub const CRATES: [&str; 5] = ["policies", "repository", "snapshotters", "restore", "cli"];
+pub const CRATES: [&str; 6] = [
+    "policies",
+    "repository",
+    "mysql",
+    "snapshotters",
+    "restore",
+    "cli",
+];
 
 /// The project's top directory.
 #[must_use]

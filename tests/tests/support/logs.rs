@@ -3,13 +3,13 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use reprise_mysql::Address;
+use reprise_mysql::binlog::{Event, EventReader, Gtid, MAGIC};
 use reprise_repository::Progress;
 use reprise_restore::Error;
 use reprise_restore::mysql::replay::{
     ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop, replay_log,
 };
-use reprise_snapshotters::mysql::Address;
-use reprise_snapshotters::mysql::binlog::{Event, EventReader, Gtid, MAGIC};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 
 /// A server whose log can be read.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reprise_repository::Progress;
-use reprise_snapshotters::mysql::binlog::{
+use reprise_mysql::Flavour;
+use reprise_mysql::binlog::{
     EventReader, FormatDescription, Gtid, GtidSet, MappedTable, MariadbPosition, TransactionStart,
     kind,
 };
-use reprise_snapshotters::mysql::{
-    Address, Bytes, DatabaseError, Session, TextRow, try_set_variable,
-};
+use reprise_mysql::{Address, Bytes, DatabaseError, Session, TextRow, try_set_variable};
+use reprise_repository::Progress;
 
 use super::batch::{GtidBatch, MergedBatch};
 use super::commit_order::CommitOrder;
@@ -88,7 +87,7 @@ impl ApplierConfig {
             .query_row("SELECT VERSION()")
             .map_err(failed)?
             .string(0);
-        let mariadb = version.to_ascii_lowercase().contains("mariadb");
+        let mariadb = Flavour::from_version(&version) == Flavour::Mariadb;
         let packet: usize = session
             .query_row("SELECT @@session.max_allowed_packet")
             .map_err(failed)?

@@ -1,6 +1,6 @@
 //! Row transactions that are applied as one, or one after the other by the same session.
 
-use reprise_snapshotters::mysql::binlog::LoggedTransaction;
+use reprise_mysql::binlog::LoggedTransaction;
 
 use super::applier_session::TransactionContext;
 

@@ -1,7 +1,7 @@
 //! The replay checkpoint, kept at the target: updated in the same transaction that it describes.
 
-use reprise_snapshotters::mysql::binlog::LoggedTransaction;
-use reprise_snapshotters::mysql::{DatabaseError, TextRow};
+use reprise_mysql::binlog::LoggedTransaction;
+use reprise_mysql::{DatabaseError, TextRow};
 use serde::{Deserialize, Serialize};
 
 use super::applier_session::ApplierSession;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use reprise_snapshotters::mysql::Bytes;
-use reprise_snapshotters::mysql::binlog::{
+use reprise_mysql::Bytes;
+use reprise_mysql::binlog::{
     Event, EventBoundary, Gtid, LoggedTransaction, MappedTable, TransactionBoundaryParser, kind,
 };
 

@@ -1,6 +1,6 @@
 //! Sets the executed GTIDs of a fresh server to those of the snapshot's source.
 
-use reprise_snapshotters::mysql::{DatabaseError, Session};
+use reprise_mysql::{DatabaseError, Session};
 
 use super::ExecutedSet;
 use crate::error::{Error, Result};

@@ -27,11 +27,9 @@ mod transaction;
 
 use std::sync::Arc;
 
+use reprise_mysql::Address;
+use reprise_mysql::binlog::{Event, Gtid, GtidSet, LoggedTransaction, MariadbPosition};
 use reprise_repository::Progress;
-use reprise_snapshotters::mysql::Address;
-use reprise_snapshotters::mysql::binlog::{
-    Event, Gtid, GtidSet, LoggedTransaction, MariadbPosition,
-};
 
 use crate::error::{Error, Result};
 use applier_pool::ApplierPool;
@@ -40,8 +38,8 @@ use coordinator::ReplayCoordinator;
 use replay_progress::ReplayProgress;
 
 pub use gtid_history::seed_gtid_history;
-pub use reprise_snapshotters::mysql::archive::ExecutedSet;
-use reprise_snapshotters::mysql::archive::format_micros;
+pub use reprise_mysql::log::ExecutedSet;
+use reprise_mysql::log::format_micros;
 
 /// The options of a replay.
 #[derive(Debug)]
@@ -173,6 +171,6 @@ fn describe_transaction(gtid: &Gtid, committed: Option<u64>) -> String {
     }
 }
 
-fn log_error(error: reprise_snapshotters::mysql::binlog::EventError) -> Error {
+fn log_error(error: reprise_mysql::binlog::EventError) -> Error {
     Error::BinaryLog { source: error }
 }

@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use reprise_snapshotters::mysql::DatabaseError;
-use reprise_snapshotters::mysql::sql::qualify_name;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::sql::qualify_name;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 

@@ -1,6 +1,6 @@
 //! Which transactions are applied, and where the replay stops.
 
-use reprise_snapshotters::mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
+use reprise_mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
 
 use super::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop, describe_transaction};
 use crate::error::{Error, Result};

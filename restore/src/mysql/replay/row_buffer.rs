@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use reprise_snapshotters::mysql::binlog::{Event, ends_statement, mark_statement_end};
+use reprise_mysql::binlog::{Event, ends_statement, mark_statement_end};
 
 /// The events of whole statements, one after the other.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl RowEventBuffer {
 
 #[cfg(test)]
 mod tests {
-    use reprise_snapshotters::mysql::binlog::{EventReader, event_checksum, kind};
+    use reprise_mysql::binlog::{EventReader, event_checksum, kind};
 
     use super::*;
 

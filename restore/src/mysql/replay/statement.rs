@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use reprise_snapshotters::mysql::Bytes;
-use reprise_snapshotters::mysql::binlog::{
+use reprise_mysql::Bytes;
+use reprise_mysql::binlog::{
     AlterPhase, Event, QueryEvent, StatementSettings, StatementVariable, UserVariableValue, option,
 };
-use reprise_snapshotters::mysql::sql::contains_word;
+use reprise_mysql::sql::contains_word;
 
 /// A statement.
 #[derive(Debug, Clone)]

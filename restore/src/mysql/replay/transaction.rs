@@ -1,6 +1,6 @@
 //! A logged transaction while it is read.
 
-use reprise_snapshotters::mysql::binlog::{
+use reprise_mysql::binlog::{
     Event, Gtid, QueryEvent, StatementVariable, TransactionPayload, TransactionStart, XaPrepare,
     decompress_rows, decompress_statement, is_rows_event, kind, prepared_xid,
 };

@@ -7,16 +7,16 @@ use chrono::Utc;
 use reprise_repository::{LogSegmentKey, NewLogSegment, ObjectId, Progress, Repository};
 
 use super::segment::LogSegmentBuilder;
-use super::segment_facts::SegmentFacts;
 use super::source_server::SourceServer;
 use super::spool::{Spool, SpoolError};
 use super::start_position::ArchiveEnd;
-use super::stored_log;
 use super::stream::ReplicaIdentity;
-use super::{ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource};
+use super::types::{ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource};
 use crate::error::{Error, Result};
-use crate::mysql::binlog;
-use crate::mysql::error::DatabaseError;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::binlog;
+use reprise_mysql::log::SegmentFacts;
+use reprise_mysql::log::find_newest_segment;
 
 /// First and longest delay before the server is tried again.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub fn archive_log(
 ) -> Result<ArchiveReport> {
     repository.require_writer()?;
     let spool = open_spool(options)?;
-    let newest = stored_log::find_newest_segment(repository, &source.name)?;
+    let newest = find_newest_segment(repository, &source.name)?;
     let mut archiver = Archiver {
         repository,
         source,

@@ -8,17 +8,17 @@ use super::ArchiveEvent;
 use super::archiver::{Archiver, LogStreamEnd};
 use super::receiver::{LogReceiver, PacketKind};
 use super::segment::LogSegmentBuilder;
-use super::segment_facts::BinlogPosition;
-use super::snapshot_position::first_needed_position;
 use super::source_server::{LogUnavailable, SentPosition, SourceServer};
 use super::start_position::FileCreationTimes;
 use super::stream::{self, HEARTBEAT_SECONDS};
 use crate::error::{Error, Result};
-use crate::mysql::error::{DatabaseError, error_code};
-use crate::mysql::session::Session;
-use crate::mysql::wire::{
+use reprise_mysql::Session;
+use reprise_mysql::log::BinlogPosition;
+use reprise_mysql::log::first_needed_position;
+use reprise_mysql::wire::{
     ReceivedPacket, WireConnection, is_eof_packet, is_error_packet, parse_error_packet,
 };
+use reprise_mysql::{DatabaseError, error_code};
 
 /// A server that is silent for this long is considered dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(HEARTBEAT_SECONDS * 15);

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::segment::LogSegmentBuilder;
-use super::segment_facts::ExecutedSet;
 use super::source_server::SentPosition;
-use crate::mysql::binlog::{
+use reprise_mysql::DatabaseError;
+use reprise_mysql::binlog::{
     Event, EventBoundary, EventHeader, FilePosition, FormatDescription, HEADER_BYTES, QueryEvent,
     TransactionBoundaryParser, kind,
 };
-use crate::mysql::error::DatabaseError;
+use reprise_mysql::log::ExecutedSet;
 
 /// First byte of a packet with an event.
 const EVENT_PACKET: u8 = 0;

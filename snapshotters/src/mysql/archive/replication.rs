@@ -1,8 +1,8 @@
 //! Whether a server is a replica, and whether replicated changes are in its own log.
 
-use crate::mysql::error::DatabaseError;
-use crate::mysql::manifest::Flavour;
-use crate::mysql::session::Session;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::Flavour;
+use reprise_mysql::Session;
 
 /// The replication state of a server, as far as known.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ pub(super) fn query_replication(
 fn first_supported_query(
     session: &mut Session,
     statements: &[&str],
-) -> Result<Option<Vec<crate::mysql::session::TextRow>>, DatabaseError> {
+) -> Result<Option<Vec<reprise_mysql::TextRow>>, DatabaseError> {
     for statement in statements {
         match session.query_rows(statement) {
             Ok(rows) => return Ok(Some(rows)),

@@ -5,17 +5,14 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::replication::{self, UnloggedChanges};
-use super::segment_facts::{BinlogPosition, ExecutedSet};
-use super::time::{CLOCK_SKEW_MAX, micros_since_epoch};
-use crate::mysql::binlog::{GtidSet, MariadbPosition, file_number};
-use crate::mysql::consistent_snapshot::read_server_time;
-use crate::mysql::error::DatabaseError;
-use crate::mysql::manifest::Flavour;
-use crate::mysql::session::Session;
-use crate::mysql::sql::quote_text;
-
-/// Positions below this are inside the magic bytes with which a file begins.
-pub(super) const FILE_START: u64 = 4;
+use crate::mysql::dump::consistent_snapshot::read_server_time;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::Flavour;
+use reprise_mysql::Session;
+use reprise_mysql::binlog::{FILE_START, GtidSet, MariadbPosition, file_number};
+use reprise_mysql::log::{BinlogPosition, ExecutedSet};
+use reprise_mysql::log::{CLOCK_SKEW_MAX, micros_since_epoch};
+use reprise_mysql::sql::quote_text;
 
 /// Transactions get their commit time before they are in the log. The time that an idle server confirms is reduced by
 /// this many microseconds.
@@ -84,10 +81,7 @@ impl SourceServer {
             return Err(LogUnavailable::BinlogDisabled);
         }
         let version = row.string(0);
-        let flavour = match version.to_ascii_lowercase().contains("mariadb") {
-            true => Flavour::Mariadb,
-            false => Flavour::Mysql,
-        };
+        let flavour = Flavour::from_version(&version);
         let mut notes = Vec::new();
         let replicates = replication::query_replication(session, flavour)?;
         match replicates.unlogged_changes(flavour) {

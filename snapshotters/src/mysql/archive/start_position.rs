@@ -3,12 +3,12 @@
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
-use super::segment_facts::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts};
-use super::snapshot_position::first_needed_position;
 use super::source_server::SourceServer;
-use super::time::micros_since_epoch;
-use crate::mysql::binlog::file_number;
-use crate::mysql::manifest::Flavour;
+use reprise_mysql::Flavour;
+use reprise_mysql::binlog::file_number;
+use reprise_mysql::log::first_needed_position;
+use reprise_mysql::log::micros_since_epoch;
+use reprise_mysql::log::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts};
 
 /// The end of an archive.
 #[derive(Debug, Clone)]

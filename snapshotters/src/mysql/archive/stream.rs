@@ -7,13 +7,13 @@ use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid,
 use mysql_common::proto::MySerialize;
 use reprise_repository::Progress;
 
-use super::segment_facts::{BinlogPosition, ExecutedSet};
-use super::source_server::{FILE_START, SourceServer};
-use crate::mysql::address::Address;
-use crate::mysql::binlog::{EventHeader, kind};
-use crate::mysql::error::{DatabaseError, error_code};
-use crate::mysql::manifest::Flavour;
-use crate::mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
+use super::source_server::SourceServer;
+use reprise_mysql::Address;
+use reprise_mysql::Flavour;
+use reprise_mysql::binlog::{EventHeader, FILE_START, kind};
+use reprise_mysql::log::{BinlogPosition, ExecutedSet};
+use reprise_mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
+use reprise_mysql::{DatabaseError, error_code};
 
 /// Interval of heartbeats from an idle server, in seconds.
 pub(super) const HEARTBEAT_SECONDS: u64 = 2;
@@ -166,7 +166,7 @@ fn session_settings(
 }
 
 fn gtid_request_sids(
-    set: &crate::mysql::binlog::GtidSet,
+    set: &reprise_mysql::binlog::GtidSet,
 ) -> Result<Vec<Sid<'static>>, DatabaseError> {
     set.ranges_by_source()
         .map(|(source, ranges)| {

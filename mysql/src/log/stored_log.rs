@@ -1,0 +1,272 @@
+//! Reading an archive: its unbroken log ranges, and the events in them.
+
+use reprise_repository::{
+    ErrorClass, ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
+};
+
+use super::error::Result;
+use crate::log::events::LogEvents;
+use crate::log::segment_facts::{BinlogPosition, SegmentFacts, StoredSegment};
+
+/// A break in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogBreak {
+    /// The segment after the break.
+    pub before: u64,
+    /// Why.
+    pub reason: String,
+    /// Whether stored segments are damaged or missing; otherwise the missing part was never archived.
+    pub is_damage: bool,
+}
+
+/// The log of a source, as far as it is stored.
+#[derive(Debug, Clone, Default)]
+pub struct StoredLog {
+    segments: Vec<StoredSegment>,
+    breaks: Vec<LogBreak>,
+}
+
+/// Consecutive log segments without a gap.
+#[derive(Debug, Clone, Copy)]
+pub struct LogRange<'a> {
+    pub(super) segments: &'a [StoredSegment],
+    /// Whether a diverged history follows, after a gap.
+    pub(super) is_followed_by_divergence: bool,
+}
+
+impl StoredLog {
+    /// Reads the records of all segments. A segment that is missing or damaged is a break.
+    ///
+    /// # Errors
+    /// When they cannot be listed, or the storage does not respond.
+    pub fn read(repository: &Repository, source: &str) -> Result<Self> {
+        let known = repository.load_log(source)?;
+        let links = known.chain();
+        let mut pieces: Vec<Option<ListedLogSegment>> =
+            known.segments.into_iter().map(Some).collect();
+        let mut log = Self::default();
+        for link in links {
+            match link {
+                LogChainLink::Segment(index) => match pieces[index].take() {
+                    Some((key, Ok(record))) => log.add_segment(parse_segment(key, record)),
+                    Some((key, Err(error))) => {
+                        let sequence = key.sequence;
+                        log.add_segment(Err(damaged_break(
+                            sequence + 1,
+                            format!("log segment {sequence}: {error}"),
+                        )));
+                    }
+                    None => {}
+                },
+                LogChainLink::Missing { sequence, id } => {
+                    let reason = format!("log segment {sequence} ({id}) is missing");
+                    log.add_segment(Err(damaged_break(sequence + 1, reason)));
+                }
+                LogChainLink::NoPredecessor { sequence } => {
+                    let reason = format!(
+                        "log segment {sequence} names no previous segment, although there should be one"
+                    );
+                    log.add_segment(Err(damaged_break(sequence, reason)));
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    fn add_segment(&mut self, item: std::result::Result<StoredSegment, LogBreak>) {
+        let piece = match item {
+            Ok(piece) => piece,
+            Err(found) => {
+                self.breaks.push(found);
+                return;
+            }
+        };
+        let sequence = piece.key.sequence;
+        let broken = self.breaks.iter().any(|known| known.before == sequence);
+        let before = self.segments.last();
+        let reason = match (&piece.facts.gap, before) {
+            _ if broken => None,
+            (Some(gap), _) => Some((gap.reason.clone(), false)),
+            (None, Some(before))
+                if before.facts.to != piece.facts.from || before.key.sequence + 1 != sequence =>
+            {
+                Some((
+                    format!("log segment {sequence} does not start where the previous one ends"),
+                    true,
+                ))
+            }
+            _ => None,
+        };
+        if let Some((reason, damage)) = reason {
+            self.breaks.push(LogBreak {
+                before: sequence,
+                reason,
+                is_damage: damage,
+            });
+        }
+        if piece.facts.ambiguous {
+            let reason = piece.facts.notes.join("; ");
+            for before in [sequence, sequence + 1] {
+                self.add_break(before, reason.clone());
+            }
+        }
+        self.segments.push(piece);
+    }
+
+    fn add_break(&mut self, before: u64, reason: String) {
+        if !self.breaks.iter().any(|known| known.before == before) {
+            self.breaks.push(LogBreak {
+                before,
+                reason,
+                is_damage: false,
+            });
+        }
+    }
+
+    /// The readable segments in order.
+    #[must_use]
+    pub fn segments(&self) -> &[StoredSegment] {
+        &self.segments
+    }
+
+    /// The breaks.
+    #[must_use]
+    pub fn breaks(&self) -> &[LogBreak] {
+        &self.breaks
+    }
+
+    /// The unbroken log ranges, oldest first. The rest of a transaction whose beginning is missing is in none.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<LogRange<'_>> {
+        let begins = |piece: &StoredSegment| {
+            self.breaks
+                .iter()
+                .any(|known| known.before == piece.key.sequence)
+        };
+        let newest = self
+            .segments
+            .iter()
+            .filter_map(|piece| piece.facts.since)
+            .max();
+        let mut stretches = Vec::new();
+        let mut rest = self.segments.as_slice();
+        while !rest.is_empty() {
+            let end = rest
+                .iter()
+                .skip(1)
+                .position(begins)
+                .map_or(rest.len(), |n| n + 1);
+            let (stretch, later) = rest.split_at(end);
+            rest = later;
+            let whole = stretch.iter().position(|piece| !piece.facts.continues);
+            let pieces = &stretch[whole.unwrap_or(stretch.len())..];
+            if let Some(last) = pieces.last() {
+                let forks = newest > last.facts.since;
+                stretches.push(LogRange {
+                    segments: pieces,
+                    is_followed_by_divergence: forks,
+                });
+            }
+        }
+        stretches
+    }
+}
+
+/// The end of a log.
+#[derive(Debug, Default)]
+pub struct NewestSegment {
+    /// The newest segment, readable or not.
+    pub key: Option<LogSegmentKey>,
+    /// The newest readable one.
+    pub readable: Option<StoredSegment>,
+}
+
+/// Finds the end of a log. Reads no more segments than necessary.
+pub fn find_newest_segment(repository: &Repository, source: &str) -> Result<NewestSegment> {
+    let mut keys = repository.list_log_segments(source)?;
+    let mut newest = NewestSegment {
+        key: keys.last().cloned(),
+        readable: None,
+    };
+    while let Some(key) = keys.pop() {
+        match repository.read_log_record(&key) {
+            Ok(record) => newest.readable = parse_segment(key, record).ok(),
+            Err(error) if error.class() == ErrorClass::Failed => return Err(error.into()),
+            Err(error) => tracing::warn!(%key, %error, "cannot read a log segment"),
+        }
+        if newest.readable.is_some() {
+            break;
+        }
+    }
+    Ok(newest)
+}
+
+fn parse_segment(
+    key: LogSegmentKey,
+    record: LogSegmentRecord,
+) -> std::result::Result<StoredSegment, LogBreak> {
+    let sequence = key.sequence;
+    match SegmentFacts::from_record(&record) {
+        Ok(facts) => Ok(StoredSegment { key, record, facts }),
+        Err(reason) => Err(damaged_break(
+            sequence + 1,
+            format!("the record of log segment {sequence} is not valid: {reason}"),
+        )),
+    }
+}
+
+fn damaged_break(before: u64, reason: String) -> LogBreak {
+    LogBreak {
+        before,
+        reason,
+        is_damage: true,
+    }
+}
+
+impl<'a> LogRange<'a> {
+    /// Its segments.
+    #[must_use]
+    pub fn segments(&self) -> &'a [StoredSegment] {
+        self.segments
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn start_position(&self) -> Option<&'a BinlogPosition> {
+        self.segments.first().map(|piece| &piece.facts.from)
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub fn end_position(&self) -> Option<&'a BinlogPosition> {
+        self.segments.last().map(|piece| &piece.facts.to)
+    }
+
+    /// Until when, in microseconds since 1970, it contains everything that was committed.
+    #[must_use]
+    pub fn complete_until(&self) -> Option<u64> {
+        self.segments
+            .iter()
+            .filter_map(|piece| piece.facts.until)
+            .max()
+    }
+
+    /// The events from segment `skip` up to segment `end`, exclusive. Events of a transaction that began earlier first.
+    #[must_use]
+    pub fn read_events(&self, repository: &Repository, skip: usize, end: usize) -> LogEvents<'a> {
+        let end = end.min(self.segments.len());
+        let skip = skip.min(end);
+        let continues = |piece: &StoredSegment| piece.facts.continues;
+        // A segment that continues a transaction is read together with the one in which it began.
+        let back = match self.segments.get(skip) {
+            Some(piece) if continues(piece) => self.segments[..skip]
+                .iter()
+                .rposition(|piece| !continues(piece))
+                .unwrap_or_default(),
+            _ => skip,
+        };
+        let pieces = &self.segments[back..end];
+        let from = pieces.first().map(|piece| &piece.facts.from);
+        LogEvents::new(repository, pieces, from.or_else(|| self.end_position()))
+    }
+}
