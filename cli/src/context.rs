@@ -1,27 +1,29 @@
 //! What commands need from their environment: where keys, cache and repository are, and the time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
-use reprise_repository::backend::{Backend, RepositoryLocation};
-use reprise_repository::{
-    HostDirectory, Keeper, OpenOptions, Repository, SignerId, Snapshot, has_age_identity,
+use reprise_repository::backend::RepositoryLocation;
+use reprise_repository::{HostDirectory, Keeper, Repository, Snapshot};
+use reprise_scheduler::jobs::JobEvent;
+use reprise_scheduler::repositories::{
+    DestinationOptions, open_for_reading, open_for_writing, parse_location,
 };
+use reprise_scheduler::{JobEnvironment, NetworkOptions};
 
-use crate::args::GlobalArgs;
-use crate::destination::{self, DestinationOptions};
 use crate::failure::{Exit, Failure};
+use crate::global_args::GlobalArgs;
+use crate::interruption::stop_flag;
 use crate::output;
+use crate::quantities::{parse_duration_option, parse_rate_option};
 
 /// The environment of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) global: GlobalArgs,
-    pub(crate) host: HostDirectory,
-    pub(crate) host_name: String,
-    cache: Option<PathBuf>,
+    /// What jobs need of this host.
+    pub(crate) environment: JobEnvironment,
 }
 
 /// The time. Commands and the libraries that they call use no other clock.
@@ -43,30 +45,63 @@ fn xdg_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
         .map(|base| base.join("reprise"))
 }
 
+/// The user who runs the command, for the record.
+fn current_user() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"];
+    let user = named
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn network_options(global: &GlobalArgs) -> Result<NetworkOptions, Failure> {
+    let rate = |given: &Option<String>, option: &str| {
+        let rate = given.as_ref().map(|text| parse_rate_option(text, option));
+        rate.transpose()
+    };
+    let time = |given: &Option<String>, option: &str| {
+        let way_out = "write it as 30s or 15m";
+        let time = given
+            .as_ref()
+            .map(|text| parse_duration_option(text, option, way_out));
+        time.transpose()
+    };
+    Ok(NetworkOptions {
+        limit_upload: rate(&global.limit_upload, "--limit-upload")?,
+        limit_download: rate(&global.limit_download, "--limit-download")?,
+        retry_for: time(&global.retry_for, "--retry-for")?,
+        stall_timeout: time(&global.request_timeout, "--request-timeout")?,
+    })
+}
+
 impl Context {
-    pub(crate) fn new(global: GlobalArgs) -> Self {
+    /// The environment of a command with these options.
+    pub(crate) fn new(global: GlobalArgs) -> Result<Self, Failure> {
         let host = env_path("REPRISE_CONFIG_DIR")
             .or_else(|| xdg_directory("XDG_CONFIG_HOME", ".config"))
             .unwrap_or_else(|| PathBuf::from("/etc/reprise"));
         let cache =
             env_path("REPRISE_CACHE_DIR").or_else(|| xdg_directory("XDG_CACHE_HOME", ".cache"));
-        let name = rustix::system::uname()
+        let host_name = rustix::system::uname()
             .nodename()
             .to_string_lossy()
             .into_owned();
-        Self {
-            global,
+        let environment = JobEnvironment {
             host: HostDirectory::new(host),
-            host_name: name,
+            user: format!("{}@{host_name}", current_user()),
+            host_name,
             cache,
-        }
-    }
-
-    /// Directories that a snapshot of a volume must never contain: they change while it is taken.
-    pub(crate) fn paths_excluded_from_volumes(&self, location: &str) -> Vec<PathBuf> {
-        let mut never = vec![PathBuf::from(location)];
-        never.extend(self.cache.clone());
-        never
+            identity_files: global.identity.clone(),
+            keeper_file: global.keeper.clone(),
+            clock: current_time,
+            network: network_options(&global)?,
+            stop_requested: stop_flag(),
+            program: format!("reprise {}", env!("CARGO_PKG_VERSION")),
+        };
+        Ok(Self {
+            global,
+            environment,
+        })
     }
 
     /// The repository given on the command line.
@@ -77,45 +112,21 @@ impl Context {
                 "give -r/--repository URL or set REPRISE_REPOSITORY",
             )
         })?;
-        destination::parse_location(text)
+        Ok(parse_location(text)?)
     }
 
     /// Opens the repository given on the command line, to read from it.
     pub(crate) fn open_repository(&self) -> Result<Repository, Failure> {
-        let backend =
-            destination::open_for_reading(self, &self.location()?, &DestinationOptions::default())?;
-        self.open_repository_at(backend, &[], &[])
+        let options = DestinationOptions::default();
+        let backend = open_for_reading(&self.environment, &self.location()?, &options)?;
+        Ok(self.environment.open_repository_at(backend, &[], &[])?)
     }
 
     /// Opens the repository given on the command line, to add to it.
     pub(crate) fn open_repository_for_writing(&self) -> Result<Repository, Failure> {
-        let backend =
-            destination::open_for_writing(self, &self.location()?, &DestinationOptions::default())?;
-        self.open_repository_at(backend, &[], &[])
-    }
-
-    /// Opens a repository with further identities, and the signers that a policy pins.
-    pub(crate) fn open_repository_at(
-        &self,
-        backend: Arc<dyn Backend>,
-        identities: &[PathBuf],
-        signers: &[SignerId],
-    ) -> Result<Repository, Failure> {
-        let files = self.global.identity.iter().chain(identities);
-        let mut identity_files: Vec<PathBuf> = files.cloned().collect();
-        // The keeper's file alone lets another machine do what the keeper does.
-        if let Some(keeper) = &self.global.keeper
-            && has_age_identity(keeper)?
-        {
-            identity_files.push(keeper.clone());
-        }
-        let options = OpenOptions {
-            host: self.host.clone(),
-            identity_files,
-            cache: self.cache.clone(),
-            pinned_signers: signers.to_vec(),
-        };
-        Ok(Repository::open(backend, &options)?)
+        let options = DestinationOptions::default();
+        let backend = open_for_writing(&self.environment, &self.location()?, &options)?;
+        Ok(self.environment.open_repository_at(backend, &[], &[])?)
     }
 
     /// The policies given on the command line.
@@ -160,23 +171,41 @@ impl Context {
         Ok(snapshot)
     }
 
-    /// The user who runs the command, for the record.
-    pub(crate) fn current_user(&self) -> String {
-        let named = ["SUDO_USER", "USER", "LOGNAME"];
-        let user = named
-            .iter()
-            .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-        let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-        format!("{user}@{}", self.host_name)
-    }
-
     /// The keeper's key.
     pub(crate) fn load_keeper(
         &self,
         repository: &Repository,
         action: &'static str,
     ) -> Result<Keeper, Failure> {
-        Ok(repository.load_keeper(self.global.keeper.as_deref(), action)?)
+        Ok(self.environment.load_keeper(repository, action)?)
+    }
+
+    /// Prints what a job tells while it runs; plans and archives have their own output.
+    pub(crate) fn print_event(&self, event: &JobEvent<'_>) {
+        match event {
+            JobEvent::RepositoryCreated { location, created } => {
+                let id = &created.config.repository;
+                self.print_note(&format!("created repository {id} at {location}"));
+                for (file, _) in &created.identities {
+                    let file = file.display();
+                    self.print_note(&format!(
+                        "created recovery identity {file}: move it off this host"
+                    ));
+                }
+            }
+            JobEvent::UnreadableRoot { object, error } => {
+                output::print_error(&format!("error: {object} cannot be read: {error}"));
+            }
+            JobEvent::SnapshotTaken { committed } => {
+                for warning in &committed.warnings {
+                    output::print_note(&format!("warning: {warning}"));
+                }
+            }
+            JobEvent::PrunePlanned { .. }
+            | JobEvent::ForgetPlanned { .. }
+            | JobEvent::SnapshotsForgotten { .. }
+            | JobEvent::Archive { .. } => {}
+        }
     }
 
     /// Prints a note for people beside the result.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use reprise_repository::backend::BackendError;
 use reprise_repository::{ErrorClass, Outcome, format_error_chain};
+use reprise_scheduler::JobError;
 use serde_json::json;
 
 use crate::output;
@@ -175,6 +176,20 @@ from_error!(reprise_repository::Error);
 from_error!(reprise_snapshotters::Error);
 from_error!(reprise_mysql::log::LogReadError);
 from_error!(reprise_restore::Error);
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        // It is what the repository says itself: whether it was interrupted is told by its own type.
+        if let JobError::Repository(error) = error {
+            return error.into();
+        }
+        Self {
+            exit: exit_for(&error, error.class()),
+            message: format_error_chain(innermost_repository_error(&error)),
+            hint: error.hint(),
+        }
+    }
+}
 
 impl From<reprise_policies::PolicyErrors> for Failure {
     fn from(errors: reprise_policies::PolicyErrors) -> Self {

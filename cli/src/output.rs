@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+pub(crate) use reprise_scheduler::text::{format_bytes, format_count};
 
 /// Writes a line of a result.
 pub(crate) fn print_line(text: &str) {
@@ -22,31 +23,6 @@ pub(crate) fn print_note(text: &str) {
 /// Writes an error.
 pub(crate) fn print_error(text: &str) {
     print_note(text);
-}
-
-/// Bytes for people: `1.5 GiB`.
-pub(crate) fn format_bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let mut size = count as f64 / 1024.0;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", UNITS[unit])
-}
-
-/// A number with its noun: `1 entry`, `2 entries`.
-pub(crate) fn format_count<N>(number: N, one: &str, many: &str) -> String
-where
-    N: std::fmt::Display + PartialEq + From<u8>,
-{
-    let noun = if number == N::from(1) { one } else { many };
-    format!("{number} {noun}")
 }
 
 /// A time for people and scripts alike.

@@ -1,9 +1,8 @@
 //! Showing progress: a line on a terminal, JSON lines with `--json`, nothing otherwise.
 
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,22 +11,12 @@ use reprise_repository::Progress;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::interruption::stop_on_interruption;
 use crate::output;
 
 /// How often a terminal line is redrawn and a JSON line is written.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Set by the first interruption, for code that waits deep inside an operation.
-static STOP_FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// The interruption flag.
-pub(crate) fn stop_flag() -> Arc<AtomicBool> {
-    Arc::clone(STOP_FLAG.get_or_init(Arc::default))
-}
-
-/// The operation to stop on an interruption.
-static CURRENT_OPERATION: OnceLock<Mutex<Weak<Progress>>> = OnceLock::new();
 
 /// Shows an operation's progress until dropped.
 #[derive(Debug)]
@@ -128,35 +117,4 @@ fn format_progress(counters: &Progress) -> String {
         text.push_str(&format!(", {} stored", output::format_bytes(stored)));
     }
     text
-}
-
-/// The first interruption asks the operation to stop cleanly, the second ends the program.
-fn stop_on_interruption(progress: &Arc<Progress>) {
-    let current = CURRENT_OPERATION.get_or_init(|| {
-        let mut asked = false;
-        let handler = move || {
-            let current = CURRENT_OPERATION.get().and_then(|current| {
-                current
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .upgrade()
-            });
-            match current {
-                Some(progress) if !asked => {
-                    asked = true;
-                    output::print_note(
-                        "stopping; stored data is reused by the next run (interrupt again to stop at once)",
-                    );
-                    stop_flag().store(true, Ordering::SeqCst);
-                    progress.cancel();
-                }
-                _ => std::process::exit(130),
-            }
-        };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            tracing::debug!(%error, "an interruption ends the program at once");
-        }
-        Mutex::new(Weak::new())
-    });
-    *current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(progress);
 }

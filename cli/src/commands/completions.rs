@@ -1,14 +1,23 @@
 //! `reprise completions`: prints a completion script for a shell.
 
-use clap::CommandFactory;
+use clap::Args;
 
-use crate::args::{Cli, CompletionsArgs};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
-pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Shell to print the script for.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Prints the script for a shell that completes this command line.
+pub(crate) fn run(
+    args: &CompletionsArgs,
+    mut command_line: clap::Command,
+) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "reprise", &mut script);
+    clap_complete::generate(args.shell, &mut command_line, "reprise", &mut script);
     output::print_line(String::from_utf8_lossy(&script).trim_end());
     Ok(Exit::Ok)
 }

@@ -16,12 +16,13 @@ pub use names::{NameCounts, duplicate_types};
 pub use parse::{Import, SourceFile};
 
 /// The crates of the workspace whose code is the product, by their directories.
-pub const CRATES: [&str; 6] = [
+pub const CRATES: [&str; 7] = [
     "policies",
     "repository",
     "mysql",
     "snapshotters",
     "restore",
+    "scheduler",
     "cli",
 ];
 

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use reprise_mysql::DatabaseError;
+use reprise_mysql::binlog;
+use reprise_mysql::log::SegmentFacts;
+use reprise_mysql::log::find_newest_segment;
 use reprise_repository::{LogSegmentKey, NewLogSegment, ObjectId, Progress, Repository};
 
 use super::segment::LogSegmentBuilder;
@@ -13,10 +17,6 @@ use super::start_position::ArchiveEnd;
 use super::stream::ReplicaIdentity;
 use super::types::{ArchiveEvent, ArchiveOptions, ArchiveReport, ArchiveSource};
 use crate::error::{Error, Result};
-use reprise_mysql::DatabaseError;
-use reprise_mysql::binlog;
-use reprise_mysql::log::SegmentFacts;
-use reprise_mysql::log::find_newest_segment;
 
 /// First and longest delay before the server is tried again.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);

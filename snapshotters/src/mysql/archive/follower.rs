@@ -2,6 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use reprise_mysql::Session;
+use reprise_mysql::log::BinlogPosition;
+use reprise_mysql::log::first_needed_position;
+use reprise_mysql::wire::{
+    ReceivedPacket, WireConnection, is_eof_packet, is_error_packet, parse_error_packet,
+};
+use reprise_mysql::{DatabaseError, error_code};
 use reprise_repository::{Snapshot, SourceKind};
 
 use super::ArchiveEvent;
@@ -12,13 +19,6 @@ use super::source_server::{LogUnavailable, SentPosition, SourceServer};
 use super::start_position::FileCreationTimes;
 use super::stream::{self, HEARTBEAT_SECONDS};
 use crate::error::{Error, Result};
-use reprise_mysql::Session;
-use reprise_mysql::log::BinlogPosition;
-use reprise_mysql::log::first_needed_position;
-use reprise_mysql::wire::{
-    ReceivedPacket, WireConnection, is_eof_packet, is_error_packet, parse_error_packet,
-};
-use reprise_mysql::{DatabaseError, error_code};
 
 /// A server that is silent for this long is considered dead.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(HEARTBEAT_SECONDS * 15);

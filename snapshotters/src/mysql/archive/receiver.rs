@@ -1,15 +1,15 @@
 //! From packets to log segments: events are delimited, checked, counted, and stored unchanged.
 
 use bytes::Bytes;
-
-use super::segment::LogSegmentBuilder;
-use super::source_server::SentPosition;
 use reprise_mysql::DatabaseError;
 use reprise_mysql::binlog::{
     Event, EventBoundary, EventHeader, FilePosition, FormatDescription, HEADER_BYTES, QueryEvent,
     TransactionBoundaryParser, kind,
 };
 use reprise_mysql::log::ExecutedSet;
+
+use super::segment::LogSegmentBuilder;
+use super::source_server::SentPosition;
 
 /// First byte of a packet with an event.
 const EVENT_PACKET: u8 = 0;

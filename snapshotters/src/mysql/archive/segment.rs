@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use chrono::Utc;
-
-use super::source_server::SourceServer;
-use super::start_position::LogStreamStart;
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventHeader, FilePosition, Gtid, LoggedTransaction, MAGIC};
 use reprise_mysql::log::{BinlogPosition, ExecutedSet, SegmentFacts};
 use reprise_mysql::log::{CLOCK_SKEW_MAX, format_micros, micros_since_epoch};
+
+use super::source_server::SourceServer;
+use super::start_position::LogStreamStart;
 
 /// Maximum bytes of a log segment, however large an event or a transaction is. Below the repository's limit.
 pub(super) const SEGMENT_BYTES_MAX: usize = 16 << 20;

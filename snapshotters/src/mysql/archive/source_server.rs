@@ -3,9 +3,6 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-
-use super::replication::{self, UnloggedChanges};
-use crate::mysql::dump::consistent_snapshot::read_server_time;
 use reprise_mysql::DatabaseError;
 use reprise_mysql::Flavour;
 use reprise_mysql::Session;
@@ -13,6 +10,9 @@ use reprise_mysql::binlog::{FILE_START, GtidSet, MariadbPosition, file_number};
 use reprise_mysql::log::{BinlogPosition, ExecutedSet};
 use reprise_mysql::log::{CLOCK_SKEW_MAX, micros_since_epoch};
 use reprise_mysql::sql::quote_text;
+
+use super::replication::{self, UnloggedChanges};
+use crate::mysql::dump::consistent_snapshot::read_server_time;
 
 /// Transactions get their commit time before they are in the log. The time that an idle server confirms is reduced by
 /// this many microseconds.

@@ -1,14 +1,14 @@
 //! Where the stream of a server's log begins, and whether that is where the archive ends.
 
-use reprise_repository::Snapshot;
-use serde_json::Value;
-
-use super::source_server::SourceServer;
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::file_number;
 use reprise_mysql::log::first_needed_position;
 use reprise_mysql::log::micros_since_epoch;
 use reprise_mysql::log::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts};
+use reprise_repository::Snapshot;
+use serde_json::Value;
+
+use super::source_server::SourceServer;
 
 /// The end of an archive.
 #[derive(Debug, Clone)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid, Tag};
 use mysql_common::proto::MySerialize;
-use reprise_repository::Progress;
-
-use super::source_server::SourceServer;
 use reprise_mysql::Address;
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventHeader, FILE_START, kind};
 use reprise_mysql::log::{BinlogPosition, ExecutedSet};
 use reprise_mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
 use reprise_mysql::{DatabaseError, error_code};
+use reprise_repository::Progress;
+
+use super::source_server::SourceServer;
 
 /// Interval of heartbeats from an idle server, in seconds.
 pub(super) const HEARTBEAT_SECONDS: u64 = 2;

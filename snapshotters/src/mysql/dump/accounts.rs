@@ -1,17 +1,16 @@
 //! Users and roles with their privileges. Read on a connection of its own: some versions end the transaction.
 
-use reprise_repository::RawText;
-
 use reprise_mysql::PUBLIC_ROLE;
 use reprise_mysql::ServerInfo;
 use reprise_mysql::Session;
 use reprise_mysql::sql::format_account;
 use reprise_mysql::sql::quote_text;
+use reprise_mysql::{DatabaseError, error_code};
+use reprise_mysql::{Flavour, MysqlAccount};
+use reprise_repository::RawText;
 
 use super::source::MysqlSource;
 use crate::error::Error;
-use reprise_mysql::{DatabaseError, error_code};
-use reprise_mysql::{Flavour, MysqlAccount};
 
 /// Accounts that every server has by default.
 const RESERVED_ACCOUNTS: [&str; 4] = [

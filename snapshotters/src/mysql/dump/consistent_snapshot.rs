@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-
 use reprise_mysql::ServerInfo;
 use reprise_mysql::Session;
 use reprise_mysql::{Consistency, ConsistentSnapshot, Flavour, LogStartCoordinates};

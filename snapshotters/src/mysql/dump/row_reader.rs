@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use reprise_repository::{OpenStream, Progress, StreamId, StreamSender};
-
-use super::keys::{ScanKey, SplitMethod};
-use super::schema::{ServerSchema, TableReadPlan};
-use crate::error::{Error, Result};
 use reprise_mysql::DatabaseError;
 use reprise_mysql::row_text::{RowChecksum, write_line};
 use reprise_mysql::sql::{qualify_name, quote_name, select_expression};
 use reprise_mysql::{MysqlTable, ValueFormat};
 use reprise_mysql::{Row, Session, Value};
+use reprise_repository::{OpenStream, Progress, StreamId, StreamSender};
+
+use super::keys::{ScanKey, SplitMethod};
+use super::schema::{ServerSchema, TableReadPlan};
+use crate::error::{Error, Result};
 
 /// A data file ends at the next suitable row after this many bytes.
 const DATA_FILE_BYTES: u64 = 32 << 20;

@@ -2,10 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use reprise_repository::RawText;
-
-use super::keys::{self, ScanKey};
-use super::view_order;
 use reprise_mysql::Filter;
 use reprise_mysql::Privileges;
 use reprise_mysql::ServerInfo;
@@ -16,6 +12,10 @@ use reprise_mysql::{
     ValueFormat,
 };
 use reprise_mysql::{Session, TextRow};
+use reprise_repository::RawText;
+
+use super::keys::{self, ScanKey};
+use super::view_order;
 
 /// Engines whose tables have no rows of their own.
 const ENGINES_WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];

@@ -1,14 +1,14 @@
 //! How to restore a snapshot with only the `mysql` client: one script, and a guide.
 
-use reprise_repository::RawText;
-
-use super::view_order;
 use reprise_mysql::load_statements::{
     LOAD_SESSION_SETTINGS, SESSION_SETTINGS_RESET, session_settings_for, set_collation_statement,
     set_sequence_statement,
 };
 use reprise_mysql::sql::{load_data_statement, quote_name};
 use reprise_mysql::{Flavour, Manifest, MysqlAccount, MysqlDatabase, MysqlStoredObject};
+use reprise_repository::RawText;
+
+use super::view_order;
 
 /// Path of the script with everything but accounts.
 pub(super) const LOAD_SCRIPT_FILE: &str = "load.sql";

@@ -1,0 +1,202 @@
+//! `reprise log`: lists the transactions of an archived log.
+
+use clap::Args;
+use reprise_mysql::log::{
+    ListedTransaction, LogBreak, LogRange, StoredLog, StoredSegment, TransactionLister,
+    format_micros,
+};
+use reprise_repository::Repository;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::{output, time_input};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Times are RFC 3339, or local times in the time zone of the policy (without a policy: UTC).
+
+Examples:
+  reprise --identity recovery-1.txt log app-db --from 2026-11-21T14:00:00Z --to 2026-11-21T14:05:00Z
+  reprise --identity recovery-1.txt log app-db --from '2026-11-21 14:00' --table shop.orders --json")]
+pub(crate) struct LogArgs {
+    /// The source.
+    pub(crate) source: String,
+    /// Only transactions committed at or after this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only transactions committed at or before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only transactions that change this table. May be repeated.
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub(crate) table: Vec<String>,
+}
+
+/// The most characters of a statement shown in a line.
+const STATEMENT_WIDTH: usize = 100;
+
+/// Which transactions are listed.
+struct TransactionFilter {
+    from: u64,
+    to: u64,
+    tables: Vec<(String, String)>,
+}
+
+pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
+    let wanted = parse_filter(context, args)?;
+    let repository = context.open_repository()?;
+    repository.require_data_identity()?;
+    let source = args.source.rsplit('/').next().unwrap_or(&args.source);
+    let log = StoredLog::read(&repository, source)?;
+    if log.segments().is_empty() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("no log of {source} is archived"),
+            "archive it with `reprise archive`",
+        ));
+    }
+    let mut exit = Exit::Ok;
+    let mut breaks: Vec<&LogBreak> = log.breaks().iter().collect();
+    breaks.sort_by_key(|found| found.before);
+    let mut breaks = breaks.into_iter().peekable();
+    for stretch in log.ranges() {
+        let first = stretch
+            .segments()
+            .first()
+            .map_or(0, |piece| piece.key.sequence);
+        while let Some(found) = breaks.next_if(|found| found.before <= first) {
+            exit = exit.combine_with(report_gap(context, found));
+        }
+        list_transactions(context, &repository, &stretch, &wanted)?;
+    }
+    for found in breaks {
+        exit = exit.combine_with(report_gap(context, found));
+    }
+    Ok(exit)
+}
+
+fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, Failure> {
+    let time = |text: &Option<String>, default: u64| match text {
+        Some(text) => time_input::parse_time(context, &args.source, text),
+        None => Ok(default),
+    };
+    let table = |text: &String| {
+        text.split_once('.')
+            .map(|(database, table)| (database.to_owned(), table.to_owned()))
+            .ok_or_else(|| {
+                Failure::usage(
+                    format!("`{text}` is not a table name"),
+                    "write it as --table DATABASE.TABLE",
+                )
+            })
+    };
+    Ok(TransactionFilter {
+        from: time(&args.from, 0)?,
+        to: time(&args.to, u64::MAX)?,
+        tables: args.table.iter().map(table).collect::<Result<_, _>>()?,
+    })
+}
+
+/// A gap is reported at its position in the list.
+fn report_gap(context: &Context, found: &LogBreak) -> Exit {
+    if context.global.json {
+        output::print_json(
+            &json!({"event": "gap", "reason": found.reason, "is_damage": found.is_damage}),
+        );
+    } else {
+        output::print_note(&format!("-- gap: {}", found.reason));
+    }
+    match found.is_damage {
+        true => Exit::Damaged,
+        false => Exit::Ok,
+    }
+}
+
+fn list_transactions(
+    context: &Context,
+    repository: &Repository,
+    stretch: &LogRange<'_>,
+    wanted: &TransactionFilter,
+) -> Result<(), Failure> {
+    let pieces = stretch.segments();
+    // After a clock is set back some times occur twice.
+    let overlaps = |piece: &StoredSegment| {
+        let times = piece.facts.times;
+        times.is_some_and(|(first, last)| first <= wanted.to && last >= wanted.from)
+    };
+    let Some(skip) = pieces.iter().position(overlaps) else {
+        return Ok(());
+    };
+    let end = pieces.iter().rposition(overlaps).map_or(0, |n| n + 1);
+    for listed in TransactionLister::new(stretch.read_events(repository, skip, end)) {
+        let listed = listed?;
+        let time = listed.transaction.committed;
+        let touched = |(database, table): &(String, String)| listed.touches_table(database, table);
+        let chosen = wanted.tables.is_empty() || wanted.tables.iter().any(touched);
+        if chosen && (wanted.from..=wanted.to).contains(&time) {
+            print_transaction(context, &listed);
+        }
+    }
+    Ok(())
+}
+
+fn print_transaction(context: &Context, listed: &ListedTransaction) {
+    let ended = &listed.transaction;
+    let rows: u64 = listed
+        .rows
+        .values()
+        .map(|rows| rows.inserted + rows.updated + rows.deleted)
+        .sum();
+    if context.global.json {
+        output::print_json(&json!({
+            "gtid": ended.gtid.to_string(),
+            "committed": format_micros(ended.committed),
+            "kind": listed.kind(),
+            "rows": rows,
+            "tables": listed.rows.keys().collect::<Vec<_>>(),
+            "changes": listed.rows,
+            "statement": listed.statements.first().filter(|_| listed.has_statements),
+            "statements": listed.statements,
+        }));
+        return;
+    }
+    let mut parts: Vec<String> = listed
+        .rows
+        .iter()
+        .map(|(table, rows)| {
+            let counts = [
+                (rows.inserted, '+'),
+                (rows.updated, '~'),
+                (rows.deleted, '-'),
+            ];
+            let counts = counts.iter().filter(|(count, _)| *count > 0);
+            let counts: String = counts
+                .map(|(count, sign)| format!(" {sign}{count}"))
+                .collect();
+            format!("{table}{counts}")
+        })
+        .collect();
+    parts.extend(
+        listed
+            .statements
+            .iter()
+            .map(|statement| to_one_line(statement)),
+    );
+    output::print_line(&format!(
+        "{}  {}  {}",
+        format_micros(ended.committed),
+        ended.gtid,
+        parts.join("; ")
+    ));
+}
+
+/// A statement on one line, truncated where it is long.
+fn to_one_line(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().nth(STATEMENT_WIDTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

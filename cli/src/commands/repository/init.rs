@@ -1,0 +1,148 @@
+//! `reprise init`: creates a repository.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reprise_repository::SignerRole;
+use reprise_scheduler::repositories::{
+    CreateRepositoryOptions, CreatedRepository, DestinationOptions, create_repository,
+    describe_capabilities, open_for_writing, probe_destination,
+};
+use serde_json::json;
+
+use crate::commands::repository::access_policy;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The recovery identities decrypt everything; store them off this host, in two places. The host itself gets a
+writer identity and a signing key under $XDG_CONFIG_HOME/reprise (or REPRISE_CONFIG_DIR): with these it can
+add snapshots and list them, but not read their contents.
+
+The keeper is whoever may forget snapshots. Without --keeper this host is the keeper: an attacker on it can then
+forget every snapshot, and the next prune deletes them. With --keeper FILE the keeper's key is created in FILE (or
+used, if the file exists): move it to the machine that runs `reprise forget`.
+
+Examples:
+  reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
+  reprise -r /srv/backup init --recipient age1… --recipient age1… --keeper keeper.txt
+  reprise -r /srv/backup init --recipient age1… --recipient 'ssh-ed25519 AAAA…'")]
+pub(crate) struct InitArgs {
+    /// Public key of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) recipient: Vec<String>,
+    /// Create a new recovery identity and write it to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) generate_identity: Vec<PathBuf>,
+    /// Accept a single recovery identity: if it is lost, the repository cannot be read.
+    #[arg(long)]
+    pub(crate) single_recipient: bool,
+    /// Only print the access policy with the least privileges that the destination must grant.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) print_policy: Option<crate::commands::repository::access_policy::AccessPolicyKind>,
+    /// For whom: writer (a backup host), sweeper (`prune`, which deletes), or restore.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ROLE",
+        default_value = "writer",
+        requires = "print_policy"
+    )]
+    pub(crate) print_role: crate::commands::repository::access_policy::AccessRole,
+}
+
+fn role_name(role: SignerRole) -> &'static str {
+    match role {
+        SignerRole::Writer => "writer",
+        SignerRole::Keeper => "keeper",
+    }
+}
+
+/// Prints who reads, writes and keeps the new repository.
+fn print_created(context: &Context, created: &CreatedRepository, location: &str) {
+    output::print_line(&format!(
+        "repository {} at {}",
+        created.config.repository, location
+    ));
+    output::print_line("recovery recipients (their identities read everything):");
+    for recipient in &created.config.recipients.data {
+        let made = created
+            .identities
+            .iter()
+            .find(|(_, made)| made == recipient);
+        let file = made.map_or_else(String::new, |(file, _)| format!("  in {}", file.display()));
+        output::print_line(&format!("  {recipient}{file}"));
+    }
+    for signer in &created.config.signers {
+        let roles: Vec<_> = signer.roles.iter().map(|role| role_name(*role)).collect();
+        let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
+        output::print_line(&format!("signer {key} ({name}, {roles})"));
+    }
+    match &context.global.keeper {
+        Some(file) => output::print_line(&format!(
+            "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
+            file.display()
+        )),
+        None => output::print_line(
+            "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
+        ),
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
+    if let Some(kind) = args.print_policy {
+        let location = context.global.repository.is_some();
+        let location = location.then(|| context.location()).transpose()?;
+        output::print_line(
+            access_policy::render_policy(kind, args.print_role, location.as_ref())?.trim_end(),
+        );
+        return Ok(Exit::Ok);
+    }
+    let location = context.location()?;
+    let probed = probe_destination(
+        &context.environment,
+        &location,
+        &DestinationOptions::default(),
+    )?;
+    let backend = open_for_writing(
+        &context.environment,
+        &location,
+        &DestinationOptions::default(),
+    )?;
+    let creation = CreateRepositoryOptions {
+        recipients: &args.recipient,
+        generate_identities: &args.generate_identity,
+        single_recipient: args.single_recipient,
+    };
+    let created = create_repository(&context.environment, backend.as_ref(), &creation)?;
+    // An identity that cannot be opened now could not be opened at 3 a.m. either.
+    context.open_repository()?;
+    let config = &created.config;
+    if context.global.json {
+        let files: Vec<_> = created.identities.iter().map(|(file, _)| file).collect();
+        output::print_json(&json!({
+            "repository": config.repository,
+            "location": backend.location(),
+            "recipients": config.recipients.data,
+            "writers": config.recipients.writers,
+            "signers": config.signers,
+            "generated_identities": files,
+            "keeper": context.global.keeper,
+            "destination": probed,
+        }));
+        return Ok(Exit::Ok);
+    }
+    print_created(context, &created, &backend.location());
+    if location.directory().is_none() {
+        output::print_line(&describe_capabilities(&probed));
+    }
+    if !created.identities.is_empty() {
+        output::print_line(
+            "Move the identity files off this host now, to two places. Without them nobody can",
+        );
+        output::print_line("read the repository; with them on this host, an attacker on it can.");
+    }
+    Ok(Exit::Ok)
+}

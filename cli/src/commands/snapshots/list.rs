@@ -1,0 +1,144 @@
+//! `reprise snapshots`: lists snapshots. No recovery identity is needed.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use reprise_repository::{ObjectId, Snapshot, format_error_chain};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotsArgs {
+    /// Only snapshots of this source.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Include forgotten snapshots that are not deleted yet.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failure> {
+    let repository = context.open_repository()?;
+    let (mut snapshots, errors) = if args.all {
+        repository.all_snapshots_lossy()?
+    } else {
+        repository.snapshots_lossy()?
+    };
+    if let Some(source) = &args.source {
+        snapshots.retain(|snapshot| snapshot.root.source == *source);
+        if snapshots.is_empty() && errors.is_empty() {
+            // The error lists the sources that exist.
+            repository.find_snapshot(source)?;
+        }
+    }
+    let degraded = repository.degraded_snapshots()?;
+    if context.global.json {
+        let one = |snapshot: &Snapshot| {
+            let mut listed = snapshot_as_json(&repository, snapshot);
+            listed["affected"] = json!(degraded.contains(&snapshot.id));
+            listed
+        };
+        let listed: Vec<_> = snapshots.iter().map(one).collect();
+        let unreadable: Vec<_> = errors
+            .iter()
+            .map(
+                |(key, error)| json!({"object": key.as_str(), "reason": format_error_chain(error)}),
+            )
+            .collect();
+        output::print_json(&json!({"snapshots": listed, "unreadable": unreadable}));
+    } else {
+        print_snapshots(&snapshots, &degraded);
+    }
+    for (key, error) in &errors {
+        output::print_error(&format!(
+            "error: {key} cannot be read: {}",
+            format_error_chain(error)
+        ));
+    }
+    Ok(if errors.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Damaged
+    })
+}
+
+/// A snapshot as JSON for scripts.
+pub(crate) fn snapshot_as_json(
+    repository: &reprise_repository::Repository,
+    snapshot: &Snapshot,
+) -> serde_json::Value {
+    let root = &snapshot.root;
+    let signer = repository.signer_name(&snapshot.signer);
+    json!({
+        "snapshot": snapshot.id,
+        "source": root.source,
+        "kind": root.kind,
+        "host": root.host,
+        "data_time": root.data_time,
+        "started": root.started,
+        "finished": root.finished,
+        "outcome": root.outcome,
+        "warnings": root.warnings,
+        "counts": root.counts,
+        "added": root.added,
+        "parent": root.parent,
+        "tags": root.tags,
+        "facts": root.facts,
+        "program": root.program,
+        "signer": signer,
+        "received": snapshot.received,
+        "forgotten": snapshot.forgotten,
+    })
+}
+
+fn format_outcome(snapshot: &Snapshot, hurt: bool) -> String {
+    let forgotten = if snapshot.forgotten {
+        ", forgotten"
+    } else {
+        ""
+    };
+    let hurt = if hurt { ", affected by damage" } else { "" };
+    format!("{}{forgotten}{hurt}", snapshot.root.outcome)
+}
+
+fn print_snapshots(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
+    let titles = [
+        "ID",
+        "SOURCE",
+        "KIND",
+        "DATA TIME",
+        "ENTRIES",
+        "SIZE",
+        "ADDED",
+        "OUTCOME",
+        "TAGS",
+    ];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    for snapshot in snapshots {
+        let root = &snapshot.root;
+        let tags: Vec<_> = root
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        rows.push(vec![
+            snapshot.id.short(),
+            root.source.clone(),
+            root.kind.to_string(),
+            output::format_time(&root.data_time),
+            root.counts.entries.to_string(),
+            output::format_bytes(root.counts.bytes),
+            output::format_bytes(root.added.stored_bytes),
+            format_outcome(snapshot, degraded.contains(&snapshot.id)),
+            tags.join(" "),
+        ]);
+    }
+    if snapshots.is_empty() {
+        output::print_line("no snapshots");
+    } else {
+        output::print_table(&rows);
+    }
+}

@@ -1,0 +1,11 @@
+//! Snapshots: `snapshot` and `run` take them, `list`, `show`, `ls` and `diff` look at them, `forget` and `unforget`.
+
+pub(crate) mod diff;
+pub(crate) mod forget;
+pub(crate) mod list;
+pub(crate) mod ls;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod snapshot;
+mod snapshot_output;
+pub(crate) mod unforget;

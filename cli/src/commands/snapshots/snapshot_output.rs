@@ -1,0 +1,50 @@
+//! What is printed of a completed snapshot.
+
+use reprise_repository::Repository;
+use reprise_scheduler::jobs::SnapshotReport;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::output;
+
+/// Reports a snapshot to people or as JSON.
+pub(crate) fn report_snapshot(
+    context: &Context,
+    taken: &SnapshotReport,
+    repository: &Repository,
+) -> Exit {
+    let committed = &taken.committed;
+    let (snapshot, root) = (&committed.snapshot, &committed.snapshot.root);
+    for warning in &committed.warnings {
+        output::print_note(&format!("warning: {warning}"));
+    }
+    if context.global.json {
+        output::print_json(&json!({
+            "event": "snapshot",
+            "snapshot": snapshot.id,
+            "repository": repository.location(),
+            "source": root.source,
+            "kind": root.kind,
+            "outcome": root.outcome,
+            "data_time": root.data_time,
+            "counts": root.counts,
+            "added": root.added,
+            "warnings": committed.warnings,
+            "traffic": repository.traffic(),
+            "seconds": taken.seconds,
+        }));
+    } else if !context.global.quiet {
+        output::print_line(&format!(
+            "snapshot {} of {}: {}, {}, {}, {} added, {}",
+            snapshot.id.short(),
+            root.source,
+            root.outcome,
+            output::format_count(root.counts.entries, "entry", "entries"),
+            output::format_bytes(root.counts.bytes),
+            output::format_bytes(root.added.stored_bytes),
+            output::format_seconds(taken.seconds),
+        ));
+    }
+    root.outcome.into()
+}

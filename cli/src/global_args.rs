@@ -1,0 +1,84 @@
+//! Options of every command.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "REPRISE_REPOSITORY",
+        value_name = "URL"
+    )]
+    pub(crate) repository: Option<String>,
+    /// File with a recovery identity (age or SSH private key) that decrypts snapshot contents. May be repeated.
+    #[arg(long, global = true, env = "REPRISE_IDENTITY", value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// File with a keeper's key, which may forget snapshots and change keys. Default: this host's own key.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_KEEPER",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub(crate) keeper: Option<PathBuf>,
+    /// Policy file, or directory of policy files.
+    #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Print one JSON document on standard output; progress as further JSON lines before it.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print more detail. May be repeated.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print only errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Do not show progress.
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Upload at most this many bytes per second, for example 10MiB.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RATE",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) limit_upload: Option<String>,
+    /// Download at most this many bytes per second.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RATE",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) limit_download: Option<String>,
+    /// Retry a failing request for this long before giving up. Default: 15m.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_RETRY_FOR",
+        value_name = "TIME",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) retry_for: Option<String>,
+    /// Retry a request that has transferred no data for this long. Default: 60s.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_REQUEST_TIMEOUT",
+        value_name = "TIME",
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) request_timeout: Option<String>,
+}

@@ -1,0 +1,67 @@
+//! Deleting what no kept snapshot needs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use reprise_policies::{Policy, PolicyRepository, PolicySet};
+use reprise_repository::{Progress, PruneOptions, PrunePlan, PruneReport, Repository};
+
+use super::event::{JobEvent, JobObserver};
+use crate::error::JobResult;
+use crate::repositories::{find_repository, repository_location};
+
+/// A completed prune.
+#[derive(Debug)]
+pub struct PruneJobReport {
+    /// What was planned.
+    pub plan: PrunePlan,
+    /// What was done; with `dry_run`, nothing.
+    pub report: PruneReport,
+}
+
+impl PruneJobReport {
+    /// Whether nothing was found that should not be there.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.plan.findings.is_empty() && self.report.findings.is_empty()
+    }
+}
+
+/// Prunes a repository; its plan is told before anything is deleted.
+///
+/// # Errors
+/// When it cannot be read, or something forbids to delete.
+pub fn prune_repository(
+    repository: &Repository,
+    options: &PruneOptions,
+    progress: &Arc<Progress>,
+    observe: JobObserver<'_>,
+) -> JobResult<PruneJobReport> {
+    let mut plan = PrunePlan::default();
+    let location = repository.location();
+    let report = repository.prune(options, progress, |planned| {
+        observe(JobEvent::PrunePlanned {
+            location: &location,
+            plan: planned,
+        });
+        plan = planned.clone();
+    })?;
+    Ok(PruneJobReport { plan, report })
+}
+
+/// The repositories of the sources of policies, each location once.
+///
+/// # Errors
+/// When a source names a repository that its policy does not define.
+pub fn policy_repositories(policies: &PolicySet) -> JobResult<Vec<(&Policy, &PolicyRepository)>> {
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for (policy, source) in policies.select_sources(&[])? {
+        for name in &source.repositories {
+            let described = find_repository(policy, name)?;
+            if seen.insert(repository_location(described)?.to_string()) {
+                found.push((policy, described));
+            }
+        }
+    }
+    Ok(found)
+}

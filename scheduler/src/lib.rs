@@ -1,0 +1,17 @@
+//! What a run does, free of arguments and output: the command line and a service call the same jobs.
+//!
+//! `jobs/` has one kind of job a file, each with options and a report, telling meanwhile what happens. They need an `environment` (keys, identities, the
+//! clock, the network's limits), and fail with a job `error`. `repositories/`
+//! opens and creates what policies describe, `sources/` prepares what is read, `retention/` plans what is forgotten.
+
+mod environment;
+mod error;
+pub mod jobs;
+mod policy_version;
+pub mod repositories;
+pub mod retention;
+pub mod sources;
+pub mod text;
+
+pub use environment::{JobEnvironment, NetworkOptions};
+pub use error::{JobError, JobResult};

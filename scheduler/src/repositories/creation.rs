@@ -1,0 +1,87 @@
+//! Creates repositories: shared by `init` and by policies that create theirs on first use.
+
+use std::path::PathBuf;
+
+use reprise_repository::backend::Backend;
+use reprise_repository::{
+    Config, InitOptions, Layout, Recipients, Repository, canonical_recipient, generate_identity,
+    repository_exists, write_secret_file,
+};
+
+use crate::environment::JobEnvironment;
+use crate::error::{JobError, JobResult};
+
+/// How to create a repository.
+#[derive(Debug)]
+pub struct CreateRepositoryOptions<'a> {
+    /// Public keys of recovery identities.
+    pub recipients: &'a [String],
+    /// Files for recovery identities that are created with it.
+    pub generate_identities: &'a [PathBuf],
+    /// Accept a single recovery identity.
+    pub single_recipient: bool,
+}
+
+/// A new repository and what was created with it.
+#[derive(Debug)]
+pub struct CreatedRepository {
+    /// Its configuration.
+    pub config: Config,
+    /// Files of new recovery identities, with their recipients.
+    pub identities: Vec<(PathBuf, String)>,
+}
+
+/// Creates a repository and the requested recovery identities. Nothing is overwritten.
+///
+/// # Errors
+/// When recipients are too few or not valid, or something exists already.
+pub fn create_repository(
+    environment: &JobEnvironment,
+    backend: &dyn Backend,
+    creation: &CreateRepositoryOptions<'_>,
+) -> JobResult<CreatedRepository> {
+    let count = creation.recipients.len() + creation.generate_identities.len();
+    if count == 0 || (count == 1 && !creation.single_recipient) {
+        return Err(JobError::TooFewRecipients { count });
+    }
+    Recipients::parse(creation.recipients)?;
+    // Before any identity is written: a repository that exists must not leave a stray key behind.
+    if repository_exists(backend)? {
+        let location = backend.location();
+        return Err(reprise_repository::Error::RepositoryExists { location }.into());
+    }
+    for file in creation.generate_identities {
+        if file.symlink_metadata().is_ok() {
+            return Err(JobError::IdentityFileExists { path: file.clone() });
+        }
+    }
+    let mut identities = Vec::new();
+    for file in creation.generate_identities {
+        let identity = generate_identity(&(environment.clock)().to_rfc3339());
+        write_secret_file(file, &identity.file_text)?;
+        identities.push((file.clone(), identity.recipient));
+    }
+    let generated = identities.iter().map(|(_, recipient)| recipient.clone());
+    let recipients: Vec<_> = creation
+        .recipients
+        .iter()
+        .cloned()
+        .chain(generated)
+        .collect();
+    let canonical = recipients.iter().map(|text| canonical_recipient(text));
+    let mut distinct: Vec<String> = canonical.collect();
+    distinct.sort();
+    distinct.dedup();
+    if distinct.len() != recipients.len() {
+        return Err(JobError::DuplicateRecipient);
+    }
+    let options = InitOptions {
+        recipients,
+        host_name: environment.host_name.clone(),
+        now: (environment.clock)(),
+        layout: Layout::default(),
+        keeper: environment.keeper_file.clone(),
+    };
+    let config = Repository::init(backend, &environment.host, &options)?;
+    Ok(CreatedRepository { config, identities })
+}

@@ -1,0 +1,17 @@
+//! Repositories: opening them, and creating those that policies or people ask for.
+//!
+//! `destination` turns a location into a backend whose capabilities are known, `creation` makes a repository with its
+//! recovery identities, `policy_repository` opens what a policy describes and refuses what differs from it.
+
+mod creation;
+mod destination;
+mod policy_repository;
+
+pub use creation::{CreateRepositoryOptions, CreatedRepository, create_repository};
+pub use destination::{
+    DestinationOptions, describe_capabilities, open_for_reading, open_for_writing, parse_location,
+    probe_destination, probe_if_allowed,
+};
+pub use policy_repository::{
+    destination_options, find_repository, open_existing, open_repository, repository_location,
+};
