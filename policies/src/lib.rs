@@ -4,65 +4,49 @@
 //! needs from outside (environment variables, secret files) comes through [`SecretEnvironment`], and only
 //! [`PolicySet::load`] reads policy files from disk.
 //!
-//! The steps for a file: `document` turns text into a tree with positions, `table` says which keys exist, `decoder`
-//! reads the tree by that table, `policy`, `repository`, `source`, `mysql`, `copy`, `drill` and `check` interpret it,
-//! `lint` looks for what is allowed but unwise. [`json_schema()`] prints the same table for editors, so the two cannot
-//! disagree.
+//! The rooms, each of which uses only those before it:
+//!
+//! - `values`: what a single value means, such as a duration or a reference to a secret;
+//! - `schema`: the key table, which says which keys exist, and [`json_schema()`], which prints it for editors;
+//! - `yaml`: a text becomes a tree with positions, which a decoder reads by the key table;
+//! - `retention`: which snapshots are kept;
+//! - `model`: what a policy consists of;
+//! - `lint`: what is allowed but unwise;
+//! - `set`: policy files, and the selection of what a command line names.
 
-mod check;
-mod copy;
-mod decoder;
-mod document;
-mod drill;
-mod error;
-mod excerpt;
 mod lint;
-mod lint_mysql;
-mod lint_storage;
-mod location;
-mod mysql;
-mod mysql_url;
-mod names;
-mod paths;
-mod policy;
-mod report;
-mod repository;
+mod model;
 mod retention;
 mod schema;
-mod scratch_server;
-mod secret;
-mod select;
 mod set;
-mod source;
-mod table;
-mod table_drill;
-mod table_mysql;
-mod units;
-
 #[cfg(test)]
 mod tests;
+mod values;
+mod yaml;
 
-pub use check::{CheckedEntryKind, DrillCheck, Expectation};
 pub use chrono_tz::Tz;
-pub use copy::CopyJob;
-pub use drill::{Drill, DrillBudget};
-pub use error::{PolicyError, PolicyErrors, PolicyWarning};
-pub use location::{LocationError, RepositoryUrl};
-pub use mysql::{LogArchive, PolicyMysqlSource, TlsMode};
-pub use policy::Policy;
-pub use repository::{PolicyCreation, PolicyLockMode, PolicyRepository, SignerKey};
+pub use model::check::{CheckedEntryKind, DrillCheck, Expectation};
+pub use model::copy::CopyJob;
+pub use model::drill::{Drill, DrillBudget};
+pub use model::mysql::{LogArchive, PolicyMysqlSource, TlsMode};
+pub use model::policy::Policy;
+pub use model::repository::{PolicyCreation, PolicyLockMode, PolicyRepository, SignerKey};
+pub use model::scratch_server::{DrillQuery, ExpectedValue, LogReplay, ScratchServer};
+pub use model::source::{
+    PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
+};
 pub use retention::{
     Candidate, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions,
     RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
 };
-pub use schema::json_schema;
-pub use scratch_server::{DrillQuery, ExpectedValue, LogReplay, ScratchServer};
-pub use secret::{
+pub use schema::json_schema::json_schema;
+pub use set::policy_set::PolicySet;
+pub use set::select::SelectError;
+pub use values::location::{LocationError, RepositoryUrl};
+pub use values::secret::{
     IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };
-pub use select::SelectError;
-pub use set::PolicySet;
-pub use source::{
-    PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
+pub use values::units::{
+    Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size,
 };
-pub use units::{Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size};
+pub use yaml::error::{PolicyError, PolicyErrors, PolicyWarning};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Retention;
 use super::calendar::CalendarUnit;
 use super::candidate::Candidate;
+use super::rules::Retention;
 
 /// The rate is taken from at most this many of the latest gaps between arrivals.
 const GAPS_MAX: usize = 10;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Datelike, Offset, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
-use super::Retention;
+use super::rules::Retention;
 
 /// A rule that keeps one snapshot of each of some calendar periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use crate::values::names::quote;
+
 /// A larger difference between claimed time and time of receipt means a false time, or a much later arrival.
 const DELAY_MAX: TimeDelta = TimeDelta::hours(24);
 
@@ -83,7 +85,7 @@ impl fmt::Display for Hold {
             Self::Invalid(text) => write!(
                 f,
                 "held forever: {} in the tag `hold` is not a valid hold",
-                crate::names::quote(text)
+                quote(text)
             ),
         }
     }

@@ -10,10 +10,10 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::Retention;
 use super::arrival_rate;
 use super::calendar::{CalendarPeriod, CalendarUnit, format_local_time};
 use super::candidate::{Candidate, Hold, leaves_nothing};
+use super::rules::Retention;
 
 /// Options set by the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,47 @@
+//! A copy in a policy: from which repository to which snapshots are copied.
+
+use crate::model::policy::DefinedNames;
+use crate::schema::table::COPY;
+use crate::yaml::decoder::{Decoder, Field};
+
+/// One repository whose snapshots are copied to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyJob {
+    /// Its name in the policy.
+    pub name: String,
+    /// The repository to copy from, one of the policy.
+    pub from: String,
+    /// The repository to copy to, another one of the policy.
+    pub to: String,
+}
+
+/// Decodes `copies.NAME`.
+pub(crate) fn decode(
+    decoder: &mut Decoder<'_>,
+    name: &str,
+    field: Field<'_>,
+    known: &DefinedNames,
+) -> Option<CopyJob> {
+    let fields = decoder.object(field, &COPY)?;
+    let mut end = |key| {
+        let field = fields.get(key)?;
+        decoder.reference(&field, "repository", &known.repositories)
+    };
+    let (from, to) = (end("from"), end("to"));
+    let (from, to) = (from?, to?);
+    if from == to
+        && let Some(field) = fields.get("to")
+    {
+        decoder.report_error_with_help(
+            &field,
+            format!("`{to}` would be copied to itself"),
+            Some("name another repository".to_owned()),
+        );
+    }
+    Some(CopyJob {
+        name: name.to_owned(),
+        from,
+        to,
+    })
+}

@@ -1,0 +1,12 @@
+//! What a policy consists of, each part with its decoder: repositories, sources (files, commands, MySQL servers), copies
+//! and drills. `policy` puts them together.
+
+pub(crate) mod check;
+pub(crate) mod copy;
+pub(crate) mod drill;
+pub(crate) mod mysql;
+mod mysql_url;
+pub(crate) mod policy;
+pub(crate) mod repository;
+pub(crate) mod scratch_server;
+pub(crate) mod source;

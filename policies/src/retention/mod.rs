@@ -1,0 +1,18 @@
+//! Retention: the rules that say which snapshots are kept, and the decision that follows from them.
+//!
+//! The decision is a pure function: the caller provides the snapshots and the time, and acts on the result.
+
+mod arrival_rate;
+mod calendar;
+mod candidate;
+mod decision;
+pub(crate) mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use candidate::{Candidate, HOLD_TAG, Hold, leaves_nothing};
+pub use decision::{
+    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
+    decide_retention,
+};
+pub use rules::Retention;

@@ -1,0 +1,341 @@
+//! The key table: the only definition of which keys a policy file has and what each is for.
+//!
+//! The decoder rejects every key that is not here, and the schema for editors is generated from here.
+
+use crate::schema::drill_keys;
+use crate::schema::mysql_keys::MYSQL;
+
+/// A lock for longer than a century is a mistake, and in compliance mode nobody can undo it.
+pub(crate) const IMMUTABLE_DAYS_MAX: u32 = 36_500;
+
+/// The words for the lock mode of stored objects.
+pub(crate) const LOCK_MODES: &[&str] = &["governance", "compliance"];
+
+/// The type of a value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum KeyShape {
+    /// Any single value, taken as text, not empty.
+    Text,
+    /// A name of an object defined in this file or outside.
+    Name,
+    Path,
+    /// A single value, or a reference to a secret.
+    Secret,
+    /// `file:PATH` or `${env:NAME}`.
+    Reference,
+    Url,
+    /// The URL of a database server.
+    MysqlUrl,
+    /// `DATABASE.TABLE`, each with wildcards.
+    TablePattern,
+    Flag,
+    /// A whole number from 1.
+    Count,
+    /// A whole number from 1 to this one.
+    CountTo(u32),
+    Duration,
+    Size,
+    /// A size per second, not zero.
+    Rate,
+    /// A percentage from 1% to 99%, or `off`.
+    Alarm,
+    Version,
+    Hex64,
+    Mode,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Any single value, with its type: number, Boolean, null or text.
+    Scalar,
+    /// A list with at least one item.
+    List(&'static KeyShape),
+    /// A mapping with keys of the author's choice.
+    Map(&'static KeyShape),
+    Object(&'static TableObject),
+    /// A name of an object of this kind defined elsewhere, or the object itself.
+    NameOr(&'static TableObject),
+}
+
+/// A mapping with known keys.
+#[derive(Debug)]
+pub(crate) struct TableObject {
+    /// Its name in messages, with its article.
+    pub(crate) title: &'static str,
+    pub(crate) keys: &'static [TableKey],
+    /// Exactly one of these keys must be there.
+    pub(crate) exactly_one_of: &'static [&'static str],
+    /// At least one of these keys must be there.
+    pub(crate) at_least_one_of: &'static [&'static str],
+    /// Keys that are recognized and rejected, each with the reason.
+    pub(crate) rejected: &'static [(&'static str, &'static str)],
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct TableKey {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) shape: KeyShape,
+    pub(crate) required: bool,
+    /// A value as JSON text, for the schema.
+    pub(crate) example: Option<&'static str>,
+}
+
+pub(crate) const fn key(name: &'static str, shape: KeyShape, about: &'static str) -> TableKey {
+    TableKey {
+        name,
+        description: about,
+        shape,
+        required: false,
+        example: None,
+    }
+}
+
+impl TableKey {
+    pub(crate) const fn required(self) -> Self {
+        Self {
+            required: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn example(self, json: &'static str) -> Self {
+        Self {
+            example: Some(json),
+            ..self
+        }
+    }
+}
+
+pub(crate) const fn object(title: &'static str, keys: &'static [TableKey]) -> TableObject {
+    TableObject {
+        title,
+        keys,
+        exactly_one_of: &[],
+        at_least_one_of: &[],
+        rejected: &[],
+    }
+}
+
+impl TableObject {
+    pub(crate) fn key(&self, name: &str) -> Option<&'static TableKey> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.keys.iter().map(|key| key.name)
+    }
+}
+
+/// The whole file.
+pub(crate) static POLICY: TableObject = object(
+    "a policy",
+    &[
+        key("version", KeyShape::Version, "The version of the policy format. This version of reprise supports version 1.").required(),
+        key("name", KeyShape::Name, "The policy's name, as in `reprise run NAME/SOURCE`. Default: the file's name without its ending.")
+            .example("\"prod\""),
+        key("time_zone", KeyShape::Text, "The IANA time zone in which days, weeks and months begin. Default: UTC.")
+            .example("\"Europe/Paris\""),
+        key("repositories", KeyShape::Map(&KeyShape::Object(&REPOSITORY)), "Where snapshots are kept, by name.").required(),
+        key("sources", KeyShape::Map(&KeyShape::Object(&SOURCE)), "What to protect, by name.").required(),
+        key("copies", KeyShape::Map(&KeyShape::Object(&COPY)), "What is copied from one repository to another, by name."),
+        key("retention", KeyShape::Map(&KeyShape::Object(&RETENTION)), "Rules for how long snapshots are kept, by name."),
+        key("drills", KeyShape::Map(&KeyShape::Object(&drill_keys::DRILL)), "Restore rehearsals, by name."),
+    ],
+);
+
+/// `repositories.NAME`
+pub(crate) static REPOSITORY: TableObject = object(
+    "a repository",
+    &[
+        key("url", KeyShape::Url, "A path (relative to this file), `file:///path`, `s3://bucket/prefix` or `azure://account/container/prefix`.")
+            .required()
+            .example("\"s3://backups/prod\""),
+        key("recipients", KeyShape::List(&KeyShape::Text), "Age or SSH public keys that can read the repository once it is created.")
+            .example("[\"ssh-ed25519 AAAA...\"]"),
+        key("signers", KeyShape::List(&KeyShape::Hex64), "Public keys (64 hexadecimal digits) whose signatures are trusted. Without this, the first ones seen are."),
+        key("identity", KeyShape::Reference, "The identity file with which drills read: `file:PATH`, or `${env:NAME}` for a variable that holds the path.")
+            .example("\"file:keys/recovery.txt\""),
+        key("create", KeyShape::Object(&CREATE), "Create the repository on first use when it is missing."),
+        key("immutable_days", KeyShape::CountTo(IMMUTABLE_DAYS_MAX), "Every stored object is locked against deletion for this many days. Not for local directories.")
+            .example("30"),
+        key("lock_mode", KeyShape::Word(LOCK_MODES), "Who may lift a lock early: `governance` lets those with a special right, `compliance` nobody at all. Default: compliance."),
+        key("storage_class", KeyShape::Text, "The S3 storage class or Azure access tier of packs. It must be one that can be read immediately.")
+            .example("\"STANDARD_IA\""),
+        key("path_style", KeyShape::Flag, "S3 only: the bucket is named in the path of requests, not in the host's name."),
+        key("limit_upload", KeyShape::Rate, "Upload at most this much per second. Default: no limit.").example("\"10MiB\""),
+        key("limit_download", KeyShape::Rate, "Download at most this much per second. Default: no limit.").example("\"50MiB/s\""),
+        key("retry_for", KeyShape::Duration, "How long a failing request is retried before giving up.").example("\"15m\""),
+        key("failure_domain", KeyShape::Text, "What the repository would be lost with. Default: this host for a local directory, the bucket for S3, the storage account for Azure.")
+            .example("\"paris\""),
+    ],
+);
+
+/// `repositories.NAME.create`
+pub(crate) static CREATE: TableObject = object(
+    "`create`",
+    &[
+        key(
+            "generate_identities",
+            KeyShape::List(&KeyShape::Path),
+            "Files in which new recovery identities are written. Move them off this host.",
+        )
+        .example("[\"keys/recovery-1.txt\", \"keys/recovery-2.txt\"]"),
+        key(
+            "single_recipient",
+            KeyShape::Flag,
+            "Accept a repository that only one key can read. If that key is lost, the repository cannot be read.",
+        ),
+    ],
+);
+
+/// `sources.NAME`
+pub(crate) static SOURCE: TableObject = TableObject {
+    title: "a source",
+    keys: &[
+        key("volume", KeyShape::Object(&VOLUME), "Files and directories."),
+        key("tfstate", KeyShape::Object(&TFSTATE), "A Terraform state."),
+        key("command", KeyShape::Object(&COMMAND), "What a program writes to its standard output."),
+        key("mysql", KeyShape::Object(&MYSQL), "Databases of a MySQL or MariaDB server."),
+        key("repositories", KeyShape::List(&KeyShape::Name), "The repositories to store in. Default: the only one, when there is exactly one."),
+        key("tags", KeyShape::Map(&KeyShape::Text), "Tags stored with each snapshot.").example("{\"env\": \"prod\"}"),
+        key("retention", KeyShape::NameOr(&RETENTION), "A name from `retention`, or the rules themselves. Without it, nothing is ever forgotten."),
+        key("shrink_alarm", KeyShape::Alarm, "Raise an alarm when the number of entries or bytes falls by more than this from one snapshot to the next. Default: 50%; `off` disables it.")
+            .example("\"50%\""),
+    ],
+    exactly_one_of: &["volume", "tfstate", "command", "mysql"],
+    at_least_one_of: &[],
+    rejected: &[],
+};
+
+/// `sources.NAME.volume`
+pub(crate) static VOLUME: TableObject = object(
+    "`volume`",
+    &[
+        key(
+            "path",
+            KeyShape::Path,
+            "The directory, relative to this file.",
+        )
+        .required(),
+        key(
+            "exclude",
+            KeyShape::List(&KeyShape::Text),
+            "What to leave out, in the syntax of .gitignore.",
+        )
+        .example("[\"workspace/\", \"*.tmp\"]"),
+        key(
+            "exclude_files",
+            KeyShape::List(&KeyShape::Path),
+            "Files with more such lines, relative to this file.",
+        ),
+        key(
+            "one_file_system",
+            KeyShape::Flag,
+            "Do not enter other file systems that are mounted below. Default: false.",
+        ),
+    ],
+);
+
+/// `sources.NAME.tfstate`
+pub(crate) static TFSTATE: TableObject = object(
+    "`tfstate`",
+    &[key(
+        "path",
+        KeyShape::Path,
+        "The state file, relative to this file.",
+    )
+    .required()],
+);
+
+/// `sources.NAME.command`
+pub(crate) static COMMAND: TableObject = object(
+    "`command`",
+    &[
+        key("run", KeyShape::List(&KeyShape::Text), "The program and its arguments, one item each. No shell is used.")
+            .required()
+            .example("[\"pg_dump\", \"-Fc\", \"app\"]"),
+        key("env", KeyShape::Map(&KeyShape::Secret), "Environment variables: `${env:NAME}`, `file:PATH`, or plain text for what is not secret.")
+            .example("{\"PGPASSWORD\": \"${env:PGPASSWORD}\"}"),
+        key("timeout", KeyShape::Duration, "Stop the program and fail after this long. Default: no limit.").example("\"2h\""),
+    ],
+);
+
+/// `copies.NAME`
+pub(crate) static COPY: TableObject = object(
+    "a copy",
+    &[
+        key(
+            "from",
+            KeyShape::Name,
+            "The repository whose snapshots are copied.",
+        )
+        .required()
+        .example("\"main\""),
+        key(
+            "to",
+            KeyShape::Name,
+            "The repository they are copied to: another one.",
+        )
+        .required()
+        .example("\"offsite\""),
+    ],
+);
+
+/// `retention.NAME`, or `sources.NAME.retention`
+pub(crate) static RETENTION: TableObject = TableObject {
+    title: "a set of retention rules",
+    keys: &[
+        key(
+            "last",
+            KeyShape::Count,
+            "Keep this many of the newest snapshots.",
+        ),
+        key(
+            "hourly",
+            KeyShape::Count,
+            "Keep the last snapshot of each of this many hours that have one.",
+        ),
+        key(
+            "daily",
+            KeyShape::Count,
+            "Keep the last snapshot of each of this many days that have one.",
+        ),
+        key(
+            "weekly",
+            KeyShape::Count,
+            "Keep the last snapshot of each of this many weeks that have one.",
+        ),
+        key(
+            "monthly",
+            KeyShape::Count,
+            "Keep the last snapshot of each of this many months that have one.",
+        ),
+        key(
+            "yearly",
+            KeyShape::Count,
+            "Keep the last snapshot of each of this many years that have one.",
+        ),
+        key(
+            "within",
+            KeyShape::Duration,
+            "Keep every snapshot younger than this.",
+        )
+        .example("\"14d\""),
+        key(
+            "point_in_time",
+            KeyShape::Duration,
+            "For a database server with `log_archive`: the recovery window. Keep the log of this time, and the snapshots that it needs.",
+        )
+        .example("\"7d\""),
+        key(
+            "keep_at_least",
+            KeyShape::Count,
+            "Never go below this many snapshots, whatever the other rules say.",
+        ),
+    ],
+    exactly_one_of: &[],
+    at_least_one_of: &[
+        "last", "hourly", "daily", "weekly", "monthly", "yearly", "within",
+    ],
+    rejected: &[],
+};

@@ -1,0 +1,4 @@
+//! Sets of policies: reads policy files, and finds in them what a command line names.
+
+pub(crate) mod policy_set;
+pub(crate) mod select;
