@@ -1,7 +1,7 @@
 //! A copy in a policy: from which repository to which snapshots are copied.
 
-use crate::model::policy::DefinedNames;
-use crate::schema::table::COPY;
+use crate::model::defined_names::DefinedNames;
+use crate::schema::policy_keys::COPY;
 use crate::yaml::decoder::{Decoder, Field};
 
 /// One repository whose snapshots are copied to another.

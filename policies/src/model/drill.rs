@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::check::{self, DrillCheck};
-use crate::model::policy::DefinedNames;
+use crate::model::defined_names::DefinedNames;
 use crate::model::repository::decode_identity;
 use crate::model::scratch_server::{self, DrillQuery, ScratchServer};
 use crate::schema::drill_keys::{BUDGET, DRILL};
@@ -55,7 +55,7 @@ pub(crate) fn decode(
     let fields = decoder.object(field, &DRILL)?;
     let source = fields
         .get("source")
-        .and_then(|field| decoder.reference(&field, "source", known.source_names()));
+        .and_then(|field| decoder.reference(&field, "source", &known.sources));
     let repository = decode_repository(decoder, &fields, source.as_deref(), known);
     let snapshot_first = fields
         .get("snapshot_first")

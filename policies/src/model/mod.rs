@@ -3,10 +3,12 @@
 
 pub(crate) mod check;
 pub(crate) mod copy;
+mod defined_names;
 pub(crate) mod drill;
 pub(crate) mod mysql;
 mod mysql_url;
 pub(crate) mod policy;
 pub(crate) mod repository;
+mod retention;
 pub(crate) mod scratch_server;
 pub(crate) mod source;

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use crate::lint::linter;
 use crate::model::copy::{self, CopyJob};
+use crate::model::defined_names::DefinedNames;
 use crate::model::drill::{self, Drill};
 use crate::model::repository::{self, PolicyRepository};
+use crate::model::retention;
 use crate::model::source::{self, PolicySource, PolicySourceKind};
-use crate::retention::rules::{self, Retention};
-use crate::schema::table::POLICY;
+use crate::retention::Retention;
+use crate::schema::policy_keys::POLICY;
 use crate::values::names::{did_you_mean, is_name, quote};
-use crate::values::paths;
 use crate::yaml::decoder::{Decoder, Field};
-use crate::yaml::document::{self, YamlMark, YamlNode, YamlValue};
-use crate::yaml::error::{PolicyError, PolicyErrors, PolicyWarning};
-use crate::yaml::report::{FindingReport, Severity};
+use crate::yaml::document::{YamlMark, YamlNode, YamlValue};
+use crate::yaml::report::Severity;
 
 /// The supported version of the policy format.
 const VERSION: &str = "1";
@@ -46,96 +45,8 @@ pub struct Policy {
     pub drills: BTreeMap<String, Drill>,
 }
 
-/// The names that can be referred to. They are taken from the keys alone, so that an error inside a repository does
-/// not make every reference to it a second error.
-#[derive(Debug, Default)]
-pub(crate) struct DefinedNames {
-    pub(crate) repositories: Vec<String>,
-    pub(crate) retention: Vec<String>,
-    sources: Vec<String>,
-    pub(crate) source_repositories: BTreeMap<String, Vec<String>>,
-    /// The sources that are not database servers.
-    pub(crate) non_mysql_sources: Vec<String>,
-}
-
-impl DefinedNames {
-    fn new(root: &YamlNode) -> Self {
-        Self {
-            repositories: section_names(root, "repositories"),
-            retention: section_names(root, "retention"),
-            sources: section_names(root, "sources"),
-            source_repositories: BTreeMap::new(),
-            non_mysql_sources: Vec::new(),
-        }
-    }
-
-    pub(crate) fn source_names(&self) -> &[String] {
-        &self.sources
-    }
-}
-
-fn section_names(root: &YamlNode, section: &str) -> Vec<String> {
-    let Some((
-        _,
-        YamlNode {
-            value: YamlValue::Map(entries),
-            ..
-        },
-    )) = root.entry(section)
-    else {
-        return Vec::new();
-    };
-    entries
-        .iter()
-        .filter_map(|(key, _)| key.text())
-        .filter(|name| is_name(name))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Decodes a policy file's text. `file` is the file's name in messages, `path` its absolute path.
-pub(crate) fn decode(
-    file: &Path,
-    path: &Path,
-    text: &str,
-) -> Result<(Policy, Vec<PolicyWarning>), PolicyErrors> {
-    // A byte order mark is not part of the text, and would shift the first line's columns.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut report = FindingReport::default();
-    let document = match document::parse_yaml(text) {
-        Ok(document) => document,
-        Err(fault) => {
-            report.add_finding(Severity::Error, fault.mark, "", fault.message, None);
-            return fail_with_report(report, file, text);
-        }
-    };
-    for fault in document.faults {
-        report.add_finding(Severity::Error, fault.mark, "", fault.message, None);
-    }
-    let base = path
-        .parent()
-        .map_or_else(|| PathBuf::from("/"), paths::normalise);
-    let mut decoder = Decoder {
-        base: &base,
-        report,
-    };
-    let policy = decode_root(&mut decoder, &document.root, path);
-    if let Some(policy) = &policy {
-        linter::lint_policy(policy, &document.root, &mut decoder.report);
-    }
-    let (errors, warnings) = decoder.report.into_errors(file, text);
-    PolicyErrors::fail_if_any(errors)?;
-    let undecided = || PolicyError::for_file(file, "the policy could not be read".to_owned());
-    Ok((policy.ok_or_else(undecided)?, warnings))
-}
-
-fn fail_with_report<T>(report: FindingReport, file: &Path, text: &str) -> Result<T, PolicyErrors> {
-    let (errors, _) = report.into_errors(file, text);
-    PolicyErrors::fail_if_any(errors)?;
-    Err(PolicyError::for_file(file, "the policy could not be read".to_owned()).into())
-}
-
-fn decode_root(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) -> Option<Policy> {
+/// Decodes the tree of a file. `path` is the file's absolute path.
+pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) -> Option<Policy> {
     let field = Field {
         node: root,
         key: None,
@@ -153,10 +64,10 @@ fn decode_root(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) -> Optio
     let time_zone = fields
         .get("time_zone")
         .map_or(Some(Tz::UTC), |field| decode_time_zone(decoder, &field));
-    let mut known = DefinedNames::new(root);
+    let mut known = DefinedNames::of_document(root);
     let repositories = decode_section(decoder, fields.get("repositories"), repository::decode);
     let retention = decode_section(decoder, fields.get("retention"), |decoder, _, field| {
-        rules::decode(decoder, field)
+        retention::decode(decoder, field)
     });
     let sources = decode_section(decoder, fields.get("sources"), |decoder, name, field| {
         source::decode(decoder, name, field, &known, &retention)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::schema::table::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
+use crate::schema::policy_keys::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
 use crate::values::location::{RepositoryUrl, hex_digit};
 use crate::values::names::{did_you_mean, join_names, quote};
 use crate::values::paths;

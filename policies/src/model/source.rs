@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use globset::Glob;
 
+use crate::model::defined_names::DefinedNames;
 use crate::model::mysql::{self, PolicyMysqlSource};
-use crate::model::policy::DefinedNames;
 use crate::model::repository::decode_path;
-use crate::retention::rules::{self, Retention, RetentionChoice};
-use crate::schema::table::{COMMAND, SOURCE, TFSTATE, VOLUME};
+use crate::model::retention::{self, RetentionChoice};
+use crate::retention::Retention;
+use crate::schema::policy_keys::{COMMAND, SOURCE, TFSTATE, VOLUME};
 use crate::values::names::{join_names, quote};
 use crate::values::paths;
 use crate::values::secret::{
@@ -119,7 +120,7 @@ pub(crate) fn decode(
         .unwrap_or_default();
     let chosen = fields
         .get("retention")
-        .and_then(|field| rules::decode_or_name(decoder, field, &known.retention));
+        .and_then(|field| retention::decode_or_name(decoder, field, &known.retention));
     let retention = chosen.and_then(|chosen| match chosen {
         RetentionChoice::Inline(rules) => Some(rules),
         RetentionChoice::Named(name) => rules.get(&name).cloned(),

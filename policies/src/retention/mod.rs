@@ -6,7 +6,7 @@ mod arrival_rate;
 mod calendar;
 mod candidate;
 mod decision;
-pub(crate) mod rules;
+mod rules;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,6 @@
 //! The part of the key table that describes drills.
 
-use crate::schema::table::{KeyShape, TableKey, TableObject, key, object};
+use super::shape::{KeyShape, TableKey, TableObject, key, object};
 
 /// The kinds of entry that a check can ask for.
 pub(crate) const ENTRY_KINDS: &[&str] = &["file", "directory", "symlink"];

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::table::{KeyShape, POLICY, TableKey, TableObject};
+use super::policy_keys::POLICY;
+use super::shape::{KeyShape, TableKey, TableObject};
 use crate::values::names::NAME_PATTERN;
 
 /// The schema that editors use to complete and check a policy file.

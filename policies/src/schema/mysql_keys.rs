@@ -1,6 +1,6 @@
 //! The part of the key table that describes MySQL and MariaDB servers.
 
-use crate::schema::table::{KeyShape, TableObject, key, object};
+use super::shape::{KeyShape, TableObject, key, object};
 
 /// More connections than this would slow the server more than they help.
 pub(crate) const THREADS_MAX: u32 = 32;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::example::example;
 use super::parse;
-use crate::schema::table::{KeyShape, POLICY, TableObject};
+use crate::schema::policy_keys::POLICY;
+use crate::schema::shape::{KeyShape, TableObject};
 use crate::yaml::document::{self, YamlNode};
 
 /// A valid policy in which every key of the table occurs (in several sources, since some exclude each other).

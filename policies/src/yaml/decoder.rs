@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::schema::table::TableObject;
+use crate::schema::shape::TableObject;
 use crate::values::names::{did_you_mean, is_name, join_names, quote};
 use crate::values::units::{UnitError, parse_duration, parse_rate, parse_size};
 use crate::yaml::document::{YamlMark, YamlNode, YamlValue};

@@ -1,0 +1,49 @@
+//! The names that a policy defines, which references in it are checked against.
+
+use std::collections::BTreeMap;
+
+use crate::values::names::is_name;
+use crate::yaml::document::{YamlNode, YamlValue};
+
+/// The names that can be referred to. They are taken from the keys alone, so that an error inside a repository does
+/// not make every reference to it a second error.
+#[derive(Debug, Default)]
+pub(crate) struct DefinedNames {
+    pub(crate) repositories: Vec<String>,
+    pub(crate) retention: Vec<String>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) source_repositories: BTreeMap<String, Vec<String>>,
+    /// The sources that are not database servers.
+    pub(crate) non_mysql_sources: Vec<String>,
+}
+
+impl DefinedNames {
+    pub(crate) fn of_document(root: &YamlNode) -> Self {
+        Self {
+            repositories: section_names(root, "repositories"),
+            retention: section_names(root, "retention"),
+            sources: section_names(root, "sources"),
+            source_repositories: BTreeMap::new(),
+            non_mysql_sources: Vec::new(),
+        }
+    }
+}
+
+fn section_names(root: &YamlNode, section: &str) -> Vec<String> {
+    let Some((
+        _,
+        YamlNode {
+            value: YamlValue::Map(entries),
+            ..
+        },
+    )) = root.entry(section)
+    else {
+        return Vec::new();
+    };
+    entries
+        .iter()
+        .filter_map(|(key, _)| key.text())
+        .filter(|name| is_name(name))
+        .map(str::to_owned)
+        .collect()
+}

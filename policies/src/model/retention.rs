@@ -1,0 +1,58 @@
+//! The retention rules in a policy: named ones, and those written at a source.
+
+use crate::retention::Retention;
+use crate::schema::policy_keys::RETENTION;
+use crate::yaml::decoder::{Decoder, Field};
+use crate::yaml::document::YamlValue;
+
+/// Decodes the rules. That at least one is set is checked by the table.
+pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Retention> {
+    let fields = decoder.object(field, &RETENTION)?;
+    let mut count = |name: &str| fields.get(name).and_then(|field| decoder.count(&field));
+    let mut retention = Retention {
+        last: count("last"),
+        hourly: count("hourly"),
+        daily: count("daily"),
+        weekly: count("weekly"),
+        monthly: count("monthly"),
+        yearly: count("yearly"),
+        within: None,
+        point_in_time: None,
+        keep_at_least: count("keep_at_least"),
+    };
+    retention.within = fields
+        .get("within")
+        .and_then(|field| decoder.duration(&field));
+    retention.point_in_time = fields
+        .get("point_in_time")
+        .and_then(|field| decoder.duration(&field));
+    Some(retention)
+}
+
+/// Decodes the name of rules in `known`, or the rules themselves.
+pub(crate) fn decode_or_name(
+    decoder: &mut Decoder<'_>,
+    field: Field<'_>,
+    known: &[String],
+) -> Option<RetentionChoice> {
+    match &field.node.value {
+        YamlValue::Map(_) => decode(decoder, field).map(RetentionChoice::Inline),
+        YamlValue::Scalar { .. } => decoder
+            .reference(&field, "retention", known)
+            .map(RetentionChoice::Named),
+        YamlValue::List(_) => {
+            decoder.report_error(
+                &field,
+                "expected a name from `retention` or a mapping of rules, found a list",
+            );
+            None
+        }
+    }
+}
+
+/// The retention of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RetentionChoice {
+    Named(String),
+    Inline(Retention),
+}
