@@ -2,17 +2,21 @@
 //!
 //! The decision is a pure function: the caller provides the snapshots and the time, and acts on the result.
 
+mod anomaly;
 mod arrival_rate;
 mod calendar;
 mod candidate;
 mod decision;
+mod explanation;
+mod rule_evaluator;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use candidate::{Candidate, HOLD_TAG, Hold, leaves_nothing};
-pub use decision::{
-    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
-    decide_retention,
-};
+pub use decision::decide_retention;
 pub use rules::Retention;
+pub use verdict::{
+    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
+};

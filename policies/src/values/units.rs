@@ -108,6 +108,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         })
 }
 
+/// A duration as a policy writes it.
+pub(crate) fn format_duration(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => "0s".to_owned(),
+        _ if seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
 /// Reads a number of bytes: `4096`, `10MiB` (of 1024) or `1GB` (of 1000). Letter case does not matter.
 ///
 /// # Errors
