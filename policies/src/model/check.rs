@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::model::repository::decode_hex64;
 use crate::schema::drill_keys::{CHECK, ENTRY_KINDS};
-use crate::values::names::{did_you_mean, join_names, quote};
+use crate::values::names::quote;
 use crate::yaml::decoder::{Decoder, Field, Fields};
 use crate::yaml::document::YamlValue;
 
@@ -67,9 +67,7 @@ pub enum CheckedEntryKind {
 /// Decodes `drills.NAME.checks[]`.
 pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<DrillCheck> {
     let fields = decoder.object(field, &CHECK)?;
-    let path = fields
-        .get("path")
-        .and_then(|field| decode_check_path(decoder, &field));
+    let path = decoder.value(&fields, "path", decode_check_path);
     let expectations = decode_expectations(decoder, &fields);
     if expectations.len() > 1
         && expectations.contains(&Expectation::Exists(false))
@@ -88,37 +86,29 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Dril
 
 fn decode_expectations(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Vec<Expectation> {
     let found = [
-        fields
-            .get("exists")
-            .and_then(|field| decoder.flag(&field))
+        decoder
+            .value(fields, "exists", Decoder::flag)
             .map(Expectation::Exists),
-        fields
-            .get("kind")
-            .and_then(|field| decode_kind(decoder, &field))
+        decoder
+            .value(fields, "kind", decode_kind)
             .map(Expectation::Kind),
-        fields
-            .get("contains")
-            .and_then(|field| decoder.text(&field))
-            .map(|text| Expectation::Contains(text.to_owned())),
-        fields
-            .get("matches")
-            .and_then(|field| decode_regex(decoder, &field))
+        decoder
+            .value(fields, "contains", Decoder::owned_text)
+            .map(Expectation::Contains),
+        decoder
+            .value(fields, "matches", decode_regex)
             .map(Expectation::Matches),
-        fields
-            .get("count_at_least")
-            .and_then(|field| decoder.count(&field))
+        decoder
+            .value(fields, "count_at_least", Decoder::count)
             .map(|n| Expectation::CountAtLeast(n.get())),
-        fields
-            .get("mode")
-            .and_then(|field| decode_mode(decoder, &field))
+        decoder
+            .value(fields, "mode", decode_mode)
             .map(Expectation::Mode),
-        fields
-            .get("size_at_least")
-            .and_then(|field| decoder.size(&field))
+        decoder
+            .value(fields, "size_at_least", Decoder::size)
             .map(Expectation::SizeAtLeast),
-        fields
-            .get("sha256")
-            .and_then(|field| decode_hex64(decoder, &field))
+        decoder
+            .value(fields, "sha256", decode_hex64)
             .map(Expectation::Sha256),
         decode_json_expectation(decoder, fields),
     ];
@@ -145,25 +135,14 @@ fn decode_check_path(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Str
 }
 
 fn decode_kind(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<CheckedEntryKind> {
-    let text = decoder.text(field)?;
-    match text {
-        "file" => Some(CheckedEntryKind::File),
-        "directory" => Some(CheckedEntryKind::Directory),
-        "symlink" => Some(CheckedEntryKind::Symlink),
-        _ => {
-            let help = did_you_mean(text, ENTRY_KINDS.iter().copied());
-            let kinds = join_names(ENTRY_KINDS.iter().copied());
-            decoder.report_error_with_help(
-                field,
-                format!(
-                    "{} is not a kind of entry; the kinds are {kinds}",
-                    quote(text)
-                ),
-                help,
-            );
-            None
-        }
-    }
+    decoder.word(field, ("kind of entry", "kind"), ENTRY_KINDS, |word| {
+        Some(match word {
+            "file" => CheckedEntryKind::File,
+            "directory" => CheckedEntryKind::Directory,
+            "symlink" => CheckedEntryKind::Symlink,
+            _ => return None,
+        })
+    })
 }
 
 fn decode_regex(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {

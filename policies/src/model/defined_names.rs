@@ -30,14 +30,10 @@ impl DefinedNames {
 }
 
 fn section_names(root: &YamlNode, section: &str) -> Vec<String> {
-    let Some((
-        _,
-        YamlNode {
-            value: YamlValue::Map(entries),
-            ..
-        },
-    )) = root.entry(section)
-    else {
+    let Some((_, node)) = root.entry(section) else {
+        return Vec::new();
+    };
+    let YamlValue::Map(entries) = &node.value else {
         return Vec::new();
     };
     entries

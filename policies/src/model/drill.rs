@@ -57,13 +57,10 @@ pub(crate) fn decode(
         .get("source")
         .and_then(|field| decoder.reference(&field, "source", &known.sources));
     let repository = decode_repository(decoder, &fields, source.as_deref(), known);
-    let snapshot_first = fields
-        .get("snapshot_first")
-        .and_then(|field| decoder.flag(&field))
+    let snapshot_first = decoder
+        .value(&fields, "snapshot_first", Decoder::flag)
         .unwrap_or(false);
-    let identity = fields
-        .get("identity")
-        .and_then(|field| decode_identity(decoder, &field));
+    let identity = decoder.value(&fields, "identity", decode_identity);
     let server = fields
         .get("server")
         .and_then(|field| scratch_server::decode_server(decoder, field));
@@ -158,12 +155,8 @@ fn decode_repository(
 
 fn decode_budget(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<DrillBudget> {
     let fields = decoder.object(field, &BUDGET)?;
-    let recovery_time = fields
-        .get("recovery_time")
-        .and_then(|field| decoder.duration(&field));
-    let data_loss = fields
-        .get("data_loss")
-        .and_then(|field| decoder.duration(&field));
+    let recovery_time = decoder.value(&fields, "recovery_time", Decoder::duration);
+    let data_loss = decoder.value(&fields, "data_loss", Decoder::duration);
     Some(DrillBudget {
         recovery_time,
         data_loss,

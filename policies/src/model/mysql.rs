@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::model::mysql_url::decode_mysql_url;
 use crate::model::repository::decode_path;
 use crate::schema::mysql_keys::{LOG_ARCHIVE, MYSQL, THREADS_MAX, TLS_MODES};
-use crate::values::names::{did_you_mean, join_names, quote};
+use crate::values::names::quote;
 use crate::values::paths;
 use crate::values::secret::{ParsedReference, SecretRef, parse_reference};
-use crate::yaml::decoder::{Decoder, Field, Fields};
+use crate::yaml::decoder::{Decoder, Field};
 
 /// Enough to keep a server with a few cores busy, and few enough to leave some to others.
 const THREADS_DEFAULT: u32 = 4;
@@ -99,30 +99,24 @@ impl TlsMode {
 /// Decodes `sources.NAME.mysql`.
 pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyMysqlSource> {
     let fields = decoder.object(field, &MYSQL)?;
-    let url = fields
-        .get("url")
-        .and_then(|field| decode_mysql_url(decoder, &field));
-    let password = fields
-        .get("password")
-        .and_then(|field| decode_password(decoder, &field));
-    let defaults_file = fields
-        .get("defaults_file")
-        .and_then(|field| decode_path(decoder, &field));
-    let databases = decoder.list(fields.get("databases"), decode_database_pattern);
-    let exclude_databases = decoder.list(fields.get("exclude_databases"), decode_database_pattern);
+    let url = decoder.value(&fields, "url", decode_mysql_url);
+    let password = decoder.value(&fields, "password", decode_password);
+    let defaults_file = decoder.value(&fields, "defaults_file", decode_path);
+    let databases = decoder.list(fields.get("databases"), Decoder::owned_text);
+    let exclude_databases = decoder.list(fields.get("exclude_databases"), Decoder::owned_text);
     let tables = decoder.list(fields.get("tables"), decode_table_pattern);
     let exclude_tables = decoder.list(fields.get("exclude_tables"), decode_table_pattern);
     let threads = fields
         .get("threads")
         .and_then(|field| decoder.count_up_to(&field, THREADS_MAX));
-    let tls = fields
-        .get("tls")
-        .and_then(|field| decode_tls_mode(decoder, &field));
-    let tls_ca = fields
-        .get("tls_ca")
-        .and_then(|field| decode_path(decoder, &field));
-    let users = decode_flag(decoder, &fields, "users", true);
-    let hold_nontransactional = decode_flag(decoder, &fields, "hold_nontransactional", false);
+    let tls = decoder.value(&fields, "tls", decode_tls_mode);
+    let tls_ca = decoder.value(&fields, "tls_ca", decode_path);
+    let users = decoder
+        .value(&fields, "users", Decoder::flag)
+        .unwrap_or(true);
+    let hold_nontransactional = decoder
+        .value(&fields, "hold_nontransactional", Decoder::flag)
+        .unwrap_or(false);
     let log_archive = fields
         .get("log_archive")
         .and_then(|field| decode_log_archive(decoder, field));
@@ -146,23 +140,10 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Poli
 fn decode_log_archive(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<LogArchive> {
     let fields = decoder.object(field, &LOG_ARCHIVE)?;
     Some(LogArchive {
-        flush: fields
-            .get("flush")
-            .and_then(|field| decoder.duration(&field)),
-        spool: fields
-            .get("spool")
-            .and_then(|field| decode_path(decoder, &field)),
-        spool_max: fields
-            .get("spool_max")
-            .and_then(|field| decoder.size(&field)),
+        flush: decoder.value(&fields, "flush", Decoder::duration),
+        spool: decoder.value(&fields, "spool", decode_path),
+        spool_max: decoder.value(&fields, "spool_max", Decoder::size),
     })
-}
-
-fn decode_flag(decoder: &mut Decoder<'_>, fields: &Fields<'_>, key: &str, default: bool) -> bool {
-    fields
-        .get(key)
-        .and_then(|field| decoder.flag(&field))
-        .unwrap_or(default)
 }
 
 /// A reference to a secret, never the secret itself.
@@ -194,10 +175,6 @@ pub(crate) fn decode_password(decoder: &mut Decoder<'_>, field: &Field<'_>) -> O
     }
 }
 
-fn decode_database_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
-    decoder.text(field).map(str::to_owned)
-}
-
 fn decode_table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
     let text = decoder.text(field)?;
     match text.split_once('.') {
@@ -218,18 +195,9 @@ fn decode_table_pattern(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<
 }
 
 fn decode_tls_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TlsMode> {
-    let text = decoder.text(field)?;
-    let mode = TlsMode::ALL.into_iter().find(|mode| mode.as_str() == text);
-    if mode.is_none() {
-        let modes = || TLS_MODES.iter().copied();
-        let message = format!(
-            "{} is not a TLS mode; the modes are {}",
-            quote(text),
-            join_names(modes())
-        );
-        decoder.report_error_with_help(field, message, did_you_mean(text, modes()));
-    }
-    mode
+    decoder.word(field, ("TLS mode", "mode"), TLS_MODES, |word| {
+        TlsMode::ALL.into_iter().find(|mode| mode.as_str() == word)
+    })
 }
 
 #[cfg(test)]

@@ -20,12 +20,8 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Rete
         point_in_time: None,
         keep_at_least: count("keep_at_least"),
     };
-    retention.within = fields
-        .get("within")
-        .and_then(|field| decoder.duration(&field));
-    retention.point_in_time = fields
-        .get("point_in_time")
-        .and_then(|field| decoder.duration(&field));
+    retention.within = decoder.value(&fields, "within", Decoder::duration);
+    retention.point_in_time = decoder.value(&fields, "point_in_time", Decoder::duration);
     Some(retention)
 }
 

@@ -64,15 +64,9 @@ pub enum ExpectedValue {
 /// Decodes `drills.NAME.server`.
 pub(crate) fn decode_server(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<ScratchServer> {
     let fields = decoder.object(field, &SERVER)?;
-    let url = fields
-        .get("url")
-        .and_then(|field| decode_mysql_url(decoder, &field));
-    let password = fields
-        .get("password")
-        .and_then(|field| decode_password(decoder, &field));
-    let defaults_file = fields
-        .get("defaults_file")
-        .and_then(|field| decode_path(decoder, &field));
+    let url = decoder.value(&fields, "url", decode_mysql_url);
+    let password = decoder.value(&fields, "password", decode_password);
+    let defaults_file = decoder.value(&fields, "defaults_file", decode_path);
     let replay = match fields.get("replay") {
         Some(field) => decode_replay(decoder, &field)?,
         None => LogReplay::None,

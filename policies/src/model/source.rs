@@ -162,14 +162,11 @@ fn decode_kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<PolicyS
 
 fn decode_volume(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyVolumeSource> {
     let fields = decoder.object(field, &VOLUME)?;
-    let directory = fields
-        .get("path")
-        .and_then(|field| decode_path(decoder, &field));
+    let directory = decoder.value(&fields, "path", decode_path);
     let exclude = decoder.list(fields.get("exclude"), decode_exclude_line);
     let exclude_files = decoder.list(fields.get("exclude_files"), decode_path);
-    let one_file_system = fields
-        .get("one_file_system")
-        .and_then(|field| decoder.flag(&field))
+    let one_file_system = decoder
+        .value(&fields, "one_file_system", Decoder::flag)
         .unwrap_or(false);
     Some(PolicyVolumeSource {
         path: directory?,
@@ -198,24 +195,18 @@ fn decode_exclude_line(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<S
 
 fn decode_tfstate(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyTfStateSource> {
     let fields = decoder.object(field, &TFSTATE)?;
-    let path = fields
-        .get("path")
-        .and_then(|field| decode_path(decoder, &field));
+    let path = decoder.value(&fields, "path", decode_path);
     Some(PolicyTfStateSource { path: path? })
 }
 
 fn decode_command(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<PolicyCommandSource> {
     let fields = decoder.object(field, &COMMAND)?;
-    let run = fields
-        .get("run")
-        .and_then(|field| decode_argv(decoder, &field));
+    let run = decoder.value(&fields, "run", decode_argv);
     let env = fields
         .get("env")
         .map(|field| decode_variables(decoder, &field))
         .unwrap_or_default();
-    let timeout = fields
-        .get("timeout")
-        .and_then(|field| decoder.duration(&field));
+    let timeout = decoder.value(&fields, "timeout", Decoder::duration);
     Some(PolicyCommandSource {
         run: run?,
         env,

@@ -12,6 +12,10 @@ use crate::values::units::{UnitError, parse_duration, parse_rate, parse_size};
 use crate::yaml::document::{YamlMark, YamlNode, YamlValue};
 use crate::yaml::report::{FindingReport, Severity};
 
+/// The rule for names, for messages.
+const NAME_ALPHABET: &str =
+    "letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)";
+
 /// A value in the tree, with its key and its path.
 #[derive(Debug, Clone)]
 pub(crate) struct Field<'n> {
@@ -80,6 +84,17 @@ pub(crate) struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
+    fn report_error_at_mark(
+        &mut self,
+        mark: YamlMark,
+        path: &str,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.report
+            .add_finding(Severity::Error, mark, path, message.into(), help);
+    }
+
     /// Reports an error at a value.
     pub(crate) fn report_error(&mut self, field: &Field<'_>, message: impl Into<String>) {
         self.report_error_with_help(field, message, None);
@@ -92,13 +107,7 @@ impl Decoder<'_> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.report.add_finding(
-            Severity::Error,
-            field.mark(),
-            &field.path,
-            message.into(),
-            help,
-        );
+        self.report_error_at_mark(field.mark(), &field.path, message, help);
     }
 
     /// Reports an error about a whole object, at its key.
@@ -108,13 +117,7 @@ impl Decoder<'_> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.report.add_finding(
-            Severity::Error,
-            field.key_mark(),
-            &field.path,
-            message.into(),
-            help,
-        );
+        self.report_error_at_mark(field.key_mark(), &field.path, message, help);
     }
 
     fn report_unexpected<T>(&mut self, field: &Field<'_>, what: &str) -> Option<T> {
@@ -145,28 +148,15 @@ impl Decoder<'_> {
     }
 
     fn check_key(&mut self, parent: &Field<'_>, key: &YamlNode, object: &'static TableObject) {
-        let Some(name) = key.text() else {
-            return self.report.add_finding(
-                Severity::Error,
-                key.mark,
-                &parent.path,
-                "a key must be text".to_owned(),
-                None,
-            );
+        let Some(name) = self.key_text(parent, key) else {
+            return;
         };
-        // Merge keys were already rejected when the tree was built.
-        if object.key(name).is_some() || name == "<<" {
+        if object.key(name).is_some() {
             return;
         }
         let path = parent.child(key, key).path;
         if let Some((_, reason)) = object.rejected.iter().find(|(refused, _)| *refused == name) {
-            return self.report.add_finding(
-                Severity::Error,
-                key.mark,
-                &path,
-                (*reason).to_owned(),
-                None,
-            );
+            return self.report_error_at_mark(key.mark, &path, *reason, None);
         }
         let help = did_you_mean(name, object.names()).unwrap_or_else(|| {
             format!(
@@ -176,8 +166,16 @@ impl Decoder<'_> {
             )
         });
         let message = format!("unknown key {} in {}", quote(name), object.title);
-        self.report
-            .add_finding(Severity::Error, key.mark, &path, message, Some(help));
+        self.report_error_at_mark(key.mark, &path, message, Some(help));
+    }
+
+    /// The text of a key. Merge keys have none: they were already rejected when the tree was built.
+    fn key_text<'n>(&mut self, parent: &Field<'_>, key: &'n YamlNode) -> Option<&'n str> {
+        let name = key.text();
+        if name.is_none() {
+            self.report_error_at_mark(key.mark, &parent.path, "a key must be text", None);
+        }
+        name.filter(|name| *name != "<<")
     }
 
     fn check_required_keys(&mut self, field: &Field<'_>, object: &'static TableObject) {
@@ -227,11 +225,7 @@ impl Decoder<'_> {
 
     /// The entries of a mapping whose keys are names chosen by the author.
     pub(crate) fn entries<'n>(&mut self, field: &Field<'n>) -> Vec<(String, Field<'n>)> {
-        self.entries_named(
-            field,
-            is_name,
-            "letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)",
-        )
+        self.entries_named(field, is_name, NAME_ALPHABET)
     }
 
     /// The same, with another rule for names.
@@ -247,21 +241,14 @@ impl Decoder<'_> {
         };
         let mut result: Vec<(String, Field<'n>)> = Vec::with_capacity(entries.len());
         for (key, node) in entries {
-            match key.text() {
-                Some("<<") => {}
-                Some(name) if rule(name) => result.push((name.to_owned(), field.child(key, node))),
-                Some(name) => {
-                    let message = format!("{} is not a name; names have {alphabet}", quote(name));
-                    self.report
-                        .add_finding(Severity::Error, key.mark, &field.path, message, None);
-                }
-                None => self.report.add_finding(
-                    Severity::Error,
-                    key.mark,
-                    &field.path,
-                    "a key must be text".to_owned(),
-                    None,
-                ),
+            let Some(name) = self.key_text(field, key) else {
+                continue;
+            };
+            if rule(name) {
+                result.push((name.to_owned(), field.child(key, node)));
+            } else {
+                let message = format!("{} is not a name; names have {alphabet}", quote(name));
+                self.report_error_at_mark(key.mark, &field.path, message, None);
             }
         }
         result
@@ -302,6 +289,16 @@ impl Decoder<'_> {
         items.iter().filter_map(|item| decode(self, item)).collect()
     }
 
+    /// The value under a key, if the key is there.
+    pub(crate) fn value<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        decode: impl FnOnce(&mut Self, &Field<'_>) -> Option<T>,
+    ) -> Option<T> {
+        fields.get(key).and_then(|field| decode(self, &field))
+    }
+
     /// A single value as text, not empty.
     pub(crate) fn text<'n>(&mut self, field: &Field<'n>) -> Option<&'n str> {
         match field.node.text() {
@@ -324,9 +321,8 @@ impl Decoder<'_> {
         if is_name(text) {
             return Some(text.to_owned());
         }
-        let rule =
-            "names have letters, digits, `.`, `_` and `-` (first a letter or digit, at most 64)";
-        self.report_error(field, format!("{} is not a name; {rule}", quote(text)));
+        let message = format!("{} is not a name; names have {NAME_ALPHABET}", quote(text));
+        self.report_error(field, message);
         None
     }
 
@@ -352,6 +348,33 @@ impl Decoder<'_> {
             Some(help),
         );
         None
+    }
+
+    /// The same, owned.
+    pub(crate) fn owned_text(&mut self, field: &Field<'_>) -> Option<String> {
+        self.text(field).map(str::to_owned)
+    }
+
+    /// One of `words`, each of which `meaning` knows. `noun` names what they are, in full and in short: `TLS mode`, `mode`.
+    pub(crate) fn word<T>(
+        &mut self,
+        field: &Field<'_>,
+        (noun, short): (&str, &str),
+        words: &'static [&'static str],
+        meaning: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(field)?;
+        let found = meaning(text);
+        if found.is_none() {
+            let known = || words.iter().copied();
+            let message = format!(
+                "{} is not a {noun}; the {short}s are {}",
+                quote(text),
+                join_names(known())
+            );
+            self.report_error_with_help(field, message, did_you_mean(text, known()));
+        }
+        found
     }
 
     /// `true` or `false`, unquoted.
