@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::backend::{
-    AzureBackend, Backend, BackendError, LocalBackend, RemoteOptions, RepositoryLocation, S3Backend,
-};
+use crate::backend::{Backend, BackendError, RemoteOptions, RepositoryLocation, open_location};
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::encryption::Identities;
 use crate::crypto::host_keys::{HostDirectory, HostKeys, KeeperKeys, load_or_create_keeper_keys};
@@ -61,29 +59,10 @@ pub fn open_backend(
     location: &RepositoryLocation,
     options: &RemoteOptions,
 ) -> Result<Arc<dyn Backend>> {
-    let failed = |source| Error::Backend {
+    open_location(location, options).map_err(|source| Error::Backend {
         location: location.to_string(),
         source,
-    };
-    match location {
-        RepositoryLocation::Local(path) => {
-            let backend = LocalBackend::new(path);
-            backend.remove_stale_temp_files();
-            Ok(Arc::new(backend))
-        }
-        RepositoryLocation::S3 { bucket, prefix } => {
-            let backend = S3Backend::new(bucket, prefix, options.clone()).map_err(failed)?;
-            Ok(Arc::new(backend))
-        }
-        RepositoryLocation::Azure {
-            account,
-            container,
-            prefix,
-        } => {
-            let backend = AzureBackend::new(account, container, prefix, options.clone());
-            Ok(Arc::new(backend.map_err(failed)?))
-        }
-    }
+    })
 }
 
 /// Whether there is a repository.

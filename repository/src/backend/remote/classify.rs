@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use super::attempt::AttemptError;
 use super::http::TransportError;
-use super::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// A response that is no success.

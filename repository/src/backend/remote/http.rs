@@ -15,6 +15,9 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::bandwidth::BandwidthLimiter;
+use super::options::RemoteOptions;
+use super::traffic_counters::TrafficCounters;
+use crate::backend::{BackendError, BackendResult};
 
 /// Connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,65 +26,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PIECE_BYTES: usize = 64 << 10;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// How much was sent and received, and in how many requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Traffic {
-    /// Requests that store: PUT and POST.
-    pub writes: u64,
-    /// Requests that read an object or its size: GET and HEAD.
-    pub reads: u64,
-    /// Requests that list.
-    pub lists: u64,
-    /// Requests that delete.
-    pub deletes: u64,
-    /// Retried requests; they are in the other counts too.
-    pub retries: u64,
-    /// Bytes of bodies sent.
-    pub sent_bytes: u64,
-    /// Bytes of bodies received.
-    pub received_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct TrafficCounters {
-    writes: AtomicU64,
-    reads: AtomicU64,
-    lists: AtomicU64,
-    deletes: AtomicU64,
-    pub(super) retries: AtomicU64,
-    sent_bytes: AtomicU64,
-    received_bytes: AtomicU64,
-}
-
-impl TrafficCounters {
-    pub(super) fn traffic(&self) -> Traffic {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Traffic {
-            writes: get(&self.writes),
-            reads: get(&self.reads),
-            lists: get(&self.lists),
-            deletes: get(&self.deletes),
-            retries: get(&self.retries),
-            sent_bytes: get(&self.sent_bytes),
-            received_bytes: get(&self.received_bytes),
-        }
-    }
-
-    fn count_request(&self, method: &http::Method, uri: &http::Uri) {
-        let query = uri.query().unwrap_or_default();
-        let lists = query.split('&').any(|pair| {
-            pair.starts_with("list-type=") || pair == "comp=list" || pair == "versions"
-        });
-        let counter = match *method {
-            http::Method::DELETE => &self.deletes,
-            http::Method::GET if lists => &self.lists,
-            http::Method::GET | http::Method::HEAD => &self.reads,
-            _ => &self.writes,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// A request without a complete response.
 #[derive(Debug, Clone)]
@@ -185,6 +129,20 @@ impl NetworkClient {
             counters: Arc::default(),
             upload: Arc::new(BandwidthLimiter::new(upload)),
             download: Arc::new(BandwidthLimiter::new(download)),
+        })
+    }
+
+    /// A client with the settings of a destination.
+    pub(super) fn with_options(options: &RemoteOptions) -> BackendResult<Self> {
+        Self::new(
+            options.stall_timeout,
+            options.limit_upload,
+            options.limit_download,
+        )
+        .map_err(|error| BackendError::Io {
+            operation: "start",
+            key: "the network client".to_owned(),
+            source: Box::new(error),
         })
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::retry::{AttemptError, Retrier};
+use super::attempt::{AttemptError, corrupt_response};
+use super::retry::Retrier;
 use super::split;
 use crate::backend::{BackendError, BackendResult};
 
@@ -107,4 +108,31 @@ async fn has_content_now(
         position = end;
     }
     Ok(true)
+}
+
+/// Checks that a body is what its response announces and what was requested.
+pub(super) fn check_body_length(
+    body: Bytes,
+    announced: Option<u64>,
+    wanted: Option<u64>,
+    key: &str,
+) -> Result<Bytes, AttemptError> {
+    let length = body.len() as u64;
+    if announced.is_some_and(|announced| announced != length) {
+        return Err(corrupt_response(
+            "the response is shorter than its Content-Length",
+        ));
+    }
+    match wanted {
+        // Makes the caller request the object's real size.
+        Some(wanted) if length < wanted => Err(AttemptError::Permanent(BackendError::Rejected {
+            operation: "read",
+            key: key.to_owned(),
+            source: "the range extends beyond the end of the object".into(),
+        })),
+        Some(wanted) if length > wanted => Err(corrupt_response(
+            "the response is longer than the requested range",
+        )),
+        _ => Ok(body),
+    }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::http::TrafficCounters;
+use super::attempt::AttemptError;
 use super::limiter::ConcurrencyLimiter;
+use super::traffic_counters::TrafficCounters;
 use crate::backend::{BackendError, BackendResult};
 
 /// The first retry delay; it doubles each time.
@@ -20,24 +21,6 @@ const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often a wait checks for cancellation.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Why one attempt failed.
-#[derive(Debug)]
-pub(super) enum AttemptError {
-    /// A retry would not help.
-    Permanent(BackendError),
-    /// A retry may work.
-    Transient {
-        /// What happened.
-        source: Box<dyn StdError + Send + Sync>,
-        /// The retry delay that the server asks for.
-        retry_after: Option<Duration>,
-        /// Whether the server asked for fewer requests.
-        throttled: bool,
-        /// Whether the server responded at all.
-        answered: bool,
-    },
-}
 
 /// How requests to one destination are retried.
 #[derive(Debug)]

@@ -3,10 +3,9 @@
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::HeaderName;
 
-use crate::backend::remote;
+use crate::backend::remote::attempt::{AttemptError, corrupt_response};
 use crate::backend::remote::classify::{self, ErrorResponse};
 use crate::backend::remote::http::TransportError;
-use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.
@@ -24,7 +23,7 @@ pub(super) fn classify_error(error: Error, operation: &'static str, key: &str) -
         }),
         // A success that cannot be parsed was corrupted in transit.
         ErrorKind::DataConversion | ErrorKind::Io | ErrorKind::Connection => {
-            remote::corrupt_response(error)
+            corrupt_response(error)
         }
         _ => AttemptError::Permanent(BackendError::Rejected {
             operation,

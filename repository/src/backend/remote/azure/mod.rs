@@ -23,14 +23,17 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
-use super::http::{NetworkClient, Traffic};
+use super::attempt::{AttemptError, corrupt_response};
+use super::http::NetworkClient;
+use super::listing::{list_until_stable, parse_listed_object};
+use super::object_name::join_key;
 use super::object_read::{self, ObjectRequests};
-use super::retry::{AttemptError, Retrier};
+use super::retry::Retrier;
 use super::runtime::block_on;
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
-    ProbedCapabilities, WriteVerification,
+    ProbedCapabilities, Traffic, WriteVerification,
 };
 use account::AzureAccount;
 pub use account::AzureEndpoint;
@@ -69,7 +72,7 @@ impl AzureBackend {
         prefix: &str,
         options: RemoteOptions,
     ) -> BackendResult<Self> {
-        let http = super::new_network_client(&options)?;
+        let http = NetworkClient::with_options(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::resolve_account(account, container, &http, &variable)?;
         Self::from_account(found, http, account, container, prefix, options)
@@ -125,9 +128,7 @@ impl AzureBackend {
     }
 
     fn blob_client(&self, key: &str) -> BlobClient {
-        self.client
-            .0
-            .blob_client(&super::join_key(&self.prefix, key))
+        self.client.0.blob_client(&join_key(&self.prefix, key))
     }
 
     /// Size and lock of an object.
@@ -141,8 +142,8 @@ impl AzureBackend {
                     .await
                     .map_err(classify)?;
                 let size = head.content_length().map_err(classify)?;
-                let size = size
-                    .ok_or_else(|| super::corrupt_response("the response has no Content-Length"))?;
+                let size =
+                    size.ok_or_else(|| corrupt_response("the response has no Content-Length"))?;
                 let locked = head.immutability_policy_expires_on().map_err(classify)?;
                 let locked = locked.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
                 Ok((size, locked))
@@ -151,7 +152,7 @@ impl AzureBackend {
     }
 
     async fn list_once(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        let prefix = format!("{}/", super::join_key(&self.prefix, directory));
+        let prefix = format!("{}/", join_key(&self.prefix, directory));
         self.list_all_pages("list", directory, &prefix, None, |item| {
             // The last modification also covers tags and tiers, which the host may change.
             let (size, created) = item.properties.map_or((None, None), |found| {
@@ -159,20 +160,18 @@ impl AzureBackend {
                 (found.content_length, created)
             });
             let received = created.and_then(|t| DateTime::from_timestamp(t.unix_timestamp(), 0));
-            super::parse_listed_object(&self.prefix, item.name.as_deref(), size, received)
+            parse_listed_object(&self.prefix, item.name.as_deref(), size, received)
         })
         .await
     }
 
     /// Versions of an object, where the container keeps them.
     async fn list_versions(&self, key: &str) -> BackendResult<Vec<String>> {
-        let full = super::join_key(&self.prefix, key);
+        let full = join_key(&self.prefix, key);
         let include = Some(ListBlobsIncludeItem::Versions);
         self.list_all_pages("list the versions of", key, &full, include, |item| {
             let Some(name) = item.name else {
-                return Err(super::corrupt_response(
-                    "a version in the listing has no name",
-                ));
+                return Err(corrupt_response("a version in the listing has no name"));
             };
             // The listing also has longer names that begin with this one.
             Ok(item.version_id.filter(|_| name == full))
@@ -200,8 +199,7 @@ impl AzureBackend {
                     ..BlobContainerClientListBlobsOptions::default()
                 };
                 let page = self.list_page(options).await.map_err(classify)?;
-                let page =
-                    page.ok_or_else(|| super::corrupt_response("the response has no listing"))?;
+                let page = page.ok_or_else(|| corrupt_response("the response has no listing"))?;
                 let items: Result<Vec<_>, _> = page.blob_items.into_iter().map(&read).collect();
                 Ok((items?, page.next_marker))
             };
@@ -293,7 +291,7 @@ impl ObjectRequests for AzureBackend {
             .map_err(classify)?;
         let announced = answer.properties.content_length;
         let body = answer.body.collect().await.map_err(classify)?;
-        super::check_body_length(body, announced, wanted, key)
+        object_read::check_body_length(body, announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
@@ -321,7 +319,7 @@ fn to_azure_time(time: DateTime<Utc>) -> BackendResult<azure_core::time::OffsetD
 impl Backend for AzureBackend {
     fn location(&self) -> String {
         let container = format!("azure://{}/{}", self.account, self.container);
-        super::join_key(&container, &self.prefix)
+        join_key(&container, &self.prefix)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -341,7 +339,7 @@ impl Backend for AzureBackend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::list_until_stable(self.without_tls, directory, || {
+        list_until_stable(self.without_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }

@@ -6,8 +6,10 @@ use chrono::{TimeDelta, Utc};
 
 use super::upload::md5;
 use super::{AzureBackend, to_azure_time};
-use crate::backend::remote::retry::AttemptError;
-use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
+use crate::backend::remote::attempt::AttemptError;
+use crate::backend::remote::probing::{
+    lock_support_from_delete, log_leftover_probe, random_probe_key,
+};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
 /// An unlocked policy can be lifted again, so a day does no harm.

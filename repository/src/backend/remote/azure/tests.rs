@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::account::AzureAccount;
 use super::{AzureBackend, Backend, BackendError, ObjectKey, RemoteOptions};
-use crate::backend::remote::new_network_client;
+use crate::backend::remote::http::NetworkClient;
 
 type AzureResponseScript = dyn Fn(Method, &str) -> (StatusCode, String) + Send + Sync;
 
@@ -53,7 +53,7 @@ fn scripted_container(
             ..ClientOptions::default()
         },
     };
-    let http = new_network_client(&options).unwrap();
+    let http = NetworkClient::with_options(&options).unwrap();
     AzureBackend::from_account(found, http, "account", "container", "", options).unwrap()
 }
 

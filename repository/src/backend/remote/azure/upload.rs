@@ -10,9 +10,10 @@ use chrono::Utc;
 use md5::{Digest, Md5};
 
 use super::{AzureBackend, errors, policy_mode, to_azure_time};
+use crate::backend::remote::attempt::AttemptError;
+use crate::backend::remote::object_name::random_bytes;
 use crate::backend::remote::object_read::{self, ObjectRequests as _};
-use crate::backend::remote::retry::AttemptError;
-use crate::backend::remote::{random_bytes, split};
+use crate::backend::remote::split;
 use crate::backend::{BackendError, BackendResult, WriteVerification};
 
 /// A block is held in memory once more while it is sent, and is resent as a whole if it does not arrive.

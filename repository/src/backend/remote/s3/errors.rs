@@ -5,10 +5,9 @@ use std::error::Error as StdError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::backend::remote;
+use crate::backend::remote::attempt::{AttemptError, corrupt_response};
 use crate::backend::remote::classify::{self, ErrorResponse};
 use crate::backend::remote::http::TransportError;
-use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, ConfigurationError};
 
 /// Classifies an error of any operation.
@@ -37,7 +36,7 @@ where
     match error {
         // A success that cannot be parsed was corrupted in transit.
         SdkError::ResponseError(_) | SdkError::TimeoutError(_) | SdkError::ServiceError(_) => {
-            remote::corrupt_response(error)
+            corrupt_response(error)
         }
         _ => AttemptError::Permanent(BackendError::Rejected {
             operation,

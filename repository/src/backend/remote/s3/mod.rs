@@ -23,15 +23,18 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::http::{NetworkClient, Traffic};
+use super::attempt::{AttemptError, corrupt_response};
+use super::http::NetworkClient;
+use super::listing::{list_until_stable, parse_listed_object};
+use super::object_name::join_key;
 use super::object_read::{self, ObjectRequests};
-use super::retry::{AttemptError, Retrier};
+use super::retry::Retrier;
 use super::runtime::block_on;
 use super::split;
 use super::{LockMode, RemoteOptions};
 use crate::backend::{
     Backend, BackendError, BackendResult, Capabilities, CapabilitySupport, ObjectInfo, ObjectKey,
-    ProbedCapabilities, WriteVerification,
+    ProbedCapabilities, Traffic, WriteVerification,
 };
 use connector::S3Connector;
 
@@ -57,7 +60,7 @@ impl S3Backend {
     /// # Errors
     /// [`BackendError::Configuration`] when they cannot be used.
     pub fn new(bucket: &str, prefix: &str, options: RemoteOptions) -> BackendResult<Self> {
-        let http = super::new_network_client(&options)?;
+        let http = NetworkClient::with_options(&options)?;
         let connector = S3Connector(http.clone());
         let config = block_on(async {
             let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(connector);
@@ -115,7 +118,7 @@ impl S3Backend {
     }
 
     fn full_key(&self, key: &str) -> String {
-        super::join_key(&self.prefix, key)
+        join_key(&self.prefix, key)
     }
 
     async fn head_object(&self, key: &str) -> BackendResult<HeadObjectOutput> {
@@ -172,7 +175,7 @@ impl S3Backend {
             let received = object.last_modified();
             let received =
                 received.and_then(|t| DateTime::from_timestamp(t.secs(), t.subsec_nanos()));
-            let info = super::parse_listed_object(&self.prefix, object.key(), size, received)?;
+            let info = parse_listed_object(&self.prefix, object.key(), size, received)?;
             found.extend(info);
         }
         let next = page.next_continuation_token.clone();
@@ -222,7 +225,7 @@ impl S3Backend {
         let mut found = Vec::new();
         for version in marks.chain(versions) {
             let (Some(name), Some(id)) = version else {
-                return Err(super::corrupt_response(
+                return Err(corrupt_response(
                     "a version in the listing has no name or no ID",
                 ));
             };
@@ -317,12 +320,8 @@ impl ObjectRequests for S3Backend {
         let output = result.map_err(|error| errors::classify_error(error, "read", key))?;
         let length = output.content_length();
         let announced = length.and_then(|length| u64::try_from(length).ok());
-        let body = output
-            .body
-            .collect()
-            .await
-            .map_err(super::corrupt_response)?;
-        super::check_body_length(body.into_bytes(), announced, wanted, key)
+        let body = output.body.collect().await.map_err(corrupt_response)?;
+        object_read::check_body_length(body.into_bytes(), announced, wanted, key)
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {
@@ -345,7 +344,7 @@ fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>,
     match (truncated, marker) {
         (Some(false), _) | (None, None) => Ok(None),
         (_, Some(marker)) => Ok(Some(marker)),
-        (Some(true), None) => Err(super::corrupt_response(
+        (Some(true), None) => Err(corrupt_response(
             "the listing is truncated, but names no next page",
         )),
     }
@@ -376,7 +375,7 @@ fn lock_mode(mode: LockMode) -> ObjectLockMode {
 
 impl Backend for S3Backend {
     fn location(&self) -> String {
-        super::join_key(&format!("s3://{}", self.bucket), &self.prefix)
+        join_key(&format!("s3://{}", self.bucket), &self.prefix)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -396,7 +395,7 @@ impl Backend for S3Backend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        super::list_until_stable(self.without_tls, directory, || {
+        list_until_stable(self.without_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }

@@ -10,8 +10,10 @@ use chrono::Utc;
 
 use super::upload::{PutAttributes, sha256_base64};
 use super::{S3Backend, errors, from_chrono, to_chrono};
-use crate::backend::remote::retry::AttemptError;
-use crate::backend::remote::{lock_support_from_delete, log_leftover_probe, random_probe_key};
+use crate::backend::remote::attempt::AttemptError;
+use crate::backend::remote::probing::{
+    lock_support_from_delete, log_leftover_probe, random_probe_key,
+};
 use crate::backend::{BackendError, BackendResult, CapabilitySupport, ProbedCapabilities};
 
 /// How long a probe's object is locked: long enough for a deletion to be refused, short enough not to stay.

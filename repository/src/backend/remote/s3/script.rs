@@ -15,7 +15,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
 use super::S3Backend;
-use crate::backend::remote::{RemoteOptions, new_network_client};
+use crate::backend::remote::RemoteOptions;
+use crate::backend::remote::http::NetworkClient;
 
 /// A response: its status, one header (or none, with an empty name), and its body.
 pub(super) type ScriptedResponse = (u16, (&'static str, String), String);
@@ -87,7 +88,7 @@ pub(super) fn scripted_bucket(
         .http_client(ScriptedS3Connector(Arc::new(answers)))
         .build();
     let client = Client::from_conf(config);
-    let http = new_network_client(&options).unwrap();
+    let http = NetworkClient::with_options(&options).unwrap();
     S3Backend::from_client(
         client,
         http,

@@ -12,10 +12,9 @@ use chrono::Utc;
 use sha2::{Digest, Sha256};
 
 use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
-use crate::backend::remote;
+use crate::backend::remote::attempt::{AttemptError, corrupt_response};
 use crate::backend::remote::http::PartsBody;
 use crate::backend::remote::object_read::{self, ObjectRequests as _};
-use crate::backend::remote::retry::AttemptError;
 use crate::backend::{BackendError, BackendResult, WriteVerification};
 
 /// Larger objects are stored in parts, so that a broken connection costs one part and not the whole.
@@ -173,7 +172,7 @@ impl S3Backend {
             .map_err(|error| errors::classify_error(error, "write", key))?
             .upload_id
             .filter(|id| !id.is_empty())
-            .ok_or_else(|| remote::corrupt_response("the response has no upload ID"))
+            .ok_or_else(|| corrupt_response("the response has no upload ID"))
     }
 
     async fn upload_parts(

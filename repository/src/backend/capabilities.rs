@@ -1,6 +1,31 @@
-//! What a destination really does, as data. Some services accept headers that they ignore, so it is tested.
+//! The capabilities of a backend, as data: those that it promises, and those of a destination that probing found. Some
+//! services accept headers that they ignore, so they are tested.
 
 use serde::{Deserialize, Serialize};
+
+/// The capabilities of a backend, as data. Callers check these and never the type of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The storage itself refuses a second `put` of a key with other bytes.
+    pub refuses_overwrite: bool,
+    /// Listing all packs is cheap enough to do at every snapshot.
+    pub cheap_listing: bool,
+    /// How many parallel reads are useful.
+    pub parallel_reads: usize,
+    /// How many parallel uploads are useful.
+    pub parallel_puts: usize,
+    /// Whether received bytes may differ from the stored ones, so that a mismatch is worth another read.
+    pub reads_may_be_corrupted: bool,
+}
+
+/// How far the storage itself has verified a stored object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteVerification {
+    /// The storage compared the bytes that it received with our own hash, and reported the same hash afterwards.
+    Verified,
+    /// Not verified: read it back before relying on it.
+    Unverified,
+}
 
 /// The result of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
