@@ -42,7 +42,7 @@ pub use retention::{
 pub use schema::json_schema::json_schema;
 pub use set::policy_set::PolicySet;
 pub use set::select::SelectError;
-pub use values::location::{LocationError, RepositoryUrl};
+pub use values::location::RepositoryLocation;
 pub use values::secret::{
     IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };

@@ -334,10 +334,7 @@ impl Error {
             ),
             Self::NoSnapshot { hint, .. } => hint.clone(),
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
-            Self::Location(_) => {
-                "a location is a path, file:///path, s3://bucket/prefix or azure://account/container/prefix"
-                    .to_owned()
-            }
+            Self::Location(invalid) => invalid.problem.hint().to_owned(),
             Self::LocalIo { .. } | Self::Internal(_) | Self::Interrupted | Self::Source(_) => {
                 String::new()
             }

@@ -7,7 +7,7 @@ use crate::lint::linter::PolicyLinter;
 use crate::model::policy::Policy;
 use crate::model::repository::PolicyRepository;
 use crate::model::source::PolicySource;
-use crate::values::location::RepositoryUrl;
+use crate::values::location::RepositoryLocation;
 use crate::values::names::{join_names, quote};
 
 /// Storage classes and access tiers whose objects must be restored for hours before they can be read.
@@ -24,12 +24,12 @@ impl PolicyLinter<'_> {
 
     fn lint_useless_keys(&mut self, name: &str, repository: &PolicyRepository) {
         let (place, useless): (_, &[&str]) = match repository.url {
-            RepositoryUrl::Directory(_) => (
+            RepositoryLocation::Directory(_) => (
                 "a local directory",
                 &["lock_mode", "storage_class", "path_style"],
             ),
-            RepositoryUrl::Azure { .. } => ("Azure", &["path_style"]),
-            RepositoryUrl::S3 { .. } => ("S3", &[]),
+            RepositoryLocation::Azure { .. } => ("Azure", &["path_style"]),
+            RepositoryLocation::S3 { .. } => ("S3", &[]),
         };
         for key in useless {
             let path = ["repositories", name, key];
@@ -142,9 +142,9 @@ impl<'a> FailureDomain<'a> {
             return Self::Label(label);
         }
         match &repository.url {
-            RepositoryUrl::Directory(_) => Self::Host,
-            RepositoryUrl::S3 { bucket, .. } => Self::Bucket(bucket),
-            RepositoryUrl::Azure { account, .. } => Self::Account(account),
+            RepositoryLocation::Directory(_) => Self::Host,
+            RepositoryLocation::S3 { bucket, .. } => Self::Bucket(bucket),
+            RepositoryLocation::Azure { account, .. } => Self::Account(account),
         }
     }
 }

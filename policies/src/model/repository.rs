@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::schema::policy_keys::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
-use crate::values::location::{RepositoryUrl, hex_digit};
+use crate::values::location::{self, RepositoryLocation};
 use crate::values::names::{did_you_mean, join_names, quote};
 use crate::values::paths;
 use crate::values::secret::{IdentityRef, ParsedReference, parse_reference};
@@ -19,7 +19,7 @@ pub struct PolicyRepository {
     /// Its name in the policy.
     pub name: String,
     /// Its location.
-    pub url: RepositoryUrl,
+    pub url: RepositoryLocation,
     /// Age or SSH public keys for a repository that is created.
     pub recipients: Vec<String>,
     /// The signers that are trusted; empty means: those seen first.
@@ -171,7 +171,7 @@ fn decode_lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Poli
 fn refuse_locked_directory(
     decoder: &mut Decoder<'_>,
     fields: &Fields<'_>,
-    url: Option<&RepositoryUrl>,
+    url: Option<&RepositoryLocation>,
 ) {
     if let Some(field) = fields.get("immutable_days")
         && url.is_some_and(|url| url.directory().is_some())
@@ -185,15 +185,15 @@ fn refuse_locked_directory(
     }
 }
 
-fn decode_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryUrl> {
+fn decode_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<RepositoryLocation> {
     let text = decoder.text(field)?;
-    match RepositoryUrl::parse(text, decoder.base) {
+    match location::parse(text, decoder.base) {
         Ok(url) => Some(url),
-        Err(error) => {
-            if text.contains('@') {
+        Err(problem) => {
+            if text.contains(['@', '?']) {
                 decoder.report.hide_secret(field.node.mark);
             }
-            decoder.report_error_with_help(field, error.to_string(), error.hint());
+            decoder.report_error_with_help(field, problem.to_string(), location::hint(&problem));
             None
         }
     }
@@ -225,6 +225,13 @@ fn decode_recipient(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Stri
         Some(help),
     );
     None
+}
+
+/// The value of a hexadecimal digit.
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// 64 hexadecimal digits.

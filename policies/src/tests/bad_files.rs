@@ -431,7 +431,7 @@ fn repositories_are_checked() {
         ),
         (
             "{url: 's3://u:hunter2@b'}",
-            "3:15 the URL contains credentials, which a policy must not contain",
+            "3:15 the URL contains credentials, which a repository URL must not contain",
         ),
         (
             "{url: x, signers: [12]}",

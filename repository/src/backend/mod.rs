@@ -2,8 +2,8 @@
 //!
 //! A backend knows keys and bytes, but not what they mean. All its objects are write-once.
 //!
-//! What all share: `backend_trait`, `object` (keys, listings), `capabilities`, `error`, `traffic`. `location` parses
-//! locations, `open` gives the backend of one. `local` is a directory. `remote` is what network destinations share, with
+//! What all share: `backend_trait`, `object` (keys, listings), `capabilities`, `error`, `traffic`. `open` gives the
+//! backend of a location. `local` is a directory. `remote` is what network destinations share, with
 //! one directory per vendor, `s3` and `azure`. For tests: `memory`, `faulty`, `conformance`.
 
 mod backend_trait;
@@ -14,7 +14,6 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod local;
-mod location;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod object;
@@ -26,10 +25,10 @@ pub use backend_trait::Backend;
 pub use capabilities::{Capabilities, CapabilitySupport, ProbedCapabilities, WriteVerification};
 pub use error::{BackendError, BackendResult, Cause, ConfigurationError};
 pub use local::LocalBackend;
-pub use location::{InvalidLocation, RepositoryLocation, mask_password};
 pub use object::{ObjectInfo, ObjectKey};
 pub use open::open_location;
 pub use remote::{
     AzureBackend, AzureEndpoint, ImmutabilityPolicy, LockMode, RemoteOptions, S3Backend,
 };
+pub use reprise_location::{InvalidLocation, RepositoryLocation, mask_password};
 pub use traffic::Traffic;

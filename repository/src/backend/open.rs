@@ -16,7 +16,7 @@ pub fn open_location(
     options: &RemoteOptions,
 ) -> BackendResult<Arc<dyn Backend>> {
     match location {
-        RepositoryLocation::Local(path) => {
+        RepositoryLocation::Directory(path) => {
             let backend = LocalBackend::new(path);
             backend.remove_stale_temp_files();
             Ok(Arc::new(backend))

@@ -10,7 +10,7 @@ use super::event::{JobObserver, tell_created};
 use crate::environment::JobEnvironment;
 use crate::error::JobResult;
 use crate::repositories::{
-    destination_options, find_repository, open_for_writing, open_repository, repository_location,
+    destination_options, find_repository, open_for_writing, open_repository,
 };
 
 /// A completed copy.
@@ -63,7 +63,6 @@ pub fn copy_by_policy(
         find_repository(policy, &copy.to)?,
     );
     let from = open_repository(environment, from, &[], &mut tell_created(observe))?;
-    let location = repository_location(to)?;
-    let target = open_for_writing(environment, &location, &destination_options(to))?;
+    let target = open_for_writing(environment, &to.url, &destination_options(to))?;
     copy_repository(&from, target.as_ref(), progress)
 }

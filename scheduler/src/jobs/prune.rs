@@ -8,7 +8,7 @@ use reprise_repository::{Progress, PruneOptions, PrunePlan, PruneReport, Reposit
 
 use super::event::{JobEvent, JobObserver};
 use crate::error::JobResult;
-use crate::repositories::{find_repository, repository_location};
+use crate::repositories::find_repository;
 
 /// A completed prune.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub fn policy_repositories(policies: &PolicySet) -> JobResult<Vec<(&Policy, &Pol
     for (policy, source) in policies.select_sources(&[])? {
         for name in &source.repositories {
             let described = find_repository(policy, name)?;
-            if seen.insert(repository_location(described)?.to_string()) {
+            if seen.insert(described.url.to_string()) {
                 found.push((policy, described));
             }
         }

@@ -12,6 +12,4 @@ pub use destination::{
     DestinationOptions, describe_capabilities, open_for_reading, open_for_writing, parse_location,
     probe_destination, probe_if_allowed,
 };
-pub use policy_repository::{
-    destination_options, find_repository, open_existing, open_repository, repository_location,
-};
+pub use policy_repository::{destination_options, find_repository, open_existing, open_repository};

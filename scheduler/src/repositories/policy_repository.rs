@@ -4,22 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reprise_policies::{Policy, PolicyLockMode, PolicyRepository};
-use reprise_repository::backend::{Backend, ImmutabilityPolicy, LockMode, RepositoryLocation};
+use reprise_repository::backend::{Backend, ImmutabilityPolicy, LockMode};
 use reprise_repository::{Repository, SignerId, repository_exists};
 
 use super::creation::{CreateRepositoryOptions, CreatedRepository, create_repository};
 use super::destination::{DestinationOptions, open_for_reading, open_for_writing};
 use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
-
-/// The location of a policy's repository.
-pub fn repository_location(repository: &PolicyRepository) -> JobResult<RepositoryLocation> {
-    match repository.url.directory() {
-        Some(directory) => Ok(RepositoryLocation::Local(directory.to_owned())),
-        None => Ok(RepositoryLocation::parse(&repository.url.to_string())
-            .map_err(reprise_repository::Error::from)?),
-    }
-}
 
 /// A policy's options for a repository's destination.
 pub fn destination_options(repository: &PolicyRepository) -> DestinationOptions {
@@ -61,7 +52,7 @@ pub fn open_existing(
 ) -> JobResult<Repository> {
     let backend = open_for_reading(
         environment,
-        &repository_location(repository)?,
+        &repository.url,
         &destination_options(repository),
     )?;
     open_as_described(environment, repository, backend, &[])
@@ -76,7 +67,7 @@ pub fn open_repository(
 ) -> JobResult<Repository> {
     let backend = open_for_writing(
         environment,
-        &repository_location(repository)?,
+        &repository.url,
         &destination_options(repository),
     )?;
     if let Some(creation) = &repository.create

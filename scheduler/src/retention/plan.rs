@@ -12,7 +12,7 @@ use super::rules::{
 };
 use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
-use crate::repositories::{find_repository, open_existing, repository_location};
+use crate::repositories::{find_repository, open_existing};
 
 /// The retention plan of a source in a repository.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub fn plan_retention<'a>(
     for (policy, source) in named {
         for name in &source.repositories {
             let described = find_repository(policy, name)?;
-            let place = repository_location(described)?.to_string();
+            let place = described.url.to_string();
             places
                 .entry(place)
                 .or_default()

@@ -16,7 +16,8 @@ pub use names::{NameCounts, duplicate_types};
 pub use parse::{Import, SourceFile};
 
 /// The crates of the workspace whose code is the product, by their directories.
-pub const CRATES: [&str; 7] = [
+pub const CRATES: [&str; 8] = [
+    "location",
     "policies",
     "repository",
     "mysql",

@@ -29,7 +29,7 @@ fn storage_settings(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> BackendResult<Vec<(&'static str, String)>> {
     let names: &[&'static str] = match location {
-        RepositoryLocation::Local(_) => &[],
+        RepositoryLocation::Directory(_) => &[],
         RepositoryLocation::S3 { .. } => &[
             "AWS_ENDPOINT_URL_S3",
             "AWS_ENDPOINT_URL",
