@@ -69,6 +69,7 @@ fn network_options(global: &GlobalArgs) -> Result<NetworkOptions, Failure> {
     Ok(NetworkOptions {
         limit_upload: rate(&global.limit_upload, "--limit-upload")?,
         limit_download: rate(&global.limit_download, "--limit-download")?,
+        allow_http: global.allow_http,
         retry_for: time(&global.retry_for, "--retry-for")?,
         stall_timeout: time(&global.request_timeout, "--request-timeout")?,
     })

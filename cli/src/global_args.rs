@@ -61,6 +61,16 @@ pub(crate) struct GlobalArgs {
         hide_short_help = true
     )]
     pub(crate) limit_download: Option<String>,
+    /// Accept an endpoint with plain HTTP on another host: nothing on the way to it is protected.
+    #[arg(
+        long,
+        global = true,
+        env = "REPRISE_ALLOW_HTTP",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        help_heading = "Network",
+        hide_short_help = true
+    )]
+    pub(crate) allow_http: bool,
     /// Retry a failing request for this long before giving up. Default: 15m.
     #[arg(
         long,

@@ -364,7 +364,9 @@ fn backend_error_class(error: &BackendError) -> ErrorClass {
                 ErrorClass::Refused
             }
             ConfigurationError::BucketNotFound => ErrorClass::NotFound,
-            ConfigurationError::InvalidOption(_) => ErrorClass::Usage,
+            ConfigurationError::PlainHttp { .. } | ConfigurationError::InvalidOption(_) => {
+                ErrorClass::Usage
+            }
             ConfigurationError::WrongRegion { .. }
             | ConfigurationError::ClockSkew { .. }
             | ConfigurationError::UntrustedCertificate => ErrorClass::Failed,

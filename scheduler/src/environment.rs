@@ -45,6 +45,8 @@ pub struct NetworkOptions {
     pub limit_upload: Option<u64>,
     /// Bytes per second.
     pub limit_download: Option<u64>,
+    /// Endpoints with plain HTTP on other hosts are accepted, also where a policy does not say so.
+    pub allow_http: bool,
     /// How long a failing request is retried.
     pub retry_for: Option<Duration>,
     /// A request that transfers no data for this long is retried.

@@ -343,6 +343,43 @@ fn what_is_wrong_with_the_way_to_a_bucket_is_named_with_the_way_out() {
 }
 
 #[test]
+fn plain_http_to_another_host_must_be_allowed() {
+    let mut envs: Vec<(String, String)> = [
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "us-east-1"),
+        // An address for documentation: nobody answers.
+        ("AWS_ENDPOINT_URL", "http://192.0.2.1:9000"),
+        ("AZURE_STORAGE_KEY", "a2V5"),
+        (
+            "AZURE_STORAGE_SERVICE_ENDPOINT",
+            "http://192.0.2.1:10000/account",
+        ),
+        ("REPRISE_RETRY_FOR", "1s"),
+        ("REPRISE_REQUEST_TIMEOUT", "1s"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    for url in ["s3://bucket/here", "azure://account/container"] {
+        let mut sandbox = Sandbox::at(url, envs.clone());
+        sandbox
+            .run(["snapshots"])
+            .exits(2)
+            .says("http://192.0.2.1:")
+            .says("https")
+            .says("allow_http: true");
+        sandbox
+            .run(["--allow-http", "snapshots"])
+            .exits(1)
+            .says("--retry-for");
+        envs.push(("REPRISE_ALLOW_HTTP".to_owned(), "true".to_owned()));
+        sandbox.set_envs(envs.clone());
+        sandbox.run(["snapshots"]).exits(1).says("--retry-for");
+        envs.pop();
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_way_to_a_container_is_named_with_the_way_out() {
     let server = Azurite::start();
     server.new_bucket("container");

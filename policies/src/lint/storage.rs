@@ -26,7 +26,7 @@ impl PolicyLinter<'_> {
         let (place, useless): (_, &[&str]) = match repository.url {
             RepositoryLocation::Directory(_) => (
                 "a local directory",
-                &["lock_mode", "storage_class", "path_style"],
+                &["lock_mode", "storage_class", "path_style", "allow_http"],
             ),
             RepositoryLocation::Azure { .. } => ("Azure", &["path_style"]),
             RepositoryLocation::S3 { .. } => ("S3", &[]),

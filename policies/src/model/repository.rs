@@ -36,6 +36,8 @@ pub struct PolicyRepository {
     pub storage_class: Option<String>,
     /// S3: whether requests name the bucket in the path; `None` when the policy does not say.
     pub path_style: Option<bool>,
+    /// Whether an endpoint with plain HTTP on another host is accepted.
+    pub allow_http: bool,
     /// The most bytes to send per second, not zero.
     pub limit_upload: Option<u64>,
     /// The most bytes to receive per second, not zero.
@@ -123,6 +125,7 @@ pub(crate) fn decode(
         lock_mode,
         storage_class: decode_value(decoder, &fields, "storage_class", decode_text),
         path_style: decode_value(decoder, &fields, "path_style", Decoder::flag),
+        allow_http: decode_value(decoder, &fields, "allow_http", Decoder::flag).unwrap_or(false),
         limit_upload: decode_value(decoder, &fields, "limit_upload", Decoder::rate),
         limit_download: decode_value(decoder, &fields, "limit_download", Decoder::rate),
         retry_for: decode_value(decoder, &fields, "retry_for", Decoder::duration),

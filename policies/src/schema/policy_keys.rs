@@ -46,6 +46,7 @@ pub(crate) static REPOSITORY: TableObject = object(
         key("storage_class", KeyShape::Text, "The S3 storage class or Azure access tier of packs. It must be one that can be read immediately.")
             .example("\"STANDARD_IA\""),
         key("path_style", KeyShape::Flag, "S3 only: the bucket is named in the path of requests, not in the host's name."),
+        key("allow_http", KeyShape::Flag, "Accept an endpoint with plain HTTP on another host, where nothing on the way is protected. Default: false."),
         key("limit_upload", KeyShape::Rate, "Upload at most this much per second. Default: no limit.").example("\"10MiB\""),
         key("limit_download", KeyShape::Rate, "Download at most this much per second. Default: no limit.").example("\"50MiB/s\""),
         key("retry_for", KeyShape::Duration, "How long a failing request is retried before giving up.").example("\"15m\""),

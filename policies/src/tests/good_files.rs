@@ -188,6 +188,7 @@ repositories:
     lock_mode: governance
     storage_class: STANDARD_IA
     path_style: true
+    allow_http: true
     limit_upload: 10MiB/s
     limit_download: 1KB
     retry_for: 15m
@@ -202,6 +203,7 @@ sources:
     assert_eq!(main.lock_mode, PolicyLockMode::Governance);
     assert_eq!(main.storage_class.as_deref(), Some("STANDARD_IA"));
     assert_eq!(main.path_style, Some(true));
+    assert!(main.allow_http && !set.policies()[0].repositories["plain"].allow_http);
     assert_eq!(main.limit_upload, Some(10_485_760));
     assert_eq!(main.limit_download, Some(1000));
     assert_eq!(main.retry_for, Some(Duration::from_secs(900)));

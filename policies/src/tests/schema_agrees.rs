@@ -20,7 +20,7 @@ fn full() -> Value {
         "repositories": {"main": {
             "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
             "create": {"generate_identities": ["a"], "single_recipient": false},
-            "immutable_days": 30, "lock_mode": "governance", "storage_class": "STANDARD_IA", "path_style": true,
+            "immutable_days": 30, "lock_mode": "governance", "storage_class": "STANDARD_IA", "path_style": true, "allow_http": true,
             "limit_upload": "10MiB/s", "limit_download": 1000, "retry_for": "15m", "failure_domain": "paris",
         }, "offsite": {"url": "azure://a/c/p"}},
         "sources": {
@@ -166,6 +166,7 @@ fn the_schema_and_the_decoder_take_the_same_values_of_a_repository() {
         ("lock_mode", json!("compliance"), true),
         ("lock_mode", json!("Compliance"), false),
         ("path_style", json!("true"), false),
+        ("allow_http", json!(1), false),
         ("limit_upload", json!("10 MiB/s"), true),
         ("limit_upload", json!("010kb"), true),
         ("limit_upload", json!(1), true),

@@ -90,11 +90,12 @@ sources:
 fn keys_that_do_nothing_where_they_stand_are_named() {
     for (repository, expected) in [
         (
-            "url: ./a, lock_mode: governance, storage_class: GLACIER, path_style: true",
+            "url: ./a, lock_mode: governance, storage_class: GLACIER, path_style: true, allow_http: true",
             vec![
                 "3:17 `lock_mode` has no effect on a local directory",
                 "3:40 `storage_class` has no effect on a local directory",
                 "3:64 `path_style` has no effect on a local directory",
+                "3:82 `allow_http` has no effect on a local directory",
             ],
         ),
         (

@@ -16,6 +16,9 @@ pub struct Capabilities {
     pub parallel_puts: usize,
     /// Whether received bytes may differ from the stored ones, so that a mismatch is worth another read.
     pub reads_may_be_corrupted: bool,
+    /// Whether nothing between the storage and here can change bytes unnoticed: TLS, or no network. Where it is not,
+    /// what has no hash is read again until two answers agree.
+    pub protected_in_transit: bool,
 }
 
 /// How far the storage itself has verified a stored object.

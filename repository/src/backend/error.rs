@@ -30,6 +30,14 @@ pub enum ConfigurationError {
     /// The server's certificate is not trusted by this host.
     #[error("the certificate of the destination is not trusted")]
     UntrustedCertificate,
+    /// The endpoint is plain HTTP on another host, which was not allowed.
+    #[error(
+        "the endpoint {endpoint} is plain HTTP, which protects nothing on the way to another host"
+    )]
+    PlainHttp {
+        /// The endpoint, without a password.
+        endpoint: String,
+    },
     /// An option does not fit the destination.
     #[error("{0}")]
     InvalidOption(String),
@@ -53,6 +61,9 @@ impl ConfigurationError {
             }
             Self::UntrustedCertificate => {
                 "check the address; for a private certificate authority, set SSL_CERT_FILE to a file with its certificate"
+            }
+            Self::PlainHttp { .. } => {
+                "use an https:// endpoint, or accept this one with `allow_http: true` in the policy, --allow-http or REPRISE_ALLOW_HTTP=true"
             }
             Self::InvalidOption(_) => "",
         }

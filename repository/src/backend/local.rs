@@ -116,6 +116,7 @@ impl Backend for LocalBackend {
             parallel_reads: 2,
             parallel_puts: 2,
             reads_may_be_corrupted: false,
+            protected_in_transit: true,
         }
     }
 

@@ -69,6 +69,7 @@ impl Backend for MemoryBackend {
             parallel_reads: 4,
             parallel_puts: 2,
             reads_may_be_corrupted: false,
+            protected_in_transit: true,
         }
     }
 

@@ -173,6 +173,12 @@ impl HostDirectory {
         Ok(())
     }
 
+    /// Whether this host has pinned a repository with this `reprise.json`.
+    pub(crate) fn has_pin(&self, repository: &RepositoryId, config: ObjectId) -> bool {
+        let mut pins = self.load_pins().into_iter();
+        pins.any(|(_, pin)| pin.repository == *repository && pin.config == config)
+    }
+
     /// Drops the pin of a location at which a new repository was just created.
     pub fn remove_pins_for(&self, location: &str) {
         for (path, pin) in self.load_pins() {

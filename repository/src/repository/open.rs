@@ -179,7 +179,7 @@ impl Repository {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let location = backend.location();
-        let (config, hash) = read_config_confirmed(backend.as_ref())?;
+        let (config, hash) = read_config_confirmed(backend.as_ref(), &options.host)?;
         options
             .host
             .check_pin(&location, &config.repository, hash)?;
@@ -266,12 +266,16 @@ fn cache_dir_name(config: &Config, location: &str) -> String {
     format!("{}-{}", config.repository.as_str(), &place[..8])
 }
 
-/// Reads the description. No name contains its hash, so where bytes may be changed in transit, two readings must
-/// agree: a corrupt one must neither be pinned nor pass for a forgery.
-fn read_config_confirmed(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
+/// Reads the description. No name contains its hash: where bytes may be changed in transit, and it is not what this host has
+/// pinned, two readings must agree. A corrupt one must neither be pinned nor pass for a forgery.
+fn read_config_confirmed(
+    backend: &dyn Backend,
+    host: &HostDirectory,
+) -> Result<(Config, ObjectId)> {
     let read = || read_with_retries(backend, || read_config(backend));
     let mut last = read()?;
-    if !backend.capabilities().reads_may_be_corrupted {
+    let (config, hash) = &last;
+    if backend.capabilities().protected_in_transit || host.has_pin(&config.repository, *hash) {
         return Ok(last);
     }
     for _ in 0..CONFIG_READS_MAX {
@@ -310,5 +314,120 @@ fn read_config(backend: &dyn Backend) -> Result<(Config, ObjectId)> {
         Ok(bytes) => Ok((Config::parse(&bytes)?, ObjectId::from_content(&bytes))),
         Err(BackendError::NotFound { .. }) => Err(Error::NoRepository { location }),
         Err(source) => Err(Error::Backend { location, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::backend::memory::MemoryBackend;
+    use crate::backend::{BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification};
+
+    /// A destination without TLS, of which one reading arrives corrupt.
+    #[derive(Debug, Default)]
+    struct PlainHttp {
+        inner: MemoryBackend,
+        reads: AtomicUsize,
+        corrupt_read: Option<usize>,
+    }
+
+    impl Backend for PlainHttp {
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities {
+                reads_may_be_corrupted: true,
+                protected_in_transit: false,
+                ..self.inner.capabilities()
+            }
+        }
+
+        fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
+            self.inner.put(key, parts)
+        }
+
+        fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> BackendResult<Vec<u8>> {
+            let bytes = self.inner.get(key, range)?;
+            let read = self.reads.fetch_add(1, Ordering::Relaxed);
+            if self.corrupt_read != Some(read) {
+                return Ok(bytes);
+            }
+            // Another repository's identifier, as far as anybody can tell.
+            let text = String::from_utf8(bytes).unwrap();
+            let begin = text.find("\"repository\"").unwrap() + "\"repository\": \"".len();
+            let digit = if &text[begin..=begin] == "a" {
+                "b"
+            } else {
+                "a"
+            };
+            Ok([&text[..begin], digit, &text[begin + 1..]]
+                .concat()
+                .into_bytes())
+        }
+
+        fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
+            self.inner.size(key)
+        }
+
+        fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
+            self.inner.list(directory)
+        }
+
+        fn delete(&self, key: &ObjectKey) -> BackendResult<()> {
+            self.inner.delete(key)
+        }
+    }
+
+    fn init_on(backend: &MemoryBackend, directory: &Path) -> (HostDirectory, Config) {
+        let host = HostDirectory::new(directory);
+        let recipient = crate::crypto::encryption::generate_identity("now").recipient;
+        let options = InitOptions {
+            recipients: vec![recipient],
+            host_name: "host".to_owned(),
+            now: Utc::now(),
+            layout: Layout::default(),
+            keeper: None,
+        };
+        let config = Repository::init(backend, &host, &options).unwrap();
+        (host, config)
+    }
+
+    #[test]
+    fn without_tls_a_corrupt_description_is_never_taken_for_the_real_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = MemoryBackend::default();
+        let (_, config) = init_on(&storage, directory.path());
+        let stranger = HostDirectory::new(directory.path().join("stranger"));
+        for corrupt_read in [None, Some(0), Some(1)] {
+            let backend = PlainHttp {
+                inner: storage.clone(),
+                corrupt_read,
+                ..PlainHttp::default()
+            };
+            let (read, _) = read_config_confirmed(&backend, &stranger).unwrap();
+            assert_eq!(read.repository, config.repository);
+            let reads = if corrupt_read.is_none() { 2 } else { 3 };
+            assert!(backend.reads.into_inner() >= reads, "{corrupt_read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_pinned_or_protected_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = MemoryBackend::default();
+        let (host, _) = init_on(&storage, directory.path());
+        let backend = PlainHttp {
+            inner: storage,
+            ..PlainHttp::default()
+        };
+        read_config_confirmed(&backend, &host).unwrap();
+        assert_eq!(backend.reads.into_inner(), 1);
     }
 }

@@ -25,6 +25,8 @@ pub struct DestinationOptions {
     pub storage_class: Option<String>,
     /// Whether the bucket is in the path of URLs instead of the host name.
     pub path_style: Option<bool>,
+    /// Whether an endpoint with plain HTTP on another host is accepted.
+    pub allow_http: bool,
     /// Bytes per second.
     pub limit_upload: Option<u64>,
     /// Bytes per second.
@@ -123,6 +125,7 @@ fn remote_options(
         immutability: options.immutable,
         storage_class: options.storage_class.clone(),
         path_style: options.path_style,
+        allow_http: network.allow_http || options.allow_http,
         limit_upload: network.limit_upload.or(options.limit_upload),
         limit_download: network.limit_download.or(options.limit_download),
         retry_for: network

@@ -24,6 +24,7 @@ pub fn destination_options(repository: &PolicyRepository) -> DestinationOptions 
         }),
         storage_class: repository.storage_class.clone(),
         path_style: repository.path_style,
+        allow_http: repository.allow_http,
         limit_upload: repository.limit_upload,
         limit_download: repository.limit_download,
         retry_for: repository.retry_for,

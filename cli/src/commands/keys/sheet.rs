@@ -23,6 +23,9 @@ pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// Without it, an endpoint with plain HTTP on another host is refused.
+const ALLOW_HTTP: &str = "REPRISE_ALLOW_HTTP";
+
 /// Variables without which the storage is not found, with this host's values. No secrets.
 fn storage_settings(
     location: &RepositoryLocation,
@@ -35,6 +38,7 @@ fn storage_settings(
             "AWS_ENDPOINT_URL",
             "AWS_REGION",
             "AWS_DEFAULT_REGION",
+            ALLOW_HTTP,
         ],
         RepositoryLocation::Azure { account, .. } => return azure_settings(account, variable),
     };
@@ -56,7 +60,8 @@ fn azure_settings(
         ),
         AzureEndpoint::Custom(url) => ("AZURE_STORAGE_SERVICE_ENDPOINT", mask_password(&url)),
     };
-    Ok(vec![line])
+    let allowed = variable(ALLOW_HTTP).map(|value| (ALLOW_HTTP, value));
+    Ok([line].into_iter().chain(allowed).collect())
 }
 
 /// Quotes a word for a shell.
@@ -196,6 +201,8 @@ mod tests {
         }
         let alone = [("AZURE_STORAGE_SERVICE_ENDPOINT", "http://host/acc")];
         assert_eq!(found(azure, &alone), endpoint("http://host/acc"));
+        let allowed = [alone[0], (ALLOW_HTTP, "true")];
+        assert_eq!(found(azure, &allowed)[1], (ALLOW_HTTP, "true".to_owned()));
     }
 
     #[test]

@@ -29,14 +29,14 @@ pub(super) fn parse_listed_object(
     }))
 }
 
-/// A listing that can be trusted. Without TLS (`plain`) nothing protects a response: a flipped bit could hide
-/// an object or invent one. So two listings in a row must agree there.
+/// A listing that can be trusted. Without TLS nothing protects a response, and nothing else notices a flipped bit that hides
+/// an object: a listing has no hash, and foreign names in it are left out. So two listings in a row must agree there.
 pub(super) fn list_until_stable(
-    plain: bool,
+    uses_tls: bool,
     directory: &str,
     list: impl Fn() -> BackendResult<Vec<ObjectInfo>>,
 ) -> BackendResult<Vec<ObjectInfo>> {
-    if !plain {
+    if uses_tls {
         return list();
     }
     let sorted = || {

@@ -19,6 +19,8 @@ pub struct RemoteOptions {
     pub storage_class: Option<String>,
     /// Whether the bucket's name goes into the path; `None`: only where `AWS_ENDPOINT_URL` is set.
     pub path_style: Option<bool>,
+    /// Whether plain HTTP to another host is accepted.
+    pub allow_http: bool,
     /// Maximum bytes per second sent.
     pub limit_upload: Option<u64>,
     /// Maximum bytes per second received.
@@ -38,6 +40,7 @@ impl Default for RemoteOptions {
             immutability: None,
             storage_class: None,
             path_style: None,
+            allow_http: false,
             limit_upload: None,
             limit_download: None,
             retry_for: Duration::from_secs(15 * 60),
@@ -64,7 +67,7 @@ impl RemoteOptions {
             .is_supported()
     }
 
-    pub(super) fn capabilities(&self, parallel_puts: usize) -> Capabilities {
+    pub(super) fn capabilities(&self, parallel_puts: usize, uses_tls: bool) -> Capabilities {
         Capabilities {
             refuses_overwrite: self
                 .capability_support(|probed| probed.conditional_create)
@@ -73,6 +76,7 @@ impl RemoteOptions {
             parallel_reads: 8,
             parallel_puts,
             reads_may_be_corrupted: true,
+            protected_in_transit: uses_tls,
         }
     }
 

@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
 use super::attempt::{AttemptError, corrupt_response};
+use super::endpoint;
 use super::http::NetworkClient;
 use super::listing::{list_until_stable, parse_listed_object};
 use super::object_name::join_key;
@@ -48,8 +49,7 @@ pub struct AzureBackend {
     http: NetworkClient,
     retrier: Retrier,
     options: RemoteOptions,
-    /// Without TLS nothing protects a listing from corruption.
-    without_tls: bool,
+    uses_tls: bool,
 }
 
 /// The vendor's client, whose `Debug` output shows nothing of it.
@@ -75,6 +75,7 @@ impl AzureBackend {
         let http = NetworkClient::with_options(&options)?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let found = account::resolve_account(account, container, &http, &variable)?;
+        endpoint::check_endpoint(found.container_url.as_str(), options.allow_http)?;
         Self::from_account(found, http, account, container, prefix, options)
     }
 
@@ -97,7 +98,7 @@ impl AzureBackend {
         prefix: &str,
         options: RemoteOptions,
     ) -> BackendResult<Self> {
-        let plain = found.container_url.scheme() == "http";
+        let uses_tls = endpoint::uses_tls(Some(found.container_url.as_str()));
         let destination = format!("azure {}", found.container_url);
         let client_options = BlobContainerClientOptions {
             client_options: found.client_options,
@@ -123,7 +124,7 @@ impl AzureBackend {
             ),
             http,
             options,
-            without_tls: plain,
+            uses_tls,
         })
     }
 
@@ -323,7 +324,7 @@ impl Backend for AzureBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.options.capabilities(3)
+        self.options.capabilities(3, self.uses_tls)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
@@ -339,7 +340,7 @@ impl Backend for AzureBackend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        list_until_stable(self.without_tls, directory, || {
+        list_until_stable(self.uses_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }

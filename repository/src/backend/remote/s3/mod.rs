@@ -12,7 +12,7 @@ mod upload;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, retry, timeout};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -20,10 +20,12 @@ use aws_sdk_s3::primitives::DateTime as S3Time;
 use aws_sdk_s3::types::{
     ChecksumMode, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
 };
+use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::attempt::{AttemptError, corrupt_response};
+use super::endpoint;
 use super::http::NetworkClient;
 use super::listing::{list_until_stable, parse_listed_object};
 use super::object_name::join_key;
@@ -50,8 +52,7 @@ pub struct S3Backend {
     http: NetworkClient,
     retrier: Retrier,
     options: RemoteOptions,
-    /// Without TLS nothing protects a listing from corruption.
-    without_tls: bool,
+    uses_tls: bool,
 }
 
 impl S3Backend {
@@ -66,7 +67,10 @@ impl S3Backend {
             let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(connector);
             Ok(loader.load().await)
         })?;
-        let endpoint = resolve_endpoint(config.endpoint_url());
+        let endpoint = resolve_endpoint(&config);
+        if let Some(endpoint) = &endpoint {
+            endpoint::check_endpoint(endpoint, options.allow_http)?;
+        }
         let path_style = options.path_style.unwrap_or(endpoint.is_some());
         let region = config.region().cloned();
         let mut builder =
@@ -86,7 +90,7 @@ impl S3Backend {
             builder = builder.endpoint_url(endpoint);
         }
         let client = Client::from_conf(builder.build());
-        let endpoint = endpoint.as_deref().unwrap_or_default();
+        let endpoint = endpoint.as_deref();
         Ok(Self::from_client(
             client, http, endpoint, bucket, prefix, options,
         ))
@@ -95,12 +99,12 @@ impl S3Backend {
     fn from_client(
         client: Client,
         http: NetworkClient,
-        endpoint: &str,
+        endpoint: Option<&str>,
         bucket: &str,
         prefix: &str,
         options: RemoteOptions,
     ) -> Self {
-        let destination = format!("s3 {endpoint} {bucket}");
+        let destination = format!("s3 {} {bucket}", endpoint.unwrap_or_default());
         Self {
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
@@ -113,7 +117,7 @@ impl S3Backend {
             ),
             http,
             options,
-            without_tls: endpoint.starts_with("http:"),
+            uses_tls: endpoint::uses_tls(endpoint),
         }
     }
 
@@ -350,11 +354,18 @@ fn next_page<M>(truncated: Option<bool>, marker: Option<M>) -> Result<Option<M>,
     }
 }
 
-/// `AWS_ENDPOINT_URL_S3` takes precedence, as in all tools; an empty one counts as unset.
-fn resolve_endpoint(general: Option<&str>) -> Option<String> {
-    std::env::var("AWS_ENDPOINT_URL_S3")
-        .ok()
-        .or_else(|| general.map(str::to_owned))
+/// `AWS_ENDPOINT_URL_S3` or that of S3 in a profile takes precedence, as in all tools; an empty one counts as unset.
+fn resolve_endpoint(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok();
+    let of_s3 = config.service_config().zip(key);
+    of_s3
+        .and_then(|(settings, key)| settings.load_config(key))
+        .or_else(|| config.endpoint_url().map(str::to_owned))
         .filter(|endpoint| !endpoint.is_empty())
 }
 
@@ -379,7 +390,7 @@ impl Backend for S3Backend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.options.capabilities(4)
+        self.options.capabilities(4, self.uses_tls)
     }
 
     fn put(&self, key: &ObjectKey, parts: &[Bytes]) -> BackendResult<WriteVerification> {
@@ -395,7 +406,7 @@ impl Backend for S3Backend {
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
-        list_until_stable(self.without_tls, directory, || {
+        list_until_stable(self.uses_tls, directory, || {
             block_on(self.list_once(directory))
         })
     }

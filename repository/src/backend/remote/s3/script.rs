@@ -92,7 +92,7 @@ pub(super) fn scripted_bucket(
     S3Backend::from_client(
         client,
         http,
-        "https://script.invalid",
+        Some("https://script.invalid"),
         "bucket",
         "",
         options,
