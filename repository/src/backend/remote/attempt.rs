@@ -15,8 +15,6 @@ pub(super) enum AttemptError {
         source: Cause,
         /// The retry delay that the server asks for.
         retry_after: Option<Duration>,
-        /// Whether the server asked for fewer requests.
-        throttled: bool,
         /// Whether the server responded at all.
         answered: bool,
     },
@@ -27,7 +25,6 @@ pub(super) fn corrupt_response(source: impl Into<Cause>) -> AttemptError {
     AttemptError::Transient {
         source: source.into(),
         retry_after: None,
-        throttled: false,
         answered: true,
     }
 }

@@ -89,7 +89,6 @@ impl From<TransportError> for AttemptError {
             answered: !no_answer.never_sent,
             source: Box::new(no_answer),
             retry_after: None,
-            throttled: false,
         }
     }
 }
@@ -133,7 +132,6 @@ pub(super) fn classify_error_response(
         return AttemptError::Transient {
             source: source(),
             retry_after: refusal.retry_after,
-            throttled: matches!(refusal.status, 429 | 503),
             answered: true,
         };
     }
@@ -257,7 +255,7 @@ mod tests {
 
     fn describe_class(status: u16, code: &str) -> String {
         match classify_error_response(&error_response(status, code), "write", "packs/x") {
-            AttemptError::Transient { throttled, .. } => format!("transient {throttled}"),
+            AttemptError::Transient { .. } => "transient".to_owned(),
             AttemptError::Permanent(BackendError::Configuration { problem, .. }) => {
                 format!("{problem:?}")
             }
@@ -285,12 +283,12 @@ mod tests {
             (301, "PermanentRedirect", "WrongRegion { right: None }"),
             (412, "PreconditionFailed", "packs/x already exists"),
             (409, "BlobAlreadyExists", "packs/x already exists"),
-            (409, "ConditionalRequestConflict", "transient false"),
-            (400, "BadDigest", "transient false"),
-            (400, "Md5Mismatch", "transient false"),
-            (503, "SlowDown", "transient true"),
-            (500, "", "transient false"),
-            (429, "", "transient true"),
+            (409, "ConditionalRequestConflict", "transient"),
+            (400, "BadDigest", "transient"),
+            (400, "Md5Mismatch", "transient"),
+            (503, "SlowDown", "transient"),
+            (500, "", "transient"),
+            (429, "", "transient"),
             (
                 409,
                 "BlobImmutableDueToPolicy",

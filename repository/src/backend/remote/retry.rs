@@ -1,14 +1,20 @@
 //! Retries of failed requests: with jitter, a total deadline, a limit of requests in flight, and cancellation.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use super::attempt::AttemptError;
-use super::limiter::ConcurrencyLimiter;
 use super::traffic_counters::TrafficCounters;
 use crate::backend::{BackendError, BackendResult};
+
+/// Requests in flight to one destination, whichever repositories there they are for. A server that wants fewer says so, and
+/// the delays before retries give it fewer: see docs/decisions.md.
+const REQUESTS_MAX: usize = 16;
 
 /// The first retry delay; it doubles each time.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
@@ -25,7 +31,8 @@ const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How requests to one destination are retried.
 #[derive(Debug)]
 pub(super) struct Retrier {
-    limiter: Arc<ConcurrencyLimiter>,
+    /// One for each request in flight.
+    permits: Arc<Semaphore>,
     counters: Arc<TrafficCounters>,
     retry_for: Duration,
     has_answered: AtomicBool,
@@ -40,7 +47,7 @@ impl Retrier {
         stop_requested: Arc<AtomicBool>,
     ) -> Self {
         Self {
-            limiter: ConcurrencyLimiter::for_destination(destination),
+            permits: destination_permits(destination),
             counters,
             retry_for,
             has_answered: AtomicBool::new(false),
@@ -95,17 +102,11 @@ impl Retrier {
     where
         F: Future<Output = Result<T, AttemptError>>,
     {
-        let _permit = self.limiter.acquire().await;
+        // Nobody closes the semaphore, so there is always a permit in the end.
+        let _permit = self.permits.acquire().await;
         let result = attempt().await;
-        match &result {
-            Err(AttemptError::Transient {
-                throttled: true, ..
-            }) => self.limiter.on_throttle(),
-            Err(AttemptError::Transient { .. }) => {}
-            Ok(_) | Err(AttemptError::Permanent(_)) => {
-                self.has_answered.store(true, Ordering::Relaxed);
-                self.limiter.on_success();
-            }
+        if let Ok(_) | Err(AttemptError::Permanent(_)) = &result {
+            self.has_answered.store(true, Ordering::Relaxed);
         }
         result
     }
@@ -139,6 +140,19 @@ impl Retrier {
             tokio::time::sleep(left.min(STOP_POLL_INTERVAL)).await;
         }
     }
+}
+
+/// The permits of a destination: all repositories there share them.
+fn destination_permits(destination: &str) -> Arc<Semaphore> {
+    static PERMITS: OnceLock<Mutex<HashMap<String, Weak<Semaphore>>>> = OnceLock::new();
+    let permits = PERMITS.get_or_init(Mutex::default);
+    let mut permits = permits.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shared) = permits.get(destination).and_then(Weak::upgrade) {
+        return shared;
+    }
+    let shared = Arc::new(Semaphore::new(REQUESTS_MAX));
+    permits.insert(destination.to_owned(), Arc::downgrade(&shared));
+    shared
 }
 
 fn log_retry(operation: &str, key: &str, attempts: u32, pause: Duration, source: &dyn StdError) {
@@ -194,7 +208,6 @@ mod tests {
         AttemptError::Transient {
             source: "busy".into(),
             retry_after: None,
-            throttled: answered,
             answered,
         }
     }
@@ -234,6 +247,28 @@ mod tests {
             }));
         assert!(matches!(result, Err(BackendError::NotFound { .. })));
         assert_eq!(calls, 1);
+    }
+
+    #[test]
+    fn one_destination_has_one_set_of_permits() {
+        let one = destination_permits("https://a/b");
+        assert!(Arc::ptr_eq(&one, &destination_permits("https://a/b")));
+        assert!(!Arc::ptr_eq(&one, &destination_permits("https://a/c")));
+    }
+
+    #[test]
+    fn no_more_requests_than_permits_are_in_flight() {
+        let retrier = test_retrier(Duration::from_secs(60));
+        let (inside, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        let attempt = async || {
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            inside.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let callers = (0..50).map(|_| retrier.run_with_retries("read", "x", attempt));
+        block_on_test(futures_util::future::join_all(callers));
+        assert_eq!(most.into_inner() as usize, REQUESTS_MAX);
     }
 
     #[test]
