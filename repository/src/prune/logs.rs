@@ -6,12 +6,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::sweep::ActionDeadline;
-use super::view::read_tombstones_strictly;
-use super::{PruneContext, PrunePlan, PruneReport};
 use crate::backend::BackendError;
 use crate::error::{ObjectFailure, Result};
 use crate::log::segments::LogSegmentKey;
+use crate::prune::action_deadline::ActionDeadline;
+use crate::prune::options::PruneContext;
+use crate::prune::view::read_tombstones_strictly;
+use crate::prune::{PrunePlan, PruneReport};
 use crate::records::sweeps::{self, SweepRecord, SweepState};
 use crate::records::tombstones::{ForgottenLog, Tombstones};
 use crate::store::Repository;

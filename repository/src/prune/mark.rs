@@ -12,6 +12,7 @@ use super::references::{
     ReferenceLines, batch_unread_references, damage_error, describe_references, parse_chunk_id,
 };
 use crate::error::{Error, Result};
+use crate::format::segment::SegmentRecord;
 use crate::format::snapshot::Snapshot;
 use crate::id::{ChunkId, ObjectId};
 use crate::index::{IdPrefixes, Index, IndexTable, leading_bits};
@@ -281,4 +282,9 @@ fn set_live_bits(
         }
     }
     found
+}
+
+/// Whether a segment holds a chunk that some snapshot needs.
+pub(super) fn is_segment_needed(marks: &MarkedChunks, segment: &SegmentRecord) -> bool {
+    segment.chunks.iter().any(|chunk| marks.is_live(&chunk.0))
 }

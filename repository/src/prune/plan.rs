@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::mark::MarkedChunks;
-use super::pack_usage::{IndexUsage, PackUsage};
-use super::view::{RepositoryView, find_obstacle, may_be_in_use};
-use super::{PruneOptions, PrunePlan, WaitingSweep};
 use crate::error::ObjectFailure;
 use crate::format::pack::pack_key;
 use crate::id::ObjectId;
 use crate::index::FRAGMENT_CHUNKS_MAX;
+use crate::prune::mark::MarkedChunks;
+use crate::prune::pack_usage::{IndexUsage, PackUsage};
+use crate::prune::view::{RepositoryView, find_obstacle, may_be_in_use};
+use crate::prune::{PruneOptions, PrunePlan, WaitingSweep};
 use crate::records::sweeps::OpenSweep;
 
 /// A fragment with fewer chunks is small.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::*;
 use crate::backend::Backend;
 use crate::backend::memory::MemoryBackend;

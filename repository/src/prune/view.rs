@@ -358,3 +358,8 @@ pub(super) fn object_failure(object: &str, error: &Error) -> ObjectFailure {
         reason: error.to_string(),
     }
 }
+
+/// Whether an error is about what is stored.
+pub(super) fn is_damage_error(error: &Error) -> bool {
+    error.class() == ErrorClass::Damaged
+}

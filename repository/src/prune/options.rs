@@ -1,0 +1,28 @@
+//! The options of a prune, and what all parts of a run need.
+
+use chrono::TimeDelta;
+
+use crate::progress::Progress;
+use crate::store::Repository;
+
+/// The options of a prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// Only report what would be done.
+    pub dry_run: bool,
+    /// The grace period of condemned objects.
+    pub grace: TimeDelta,
+    /// At most this many bytes are copied out of mostly dead packs.
+    pub max_repack: Option<u64>,
+    /// Packs are copied when less than this share of their bytes is needed, in percent.
+    pub repack_below: u8,
+    /// This host's name.
+    pub host: String,
+}
+
+/// What all parts of a prune need.
+pub(super) struct PruneContext<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) options: &'a PruneOptions,
+    pub(super) progress: &'a Progress,
+}
