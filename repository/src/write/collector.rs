@@ -2,37 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::error::{Error, Result};
-use crate::format::chunker::Chunker;
-use crate::format::entry::Entry;
-use crate::format::segment::{SealedSegment, SegmentBuilder};
+use crate::format::segment::SealedSegment;
 use crate::format::snapshot::{EntryCounts, SnapshotDetails, StreamRecord, Warning};
 use crate::id::ChunkId;
+use crate::write::jobs::{EntryContent, ProcessedBatch, ProcessedItem};
+use crate::write::metadata_streams::MetadataStreams;
 use crate::write::pipeline_state::PipelineState;
-use crate::write::worker::ProcessedBatch;
-use crate::write::{ENTRY_CLASS, EntryObserver, FileStamp, REFERENCE_CLASS, StreamId};
-
-/// An entry with the IDs of its content.
-pub(super) struct EntryContent {
-    pub(super) entry: Entry,
-    pub(super) chunks: Vec<ChunkId>,
-    pub(super) stamp: Option<FileStamp>,
-    pub(super) warning: Option<Warning>,
-}
-
-/// A worker's result for an item.
-pub(super) enum ProcessedItem {
-    Entry(Box<EntryContent>),
-    FilePart(Vec<ChunkId>),
-    StreamPart(StreamId, Vec<ChunkId>),
-    StreamedFile(Box<Entry>, Vec<StreamId>),
-    AbandonedFile(Warning),
-    Skipped(Warning),
-}
+use crate::write::{EntryObserver, StreamId};
 
 pub(super) struct Collector {
     streams: MetadataStreams,
@@ -82,7 +62,7 @@ impl Collector {
         mut self,
         results: &Receiver<ProcessedBatch>,
     ) -> Option<CollectedEntries> {
-        let shared = Arc::clone(&self.streams.shared);
+        let shared = Arc::clone(self.streams.shared());
         match self.collect_batches(results) {
             Ok(()) if !shared.has_failed() => Some(CollectedEntries {
                 streams: self.streams,
@@ -163,16 +143,9 @@ impl Collector {
         entry
             .write_line(&mut self.line)
             .map_err(|e| Error::Internal(format!("writing an entry: {e}")))?;
-        self.streams
-            .entries
-            .push(&self.line, &mut self.streams.data)?;
+        self.streams.push_entry(&self.line)?;
         for id in &chunks {
-            let mut line = [b'\n'; 65];
-            hex::encode_to_slice(id.as_bytes(), &mut line[..64])
-                .map_err(|e| Error::Internal(e.to_string()))?;
-            self.streams
-                .references
-                .push(&line, &mut self.streams.catalog)?;
+            self.streams.push_reference(id)?;
         }
         if let Some(observer) = &mut self.observer {
             observer.observe_entry(&entry, &chunks, stamp.as_ref());
@@ -186,129 +159,17 @@ impl CollectedEntries {
     pub(super) fn add_details(&mut self, details: &SnapshotDetails) -> Result<StreamRecord> {
         let json = serde_json::to_vec(details)
             .map_err(|e| Error::Internal(format!("writing details: {e}")))?;
-        let mut stream = MetadataStream::new(&self.streams.shared);
-        stream.push(&json, &mut self.streams.data)?;
-        stream.finish(&mut self.streams.data)
+        self.streams.store_details(&json)
     }
 
     /// Ends the streams and sends their last segments.
     pub(super) fn finish_streams(self) -> Result<FinishedStreams> {
-        let MetadataStreams {
+        let (entries, references) = self.streams.finish()?;
+        Ok(FinishedStreams {
             entries,
             references,
-            mut data,
-            mut catalog,
-            ..
-        } = self.streams;
-        let closed = FinishedStreams {
-            entries: entries.finish(&mut data)?,
-            references: references.finish(&mut catalog)?,
             counts: self.counts,
             observer: self.observer,
-        };
-        data.send_segment()?;
-        catalog.send_segment()?;
-        Ok(closed)
-    }
-}
-
-struct MetadataStreams {
-    shared: Arc<PipelineState>,
-    entries: MetadataStream,
-    references: MetadataStream,
-    data: MetadataSegments,
-    catalog: MetadataSegments,
-}
-
-impl MetadataStreams {
-    fn new(shared: &Arc<PipelineState>, segments: Sender<SealedSegment>) -> Result<Self> {
-        let repository = &shared.repository;
-        let data = SegmentBuilder::new(ENTRY_CLASS, repository.data_recipients.clone())?;
-        let catalog = SegmentBuilder::new(REFERENCE_CLASS, repository.catalog_recipients.clone())?;
-        Ok(Self {
-            entries: MetadataStream::new(shared),
-            references: MetadataStream::new(shared),
-            data: MetadataSegments {
-                shared: Arc::clone(shared),
-                builder: data,
-                segments: segments.clone(),
-            },
-            catalog: MetadataSegments {
-                shared: Arc::clone(shared),
-                builder: catalog,
-                segments,
-            },
-            shared: Arc::clone(shared),
         })
-    }
-}
-
-/// Cuts a stream of metadata into chunks.
-struct MetadataStream {
-    chunker: Chunker,
-    record: StreamRecord,
-}
-
-impl MetadataStream {
-    fn new(shared: &PipelineState) -> Self {
-        let sizes = shared.repository.config.layout.metadata;
-        let chunker = Chunker::new(sizes, shared.repository.secrets.chunker_seed());
-        Self {
-            chunker,
-            record: StreamRecord::default(),
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8], segments: &mut MetadataSegments) -> Result<()> {
-        self.record.bytes += bytes.len() as u64;
-        self.chunker.push(bytes);
-        while let Some(chunk) = self.chunker.next_final_chunk() {
-            self.record.chunks.push(segments.store_chunk(chunk)?);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, segments: &mut MetadataSegments) -> Result<StreamRecord> {
-        while let Some(chunk) = self.chunker.next_remaining_chunk() {
-            self.record.chunks.push(segments.store_chunk(chunk)?);
-        }
-        Ok(self.record)
-    }
-}
-
-/// Segments of metadata of one class.
-struct MetadataSegments {
-    shared: Arc<PipelineState>,
-    builder: SegmentBuilder,
-    segments: Sender<SealedSegment>,
-}
-
-impl MetadataSegments {
-    fn store_chunk(&mut self, chunk: &[u8]) -> Result<ChunkId> {
-        let shared = &self.shared;
-        let id = shared
-            .repository
-            .secrets
-            .chunk_id(self.builder.class(), chunk);
-        if shared.dedup_index.claim_chunk(&id)? {
-            shared.added_chunks.fetch_add(1, Ordering::Relaxed);
-            shared
-                .added_plain_bytes
-                .fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            self.builder.push(id, chunk)?;
-            if self.builder.plain_bytes() >= shared.repository.config.layout.segment_bytes as usize
-            {
-                self.send_segment()?;
-            }
-        }
-        Ok(id)
-    }
-
-    fn send_segment(&mut self) -> Result<()> {
-        if self.builder.is_empty() {
-            return Ok(());
-        }
-        let stopped = |_| Error::Internal("the packer stopped".to_owned());
-        self.segments.send(self.builder.seal()?).map_err(stopped)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::format::snapshot::AddedData;
+use crate::id::ChunkId;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::write::dedup_index::DedupIndex;
@@ -78,5 +79,21 @@ impl PipelineState {
             plain_bytes: self.added_plain_bytes.load(Ordering::SeqCst),
             stored_bytes: self.added_stored_bytes.load(Ordering::SeqCst),
         }
+    }
+}
+
+/// Tells which chunks the repository had when the snapshot began.
+#[derive(Debug, Clone)]
+pub struct KnownChunks {
+    pub(super) shared: Arc<PipelineState>,
+}
+
+impl KnownChunks {
+    /// The plain length of a chunk that is stored, or `None`.
+    ///
+    /// # Errors
+    /// When the local index cache fails.
+    pub fn length_of(&self, id: &ChunkId) -> Result<Option<u32>> {
+        self.shared.dedup_index.length_of(id)
     }
 }

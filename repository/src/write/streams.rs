@@ -1,21 +1,18 @@
 //! Content that several threads deliver at the same time: each its own stream, joined by an entry later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, Result};
 use crate::format::chunker::Chunker;
+use crate::write::StreamId;
+use crate::write::jobs::{BATCH_BYTES, JobContent, WriterJob, send_job};
 use crate::write::pipeline_state::PipelineState;
-use crate::write::{BATCH_BYTES, JobContent, WriterJob};
 
 /// What is given to the chunker at a time.
 const PART_BYTES: usize = 1 << 20;
-
-/// A stream of one snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(pub u64);
 
 /// Delivers streams. May be cloned for further threads.
 #[derive(Clone)]
@@ -135,17 +132,4 @@ fn append_chunk(chunk: &[u8], bytes: &mut Vec<u8>, lengths: &mut Vec<u32>) -> Re
     bytes.extend_from_slice(chunk);
     lengths.push(u32::try_from(chunk.len()).map_err(|e| Error::Internal(e.to_string()))?);
     Ok(())
-}
-
-/// Gives work the next number and hands it to the workers.
-pub(super) fn send_job(
-    shared: &PipelineState,
-    jobs: &Sender<WriterJob>,
-    sequence: &AtomicU64,
-    work: JobContent,
-) -> Result<()> {
-    shared.check_running()?;
-    let sequence = sequence.fetch_add(1, Ordering::SeqCst);
-    jobs.send(WriterJob { sequence, work })
-        .map_err(|_| shared.take_failure())
 }

@@ -8,15 +8,11 @@ use crate::error::{Error, Result};
 use crate::format::segment::{SealedSegment, SegmentBuilder};
 use crate::id::ChunkId;
 use crate::progress::Progress;
-use crate::write::collector::{EntryContent, ProcessedItem};
+use crate::write::item::FileLoader;
+use crate::write::jobs::{EntryContent, JobContent, ProcessedBatch, ProcessedItem, WriterJob};
+use crate::write::metadata_streams::ENTRY_CLASS;
 use crate::write::pipeline_state::PipelineState;
-use crate::write::{ENTRY_CLASS, FileLoader, JobContent, LoadedFile, SnapshotItem, WriterJob};
-
-/// The processed items of one job.
-pub(super) struct ProcessedBatch {
-    pub(super) sequence: u64,
-    pub(super) items: Vec<ProcessedItem>,
-}
+use crate::write::{LoadedFile, SnapshotItem};
 
 pub(super) fn run_worker(
     shared: &PipelineState,

@@ -1,0 +1,50 @@
+//! What is known of a snapshot before and after its entries, and the result.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::format::snapshot::{Snapshot, SourceKind, Warning};
+use crate::id::ObjectId;
+use crate::text::RawText;
+
+/// The description of a new snapshot.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// The source's name.
+    pub source: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// This host's name.
+    pub host: String,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// The snapshot of the same source before it, if any.
+    pub parent: Option<ObjectId>,
+}
+
+/// What only the source knows, once everything was delivered.
+#[derive(Debug)]
+pub struct SnapshotSummary {
+    /// The time that the data stands for.
+    pub data_time: DateTime<Utc>,
+    /// When the run ended.
+    pub finished: DateTime<Utc>,
+    /// Facts for later comparison, by name.
+    pub facts: BTreeMap<String, serde_json::Value>,
+    /// Where the source was.
+    pub location: RawText,
+    /// Warnings about the source as a whole; with any warning the outcome is `degraded`.
+    pub warnings: Vec<Warning>,
+}
+
+/// A committed snapshot.
+#[derive(Debug)]
+pub struct CommittedSnapshot {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// All its warnings.
+    pub warnings: Vec<Warning>,
+}
