@@ -51,14 +51,12 @@ pub use crate::format::snapshot::{
     AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
     StreamRecord, Warning,
 };
-pub use crate::keys::key_objects::{KeyChange, KeyChangeResult};
+pub use crate::keys::key_change::{KeyChange, KeyChangeResult};
 pub use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain};
-pub use crate::log::segments::{
-    LogSegmentKey, LogSegmentRecord, NewLogSegment, SealedLogSegment, SourceLog,
-};
-pub use crate::read::reader::{
-    ContentReader, ContentStream, EntryReader, SegmentKey, SnapshotReader,
-};
+pub use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord, NewLogSegment};
+pub use crate::log::segments::{SealedLogSegment, SourceLog};
+pub use crate::read::reader::{ContentReader, ContentStream, SegmentKey};
+pub use crate::read::snapshot_reader::{EntryReader, SnapshotReader};
 pub use crate::records::leases::ActiveRun;
 pub use crate::records::quarantine::{
     AffectedSnapshot, Quarantine, QuarantineRecord, QuarantinedObject,

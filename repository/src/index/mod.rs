@@ -1,49 +1,23 @@
 //! The index: where each chunk is. It can always be rebuilt from the packs.
 //!
-//! `fragment` is the stored form, `table` the sorted local one, `cache` knows which tables exist.
+//! `fragment` is the stored form, `table` the sorted local one, `location` what it answers, `cache` knows which tables
+//! exist.
 
 mod cache;
 mod fragment;
+mod location;
 mod table;
 
 use std::collections::HashSet;
 
-use crate::crypto::encryption::RecipientClass;
 use crate::error::Result;
 use crate::format::pack::PackRecord;
 use crate::id::{ChunkId, ObjectId};
 
 pub(crate) use cache::{FragmentErrors, IndexCache};
 pub(crate) use fragment::{FRAGMENT_CHUNKS_MAX, fragment_key, parse_fragment, write_fragment};
+pub use location::{ChunkLocation, SegmentLocation};
 pub(crate) use table::{IdPrefixes, IndexTable, PackContents, leading_bits};
-
-/// The location of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChunkLocation {
-    /// The pack.
-    pub pack: ObjectId,
-    /// Its segment.
-    pub segment: SegmentLocation,
-    /// The chunk's offset in the segment's plain bytes.
-    pub offset: u32,
-    /// The chunk's plain size in bytes.
-    pub length: u32,
-}
-
-/// The location, class, sizes and hash of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentLocation {
-    /// The recipient class it is encrypted to.
-    pub class: RecipientClass,
-    /// The offset of its first byte in the pack.
-    pub offset: u64,
-    /// Its stored size in bytes.
-    pub length: u32,
-    /// Its plain size in bytes.
-    pub plain: u32,
-    /// BLAKE3 of its stored bytes.
-    pub hash: ObjectId,
-}
 
 /// Several tables searched as one.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
-//! Objects under `keys/`: the records of recipients and signers (`key_objects`), and the catalog keys for hosts that
-//! were added later (`key_wrapping`).
+//! Objects under `keys/`: the records of recipients and signers (`key_objects`), how they change (`key_change`), and the
+//! catalog keys for hosts that were added later (`key_wrapping`).
 
+pub(crate) mod key_change;
 pub(crate) mod key_objects;
 pub(crate) mod key_wrapping;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::log::segments::{LogSegmentKey, LogSegmentRecord};
+use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord};
 
 /// The compression level of the cache.
 const COMPRESSION_LEVEL: i32 = 3;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::id::ObjectId;
-use crate::log::segments::{LogSegmentKey, LogSegmentRecord};
+use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord};
 
 /// A log segment and its record.
 pub type ListedLogSegment = (LogSegmentKey, Result<LogSegmentRecord>);

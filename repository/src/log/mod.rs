@@ -1,6 +1,7 @@
-//! Archived logs: sealing, storing and reading segments (`segments`), their order (`chain`), and a local cache of their
-//! records (`cache`).
+//! Archived logs: sealing, storing and reading segments (`segments`), their records and keys (`segment_record`), their
+//! order (`chain`), and a local cache of their records (`cache`).
 
 pub(crate) mod cache;
 pub(crate) mod chain;
+pub(crate) mod segment_record;
 pub(crate) mod segments;

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::backend::BackendError;
 use crate::error::{ObjectFailure, Result};
-use crate::log::segments::LogSegmentKey;
+use crate::log::segment_record::LogSegmentKey;
 use crate::prune::action_deadline::ActionDeadline;
 use crate::prune::options::PruneContext;
 use crate::prune::view::read_tombstones_strictly;

@@ -24,7 +24,7 @@ use crate::id::ObjectId;
 use crate::index::FRAGMENT_CHUNKS_MAX;
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
-use crate::read::reader::verify_segment;
+use crate::read::segment_read::verify_segment;
 use crate::records::leases::Lease;
 use crate::records::record_set::is_not_found;
 use crate::records::replaced_packs::{self, PackReplacement, ReplacedPacks, ReplacedPacksRecord};

@@ -4,77 +4,39 @@
 //! then gives an error instead of ending the process. The layout is local and may change at any time:
 //! a magic, six counts, the fragments covered, packs, segments, the fan-out, chunk records, a BLAKE3 hash
 //! of all before it. All numbers are little-endian.
+//!
+//! `records` are what a table consists of, `head` is everything in it except chunk records, `hashed_file` writes and
+//! checks the hash at the end.
+
+mod hashed_file;
+mod head;
+mod records;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{ChunkLocation, SegmentLocation};
-use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
 use crate::format::pack::PackRecord;
 use crate::id::{ChunkId, ID_BYTES, ObjectId};
-
-const MAGIC: &[u8; 8] = b"rpindex3";
-const HEADER_BYTES: usize = 8 + 5 * 8;
-const PACK_BYTES: usize = ID_BYTES + 8 + 4;
-const SEGMENT_BYTES: usize = 4 + 1 + 8 + 4 + 4 + ID_BYTES;
-const RECORD_BYTES: usize = ID_BYTES + 12;
+use crate::index::ChunkLocation;
+use crate::index::table::hashed_file::{HashingWriter, check_hash};
+use crate::index::table::head::{HEADER_BYTES, MAGIC, PACK_BYTES, SEGMENT_BYTES, TableHead};
+use crate::index::table::records::{
+    ChunkRecord, RECORD_BYTES, TablePack, TableSegment, read_array,
+};
 
 /// Tables up to this size are read into memory once; larger ones are read a bucket at a time.
 const IN_MEMORY_BYTES_MAX: u64 = 24 << 20;
 
 /// About this many records share a bucket of the fan-out.
 const RECORDS_PER_BUCKET: u64 = 16;
-
-/// A chunk record in sort order: where the chunk is, by numbers of this table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ChunkRecord {
-    pub(crate) id: ChunkId,
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-    pub(crate) length: u32,
-}
-
-impl ChunkRecord {
-    fn encode(&self) -> [u8; RECORD_BYTES] {
-        let mut bytes = [0; RECORD_BYTES];
-        bytes[..32].copy_from_slice(self.id.as_bytes());
-        bytes[32..36].copy_from_slice(&self.segment.to_le_bytes());
-        bytes[36..40].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[40..44].copy_from_slice(&self.length.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Self {
-        let number = |at: usize| u32::from_le_bytes(read_array(bytes, at));
-        Self {
-            id: ChunkId::from_bytes(read_array(bytes, 0)),
-            segment: number(32),
-            offset: number(36),
-            length: number(40),
-        }
-    }
-}
-
-/// `N` bytes from `at`; zeros where `bytes` is shorter, which callers rule out.
-fn read_array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes
-        .get(at..at + N)
-        .and_then(|part| part.try_into().ok())
-        .unwrap_or([0; N])
-}
-
-/// A segment, by the number of its pack.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TableSegment {
-    pack: u32,
-    pub(crate) location: SegmentLocation,
-}
 
 /// A pack in a table.
 #[derive(Debug)]
@@ -96,18 +58,6 @@ enum RecordData {
         path: PathBuf,
         start: u64,
     },
-}
-
-/// The number for "no fragment": the pack was found without one.
-const NO_FRAGMENT: u32 = u32::MAX;
-
-/// A pack of a table, for callers.
-#[derive(Debug, Clone, Copy)]
-struct TablePack {
-    id: ObjectId,
-    size: u64,
-    /// Which of the table's fragments describes it.
-    fragment: u32,
 }
 
 /// The prefixes of all IDs of a table, in memory: four bytes per record, to mark millions of IDs without
@@ -352,7 +302,7 @@ impl IndexTable {
         let mut head = TableHead::new(Vec::new());
         let segment_shift: Vec<u32> = tables
             .iter()
-            .map(|table| head.append_table(table))
+            .map(|table| head.append_head(&table.fragments, &table.packs, &table.segments))
             .collect::<std::io::Result<_>>()?;
         let record_count: u64 = tables.iter().map(|table| table.record_count).sum();
         let bits = FanOut::bits_for(record_count);
@@ -505,342 +455,5 @@ impl Iterator for RecordCursor<'_> {
         let record = ChunkRecord::decode(self.block.get(self.position..)?);
         self.position += RECORD_BYTES;
         Some(Ok(record))
-    }
-}
-
-/// Everything of a table except its records.
-struct TableHead {
-    fragments: Vec<ObjectId>,
-    packs: Vec<TablePack>,
-    segments: Vec<TableSegment>,
-}
-
-impl TableHead {
-    fn new(fragments: Vec<ObjectId>) -> Self {
-        Self {
-            fragments,
-            packs: Vec::new(),
-            segments: Vec::new(),
-        }
-    }
-
-    fn add_pack(&mut self, pack: &PackRecord, records: &mut Vec<ChunkRecord>) -> Result<()> {
-        let too_many = |_| Error::Internal("more than 4 billion packs or segments".to_owned());
-        let pack_number = u32::try_from(self.packs.len()).map_err(too_many)?;
-        // A table in memory is made of one fragment, or of packs that none describes.
-        self.packs.push(TablePack {
-            id: pack.pack,
-            size: pack.size,
-            fragment: if self.fragments.is_empty() {
-                NO_FRAGMENT
-            } else {
-                0
-            },
-        });
-        for segment in &pack.segments {
-            let number = u32::try_from(self.segments.len()).map_err(too_many)?;
-            let location = SegmentLocation {
-                class: segment.class,
-                offset: segment.offset,
-                length: segment.length,
-                plain: segment.plain,
-                hash: segment.hash,
-            };
-            self.segments.push(TableSegment {
-                pack: pack_number,
-                location,
-            });
-            let mut offset = 0;
-            for chunk in &segment.chunks {
-                records.push(ChunkRecord {
-                    id: chunk.0,
-                    segment: number,
-                    offset,
-                    length: chunk.1,
-                });
-                offset += chunk.1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends another table's head; returns the offset that its segment numbers get.
-    fn append_table(&mut self, table: &IndexTable) -> std::io::Result<u32> {
-        let pack_shift = u32::try_from(self.packs.len()).map_err(std::io::Error::other)?;
-        let segment_shift = u32::try_from(self.segments.len()).map_err(std::io::Error::other)?;
-        let fragment_shift = u32::try_from(self.fragments.len()).map_err(std::io::Error::other)?;
-        self.fragments.extend_from_slice(&table.fragments);
-        self.packs.extend(table.packs.iter().map(|pack| TablePack {
-            fragment: match pack.fragment {
-                NO_FRAGMENT => NO_FRAGMENT,
-                fragment => fragment + fragment_shift,
-            },
-            ..*pack
-        }));
-        let moved = |segment: &TableSegment| TableSegment {
-            pack: segment.pack + pack_shift,
-            ..*segment
-        };
-        self.segments.extend(table.segments.iter().map(moved));
-        Ok(segment_shift)
-    }
-
-    fn write_head(
-        &self,
-        out: &mut HashingWriter,
-        bits: u32,
-        starts: &[u64],
-        records: u64,
-    ) -> std::io::Result<()> {
-        out.write_bytes(MAGIC)?;
-        let counts = [
-            self.fragments.len() as u64,
-            self.packs.len() as u64,
-            self.segments.len() as u64,
-            u64::from(bits),
-            records,
-        ];
-        for count in counts {
-            out.write_bytes(&count.to_le_bytes())?;
-        }
-        for fragment in &self.fragments {
-            out.write_bytes(fragment.as_bytes())?;
-        }
-        for pack in &self.packs {
-            out.write_bytes(pack.id.as_bytes())?;
-            out.write_bytes(&pack.size.to_le_bytes())?;
-            out.write_bytes(&pack.fragment.to_le_bytes())?;
-        }
-        for TableSegment { pack, location } in &self.segments {
-            out.write_bytes(&pack.to_le_bytes())?;
-            out.write_bytes(&[u8::from(location.class == RecipientClass::Catalog)])?;
-            out.write_bytes(&location.offset.to_le_bytes())?;
-            out.write_bytes(&location.length.to_le_bytes())?;
-            out.write_bytes(&location.plain.to_le_bytes())?;
-            out.write_bytes(location.hash.as_bytes())?;
-        }
-        starts
-            .iter()
-            .try_for_each(|start| out.write_bytes(&start.to_le_bytes()))
-    }
-
-    fn decode_head(
-        bytes: &[u8],
-        fragments: u64,
-        packs: u64,
-        segments: u64,
-    ) -> std::io::Result<(Self, Vec<u64>)> {
-        let bad = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "counts");
-        let (fragments_end, packs_end, segments_end) = {
-            let fragments_end = usize::try_from(fragments).map_err(bad)? * ID_BYTES;
-            let packs_end = fragments_end + usize::try_from(packs).map_err(bad)? * PACK_BYTES;
-            (
-                fragments_end,
-                packs_end,
-                packs_end + usize::try_from(segments).map_err(bad)? * SEGMENT_BYTES,
-            )
-        };
-        let object = |part: &[u8], at: usize| ObjectId::from_bytes(read_array(part, at));
-        let segment = |part: &[u8]| TableSegment {
-            pack: u32::from_le_bytes(read_array(part, 0)),
-            location: SegmentLocation {
-                class: if part[4] == 1 {
-                    RecipientClass::Catalog
-                } else {
-                    RecipientClass::Data
-                },
-                offset: u64::from_le_bytes(read_array(part, 5)),
-                length: u32::from_le_bytes(read_array(part, 13)),
-                plain: u32::from_le_bytes(read_array(part, 17)),
-                hash: object(part, 21),
-            },
-        };
-        let head = Self {
-            fragments: bytes[..fragments_end]
-                .chunks_exact(ID_BYTES)
-                .map(|part| object(part, 0))
-                .collect(),
-            packs: bytes[fragments_end..packs_end]
-                .chunks_exact(PACK_BYTES)
-                .map(|part| TablePack {
-                    id: object(part, 0),
-                    size: u64::from_le_bytes(read_array(part, ID_BYTES)),
-                    fragment: u32::from_le_bytes(read_array(part, ID_BYTES + 8)),
-                })
-                .collect(),
-            segments: bytes[packs_end..segments_end]
-                .chunks_exact(SEGMENT_BYTES)
-                .map(segment)
-                .collect(),
-        };
-        let starts = bytes[segments_end..]
-            .chunks_exact(8)
-            .map(|part| u64::from_le_bytes(read_array(part, 0)));
-        Ok((head, starts.collect()))
-    }
-}
-
-/// Writes and hashes in blocks: records are small, and each call costs.
-struct HashingWriter {
-    file: File,
-    hasher: blake3::Hasher,
-    block: Vec<u8>,
-}
-
-const WRITE_BLOCK_BYTES: usize = 1 << 17;
-
-impl HashingWriter {
-    fn create(path: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            file: File::create_new(path)?,
-            hasher: blake3::Hasher::new(),
-            block: Vec::with_capacity(WRITE_BLOCK_BYTES),
-        })
-    }
-
-    fn write_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.block.extend_from_slice(bytes);
-        if self.block.len() >= WRITE_BLOCK_BYTES {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.hasher.update(&self.block);
-        self.file.write_all(&self.block)?;
-        self.block.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> std::io::Result<()> {
-        self.flush()?;
-        let hash = self.hasher.finalize();
-        self.file.write_all(hash.as_bytes())
-    }
-}
-
-fn check_hash(file: &File, length: u64) -> std::io::Result<()> {
-    let bad = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the hash does not match");
-    let hashed = length.checked_sub(32).ok_or_else(bad)?;
-    let mut stored = [0; 32];
-    file.read_exact_at(&mut stored, hashed)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut block = vec![0; 1 << 20];
-    let mut position = 0;
-    while position < hashed {
-        let part =
-            &mut block[..usize::try_from((hashed - position).min(1 << 20)).unwrap_or(1 << 20)];
-        file.read_exact_at(part, position)?;
-        hasher.update(part);
-        position += part.len() as u64;
-    }
-    if hasher.finalize() == blake3::Hash::from_bytes(stored) {
-        Ok(())
-    } else {
-        Err(bad())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::segment::{ChunkInSegment, SegmentRecord};
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn chunk(n: u32) -> ChunkId {
-        ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
-    }
-
-    fn pack(name: &str, chunks: &[u32]) -> PackRecord {
-        let chunks: Vec<_> = chunks
-            .iter()
-            .map(|n| ChunkInSegment(chunk(*n), n % 7 + 1))
-            .collect();
-        let plain = chunks.iter().map(|c| c.1).sum();
-        let hash = ObjectId::from_content(name.as_bytes());
-        let segment = SegmentRecord {
-            class: RecipientClass::Data,
-            offset: 0,
-            length: 9,
-            plain,
-            hash,
-            chunks,
-            recipients: None,
-        };
-        PackRecord {
-            pack: hash,
-            size: 9,
-            segments: vec![segment],
-        }
-    }
-
-    fn places(tables: &[IndexTable], n: u32) -> Vec<(ObjectId, u32, u32)> {
-        let mut found = Vec::new();
-        for table in tables {
-            for record in table.find_records(&chunk(n)).unwrap() {
-                let place = table.location_of(&record).unwrap();
-                found.push((place.pack, place.offset, place.length));
-            }
-        }
-        found.sort();
-        found
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-
-        #[test]
-        fn tables_merged_in_a_file_answer_like_a_map(packs in prop::collection::vec(prop::collection::vec(0_u32..400, 0..200), 1..5)) {
-            let packs: Vec<_> = packs.iter().enumerate().map(|(n, c)| pack(&n.to_string(), c)).collect();
-            let mut model: BTreeMap<u32, Vec<(ObjectId, u32, u32)>> = BTreeMap::new();
-            for pack in &packs {
-                let mut offset = 0;
-                for c in &pack.segments[0].chunks {
-                    let n = (0..400).find(|n| chunk(*n) == c.0).unwrap();
-                    model.entry(n).or_default().push((pack.pack, offset, c.1));
-                    offset += c.1;
-                }
-            }
-            let tables: Vec<_> = packs.iter().map(|p| IndexTable::in_memory(&[p.pack], std::slice::from_ref(p)).unwrap()).collect();
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("merged");
-            IndexTable::merge_to_file(&tables.iter().collect::<Vec<_>>(), &path).unwrap();
-            let merged = [IndexTable::open(&path).unwrap()];
-            prop_assert_eq!(merged[0].fragments().len(), packs.len());
-            for table in tables.iter().chain(&merged) {
-                let beginnings = table.read_id_prefixes().unwrap();
-                for n in 0..400 {
-                    let numbers = table.record_numbers(leading_bits(&chunk(n)), &beginnings);
-                    let all: Vec<_> = table.records().map(Result::unwrap).collect();
-                    let own = &all[numbers.start as usize..numbers.end as usize];
-                    prop_assert_eq!(own, table.find_records(&chunk(n)).unwrap());
-                }
-            }
-            for n in 0..400 {
-                let mut expected = model.remove(&n).unwrap_or_default();
-                expected.sort();
-                prop_assert_eq!(places(&tables, n), expected.clone());
-                prop_assert_eq!(places(&merged, n), expected);
-            }
-        }
-    }
-
-    #[test]
-    fn a_damaged_or_truncated_cache_file_is_never_believed() {
-        let table = IndexTable::in_memory(&[], &[pack("p", &[1, 2, 3])]).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("t");
-        IndexTable::merge_to_file(&[&table], &path).unwrap();
-        let good = std::fs::read(&path).unwrap();
-        for position in 0..good.len() {
-            let mut bad = good.clone();
-            bad[position] ^= 4;
-            std::fs::write(&path, &bad).unwrap();
-            assert!(IndexTable::open(&path).is_err(), "flip at {position}");
-            std::fs::write(&path, &good[..position]).unwrap();
-            assert!(IndexTable::open(&path).is_err(), "cut at {position}");
-        }
     }
 }

@@ -1,0 +1,164 @@
+//! Tombstones are written, listed and read.
+
+use std::collections::BTreeSet;
+
+use crate::backend::{ObjectInfo, ObjectKey};
+use crate::crypto::envelope::{self, RecordKind};
+use crate::error::{Error, ErrorClass, Result};
+use crate::format::names::id_from_key;
+use crate::id::ObjectId;
+use crate::parallel::map_in_parallel;
+use crate::records::record_set::is_not_found;
+use crate::records::tombstones::{
+    ForgottenLog, Keeper, RefusedTombstone, Tombstone, TombstoneMetadata, TombstoneRecord,
+    Tombstones,
+};
+use crate::store::{Repository, Store};
+
+/// The directory of the records.
+const DIRECTORY: &str = "tombstones";
+
+/// Maximum size of a tombstone, in bytes.
+const TOMBSTONE_BYTES_MAX: usize = 16 << 20;
+
+/// The key of a tombstone.
+#[must_use]
+pub(crate) fn tombstone_key(id: &ObjectId) -> ObjectKey {
+    ObjectKey::from_trusted(format!("{DIRECTORY}/{id}"))
+}
+
+impl Repository {
+    /// All tombstones. Those that no keeper has signed are in [`Tombstones::refused`].
+    ///
+    /// # Errors
+    /// When they cannot be listed, or the storage does not return one: then it is unknown what is forgotten.
+    pub fn read_tombstones(&self) -> Result<Tombstones> {
+        let listed = self.inner.list_objects(DIRECTORY)?;
+        let cache = self.inner.record_cache(DIRECTORY);
+        cache.remove_others(listed.iter().map(|info| &info.key));
+        let readers = self.inner.backend.capabilities().parallel_reads;
+        let read = map_in_parallel(readers, &listed, |info| {
+            self.inner.read_cached(&info.key, &cache, |id, bytes| {
+                self.inner.parse_tombstone(info, id, bytes)
+            })
+        });
+        let (mut valid, mut refused) = (Vec::new(), Vec::new());
+        for (info, read) in listed.into_iter().zip(read) {
+            match read {
+                Ok(tombstone) => valid.push(tombstone),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => refused.push(self.inner.refuse_tombstone(info.key, error)?),
+            }
+        }
+        valid.sort_by_key(|tombstone| (tombstone.record.at, tombstone.id));
+        Ok(Tombstones::from_records(valid, refused))
+    }
+
+    /// Writes tombstones for snapshots. Nothing is deleted. Snapshots already forgotten are not named again.
+    ///
+    /// # Errors
+    /// Any error of the backend.
+    pub fn forget_snapshots(
+        &self,
+        keeper: &Keeper,
+        ids: &[ObjectId],
+        why: &TombstoneMetadata,
+    ) -> Result<Vec<ObjectId>> {
+        let known = self.read_tombstones()?;
+        let new: BTreeSet<_> = ids.iter().filter(|id| !known.is_forgotten(id)).collect();
+        let new: Vec<ObjectId> = new.into_iter().copied().collect();
+        let parts = new.chunks(IDS_PER_TOMBSTONE_MAX);
+        parts
+            .map(|forget| {
+                let mut record = TombstoneRecord::with_metadata(why);
+                record.forget = forget.to_vec();
+                self.inner.write_tombstone(&record, keeper)
+            })
+            .collect()
+    }
+
+    /// Writes a tombstone for the beginning of a source's log: everything before the log segment with this number.
+    /// Nothing is deleted. `None`: as much is forgotten already.
+    ///
+    /// # Errors
+    /// Any error of the backend.
+    pub fn forget_log(
+        &self,
+        keeper: &Keeper,
+        source: &str,
+        before: u64,
+        why: &TombstoneMetadata,
+    ) -> Result<Option<ObjectId>> {
+        if self.read_tombstones()?.first_kept_segment(source) >= before {
+            return Ok(None);
+        }
+        let mut record = TombstoneRecord::with_metadata(why);
+        record.logs.push(ForgottenLog {
+            source: source.to_owned(),
+            before,
+        });
+        self.inner.write_tombstone(&record, keeper).map(Some)
+    }
+}
+
+impl Store {
+    pub(super) fn write_tombstone(
+        &self,
+        record: &TombstoneRecord,
+        keeper: &Keeper,
+    ) -> Result<ObjectId> {
+        let json = serde_json::to_vec(record)
+            .map_err(|e| Error::Internal(format!("cannot serialize a tombstone: {e}")))?;
+        let (backend, signer) = (self.backend.as_ref(), keeper.signer());
+        self.put_signed(backend, RecordKind::Tombstone, &json, signer, tombstone_key)
+    }
+
+    fn parse_tombstone(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Tombstone> {
+        let key = &info.key;
+        let verified = envelope::verify_record(RecordKind::Tombstone, bytes, key, &self.trust)?;
+        let recipients = self.catalog_recipients.texts();
+        let json = verified.open(&self.identities, key, recipients, TOMBSTONE_BYTES_MAX)?;
+        let record = serde_json::from_slice(&json).map_err(|e| {
+            Error::damaged_object(key, format!("its content cannot be parsed: {e}"))
+        })?;
+        Ok(Tombstone {
+            id,
+            signer: verified.signer,
+            received: info.received,
+            record,
+        })
+    }
+
+    /// An object that is ignored. If the storage did not respond, nothing is known of it: that is an error.
+    fn refuse_tombstone(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
+        let closed = matches!(
+            error,
+            Error::UnsupportedFormat { .. } | Error::NoMatchingIdentity { .. }
+        );
+        if !closed && error.class() != ErrorClass::Damaged {
+            return Err(error);
+        }
+        // With a matching hash but no signature it was never a tombstone; anyone who may add objects can add one.
+        // One that does not match its hash was altered after it was stored.
+        // A genuine one under another directory's name is ignored too.
+        let may_revoke = id_from_key(&object).is_some()
+            && (closed
+                || match self.get_verified(&object) {
+                    Ok(bytes) => {
+                        envelope::verify_record(RecordKind::Tombstone, &bytes, &object, &self.trust)
+                            .is_ok()
+                    }
+                    Err(Error::Damaged { .. }) => true,
+                    Err(error) => return Err(error),
+                });
+        tracing::warn!(%object, %error, "ignoring an unusable tombstone");
+        Ok(RefusedTombstone {
+            object,
+            error,
+            may_revoke,
+        })
+    }
+}
+
+/// More IDs than this are split into several tombstones.
+const IDS_PER_TOMBSTONE_MAX: usize = 50_000;

@@ -1,0 +1,132 @@
+//! Reads packs whole: every segment, every chunk.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, ErrorClass, Result};
+use crate::format::pack::{PackRecord, pack_key};
+use crate::id::{ChunkId, ObjectId};
+use crate::parallel::try_map_in_parallel;
+use crate::progress::Progress;
+use crate::read::segment_read::verify_segment;
+use crate::store::Store;
+use crate::store::verified_io::read_with_retries;
+use crate::verify::DataSubset;
+use crate::verify::verifier::Verifier;
+
+/// Packs are read whole, so each thread holds one.
+const READERS_MAX: usize = 3;
+
+impl Verifier<'_> {
+    pub(super) fn read_data(
+        &mut self,
+        share: DataSubset,
+        only: Option<&HashSet<ChunkId>>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let mut packs: Vec<(ObjectId, u64)> = self
+            .index
+            .packs()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect();
+        packs.retain(|(id, _)| self.stored_packs.contains_key(id));
+        if let Some(only) = only {
+            let mut wanted = BTreeSet::new();
+            for id in only {
+                wanted.extend(
+                    self.index
+                        .locations(id)?
+                        .iter()
+                        .map(|location| location.pack),
+                );
+            }
+            packs.retain(|(id, _)| wanted.contains(id));
+        }
+        let packs = share.select_packs(packs);
+        if let DataSubset::Group { group, groups } = share {
+            self.report.notes.push(format!(
+                "packs read: {} (group {} of {groups}; each day reads another group)",
+                packs.len(),
+                group + 1
+            ));
+        }
+        progress
+            .items_total
+            .store(packs.len() as u64, Ordering::Relaxed);
+        progress
+            .bytes_total
+            .store(packs.iter().map(|(_, size)| size).sum(), Ordering::Relaxed);
+        for (id, result) in read_packs(self.inner, &packs, progress)? {
+            match result {
+                Ok(record) => self.compare_descriptions(&record),
+                Err(reason) => self.add_damaged_pack(&id, reason),
+            }
+        }
+        self.report.packs_read = Progress::get(&progress.items);
+        self.report.bytes_read = Progress::get(&progress.bytes);
+        Ok(())
+    }
+}
+
+type PackReadResult = (ObjectId, std::result::Result<PackRecord, String>);
+
+/// Reads packs in parallel; each result says what is wrong with a pack.
+fn read_packs(
+    inner: &Store,
+    packs: &[(ObjectId, u64)],
+    progress: &Progress,
+) -> Result<Vec<PackReadResult>> {
+    let readers = std::thread::available_parallelism()
+        .map_or(2, std::num::NonZero::get)
+        .min(READERS_MAX)
+        .min(inner.backend.capabilities().parallel_reads);
+    try_map_in_parallel(readers, packs, |(id, size)| {
+        let read = progress
+            .check_cancelled()
+            .and_then(|()| read_with_retries(inner.backend.as_ref(), || read_pack(inner, id)));
+        let result = match read {
+            Ok(record) => Ok(record),
+            Err(error) if error.class() == ErrorClass::Damaged => Err(damage_reason(&error)),
+            Err(error) => return Err(error),
+        };
+        Progress::add(&progress.items, 1);
+        Progress::add(&progress.bytes, *size);
+        Ok((*id, result))
+    })
+}
+
+pub(super) fn damage_reason(error: &Error) -> String {
+    match error {
+        Error::Damaged { reason, .. } => reason.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// Reads one pack whole: its name, its directory, every segment, every chunk.
+fn read_pack(inner: &Store, id: &ObjectId) -> Result<PackRecord> {
+    let key = pack_key(id);
+    let bytes = match inner.get_verified(&key) {
+        Err(Error::Backend { source, .. }) if is_unreadable(&source) => {
+            return Err(Error::damaged_object(
+                &key,
+                format!("it cannot be read: {source}"),
+            ));
+        }
+        bytes => bytes?,
+    };
+    let record: PackRecord = inner.directory_reader().parse_whole_pack(id, &bytes)?;
+    for segment in &record.segments {
+        let stored = &bytes[segment.offset as usize..][..segment.length as usize];
+        verify_segment(inner, &key.to_string(), segment, stored)?;
+    }
+    Ok(record)
+}
+
+/// A read error of one object is damage to that object, not to the verification.
+fn is_unreadable(error: &crate::backend::BackendError) -> bool {
+    matches!(
+        error,
+        crate::backend::BackendError::Io { .. } | crate::backend::BackendError::NotFound { .. }
+    )
+}
