@@ -98,6 +98,7 @@ impl PackBuilder {
         let SealedSegment {
             class,
             stored,
+            hash,
             plain_length,
             chunks,
             recipients,
@@ -109,7 +110,7 @@ impl PackBuilder {
             offset: self.size,
             length,
             plain: plain_length,
-            hash: ObjectId::from_content(&stored),
+            hash,
             chunks,
             recipients,
         });

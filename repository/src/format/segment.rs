@@ -94,10 +94,30 @@ impl SegmentRecord {
 pub(crate) struct SealedSegment {
     pub(crate) class: RecipientClass,
     pub(crate) stored: Vec<u8>,
+    /// BLAKE3 of the stored bytes, computed where the segment was sealed or checked.
+    pub(crate) hash: ObjectId,
     pub(crate) plain_length: u32,
     pub(crate) chunks: Vec<ChunkInSegment>,
     /// The set of recipients that it is encrypted to, if known.
     pub(crate) recipients: Option<ObjectId>,
+}
+
+impl SealedSegment {
+    /// A stored segment on its way into another pack, checked against its record.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when they differ.
+    pub(crate) fn from_stored(record: SegmentRecord, stored: &[u8], object: &str) -> Result<Self> {
+        check_stored_segment(&record, stored, object)?;
+        Ok(Self {
+            class: record.class,
+            stored: stored.to_vec(),
+            hash: record.hash,
+            plain_length: record.plain,
+            chunks: record.chunks,
+            recipients: record.recipients,
+        })
+    }
 }
 
 /// Collects chunks and seals them into a segment.
@@ -160,7 +180,7 @@ impl SegmentBuilder {
         self.keep_tail(start, id)
     }
 
-    /// Compresses, decompresses to verify, encrypts, and resets to empty.
+    /// Compresses, decompresses to verify, encrypts, hashes, and resets to empty.
     pub(crate) fn seal(&mut self) -> Result<SealedSegment> {
         let compressed = self
             .compressors
@@ -183,6 +203,7 @@ impl SegmentBuilder {
         self.plain.clear();
         Ok(SealedSegment {
             class: self.class,
+            hash: ObjectId::from_content(&stored),
             stored,
             plain_length,
             chunks: std::mem::take(&mut self.chunks),

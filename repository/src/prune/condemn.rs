@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::error::{ErrorClass, Result};
 use crate::format::pack::{PackBuilder, PackRecord, pack_key};
-use crate::format::segment::{SealedSegment, check_stored_segment};
+use crate::format::segment::SealedSegment;
 use crate::id::ObjectId;
 use crate::index::fragment_key;
 use crate::progress::Progress;
@@ -136,14 +136,7 @@ impl Repacker<'_> {
                 .contains(&(*id, hash_prefix(&segment.hash)));
             if !spare && is_segment_needed(self.marks, &segment) {
                 let stored = segment.stored_bytes_in(&bytes);
-                check_stored_segment(&segment, stored, key.as_str())?;
-                needed.push(SealedSegment {
-                    class: segment.class,
-                    stored: stored.to_vec(),
-                    plain_length: segment.plain,
-                    chunks: segment.chunks,
-                    recipients: segment.recipients,
-                });
+                needed.push(SealedSegment::from_stored(segment, stored, key.as_str())?);
             }
         }
         Ok(needed)
@@ -155,10 +148,7 @@ impl Repacker<'_> {
         if !self.builder.is_empty() && self.builder.size_bytes() + length > full {
             self.flush_pack()?;
         }
-        if self
-            .copied_hashes
-            .insert(ObjectId::from_content(&segment.stored))
-        {
+        if self.copied_hashes.insert(segment.hash) {
             self.builder.push(segment)?;
         }
         Ok(())

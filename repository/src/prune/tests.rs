@@ -132,14 +132,8 @@ impl PruneFixture {
             .get_verified(&pack_key(&record.pack))
             .unwrap();
         let segment = |segment: &crate::format::segment::SegmentRecord| {
-            let start = usize::try_from(segment.offset).unwrap();
-            SealedSegment {
-                class: segment.class,
-                stored: bytes[start..start + segment.length as usize].to_vec(),
-                plain_length: segment.plain,
-                chunks: segment.chunks.clone(),
-                recipients: segment.recipients,
-            }
+            let stored = segment.stored_bytes_in(&bytes);
+            SealedSegment::from_stored(segment.clone(), stored, "a pack").unwrap()
         };
         record.segments.iter().map(segment).collect()
     }
@@ -210,13 +204,14 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
     let (packs, fragments) = (scene.indexed_packs(), inner.fragment_ids().unwrap());
     // Packs that claim to hold the same chunks, and fragments with false descriptions of them and of the true ones.
     for pack in &packs {
-        let lies = scene
-            .sealed_segments(pack)
-            .into_iter()
-            .map(|segment| SealedSegment {
-                stored: vec![7; segment.stored.len()],
+        let lies = scene.sealed_segments(pack).into_iter().map(|segment| {
+            let stored = vec![7; segment.stored.len()];
+            SealedSegment {
+                hash: ObjectId::from_content(&stored),
+                stored,
                 ..segment
-            });
+            }
+        });
         let forged = scene.put_pack(lies.collect());
         let as_if_equal = PackRecord {
             segments: pack.segments.clone(),

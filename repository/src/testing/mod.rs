@@ -164,9 +164,11 @@ impl CompromisedHost {
                 let plain = incompressible_bytes(length as usize, 4711);
                 let compressed =
                     zstd::bulk::compress(&plain, 1).map_err(|e| Error::Internal(e.to_string()))?;
+                let stored = recipients.encrypt(&compressed)?;
                 builder.push(SealedSegment {
                     class,
-                    stored: recipients.encrypt(&compressed)?,
+                    hash: ObjectId::from_content(&stored),
+                    stored,
                     plain_length: length,
                     chunks: vec![crate::format::segment::ChunkInSegment(*id, length)],
                     recipients: Some(recipients.recipient_set_id()),

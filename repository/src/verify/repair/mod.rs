@@ -16,7 +16,7 @@ use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
 use crate::format::names::{id_from_key, is_log_segment};
 use crate::format::pack::{PackBuilder, PackRecord, pack_key};
-use crate::format::segment::{self, SealedSegment};
+use crate::format::segment::SealedSegment;
 use crate::id::ObjectId;
 use crate::progress::Progress;
 use crate::records::quarantine::{AffectedSnapshot, QuarantineRecord, QuarantinedObject};
@@ -285,16 +285,9 @@ impl RepairRun<'_> {
             return Ok("as the damaged object keeps its own".to_owned());
         }
         let mut builder = PackBuilder::default();
-        for part in &record.segments {
+        for part in record.segments {
             let stored = &good.bytes[part.offset as usize..][..part.length as usize];
-            segment::check_stored_segment(part, stored, good.key.as_str())?;
-            builder.push(SealedSegment {
-                class: part.class,
-                stored: stored.to_vec(),
-                plain_length: part.plain,
-                chunks: part.chunks.clone(),
-                recipients: part.recipients,
-            })?;
+            builder.push(SealedSegment::from_stored(part, stored, good.key.as_str())?)?;
         }
         let pack = builder.finish(
             &inner.catalog_recipients,
