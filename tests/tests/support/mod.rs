@@ -36,6 +36,13 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
+/// What makes a program believe in another date and time zone, where `tests/run --dates` has set it.
+fn clock_variables() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    let names = ["LD_PRELOAD", "REPRISE_TEST_CLOCK_OFFSET", "TZ"];
+    let set = |name| std::env::var_os(name).map(|value| (name, value));
+    names.into_iter().filter_map(set)
+}
+
 pub(crate) struct Sandbox {
     folder: TempDir,
     /// Where the repository is, if it is not a folder beside the rest.
@@ -163,6 +170,7 @@ impl Sandbox {
             .env("REPRISE_CONFIG_DIR", self.path("config"))
             .env("REPRISE_CACHE_DIR", self.path("cache"))
             .env("REPRISE_REPOSITORY", self.repository())
+            .envs(clock_variables())
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
