@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::definitions::{FIXED, ours};
+use super::schema::{FIXED, ours};
 use crate::servers::{Database, Row};
 
 /// Each table, database and user with its sorted rows.

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::{Client, Line, Trouble};
-use super::script::{ATTEMPT, FOLDER, Outcome, Script, Step};
+use super::connection::{Client, Line, Trouble};
+use super::steps::{ATTEMPT, FOLDER, Outcome, Script, Step};
 use super::{Flavour, PATIENCE, Shared, now};
 
 /// Attempts at a step before something must be wrong with it.

@@ -9,7 +9,7 @@
 
 mod azurite;
 mod database;
-mod describe;
+mod description;
 mod garage;
 pub(crate) mod http;
 mod mariadb;
@@ -19,7 +19,7 @@ mod process;
 
 pub use azurite::Azurite;
 pub use database::{Database, Row};
-pub use describe::{Description, describe, differences};
+pub use description::{Description, describe, differences};
 pub use garage::Garage;
 pub use mariadb::Mariadb;
 pub use moto::Moto;

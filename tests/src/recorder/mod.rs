@@ -16,14 +16,14 @@
     reason = "a test fails by panicking"
 )]
 
-mod account;
-mod books;
-mod definitions;
-mod line;
+mod connection;
+mod history;
 mod observed;
+mod own_tables;
 mod random;
-mod script;
-mod side;
+mod schema;
+mod steps;
+mod table_model;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -32,14 +32,14 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-pub use account::{Account, Moment};
-pub use definitions::{FIXED, wipe};
+pub use history::{Account, Moment};
 pub use observed::State;
 pub use random::Random;
+pub use schema::{FIXED, wipe};
 
 use crate::servers::Database;
-use line::Client;
-use script::Script;
+use connection::Client;
+use steps::Script;
 use writer::{Times, Writer};
 
 /// Even a loaded machine has written what a test waits for long before.
@@ -121,7 +121,7 @@ impl Recorder {
     #[must_use]
     pub fn start(server: &impl Database, options: Options) -> Self {
         let flavour = Flavour::of(server);
-        server.execute(&definitions::script(&options));
+        server.execute(&schema::script(&options));
         let folder = server.value("SELECT @@tmpdir");
         let shared = Arc::new(Shared::default());
         let none = (0..options.writers).map(|_| Vec::new());
@@ -198,7 +198,7 @@ impl Recorder {
     pub fn kill_connections(&self, server: &impl Database) {
         let _none = self.shared.fragile.write().unwrap();
         let locks = (0..self.options.writers).map(|writer| {
-            let name = line::lock_name(writer);
+            let name = connection::lock_name(writer);
             format!("SELECT IS_USED_LOCK('{name}');")
         });
         for row in server.query(&locks.collect::<String>()) {

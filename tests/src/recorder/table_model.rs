@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::observed::State;
-use super::side::Side;
+use super::own_tables::Side;
 use crate::servers::Row;
 
 /// A row of `warehouse.items`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Random;
-use super::books::{Books, text};
+use super::table_model::{Books, text};
 use crate::servers::Row;
 
 /// Tables and users that a writer has at most.

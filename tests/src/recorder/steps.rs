@@ -5,9 +5,9 @@ use std::mem;
 
 use serde_json::{Value, json};
 
-use super::books::{Books, Bulk, Item};
-use super::definitions::{ACCOUNTS, compression};
-use super::side::Definition;
+use super::own_tables::Definition;
+use super::schema::{ACCOUNTS, compression};
+use super::table_model::{Books, Bulk, Item};
 use super::{Flavour, Options, Random};
 
 /// Rows that a writer has at most in each table.
@@ -651,7 +651,7 @@ fn values(writer: u64, id: u64, item: &Item) -> String {
         item.price % 1000,
         item.ratio,
         quoted(item.note.as_deref()),
-        super::books::hex(&item.raw),
+        super::table_model::hex(&item.raw),
         item.touched
     )
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::definitions::{ACCOUNTS, BALANCE};
 use super::observed::{Observed, State, observe};
-use super::script::{Outcome, Script};
+use super::schema::{ACCOUNTS, BALANCE};
+use super::steps::{Outcome, Script};
 use super::writer::Times;
 use super::{Flavour, Kinds, Options};
 use crate::servers::{Database, Row};
