@@ -4,6 +4,7 @@
 
 mod checks;
 mod junit;
+pub(crate) mod scratch_server;
 mod server;
 
 use std::path::PathBuf;

@@ -13,12 +13,12 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{CheckResult, DrillMeasurements, DrillReport, build_report, join_limited, timed_check};
+use crate::drill::scratch_server::DrillServer;
 use crate::error::{Error, Result};
-use crate::mysql::recovery::{RecoveryCatalog, RecoveryTarget};
-use crate::mysql::scratch_server::DrillServer;
 use crate::mysql::{
     self, MysqlRestoreOptions, MysqlRestoreReport, PointInTimeOptions, VerifyLevel,
 };
+use crate::mysql::{RecoveryCatalog, RecoveryTarget};
 
 /// What was restored into a server.
 #[derive(Debug, Clone, Serialize)]

@@ -6,28 +6,14 @@
 //! routines, views, triggers ─► comparison ─► grants, views that need them, events
 //! ```
 //!
-//! `selection` (what goes where), `preflight` (does it fit?), `renaming` (what still names the old database),
-//! `restore_state` (steps done, kept at the target), `target_settings`, `ddl` (parsed table definitions: keys and
-//! foreign keys come after the rows), `load` (rows, keys), `objects` and `definer` (stored objects, accounts),
-//! `verify`. For points in time: `recovery` (which recovery targets, by which snapshot and log), `roll_forward`,
-//! `replay`. `scratch_server` is for drills.
+//! `load` loads a snapshot, `pitr` finds the way to a point in time, `replay` applies the log. `restore_state` has the
+//! steps done, kept at the target.
 
-pub(crate) mod ddl;
-pub(crate) mod definer;
 mod load;
-mod objects;
 mod options;
-mod preflight;
-pub mod recovery;
-mod renaming;
+mod pitr;
 pub mod replay;
-mod restore_state;
-mod roll_forward;
-pub(crate) mod scratch_server;
-mod selection;
-mod target_settings;
-mod verify;
-mod xa;
+pub(crate) mod restore_state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,21 +28,23 @@ use reprise_repository::{
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
-use load::{DumpFileReader, TableLoad};
-use objects::ObjectCreator;
-use preflight::TargetServer;
-use recovery::{RecoveryCatalog, RecoveryTarget};
+use crate::mysql::load::objects::ObjectCreator;
+use crate::mysql::load::preflight::TargetServer;
+use crate::mysql::load::rows::{DumpFileReader, TableLoad};
+use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::load::target_settings::TargetSettings;
+use crate::mysql::pitr::roll_forward::RollForward;
 use restore_state::RestoreState;
-use roll_forward::RollForward;
-use selection::SelectedDatabase;
-use target_settings::TargetSettings;
 
+pub use crate::mysql::pitr::catalog::{
+    RecoveryCatalog, RecoveryPath, RecoveryTarget, RecoveryWindow,
+};
+pub use crate::mysql::pitr::roll_forward::{
+    PointInTimeOptions, RollForwardPlan, RollForwardReport, TransactionSummary,
+};
 pub use options::{
     AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport, PlannedTable,
     VerifyLevel,
-};
-pub use roll_forward::{
-    PointInTimeOptions, RollForwardPlan, RollForwardReport, TransactionSummary,
 };
 
 /// Session variables for loading, set where the server knows them and lets this account set them.
@@ -121,9 +109,18 @@ fn plan_with(
     progress: &Arc<Progress>,
 ) -> Result<MysqlRestorePlan> {
     let opened = open_snapshot(repository, snapshot)?;
-    let selected = selection::select_databases(&opened.manifest, options, &snapshot.id.short())?;
+    let selected = crate::mysql::load::selection::select_databases(
+        &opened.manifest,
+        options,
+        &snapshot.id.short(),
+    )?;
     let mut control = connect_to_target(options, progress)?;
-    let target = preflight::inspect_target(&mut control, &opened.manifest, &selected, options)?;
+    let target = crate::mysql::load::preflight::inspect_target(
+        &mut control,
+        &opened.manifest,
+        &selected,
+        options,
+    )?;
     let accounts = accounts_to_create(&opened.manifest, &selected, options, &target).len();
     let mut plan = target.build_plan(&selected, accounts, options);
     plan.forward = forward.map(RollForward::build_plan);
@@ -180,7 +177,11 @@ fn restore_with(
     progress: &Arc<Progress>,
 ) -> Result<MysqlRestoreReport> {
     let opened = open_snapshot(repository, snapshot)?;
-    let selected = selection::select_databases(&opened.manifest, options, &snapshot.id.short())?;
+    let selected = crate::mysql::load::selection::select_databases(
+        &opened.manifest,
+        options,
+        &snapshot.id.short(),
+    )?;
     let mut control = connect_to_target(options, progress)?;
     let mut name = restore_fingerprint(snapshot, &selected);
     if let Some(forward) = forward {
@@ -189,7 +190,12 @@ fn restore_with(
     if !options.overwrite {
         restore_state::check_resumable(&mut control, &name, options.resume)?;
     }
-    let target = preflight::inspect_target(&mut control, &opened.manifest, &selected, options)?;
+    let target = crate::mysql::load::preflight::inspect_target(
+        &mut control,
+        &opened.manifest,
+        &selected,
+        options,
+    )?;
     let accounts = accounts_to_create(&opened.manifest, &selected, options, &target);
     let mut plan = target.build_plan(&selected, accounts.len(), options);
     plan.forward = forward.map(RollForward::build_plan);
@@ -424,8 +430,11 @@ impl MysqlRestoreRun<'_> {
         snapshot: &Snapshot,
     ) -> Result<Vec<String>> {
         let opened = open_snapshot(repository, snapshot)?;
-        let selected =
-            selection::select_databases(&opened.manifest, self.options, &snapshot.id.short())?;
+        let selected = crate::mysql::load::selection::select_databases(
+            &opened.manifest,
+            self.options,
+            &snapshot.id.short(),
+        )?;
         let run = MysqlRestoreRun {
             opened: &opened,
             selected: &selected,
@@ -436,7 +445,9 @@ impl MysqlRestoreRun<'_> {
         let mut differences = run.compare_tables(control, &fillings)?;
         let whole = selected.iter().filter(|chosen| chosen.whole);
         for chosen in whole.filter(|_| self.options.verify != VerifyLevel::None) {
-            differences.extend(verify::find_extra_tables(control, chosen)?);
+            differences.extend(crate::mysql::load::verify::find_extra_tables(
+                control, chosen,
+            )?);
         }
         Ok(differences)
     }
@@ -529,7 +540,7 @@ impl MysqlRestoreRun<'_> {
                 &database.triggers,
                 &database.events,
             ];
-            let found = verify::count_objects(control, &chosen.target)?;
+            let found = crate::mysql::load::verify::count_objects(control, &chosen.target)?;
             for ((wanted, found), what) in wanted
                 .iter()
                 .zip(found)
@@ -572,7 +583,9 @@ impl MysqlRestoreRun<'_> {
         }
         for chosen in self.selected {
             control
-                .execute(preflight::create_database_statement(chosen))
+                .execute(crate::mysql::load::preflight::create_database_statement(
+                    chosen,
+                ))
                 .map_err(|error| {
                     Error::from_database(
                         format!("create database {}", quote_name(&chosen.target)),
@@ -587,15 +600,14 @@ impl MysqlRestoreRun<'_> {
         let mut fillings = Vec::new();
         for chosen in self.selected {
             for table in &chosen.database.tables {
-                let parsed = ddl::parse_create_table(table.sql.as_bytes()).map_err(|reason| {
-                    reprise_repository::Error::Damaged {
+                let parsed = crate::mysql::load::ddl::parse_create_table(table.sql.as_bytes())
+                    .map_err(|reason| reprise_repository::Error::Damaged {
                         object: format!(
                             "the definition of {}.{}",
                             chosen.database.name, table.name
                         ),
                         reason,
-                    }
-                })?;
+                    })?;
                 fillings.push(TableLoad {
                     database: chosen.target.clone(),
                     definition: parsed.renamed_to(&chosen.target, &table.name),
@@ -621,7 +633,7 @@ impl MysqlRestoreRun<'_> {
         Progress::add(&self.progress.items_total, fillings.len() as u64);
         // Defaults of tables may use sequences.
         self.create_sequences(control)?;
-        load::create_tables(control, fillings, done)?;
+        crate::mysql::load::rows::create_tables(control, fillings, done)?;
         let mut sessions = (0..self.options.connections.max(1))
             .map(|_| connect_to_target(self.options, self.progress))
             .collect::<Result<Vec<_>>>()?;
@@ -629,8 +641,14 @@ impl MysqlRestoreRun<'_> {
             reader: &self.opened.reader,
             chunks: self.opened.chunks.clone(),
         };
-        load::load_rows_and_keys(&mut sessions, fillings, &content, done, self.progress)?;
-        load::add_foreign_keys(control, fillings, done)
+        crate::mysql::load::rows::load_rows_and_keys(
+            &mut sessions,
+            fillings,
+            &content,
+            done,
+            self.progress,
+        )?;
+        crate::mysql::load::rows::add_foreign_keys(control, fillings, done)
     }
 
     fn create_sequences(&self, control: &mut Session) -> Result<()> {
@@ -658,7 +676,7 @@ impl MysqlRestoreRun<'_> {
     }
 
     fn compare_tables(&self, control: &mut Session, fillings: &[TableLoad]) -> Result<Vec<String>> {
-        verify::compare_tables(
+        crate::mysql::load::verify::compare_tables(
             control,
             &self.options.address,
             fillings,

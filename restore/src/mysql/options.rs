@@ -4,7 +4,7 @@ use reprise_mysql::Address;
 use reprise_repository::{Outcome, Warning};
 use serde::Serialize;
 
-use super::roll_forward::{RollForwardPlan, RollForwardReport};
+use crate::mysql::pitr::roll_forward::{RollForwardPlan, RollForwardReport};
 
 /// How a restored table is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

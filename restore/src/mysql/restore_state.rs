@@ -9,27 +9,27 @@ use reprise_mysql::{DatabaseError, Session, error_code};
 use crate::error::{Error, Result};
 
 /// The database that exists while a restore is in progress.
-pub(super) const STATE_DATABASE: &str = "reprise_restore";
+pub(crate) const STATE_DATABASE: &str = "reprise_restore";
 
 /// The steps that are done.
 #[derive(Debug, Default)]
-pub(super) struct RestoreState {
+pub(crate) struct RestoreState {
     steps: BTreeSet<String>,
     /// The statements that restore the settings of the target that an earlier attempt changed.
-    pub(super) settings_to_revert: Vec<String>,
+    pub(crate) settings_to_revert: Vec<String>,
     /// Whether an earlier attempt may have done more than it could record.
-    pub(super) resumed: bool,
+    pub(crate) resumed: bool,
 }
 
 impl RestoreState {
     /// Whether a step is done.
-    pub(super) fn has_step(&self, step: &str) -> bool {
+    pub(crate) fn has_step(&self, step: &str) -> bool {
         self.steps.contains(step)
     }
 }
 
 /// Fails when the state left by an earlier restore does not match this restore.
-pub(super) fn check_resumable(control: &mut Session, run: &str, resume: bool) -> Result<()> {
+pub(crate) fn check_resumable(control: &mut Session, run: &str, resume: bool) -> Result<()> {
     let failed = |error| {
         Error::from_database(
             format!("look for an interrupted restore in database {STATE_DATABASE}"),
@@ -47,7 +47,7 @@ pub(super) fn check_resumable(control: &mut Session, run: &str, resume: bool) ->
 }
 
 /// Locks the target for this session. Fails when another restore is in progress.
-pub(super) fn lock_target(control: &mut Session) -> Result<()> {
+pub(crate) fn lock_target(control: &mut Session) -> Result<()> {
     let locked = control
         .query_row("SELECT GET_LOCK('reprise_restore', 0)")
         .map_err(|error| Error::from_database("lock the target for this restore", error))?;
@@ -58,7 +58,7 @@ pub(super) fn lock_target(control: &mut Session) -> Result<()> {
 }
 
 /// Creates the record of this restore, or reads the existing one.
-pub(super) fn begin_restore(
+pub(crate) fn begin_restore(
     control: &mut Session,
     run: &str,
     resume: bool,
@@ -78,7 +78,7 @@ pub(super) fn begin_restore(
 }
 
 /// Deletes the record of an interrupted restore, so that another can begin.
-pub(super) fn delete_state(control: &mut Session) -> Result<(), DatabaseError> {
+pub(crate) fn delete_state(control: &mut Session) -> Result<(), DatabaseError> {
     control
         .execute(format!("DROP DATABASE IF EXISTS {STATE_DATABASE}"))
         .map(drop)
@@ -127,7 +127,7 @@ fn load_state(control: &mut Session) -> Result<RestoreState, DatabaseError> {
 }
 
 /// Records a step in the open transaction; more than once where it had to be repeated.
-pub(super) fn record_step(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
+pub(crate) fn record_step(session: &mut Session, step: &str) -> Result<(), DatabaseError> {
     session
         .execute(format!(
             "INSERT IGNORE INTO {STATE_DATABASE}.steps VALUES ({})",
@@ -137,7 +137,7 @@ pub(super) fn record_step(session: &mut Session, step: &str) -> Result<(), Datab
 }
 
 /// Records how to restore a setting of the target that is about to be changed.
-pub(super) fn record_setting_to_revert(
+pub(crate) fn record_setting_to_revert(
     session: &mut Session,
     statement: &str,
 ) -> Result<(), DatabaseError> {
@@ -150,29 +150,29 @@ pub(super) fn record_setting_to_revert(
 }
 
 /// Records that every setting is restored. An account that restores need not have the privilege to delete rows.
-pub(super) fn clear_settings_to_revert(session: &mut Session) -> Result<(), DatabaseError> {
+pub(crate) fn clear_settings_to_revert(session: &mut Session) -> Result<(), DatabaseError> {
     session
         .execute(format!("TRUNCATE TABLE {STATE_DATABASE}.settings"))
         .map(drop)
 }
 
 /// The names of steps.
-pub(super) fn table_created_step(database: &str, table: &str) -> String {
+pub(crate) fn table_created_step(database: &str, table: &str) -> String {
     format!("created {database} {table}")
 }
 
-pub(super) fn account_step(name: &str) -> String {
+pub(crate) fn account_step(name: &str) -> String {
     format!("account {name}")
 }
 
-pub(super) fn file_loaded_step(path: &str) -> String {
+pub(crate) fn file_loaded_step(path: &str) -> String {
     format!("loaded {path}")
 }
 
-pub(super) fn keys_added_step(database: &str, table: &str, group: usize) -> String {
+pub(crate) fn keys_added_step(database: &str, table: &str, group: usize) -> String {
     format!("keyed {database} {table} {group}")
 }
 
-pub(super) fn foreign_keys_added_step(database: &str, table: &str) -> String {
+pub(crate) fn foreign_keys_added_step(database: &str, table: &str) -> String {
     format!("bound {database} {table}")
 }

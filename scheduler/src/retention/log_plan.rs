@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_mysql::log::{StoredSegment, time_from_micros};
-use reprise_restore::mysql::recovery::RecoveryCatalog;
+use reprise_restore::mysql::RecoveryCatalog;
 use serde::Serialize;
 
 use crate::text::{format_bytes, format_count};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use reprise_policies::{Candidate, Hold, Policy, PolicySource, RetentionDecision, RetentionPause};
 use reprise_repository::{ObjectId, Repository, Snapshot, format_error_chain};
-use reprise_restore::mysql::recovery::RecoveryCatalog;
+use reprise_restore::mysql::RecoveryCatalog;
 
 use super::log_plan::LogForgetPlan;
 use super::rules::{

@@ -8,7 +8,7 @@ use reprise_policies::{
     RetentionOptions, RetentionVerdict, Tz, decide_retention,
 };
 use reprise_repository::{ObjectId, Outcome, Snapshot};
-use reprise_restore::mysql::recovery::RecoveryCatalog;
+use reprise_restore::mysql::RecoveryCatalog;
 
 use super::log_plan::LogForgetPlan;
 

@@ -6,11 +6,11 @@ use std::time::Instant;
 use reprise_mysql::CONNECTIONS_DEFAULT;
 use reprise_mysql::binlog::Gtid;
 use reprise_repository::{Repository, Snapshot};
-use reprise_restore::mysql::recovery::{RecoveryCatalog, RecoveryTarget};
 use reprise_restore::mysql::{
     self as restoring, AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport,
     PointInTimeOptions, RollForwardReport, TransactionSummary, VerifyLevel,
 };
+use reprise_restore::mysql::{RecoveryCatalog, RecoveryTarget};
 use serde_json::json;
 
 use crate::commands::restore::args::RestoreArgs;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use reprise_repository::{Error, Repository, Snapshot, SnapshotDetails, SourceKind, Tombstone};
-use reprise_restore::mysql::recovery::RecoveryCatalog;
+use reprise_restore::mysql::RecoveryCatalog;
 use serde_json::json;
 
 use crate::commands::snapshots::list::snapshot_as_json;

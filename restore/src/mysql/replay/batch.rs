@@ -2,45 +2,45 @@
 
 use reprise_mysql::binlog::LoggedTransaction;
 
-use super::applier_session::TransactionContext;
+use crate::mysql::replay::applier::session::TransactionContext;
 
 /// The maximum number of transactions that become one.
 const TRANSACTIONS_MAX: usize = 1000;
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct BatchMember {
-    pub(super) ended: LoggedTransaction,
+pub(crate) struct BatchMember {
+    pub(crate) ended: LoggedTransaction,
     /// Where it ends in the batch.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// Rows of several transactions.
 #[derive(Debug, Default)]
-pub(super) struct MergedBatch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) members: Vec<BatchMember>,
+pub(crate) struct MergedBatch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) members: Vec<BatchMember>,
 }
 
 impl MergedBatch {
     /// Whether rows of this length still fit.
-    pub(super) fn has_room_for(&self, length: usize, limit: usize) -> bool {
+    pub(crate) fn has_room_for(&self, length: usize, limit: usize) -> bool {
         self.members.len() < TRANSACTIONS_MAX && self.bytes.len() + length <= limit
     }
 
     /// Adds a transaction.
-    pub(super) fn add(&mut self, ended: LoggedTransaction, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, ended: LoggedTransaction, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         let end = self.bytes.len();
         self.members.push(BatchMember { ended, end });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// The rows of each transaction.
-    pub(super) fn transactions(&self) -> impl Iterator<Item = (&LoggedTransaction, &[u8])> {
+    pub(crate) fn transactions(&self) -> impl Iterator<Item = (&LoggedTransaction, &[u8])> {
         let begins = std::iter::once(0).chain(self.members.iter().map(|member| member.end));
         self.members.iter().zip(begins).map(|(member, begin)| {
             let rows = self.bytes.get(begin..member.end).unwrap_or_default();
@@ -59,14 +59,14 @@ const PARALLEL_GTID_BATCH_MAX: usize = 4;
 
 /// Transactions that one session applies one after the other, each under its GTID.
 #[derive(Debug, Default)]
-pub(super) struct GtidBatch {
-    pub(super) members: Vec<(TransactionContext, Vec<u8>)>,
+pub(crate) struct GtidBatch {
+    pub(crate) members: Vec<(TransactionContext, Vec<u8>)>,
     bytes: usize,
 }
 
 impl GtidBatch {
     /// Whether rows of this length still fit. `beside`: others are applied at the same time.
-    pub(super) fn has_room_for(&self, length: usize, beside: bool) -> bool {
+    pub(crate) fn has_room_for(&self, length: usize, beside: bool) -> bool {
         let most = if beside {
             PARALLEL_GTID_BATCH_MAX
         } else {
@@ -77,17 +77,17 @@ impl GtidBatch {
     }
 
     /// Adds a transaction.
-    pub(super) fn add(&mut self, about: TransactionContext, rows: Vec<u8>) {
+    pub(crate) fn add(&mut self, about: TransactionContext, rows: Vec<u8>) {
         self.bytes += rows.len();
         self.members.push((about, rows));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// The sequence numbers of its members; `None` when one has none.
-    pub(super) fn sequence_numbers(&self) -> Option<Vec<u64>> {
+    pub(crate) fn sequence_numbers(&self) -> Option<Vec<u64>> {
         let places = self
             .members
             .iter()

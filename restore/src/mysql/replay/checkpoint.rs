@@ -4,10 +4,10 @@ use reprise_mysql::binlog::LoggedTransaction;
 use reprise_mysql::{DatabaseError, TextRow};
 use serde::{Deserialize, Serialize};
 
-use super::applier_session::ApplierSession;
 use super::pending_change::PendingChange;
 use super::replay_progress::{ReplayCheckpoint, ReplayProgress};
 use crate::error::{Error, Result};
+use crate::mysql::replay::applier::session::ApplierSession;
 use crate::mysql::restore_state::STATE_DATABASE;
 
 /// Only numbers and binary strings, whose meaning does not depend on session settings.
@@ -19,7 +19,7 @@ const TABLE_COLUMNS: &str = "(id TINYINT PRIMARY KEY, run VARBINARY(512) NOT NUL
 struct LastApplied(Option<LoggedTransaction>);
 
 /// Reads the checkpoint of an earlier attempt, or creates one.
-pub(super) fn load_or_create(
+pub(crate) fn load_or_create(
     target: &mut ApplierSession,
     run: &str,
     course: &mut ReplayProgress<'_>,
@@ -91,7 +91,7 @@ fn parse_row(row: &TextRow) -> Option<(ReplayCheckpoint, Option<PendingChange>)>
 }
 
 /// The statement that records the progress and the pending change.
-pub(super) fn update_statement(
+pub(crate) fn update_statement(
     noted: &ReplayCheckpoint,
     pending: Option<&PendingChange>,
 ) -> String {
@@ -112,7 +112,7 @@ pub(super) fn update_statement(
 }
 
 /// The statement that records only the pending change.
-pub(super) fn set_pending_statement(pending: &PendingChange) -> String {
+pub(crate) fn set_pending_statement(pending: &PendingChange) -> String {
     let pending = serde_json::to_vec(pending).unwrap_or_default();
     format!(
         "UPDATE {STATE_DATABASE}.replay SET pending = X'{}' WHERE id = 1",
@@ -121,6 +121,6 @@ pub(super) fn set_pending_statement(pending: &PendingChange) -> String {
 }
 
 /// The statement that deletes the record of the pending change.
-pub(super) fn clear_pending_statement() -> String {
+pub(crate) fn clear_pending_statement() -> String {
     format!("UPDATE {STATE_DATABASE}.replay SET pending = '' WHERE id = 1")
 }

@@ -12,18 +12,15 @@
 //! `commit_order` their dependencies, `applier_session` one session, `statement` its settings; `checkpoint` records the
 //! progress at the target, `pending_change` finds what took effect, `gtid_history` sets what the server has executed.
 
-mod applier_pool;
-mod applier_session;
+pub(crate) mod applier;
 mod batch;
 mod checkpoint;
-mod commit_order;
-mod coordinator;
 mod gtid_history;
 mod pending_change;
+pub(crate) mod read;
 mod replay_progress;
-mod row_buffer;
 mod statement;
-mod transaction;
+pub(crate) mod xa;
 
 use std::sync::Arc;
 
@@ -32,9 +29,9 @@ use reprise_mysql::binlog::{Event, Gtid, GtidSet, LoggedTransaction, MariadbPosi
 use reprise_repository::Progress;
 
 use crate::error::{Error, Result};
-use applier_pool::ApplierPool;
-use applier_session::{ApplierConfig, ApplierSession};
-use coordinator::ReplayCoordinator;
+use crate::mysql::replay::applier::pool::ApplierPool;
+use crate::mysql::replay::applier::session::{ApplierConfig, ApplierSession};
+use crate::mysql::replay::read::coordinator::ReplayCoordinator;
 use replay_progress::ReplayProgress;
 
 pub use gtid_history::seed_gtid_history;

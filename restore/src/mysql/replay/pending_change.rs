@@ -16,23 +16,23 @@ use reprise_mysql::sql::qualify_name;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::applier_session::ApplierSession;
 use super::statement::LoggedStatement;
 use crate::error::{Error, Result};
+use crate::mysql::replay::applier::session::ApplierSession;
 
 /// The pending change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PendingChange {
+pub(crate) struct PendingChange {
     /// The transaction, for messages.
-    pub(super) transaction: String,
+    pub(crate) transaction: String,
     /// Its position in the events.
-    pub(super) number: u64,
-    pub(super) what: PendingChangeKind,
+    pub(crate) number: u64,
+    pub(crate) what: PendingChangeKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PendingChangeKind {
+pub(crate) enum PendingChangeKind {
     /// DDL, with the state of its tables before it.
     Definition(BTreeMap<String, String>),
     /// Rows of a non-transactional table.
@@ -45,7 +45,7 @@ pub(super) enum PendingChangeKind {
 
 impl PendingChange {
     /// Refuses a change whose effect cannot be determined.
-    pub(super) fn check_recoverable(&self) -> Result<()> {
+    pub(crate) fn check_recoverable(&self) -> Result<()> {
         match self.what {
             PendingChangeKind::Rows => Err(Error::TransactionPartlyApplied {
                 transaction: self.transaction.clone(),
@@ -72,14 +72,14 @@ const DOES_NOT_EXIST: [u16; 15] = [
 const ACCOUNT_ERRORS: [u16; 8] = [1396, 1133, 1410, 1141, 1147, 1269, 3523, 1959];
 
 /// Whether an error is about existing accounts and privileges.
-pub(super) fn is_account_error(error: &DatabaseError) -> bool {
+pub(crate) fn is_account_error(error: &DatabaseError) -> bool {
     error
         .code()
         .is_some_and(|code| ACCOUNT_ERRORS.contains(&code))
 }
 
 /// Whether an error means that a statement has taken effect already.
-pub(super) fn is_already_in_effect(statement: &LoggedStatement, error: &DatabaseError) -> bool {
+pub(crate) fn is_already_in_effect(statement: &LoggedStatement, error: &DatabaseError) -> bool {
     let Some(code) = error.code() else {
         return false;
     };
@@ -91,7 +91,7 @@ pub(super) fn is_already_in_effect(statement: &LoggedStatement, error: &Database
 }
 
 /// The state of the tables that a statement changes.
-pub(super) fn table_digests(
+pub(crate) fn table_digests(
     target: &mut ApplierSession,
     statement: &LoggedStatement,
 ) -> Result<BTreeMap<String, String>, DatabaseError> {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// The decision about a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReplayDecision {
+pub(crate) enum ReplayDecision {
     /// It is applied.
     Apply,
     /// It is applied unless its commit, whose time is not known yet, is after the stop.
@@ -24,26 +24,26 @@ pub(super) enum ReplayDecision {
 
 /// The checkpoint of an earlier attempt.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct ReplayCheckpoint {
-    pub(super) gtid_set: GtidSet,
-    pub(super) position: MariadbPosition,
-    pub(super) applied: u64,
-    pub(super) events: u64,
+pub(crate) struct ReplayCheckpoint {
+    pub(crate) gtid_set: GtidSet,
+    pub(crate) position: MariadbPosition,
+    pub(crate) applied: u64,
+    pub(crate) events: u64,
     /// Transactions since the beginning of the events.
-    pub(super) transactions_read: u64,
-    pub(super) last_applied: Option<LoggedTransaction>,
+    pub(crate) transactions_read: u64,
+    pub(crate) last_applied: Option<LoggedTransaction>,
 }
 
 /// The progress of a replay.
 #[derive(Debug)]
-pub(super) struct ReplayProgress<'a> {
+pub(crate) struct ReplayProgress<'a> {
     stop: &'a ReplayStop,
     skip: &'a [Gtid],
     executed: &'a ExecutedSet,
     reapply: &'a [Gtid],
     /// For MariaDB, the server's position at the start.
     initial_position: MariadbPosition,
-    pub(super) checkpoint: ReplayCheckpoint,
+    pub(crate) checkpoint: ReplayCheckpoint,
     /// The number of transactions that an earlier attempt had read.
     read_before: u64,
     skipped: Vec<Gtid>,
@@ -52,7 +52,7 @@ pub(super) struct ReplayProgress<'a> {
 }
 
 impl<'a> ReplayProgress<'a> {
-    pub(super) fn new(replay: &'a ReplayOptions<'_>) -> Self {
+    pub(crate) fn new(replay: &'a ReplayOptions<'_>) -> Self {
         let mut course = Self {
             stop: &replay.stop,
             skip: replay.skip,
@@ -69,7 +69,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Adds what the server has executed besides.
-    pub(super) fn add_executed(&mut self, coverage: ExecutedSet) {
+    pub(crate) fn add_executed(&mut self, coverage: ExecutedSet) {
         match coverage {
             ExecutedSet::Mysql(set) => self.checkpoint.gtid_set.add_set(&set),
             ExecutedSet::Mariadb(position) => {
@@ -90,7 +90,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Resumes from the checkpoint of an earlier attempt.
-    pub(super) fn resume_from(&mut self, noted: ReplayCheckpoint) {
+    pub(crate) fn resume_from(&mut self, noted: ReplayCheckpoint) {
         self.read_before = noted.transactions_read;
         self.checkpoint = ReplayCheckpoint {
             transactions_read: 0,
@@ -99,7 +99,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Whether the stop can be reached.
-    pub(super) fn check_stop(&mut self) -> Result<()> {
+    pub(crate) fn check_stop(&mut self) -> Result<()> {
         match self.stop {
             ReplayStop::BeforeGtid(gtid)
                 if self.is_executed(gtid) && self.checkpoint.last_applied.is_none() =>
@@ -121,7 +121,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Decides about a transaction that begins.
-    pub(super) fn decide_transaction(
+    pub(crate) fn decide_transaction(
         &mut self,
         gtid: &Gtid,
         committed: Option<u64>,
@@ -187,12 +187,12 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Whether a transaction, whose commit time is known only at its end, is after the stop.
-    pub(super) fn is_after_stop(&self, committed: u64) -> bool {
+    pub(crate) fn is_after_stop(&self, committed: u64) -> bool {
         matches!(self.stop, ReplayStop::Time(stop) if committed > *stop)
     }
 
     /// Records the end of a transaction that was not applied.
-    pub(super) fn record_passed(&mut self, ended: &LoggedTransaction, verdict: ReplayDecision) {
+    pub(crate) fn record_passed(&mut self, ended: &LoggedTransaction, verdict: ReplayDecision) {
         self.checkpoint.transactions_read += 1;
         if verdict == ReplayDecision::Skip {
             self.skipped.push(ended.gtid.clone());
@@ -202,7 +202,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Records a transaction that was, or is about to be, applied.
-    pub(super) fn record_applied(&mut self, ended: &LoggedTransaction, events: u64) {
+    pub(crate) fn record_applied(&mut self, ended: &LoggedTransaction, events: u64) {
         self.checkpoint.transactions_read += 1;
         self.checkpoint.applied += 1;
         self.checkpoint.events += events;
@@ -221,7 +221,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Whether the whole recovery target is executed.
-    pub(super) fn is_reached(&self) -> bool {
+    pub(crate) fn is_reached(&self) -> bool {
         match self.stop {
             ReplayStop::ExecutedSet(_) => self.missing.is_empty(),
             ReplayStop::Position(stop) => stop.is_within(&self.checkpoint.position),
@@ -230,7 +230,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Handles the end of the log. Fails when the stop was not reached.
-    pub(super) fn check_end_of_log(&self) -> Result<()> {
+    pub(crate) fn check_end_of_log(&self) -> Result<()> {
         let missing = match self.stop {
             ReplayStop::BeforeGtid(gtid) => format!("it does not have {gtid}"),
             ReplayStop::ExecutedSet(_) if !self.is_reached() => {
@@ -254,14 +254,14 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// The time at which it stops.
-    pub(super) fn stop_time(&self) -> Option<u64> {
+    pub(crate) fn stop_time(&self) -> Option<u64> {
         match self.stop {
             ReplayStop::Time(time) => Some(*time),
             _ => None,
         }
     }
 
-    pub(super) fn into_report(
+    pub(crate) fn into_report(
         self,
         stopped_before: Option<LoggedTransaction>,
         late: Vec<LoggedTransaction>,

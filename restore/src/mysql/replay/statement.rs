@@ -10,27 +10,27 @@ use reprise_mysql::sql::contains_word;
 
 /// A statement.
 #[derive(Debug, Clone)]
-pub(super) struct LoggedStatement {
-    pub(super) settings: StatementSettings,
+pub(crate) struct LoggedStatement {
+    pub(crate) settings: StatementSettings,
     /// The connection that ran it.
     thread: u32,
     /// The error with which it ended.
-    pub(super) error: u16,
+    pub(crate) error: u16,
     /// When it began, in seconds since 1970.
     timestamp: u32,
     /// The database in use.
-    pub(super) database: Option<Vec<u8>>,
+    pub(crate) database: Option<Vec<u8>>,
     /// Its text.
-    pub(super) text: Bytes,
+    pub(crate) text: Bytes,
     /// The settings that it needs.
-    pub(super) variables: Vec<StatementVariable>,
+    pub(crate) variables: Vec<StatementVariable>,
     /// It creates or drops a database, which is then not in use any more.
-    pub(super) is_database_ddl: bool,
+    pub(crate) is_database_ddl: bool,
 }
 
 impl LoggedStatement {
     /// Parses a statement with the events that precede it. The error names an unknown setting.
-    pub(super) fn new(
+    pub(crate) fn new(
         event: &Event,
         query: &QueryEvent<'_>,
         variables: Vec<StatementVariable>,
@@ -50,7 +50,7 @@ impl LoggedStatement {
     }
 
     /// Whether it is logged twice and only the second one is applied.
-    pub(super) fn is_repeated_later(&self) -> bool {
+    pub(crate) fn is_repeated_later(&self) -> bool {
         matches!(
             self.settings.alter_phase,
             Some(AlterPhase::Started | AlterPhase::RolledBack)
@@ -58,7 +58,7 @@ impl LoggedStatement {
     }
 
     /// Whether it begins with these words.
-    pub(super) fn starts_with(&self, words: &[&str]) -> bool {
+    pub(crate) fn starts_with(&self, words: &[&str]) -> bool {
         let text = leading_words(&self.text);
         words.iter().enumerate().all(|(n, word)| {
             text.get(n)
@@ -68,7 +68,7 @@ impl LoggedStatement {
 
     /// Its text as it is to be run. Some statements make the account that runs them the definer; where the log names
     /// the original one, it is added to the text.
-    pub(super) fn runnable_text(&self) -> Vec<u8> {
+    pub(crate) fn runnable_text(&self) -> Vec<u8> {
         let text = self.text.trim_ascii_start();
         if let Some((user, host)) = &self.settings.invoker {
             // A role has no host.
@@ -91,7 +91,7 @@ impl LoggedStatement {
     }
 
     /// Whether it is about users, roles or their privileges.
-    pub(super) fn is_about_accounts(&self) -> bool {
+    pub(crate) fn is_about_accounts(&self) -> bool {
         let objects = ["USER", "ROLE"];
         let verbs = ["CREATE", "ALTER", "DROP", "RENAME"];
         let pairs = verbs.iter().any(|verb| {
@@ -107,14 +107,14 @@ impl LoggedStatement {
     }
 
     /// Whether it contains one of these names as a whole word.
-    pub(super) fn mentions_any(&self, names: &[String]) -> bool {
+    pub(crate) fn mentions_any(&self, names: &[String]) -> bool {
         let text = String::from_utf8_lossy(&self.text);
         let mut names = names.iter().filter(|name| !name.is_empty());
         names.any(|name| contains_word(&text, name))
     }
 
     /// Whether it commits implicitly, and with it any open transaction.
-    pub(super) fn is_ddl(&self) -> bool {
+    pub(crate) fn is_ddl(&self) -> bool {
         const WORDS: [&str; 6] = ["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "GRANT"];
         let temporary =
             self.starts_with(&["CREATE", "TEMPORARY"]) || self.starts_with(&["DROP", "TEMPORARY"]);
@@ -153,11 +153,11 @@ fn leading_words(text: &[u8]) -> Vec<String> {
 }
 
 /// Variables of a session, each with its value as SQL.
-pub(super) type SessionAssignments = Vec<(&'static str, String)>;
+pub(crate) type SessionAssignments = Vec<(&'static str, String)>;
 
 /// The settings of a statement. `autocommit` stays unchanged: in a log every transaction has its begin and commit. Nor
 /// is a primary key required: the source already checked that for the statements that it accepted.
-pub(super) fn session_assignments(
+pub(crate) fn session_assignments(
     statement: &LoggedStatement,
     mariadb: bool,
     collations: &HashMap<u32, (String, String)>,
@@ -258,7 +258,7 @@ fn quote_time_zone(text: &[u8]) -> Result<String, String> {
 }
 
 /// The events that precede a statement, as assignments.
-pub(super) fn variable_assignment(
+pub(crate) fn variable_assignment(
     variable: &StatementVariable,
     collations: &HashMap<u32, (String, String)>,
 ) -> Result<Vec<u8>, String> {

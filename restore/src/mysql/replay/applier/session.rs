@@ -13,14 +13,16 @@ use reprise_mysql::binlog::{
 use reprise_mysql::{Address, Bytes, DatabaseError, Session, TextRow, try_set_variable};
 use reprise_repository::Progress;
 
-use super::batch::{GtidBatch, MergedBatch};
-use super::commit_order::CommitOrder;
-use super::pending_change::{self, PendingChange, PendingChangeKind};
-use super::replay_progress::ReplayCheckpoint;
-use super::statement::{self, LoggedStatement};
-use super::{ExecutedSet, ReplayMode, ReplayOptions, checkpoint, describe_transaction};
 use crate::error::{Error, Result};
-use crate::mysql::xa;
+use crate::mysql::replay::applier::commit_order::CommitOrder;
+use crate::mysql::replay::batch::{GtidBatch, MergedBatch};
+use crate::mysql::replay::pending_change::{self, PendingChange, PendingChangeKind};
+use crate::mysql::replay::replay_progress::ReplayCheckpoint;
+use crate::mysql::replay::statement::{self, LoggedStatement};
+use crate::mysql::replay::xa;
+use crate::mysql::replay::{
+    ExecutedSet, ReplayMode, ReplayOptions, checkpoint, describe_transaction,
+};
 
 /// Settings that every session of a replay needs.
 const REQUIRED_SETTINGS: [&str; 3] = [
@@ -61,10 +63,10 @@ const ATTEMPTS_MAX: usize = 10;
 
 /// What all sessions have in common.
 #[derive(Debug)]
-pub(super) struct ApplierConfig {
+pub(crate) struct ApplierConfig {
     address: Address,
     progress: Arc<Progress>,
-    pub(super) mariadb: bool,
+    pub(crate) mariadb: bool,
     accounts_until: u64,
     accounts: Vec<String>,
     skip_account_changes: bool,
@@ -75,12 +77,12 @@ pub(super) struct ApplierConfig {
     /// The settings that a session has to begin with and that not every account may set.
     initial_settings: Vec<(&'static str, String)>,
     /// The largest event that the server accepts.
-    pub(super) event_bytes_max: usize,
+    pub(crate) event_bytes_max: usize,
 }
 
 impl ApplierConfig {
     /// Queries the server's properties.
-    pub(super) fn query_server(replay: &ReplayOptions<'_>) -> Result<Self> {
+    pub(crate) fn query_server(replay: &ReplayOptions<'_>) -> Result<Self> {
         let failed = |error| Error::from_database(format!("connect to {}", replay.address), error);
         let mut session = Session::open(replay.address, replay.progress).map_err(failed)?;
         let version = session
@@ -119,16 +121,16 @@ impl ApplierConfig {
     }
 
     /// The maximum size of a part of rows.
-    pub(super) fn row_part_bytes(&self) -> usize {
+    pub(crate) fn row_part_bytes(&self) -> usize {
         ROW_PART_BYTES.min(self.event_bytes_max)
     }
 
     /// Whether transactions keep their GTIDs.
-    pub(super) fn keeps_gtids(&self) -> bool {
+    pub(crate) fn keeps_gtids(&self) -> bool {
         self.mode == ReplayMode::KeepGtids
     }
 
-    pub(super) fn progress(&self) -> &Arc<Progress> {
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 }
@@ -155,40 +157,40 @@ fn load_collations(
 
 /// A transaction, before it is applied.
 #[derive(Debug, Clone)]
-pub(super) struct TransactionContext {
-    pub(super) gtid: Gtid,
-    pub(super) committed: Option<u64>,
+pub(crate) struct TransactionContext {
+    pub(crate) gtid: Gtid,
+    pub(crate) committed: Option<u64>,
     /// Its description in the log.
-    pub(super) start: Option<TransactionStart>,
+    pub(crate) start: Option<TransactionStart>,
     /// Its position in the events.
-    pub(super) index: u64,
+    pub(crate) index: u64,
     /// The format of its events.
-    pub(super) format: Bytes,
+    pub(crate) format: Bytes,
     /// Whether it has a begin and a commit.
-    pub(super) group: bool,
+    pub(crate) group: bool,
     /// The part of it that cannot share a transaction with the checkpoint.
-    pub(super) non_atomic: Option<NonAtomicStatement>,
+    pub(crate) non_atomic: Option<NonAtomicStatement>,
     /// Its XID, if it is an XA transaction.
-    pub(super) xid: Option<String>,
+    pub(crate) xid: Option<String>,
     /// The pending change that an interrupted attempt recorded of it.
-    pub(super) pending: Option<PendingChange>,
+    pub(crate) pending: Option<PendingChange>,
 }
 
 impl TransactionContext {
     /// Its sequence number in the commit order; 0 when the log has none.
-    pub(super) fn sequence_number(&self) -> u64 {
+    pub(crate) fn sequence_number(&self) -> u64 {
         self.start.as_ref().map_or(0, |start| start.sequence_number)
     }
 
     /// The sequence number up to which everything must be applied before it.
-    pub(super) fn last_committed(&self) -> u64 {
+    pub(crate) fn last_committed(&self) -> u64 {
         self.start.as_ref().map_or(0, |start| start.last_committed)
     }
 }
 
 /// Why something cannot share a transaction with the checkpoint.
 #[derive(Debug, Clone)]
-pub(super) enum NonAtomicStatement {
+pub(crate) enum NonAtomicStatement {
     /// It is DDL.
     Ddl(Box<LoggedStatement>),
     /// A table is not transactional.
@@ -197,7 +199,7 @@ pub(super) enum NonAtomicStatement {
 
 /// How a transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TransactionEnding {
+pub(crate) enum TransactionEnding {
     Commit,
     Rollback,
     /// It is a single statement.
@@ -210,7 +212,7 @@ pub(super) enum TransactionEnding {
 
 /// A session, and its current work.
 #[derive(Debug)]
-pub(super) struct ApplierSession {
+pub(crate) struct ApplierSession {
     session: Session,
     config: Arc<ApplierConfig>,
     settings: BTreeMap<&'static str, String>,
@@ -228,7 +230,7 @@ pub(super) struct ApplierSession {
 }
 
 impl ApplierSession {
-    pub(super) fn open(setup: &Arc<ApplierConfig>) -> Result<Self> {
+    pub(crate) fn open(setup: &Arc<ApplierConfig>) -> Result<Self> {
         let open = || {
             let mut session = Session::open(&setup.address, &setup.progress)?;
             for statement in REQUIRED_SETTINGS {
@@ -257,17 +259,17 @@ impl ApplierSession {
         })
     }
 
-    pub(super) fn is_mariadb(&self) -> bool {
+    pub(crate) fn is_mariadb(&self) -> bool {
         self.config.mariadb
     }
 
     /// Runs a statement whose meaning does not depend on settings.
-    pub(super) fn execute_plain(&mut self, sql: impl AsRef<[u8]>) -> Result<(), DatabaseError> {
+    pub(crate) fn execute_plain(&mut self, sql: impl AsRef<[u8]>) -> Result<(), DatabaseError> {
         self.session.execute(sql).map(drop)
     }
 
     /// The rows of such a statement.
-    pub(super) fn query_plain(
+    pub(crate) fn query_plain(
         &mut self,
         sql: impl AsRef<[u8]>,
     ) -> Result<Vec<TextRow>, DatabaseError> {
@@ -275,7 +277,7 @@ impl ApplierSession {
     }
 
     /// The transactions in the server's own log.
-    pub(super) fn executed_set(&mut self) -> Result<ExecutedSet> {
+    pub(crate) fn executed_set(&mut self) -> Result<ExecutedSet> {
         let failed = |error| Error::from_database("read the executed GTIDs of the target", error);
         let unexpected = |reason| failed(DatabaseError::UnexpectedResponse(reason));
         if self.config.mariadb {
@@ -290,7 +292,7 @@ impl ApplierSession {
     }
 
     /// Prepared XA transactions that wait for their second phase.
-    pub(super) fn prepared_warnings(&mut self) -> Result<Vec<String>> {
+    pub(crate) fn prepared_warnings(&mut self) -> Result<Vec<String>> {
         let failed = |error| Error::from_database("list prepared transactions", error);
         // The session that prepared them must be closed for others to see them.
         self.prepared_sessions.clear();
@@ -306,7 +308,7 @@ impl ApplierSession {
     }
 
     /// Whether a table is transactional. One that is not known is reported as missing when rows come.
-    pub(super) fn is_transactional(&mut self, table: &MappedTable) -> Result<bool> {
+    pub(crate) fn is_transactional(&mut self, table: &MappedTable) -> Result<bool> {
         let sql = format!(
             "SELECT e.transactions FROM information_schema.tables t JOIN information_schema.engines e \
              ON e.engine = t.engine WHERE t.table_schema = CONVERT(X'{}' USING utf8mb4) \
@@ -321,7 +323,7 @@ impl ApplierSession {
     }
 
     /// Applies several row transactions as one.
-    pub(super) fn apply_batch(
+    pub(crate) fn apply_batch(
         &mut self,
         batch: &MergedBatch,
         format: &Bytes,
@@ -373,7 +375,7 @@ impl ApplierSession {
 
     /// Applies row transactions, each under its GTID and when those that it depends on are applied. The commit of one
     /// and the rows of the next are one packet, unless the next has to wait.
-    pub(super) fn apply_gtid_batch(&mut self, run: &GtidBatch, order: &CommitOrder) -> Result<()> {
+    pub(crate) fn apply_gtid_batch(&mut self, run: &GtidBatch, order: &CommitOrder) -> Result<()> {
         let mut open = None;
         for (n, (about, rows)) in run.members.iter().enumerate() {
             self.set_format(&about.format)?;
@@ -468,7 +470,7 @@ impl ApplierSession {
     }
 
     /// Begins a transaction that is applied step by step.
-    pub(super) fn begin_transaction(&mut self, about: TransactionContext) -> Result<()> {
+    pub(crate) fn begin_transaction(&mut self, about: TransactionContext) -> Result<()> {
         self.set_format(&about.format)?;
         self.already_applied = false;
         self.prefix.clear();
@@ -551,7 +553,7 @@ impl ApplierSession {
     }
 
     /// Applies rows of the open transaction.
-    pub(super) fn apply_rows(&mut self, rows: &[u8]) -> Result<()> {
+    pub(crate) fn apply_rows(&mut self, rows: &[u8]) -> Result<()> {
         if self.already_applied {
             return Ok(());
         }
@@ -569,7 +571,7 @@ impl ApplierSession {
     }
 
     /// Applies a statement of the open transaction.
-    pub(super) fn apply_statement(&mut self, statement: &LoggedStatement) -> Result<()> {
+    pub(crate) fn apply_statement(&mut self, statement: &LoggedStatement) -> Result<()> {
         let left_out = self.config.skip_account_changes && statement.is_about_accounts();
         if self.already_applied || left_out || statement.is_repeated_later() {
             return Ok(());
@@ -677,7 +679,7 @@ impl ApplierSession {
     }
 
     /// Ends the open transaction.
-    pub(super) fn end_transaction(
+    pub(crate) fn end_transaction(
         &mut self,
         ending: TransactionEnding,
         noted: &ReplayCheckpoint,
@@ -763,7 +765,7 @@ impl ApplierSession {
     }
 
     /// Records, on another session because a transaction is open, that it changes a non-transactional table too.
-    pub(super) fn record_nontransactional(&mut self) -> Result<()> {
+    pub(crate) fn record_nontransactional(&mut self) -> Result<()> {
         if let Some(about) = &self.transaction
             && !self.config.keeps_gtids()
         {
@@ -779,7 +781,7 @@ impl ApplierSession {
     }
 
     /// Rolls back the open transaction: it is after the stop.
-    pub(super) fn roll_back(&mut self) -> Result<()> {
+    pub(crate) fn roll_back(&mut self) -> Result<()> {
         self.prefix.clear();
         self.xa_session = None;
         let given_up = self.execute_plain("ROLLBACK");

@@ -5,9 +5,9 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::applier_session::ApplierSession;
-use super::commit_order::CommitOrder;
 use crate::error::Result;
+use crate::mysql::replay::applier::commit_order::CommitOrder;
+use crate::mysql::replay::applier::session::ApplierSession;
 
 type ApplierJob = Box<dyn FnOnce(&mut ApplierSession) -> Result<()> + Send>;
 
@@ -16,7 +16,7 @@ const QUEUED_JOBS_MAX: usize = 1;
 
 /// One session for everything that must keep its order, and more for transactions that do not depend on each other.
 #[derive(Debug)]
-pub(super) struct ApplierPool {
+pub(crate) struct ApplierPool {
     main: Sender<ApplierJob>,
     parallel: Option<Sender<ApplierJob>>,
     /// Whether the main session may have work.
@@ -25,7 +25,7 @@ pub(super) struct ApplierPool {
 }
 
 impl ApplierPool {
-    pub(super) fn start<'scope>(
+    pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         main: ApplierSession,
         others: Vec<ApplierSession>,
@@ -54,12 +54,12 @@ impl ApplierPool {
     }
 
     /// Whether there are sessions for transactions that do not depend on each other.
-    pub(super) fn is_parallel(&self) -> bool {
+    pub(crate) fn is_parallel(&self) -> bool {
         self.parallel.is_some()
     }
 
     /// Runs a job after all jobs that were submitted before.
-    pub(super) fn submit(
+    pub(crate) fn submit(
         &self,
         job: impl FnOnce(&mut ApplierSession) -> Result<()> + Send + 'static,
     ) -> Result<()> {
@@ -71,7 +71,7 @@ impl ApplierPool {
     }
 
     /// The same, and waits for the job's result.
-    pub(super) fn submit_and_wait<T: Send + 'static>(
+    pub(crate) fn submit_and_wait<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut ApplierSession) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -88,13 +88,13 @@ impl ApplierPool {
     }
 
     /// The commit order that submitted jobs must keep.
-    pub(super) fn commit_order(&self) -> CommitOrder {
+    pub(crate) fn commit_order(&self) -> CommitOrder {
         self.commit_order.clone()
     }
 
     /// Has transactions applied in parallel with others. Their sequence numbers are in order, after those that were
     /// submitted before; the job waits for what they depend on, and marks each as applied.
-    pub(super) fn submit_parallel(
+    pub(crate) fn submit_parallel(
         &self,
         places: impl IntoIterator<Item = u64>,
         job: impl FnOnce(&mut ApplierSession) -> Result<()> + Send + 'static,

@@ -3,7 +3,7 @@
 use reprise_mysql::{DatabaseError, Session, TextRow};
 
 /// The XIDs of the prepared transactions, as statements take them.
-pub(super) fn prepared_transactions(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
+pub(crate) fn prepared_transactions(session: &mut Session) -> Result<Vec<String>, DatabaseError> {
     let rows = match session.query_rows("XA RECOVER CONVERT XID") {
         // MariaDB, and older servers, do not support this form.
         Err(DatabaseError::Server { .. }) => session.query_rows("XA RECOVER")?,

@@ -17,7 +17,7 @@ use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 use crate::error::{Error, Result};
 
 /// A commit of MariaDB may happen up to this many microseconds after its logged time.
-pub(super) const MAX_COMMIT_DELAY_MICROS: u64 = 60_000_000;
+pub(crate) const MAX_COMMIT_DELAY_MICROS: u64 = 60_000_000;
 
 /// The recovery target.
 #[derive(Debug, Clone)]
@@ -412,7 +412,7 @@ impl<'a> RecoveryPath<'a> {
 
     /// The events that are read. The replay decides by them where to stop: the number of log segments is an estimate
     /// for the plan.
-    pub(super) fn log_events(&self, repository: &Repository) -> LogEvents<'a> {
+    pub(crate) fn log_events(&self, repository: &Repository) -> LogEvents<'a> {
         let skip = self.start.first_segment_index;
         self.range.read_events(repository, skip, usize::MAX)
     }

@@ -2,22 +2,22 @@
 
 use reprise_mysql::{Manifest, MysqlDatabase};
 
-use super::options::MysqlRestoreOptions;
 use crate::error::{Error, Result};
+use crate::mysql::options::MysqlRestoreOptions;
 
 /// A database to be restored.
 #[derive(Debug, Clone)]
-pub(super) struct SelectedDatabase {
+pub(crate) struct SelectedDatabase {
     /// The snapshot's description of it, with only the selected objects.
-    pub(super) database: MysqlDatabase,
+    pub(crate) database: MysqlDatabase,
     /// Its name at the target.
-    pub(super) target: String,
+    pub(crate) target: String,
     /// Whether the whole database was selected; otherwise single tables.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// The selected databases.
-pub(super) fn select_databases(
+pub(crate) fn select_databases(
     manifest: &Manifest,
     options: &MysqlRestoreOptions,
     snapshot: &str,

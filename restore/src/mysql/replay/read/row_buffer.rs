@@ -6,7 +6,7 @@ use reprise_mysql::binlog::{Event, ends_statement, mark_statement_end};
 
 /// The events of whole statements, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct RowEventBuffer {
+pub(crate) struct RowEventBuffer {
     bytes: Vec<u8>,
     /// The table maps of the statement that is in progress.
     maps: Vec<Event>,
@@ -19,12 +19,12 @@ pub(super) struct RowEventBuffer {
 
 impl RowEventBuffer {
     /// The number of buffered bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Adds the table map of the rows that follow. Returns what must be sent first, for all to stay below `limit`.
-    pub(super) fn add_table_map(&mut self, map: Event, limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn add_table_map(&mut self, map: Event, limit: usize) -> Option<Vec<u8>> {
         let part = (self.len() + map.bytes().len() > limit)
             .then(|| self.take_complete())
             .flatten();
@@ -40,7 +40,7 @@ impl RowEventBuffer {
     }
 
     /// Adds rows. Returns what must be sent first, for all to stay below `limit`.
-    pub(super) fn add_rows(&mut self, event: &Event, limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn add_rows(&mut self, event: &Event, limit: usize) -> Option<Vec<u8>> {
         let part = (self.len() + event.bytes().len() > limit)
             .then(|| self.take_complete())
             .flatten();
@@ -54,7 +54,7 @@ impl RowEventBuffer {
     }
 
     /// Takes the whole buffer, as a whole statement.
-    pub(super) fn take_all(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_all(&mut self) -> Option<Vec<u8>> {
         if self.open {
             self.mark_statement_end();
             self.open = false;

@@ -31,7 +31,7 @@ struct SharedCommitOrder {
 
 /// The state that all sessions of a replay share.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CommitOrder(Arc<SharedCommitOrder>);
+pub(crate) struct CommitOrder(Arc<SharedCommitOrder>);
 
 impl CommitOrder {
     fn lock_state(&self) -> MutexGuard<'_, CommitOrderState> {
@@ -52,7 +52,7 @@ impl CommitOrder {
     }
 
     /// Starts transactions that are about to be given to a session, after all that were given before.
-    pub(super) fn add_in_flight(&self, places: impl IntoIterator<Item = u64>) -> Result<()> {
+    pub(crate) fn add_in_flight(&self, places: impl IntoIterator<Item = u64>) -> Result<()> {
         let mut state = self.lock_state();
         if state.failed {
             drop(state);
@@ -64,12 +64,12 @@ impl CommitOrder {
 
     /// Whether all transactions up to the sequence number `after` are applied. Those from `own` on are the caller's own
     /// or come later.
-    pub(super) fn can_start(&self, after: u64, own: u64) -> bool {
+    pub(crate) fn can_start(&self, after: u64, own: u64) -> bool {
         self.lock_state().can_start(after, own)
     }
 
     /// Waits until that holds. Fails when another session has failed, which has the cause.
-    pub(super) fn wait_for_dependencies(&self, after: u64, own: u64) -> Result<()> {
+    pub(crate) fn wait_for_dependencies(&self, after: u64, own: u64) -> Result<()> {
         match self.wait_until(|state| state.can_start(after, own)).failed {
             true => Err(session_ended_error()),
             false => Ok(()),
@@ -77,13 +77,13 @@ impl CommitOrder {
     }
 
     /// Marks a transaction as applied.
-    pub(super) fn mark_applied(&self, place: u64) {
+    pub(crate) fn mark_applied(&self, place: u64) {
         self.lock_state().in_flight.remove(&place);
         self.0.changed.notify_all();
     }
 
     /// Waits until all transactions in flight are applied.
-    pub(super) fn wait_for_all(&self) -> Result<()> {
+    pub(crate) fn wait_for_all(&self) -> Result<()> {
         let state = self.wait_until(|state| state.in_flight.is_empty());
         let failed = state.failed;
         drop(state);
@@ -94,12 +94,12 @@ impl CommitOrder {
     }
 
     /// Guards a session's work: if its thread panics, no other session waits for it.
-    pub(super) fn panic_guard(&self) -> PanicGuard<'_> {
+    pub(crate) fn panic_guard(&self) -> PanicGuard<'_> {
         PanicGuard(self)
     }
 
     /// Records that a session failed: nobody waits any more.
-    pub(super) fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, error: Error) {
         let mut state = self.lock_state();
         state.failed = true;
         state.error.get_or_insert(error);
@@ -107,7 +107,7 @@ impl CommitOrder {
     }
 
     /// The error of the failed session, returned once.
-    pub(super) fn take_error(&self) -> Error {
+    pub(crate) fn take_error(&self) -> Error {
         self.lock_state()
             .error
             .take()
@@ -117,7 +117,7 @@ impl CommitOrder {
 
 /// Marks a session as running.
 #[derive(Debug)]
-pub(super) struct PanicGuard<'a>(&'a CommitOrder);
+pub(crate) struct PanicGuard<'a>(&'a CommitOrder);
 
 impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use crate::mysql::load::ddl::*;
 
 const MYSQL: &str = include_str!("printed/mysql-9.7.sql");
 const MARIADB: &str = include_str!("printed/mariadb-10.11.sql");

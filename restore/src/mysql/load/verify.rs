@@ -7,13 +7,13 @@ use reprise_mysql::{Address, Filter, Session};
 use reprise_repository::Progress;
 use reprise_snapshotters::mysql::{TableChecksum, checksum_tables};
 
-use super::load::TableLoad;
-use super::options::VerifyLevel;
-use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
+use crate::mysql::load::rows::TableLoad;
+use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::options::VerifyLevel;
 
 /// The differences, in sentences.
-pub(super) fn compare_tables(
+pub(crate) fn compare_tables(
     control: &mut Session,
     address: &Address,
     fillings: &[TableLoad],
@@ -36,7 +36,7 @@ pub(super) fn compare_tables(
 }
 
 /// Tables of a database that the snapshot does not have.
-pub(super) fn find_extra_tables(
+pub(crate) fn find_extra_tables(
     control: &mut Session,
     chosen: &SelectedDatabase,
 ) -> Result<Vec<String>> {
@@ -113,7 +113,7 @@ fn table_filter(fillings: &[TableLoad]) -> Filter {
 }
 
 /// The number of stored objects that the target has in a database.
-pub(super) fn count_objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
+pub(crate) fn count_objects(control: &mut Session, database: &str) -> Result<[u64; 4]> {
     let count = |control: &mut Session, table: &str, column: &str| {
         let statement = format!(
             "SELECT COUNT(*) FROM information_schema.{table} WHERE {column} = {}",

@@ -8,28 +8,30 @@ use reprise_mysql::{
     Session,
 };
 
-use super::ddl::{SqlTokens, TokenKind};
-use super::options::{MysqlRestoreOptions, MysqlRestorePlan, PlannedTable};
-use super::selection::SelectedDatabase;
-use super::{renaming, restore_state, scratch_server};
+use crate::drill::scratch_server;
 use crate::error::{Error, Result};
+use crate::mysql::load::ddl::{SqlTokens, TokenKind};
+use crate::mysql::load::renaming;
+use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::options::{MysqlRestoreOptions, MysqlRestorePlan, PlannedTable};
+use crate::mysql::restore_state;
 
 /// The facts about the target.
 #[derive(Debug)]
-pub(super) struct TargetServer {
-    pub(super) server: ServerInfo,
+pub(crate) struct TargetServer {
+    pub(crate) server: ServerInfo,
     /// Statements that drop conflicting objects.
-    pub(super) drop_statements: Vec<String>,
+    pub(crate) drop_statements: Vec<String>,
     /// Whether rows can be loaded without changing another setting of the server.
-    pub(super) local_infile: bool,
+    pub(crate) local_infile: bool,
     /// Whether another setting must be changed for triggers and functions, as the server has a binary log.
-    pub(super) must_trust_creators: bool,
-    pub(super) warnings: Vec<String>,
-    pub(super) problems: Vec<String>,
+    pub(crate) must_trust_creators: bool,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Examines the target.
-pub(super) fn inspect_target(
+pub(crate) fn inspect_target(
     control: &mut Session,
     manifest: &Manifest,
     selected: &[SelectedDatabase],
@@ -314,7 +316,7 @@ impl TargetServer {
     }
 
     /// The plan as text for people.
-    pub(super) fn build_plan(
+    pub(crate) fn build_plan(
         &self,
         selected: &[SelectedDatabase],
         accounts: usize,
@@ -348,7 +350,7 @@ impl TargetServer {
     }
 
     /// Whether the target is of this flavour.
-    pub(super) fn is_flavour(&self, flavour: Flavour) -> bool {
+    pub(crate) fn is_flavour(&self, flavour: Flavour) -> bool {
         self.server.facts.flavour == flavour
     }
 }
@@ -384,7 +386,7 @@ fn find_collations(sql: &[u8]) -> BTreeSet<String> {
 }
 
 /// The statement that a database of the target needs before its tables, under its new name.
-pub(super) fn create_database_statement(chosen: &SelectedDatabase) -> Vec<u8> {
+pub(crate) fn create_database_statement(chosen: &SelectedDatabase) -> Vec<u8> {
     let sql = chosen.database.sql.as_bytes();
     let name = quote_name(&chosen.database.name);
     let rest =

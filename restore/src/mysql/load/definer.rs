@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::ddl::{SqlToken, SqlTokens, TokenKind, quote_name};
+use crate::mysql::load::ddl::{SqlToken, SqlTokens, TokenKind, quote_name};
 
 /// The words that end the part of a statement in which a definer may stand.
 const OBJECT_KEYWORDS: [&str; 7] = [

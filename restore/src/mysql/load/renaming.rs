@@ -2,10 +2,10 @@
 
 use reprise_mysql::sql::{qualify_name, quote_name};
 
-use super::selection::SelectedDatabase;
+use crate::mysql::load::selection::SelectedDatabase;
 
 /// A sentence for every selected object that refers to a renamed database by its old name.
-pub(super) fn find_old_names(selected: &[SelectedDatabase]) -> Vec<String> {
+pub(crate) fn find_old_names(selected: &[SelectedDatabase]) -> Vec<String> {
     let renamed = selected
         .iter()
         .filter(|chosen| chosen.target != chosen.database.name);

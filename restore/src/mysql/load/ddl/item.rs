@@ -1,10 +1,10 @@
 //! One item of a table definition: a column, a key or a constraint.
 
-use super::lexer::{SqlToken, SqlTokens, TokenKind};
+use crate::mysql::load::ddl::lexer::{SqlToken, SqlTokens, TokenKind};
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TableItemKind {
+pub(crate) enum TableItemKind {
     Column {
         auto_increment: bool,
     },
@@ -20,18 +20,18 @@ pub(super) enum TableItemKind {
 
 /// An item and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TableItem {
+pub(crate) struct TableItem {
     /// As written, with the white space before it and without the comma after it.
-    pub(super) text: Vec<u8>,
-    pub(super) kind: TableItemKind,
+    pub(crate) text: Vec<u8>,
+    pub(crate) kind: TableItemKind,
     /// The column, or the first column of a key, in backticks; empty when it is an expression or something else.
-    pub(super) column: Vec<u8>,
+    pub(crate) column: Vec<u8>,
 }
 
 impl TableItem {
     /// # Errors
     /// When a quote is not terminated.
-    pub(super) fn new(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn new(text: &[u8]) -> Result<Self, String> {
         let tokens = SqlTokens::new(text).collect::<Result<Vec<_>, _>>()?;
         let kind = classify_item(&tokens);
         let column = match kind {
@@ -50,7 +50,7 @@ impl TableItem {
     }
 
     /// Servers print items by rank, and those of one rank in the order they were added.
-    pub(super) fn rank(&self) -> u8 {
+    pub(crate) fn rank(&self) -> u8 {
         match self.kind {
             TableItemKind::Column { .. } => 0,
             TableItemKind::Primary => 1,
@@ -64,7 +64,7 @@ impl TableItem {
 
     /// A column without its collation where that is the table's default. MySQL would remember that it was named, and
     /// print the character set with it from then on.
-    pub(super) fn without_default_collation(&self, collation: Option<&[u8]>) -> Vec<u8> {
+    pub(crate) fn without_default_collation(&self, collation: Option<&[u8]>) -> Vec<u8> {
         self.default_collation_range(collation).map_or_else(
             || self.text.clone(),
             |range| [&self.text[..range.start], &self.text[range.end..]].concat(),
@@ -99,7 +99,7 @@ impl TableItem {
     }
 
     /// The clause of `ALTER TABLE` that adds it.
-    pub(super) fn add_clause(&self) -> Vec<u8> {
+    pub(crate) fn add_clause(&self) -> Vec<u8> {
         [b"ADD ", self.text.trim_ascii()].concat()
     }
 }

@@ -8,10 +8,10 @@ use reprise_mysql::sql::{qualify_name, quote_name, quote_text};
 use reprise_mysql::{DatabaseError, MysqlAccount, MysqlStoredObject, Session};
 use reprise_repository::{RawText, Warning};
 
-use super::definer::{with_definer, without_definer};
-use super::restore_state::{self, RestoreState};
-use super::selection::SelectedDatabase;
 use crate::error::{Error, Result};
+use crate::mysql::load::definer::{with_definer, without_definer};
+use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::restore_state::{self, RestoreState};
 
 /// The account may not create an object that belongs to another account, or to one that does not exist.
 const DEFINER_REFUSED: [u16; 4] = [1227, 1449, 4154, 1698];
@@ -29,7 +29,7 @@ const UNKNOWN_COLLATION: u16 = 1273;
 
 /// A view to be created.
 #[derive(Debug)]
-pub(super) struct PendingView<'a> {
+pub(crate) struct PendingView<'a> {
     chosen: &'a SelectedDatabase,
     view: &'a MysqlStoredObject,
     /// Why it could not be created yet.
@@ -47,21 +47,21 @@ impl<'a> PendingView<'a> {
 }
 
 /// A statement that grants a privilege to an account.
-pub(super) type AccountGrant<'a> = (&'a MysqlAccount, &'a RawText);
+pub(crate) type AccountGrant<'a> = (&'a MysqlAccount, &'a RawText);
 
 /// Creates objects.
 #[derive(Debug)]
-pub(super) struct ObjectCreator<'a> {
-    pub(super) session: &'a mut Session,
+pub(crate) struct ObjectCreator<'a> {
+    pub(crate) session: &'a mut Session,
     /// The definer of created objects; `None`: the original one.
-    pub(super) definer: Option<&'a str>,
-    pub(super) warnings: Vec<Warning>,
+    pub(crate) definer: Option<&'a str>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl ObjectCreator<'_> {
     /// Creates routines, then views, then triggers, of all databases. Returns the views that cannot be created yet: a
     /// view on another one needs that one's owner to have its privileges.
-    pub(super) fn create_code<'a>(
+    pub(crate) fn create_code<'a>(
         &mut self,
         selected: &'a [SelectedDatabase],
     ) -> Result<Vec<PendingView<'a>>> {
@@ -84,7 +84,7 @@ impl ObjectCreator<'_> {
     }
 
     /// Events are created last: they begin to run.
-    pub(super) fn create_events(&mut self, selected: &[SelectedDatabase]) -> Result<()> {
+    pub(crate) fn create_events(&mut self, selected: &[SelectedDatabase]) -> Result<()> {
         for chosen in selected {
             for event in &chosen.database.events {
                 self.create_object(chosen, event)?;
@@ -126,7 +126,7 @@ impl ObjectCreator<'_> {
     }
 
     /// Creates the views that waited for their owners' privileges, and names those that cannot be created at all.
-    pub(super) fn create_pending_views(&mut self, waiting: Vec<PendingView<'_>>) -> Result<()> {
+    pub(crate) fn create_pending_views(&mut self, waiting: Vec<PendingView<'_>>) -> Result<()> {
         for left in self.create_views(waiting)? {
             let name = qualify_name(&left.chosen.target, &left.view.name);
             self.add_warning(format!(
@@ -271,7 +271,7 @@ impl ObjectCreator<'_> {
     }
 
     /// Creates the missing accounts. Returns those that were created, also before an interruption.
-    pub(super) fn create_accounts<'a>(
+    pub(crate) fn create_accounts<'a>(
         &mut self,
         accounts: &'a [MysqlAccount],
         done: &RestoreState,
@@ -318,7 +318,7 @@ impl ObjectCreator<'_> {
     }
 
     /// Grants new accounts their privileges. Returns those that could not be granted, as they name missing objects.
-    pub(super) fn grant_privileges<'a>(
+    pub(crate) fn grant_privileges<'a>(
         &mut self,
         accounts: &[&'a MysqlAccount],
     ) -> Result<Vec<AccountGrant<'a>>> {
@@ -332,7 +332,7 @@ impl ObjectCreator<'_> {
     }
 
     /// Grants the privileges that could not be granted before, and names those that cannot be granted at all.
-    pub(super) fn retry_grants(&mut self, refused: &[AccountGrant<'_>]) -> Result<()> {
+    pub(crate) fn retry_grants(&mut self, refused: &[AccountGrant<'_>]) -> Result<()> {
         for (account, sql) in refused {
             if let Some(message) = self.try_grant((account, sql))? {
                 self.add_warning(format!(

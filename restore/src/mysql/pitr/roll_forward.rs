@@ -11,11 +11,13 @@ use reprise_mysql::log::{BinlogPosition, LogEvents, format_micros};
 use reprise_repository::{RawText, Repository, Warning};
 use serde::Serialize;
 
-use super::options::MysqlRestoreOptions;
-use super::recovery::{MAX_COMMIT_DELAY_MICROS, RecoveryPath, RecoveryTarget};
-use super::replay::{self, ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop};
-use super::restore_state::{self, RestoreState};
 use crate::error::{Error, Result};
+use crate::mysql::options::MysqlRestoreOptions;
+use crate::mysql::pitr::catalog::{MAX_COMMIT_DELAY_MICROS, RecoveryPath, RecoveryTarget};
+use crate::mysql::replay::{
+    self, ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop,
+};
+use crate::mysql::restore_state::{self, RestoreState};
 
 /// Rough speeds on a small machine, in bytes a second, to estimate the duration of a restore.
 const LOAD_BYTES_PER_SECOND: u64 = 20 << 20;
@@ -98,14 +100,14 @@ impl TransactionSummary {
 
 /// A recovery path, and its target.
 #[derive(Debug)]
-pub(super) struct RollForward<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) path: &'a RecoveryPath<'a>,
-    pub(super) options: &'a PointInTimeOptions,
+pub(crate) struct RollForward<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) path: &'a RecoveryPath<'a>,
+    pub(crate) options: &'a PointInTimeOptions,
 }
 
 impl<'a> RollForward<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         repository: &'a Repository,
         way: &'a RecoveryPath<'a>,
         wanted: &'a PointInTimeOptions,
@@ -145,7 +147,7 @@ impl RollForward<'_> {
     }
 
     /// Identifies this restore among others to the same target.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let skipped: Vec<String> = self.options.skip.iter().map(ToString::to_string).collect();
         let name = format!(
             "{} {} {}",
@@ -153,10 +155,10 @@ impl RollForward<'_> {
             skipped.join(" "),
             self.options.keep_gtids
         );
-        super::short_hash(&name)
+        crate::mysql::short_hash(&name)
     }
 
-    pub(super) fn build_plan(&self) -> RollForwardPlan {
+    pub(crate) fn build_plan(&self) -> RollForwardPlan {
         let way = self.path;
         let end = way.range.complete_until();
         let lost = match (&self.options.target, end) {
@@ -198,17 +200,17 @@ impl RollForward<'_> {
     }
 
     /// Whether an earlier attempt has already restored the snapshot.
-    pub(super) fn is_snapshot_restored(done: &RestoreState) -> bool {
+    pub(crate) fn is_snapshot_restored(done: &RestoreState) -> bool {
         done.has_step(SNAPSHOT_RESTORED_STEP)
     }
 
     /// Records that the snapshot is restored.
-    pub(super) fn record_snapshot_restored(control: &mut Session) -> Result<()> {
+    pub(crate) fn record_snapshot_restored(control: &mut Session) -> Result<()> {
         record_step(control, SNAPSHOT_RESTORED_STEP)
     }
 
     /// Replays the log.
-    pub(super) fn replay_log(
+    pub(crate) fn replay_log(
         &self,
         control: &mut Session,
         options: &MysqlRestoreOptions,
@@ -308,7 +310,7 @@ impl RollForward<'_> {
     }
 
     /// The report of a replay, and its warnings.
-    pub(super) fn build_report(&self, report: &ReplayReport) -> (RollForwardReport, Vec<Warning>) {
+    pub(crate) fn build_report(&self, report: &ReplayReport) -> (RollForwardReport, Vec<Warning>) {
         let warn = |message: String| Warning {
             path: RawText::default(),
             message,

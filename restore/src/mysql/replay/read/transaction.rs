@@ -5,16 +5,16 @@ use reprise_mysql::binlog::{
     decompress_rows, decompress_statement, is_rows_event, kind, prepared_xid,
 };
 
-use super::applier_session::TransactionEnding;
-use super::replay_progress::ReplayDecision;
-use super::row_buffer::RowEventBuffer;
-use super::statement::LoggedStatement;
-use super::{describe_transaction, log_error};
 use crate::error::{Error, Result};
+use crate::mysql::replay::applier::session::TransactionEnding;
+use crate::mysql::replay::read::row_buffer::RowEventBuffer;
+use crate::mysql::replay::replay_progress::ReplayDecision;
+use crate::mysql::replay::statement::LoggedStatement;
+use crate::mysql::replay::{describe_transaction, log_error};
 
 /// Its contents.
 #[derive(Debug)]
-pub(super) enum TransactionStep {
+pub(crate) enum TransactionStep {
     Rows(Vec<u8>),
     Statement(Box<LoggedStatement>),
 }
@@ -30,7 +30,7 @@ impl TransactionStep {
 
 /// What the caller must still do with an event of a transaction.
 #[derive(Debug)]
-pub(super) enum EventFollowUp {
+pub(crate) enum EventFollowUp {
     Nothing,
     /// Rows of this table follow.
     Table(Event),
@@ -40,31 +40,31 @@ pub(super) enum EventFollowUp {
 
 /// A transaction, as far as it is read and not applied yet.
 #[derive(Debug)]
-pub(super) struct ReplayTransaction {
-    pub(super) gtid: Gtid,
-    pub(super) committed: Option<u64>,
-    pub(super) start: Option<TransactionStart>,
-    pub(super) decision: ReplayDecision,
+pub(crate) struct ReplayTransaction {
+    pub(crate) gtid: Gtid,
+    pub(crate) committed: Option<u64>,
+    pub(crate) start: Option<TransactionStart>,
+    pub(crate) decision: ReplayDecision,
     /// Whether it has a begin and a commit.
-    pub(super) group: bool,
-    pub(super) xid: Option<String>,
-    pub(super) ending: TransactionEnding,
-    pub(super) steps: Vec<TransactionStep>,
+    pub(crate) group: bool,
+    pub(crate) xid: Option<String>,
+    pub(crate) ending: TransactionEnding,
+    pub(crate) steps: Vec<TransactionStep>,
     size: usize,
-    pub(super) rows: RowEventBuffer,
+    pub(crate) rows: RowEventBuffer,
     variables: Vec<StatementVariable>,
     /// Events with rows, and statements.
-    pub(super) events: u64,
-    pub(super) statements: u64,
+    pub(crate) events: u64,
+    pub(crate) statements: u64,
     /// The first statement that commits implicitly.
-    pub(super) ddl: Option<LoggedStatement>,
-    pub(super) nontransactional: bool,
+    pub(crate) ddl: Option<LoggedStatement>,
+    pub(crate) nontransactional: bool,
     /// Whether its first part is being applied.
-    pub(super) begun: bool,
+    pub(crate) begun: bool,
 }
 
 impl ReplayTransaction {
-    pub(super) fn new(
+    pub(crate) fn new(
         start: Option<(&TransactionStart, &Event)>,
         decision: ReplayDecision,
     ) -> Self {
@@ -93,12 +93,12 @@ impl ReplayTransaction {
         }
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         describe_transaction(&self.gtid, self.committed)
     }
 
     /// Whether it is to be applied, as far as is known.
-    pub(super) fn should_apply(&self) -> bool {
+    pub(crate) fn should_apply(&self) -> bool {
         matches!(
             self.decision,
             ReplayDecision::Apply | ReplayDecision::DecideAtCommit
@@ -106,23 +106,23 @@ impl ReplayTransaction {
     }
 
     /// The number of bytes that wait.
-    pub(super) fn buffered_bytes(&self) -> usize {
+    pub(crate) fn buffered_bytes(&self) -> usize {
         self.size + self.rows.len()
     }
 
     /// Takes the waiting steps.
-    pub(super) fn take_steps(&mut self) -> Vec<TransactionStep> {
+    pub(crate) fn take_steps(&mut self) -> Vec<TransactionStep> {
         self.size = 0;
         std::mem::take(&mut self.steps)
     }
 
-    pub(super) fn push_step(&mut self, step: TransactionStep) {
+    pub(crate) fn push_step(&mut self, step: TransactionStep) {
         self.size += step.len();
         self.steps.push(step);
     }
 
     /// Makes the remaining rows a step.
-    pub(super) fn push_remaining_rows(&mut self) {
+    pub(crate) fn push_remaining_rows(&mut self) {
         if let Some(rows) = self.rows.take_all() {
             self.push_step(TransactionStep::Rows(rows));
         }
@@ -136,7 +136,7 @@ impl ReplayTransaction {
     }
 
     /// Adds an event. Rows are combined up to `limit`, and no part may be longer than `most`.
-    pub(super) fn add_event(
+    pub(crate) fn add_event(
         &mut self,
         event: Event,
         limit: usize,
@@ -245,7 +245,7 @@ impl ReplayTransaction {
 }
 
 /// Why an event kind is not replayed.
-pub(super) fn unsupported_event_reason(number: u8) -> String {
+pub(crate) fn unsupported_event_reason(number: u8) -> String {
     match number {
         kind::INCIDENT => "the source lost events here (incident event)".to_owned(),
         6 | 9 | 10 | 11 | 12 | kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {

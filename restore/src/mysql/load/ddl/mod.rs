@@ -11,8 +11,8 @@ mod tests;
 
 use std::ops::Range;
 
-use item::{TableItem, TableItemKind};
-pub(super) use lexer::{SqlToken, SqlTokens, TokenKind};
+use crate::mysql::load::ddl::item::{TableItem, TableItemKind};
+pub(crate) use crate::mysql::load::ddl::lexer::{SqlToken, SqlTokens, TokenKind};
 
 /// A parsed table definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

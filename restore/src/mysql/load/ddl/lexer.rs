@@ -2,7 +2,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mysql) enum TokenKind {
+pub(crate) enum TokenKind {
     /// Letters, digits, `_`, `$` and everything that is not ASCII.
     Word,
     /// A name in backticks.
@@ -15,27 +15,27 @@ pub(in crate::mysql) enum TokenKind {
 
 /// A token and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mysql) struct SqlToken<'a> {
-    pub(in crate::mysql) kind: TokenKind,
+pub(crate) struct SqlToken<'a> {
+    pub(crate) kind: TokenKind,
     /// The bytes as written, with quotes.
-    pub(in crate::mysql) text: &'a [u8],
+    pub(crate) text: &'a [u8],
     /// The offset of its first byte.
-    pub(in crate::mysql) start: usize,
+    pub(crate) start: usize,
 }
 
 impl SqlToken<'_> {
     /// The offset after its last byte.
-    pub(in crate::mysql) fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.start + self.text.len()
     }
 
     /// Whether it is this word, in any case.
-    pub(in crate::mysql) fn is_word(&self, word: &str) -> bool {
+    pub(crate) fn is_word(&self, word: &str) -> bool {
         self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word.as_bytes())
     }
 
     /// Whether it is this symbol.
-    pub(in crate::mysql) fn is_symbol(&self, symbol: u8) -> bool {
+    pub(crate) fn is_symbol(&self, symbol: u8) -> bool {
         self.kind == TokenKind::Symbol && self.text == [symbol]
     }
 }
@@ -45,13 +45,13 @@ impl SqlToken<'_> {
 /// Backslashes escape in strings (as without the mode `NO_BACKSLASH_ESCAPES`). Comments are no tokens of their own: the
 /// content of one that begins with `/*!` is for servers, and servers print no others.
 #[derive(Debug, Clone)]
-pub(in crate::mysql) struct SqlTokens<'a> {
+pub(crate) struct SqlTokens<'a> {
     text: &'a [u8],
     offset: usize,
 }
 
 impl<'a> SqlTokens<'a> {
-    pub(in crate::mysql) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, offset: 0 }
     }
 

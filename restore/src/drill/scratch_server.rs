@@ -6,11 +6,12 @@ use reprise_mysql::sql::{quote_list, quote_name, quote_text};
 use reprise_mysql::{Address, DatabaseError, SYSTEM_DATABASES, Session, TextRow};
 use reprise_repository::Progress;
 
-use super::{restore_state, xa};
 use crate::error::{Error, Result};
+use crate::mysql::replay::xa;
+use crate::mysql::restore_state;
 
 /// The database that marks everything else there as a drill's. It is created first and dropped last.
-pub(super) const DRILL_DATABASE: &str = "reprise_drill";
+pub(crate) const DRILL_DATABASE: &str = "reprise_drill";
 
 /// A server that this drill uses exclusively.
 #[derive(Debug)]

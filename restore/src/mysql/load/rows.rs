@@ -7,9 +7,9 @@ use reprise_mysql::sql::{load_data_statement, qualify_name, quote_name};
 use reprise_mysql::{Bytes, DatabaseError, MysqlTable, Session, TableDataFile, ValueFormat};
 use reprise_repository::{ChunkId, ContentReader, Progress};
 
-use super::ddl::TableDefinition;
-use super::restore_state::{self, RestoreState};
 use crate::error::{Error, Result};
+use crate::mysql::load::ddl::TableDefinition;
+use crate::mysql::restore_state::{self, RestoreState};
 
 /// Chunks that are read ahead for each connection, about a MiB each.
 const CHUNKS_AHEAD: usize = 4;
@@ -25,11 +25,11 @@ const KEY_EXISTS: [u16; 3] = [1061, 1826, 1022];
 
 /// A table to be loaded.
 #[derive(Debug)]
-pub(super) struct TableLoad {
+pub(crate) struct TableLoad {
     /// Its database at the target.
-    pub(super) database: String,
-    pub(super) table: MysqlTable,
-    pub(super) definition: TableDefinition,
+    pub(crate) database: String,
+    pub(crate) table: MysqlTable,
+    pub(crate) definition: TableDefinition,
 }
 
 impl TableLoad {
@@ -73,14 +73,14 @@ struct LoadQueueState {
 
 /// The source of the files' bytes.
 #[derive(Debug)]
-pub(super) struct DumpFileReader<'a> {
-    pub(super) reader: &'a ContentReader,
+pub(crate) struct DumpFileReader<'a> {
+    pub(crate) reader: &'a ContentReader,
     /// The chunks of each file, by its path.
-    pub(super) chunks: BTreeMap<String, Vec<ChunkId>>,
+    pub(crate) chunks: BTreeMap<String, Vec<ChunkId>>,
 }
 
 /// Creates the missing tables.
-pub(super) fn create_tables(
+pub(crate) fn create_tables(
     control: &mut Session,
     fillings: &[TableLoad],
     done: &RestoreState,
@@ -117,7 +117,7 @@ pub(super) fn create_tables(
 }
 
 /// Loads all files and adds all keys.
-pub(super) fn load_rows_and_keys(
+pub(crate) fn load_rows_and_keys(
     sessions: &mut [Session],
     fillings: &[TableLoad],
     content: &DumpFileReader<'_>,
@@ -294,7 +294,7 @@ impl LoadQueue<'_> {
 }
 
 /// Adds foreign keys, once all tables exist.
-pub(super) fn add_foreign_keys(
+pub(crate) fn add_foreign_keys(
     control: &mut Session,
     fillings: &[TableLoad],
     done: &RestoreState,

@@ -8,18 +8,18 @@ use reprise_mysql::binlog::{
     Event, EventBoundary, Gtid, LoggedTransaction, MappedTable, TransactionBoundaryParser, kind,
 };
 
-use super::applier_pool::ApplierPool;
-use super::applier_session::{
+use crate::error::{Error, Result};
+use crate::mysql::replay::applier::pool::ApplierPool;
+use crate::mysql::replay::applier::session::{
     ApplierConfig, ApplierSession, NonAtomicStatement, TransactionContext, TransactionEnding,
 };
-use super::batch::{GtidBatch, MergedBatch};
-use super::pending_change::PendingChange;
-use super::replay_progress::{ReplayDecision, ReplayProgress};
-use super::transaction::{
+use crate::mysql::replay::batch::{GtidBatch, MergedBatch};
+use crate::mysql::replay::pending_change::PendingChange;
+use crate::mysql::replay::read::transaction::{
     EventFollowUp, ReplayTransaction, TransactionStep, unsupported_event_reason,
 };
-use super::{describe_transaction, log_error};
-use crate::error::{Error, Result};
+use crate::mysql::replay::replay_progress::{ReplayDecision, ReplayProgress};
+use crate::mysql::replay::{describe_transaction, log_error};
 
 /// The time after the stop in which transactions that were committed before it are searched for, in microseconds.
 const OUT_OF_ORDER_WINDOW_MICROS: u64 = 10_000_000;
@@ -39,7 +39,7 @@ enum ReplayFlow {
 
 /// The state of reading.
 #[derive(Debug)]
-pub(super) struct ReplayCoordinator<'a, 'b> {
+pub(crate) struct ReplayCoordinator<'a, 'b> {
     config: &'a Arc<ApplierConfig>,
     pool: &'a ApplierPool,
     progress: &'a mut ReplayProgress<'b>,
@@ -58,7 +58,7 @@ pub(super) struct ReplayCoordinator<'a, 'b> {
 }
 
 impl<'a, 'b> ReplayCoordinator<'a, 'b> {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &'a Arc<ApplierConfig>,
         pool: &'a ApplierPool,
         progress: &'a mut ReplayProgress<'b>,
@@ -82,7 +82,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
     }
 
     /// Reads, and has applied, everything before the stop. Returns when all of it is applied.
-    pub(super) fn apply_events(
+    pub(crate) fn apply_events(
         &mut self,
         events: &mut dyn Iterator<Item = Result<Event>>,
     ) -> Result<()> {
@@ -106,12 +106,12 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
     }
 
     /// The transaction at which it stopped.
-    pub(super) fn stopped_before(&self) -> Option<LoggedTransaction> {
+    pub(crate) fn stopped_before(&self) -> Option<LoggedTransaction> {
         self.stopped_before.clone()
     }
 
     /// Out-of-order transactions: shortly after the stop, but committed before its time.
-    pub(super) fn find_out_of_order(
+    pub(crate) fn find_out_of_order(
         &mut self,
         events: &mut dyn Iterator<Item = Result<Event>>,
     ) -> Result<Vec<LoggedTransaction>> {

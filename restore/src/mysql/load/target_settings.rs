@@ -5,13 +5,13 @@ use std::sync::Arc;
 use reprise_mysql::{DatabaseError, SYSTEM_DATABASES, Session};
 use reprise_repository::{ErrorClass, Progress};
 
-use super::connect_to_target;
-use super::options::MysqlRestoreOptions;
-use super::preflight::TargetServer;
-use super::restore_state::{self, RestoreState};
-use super::scratch_server;
-use super::selection::SelectedDatabase;
+use crate::drill::scratch_server;
 use crate::error::{Error, Result};
+use crate::mysql::connect_to_target;
+use crate::mysql::load::preflight::TargetServer;
+use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::options::MysqlRestoreOptions;
+use crate::mysql::restore_state::{self, RestoreState};
 
 /// Settings that let the target commit without waiting for its disk, each with the value that does so.
 const RELAXED_DURABILITY: [(&str, &str); 2] = [
@@ -27,7 +27,7 @@ const FLUSH_STATEMENTS: [&str; 2] = [
 
 /// Global settings of the server that are changed for the time of a restore.
 #[derive(Debug, Default)]
-pub(super) struct TargetSettings {
+pub(crate) struct TargetSettings {
     /// The statements that restore them.
     revert_statements: Vec<String>,
     /// Whether the target must be told to flush everything to its disk.
@@ -39,14 +39,14 @@ const UNCERTAIN_STEP: &str = "commits may be lost";
 
 impl TargetSettings {
     /// The settings that an interrupted restore has changed, and could not restore.
-    pub(super) fn from_earlier_attempt(done: &RestoreState) -> Self {
+    pub(crate) fn from_earlier_attempt(done: &RestoreState) -> Self {
         Self {
             revert_statements: done.settings_to_revert.clone(),
             relaxed: false,
         }
     }
 
-    pub(super) fn change_settings(
+    pub(crate) fn change_settings(
         &mut self,
         control: &mut Session,
         target: &TargetServer,
@@ -123,7 +123,7 @@ impl TargetSettings {
     /// Lets the target commit without waiting for its disk, where it holds only restored data: each transaction that
     /// keeps its GTID is a commit of its own. If the host fails meanwhile, the target's data is not certain any more,
     /// and [`Self::check_durability`] refuses to resume.
-    pub(super) fn relax_durability(
+    pub(crate) fn relax_durability(
         &mut self,
         control: &mut Session,
         done: &RestoreState,
@@ -188,7 +188,7 @@ impl TargetSettings {
     }
 
     /// On a connection of its own: the one that changed them may be closed.
-    pub(super) fn revert_settings(&mut self, options: &MysqlRestoreOptions) -> Result<()> {
+    pub(crate) fn revert_settings(&mut self, options: &MysqlRestoreOptions) -> Result<()> {
         if self.revert_statements.is_empty() {
             return Ok(());
         }

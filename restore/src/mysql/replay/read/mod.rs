@@ -1,0 +1,6 @@
+//! Reads events: `coordinator` assembles them into transactions, `transaction` is one while it is read, `row_buffer` its
+//! rows.
+
+pub(crate) mod coordinator;
+pub(crate) mod row_buffer;
+pub(crate) mod transaction;
