@@ -2,7 +2,7 @@
 
 use reprise_mysql::binlog::LoggedTransaction;
 
-use crate::mysql::replay::applier::session::TransactionContext;
+use crate::mysql::replay::transaction_context::TransactionContext;
 
 /// The maximum number of transactions that become one.
 const TRANSACTIONS_MAX: usize = 1000;

@@ -1,13 +1,12 @@
 //! The replay checkpoint, kept at the target: updated in the same transaction that it describes.
 
 use reprise_mysql::binlog::LoggedTransaction;
-use reprise_mysql::{DatabaseError, TextRow};
+use reprise_mysql::{DatabaseError, Session, TextRow};
 use serde::{Deserialize, Serialize};
 
 use super::pending_change::PendingChange;
 use super::replay_progress::{ReplayCheckpoint, ReplayProgress};
 use crate::error::{Error, Result};
-use crate::mysql::replay::applier::session::ApplierSession;
 use crate::mysql::restore_state::STATE_DATABASE;
 
 /// Only numbers and binary strings, whose meaning does not depend on session settings.
@@ -20,7 +19,7 @@ struct LastApplied(Option<LoggedTransaction>);
 
 /// Reads the checkpoint of an earlier attempt, or creates one.
 pub(crate) fn load_or_create(
-    target: &mut ApplierSession,
+    session: &mut Session,
     run: &str,
     course: &mut ReplayProgress<'_>,
 ) -> Result<Option<PendingChange>> {
@@ -30,16 +29,16 @@ pub(crate) fn load_or_create(
             error,
         )
     };
-    target
-        .execute_plain(format!("CREATE DATABASE IF NOT EXISTS {STATE_DATABASE}"))
+    session
+        .execute(format!("CREATE DATABASE IF NOT EXISTS {STATE_DATABASE}"))
         .map_err(failed)?;
-    target
-        .execute_plain(format!(
+    session
+        .execute(format!(
             "CREATE TABLE IF NOT EXISTS {STATE_DATABASE}.replay {TABLE_COLUMNS}"
         ))
         .map_err(failed)?;
-    let rows = target
-        .query_plain(format!(
+    let rows = session
+        .query_rows(format!(
             "SELECT run, gtids, position, applied, events, passed, last, pending FROM {STATE_DATABASE}.replay"
         ))
         .map_err(failed)?;
@@ -48,9 +47,9 @@ pub(crate) fn load_or_create(
             "INSERT INTO {STATE_DATABASE}.replay VALUES (1, X'{}', '', '', 0, 0, 0, '', '')",
             hex::encode(run.as_bytes())
         );
-        target.execute_plain(insert).map_err(failed)?;
-        target
-            .execute_plain(update_statement(&course.checkpoint, None))
+        session.execute(insert).map_err(failed)?;
+        session
+            .execute(update_statement(&course.checkpoint, None))
             .map_err(failed)?;
         return Ok(None);
     };

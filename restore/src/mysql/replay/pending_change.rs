@@ -11,14 +11,13 @@
 
 use std::collections::BTreeMap;
 
-use reprise_mysql::DatabaseError;
 use reprise_mysql::sql::qualify_name;
+use reprise_mysql::{DatabaseError, Flavour, Session};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::statement::LoggedStatement;
 use crate::error::{Error, Result};
-use crate::mysql::replay::applier::session::ApplierSession;
 
 /// The pending change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,13 +91,14 @@ pub(crate) fn is_already_in_effect(statement: &LoggedStatement, error: &Database
 
 /// The state of the tables that a statement changes.
 pub(crate) fn table_digests(
-    target: &mut ApplierSession,
+    session: &mut Session,
+    flavour: Flavour,
     statement: &LoggedStatement,
 ) -> Result<BTreeMap<String, String>, DatabaseError> {
     let mut state = BTreeMap::new();
     for (database, table) in changed_tables(statement) {
         let name = qualify_name(&database, &table);
-        let digest = table_digest(target, &database, &table)?;
+        let digest = table_digest(session, flavour, &database, &table)?;
         state.insert(name, digest);
     }
     Ok(state)
@@ -106,11 +106,12 @@ pub(crate) fn table_digests(
 
 /// A digest of a table's definition, and of its ID, which stays with it when it is renamed.
 fn table_digest(
-    target: &mut ApplierSession,
+    session: &mut Session,
+    flavour: Flavour,
     database: &str,
     table: &str,
 ) -> Result<String, DatabaseError> {
-    let mut text = match target.query_plain(format!(
+    let mut text = match session.query_rows(format!(
         "SHOW CREATE TABLE {}",
         qualify_name(database, table)
     )) {
@@ -122,10 +123,9 @@ fn table_digest(
     }
     .unwrap_or_default();
     // Table names have an encoding of their own there; where it differs no ID is found.
-    let view = if target.is_mariadb() {
-        "INNODB_SYS_TABLES"
-    } else {
-        "INNODB_TABLES"
+    let view = match flavour {
+        Flavour::Mariadb => "INNODB_SYS_TABLES",
+        Flavour::Mysql => "INNODB_TABLES",
     };
     let name = format!("{database}/{table}");
     let pattern = format!("{name}#%");
@@ -134,7 +134,7 @@ fn table_digest(
         hex::encode(name.as_bytes()),
         hex::encode(pattern.replace('_', "\\_").as_bytes())
     );
-    match target.query_plain(sql) {
+    match session.query_rows(sql) {
         Ok(rows) => rows
             .iter()
             .for_each(|row| text.extend(row.string(0).bytes())),

@@ -2,8 +2,9 @@
 
 use reprise_mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
 
-use super::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop, describe_transaction};
 use crate::error::{Error, Result};
+use crate::mysql::replay::messages::describe_transaction;
+use crate::mysql::replay::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop};
 
 /// The decision about a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use reprise_mysql::Bytes;
 use reprise_mysql::binlog::{
     AlterPhase, Event, QueryEvent, StatementSettings, StatementVariable, UserVariableValue, option,
 };
 use reprise_mysql::sql::contains_word;
+use reprise_mysql::{Bytes, Flavour};
 
 /// A statement.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ pub(crate) type SessionAssignments = Vec<(&'static str, String)>;
 /// is a primary key required: the source already checked that for the statements that it accepted.
 pub(crate) fn session_assignments(
     statement: &LoggedStatement,
-    mariadb: bool,
+    flavour: Flavour,
     collations: &HashMap<u32, (String, String)>,
 ) -> Result<SessionAssignments, String> {
     let settings = &statement.settings;
@@ -169,7 +169,7 @@ pub(crate) fn session_assignments(
         ("pseudo_thread_id", statement.thread.to_string()),
     ];
     if let Some(options) = settings.options {
-        push_option_flags(options, mariadb, &mut set);
+        push_option_flags(options, flavour, &mut set);
     }
     if let Some(mode) = settings.sql_mode {
         set.push(("sql_mode", mode.to_string()));
@@ -218,7 +218,7 @@ pub(crate) fn session_assignments(
     Ok(set)
 }
 
-fn push_option_flags(options: u32, mariadb: bool, set: &mut SessionAssignments) {
+fn push_option_flags(options: u32, flavour: Flavour, set: &mut SessionAssignments) {
     let mut flag = |name, bit: u32, inverted: bool| {
         let on = (options & bit != 0) != inverted;
         set.push((name, u8::from(on).to_string()));
@@ -226,7 +226,7 @@ fn push_option_flags(options: u32, mariadb: bool, set: &mut SessionAssignments) 
     flag("foreign_key_checks", option::NO_FOREIGN_KEY_CHECKS, true);
     flag("unique_checks", option::NO_UNIQUE_CHECKS, true);
     flag("sql_auto_is_null", option::AUTO_IS_NULL, false);
-    if mariadb {
+    if flavour == Flavour::Mariadb {
         flag(
             "check_constraint_checks",
             option::NO_CONSTRAINT_CHECKS,

@@ -9,17 +9,19 @@ use reprise_mysql::binlog::{
 };
 
 use crate::error::{Error, Result};
+use crate::mysql::replay::applier::config::ApplierConfig;
 use crate::mysql::replay::applier::pool::ApplierPool;
-use crate::mysql::replay::applier::session::{
-    ApplierConfig, ApplierSession, NonAtomicStatement, TransactionContext, TransactionEnding,
-};
+use crate::mysql::replay::applier::session::ApplierSession;
 use crate::mysql::replay::batch::{GtidBatch, MergedBatch};
+use crate::mysql::replay::messages::{describe_transaction, log_error};
 use crate::mysql::replay::pending_change::PendingChange;
 use crate::mysql::replay::read::transaction::{
     EventFollowUp, ReplayTransaction, TransactionStep, unsupported_event_reason,
 };
 use crate::mysql::replay::replay_progress::{ReplayDecision, ReplayProgress};
-use crate::mysql::replay::{describe_transaction, log_error};
+use crate::mysql::replay::transaction_context::{
+    NonAtomicStatement, TransactionContext, TransactionEnding,
+};
 
 /// The time after the stop in which transactions that were committed before it are searched for, in microseconds.
 const OUT_OF_ORDER_WINDOW_MICROS: u64 = 10_000_000;

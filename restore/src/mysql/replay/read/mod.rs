@@ -2,5 +2,5 @@
 //! rows.
 
 pub(crate) mod coordinator;
-pub(crate) mod row_buffer;
-pub(crate) mod transaction;
+mod row_buffer;
+mod transaction;

@@ -6,11 +6,11 @@ use reprise_mysql::binlog::{
 };
 
 use crate::error::{Error, Result};
-use crate::mysql::replay::applier::session::TransactionEnding;
+use crate::mysql::replay::messages::{describe_transaction, log_error};
 use crate::mysql::replay::read::row_buffer::RowEventBuffer;
 use crate::mysql::replay::replay_progress::ReplayDecision;
 use crate::mysql::replay::statement::LoggedStatement;
-use crate::mysql::replay::{describe_transaction, log_error};
+use crate::mysql::replay::transaction_context::TransactionEnding;
 
 /// Its contents.
 #[derive(Debug)]
