@@ -8,10 +8,7 @@ use reprise_repository::Progress;
 
 use crate::error::{Error, Result};
 use crate::mysql::replay::xa;
-use crate::mysql::restore_state;
-
-/// The database that marks everything else there as a drill's. It is created first and dropped last.
-pub(crate) const DRILL_DATABASE: &str = "reprise_drill";
+use crate::mysql::restore_state::{self, DRILL_DATABASE};
 
 /// A server that this drill uses exclusively.
 #[derive(Debug)]

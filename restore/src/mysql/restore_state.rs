@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// The database that exists while a restore is in progress.
 pub(crate) const STATE_DATABASE: &str = "reprise_restore";
 
+/// The database that marks everything else on a server as a drill's. It is created first and dropped last.
+pub(crate) const DRILL_DATABASE: &str = "reprise_drill";
+
 /// The steps that are done.
 #[derive(Debug, Default)]
 pub(crate) struct RestoreState {

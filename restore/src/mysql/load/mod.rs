@@ -1,15 +1,19 @@
 //! Loads a snapshot into a server.
 //!
-//! `selection` (what goes where), `preflight` (does it fit?), `renaming` (what still names the old database),
-//! `target_settings`, `ddl` (parsed table definitions: keys and foreign keys come after the rows), `rows` (tables, rows,
-//! keys), `objects` and `definer` (stored objects, accounts), `verify`.
+//! `opened_snapshot` is what is restored, `selection` says what goes where, `preflight` whether it fits, `renaming` what
+//! still names the old database. `restore_run` does it: `target_settings` for the time of a restore, `target_session`,
+//! `ddl` (parsed table definitions: keys and foreign keys come after the rows), `rows` (tables, rows, keys), `objects`
+//! and `definer` (stored objects, accounts), `verify`.
 
 pub(crate) mod ddl;
-pub(crate) mod definer;
-pub(crate) mod objects;
+mod definer;
+mod objects;
+pub(crate) mod opened_snapshot;
 pub(crate) mod preflight;
-pub(crate) mod renaming;
-pub(crate) mod rows;
+mod renaming;
+pub(crate) mod restore_run;
+mod rows;
 pub(crate) mod selection;
+pub(crate) mod target_session;
 pub(crate) mod target_settings;
 pub(crate) mod verify;

@@ -3,8 +3,7 @@
 use reprise_mysql::load_statements::{
     SESSION_SETTINGS_RESET, session_settings_for, set_collation_statement,
 };
-use reprise_mysql::sql::format_account;
-use reprise_mysql::sql::{qualify_name, quote_name, quote_text};
+use reprise_mysql::sql::{format_account, qualify_name, quote_name, quote_text};
 use reprise_mysql::{DatabaseError, MysqlAccount, MysqlStoredObject, Session};
 use reprise_repository::{RawText, Warning};
 

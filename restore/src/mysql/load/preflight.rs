@@ -8,12 +8,12 @@ use reprise_mysql::{
     Session,
 };
 
-use crate::drill::scratch_server;
 use crate::error::{Error, Result};
 use crate::mysql::load::ddl::{SqlTokens, TokenKind};
 use crate::mysql::load::renaming;
 use crate::mysql::load::selection::SelectedDatabase;
-use crate::mysql::options::{MysqlRestoreOptions, MysqlRestorePlan, PlannedTable};
+use crate::mysql::options::MysqlRestoreOptions;
+use crate::mysql::report::{MysqlRestorePlan, PlannedTable};
 use crate::mysql::restore_state;
 
 /// The facts about the target.
@@ -260,10 +260,11 @@ impl TargetServer {
     ) -> Result<()> {
         let failed = |error| Error::from_database("list the tables on the target", error);
         let mut full = Vec::new();
-        let system = quote_list(SYSTEM_DATABASES.into_iter().chain([
-            restore_state::STATE_DATABASE,
-            scratch_server::DRILL_DATABASE,
-        ]));
+        let system = quote_list(
+            SYSTEM_DATABASES
+                .into_iter()
+                .chain([restore_state::STATE_DATABASE, restore_state::DRILL_DATABASE]),
+        );
         let rows = control
             .query_rows(format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \

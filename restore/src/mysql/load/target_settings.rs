@@ -5,11 +5,10 @@ use std::sync::Arc;
 use reprise_mysql::{DatabaseError, SYSTEM_DATABASES, Session};
 use reprise_repository::{ErrorClass, Progress};
 
-use crate::drill::scratch_server;
 use crate::error::{Error, Result};
-use crate::mysql::connect_to_target;
 use crate::mysql::load::preflight::TargetServer;
 use crate::mysql::load::selection::SelectedDatabase;
+use crate::mysql::load::target_session::connect_to_target;
 use crate::mysql::options::MysqlRestoreOptions;
 use crate::mysql::restore_state::{self, RestoreState};
 
@@ -229,10 +228,7 @@ fn has_other_databases(
             .iter()
             .any(|known| known.eq_ignore_ascii_case(&name));
         let ours = selected.iter().any(|chosen| chosen.target == name);
-        let known = [
-            restore_state::STATE_DATABASE,
-            scratch_server::DRILL_DATABASE,
-        ];
+        let known = [restore_state::STATE_DATABASE, restore_state::DRILL_DATABASE];
         !system && !ours && !known.contains(&name.as_str())
     }))
 }

@@ -2,101 +2,28 @@
 
 use reprise_mysql::Session;
 use reprise_mysql::binlog::{
-    Event, FilePosition, Gtid, GtidSet, LoggedTransaction, QueryEvent, TransactionBoundaryParser,
-    XaPrepare, kind,
+    Gtid, GtidSet, LoggedTransaction, QueryEvent, TransactionBoundaryParser, XaPrepare, kind,
 };
-use reprise_mysql::log;
-use reprise_mysql::log::LogReadError;
-use reprise_mysql::log::{BinlogPosition, LogEvents, format_micros};
+use reprise_mysql::log::{self, BinlogPosition, ExecutedSet, LogReadError, format_micros};
 use reprise_repository::{RawText, Repository, Warning};
-use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::mysql::fingerprint::short_hash;
 use crate::mysql::options::MysqlRestoreOptions;
-use crate::mysql::pitr::catalog::{MAX_COMMIT_DELAY_MICROS, RecoveryPath, RecoveryTarget};
-use crate::mysql::replay::{
-    self, ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop,
-};
+use crate::mysql::pitr::events_after_snapshot::EventsAfterSnapshot;
+use crate::mysql::pitr::path::{MAX_COMMIT_DELAY_MICROS, RecoveryPath};
+use crate::mysql::recovery_target::{PointInTimeOptions, RecoveryTarget};
+use crate::mysql::replay::{self, ReplayMode, ReplayOptions, ReplayReport, ReplayStop};
+use crate::mysql::report::{RollForwardPlan, RollForwardReport, TransactionSummary};
 use crate::mysql::restore_state::{self, RestoreState};
 
 /// Rough speeds on a small machine, in bytes a second, to estimate the duration of a restore.
 const LOAD_BYTES_PER_SECOND: u64 = 20 << 20;
+
 const REPLAY_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// The allowed difference between the clocks of the server and of the host that took the snapshot, in microseconds.
 const CLOCK_TOLERANCE_MICROS: u64 = 5_000_000;
-
-/// How a restored server is rolled forward.
-#[derive(Debug, Clone)]
-pub struct PointInTimeOptions {
-    /// The recovery target.
-    pub target: RecoveryTarget,
-    /// Transactions that are left out.
-    pub skip: Vec<Gtid>,
-    /// Every transaction keeps its GTID, in the target's own log, for replicas to follow.
-    pub keep_gtids: bool,
-    /// Account changes of the log are left out.
-    pub skip_account_changes: bool,
-}
-
-/// The plan of a replay.
-#[derive(Debug, Clone, Serialize)]
-pub struct RollForwardPlan {
-    /// The recovery target, in words.
-    #[serde(rename = "recovery_target")]
-    pub moment: String,
-    /// Log segments that are read.
-    #[serde(rename = "log_segments")]
-    pub pieces: usize,
-    /// Their bytes.
-    pub log_bytes: u64,
-    /// Transactions in them, at most.
-    pub transactions: u64,
-    /// What is not restored.
-    #[serde(rename = "not_restored")]
-    pub lost: String,
-    /// The estimated duration of everything, in seconds.
-    #[serde(rename = "estimated_seconds")]
-    pub seconds: u64,
-}
-
-/// The summary of a replay.
-#[derive(Debug, Clone, Serialize)]
-pub struct RollForwardReport {
-    /// The recovery target, in words.
-    #[serde(rename = "recovery_target")]
-    pub moment: String,
-    /// Transactions that were applied.
-    pub transactions: u64,
-    /// The last one.
-    pub last_applied: Option<TransactionSummary>,
-    /// The one before which it stopped.
-    pub stopped_before: Option<TransactionSummary>,
-    /// Transactions that were left out.
-    pub skipped: Vec<String>,
-    /// All transactions that the server now has.
-    pub executed: Option<String>,
-    /// The snapshot with whose checksums every table was compared afterwards.
-    pub compared_with: Option<String>,
-}
-
-/// A transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TransactionSummary {
-    /// Its GTID.
-    pub gtid: String,
-    /// When it was committed.
-    pub committed: String,
-}
-
-impl TransactionSummary {
-    fn from_transaction(ended: &LoggedTransaction) -> Self {
-        Self {
-            gtid: ended.gtid.to_string(),
-            committed: format_micros(ended.committed),
-        }
-    }
-}
 
 /// A recovery path, and its target.
 #[derive(Debug)]
@@ -155,7 +82,7 @@ impl RollForward<'_> {
             skipped.join(" "),
             self.options.keep_gtids
         );
-        crate::mysql::short_hash(&name)
+        short_hash(&name)
     }
 
     pub(crate) fn build_plan(&self) -> RollForwardPlan {
@@ -376,61 +303,5 @@ fn snapshot_executed_set(place: &BinlogPosition, prepared: &[Gtid]) -> ExecutedS
             ExecutedSet::Mysql(set.subtract(&without))
         }
         other => other.clone(),
-    }
-}
-
-/// The events after a position. With GTIDs, those decide; otherwise the position in the files does.
-struct EventsAfterSnapshot<'a> {
-    events: LogEvents<'a>,
-    /// The position of the snapshot; `None` when it is passed, or GTIDs decide.
-    snapshot_position: Option<FilePosition>,
-}
-
-impl<'a> EventsAfterSnapshot<'a> {
-    fn new(events: LogEvents<'a>, wanted: &BinlogPosition) -> Self {
-        let unnumbered = wanted.coverage == ExecutedSet::Unnumbered;
-        Self {
-            events,
-            snapshot_position: unnumbered.then(|| wanted.file_position()),
-        }
-    }
-
-    /// Whether the next event is after the position. Fails when no event follows, and the position was not reached.
-    fn has_passed_snapshot(&mut self) -> Result<bool> {
-        let Some(wanted) = &self.snapshot_position else {
-            return Ok(true);
-        };
-        let more = self.events.buffer_next_event()?;
-        let behind = wanted.is_at_or_before(self.events.file_position()) == Some(true);
-        if behind || !more {
-            self.snapshot_position = None;
-        }
-        match more || behind {
-            true => Ok(behind),
-            false => Err(Error::ReplayStopUnreachable {
-                reason: "the archived binary log does not reach the position of the snapshot: a log rotation is missing from it".to_owned(),
-            }),
-        }
-    }
-}
-
-impl Iterator for EventsAfterSnapshot<'_> {
-    type Item = Result<Event>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let behind = match self.has_passed_snapshot() {
-                Ok(behind) => behind,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.events.next()? {
-                // Format description events are always passed on.
-                Ok(event) if behind || event.kind() == kind::FORMAT_DESCRIPTION => {
-                    return Some(Ok(event));
-                }
-                Ok(_) => {}
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
     }
 }

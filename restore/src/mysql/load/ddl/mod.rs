@@ -12,6 +12,7 @@ mod tests;
 use std::ops::Range;
 
 use crate::mysql::load::ddl::item::{TableItem, TableItemKind};
+
 pub(crate) use crate::mysql::load::ddl::lexer::{SqlToken, SqlTokens, TokenKind};
 
 /// A parsed table definition.
