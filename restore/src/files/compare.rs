@@ -12,7 +12,7 @@ use rustix::fs::{Dir, FileType, OFlags, Stat};
 use serde::Serialize;
 
 use super::content::has_expected_content;
-use super::execute::run_in_parallel;
+use super::parallel::run_in_parallel;
 use super::path_selection::{PathMatch, PathSelection};
 use crate::error::{Error, Result};
 

@@ -11,7 +11,7 @@ use reprise_snapshotters::confined_directory::ConfinedDirectory;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, mknodat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::OverwriteMode;
+use super::options::OverwriteMode;
 use crate::error::{Error, Result};
 
 /// An open target.
