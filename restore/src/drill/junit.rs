@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::DrillReport;
+use super::report::DrillReport;
 
 /// A drill that could not be carried out: its name, and why.
 pub type FailedDrill = (String, String);

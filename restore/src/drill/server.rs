@@ -4,38 +4,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use reprise_mysql::Address;
-use reprise_mysql::CONNECTIONS_DEFAULT;
-use reprise_mysql::log::time_from_micros;
+use reprise_mysql::{Address, CONNECTIONS_DEFAULT};
 use reprise_policies::{Drill, DrillQuery, ExpectedValue, LogReplay};
 use reprise_repository::{Outcome, Progress, Repository, Snapshot};
-use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{CheckResult, DrillMeasurements, DrillReport, build_report, join_limited, timed_check};
+use crate::drill::report::{
+    CheckResult, DrillMeasurements, DrillReport, RestoredServer, build_report, join_limited,
+    timed_check,
+};
 use crate::drill::scratch_server::DrillServer;
 use crate::error::{Error, Result};
 use crate::mysql::{
-    self, MysqlRestoreOptions, MysqlRestoreReport, PointInTimeOptions, VerifyLevel,
+    self, MysqlRestoreOptions, MysqlRestoreReport, PointInTimeOptions, RecoveryCatalog,
+    RecoveryTarget, VerifyLevel,
 };
-use crate::mysql::{RecoveryCatalog, RecoveryTarget};
-
-/// What was restored into a server.
-#[derive(Debug, Clone, Serialize)]
-pub struct RestoredServer {
-    /// The server, without a password.
-    pub server: String,
-    /// Tables of the snapshot.
-    pub tables: usize,
-    /// Their rows.
-    pub rows: u64,
-    /// Transactions of the log that were replayed.
-    pub transactions: u64,
-    /// The snapshot with which everything was compared after the log was replayed.
-    pub compared_with: Option<String>,
-    /// How old the newest row was when the drill began, in seconds, as the first query for it says.
-    pub newest_row_age_seconds: Option<f64>,
-}
 
 /// Runs a drill on a database server's snapshots and log. What it created in the drill server is always removed; if
 /// this program dies, by the next drill.
