@@ -1,12 +1,9 @@
 //! Users and roles with their privileges. Read on a connection of its own: some versions end the transaction.
 
-use reprise_mysql::PUBLIC_ROLE;
-use reprise_mysql::ServerInfo;
-use reprise_mysql::Session;
-use reprise_mysql::sql::format_account;
-use reprise_mysql::sql::quote_text;
-use reprise_mysql::{DatabaseError, error_code};
-use reprise_mysql::{Flavour, MysqlAccount};
+use reprise_mysql::sql::{format_account, quote_text};
+use reprise_mysql::{
+    DatabaseError, Flavour, MysqlAccount, PUBLIC_ROLE, ServerInfo, Session, error_code,
+};
 use reprise_repository::RawText;
 
 use super::source::MysqlSource;
@@ -223,13 +220,13 @@ fn remove_password_hash(grant: &RawText) -> RawText {
 
 /// Accounts, and warnings about them.
 #[derive(Default)]
-pub(super) struct AccountsWithWarnings {
-    pub(super) accounts: Option<Vec<MysqlAccount>>,
-    pub(super) warnings: Vec<String>,
+pub(crate) struct AccountsWithWarnings {
+    pub(crate) accounts: Option<Vec<MysqlAccount>>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The accounts, if they are to be stored, and what is missing of them.
-pub(super) fn read_accounts_with_warnings(
+pub(crate) fn read_accounts_with_warnings(
     source: &MysqlSource,
     control: &mut Session,
     server: &ServerInfo,

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use reprise_mysql::ServerInfo;
-use reprise_mysql::Session;
-use reprise_mysql::{Consistency, ConsistentSnapshot, Flavour, LogStartCoordinates};
-use reprise_mysql::{DatabaseError, error_code};
+use reprise_mysql::{
+    Consistency, ConsistentSnapshot, DatabaseError, Flavour, LogStartCoordinates, ServerInfo,
+    Session, error_code,
+};
 
 /// How often snapshots are reopened because of a commit in between.
 const SNAPSHOT_ATTEMPTS_MAX: usize = 100;
@@ -43,7 +43,7 @@ struct SnapshotCoordinates {
 ///
 /// # Errors
 /// The server's error.
-pub(super) fn open_snapshots(
+pub(crate) fn open_snapshots(
     control: &mut Session,
     readers: &mut Vec<Session>,
     server: &ServerInfo,
@@ -140,7 +140,7 @@ fn count_running_prepares(
 
 /// The lock that prevents DDL while rows are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DdlLock {
+pub(crate) enum DdlLock {
     /// None: the server has no such lock, or the account may not take it.
     NotHeld,
     /// `LOCK INSTANCE FOR BACKUP`. Rows can still be written.
@@ -152,20 +152,20 @@ pub(super) enum DdlLock {
 impl DdlLock {
     /// Whether running DDL waits for it while it holds a table lock: whoever reads the table then waits for both, and
     /// the server does not detect that deadlock.
-    pub(super) fn can_deadlock_with_readers(self) -> bool {
+    pub(crate) fn can_deadlock_with_readers(self) -> bool {
         self == Self::BackupStage
     }
 }
 
 /// Makes a session give up soon when it waits for a lock.
-pub(super) fn set_short_lock_timeout(session: &mut Session) -> Result<(), DatabaseError> {
+pub(crate) fn set_short_lock_timeout(session: &mut Session) -> Result<(), DatabaseError> {
     let limit = format!("SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}");
     session.execute(limit).map(drop)
 }
 
 /// Takes the lock that prevents DDL, if there is one. MariaDB's also blocks writes to
 /// non-transactional tables, so it is taken only when a snapshot has `failed_before`.
-pub(super) fn lock_definitions(
+pub(crate) fn lock_definitions(
     control: &mut Session,
     server: &ServerInfo,
     failed_before: bool,
@@ -200,7 +200,7 @@ pub(super) fn lock_definitions(
 }
 
 /// Allows DDL again.
-pub(super) fn unlock_definitions(
+pub(crate) fn unlock_definitions(
     control: &mut Session,
     kept: DdlLock,
 ) -> Result<(), DatabaseError> {

@@ -8,22 +8,22 @@ use reprise_mysql::sql::{load_data_statement, quote_name};
 use reprise_mysql::{Flavour, Manifest, MysqlAccount, MysqlDatabase, MysqlStoredObject};
 use reprise_repository::RawText;
 
-use super::view_order;
+use crate::mysql::dump::schema::view_order;
 
 /// Path of the script with everything but accounts.
-pub(super) const LOAD_SCRIPT_FILE: &str = "load.sql";
+pub(crate) const LOAD_SCRIPT_FILE: &str = "load.sql";
 
 /// Path of the accounts script.
-pub(super) const ACCOUNTS_SCRIPT_FILE: &str = "accounts.sql";
+pub(crate) const ACCOUNTS_SCRIPT_FILE: &str = "accounts.sql";
 
 /// Path of the script with the privileges on tables, columns and routines.
-pub(super) const GRANTS_SCRIPT_FILE: &str = "grants.sql";
+pub(crate) const GRANTS_SCRIPT_FILE: &str = "grants.sql";
 
 /// Path of the script with the views that the server itself could not read.
-pub(super) const BROKEN_VIEWS_SCRIPT_FILE: &str = "broken-views.sql";
+pub(crate) const BROKEN_VIEWS_SCRIPT_FILE: &str = "broken-views.sql";
 
 /// Path of the guide.
-pub(super) const README_FILE: &str = "README.txt";
+pub(crate) const README_FILE: &str = "README.txt";
 
 /// Settings that not every account may set or only one flavour knows, in comments that the other skips.
 const OPTIONAL_LOAD_SETTINGS: [&str; 5] = [
@@ -35,7 +35,7 @@ const OPTIONAL_LOAD_SETTINGS: [&str; 5] = [
 ];
 
 /// The script that creates everything but the accounts and the broken views.
-pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
+pub(crate) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
     let mut out = SqlScript::default();
     out.push_line(
         "-- Databases with their rows; create the accounts first. README.txt says how to run this.",
@@ -78,7 +78,7 @@ pub(super) fn build_load_script(manifest: &Manifest) -> Vec<u8> {
 }
 
 /// The script that creates the views that the server itself could not read; `None` when it could read all.
-pub(super) fn build_broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
+pub(crate) fn build_broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> {
     let mut views = manifest.databases.iter().flat_map(|one| &one.views);
     if !views.any(|view| view.broken) {
         return None;
@@ -91,7 +91,7 @@ pub(super) fn build_broken_views_script(manifest: &Manifest) -> Option<Vec<u8>> 
 }
 
 /// The script that creates the accounts, with the privileges that name no object: views need those of their definers.
-pub(super) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
+pub(crate) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     let mut out = SqlScript::for_accounts(
         "-- Users and roles. Existing ones keep their passwords and get the privileges too.",
     );
@@ -110,7 +110,7 @@ pub(super) fn build_accounts_script(accounts: &[MysqlAccount]) -> Vec<u8> {
 }
 
 /// The script that grants the privileges on tables, columns and routines, which must exist.
-pub(super) fn build_grants_script(accounts: &[MysqlAccount]) -> Vec<u8> {
+pub(crate) fn build_grants_script(accounts: &[MysqlAccount]) -> Vec<u8> {
     let mut out = SqlScript::for_accounts("-- Privileges on tables, columns and routines.");
     let grants = accounts.iter().flat_map(|account| &account.grants);
     for grant in grants.filter(|grant| is_object_grant(grant)) {
@@ -315,7 +315,7 @@ fn readme_steps(manifest: &Manifest) -> String {
 }
 
 /// The guide for people.
-pub(super) fn build_readme(manifest: &Manifest) -> String {
+pub(crate) fn build_readme(manifest: &Manifest) -> String {
     let server = &manifest.server;
     let moment = &manifest.moment;
     let name = match server.flavour {

@@ -10,11 +10,11 @@ use super::accounts::read_accounts_with_warnings;
 use super::consistent_snapshot::{
     DdlLock, lock_definitions, open_snapshots, set_short_lock_timeout, unlock_definitions,
 };
-use super::row_reader::{read_tables, table_read_requests};
-use super::schema::{ServerSchema, read_schema};
 use super::source::MysqlSource;
 use super::stored_files::{build_manifest, store_snapshot};
 use crate::error::{Error, Result};
+use crate::mysql::dump::rows::reader::{read_tables, table_read_requests};
+use crate::mysql::dump::schema::reader::{ServerSchema, read_schema};
 use crate::run::RunContext;
 
 /// How often a snapshot restarts because a definition changed during it.

@@ -12,21 +12,21 @@ use reprise_repository::{
 use serde_json::json;
 
 use super::accounts::AccountsWithWarnings;
-use super::row_reader::TableReadResult;
-use super::schema::ServerSchema;
 use super::script;
 use super::source::MysqlSource;
 use crate::error::{Error, Result};
+use crate::mysql::dump::rows::reader::TableReadResult;
+use crate::mysql::dump::schema::reader::ServerSchema;
 use crate::run::{RunContext, source_warning};
 
 /// The manifest without the rows; and its warnings.
-pub(super) struct ManifestWithWarnings {
+pub(crate) struct ManifestWithWarnings {
     manifest: Manifest,
     warnings: Vec<Warning>,
 }
 
 /// Describes a server whose rows are stored.
-pub(super) fn build_manifest(
+pub(crate) fn build_manifest(
     server: &ServerInfo,
     moment: ConsistentSnapshot,
     schema: ServerSchema,
@@ -92,7 +92,7 @@ enum SnapshotFile {
 }
 
 /// Adds the files of the tree, and commits the snapshot.
-pub(super) fn store_snapshot(
+pub(crate) fn store_snapshot(
     mut writer: SnapshotWriter,
     described: ManifestWithWarnings,
     found: &[TableReadResult],

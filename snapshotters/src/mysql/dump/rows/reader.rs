@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use reprise_mysql::DatabaseError;
 use reprise_mysql::row_text::{RowChecksum, write_line};
 use reprise_mysql::sql::{qualify_name, quote_name, select_expression};
-use reprise_mysql::{MysqlTable, ValueFormat};
-use reprise_mysql::{Row, Session, Value};
+use reprise_mysql::{DatabaseError, MysqlTable, Row, Session, Value, ValueFormat};
 use reprise_repository::{OpenStream, Progress, StreamId, StreamSender};
 
-use super::keys::{ScanKey, SplitMethod};
-use super::schema::{ServerSchema, TableReadPlan};
 use crate::error::{Error, Result};
+use crate::mysql::dump::schema::keys::{ScanKey, SplitMethod};
+use crate::mysql::dump::schema::reader::{ServerSchema, TableReadPlan};
 
 /// A data file ends at the next suitable row after this many bytes.
 const DATA_FILE_BYTES: u64 = 32 << 20;
@@ -35,28 +33,28 @@ const LINE_BUFFER_BYTES: usize = 256 << 10;
 
 /// A table whose rows are to be read.
 #[derive(Debug)]
-pub(super) struct TableReadRequest<'a> {
-    pub(super) database: &'a str,
-    pub(super) table: &'a MysqlTable,
-    pub(super) plan: &'a TableReadPlan,
+pub(crate) struct TableReadRequest<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) table: &'a MysqlTable,
+    pub(crate) plan: &'a TableReadPlan,
 }
 
 /// The result of reading a table.
 #[derive(Debug, Default, Clone)]
-pub(super) struct TableReadResult {
+pub(crate) struct TableReadResult {
     /// The files in key order.
-    pub(super) files: Vec<WrittenDataFile>,
-    pub(super) checksum: RowChecksum,
-    pub(super) line_bytes_max: u64,
+    pub(crate) files: Vec<WrittenDataFile>,
+    pub(crate) checksum: RowChecksum,
+    pub(crate) line_bytes_max: u64,
 }
 
 /// One data file.
 #[derive(Debug, Clone)]
-pub(super) struct WrittenDataFile {
+pub(crate) struct WrittenDataFile {
     order: (RangeStart, u64),
-    pub(super) stream: StreamId,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Where a range begins: `None` comes before all numbers.
@@ -107,7 +105,7 @@ struct ReadQueueState {
 ///
 /// # Errors
 /// The server's error, row counts of ranges that do not add up, or errors of storing.
-pub(super) fn read_tables(
+pub(crate) fn read_tables(
     readers: &mut [Session],
     readings: &[TableReadRequest<'_>],
     sender: Option<&StreamSender>,
@@ -639,7 +637,7 @@ impl<'a> DataFileWriter<'a> {
 }
 
 /// One request for every table of a server.
-pub(super) fn table_read_requests(schema: &ServerSchema) -> Vec<TableReadRequest<'_>> {
+pub(crate) fn table_read_requests(schema: &ServerSchema) -> Vec<TableReadRequest<'_>> {
     let of = |plan: &TableReadPlan| &schema.databases[plan.database_index];
     let plans = schema.plans.iter();
     plans

@@ -2,30 +2,29 @@
 
 use std::collections::HashMap;
 
-use reprise_mysql::DatabaseError;
 use reprise_mysql::sql::{qualify_name, quote_name};
-use reprise_mysql::{Session, TextRow};
+use reprise_mysql::{DatabaseError, Session, TextRow};
 
 /// How a column's values are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ColumnType {
-    pub(super) data_type: String,
-    pub(super) charset: Option<String>,
-    pub(super) collation: Option<String>,
+pub(crate) struct ColumnType {
+    pub(crate) data_type: String,
+    pub(crate) charset: Option<String>,
+    pub(crate) collation: Option<String>,
 }
 
 /// A unique key without NULL: every row has a unique position in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ScanKey {
+pub(crate) struct ScanKey {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its columns.
-    pub(super) columns: Vec<(String, ColumnType)>,
+    pub(crate) columns: Vec<(String, ColumnType)>,
 }
 
 /// How a key is split into ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SplitMethod {
+pub(crate) enum SplitMethod {
     /// By calculation: one integer column.
     IntegerRanges,
     /// By finding where the next so many rows end.
@@ -39,7 +38,7 @@ const STRING_TYPES: [&str; 4] = ["char", "varchar", "binary", "varbinary"];
 const TEMPORAL_TYPES: [&str; 4] = ["date", "datetime", "timestamp", "time"];
 
 impl ScanKey {
-    pub(super) fn split_method(&self) -> SplitMethod {
+    pub(crate) fn split_method(&self) -> SplitMethod {
         match self.columns.as_slice() {
             [(_, only)] if INTEGER_TYPES.contains(&only.data_type.as_str()) => {
                 SplitMethod::IntegerRanges
@@ -56,7 +55,7 @@ impl ScanKey {
     }
 
     /// `ORDER BY` the key.
-    pub(super) fn column_list(&self) -> String {
+    pub(crate) fn column_list(&self) -> String {
         let columns: Vec<String> = self
             .columns
             .iter()
@@ -66,7 +65,7 @@ impl ScanKey {
     }
 
     /// The values of this key's columns in a row, as literals for comparison.
-    pub(super) fn bound_literals(&self, row: &TextRow) -> Option<Vec<String>> {
+    pub(crate) fn bound_literals(&self, row: &TextRow) -> Option<Vec<String>> {
         self.columns
             .iter()
             .enumerate()
@@ -75,12 +74,12 @@ impl ScanKey {
     }
 
     /// The condition for rows from `bound` on. Servers use no index for `(a, b) >= (x, y)`.
-    pub(super) fn at_or_after_condition(&self, bound: &[String]) -> String {
+    pub(crate) fn at_or_after_condition(&self, bound: &[String]) -> String {
         self.comparison_condition(bound, ">", ">=")
     }
 
     /// The condition for rows before `bound`.
-    pub(super) fn before_condition(&self, bound: &[String]) -> String {
+    pub(crate) fn before_condition(&self, bound: &[String]) -> String {
         self.comparison_condition(bound, "<", "<")
     }
 
@@ -142,7 +141,7 @@ impl ColumnType {
 }
 
 /// The key to read a table by: the primary key, or else a unique key without NULL.
-pub(super) fn read_table_key(
+pub(crate) fn read_table_key(
     session: &mut Session,
     database: &str,
     table: &str,

@@ -2,53 +2,48 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use reprise_mysql::Filter;
-use reprise_mysql::Privileges;
-use reprise_mysql::ServerInfo;
 use reprise_mysql::sql::{qualify_name, quote_name, quote_text};
-use reprise_mysql::{DatabaseError, error_code};
 use reprise_mysql::{
-    Flavour, MysqlDatabase, MysqlStoredObject, MysqlTable, ObjectDefinition, Sequence, TableColumn,
-    ValueFormat,
+    DatabaseError, Filter, Flavour, MysqlDatabase, MysqlStoredObject, MysqlTable, ObjectDefinition,
+    Privileges, Sequence, ServerInfo, Session, TableColumn, TextRow, ValueFormat, error_code,
 };
-use reprise_mysql::{Session, TextRow};
 use reprise_repository::RawText;
 
-use super::keys::{self, ScanKey};
-use super::view_order;
+use crate::mysql::dump::schema::keys::{self, ScanKey};
+use crate::mysql::dump::schema::view_order;
 
 /// Engines whose tables have no rows of their own.
 const ENGINES_WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];
 
 /// All definitions, and how to read the rows.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct ServerSchema {
-    pub(super) tablespaces: Vec<ObjectDefinition>,
-    pub(super) databases: Vec<MysqlDatabase>,
+pub(crate) struct ServerSchema {
+    pub(crate) tablespaces: Vec<ObjectDefinition>,
+    pub(crate) databases: Vec<MysqlDatabase>,
     /// How each table is read, in the order of [`Self::databases`] and their tables.
-    pub(super) plans: Vec<TableReadPlan>,
+    pub(crate) plans: Vec<TableReadPlan>,
     /// What may be missing, or cannot be restored as it is.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How a table's rows are read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct TableReadPlan {
-    pub(super) database_index: usize,
-    pub(super) table_index: usize,
+pub(crate) struct TableReadPlan {
+    pub(crate) database_index: usize,
+    pub(crate) table_index: usize,
     /// The key to read by.
-    pub(super) key: Option<ScanKey>,
+    pub(crate) key: Option<ScanKey>,
     /// The server's estimates of the rows' bytes and number.
-    pub(super) bytes_estimate: u64,
-    pub(super) rows_estimate: u64,
+    pub(crate) bytes_estimate: u64,
+    pub(crate) rows_estimate: u64,
     /// Whether the table has rows of its own.
-    pub(super) has_rows: bool,
+    pub(crate) has_rows: bool,
 }
 
 impl ServerSchema {
     /// What differs in a later schema, for people; `None` when nothing does. New rows change
     /// `AUTO_INCREMENT`, which is not part of a definition.
-    pub(super) fn find_change(&self, later: &Self) -> Option<String> {
+    pub(crate) fn find_change(&self, later: &Self) -> Option<String> {
         let (mut before, mut after) = (self.definitions_by_name(), later.definitions_by_name());
         if before == after {
             return None;
@@ -115,7 +110,7 @@ fn without_auto_increment(sql: &[u8]) -> Vec<u8> {
 }
 
 /// Reads definitions.
-pub(super) fn read_schema(
+pub(crate) fn read_schema(
     session: &mut Session,
     server: &ServerInfo,
     filter: &Filter,

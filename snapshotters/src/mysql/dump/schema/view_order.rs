@@ -8,7 +8,7 @@ type ViewRef<'a> = (&'a str, &'a MysqlStoredObject);
 
 /// Sorts a database's views into such an order. A name in a text may also be a column's; then the order is
 /// only stricter than necessary.
-pub(super) fn sort_views(database: &str, views: &mut Vec<MysqlStoredObject>) {
+pub(crate) fn sort_views(database: &str, views: &mut Vec<MysqlStoredObject>) {
     let places: Vec<ViewRef<'_>> = views.iter().map(|view| (database, view)).collect();
     let sorted: Vec<MysqlStoredObject> = dependency_order(&places)
         .into_iter()
@@ -19,7 +19,7 @@ pub(super) fn sort_views(database: &str, views: &mut Vec<MysqlStoredObject>) {
 }
 
 /// The views of all databases in such an order: they may use each other across databases.
-pub(super) fn sort_all_views(
+pub(crate) fn sort_all_views(
     databases: &[MysqlDatabase],
 ) -> Vec<(&MysqlDatabase, &MysqlStoredObject)> {
     let views: Vec<(&MysqlDatabase, &MysqlStoredObject)> = databases

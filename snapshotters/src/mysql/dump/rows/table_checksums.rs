@@ -7,9 +7,9 @@ use reprise_mysql::{
 };
 use reprise_repository::Progress;
 
-use super::row_reader::{read_tables, table_read_requests};
-use super::schema::read_schema;
 use crate::error::Result;
+use crate::mysql::dump::rows::reader::{read_tables, table_read_requests};
+use crate::mysql::dump::schema::reader::read_schema;
 
 /// A table of a server, read for comparison.
 #[derive(Debug, Clone)]
