@@ -14,7 +14,8 @@ use super::source::MysqlSource;
 use super::stored_files::{build_manifest, store_snapshot};
 use crate::error::{Error, Result};
 use crate::mysql::dump::rows::reader::{read_tables, table_read_requests};
-use crate::mysql::dump::schema::reader::{ServerSchema, read_schema};
+use crate::mysql::dump::schema::reader::read_schema;
+use crate::mysql::dump::schema::server_schema::ServerSchema;
 use crate::run::RunContext;
 
 /// How often a snapshot restarts because a definition changed during it.

@@ -15,8 +15,8 @@ use super::accounts::AccountsWithWarnings;
 use super::script;
 use super::source::MysqlSource;
 use crate::error::{Error, Result};
-use crate::mysql::dump::rows::reader::TableReadResult;
-use crate::mysql::dump::schema::reader::ServerSchema;
+use crate::mysql::dump::rows::read_queue::TableReadResult;
+use crate::mysql::dump::schema::server_schema::ServerSchema;
 use crate::run::{RunContext, source_warning};
 
 /// The manifest without the rows; and its warnings.
