@@ -12,11 +12,12 @@ mod logs;
 
 use std::sync::Arc;
 
-use logs::{How, Logging, chain, events};
+use logs::{How, Logging, chain, events, snapshot_with};
 use reprise_mysql::binlog::{Gtid, GtidSet};
 use reprise_mysql::{Address, Session};
 use reprise_repository::Progress;
-use reprise_restore::mysql::replay::{ExecutedSet, ReplayMode, ReplayStop, seed_gtid_history};
+use reprise_restore::mysql::RecoveryTarget;
+use reprise_restore::mysql::replay::{ExecutedSet, ReplayMode, seed_gtid_history};
 use reprise_tests::servers::{Database, Mariadb, Mysql, describe, differences};
 
 /// Tables of every relation, and writes of every form, in the log as rows.
@@ -256,10 +257,10 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     let set = |text: &str| -> GtidSet { format!("{uuid}:{text}").parse().unwrap() };
     // The first two make database and table.
     let stops = [
-        (ReplayStop::BeforeGtid(gtid(6)), "3 3"),
-        (ReplayStop::ExecutedSet(set("1-8")), "6 6"),
-        (ReplayStop::ExecutedSet(set("1-4:7")), "3 5"),
-        (ReplayStop::EndOfLog, "10 10"),
+        (RecoveryTarget::BeforeGtid(gtid(6)), "3 3"),
+        (snapshot_with(&set("1-8")), "6 6"),
+        (snapshot_with(&set("1-4:7")), "3 5"),
+        (RecoveryTarget::Latest, "10 10"),
     ];
     let target = Mysql::start();
     for (stop, expected) in stops {
@@ -268,7 +269,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(number_of_rows(&target), expected, "{stop:?} {report:?}");
-        let before = matches!(stop, ReplayStop::BeforeGtid(_)).then(|| gtid(6));
+        let before = matches!(stop, RecoveryTarget::BeforeGtid(_)).then(|| gtid(6));
         assert_eq!(report.stopped_before.map(|ended| ended.gtid), before);
     }
     target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
@@ -280,8 +281,8 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     assert_eq!((report.skipped, report.applied), (how.skip, 11));
     assert_eq!(number_of_rows(&target), "9 10");
     for missing in [
-        ReplayStop::BeforeGtid(gtid(99)),
-        ReplayStop::ExecutedSet(set("1-99")),
+        RecoveryTarget::BeforeGtid(gtid(99)),
+        snapshot_with(&set("1-99")),
     ] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
         let error = How::until(missing)
@@ -325,7 +326,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let target = Mysql::start();
     for n in [5, 11] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-        let report = How::until(ReplayStop::Time(commits[n]))
+        let report = How::until(RecoveryTarget::Time(commits[n]))
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(report.applied, n as u64 + 1);
@@ -343,7 +344,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let files = source.files();
     let commits = self::commits(&files);
     let target = Mariadb::start();
-    let stop = ReplayStop::Time(commits[commits.len() - 3] + 1_500_000);
+    let stop = RecoveryTarget::Time(commits[commits.len() - 3] + 1_500_000);
     let report = How::until(stop).run(&target, &mut *events(&files)).unwrap();
     assert_eq!(report.applied, commits.len() as u64 - 2);
     assert_eq!(number_of_rows(&target), "3 3");

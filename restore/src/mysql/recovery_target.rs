@@ -1,6 +1,10 @@
-//! The recovery target: the point in time to which a server is restored.
+//! The recovery target: the point in time to which a server is restored. It is the same from the command line down to
+//! the replay, which stops there.
+
+use std::fmt;
 
 use reprise_mysql::binlog::Gtid;
+use reprise_mysql::log::{format_micros, micros_since_epoch};
 use reprise_repository::Snapshot;
 
 /// The recovery target.
@@ -14,6 +18,22 @@ pub enum RecoveryTarget {
     Latest,
     /// Exactly the state of a later snapshot, to be compared with it.
     Snapshot(Box<Snapshot>),
+}
+
+impl fmt::Display for RecoveryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => f.write_str(&format_micros(*time)),
+            Self::BeforeGtid(gtid) => write!(f, "before {gtid}"),
+            Self::Latest => f.write_str("the end of the archived log"),
+            Self::Snapshot(snapshot) => write!(
+                f,
+                "snapshot {} ({})",
+                snapshot.id.short(),
+                format_micros(micros_since_epoch(snapshot.root.data_time))
+            ),
+        }
+    }
 }
 
 /// How a restored server is rolled forward.

@@ -1,16 +1,22 @@
 //! Binary logs of servers, and replaying them.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
+use chrono::DateTime;
 use reprise_mysql::Address;
-use reprise_mysql::binlog::{Event, EventReader, Gtid, MAGIC};
-use reprise_repository::Progress;
+use reprise_mysql::binlog::{Event, EventReader, Gtid, GtidSet, MAGIC};
+use reprise_repository::{
+    AddedData, EntryCounts, Outcome, Progress, Snapshot, SnapshotRoot, SourceKind, StreamRecord,
+};
 use reprise_restore::Error;
+use reprise_restore::mysql::RecoveryTarget;
 use reprise_restore::mysql::replay::{
-    ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, ReplayStop, replay_log,
+    ExecutedSet, ReplayMode, ReplayOptions, ReplayReport, replay_log,
 };
 use reprise_tests::servers::{Database, Mariadb, Mysql};
+use serde_json::json;
 
 /// A server whose log can be read.
 pub(crate) trait Logging: Database {
@@ -59,7 +65,7 @@ pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
 pub(crate) struct How {
     pub(crate) mode: ReplayMode,
     pub(crate) after: ExecutedSet,
-    pub(crate) stop: ReplayStop,
+    pub(crate) target: RecoveryTarget,
     pub(crate) skip: Vec<Gtid>,
     pub(crate) connections: usize,
     pub(crate) progress: Arc<Progress>,
@@ -70,7 +76,7 @@ impl Default for How {
         Self {
             mode: ReplayMode::Merged,
             after: ExecutedSet::Unnumbered,
-            stop: ReplayStop::EndOfLog,
+            target: RecoveryTarget::Latest,
             skip: Vec::new(),
             connections: 4,
             progress: Arc::default(),
@@ -79,9 +85,9 @@ impl Default for How {
 }
 
 impl How {
-    pub(crate) fn until(stop: ReplayStop) -> Self {
+    pub(crate) fn until(target: RecoveryTarget) -> Self {
         Self {
-            stop,
+            target,
             ..Self::default()
         }
     }
@@ -104,7 +110,7 @@ impl How {
                 accounts_until: 0,
                 accounts: &[],
                 skip_account_changes: false,
-                stop: self.stop.clone(),
+                target: &self.target,
                 skip: &self.skip,
                 connections: self.connections,
                 write_binlog: false,
@@ -112,6 +118,38 @@ impl How {
             },
         )
     }
+}
+
+/// A snapshot that has exactly these transactions, as a recovery target.
+pub(crate) fn snapshot_with(transactions: &GtidSet) -> RecoveryTarget {
+    let time = DateTime::UNIX_EPOCH;
+    let root = SnapshotRoot {
+        source: "test".to_owned(),
+        kind: SourceKind::Mysql,
+        host: "test".to_owned(),
+        data_time: time,
+        started: time,
+        finished: time,
+        outcome: Outcome::Ok,
+        warnings: 0,
+        counts: EntryCounts::default(),
+        added: AddedData::default(),
+        parent: None,
+        tags: BTreeMap::new(),
+        program: "test".to_owned(),
+        facts: BTreeMap::from([("gtid".to_owned(), json!(transactions.to_string()))]),
+        entries: StreamRecord::default(),
+        references: StreamRecord::default(),
+        details: StreamRecord::default(),
+    };
+    let number = "00".repeat(32);
+    RecoveryTarget::Snapshot(Box::new(Snapshot {
+        id: number.parse().unwrap(),
+        signer: number.parse().unwrap(),
+        root,
+        received: None,
+        forgotten: false,
+    }))
 }
 
 /// An error with its causes.

@@ -8,23 +8,23 @@ use reprise_mysql::binlog::Gtid;
 use reprise_repository::{Repository, Snapshot};
 use reprise_restore::mysql::{
     self as restoring, AccountSelection, MysqlRestoreOptions, MysqlRestorePlan, MysqlRestoreReport,
-    PointInTimeOptions, RollForwardReport, TransactionSummary, VerifyLevel,
+    PointInTimeOptions, RecoveryCatalog, RecoveryTarget, RollForwardReport, TransactionSummary,
+    VerifyLevel,
 };
-use reprise_restore::mysql::{RecoveryCatalog, RecoveryTarget};
 use serde_json::json;
 
 use crate::commands::restore::args::RestoreArgs;
 use crate::commands::restore::args::UsersArg;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output;
 use crate::progress::ProgressDisplay;
-use crate::time_input;
+use crate::{output, time_input};
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Exit, Failure> {
     let options = parse_options(context, args, url)?;
-    if let Some(wanted) = RecoveryTargetArg::from_args(args) {
-        return restore_to_target(context, args, &options, wanted);
+    let server = &args.server;
+    if server.point_in_time.is_some() || server.before_gtid.is_some() || server.until.is_some() {
+        return restore_to_target(context, args, &options);
     }
     let repository = context.open_repository()?;
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
@@ -69,37 +69,23 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
 }
 
 /// The recovery target given on the command line.
-enum RecoveryTargetArg<'a> {
-    Time(&'a str),
-    BeforeGtid(&'a str),
-    Until(&'a str),
-}
-
-impl<'a> RecoveryTargetArg<'a> {
-    fn from_args(args: &'a RestoreArgs) -> Option<Self> {
-        let server = &args.server;
-        let time = server.point_in_time.as_deref().map(Self::Time);
-        let before = server.before_gtid.as_deref().map(Self::BeforeGtid);
-        time.or(before).or(server.until.as_deref().map(Self::Until))
+fn resolve_target(
+    context: &Context,
+    args: &RestoreArgs,
+    repository: &Repository,
+) -> Result<RecoveryTarget, Failure> {
+    let server = &args.server;
+    if let Some(text) = &server.point_in_time {
+        let time = time_input::parse_time(context, &args.snapshot, text)?;
+        return Ok(RecoveryTarget::Time(time));
     }
-
-    fn resolve_target(
-        &self,
-        context: &Context,
-        source: &str,
-        repository: &Repository,
-    ) -> Result<RecoveryTarget, Failure> {
-        Ok(match self {
-            Self::Time(text) => {
-                RecoveryTarget::Time(time_input::parse_time(context, source, text)?)
-            }
-            Self::BeforeGtid(text) => RecoveryTarget::BeforeGtid(parse_gtid(text)?),
-            Self::Until("latest") => RecoveryTarget::Latest,
-            Self::Until(name) => {
-                RecoveryTarget::Snapshot(Box::new(repository.find_snapshot(name)?))
-            }
-        })
+    if let Some(text) = &server.before_gtid {
+        return Ok(RecoveryTarget::BeforeGtid(parse_gtid(text)?));
     }
+    Ok(match server.until.as_deref() {
+        None | Some("latest") => RecoveryTarget::Latest,
+        Some(name) => RecoveryTarget::Snapshot(Box::new(repository.find_snapshot(name)?)),
+    })
 }
 
 fn parse_gtid(text: &str) -> Result<Gtid, Failure> {
@@ -112,7 +98,6 @@ fn restore_to_target(
     context: &Context,
     args: &RestoreArgs,
     options: &MysqlRestoreOptions,
-    wanted: RecoveryTargetArg<'_>,
 ) -> Result<Exit, Failure> {
     if !options.databases.is_empty() || !options.tables.is_empty() {
         return Err(Failure::usage(
@@ -125,7 +110,7 @@ fn restore_to_target(
     let repository = context.open_repository()?;
     repository.require_data_identity()?;
     let point = PointInTimeOptions {
-        target: wanted.resolve_target(context, source, &repository)?,
+        target: resolve_target(context, args, &repository)?,
         skip: args
             .server
             .skip_gtid

@@ -13,7 +13,7 @@ use crate::mysql::options::MysqlRestoreOptions;
 use crate::mysql::pitr::events_after_snapshot::EventsAfterSnapshot;
 use crate::mysql::pitr::path::{MAX_COMMIT_DELAY_MICROS, RecoveryPath};
 use crate::mysql::recovery_target::{PointInTimeOptions, RecoveryTarget};
-use crate::mysql::replay::{self, ReplayMode, ReplayOptions, ReplayReport, ReplayStop};
+use crate::mysql::replay::{self, ReplayMode, ReplayOptions, ReplayReport};
 use crate::mysql::report::{RollForwardPlan, RollForwardReport, TransactionSummary};
 use crate::mysql::restore_state::{self, RestoreState};
 
@@ -59,26 +59,12 @@ const SNAPSHOT_RESTORED_STEP: &str = "snapshot restored";
 const GTID_HISTORY_STEP: &str = "history begun";
 
 impl RollForward<'_> {
-    /// The recovery target, in words.
-    fn describe_target(&self) -> String {
-        match &self.options.target {
-            RecoveryTarget::Time(time) => format_micros(*time),
-            RecoveryTarget::BeforeGtid(gtid) => format!("before {gtid}"),
-            RecoveryTarget::Latest => "the end of the archived log".to_owned(),
-            RecoveryTarget::Snapshot(snapshot) => format!(
-                "snapshot {} ({})",
-                snapshot.id.short(),
-                format_micros(log::micros_since_epoch(snapshot.root.data_time))
-            ),
-        }
-    }
-
     /// Identifies this restore among others to the same target.
     pub(crate) fn fingerprint(&self) -> String {
         let skipped: Vec<String> = self.options.skip.iter().map(ToString::to_string).collect();
         let name = format!(
             "{} {} {}",
-            self.describe_target(),
+            self.options.target,
             skipped.join(" "),
             self.options.keep_gtids
         );
@@ -109,7 +95,7 @@ impl RollForward<'_> {
         };
         let rows = way.snapshot.root.counts.bytes;
         RollForwardPlan {
-            moment: self.describe_target(),
+            moment: self.options.target.to_string(),
             pieces: way.segments,
             log_bytes: way.log_bytes,
             transactions: way.transactions,
@@ -165,7 +151,7 @@ impl RollForward<'_> {
                 + CLOCK_TOLERANCE_MICROS,
             accounts,
             skip_account_changes: self.options.skip_account_changes,
-            stop: self.replay_stop()?,
+            target: &self.options.target,
             skip: &self.options.skip,
             connections: options.connections,
             write_binlog: options.write_binlog || mode == ReplayMode::KeepGtids,
@@ -213,29 +199,6 @@ impl RollForward<'_> {
         Ok(prepared.into_iter().map(|(_, gtid)| gtid).collect())
     }
 
-    fn replay_stop(&self) -> Result<ReplayStop> {
-        Ok(match &self.options.target {
-            RecoveryTarget::Time(time) => ReplayStop::Time(*time),
-            RecoveryTarget::BeforeGtid(gtid) => ReplayStop::BeforeGtid(gtid.clone()),
-            RecoveryTarget::Latest => ReplayStop::EndOfLog,
-            RecoveryTarget::Snapshot(snapshot) => {
-                let place = log::snapshot_binlog_position(snapshot).map(|place| place.coverage);
-                match place {
-                    Some(ExecutedSet::Mysql(set)) => ReplayStop::ExecutedSet(set),
-                    Some(ExecutedSet::Mariadb(position)) => ReplayStop::Position(position),
-                    _ => {
-                        return Err(Error::ReplayStopUnreachable {
-                            reason: format!(
-                                "snapshot {} has no GTIDs: choose a time with --point-in-time",
-                                snapshot.id.short()
-                            ),
-                        });
-                    }
-                }
-            }
-        })
-    }
-
     /// The report of a replay, and its warnings.
     pub(crate) fn build_report(&self, report: &ReplayReport) -> (RollForwardReport, Vec<Warning>) {
         let warn = |message: String| Warning {
@@ -260,7 +223,7 @@ impl RollForward<'_> {
             numbered => Some(numbered.to_string()),
         };
         let told = RollForwardReport {
-            moment: self.describe_target(),
+            moment: self.options.target.to_string(),
             transactions: report.applied,
             last_applied: report
                 .last_applied

@@ -30,7 +30,7 @@ mod transaction_context;
 pub(crate) mod xa;
 
 pub use gtid_history::seed_gtid_history;
-pub use options::{ReplayMode, ReplayOptions, ReplayStop};
+pub use options::{ReplayMode, ReplayOptions};
 pub use report::ReplayReport;
 pub use reprise_mysql::log::ExecutedSet;
 pub use run::replay_log;

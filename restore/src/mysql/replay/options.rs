@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use reprise_mysql::Address;
-use reprise_mysql::binlog::{Gtid, GtidSet, MariadbPosition};
+use reprise_mysql::binlog::Gtid;
 use reprise_mysql::log::ExecutedSet;
 use reprise_repository::Progress;
+
+use crate::mysql::recovery_target::RecoveryTarget;
 
 /// The options of a replay.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct ReplayOptions<'a> {
     /// Whether account changes of the log are left out.
     pub skip_account_changes: bool,
     /// Where it stops.
-    pub stop: ReplayStop,
+    pub target: &'a RecoveryTarget,
     /// Transactions that are left out.
     pub skip: &'a [Gtid],
     /// The number of sessions that apply transactions in parallel, where GTIDs are kept.
@@ -46,19 +48,4 @@ pub enum ReplayMode {
     Merged,
     /// Each keeps its GTID, in the server's own log.
     KeepGtids,
-}
-
-/// Where a replay stops.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReplayStop {
-    /// At the end of the log.
-    EndOfLog,
-    /// Before the first transaction that was committed after this many microseconds since 1970.
-    Time(u64),
-    /// Before a transaction.
-    BeforeGtid(Gtid),
-    /// When exactly these transactions are executed.
-    ExecutedSet(GtidSet),
-    /// When everything up to this position is executed.
-    Position(MariadbPosition),
 }

@@ -1,10 +1,14 @@
 //! Which transactions are applied, and where the replay stops.
 
 use reprise_mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
+use reprise_mysql::log::{ExecutedSet, snapshot_binlog_position};
+use reprise_repository::Snapshot;
 
 use crate::error::{Error, Result};
+use crate::mysql::recovery_target::RecoveryTarget;
 use crate::mysql::replay::messages::describe_transaction;
-use crate::mysql::replay::{ExecutedSet, ReplayOptions, ReplayReport, ReplayStop};
+use crate::mysql::replay::options::ReplayOptions;
+use crate::mysql::replay::report::ReplayReport;
 
 /// The decision about a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,9 @@ pub(crate) struct ReplayCheckpoint {
 /// The progress of a replay.
 #[derive(Debug)]
 pub(crate) struct ReplayProgress<'a> {
-    stop: &'a ReplayStop,
+    target: &'a RecoveryTarget,
+    /// The transactions that the snapshot has, where the target is one.
+    target_set: ExecutedSet,
     skip: &'a [Gtid],
     executed: &'a ExecutedSet,
     reapply: &'a [Gtid],
@@ -53,9 +59,13 @@ pub(crate) struct ReplayProgress<'a> {
 }
 
 impl<'a> ReplayProgress<'a> {
-    pub(crate) fn new(replay: &'a ReplayOptions<'_>) -> Self {
+    pub(crate) fn new(replay: &'a ReplayOptions<'_>) -> Result<Self> {
         let mut course = Self {
-            stop: &replay.stop,
+            target: replay.target,
+            target_set: match replay.target {
+                RecoveryTarget::Snapshot(snapshot) => executed_set_of(snapshot)?,
+                _ => ExecutedSet::Unnumbered,
+            },
             skip: replay.skip,
             executed: &replay.executed,
             reapply: replay.reapply,
@@ -66,7 +76,7 @@ impl<'a> ReplayProgress<'a> {
             missing: GtidSet::default(),
         };
         course.add_executed(replay.executed.clone());
-        course
+        Ok(course)
     }
 
     /// Adds what the server has executed besides.
@@ -99,10 +109,10 @@ impl<'a> ReplayProgress<'a> {
         };
     }
 
-    /// Whether the stop can be reached.
-    pub(crate) fn check_stop(&mut self) -> Result<()> {
-        match self.stop {
-            ReplayStop::BeforeGtid(gtid)
+    /// Whether the target can be reached.
+    pub(crate) fn check_target(&mut self) -> Result<()> {
+        match (self.target, &self.target_set) {
+            (RecoveryTarget::BeforeGtid(gtid), _)
                 if self.is_executed(gtid) && self.checkpoint.last_applied.is_none() =>
             {
                 Err(Error::ReplayStopUnreachable {
@@ -111,7 +121,7 @@ impl<'a> ReplayProgress<'a> {
                     ),
                 })
             }
-            ReplayStop::ExecutedSet(wanted) => {
+            (RecoveryTarget::Snapshot(_), ExecutedSet::Mysql(wanted)) => {
                 let mut there = self.checkpoint.gtid_set.clone();
                 self.skip.iter().for_each(|gtid| there.insert_gtid(gtid));
                 self.missing = wanted.subtract(&there);
@@ -136,22 +146,21 @@ impl<'a> ReplayProgress<'a> {
                 ReplayDecision::AlreadyApplied
             });
         }
-        match (self.stop, committed) {
-            (ReplayStop::BeforeGtid(stop), _) if stop == gtid => return Ok(ReplayDecision::Stop),
-            (ReplayStop::Time(stop), Some(time)) if time > *stop => {
+        match (self.target, committed) {
+            (RecoveryTarget::BeforeGtid(stop), _) if stop == gtid => {
                 return Ok(ReplayDecision::Stop);
             }
-            (ReplayStop::ExecutedSet(wanted), _) if !wanted.contains_gtid(gtid) => {
-                return Ok(ReplayDecision::OutsideTarget);
+            (RecoveryTarget::Time(stop), Some(time)) if time > *stop => {
+                return Ok(ReplayDecision::Stop);
             }
-            (ReplayStop::Position(stop), _) if !stop.contains_gtid(gtid) => {
+            (RecoveryTarget::Snapshot(_), _) if !self.target_set.contains_gtid(gtid) => {
                 return Ok(ReplayDecision::OutsideTarget);
             }
             _ => {}
         }
-        Ok(match (self.stop, committed) {
+        Ok(match (self.target, committed) {
             _ if self.skip.contains(gtid) => ReplayDecision::Skip,
-            (ReplayStop::Time(_), None) => ReplayDecision::DecideAtCommit,
+            (RecoveryTarget::Time(_), None) => ReplayDecision::DecideAtCommit,
             _ => ReplayDecision::Apply,
         })
     }
@@ -189,7 +198,7 @@ impl<'a> ReplayProgress<'a> {
 
     /// Whether a transaction, whose commit time is known only at its end, is after the stop.
     pub(crate) fn is_after_stop(&self, committed: u64) -> bool {
-        matches!(self.stop, ReplayStop::Time(stop) if committed > *stop)
+        matches!(self.target, RecoveryTarget::Time(stop) if committed > *stop)
     }
 
     /// Records the end of a transaction that was not applied.
@@ -223,21 +232,21 @@ impl<'a> ReplayProgress<'a> {
 
     /// Whether the whole recovery target is executed.
     pub(crate) fn is_reached(&self) -> bool {
-        match self.stop {
-            ReplayStop::ExecutedSet(_) => self.missing.is_empty(),
-            ReplayStop::Position(stop) => stop.is_within(&self.checkpoint.position),
-            _ => false,
+        match &self.target_set {
+            ExecutedSet::Mysql(_) => self.missing.is_empty(),
+            ExecutedSet::Mariadb(stop) => stop.is_within(&self.checkpoint.position),
+            ExecutedSet::Unnumbered => false,
         }
     }
 
     /// Handles the end of the log. Fails when the stop was not reached.
     pub(crate) fn check_end_of_log(&self) -> Result<()> {
-        let missing = match self.stop {
-            ReplayStop::BeforeGtid(gtid) => format!("it does not have {gtid}"),
-            ReplayStop::ExecutedSet(_) if !self.is_reached() => {
+        let missing = match (self.target, &self.target_set) {
+            (RecoveryTarget::BeforeGtid(gtid), _) => format!("it does not have {gtid}"),
+            (_, ExecutedSet::Mysql(_)) if !self.is_reached() => {
                 format!("it does not have {}", self.missing)
             }
-            ReplayStop::Position(stop) if !self.is_reached() => {
+            (_, ExecutedSet::Mariadb(stop)) if !self.is_reached() => {
                 format!("it ends at {} and not at {stop}", self.checkpoint.position)
             }
             _ => return Ok(()),
@@ -256,8 +265,8 @@ impl<'a> ReplayProgress<'a> {
 
     /// The time at which it stops.
     pub(crate) fn stop_time(&self) -> Option<u64> {
-        match self.stop {
-            ReplayStop::Time(time) => Some(*time),
+        match self.target {
+            RecoveryTarget::Time(time) => Some(*time),
             _ => None,
         }
     }
@@ -290,5 +299,18 @@ impl<'a> ReplayProgress<'a> {
             executed,
             warnings,
         }
+    }
+}
+
+/// The transactions that a snapshot has.
+fn executed_set_of(snapshot: &Snapshot) -> Result<ExecutedSet> {
+    match snapshot_binlog_position(snapshot).map(|place| place.coverage) {
+        Some(numbered @ (ExecutedSet::Mysql(_) | ExecutedSet::Mariadb(_))) => Ok(numbered),
+        _ => Err(Error::ReplayStopUnreachable {
+            reason: format!(
+                "snapshot {} has no GTIDs: choose a time with --point-in-time",
+                snapshot.id.short()
+            ),
+        }),
     }
 }

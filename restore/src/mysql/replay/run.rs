@@ -25,9 +25,9 @@ pub fn replay_log(
     events: &mut dyn Iterator<Item = Result<Event>>,
     replay: &ReplayOptions<'_>,
 ) -> Result<ReplayReport> {
+    let mut course = ReplayProgress::new(replay)?;
     let setup = Arc::new(ApplierConfig::query_server(replay)?);
     let mut main = ApplierSession::open(&setup)?;
-    let mut course = ReplayProgress::new(replay);
     let pending = match replay.mode {
         ReplayMode::Merged => {
             checkpoint::load_or_create(main.session(), replay.fingerprint, &mut course)?
@@ -37,7 +37,7 @@ pub fn replay_log(
             None
         }
     };
-    course.check_stop()?;
+    course.check_target()?;
     let others = match replay.mode {
         ReplayMode::KeepGtids if setup.flavour == Flavour::Mysql => (0..replay.connections.max(1))
             .map(|_| ApplierSession::open(&setup))
