@@ -1,6 +1,7 @@
 //! Times as people write them.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
+use reprise_mysql::log::LogTime;
 use reprise_policies::Tz;
 
 use crate::context::Context;
@@ -14,13 +15,14 @@ const LOCAL_TIME_FORMATS: [&str; 4] = [
     "%Y-%m-%dT%H:%M",
 ];
 
-/// Microseconds since 1970: from RFC 3339, or a local time in the zone of the policy that has the source.
-pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<u64, Failure> {
+/// A time of a log: from RFC 3339, or a local time in the zone of the policy that has the source.
+pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<LogTime, Failure> {
     let time = match DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.with_timezone(&Utc),
         Err(_) => parse_local_time(text, policy_time_zone(context, source)?)?,
     };
     u64::try_from(time.timestamp_micros())
+        .map(LogTime::from_micros)
         .map_err(|_| Failure::usage(format!("{text} is before 1970"), ""))
 }
 

@@ -2,9 +2,9 @@
 //!
 //! `connection/` has a server's address, options and a blocking session; `wire/` the protocol below it, for what no client
 //! library does (a log received as a replica would); `server_info` and `privileges` say what a server is and what an
-//! account may do. `binlog/` reads events of a binary log, `log/` the archived log of a server. `manifest` describes a
-//! stored server, `row_text` its rows; `sql` quotes names and values, `filter` chooses databases and tables,
-//! `load_statements` set up a session that loads.
+//! account may do. `binlog/` reads events of a binary log, `log/` the archived log of a server, `log_time` has the times of
+//! both. `manifest` describes a stored server, `row_text` its rows; `sql` quotes names and values, `filter` chooses
+//! databases and tables, `load_statements` set up a session that loads.
 
 pub mod binlog;
 mod connection;
@@ -12,6 +12,7 @@ mod error;
 mod filter;
 pub mod load_statements;
 pub mod log;
+mod log_time;
 mod manifest;
 mod privileges;
 pub mod row_text;

@@ -11,9 +11,11 @@
 mod logs;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use logs::{How, Logging, chain, events, snapshot_with};
 use reprise_mysql::binlog::{Gtid, GtidSet};
+use reprise_mysql::log::LogTime;
 use reprise_mysql::{Address, Session};
 use reprise_repository::Progress;
 use reprise_restore::mysql::RecoveryTarget;
@@ -307,7 +309,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
 }
 
 /// The times at which the transactions of files were committed.
-fn commits(files: &[Vec<u8>]) -> Vec<u64> {
+fn commits(files: &[Vec<u8>]) -> Vec<LogTime> {
     let mut boundary = reprise_mysql::binlog::TransactionBoundaryParser::default();
     let mut commits = Vec::new();
     for event in events(files) {
@@ -344,7 +346,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let files = source.files();
     let commits = self::commits(&files);
     let target = Mariadb::start();
-    let stop = RecoveryTarget::Time(commits[commits.len() - 3] + 1_500_000);
+    let stop = RecoveryTarget::Time(commits[commits.len() - 3] + Duration::from_millis(1500));
     let report = How::until(stop).run(&target, &mut *events(&files)).unwrap();
     assert_eq!(report.applied, commits.len() as u64 - 2);
     assert_eq!(number_of_rows(&target), "3 3");

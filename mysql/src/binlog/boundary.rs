@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::control::{Gtid, TransactionStart};
 use crate::binlog::event::{Event, EventError, kind};
 use crate::binlog::query::QueryEvent;
+use crate::log_time::LogTime;
 
 /// Where an event is relative to transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub enum EventBoundary {
 pub struct LoggedTransaction {
     /// Its GTID.
     pub gtid: Gtid,
-    /// Commit time in microseconds since 1970. MariaDB logs seconds only.
-    pub committed: u64,
+    /// Commit time. MariaDB logs seconds only.
+    pub committed: LogTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +177,7 @@ impl TransactionBoundaryParser {
 
     fn complete_transaction(&mut self, event: &Event) {
         self.state = BoundaryState::Outside;
-        let seconds = u64::from(event.header().timestamp) * 1_000_000;
+        let seconds = LogTime::from_seconds(event.header().timestamp);
         self.completed = Some(match &self.start {
             Some(start) => LoggedTransaction {
                 gtid: start.gtid.clone(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::cursor::ByteCursor;
 use crate::binlog::event::{CHECKSUM_BYTES, Event, EventError, HEADER_BYTES, kind};
 use crate::binlog::gtid::GtidSource;
+use crate::log_time::LogTime;
 
 /// Byte range of the server's version in the body of a format description.
 const VERSION_RANGE: std::ops::Range<usize> = 2..52;
@@ -115,10 +116,10 @@ impl std::str::FromStr for Gtid {
 pub struct TransactionStart {
     /// Its GTID.
     pub gtid: Gtid,
-    /// Commit time at this server, in microseconds since 1970; `None` where the log does not contain it.
-    pub committed: Option<u64>,
-    /// Commit time at the originating server, in microseconds since 1970.
-    pub originally_committed: Option<u64>,
+    /// Commit time at this server; `None` where the log does not contain it.
+    pub committed: Option<LogTime>,
+    /// Commit time at the originating server.
+    pub originally_committed: Option<LogTime>,
     /// The version of the originating server, as in `original_server_version`.
     pub original_version: Option<u32>,
     /// The version of this server, as in `immediate_server_version`.
@@ -180,11 +181,11 @@ fn parse_gtid_event(mut cursor: ByteCursor<'_>, numbered: bool) -> Option<Transa
     start.last_committed = cursor.u64()?;
     start.sequence_number = cursor.u64()?;
     if let Some(time) = cursor.fixed_int(7) {
-        let committed = time & !MORE_TIME;
+        let committed = LogTime::from_micros(time & !MORE_TIME);
         start.committed = Some(committed);
         start.originally_committed = match time & MORE_TIME {
             0 => Some(committed),
-            _ => Some(cursor.fixed_int(7)?),
+            _ => Some(LogTime::from_micros(cursor.fixed_int(7)?)),
         };
     }
     if !cursor.is_empty() {
@@ -227,8 +228,11 @@ fn parse_tagged_gtid_event(mut cursor: ByteCursor<'_>) -> Option<TransactionStar
             }
             4 => start.last_committed = cursor.variable_length_int()? >> 1,
             5 => start.sequence_number = cursor.variable_length_int()? >> 1,
-            6 => start.committed = Some(cursor.variable_length_int()?),
-            7 => start.originally_committed = Some(cursor.variable_length_int()?),
+            6 => start.committed = Some(LogTime::from_micros(cursor.variable_length_int()?)),
+            7 => {
+                start.originally_committed =
+                    Some(LogTime::from_micros(cursor.variable_length_int()?));
+            }
             9 => start.immediate_version = u32::try_from(cursor.variable_length_int()?).ok(),
             10 => start.original_version = u32::try_from(cursor.variable_length_int()?).ok(),
             8 | 11 => drop(cursor.variable_length_int()?),
@@ -309,7 +313,8 @@ mod tests {
         body.extend(5_u64.to_le_bytes());
         body.extend(&1_763_733_787_123_456_u64.to_le_bytes()[..7]);
         let start = parse_gtid_event(ByteCursor::new(&body), true).unwrap();
-        assert_eq!(start.committed, Some(1_763_733_787_123_456));
+        let committed = LogTime::from_micros(1_763_733_787_123_456);
+        assert_eq!(start.committed, Some(committed));
         assert_eq!((start.last_committed, start.sequence_number), (4, 5));
         assert!(start.gtid.to_string().ends_with(":23"));
     }

@@ -2,7 +2,7 @@
 //!
 //! `segment_facts` is what a log segment says of itself, `stored_log` joins segments to ranges, `events` reads a range's
 //! events, `listing` tells its transactions. `snapshot_position` and `starting_snapshot` say where in the log a snapshot
-//! is and whether a range continues from it. `time` has the times of a log.
+//! is and whether a range continues from it.
 
 mod error;
 mod events;
@@ -11,8 +11,8 @@ mod segment_facts;
 mod snapshot_position;
 mod starting_snapshot;
 mod stored_log;
-mod time;
 
+pub use crate::log_time::{CLOCK_SKEW_MAX, LogTime};
 pub use error::LogReadError;
 pub use events::LogEvents;
 pub use listing::{ListedTransaction, RowCounts, TransactionLister};
@@ -22,4 +22,3 @@ pub use snapshot_position::{
 };
 pub use starting_snapshot::StartingSnapshot;
 pub use stored_log::{LogBreak, LogRange, NewestSegment, StoredLog, find_newest_segment};
-pub use time::{CLOCK_SKEW_MAX, format_micros, micros_since_epoch, time_from_micros};

@@ -6,6 +6,7 @@ use reprise_repository::{LogSegmentKey, LogSegmentRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::binlog::{FilePosition, Gtid, GtidSet, LoggedTransaction, MariadbPosition};
+use crate::log_time::LogTime;
 use crate::manifest::Flavour;
 
 /// Which transactions precede a position in a history.
@@ -118,16 +119,15 @@ pub struct SegmentFacts {
     pub chain: u64,
     /// Why that chain is not connected with the previous one; only in its first segment.
     pub gap: Option<LogGap>,
-    /// Since when, in microseconds since 1970 by the server's clock, this history applies: before, there was another,
-    /// which may have given the same GTIDs to other transactions.
+    /// Since when, by the server's clock, this history applies: before, there was another, which may have given the same GTIDs to other transactions.
     #[serde(default)]
-    pub since: Option<u64>,
+    pub since: Option<LogTime>,
     /// Creation time, in seconds since 1970, of the file in which it ends: it differs between two files of one name.
     #[serde(default)]
     pub file_begun: Option<u32>,
-    /// When it was finished, in microseconds since 1970 by the server's clock.
+    /// When it was finished, by the server's clock.
     #[serde(default)]
-    pub at: Option<u64>,
+    pub at: Option<LogTime>,
     /// It has transactions for which no snapshot tells whether it contains them.
     #[serde(default)]
     pub ambiguous: bool,
@@ -139,8 +139,8 @@ pub struct SegmentFacts {
     pub first: Option<LoggedTransaction>,
     /// The last transaction that ends in it.
     pub last: Option<LoggedTransaction>,
-    /// Earliest and latest commit in it, in microseconds since 1970.
-    pub times: Option<(u64, u64)>,
+    /// Earliest and latest commit in it.
+    pub times: Option<(LogTime, LogTime)>,
     /// How many transactions end in it.
     pub transactions: u64,
     /// How many events begin in it.
@@ -149,8 +149,8 @@ pub struct SegmentFacts {
     pub continues: bool,
     /// How many bytes at its end belong to a transaction that does not end in it.
     pub open: u64,
-    /// Everything committed until then, in microseconds since 1970 by the server's clock, is archived.
-    pub until: Option<u64>,
+    /// Everything committed until then, by the server's clock, is archived.
+    pub until: Option<LogTime>,
     /// What may make a restore fail.
     pub notes: Vec<String>,
 }

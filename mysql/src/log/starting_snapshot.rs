@@ -1,11 +1,13 @@
 //! From which snapshots a log range continues.
 
+use std::time::Duration;
+
 use reprise_repository::Snapshot;
 
 use crate::log::segment_facts::{BinlogPosition, ExecutedSet, StoredSegment};
 use crate::log::snapshot_position::{log_start_position, snapshot_binlog_position};
 use crate::log::stored_log::LogRange;
-use crate::log::time::{CLOCK_SKEW_MAX, micros_since_epoch};
+use crate::log_time::{CLOCK_SKEW_MAX, LogTime};
 use crate::manifest::Flavour;
 
 /// Where the log continues from a snapshot.
@@ -52,7 +54,7 @@ impl LogRange<'_> {
         let spot = self.locate_position(&place, uuid)?;
         if !self
             .time_bounds(spot)
-            .allows_time(micros_since_epoch(snapshot.root.data_time))
+            .allows_time(LogTime::from(snapshot.root.data_time))
         {
             return None;
         }
@@ -118,7 +120,7 @@ impl LogRange<'_> {
             PrecedingContent::Nothing => None,
             // It contains at least the first transaction of the segment.
             PrecedingContent::Transactions => Some(piece.facts.first.as_ref()?.committed),
-            PrecedingContent::FileStart => Some(u64::from(piece.facts.file_begun?) * 1_000_000),
+            PrecedingContent::FileStart => Some(LogTime::from_seconds(piece.facts.file_begun?)),
         });
         let earliest = earliest.map(|(first, _)| first);
         // Where a diverged history follows, only the server's own confirmation is used.
@@ -145,38 +147,38 @@ impl LogRange<'_> {
     }
 }
 
-/// The bounds that a log gives for the time of a position in it; all in microseconds since 1970.
+/// The bounds that a log gives for the time of a position in it.
 #[derive(Debug, Clone, Copy, Default)]
 struct TimeBounds {
     /// Since when this history applies.
-    history_since: Option<u64>,
+    history_since: Option<LogTime>,
     /// The earliest commit before the position.
-    earliest_commit: Option<u64>,
+    earliest_commit: Option<LogTime>,
     /// What follows the position was received by then; `None`: nothing follows.
-    latest_time: Option<u64>,
+    latest_time: Option<LogTime>,
 }
 
 impl TimeBounds {
     /// Whether a snapshot of a time may be at the position: it contains what precedes, and is older than what follows.
-    fn allows_time(self, time: u64) -> bool {
-        let has = |earliest: u64| earliest <= time.saturating_add(CLOCK_SKEW_MAX);
+    fn allows_time(self, time: LogTime) -> bool {
+        let has = |earliest: LogTime| earliest <= time + CLOCK_SKEW_MAX;
         self.history_since.is_none_or(|since| since <= time)
             && self.earliest_commit.is_none_or(has)
             && self.latest_time.is_none_or(|latest| time <= latest)
     }
 }
 
-/// Resolution of commit times, in microseconds.
-fn commit_time_resolution(piece: &StoredSegment) -> u64 {
+/// Resolution of commit times.
+fn commit_time_resolution(piece: &StoredSegment) -> Duration {
     match piece.facts.flavour {
-        Flavour::Mariadb => 1_000_000,
-        Flavour::Mysql => 1,
+        Flavour::Mariadb => Duration::from_secs(1),
+        Flavour::Mysql => Duration::from_micros(1),
     }
 }
 
 /// When the content of a segment had been received, by the later of two clocks.
-fn received_at(piece: &StoredSegment) -> u64 {
-    micros_since_epoch(piece.record.written).max(piece.facts.at.unwrap_or_default())
+fn received_at(piece: &StoredSegment) -> LogTime {
+    LogTime::from(piece.record.written).max(piece.facts.at.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -186,13 +188,13 @@ mod tests {
     /// A history since minute 10: what precedes the position was committed from minute 20 on, what follows was received
     /// until minute 30.
     fn is_allowed_at_minute(minute: u64) -> bool {
-        const MINUTE: u64 = 60_000_000;
+        let at = |minute: u64| LogTime::from_micros(minute * 60_000_000);
         let hints = TimeBounds {
-            history_since: Some(10 * MINUTE),
-            earliest_commit: Some(20 * MINUTE),
-            latest_time: Some(30 * MINUTE),
+            history_since: Some(at(10)),
+            earliest_commit: Some(at(20)),
+            latest_time: Some(at(30)),
         };
-        hints.allows_time(minute * MINUTE)
+        hints.allows_time(at(minute))
     }
 
     #[test]
@@ -207,9 +209,10 @@ mod tests {
     #[test]
     fn what_is_older_than_a_history_has_no_position_in_it() {
         let hints = TimeBounds {
-            history_since: Some(1000),
+            history_since: Some(LogTime::from_micros(1000)),
             ..TimeBounds::default()
         };
-        assert!(!hints.allows_time(999) && hints.allows_time(1000));
+        let allows = |micros| hints.allows_time(LogTime::from_micros(micros));
+        assert!(!allows(999) && allows(1000));
     }
 }

@@ -7,6 +7,7 @@ use reprise_repository::{
 use super::error::Result;
 use crate::log::events::LogEvents;
 use crate::log::segment_facts::{BinlogPosition, SegmentFacts, StoredSegment};
+use crate::log_time::LogTime;
 
 /// A break in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,9 +243,9 @@ impl<'a> LogRange<'a> {
         self.segments.last().map(|piece| &piece.facts.to)
     }
 
-    /// Until when, in microseconds since 1970, it contains everything that was committed.
+    /// Until when it contains everything that was committed.
     #[must_use]
-    pub fn complete_until(&self) -> Option<u64> {
+    pub fn complete_until(&self) -> Option<LogTime> {
         self.segments
             .iter()
             .filter_map(|piece| piece.facts.until)

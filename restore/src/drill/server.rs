@@ -161,7 +161,7 @@ impl ServerDrill<'_> {
         let until = stretches
             .last()
             .and_then(|stretch| stretch.complete_until());
-        until.map_or(newest.root.data_time, time_from_micros)
+        until.map_or(newest.root.data_time, DateTime::from)
     }
 }
 

@@ -4,14 +4,14 @@
 use std::fmt;
 
 use reprise_mysql::binlog::Gtid;
-use reprise_mysql::log::{format_micros, micros_since_epoch};
+use reprise_mysql::log::LogTime;
 use reprise_repository::Snapshot;
 
 /// The recovery target.
 #[derive(Debug, Clone)]
 pub enum RecoveryTarget {
-    /// Everything that was committed at or before this time, in microseconds since 1970.
-    Time(u64),
+    /// Everything that was committed at or before this time.
+    Time(LogTime),
     /// Everything before this transaction.
     BeforeGtid(Gtid),
     /// Everything that is archived.
@@ -23,14 +23,14 @@ pub enum RecoveryTarget {
 impl fmt::Display for RecoveryTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Time(time) => f.write_str(&format_micros(*time)),
+            Self::Time(time) => time.fmt(f),
             Self::BeforeGtid(gtid) => write!(f, "before {gtid}"),
             Self::Latest => f.write_str("the end of the archived log"),
             Self::Snapshot(snapshot) => write!(
                 f,
                 "snapshot {} ({})",
                 snapshot.id.short(),
-                format_micros(micros_since_epoch(snapshot.root.data_time))
+                LogTime::from(snapshot.root.data_time)
             ),
         }
     }

@@ -1,7 +1,6 @@
 //! Plans and reports of a restore into a server.
 
 use reprise_mysql::binlog::LoggedTransaction;
-use reprise_mysql::log::format_micros;
 use reprise_repository::{Outcome, Warning};
 use serde::Serialize;
 
@@ -116,7 +115,7 @@ impl TransactionSummary {
     pub(crate) fn from_transaction(ended: &LoggedTransaction) -> Self {
         Self {
             gtid: ended.gtid.to_string(),
-            committed: format_micros(ended.committed),
+            committed: ended.committed.to_string(),
         }
     }
 }

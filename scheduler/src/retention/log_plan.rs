@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reprise_mysql::log::{StoredSegment, time_from_micros};
+use reprise_mysql::log::StoredSegment;
 use reprise_restore::mysql::RecoveryCatalog;
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ fn covered_time(segments: &[&StoredSegment]) -> Option<TimeDelta> {
         let (first, last) = segment.facts.times.unzip();
         [first, last, segment.facts.until]
     });
-    let told = told.flatten().map(time_from_micros);
+    let told = told.flatten().map(DateTime::from);
     span(received.collect()).max(span(told.collect()))
 }
 

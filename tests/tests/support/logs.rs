@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use reprise_mysql::Address;
 use reprise_mysql::binlog::{Event, EventReader, Gtid, GtidSet, MAGIC};
+use reprise_mysql::log::LogTime;
 use reprise_repository::{
     AddedData, EntryCounts, Outcome, Progress, Snapshot, SnapshotRoot, SourceKind, StreamRecord,
 };
@@ -107,7 +108,7 @@ impl How {
                 mode: self.mode,
                 executed: self.after.clone(),
                 reapply: &[],
-                accounts_until: 0,
+                accounts_until: LogTime::default(),
                 accounts: &[],
                 skip_account_changes: false,
                 target: &self.target,

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reprise_mysql::log::format_micros;
 use reprise_scheduler::jobs::JobEvent;
 use reprise_scheduler::jobs::{ArchiveJob, ArchiveOverrides, archive_job, run_archive};
 use reprise_snapshotters::mysql::archive::{ArchiveEvent, ArchiveReport, ArchiveSource};
@@ -142,7 +141,7 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
                     "source": source,
                     "segments": pieces,
                     "transactions": transactions,
-                    "until": until.map(format_micros),
+                    "until": until.map(|time| time.to_string()),
                 }));
             }
         }
@@ -150,7 +149,7 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
 }
 
 fn print_report(context: &Context, work: &ArchiveJob, report: &ArchiveReport) {
-    let until = report.until.map(format_micros);
+    let until = report.until.map(|time| time.to_string());
     if context.global.json {
         output::print_json(&json!({
             "event": "archive",

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use reprise_mysql::log::{
-    ListedTransaction, LogBreak, LogRange, StoredLog, StoredSegment, TransactionLister,
-    format_micros,
+    ListedTransaction, LogBreak, LogRange, LogTime, StoredLog, StoredSegment, TransactionLister,
 };
 use reprise_repository::Repository;
 use serde_json::json;
@@ -38,8 +37,8 @@ const STATEMENT_WIDTH: usize = 100;
 
 /// Which transactions are listed.
 struct TransactionFilter {
-    from: u64,
-    to: u64,
+    from: LogTime,
+    to: LogTime,
     tables: Vec<(String, String)>,
 }
 
@@ -77,7 +76,7 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
 }
 
 fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, Failure> {
-    let time = |text: &Option<String>, default: u64| match text {
+    let time = |text: &Option<String>, default: LogTime| match text {
         Some(text) => time_input::parse_time(context, &args.source, text),
         None => Ok(default),
     };
@@ -92,8 +91,8 @@ fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, 
             })
     };
     Ok(TransactionFilter {
-        from: time(&args.from, 0)?,
-        to: time(&args.to, u64::MAX)?,
+        from: time(&args.from, LogTime::default())?,
+        to: time(&args.to, LogTime::MAX)?,
         tables: args.table.iter().map(table).collect::<Result<_, _>>()?,
     })
 }
@@ -151,7 +150,7 @@ fn print_transaction(context: &Context, listed: &ListedTransaction) {
     if context.global.json {
         output::print_json(&json!({
             "gtid": ended.gtid.to_string(),
-            "committed": format_micros(ended.committed),
+            "committed": ended.committed.to_string(),
             "kind": listed.kind(),
             "rows": rows,
             "tables": listed.rows.keys().collect::<Vec<_>>(),
@@ -185,7 +184,7 @@ fn print_transaction(context: &Context, listed: &ListedTransaction) {
     );
     output::print_line(&format!(
         "{}  {}  {}",
-        format_micros(ended.committed),
+        ended.committed,
         ended.gtid,
         parts.join("; ")
     ));

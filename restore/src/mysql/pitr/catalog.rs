@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reprise_mysql::log::{
-    LogRange, StoredLog, StoredSegment, format_micros, micros_since_epoch, time_from_micros,
-};
+use reprise_mysql::log::{LogRange, LogTime, StoredLog, StoredSegment};
 use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 
 use crate::error::Result;
@@ -34,20 +32,16 @@ impl fmt::Display for RecoveryWindow {
             true => write!(
                 f,
                 "{} (only this moment, by its snapshot ID)",
-                format_datetime(&self.from)
+                LogTime::from(self.from)
             ),
             false => write!(
                 f,
                 "{} to {}",
-                format_datetime(&self.from),
-                format_datetime(&self.until)
+                LogTime::from(self.from),
+                LogTime::from(self.until)
             ),
         }
     }
-}
-
-fn format_datetime(time: &DateTime<Utc>) -> String {
-    format_micros(micros_since_epoch(*time))
 }
 
 /// The stored snapshots of a source, oldest first, and its log.
@@ -97,7 +91,7 @@ impl RecoveryCatalog {
         let reaching = self.log.ranges().into_iter();
         let reaching = reaching.filter(|s| {
             s.complete_until()
-                .is_none_or(|until| time_from_micros(until) > begin)
+                .is_none_or(|until| DateTime::<Utc>::from(until) > begin)
         });
         let mut found = HashMap::new();
         for (number, stretch) in (0..).zip(reaching) {
@@ -123,7 +117,7 @@ impl RecoveryCatalog {
     ) -> Option<u64> {
         let reaches = |s: &LogRange<'_>| {
             s.complete_until()
-                .is_none_or(|until| time_from_micros(until) > begin)
+                .is_none_or(|until| DateTime::<Utc>::from(until) > begin)
         };
         let stretch = self.log.ranges().into_iter().find(reaches)?;
         let held = self.snapshots.iter().filter(|one| bases.contains(&one.id));
@@ -155,7 +149,7 @@ impl RecoveryCatalog {
                 from,
                 until: stretch
                     .complete_until()
-                    .map_or(from, time_from_micros)
+                    .map_or(from, DateTime::from)
                     .max(from),
                 snapshots: held.len(),
                 pieces: pieces.len(),

@@ -1,10 +1,7 @@
 //! Finds the recovery path to a target.
 
-use chrono::{DateTime, Utc};
 use reprise_mysql::binlog::Gtid;
-use reprise_mysql::log::{
-    ExecutedSet, LogRange, format_micros, has_exact_position, micros_since_epoch,
-};
+use reprise_mysql::log::{ExecutedSet, LogRange, LogTime, has_exact_position};
 use reprise_repository::{Repository, Snapshot};
 
 use crate::error::{Error, Result};
@@ -67,31 +64,30 @@ impl RecoveryCatalog {
         })
     }
 
-    fn path_to_time(&self, repository: &Repository, time: u64) -> Result<RecoveryPath<'_>> {
-        let wanted = format_micros(time);
+    fn path_to_time(&self, repository: &Repository, time: LogTime) -> Result<RecoveryPath<'_>> {
+        let wanted = time.to_string();
         let mut why = match self.snapshots.first() {
             None => "there is no snapshot".to_owned(),
-            Some(first) if micros_since_epoch(first.root.data_time) > time => {
+            Some(first) if LogTime::from(first.root.data_time) > time => {
                 format!(
                     "the oldest snapshot was taken at {}",
-                    format_datetime(&first.root.data_time)
+                    LogTime::from(first.root.data_time)
                 )
             }
             Some(_) => "the binary log of that time is not archived".to_owned(),
         };
         for way in self.candidate_paths() {
-            if micros_since_epoch(way.snapshot.root.data_time) > time {
+            if LogTime::from(way.snapshot.root.data_time) > time {
                 continue;
             }
-            let snapshot = micros_since_epoch(way.snapshot.root.data_time);
+            let snapshot = LogTime::from(way.snapshot.root.data_time);
             let until = way.range.complete_until().unwrap_or(snapshot);
             if until < time {
-                let end = format_micros(until);
                 why = match self.gap_after(&way.range) {
                     Some(reason) => {
-                        format!("the archived binary log has a gap after {end}: {reason}")
+                        format!("the archived binary log has a gap after {until}: {reason}")
                     }
-                    None => format!("the binary log is archived only until {end}"),
+                    None => format!("the binary log is archived only until {until}"),
                 };
                 break;
             }
@@ -177,8 +173,4 @@ impl RecoveryCatalog {
             )
         })
     }
-}
-
-fn format_datetime(time: &DateTime<Utc>) -> String {
-    format_micros(micros_since_epoch(*time))
 }

@@ -1,16 +1,18 @@
 //! A recovery path: the snapshot and the log by which a recovery target is reached.
 
+use std::time::Duration;
+
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventBoundary, FilePosition, Gtid, TransactionBoundaryParser};
 use reprise_mysql::log::{
-    ExecutedSet, LogEvents, LogRange, LogReadError, StartingSnapshot, StoredSegment,
+    ExecutedSet, LogEvents, LogRange, LogReadError, LogTime, StartingSnapshot, StoredSegment,
 };
 use reprise_repository::{Repository, Snapshot};
 
 use crate::error::Result;
 
-/// A commit of MariaDB may happen up to this many microseconds after its logged time.
-pub(crate) const MAX_COMMIT_DELAY_MICROS: u64 = 60_000_000;
+/// A commit of MariaDB may happen up to this long after its logged time.
+pub(crate) const COMMIT_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// How a recovery target is reached.
 #[derive(Debug)]
@@ -27,9 +29,8 @@ pub struct RecoveryPath<'a> {
     pub log_bytes: u64,
     /// Transactions in them.
     pub transactions: u64,
-    /// After the stop, the log has times before it again, from this one on, in microseconds since 1970: the clock was
-    /// set back.
-    pub times_repeat_from: Option<u64>,
+    /// After the stop, the log has times before it again, from this one on: the clock was set back.
+    pub times_repeat_from: Option<LogTime>,
 }
 
 impl<'a> RecoveryPath<'a> {
@@ -67,7 +68,11 @@ impl<'a> RecoveryPath<'a> {
 
     /// Whether the snapshot holds a transaction that was committed after a time: a clock was set back before it was
     /// taken.
-    pub(crate) fn snapshot_is_ahead_of(&self, repository: &Repository, time: u64) -> Result<bool> {
+    pub(crate) fn snapshot_is_ahead_of(
+        &self,
+        repository: &Repository,
+        time: LogTime,
+    ) -> Result<bool> {
         let later = |n: &usize| {
             let times = self.range.segments()[*n].facts.times;
             times.is_some_and(|(_, last)| last > time)
@@ -108,22 +113,22 @@ impl<'a> RecoveryPath<'a> {
 }
 
 /// The earliest of the times that repeat in the log after a stop, which is in the first of these log segments.
-pub(crate) fn find_repeated_time(pieces: &[StoredSegment], time: u64) -> Option<u64> {
+pub(crate) fn find_repeated_time(pieces: &[StoredSegment], time: LogTime) -> Option<LogTime> {
     let (stop, behind) = pieces.split_first()?;
     // MariaDB logs when commits began.
     let slack = match stop.facts.flavour {
-        Flavour::Mariadb => MAX_COMMIT_DELAY_MICROS,
-        Flavour::Mysql => 0,
+        Flavour::Mariadb => COMMIT_DELAY_MAX,
+        Flavour::Mysql => Duration::ZERO,
     };
     let again = behind.iter().filter_map(|piece| {
         let (first, _) = piece.facts.times?;
         // Events that a server writes while it starts may have no time at all.
-        (first > 0 && first + slack <= time).then_some(first)
+        (first.is_known() && first + slack <= time).then_some(first)
     });
     let within = stop.facts.times.and_then(|(first, latest)| {
         let last = stop.facts.last.as_ref()?.committed;
-        let back = last > 0 && last + slack < latest;
-        (back && first > 0 && first <= time).then_some(first)
+        let back = last.is_known() && last + slack < latest;
+        (back && first.is_known() && first <= time).then_some(first)
     });
     again.chain(within).min()
 }

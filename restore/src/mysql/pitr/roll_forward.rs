@@ -1,17 +1,19 @@
 //! From a restored snapshot to a recovery target after it: replays the log in between, and compares the result.
 
+use std::time::Duration;
+
 use reprise_mysql::Session;
 use reprise_mysql::binlog::{
     Gtid, GtidSet, LoggedTransaction, QueryEvent, TransactionBoundaryParser, XaPrepare, kind,
 };
-use reprise_mysql::log::{self, BinlogPosition, ExecutedSet, LogReadError, format_micros};
+use reprise_mysql::log::{BinlogPosition, ExecutedSet, LogReadError, LogTime};
 use reprise_repository::{RawText, Repository, Warning};
 
 use crate::error::{Error, Result};
 use crate::mysql::fingerprint::short_hash;
 use crate::mysql::options::MysqlRestoreOptions;
 use crate::mysql::pitr::events_after_snapshot::EventsAfterSnapshot;
-use crate::mysql::pitr::path::{MAX_COMMIT_DELAY_MICROS, RecoveryPath};
+use crate::mysql::pitr::path::{COMMIT_DELAY_MAX, RecoveryPath};
 use crate::mysql::recovery_target::{PointInTimeOptions, RecoveryTarget};
 use crate::mysql::replay::{self, ReplayMode, ReplayOptions, ReplayReport};
 use crate::mysql::report::{RollForwardPlan, RollForwardReport, TransactionSummary};
@@ -22,8 +24,8 @@ const LOAD_BYTES_PER_SECOND: u64 = 20 << 20;
 
 const REPLAY_BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// The allowed difference between the clocks of the server and of the host that took the snapshot, in microseconds.
-const CLOCK_TOLERANCE_MICROS: u64 = 5_000_000;
+/// The allowed difference between the clocks of the server and of the host that took the snapshot.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// A recovery path, and its target.
 #[derive(Debug)]
@@ -76,14 +78,11 @@ impl RollForward<'_> {
         let end = way.range.complete_until();
         let lost = match (&self.options.target, end) {
             (RecoveryTarget::Latest, Some(end)) => {
-                format!(
-                    "transactions committed after {} are not archived",
-                    format_micros(end)
-                )
+                format!("transactions committed after {} are not archived", end)
             }
             (_, Some(end)) => format!(
                 "transactions committed after the recovery target are not restored (the binary log is archived until {})",
-                format_micros(end)
+                end
             ),
             (_, None) => {
                 "transactions committed after the recovery target are not restored".to_owned()
@@ -106,7 +105,7 @@ impl RollForward<'_> {
 
     /// What is left out because a time repeats.
     fn repeated_times_note(&self) -> Option<String> {
-        let again = format_micros(self.path.times_repeat_from?);
+        let again = self.path.times_repeat_from?;
         Some(format!(
             "the clock was set back: transactions with commit times from {again} on may be later in the log than the recovery target, and are then not restored (use --before-gtid to name the first transaction to leave out)"
         ))
@@ -147,8 +146,7 @@ impl RollForward<'_> {
             mode,
             executed: after,
             reapply: &also,
-            accounts_until: log::micros_since_epoch(self.path.snapshot.root.finished)
-                + CLOCK_TOLERANCE_MICROS,
+            accounts_until: LogTime::from(self.path.snapshot.root.finished) + CLOCK_TOLERANCE,
             accounts,
             skip_account_changes: self.options.skip_account_changes,
             target: &self.options.target,
@@ -215,7 +213,7 @@ impl RollForward<'_> {
             warn(format!(
                 "transaction {} was not restored: its commit time is {}, but it is later in the log than the recovery target (a clock was set back)",
                 ended.gtid,
-                format_micros(ended.committed)
+                ended.committed
             ))
         }));
         let executed = match &report.executed {
@@ -247,9 +245,8 @@ fn is_clock_setback(late: &LoggedTransaction, report: &ReplayReport) -> bool {
     let stop = report.stopped_before.as_ref();
     let begins = matches!(late.gtid, Gtid::Mariadb { .. });
     // Events that a server writes while it starts may have no time at all.
-    late.committed > 0
-        && (!begins
-            || stop.is_none_or(|stop| late.committed + MAX_COMMIT_DELAY_MICROS < stop.committed))
+    late.committed.is_known()
+        && (!begins || stop.is_none_or(|stop| late.committed + COMMIT_DELAY_MAX < stop.committed))
 }
 
 fn record_step(control: &mut Session, step: &str) -> Result<()> {

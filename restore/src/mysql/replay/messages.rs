@@ -1,18 +1,18 @@
 //! How messages name transactions, and errors of a log.
 
 use reprise_mysql::binlog::Gtid;
-use reprise_mysql::log::format_micros;
+use reprise_mysql::log::LogTime;
 
 use crate::error::Error;
 
 /// A transaction, for messages.
-pub(crate) fn describe_transaction(gtid: &Gtid, committed: Option<u64>) -> String {
+pub(crate) fn describe_transaction(gtid: &Gtid, committed: Option<LogTime>) -> String {
     let number = match gtid {
         Gtid::Anonymous => "a transaction without a GTID".to_owned(),
         gtid => gtid.to_string(),
     };
     match committed {
-        Some(time) => format!("{number} (committed {})", format_micros(time)),
+        Some(time) => format!("{number} (committed {time})"),
         None => number,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reprise_mysql::Address;
 use reprise_mysql::binlog::Gtid;
-use reprise_mysql::log::ExecutedSet;
+use reprise_mysql::log::{ExecutedSet, LogTime};
 use reprise_repository::Progress;
 
 use crate::mysql::recovery_target::RecoveryTarget;
@@ -22,9 +22,9 @@ pub struct ReplayOptions<'a> {
     pub executed: ExecutedSet,
     /// Of those, transactions that are applied nevertheless: they were only prepared, and their rows do not exist.
     pub reapply: &'a [Gtid],
-    /// Until when, in microseconds since 1970, account statements may be included in the snapshot already: accounts are
-    /// read after the consistent snapshot of its rows.
-    pub accounts_until: u64,
+    /// Until when account statements may be included in the snapshot already: accounts are read after the consistent
+    /// snapshot of its rows.
+    pub accounts_until: LogTime,
     /// The names of the accounts that the snapshot has.
     pub accounts: &'a [String],
     /// Whether account changes of the log are left out.

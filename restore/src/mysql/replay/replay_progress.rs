@@ -1,7 +1,7 @@
 //! Which transactions are applied, and where the replay stops.
 
 use reprise_mysql::binlog::{Gtid, GtidSet, LoggedTransaction, MariadbPosition};
-use reprise_mysql::log::{ExecutedSet, snapshot_binlog_position};
+use reprise_mysql::log::{ExecutedSet, LogTime, snapshot_binlog_position};
 use reprise_repository::Snapshot;
 
 use crate::error::{Error, Result};
@@ -135,7 +135,7 @@ impl<'a> ReplayProgress<'a> {
     pub(crate) fn decide_transaction(
         &mut self,
         gtid: &Gtid,
-        committed: Option<u64>,
+        committed: Option<LogTime>,
     ) -> Result<ReplayDecision> {
         if self.is_already_applied(gtid)? {
             // Transactions that were left out before are counted again.
@@ -197,7 +197,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// Whether a transaction, whose commit time is known only at its end, is after the stop.
-    pub(crate) fn is_after_stop(&self, committed: u64) -> bool {
+    pub(crate) fn is_after_stop(&self, committed: LogTime) -> bool {
         matches!(self.target, RecoveryTarget::Time(stop) if committed > *stop)
     }
 
@@ -264,7 +264,7 @@ impl<'a> ReplayProgress<'a> {
     }
 
     /// The time at which it stops.
-    pub(crate) fn stop_time(&self) -> Option<u64> {
+    pub(crate) fn stop_time(&self) -> Option<LogTime> {
         match self.target {
             RecoveryTarget::Time(time) => Some(*time),
             _ => None,

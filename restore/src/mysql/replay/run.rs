@@ -19,7 +19,7 @@ use crate::mysql::replay::report::ReplayReport;
 /// that it applied are skipped.
 ///
 /// # Errors
-/// When the log cannot be read or decoded or does not reach the stop, or the server rejects a transaction, which is
+/// When the log cannot be read or decoded or does not reach the target, or the server rejects a transaction, which is
 /// named. The transactions applied until then are recorded.
 pub fn replay_log(
     events: &mut dyn Iterator<Item = Result<Event>>,
@@ -30,7 +30,7 @@ pub fn replay_log(
     let mut main = ApplierSession::open(&setup)?;
     let pending = match replay.mode {
         ReplayMode::Merged => {
-            checkpoint::load_or_create(main.session(), replay.fingerprint, &mut course)?
+            checkpoint::load_or_create(&mut main.session, replay.fingerprint, &mut course)?
         }
         ReplayMode::KeepGtids => {
             course.add_executed(main.executed_set()?);

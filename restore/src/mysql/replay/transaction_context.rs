@@ -2,6 +2,7 @@
 
 use reprise_mysql::Bytes;
 use reprise_mysql::binlog::{Gtid, TransactionStart};
+use reprise_mysql::log::LogTime;
 
 use crate::mysql::replay::pending_change::PendingChange;
 use crate::mysql::replay::statement::LoggedStatement;
@@ -10,7 +11,7 @@ use crate::mysql::replay::statement::LoggedStatement;
 #[derive(Debug, Clone)]
 pub(crate) struct TransactionContext {
     pub(crate) gtid: Gtid,
-    pub(crate) committed: Option<u64>,
+    pub(crate) committed: Option<LogTime>,
     /// Its description in the log.
     pub(crate) start: Option<TransactionStart>,
     /// Its position in the events.

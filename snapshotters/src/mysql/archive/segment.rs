@@ -1,12 +1,11 @@
 //! A log segment of the archive while it is being filled.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventHeader, FilePosition, Gtid, LoggedTransaction, MAGIC};
-use reprise_mysql::log::{BinlogPosition, ExecutedSet, SegmentFacts};
-use reprise_mysql::log::{CLOCK_SKEW_MAX, format_micros, micros_since_epoch};
+use reprise_mysql::log::{BinlogPosition, CLOCK_SKEW_MAX, ExecutedSet, LogTime, SegmentFacts};
 
 use super::source_server::SourceServer;
 use super::start_position::LogStreamStart;
@@ -14,13 +13,13 @@ use super::start_position::LogStreamStart;
 /// Maximum bytes of a log segment, however large an event or a transaction is. Below the repository's limit.
 pub(super) const SEGMENT_BYTES_MAX: usize = 16 << 20;
 
-/// A commit that is earlier than the previous one by more than these microseconds means that the clock was set. MariaDB
+/// A commit that is earlier than the previous one by more than this means that the clock was set. MariaDB
 /// logs the time at which a statement began.
-const CLOCK_STEP_MAX: u64 = 1_000_000;
-const MARIADB_CLOCK_STEP_MAX: u64 = 60_000_000;
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
+const MARIADB_CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
 
-/// A commit may be ahead of the known clock of the server by this many microseconds.
-const CLOCK_TOLERANCE: u64 = 1_000_000;
+/// A commit may be ahead of the known clock of the server by this much.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Maximum number of notes of a log segment.
 const NOTES_MAX: usize = 16;
@@ -36,9 +35,9 @@ pub(super) struct LogSegmentBuilder {
     facts: SegmentFacts,
     format: Vec<u8>,
     /// The time of the previous commit, which may be in the previous segment.
-    last_commit_time: Option<u64>,
+    last_commit_time: Option<LogTime>,
     /// Until when the server confirmed that everything was sent.
-    confirmed_until: Option<u64>,
+    confirmed_until: Option<LogTime>,
     /// When its first event arrived.
     first_event_at: Option<Instant>,
 }
@@ -179,7 +178,7 @@ impl LogSegmentBuilder {
         let latest = ended.committed + step;
         let before = self.last_commit_time.replace(ended.committed);
         if let Some(before) = before.filter(|before| latest < *before) {
-            let seconds = (before - ended.committed) / 1_000_000;
+            let seconds = before.duration_since(ended.committed).as_secs();
             self.add_note(format!(
                 "the clock was set back by {seconds} s at {}",
                 ended.gtid
@@ -188,7 +187,7 @@ impl LogSegmentBuilder {
             self.add_note(format!(
                 "{} was committed at {}, a time for which the server had already reported all commits: the clock was set back",
                 ended.gtid,
-                format_micros(ended.committed)
+                ended.committed
             ));
         }
     }
@@ -224,7 +223,7 @@ impl LogSegmentBuilder {
     }
 
     /// Everything committed until then is in it or its predecessors, as the server confirms.
-    pub(super) fn confirm_until(&mut self, time: Option<u64>) {
+    pub(super) fn confirm_until(&mut self, time: Option<LogTime>) {
         self.confirmed_until = self.confirmed_until.max(time);
         self.facts.until = self.facts.until.max(time);
     }
@@ -236,13 +235,13 @@ impl LogSegmentBuilder {
 
     /// Whether it has a commit that is ahead of the server's clock.
     pub(super) fn is_ahead_of(&self, source: &SourceServer) -> bool {
-        self.facts.until > Some(micros_since_epoch(source.clock()) + CLOCK_TOLERANCE)
+        self.facts.until > Some(LogTime::from(source.clock()) + CLOCK_TOLERANCE)
     }
 
     /// Finishes it: returns its bytes and facts, and becomes the next segment.
     pub(super) fn finish(&mut self, source: &SourceServer) -> (Vec<u8>, SegmentFacts) {
         let open = self.bytes.len() - self.complete_bytes.min(self.bytes.len());
-        let now = micros_since_epoch(source.clock());
+        let now = LogTime::from(source.clock());
         if self.facts.ambiguous {
             // Older commits than an out-of-order transaction cannot be located after it.
             self.facts.since = self.facts.since.max(Some(now));
@@ -266,7 +265,7 @@ impl LogSegmentBuilder {
         done.facts.open = open as u64;
         done.facts.at = Some(now);
         // A clock that was wrong for a while would confirm times still to come.
-        let most = (now + CLOCK_TOLERANCE).min(micros_since_epoch(Utc::now()) + CLOCK_SKEW_MAX);
+        let most = (now + CLOCK_TOLERANCE).min(LogTime::from(Utc::now()) + CLOCK_SKEW_MAX);
         done.facts.until = done.facts.until.map(|until| until.min(most));
         if done.is_empty() {
             done.bytes.clear();
@@ -313,7 +312,7 @@ mod tests {
         let mut piece = LogSegmentBuilder::new(&server, beginning, 1);
         let ended = LoggedTransaction {
             gtid: gtid.parse().unwrap_or(Gtid::Anonymous),
-            committed: micros_since_epoch(clock),
+            committed: LogTime::from(clock),
         };
         piece.mark_complete(&FilePosition::default(), Some(ended));
         piece.finish(&server).1
@@ -323,7 +322,7 @@ mod tests {
     fn a_server_whose_clock_is_ahead_promises_nothing_of_the_future() {
         let tomorrow = Utc::now() + TimeDelta::days(1);
         let until = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", tomorrow).until;
-        assert!(until < Some(micros_since_epoch(Utc::now() + TimeDelta::minutes(2))));
+        assert!(until < Some(LogTime::from(Utc::now() + TimeDelta::minutes(2))));
     }
 
     #[test]
@@ -332,6 +331,6 @@ mod tests {
         let numbered = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", now);
         assert!(!numbered.ambiguous && numbered.since.is_none());
         let without = facts("none", now);
-        assert!(without.ambiguous && without.since >= Some(micros_since_epoch(now)));
+        assert!(without.ambiguous && without.since >= Some(LogTime::from(now)));
     }
 }

@@ -2,21 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use reprise_mysql::DatabaseError;
-use reprise_mysql::Flavour;
-use reprise_mysql::Session;
+use chrono::{DateTime, Utc};
 use reprise_mysql::binlog::{FILE_START, GtidSet, MariadbPosition, file_number};
-use reprise_mysql::log::{BinlogPosition, ExecutedSet};
-use reprise_mysql::log::{CLOCK_SKEW_MAX, micros_since_epoch};
+use reprise_mysql::log::{BinlogPosition, CLOCK_SKEW_MAX, ExecutedSet, LogTime};
 use reprise_mysql::sql::quote_text;
+use reprise_mysql::{DatabaseError, Flavour, Session};
 
 use super::replication::{self, UnloggedChanges};
 use crate::mysql::dump::consistent_snapshot::read_server_time;
 
 /// Transactions get their commit time before they are in the log. The time that an idle server confirms is reduced by
-/// this many microseconds.
-const COMMIT_DELAY: u64 = 5_000_000;
+/// this much.
+const COMMIT_DELAY: Duration = Duration::from_secs(5);
 
 /// An encrypted log file is longer than its positions by this many bytes.
 const ENCRYPTION_HEADER_BYTES: u64 = 512;
@@ -106,7 +103,7 @@ impl SourceServer {
             notes.push(format!("binlog_format is {}: statements whose result depends on when they run cannot be replayed exactly; set binlog_format=ROW", row.string(3)));
         }
         let ahead = time - Utc::now();
-        if ahead > TimeDelta::microseconds(CLOCK_SKEW_MAX as i64) {
+        if ahead.to_std().is_ok_and(|ahead| ahead > CLOCK_SKEW_MAX) {
             notes.push(format!(
                 "the server's clock is {} s ahead of this host's: commit times are the server's, and the archive counts as complete only up to this host's time",
                 ahead.num_seconds()
@@ -148,9 +145,9 @@ impl SourceServer {
         self.clock.queried_at.elapsed()
     }
 
-    /// Until when, in microseconds since 1970, a copy of all its transactions is complete.
-    pub(super) fn complete_until(&self) -> Option<u64> {
-        (!self.may_commit_late).then(|| micros_since_epoch(self.time).saturating_sub(COMMIT_DELAY))
+    /// Until when a copy of all its transactions is complete.
+    pub(super) fn complete_until(&self) -> Option<LogTime> {
+        (!self.may_commit_late).then(|| LogTime::from(self.time) - COMMIT_DELAY)
     }
 
     /// Whether nothing is being written after what it has sent, by the position at which it reports nothing new.

@@ -2,9 +2,9 @@
 
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::file_number;
-use reprise_mysql::log::first_needed_position;
-use reprise_mysql::log::micros_since_epoch;
-use reprise_mysql::log::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts};
+use reprise_mysql::log::{
+    BinlogPosition, ExecutedSet, LogGap, LogTime, SegmentFacts, first_needed_position,
+};
 use reprise_repository::Snapshot;
 use serde_json::Value;
 
@@ -15,19 +15,19 @@ use super::source_server::SourceServer;
 pub(super) struct ArchiveEnd {
     pub(super) position: BinlogPosition,
     pub(super) chain: u64,
-    history_since: Option<u64>,
+    history_since: Option<LogTime>,
     uuid: Option<String>,
     server_id: u32,
     file_created: Option<u32>,
-    /// When it was written, in microseconds since 1970 by the server's clock.
-    written_at: Option<u64>,
+    /// When it was written, by the server's clock.
+    written_at: Option<LogTime>,
     /// The time of the last commit, if known.
-    last_commit_time: Option<u64>,
+    last_commit_time: Option<LogTime>,
 }
 
 impl ArchiveEnd {
     /// After a segment. `clock`: the time of the last commit before it.
-    pub(super) fn after_segment(facts: SegmentFacts, clock: Option<u64>) -> Self {
+    pub(super) fn after_segment(facts: SegmentFacts, clock: Option<LogTime>) -> Self {
         Self {
             last_commit_time: match facts.gap {
                 Some(_) => None,
@@ -44,7 +44,7 @@ impl ArchiveEnd {
     }
 
     /// The time of the last commit, if known.
-    pub(super) fn last_commit_time(&self) -> Option<u64> {
+    pub(super) fn last_commit_time(&self) -> Option<LogTime> {
         self.last_commit_time
     }
 }
@@ -65,9 +65,9 @@ pub(super) struct LogStreamStart {
     /// Why that is not where the archive ends.
     pub(super) gap: Option<LogGap>,
     /// Since when this history applies.
-    pub(super) history_since: Option<u64>,
+    pub(super) history_since: Option<LogTime>,
     /// The time of the last commit before it, if known.
-    pub(super) last_commit_time: Option<u64>,
+    pub(super) last_commit_time: Option<LogTime>,
     /// A problem with it, besides the gap.
     pub(super) alarm: Option<String>,
 }
@@ -243,7 +243,7 @@ impl SourceServer {
             position: self.oldest_position(),
             gap: Some(gap),
             history_since: match missing.is_diverged {
-                true => Some(micros_since_epoch(self.time)),
+                true => Some(LogTime::from(self.time)),
                 false => end.history_since,
             },
             last_commit_time: None,
@@ -284,10 +284,10 @@ impl SourceServer {
         let missing = refused.map(LogDiscontinuity::diverged);
         let missing = missing.or_else(|| self.find_discontinuity(&place, uuid, same));
         if let Some(missing) = missing {
-            let since = missing.is_diverged.then(|| micros_since_epoch(self.time));
+            let since = missing.is_diverged.then(|| LogTime::from(self.time));
             return now(since, Some(describe_late_start(snapshot, &missing.reason)));
         }
-        let time = micros_since_epoch(snapshot.root.data_time);
+        let time = LogTime::from(snapshot.root.data_time);
         let younger = |begun: Option<u32>| begun.is_some_and(|begun| is_created_after(begun, time));
         let reset = match &place.coverage {
             ExecutedSet::Unnumbered => younger(begun.named),
@@ -298,7 +298,7 @@ impl SourceServer {
         if reset {
             let reason = "all binary log files of the server were created after it: the binary log was reset";
             return now(
-                Some(micros_since_epoch(self.time)),
+                Some(LogTime::from(self.time)),
                 Some(describe_late_start(snapshot, reason)),
             );
         }
@@ -317,9 +317,9 @@ fn describe_late_start(snapshot: &Snapshot, reason: &str) -> String {
     )
 }
 
-/// Whether a file was created after a time, in microseconds since 1970.
-fn is_created_after(begun: u32, time: u64) -> bool {
-    u64::from(begun) * 1_000_000 > time
+/// Whether a file was created after a time.
+fn is_created_after(begun: u32, time: LogTime) -> bool {
+    LogTime::from_seconds(begun) > time
 }
 
 #[cfg(test)]
@@ -347,7 +347,7 @@ mod tests {
             uuid: None,
             server_id: 1,
             file_created: Some(500),
-            written_at: Some(1_000_000_000),
+            written_at: Some(LogTime::from_seconds(1000)),
             last_commit_time: None,
         }
     }
@@ -378,7 +378,7 @@ mod tests {
         for named in [Some(2000), None] {
             let beginning = beginning(set(10), 2000, named);
             assert!(beginning.gap.is_some());
-            assert_eq!(beginning.history_since, Some(5_000_000_000));
+            assert_eq!(beginning.history_since, Some(LogTime::from_seconds(5000)));
         }
     }
 

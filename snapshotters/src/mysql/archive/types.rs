@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reprise_mysql::Address;
+use reprise_mysql::log::LogTime;
 
 /// A server whose log is archived.
 #[derive(Debug, Clone)]
@@ -42,8 +43,8 @@ pub enum ArchiveEvent {
         segments: u64,
         /// How many transactions were received since the start.
         transactions: u64,
-        /// Until when, in microseconds since 1970, everything is stored.
-        until: Option<u64>,
+        /// Until when everything is stored.
+        until: Option<LogTime>,
     },
     /// A transient error. It is retried, and nothing is lost.
     Warning(String),
@@ -62,8 +63,8 @@ pub struct ArchiveReport {
     pub log_bytes: u64,
     /// Transactions in them.
     pub transactions: u64,
-    /// Until when, in microseconds since 1970, everything is stored.
-    pub until: Option<u64>,
+    /// Until when everything is stored.
+    pub until: Option<LogTime>,
     /// The alarms, each once.
     pub alarms: Vec<String>,
 }

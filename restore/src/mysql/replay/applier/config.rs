@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use reprise_mysql::log::LogTime;
 use reprise_mysql::{Address, DatabaseError, Flavour, Session, TextRow};
 use reprise_repository::Progress;
 
@@ -21,7 +22,7 @@ pub(crate) struct ApplierConfig {
     pub(crate) address: Address,
     pub(crate) progress: Arc<Progress>,
     pub(crate) flavour: Flavour,
-    pub(crate) accounts_until: u64,
+    pub(crate) accounts_until: LogTime,
     pub(crate) accounts: Vec<String>,
     pub(crate) skip_account_changes: bool,
     pub(crate) mode: ReplayMode,

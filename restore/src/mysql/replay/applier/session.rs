@@ -91,11 +91,6 @@ impl ApplierSession {
         })
     }
 
-    /// The connection, for statements whose meaning does not depend on settings.
-    pub(crate) fn session(&mut self) -> &mut Session {
-        &mut self.session
-    }
-
     /// Runs a statement whose meaning does not depend on settings.
     pub(crate) fn execute_plain(&mut self, sql: impl AsRef<[u8]>) -> Result<(), DatabaseError> {
         self.session.execute(sql).map(drop)
@@ -105,15 +100,24 @@ impl ApplierSession {
     pub(crate) fn executed_set(&mut self) -> Result<ExecutedSet> {
         let failed = |error| Error::from_database("read the executed GTIDs of the target", error);
         let unexpected = |reason| failed(DatabaseError::UnexpectedResponse(reason));
-        if self.config.flavour == Flavour::Mariadb {
-            let row = self.session.query_row("SELECT @@global.gtid_binlog_pos");
-            let position: MariadbPosition =
-                row.map_err(failed)?.string(0).parse().map_err(unexpected)?;
-            return Ok(ExecutedSet::Mariadb(position));
-        }
-        let row = self.session.query_row("SELECT @@global.gtid_executed");
-        let set: GtidSet = row.map_err(failed)?.string(0).parse().map_err(unexpected)?;
-        Ok(ExecutedSet::Mysql(set))
+        let variable = match self.config.flavour {
+            Flavour::Mariadb => "gtid_binlog_pos",
+            Flavour::Mysql => "gtid_executed",
+        };
+        let row = self
+            .session
+            .query_row(format!("SELECT @@global.{variable}"));
+        let text = row.map_err(failed)?.string(0);
+        Ok(match self.config.flavour {
+            Flavour::Mariadb => {
+                let position: MariadbPosition = text.parse().map_err(unexpected)?;
+                ExecutedSet::Mariadb(position)
+            }
+            Flavour::Mysql => {
+                let set: GtidSet = text.parse().map_err(unexpected)?;
+                ExecutedSet::Mysql(set)
+            }
+        })
     }
 
     /// Whether a table is transactional. One that is not known is reported as missing when rows come.
@@ -175,7 +179,10 @@ impl ApplierSession {
         let mut set = String::new();
         if let Some(start) = &about.start {
             if let Some(time) = start.originally_committed {
-                set.push_str(&format!("@@session.original_commit_timestamp={time},"));
+                set.push_str(&format!(
+                    "@@session.original_commit_timestamp={},",
+                    time.as_micros()
+                ));
             }
             if let (Some(original), Some(immediate)) =
                 (start.original_version, start.immediate_version)

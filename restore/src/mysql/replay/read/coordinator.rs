@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reprise_mysql::Bytes;
 use reprise_mysql::binlog::{
     Event, EventBoundary, Gtid, LoggedTransaction, MappedTable, TransactionBoundaryParser, kind,
 };
+use reprise_mysql::log::LogTime;
 
 use crate::error::{Error, Result};
 use crate::mysql::replay::applier::config::ApplierConfig;
@@ -23,8 +25,8 @@ use crate::mysql::replay::transaction_context::{
     NonAtomicStatement, TransactionContext, TransactionEnding,
 };
 
-/// The time after the stop in which transactions that were committed before it are searched for, in microseconds.
-const OUT_OF_ORDER_WINDOW_MICROS: u64 = 10_000_000;
+/// The time after the stop in which transactions that were committed before it are searched for.
+const OUT_OF_ORDER_WINDOW: Duration = Duration::from_secs(10);
 
 /// After a stop in the future, no more transactions than this are examined.
 const OUT_OF_ORDER_SCAN_MAX: u64 = 100_000;
@@ -121,10 +123,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
         let (Some(time), Some(stopped)) = (self.progress.stop_time(), &self.stopped_before) else {
             return Ok(late);
         };
-        let end = stopped
-            .committed
-            .max(time)
-            .saturating_add(OUT_OF_ORDER_WINDOW_MICROS);
+        let end = stopped.committed.max(time) + OUT_OF_ORDER_WINDOW;
         let mut passed = 0;
         for event in events {
             self.config.progress().check_cancelled()?;
@@ -188,7 +187,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
     fn decide_transaction(
         &mut self,
         gtid: &Gtid,
-        committed: Option<u64>,
+        committed: Option<LogTime>,
         first: &Event,
     ) -> Result<ReplayDecision> {
         let verdict = self.progress.decide_transaction(gtid, committed)?;
@@ -205,7 +204,7 @@ impl<'a, 'b> ReplayCoordinator<'a, 'b> {
             self.stopped_before = Some(LoggedTransaction {
                 gtid: gtid.clone(),
                 // Where the beginning has no commit time, the second in which it was begun is close.
-                committed: committed.unwrap_or(u64::from(first.header().timestamp) * 1_000_000),
+                committed: committed.unwrap_or(LogTime::from_seconds(first.header().timestamp)),
             });
         }
         Ok(verdict)
@@ -483,7 +482,7 @@ fn check_outside_event(event: &Event, number: u8, open: bool) -> Result<()> {
     if known || event.header().is_ignorable() || open {
         return Ok(());
     }
-    let seconds = u64::from(event.header().timestamp) * 1_000_000;
+    let seconds = LogTime::from_seconds(event.header().timestamp);
     Err(Error::TransactionNotReplayable {
         transaction: describe_transaction(&Gtid::Anonymous, Some(seconds)),
         reason: unsupported_event_reason(number),

@@ -4,6 +4,7 @@ use reprise_mysql::binlog::{
     Event, Gtid, QueryEvent, StatementVariable, TransactionPayload, TransactionStart, XaPrepare,
     decompress_rows, decompress_statement, is_rows_event, kind, prepared_xid,
 };
+use reprise_mysql::log::LogTime;
 
 use crate::error::{Error, Result};
 use crate::mysql::replay::messages::{describe_transaction, log_error};
@@ -42,7 +43,7 @@ pub(crate) enum EventFollowUp {
 #[derive(Debug)]
 pub(crate) struct ReplayTransaction {
     pub(crate) gtid: Gtid,
-    pub(crate) committed: Option<u64>,
+    pub(crate) committed: Option<LogTime>,
     pub(crate) start: Option<TransactionStart>,
     pub(crate) decision: ReplayDecision,
     /// Whether it has a begin and a commit.
