@@ -1,8 +1,8 @@
 //! Sets the executed GTIDs of a fresh server to those of the snapshot's source.
 
+use reprise_mysql::log::ExecutedSet;
 use reprise_mysql::{DatabaseError, Session};
 
-use super::ExecutedSet;
 use crate::error::{Error, Result};
 
 /// Makes a server regard these transactions as executed, so that later ones keep their GTIDs. `reset`: its own history

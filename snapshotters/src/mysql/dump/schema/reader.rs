@@ -7,8 +7,7 @@ use reprise_mysql::{
 };
 use reprise_repository::RawText;
 
-use crate::mysql::dump::schema::server_schema::ServerSchema;
-use crate::mysql::dump::schema::stored_objects::raw_text;
+use crate::mysql::dump::schema::server_schema::{ServerSchema, raw_text};
 use crate::mysql::dump::schema::view_order;
 
 /// Reads definitions.

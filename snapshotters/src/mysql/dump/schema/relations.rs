@@ -10,8 +10,8 @@ use reprise_mysql::{
 
 use crate::mysql::dump::schema::keys;
 use crate::mysql::dump::schema::reader::SchemaReader;
-use crate::mysql::dump::schema::server_schema::{TableReadPlan, without_auto_increment};
-use crate::mysql::dump::schema::stored_objects::{new_stored_object, raw_text};
+use crate::mysql::dump::schema::server_schema::{TableReadPlan, raw_text, without_auto_increment};
+use crate::mysql::dump::schema::stored_objects::new_stored_object;
 
 /// Engines whose tables have no rows of their own.
 const ENGINES_WITHOUT_ROWS: [&str; 4] = ["BLACKHOLE", "FEDERATED", "MRG_MYISAM", "CONNECT"];

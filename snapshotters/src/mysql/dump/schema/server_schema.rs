@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use reprise_mysql::sql::{qualify_name, quote_name};
-use reprise_mysql::{MysqlDatabase, ObjectDefinition};
+use reprise_mysql::{MysqlDatabase, ObjectDefinition, TextRow};
+use reprise_repository::RawText;
 
 use crate::mysql::dump::schema::keys::ScanKey;
 
@@ -101,10 +102,14 @@ pub(crate) fn without_auto_increment(sql: &[u8]) -> Vec<u8> {
     [&sql[..at], &rest[digits..]].concat()
 }
 
+/// A definition as the server prints it, which need not be UTF-8.
+pub(crate) fn raw_text(row: &TextRow, column: usize) -> RawText {
+    RawText::new(row.bytes(column).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use reprise_mysql::{MysqlTable, TableColumn, ValueFormat};
-    use reprise_repository::RawText;
 
     use super::*;
 

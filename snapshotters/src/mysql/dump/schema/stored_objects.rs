@@ -5,6 +5,7 @@ use reprise_mysql::{DatabaseError, MysqlStoredObject, TextRow, error_code};
 use reprise_repository::RawText;
 
 use crate::mysql::dump::schema::reader::SchemaReader;
+use crate::mysql::dump::schema::server_schema::raw_text;
 
 impl SchemaReader<'_> {
     pub(crate) fn read_routines(
@@ -129,10 +130,6 @@ impl SchemaReader<'_> {
         }
         Ok(events)
     }
-}
-
-pub(crate) fn raw_text(row: &TextRow, column: usize) -> RawText {
-    RawText::new(row.bytes(column).unwrap_or_default())
 }
 
 pub(crate) fn new_stored_object(kind: &str, name: &str, sql: RawText) -> MysqlStoredObject {
