@@ -52,12 +52,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "reprise-tests",
-        &[
-            "reprise-mysql",
-            "reprise-repository",
-            "reprise-restore",
-            "reprise-snapshotters",
-        ],
+        &["reprise-mysql", "reprise-repository", "reprise-restore"],
     ),
 ];
 
