@@ -6,19 +6,12 @@
 
 #![expect(clippy::print_stdout, reason = "a tool that prints")]
 
-use std::collections::BTreeMap;
 use std::env;
-use std::path::Path;
 
 use reprise_tests::source::{
-    CRATES, ImportGraph, NameCounts, SourceFile, cycles, duplicate_types, load_crate,
+    CRATES, ImportGraph, NameCounts, SourceFile, cycles, describe_large, duplicate_types,
+    load_crate,
 };
-
-/// More files beside each other than this are named.
-const DIRECTORY_FILES_MAX: usize = 15;
-
-/// Longer files are named, without their tests at the end being taken off.
-const FILE_LINES_MAX: usize = 500;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -56,7 +49,9 @@ fn print_numbers() {
     for (name, files) in &crates {
         print_cycles(name, files);
     }
-    print_large(all());
+    for large in describe_large(all()) {
+        println!("{large}");
+    }
 }
 
 fn print_cycles(name: &str, files: &[SourceFile]) {
@@ -70,23 +65,6 @@ fn print_cycles(name: &str, files: &[SourceFile]) {
             cycle.len(),
             paths.join(", ")
         );
-    }
-}
-
-fn print_large<'a>(files: impl Iterator<Item = &'a SourceFile>) {
-    let mut directories: BTreeMap<&Path, usize> = BTreeMap::new();
-    for file in files {
-        if file.lines > FILE_LINES_MAX {
-            println!("{} lines: {}", file.lines, file.path);
-        }
-        if let Some(directory) = Path::new(&file.path).parent() {
-            *directories.entry(directory).or_default() += 1;
-        }
-    }
-    for (directory, count) in directories {
-        if count > DIRECTORY_FILES_MAX {
-            println!("{count} files beside each other: {}", directory.display());
-        }
     }
 }
 

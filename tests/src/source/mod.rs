@@ -7,6 +7,7 @@ mod graph;
 mod imports;
 mod names;
 mod parse;
+mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub use graph::{ImportGraph, cycles};
 pub use names::{NameCounts, duplicate_types};
 pub use parse::{Import, SourceFile};
+pub use sizes::describe_large;
 
 /// The crates of the workspace whose code is the product, by their directories.
 pub const CRATES: [&str; 8] = [
