@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 /// What is known of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct EntryMetadata {
     /// `RegularFile`, `Directory`, and so on.
     pub kind: String,
     /// Permission bits, with set-user-id, set-group-id and sticky.
@@ -37,7 +37,7 @@ pub struct Record {
     pub size: u64,
     /// A hash of a file's content.
     pub content: u64,
-    /// Where data lies in a file with holes: offset and length of each stretch.
+    /// Where data lies in a file with holes: offset and length of each range of data.
     pub data: Vec<(u64, u64)>,
     /// Where a symbolic link points.
     pub target: Vec<u8>,
@@ -50,25 +50,25 @@ pub struct Record {
 }
 
 /// A tree by its paths; the root has the empty one.
-pub type Tree = BTreeMap<Vec<u8>, Record>;
+pub type MetadataTree = BTreeMap<Vec<u8>, EntryMetadata>;
 
 /// Reads a tree of any depth.
 #[must_use]
-pub fn of(root: &Path) -> Tree {
-    let folder = open_folder(CWD, root.as_os_str());
-    let mut walk = Walk::default();
-    walk.add(root, b"", &fstat(&folder).unwrap(), None);
-    walk.folder(&folder, b"");
+pub fn read_tree(root: &Path) -> MetadataTree {
+    let directory = open_directory(CWD, root.as_os_str());
+    let mut walk = TreeWalk::default();
+    walk.add_entry(root, b"", &fstat(&directory).unwrap(), None);
+    walk.add_directory(&directory, b"");
     walk.tree
 }
 
-/// Demands that two folders have the same trees.
+/// Demands that two directories have the same trees.
 ///
 /// # Panics
 /// With every difference, when they have not.
 #[track_caller]
 pub fn assert_same(a: &Path, b: &Path) {
-    assert_unchanged(&of(a), &of(b));
+    assert_unchanged(&read_tree(a), &read_tree(b));
 }
 
 /// Demands that two trees are the same.
@@ -76,30 +76,30 @@ pub fn assert_same(a: &Path, b: &Path) {
 /// # Panics
 /// With every difference, when they are not.
 #[track_caller]
-pub fn assert_unchanged(before: &Tree, after: &Tree) {
+pub fn assert_unchanged(before: &MetadataTree, after: &MetadataTree) {
     assert_eq!(differences(before, after), [""; 0]);
 }
 
 /// One line for each field that differs.
-fn differences(a: &Tree, b: &Tree) -> Vec<String> {
-    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+fn differences(a: &MetadataTree, b: &MetadataTree) -> Vec<String> {
+    let display_path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
     let mut found = Vec::new();
     for (path, left) in a {
         match b.get(path) {
-            None => found.push(format!("{:?} is missing", shown(path))),
+            None => found.push(format!("{:?} is missing", display_path(path))),
             Some(right) => found.extend(
-                fields(left, right)
+                differing_fields(left, right)
                     .into_iter()
-                    .map(|field| format!("{:?}: {field}", shown(path))),
+                    .map(|field| format!("{:?}: {field}", display_path(path))),
             ),
         }
     }
     let added = b.keys().filter(|path| !a.contains_key(*path));
-    found.extend(added.map(|path| format!("{:?} is new", shown(path))));
+    found.extend(added.map(|path| format!("{:?} is new", display_path(path))));
     found
 }
 
-fn fields(a: &Record, b: &Record) -> Vec<String> {
+fn differing_fields(a: &EntryMetadata, b: &EntryMetadata) -> Vec<String> {
     fn field<T: PartialEq + Debug>(name: &str, a: &T, b: &T) -> Option<String> {
         (a != b).then(|| format!("{name} was {a:?} and is {b:?}"))
     }
@@ -122,14 +122,14 @@ fn fields(a: &Record, b: &Record) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Walk {
-    tree: Tree,
+struct TreeWalk {
+    tree: MetadataTree,
     inodes: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl Walk {
-    fn folder(&mut self, folder: &OwnedFd, path: &[u8]) {
-        let mut names: Vec<Vec<u8>> = Dir::read_from(folder)
+impl TreeWalk {
+    fn add_directory(&mut self, directory: &OwnedFd, path: &[u8]) {
+        let mut names: Vec<Vec<u8>> = Dir::read_from(directory)
             .unwrap()
             .map(|item| item.unwrap().file_name().to_bytes().to_vec())
             .filter(|name| name != b"." && name != b"..")
@@ -139,19 +139,26 @@ impl Walk {
             let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
             let inside = [path, separator, &name].concat();
             let name = OsStr::from_bytes(&name);
-            let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-            // A short way to the entry, however long its path is.
-            let way = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
-            self.add(&way, &inside, &stat, Some((folder, name)));
+            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            // A short path to the entry, however long its path is.
+            let access_path =
+                PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+            self.add_entry(&access_path, &inside, &stat, Some((directory, name)));
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                self.folder(&open_folder(folder, name), &inside);
+                self.add_directory(&open_directory(directory, name), &inside);
             }
         }
     }
 
-    fn add(&mut self, way: &Path, path: &[u8], stat: &Stat, place: Option<(&OwnedFd, &OsStr)>) {
+    fn add_entry(
+        &mut self,
+        access_path: &Path,
+        path: &[u8],
+        stat: &Stat,
+        parent: Option<(&OwnedFd, &OsStr)>,
+    ) {
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let mut record = Record {
+        let mut record = EntryMetadata {
             kind: format!("{kind:?}"),
             mode: stat.st_mode & 0o7777,
             owner: (stat.st_uid, stat.st_gid),
@@ -160,24 +167,26 @@ impl Walk {
             content: 0,
             data: Vec::new(),
             target: Vec::new(),
-            xattrs: xattrs(way),
+            xattrs: read_xattrs(access_path),
             device: 0,
             first_name: path.to_vec(),
         };
-        match (kind, place) {
-            (FileType::RegularFile, Some((folder, name))) => {
+        match (kind, parent) {
+            (FileType::RegularFile, Some((directory, name))) => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
-                let file = File::from(openat(folder, name, flags, Mode::empty()).unwrap());
+                let file = File::from(openat(directory, name, flags, Mode::empty()).unwrap());
                 record.size = u64::try_from(stat.st_size).unwrap();
-                record.data = stretches(&file, stat);
+                record.data = data_ranges(&file, stat);
                 record.content = if has_holes(stat) {
-                    hash(&record.data, &file)
+                    hash_ranges(&record.data, &file)
                 } else {
-                    hash(&[(0, record.size)], &file)
+                    hash_ranges(&[(0, record.size)], &file)
                 };
             }
-            (FileType::Symlink, Some((folder, name))) => {
-                record.target = readlinkat(folder, name, Vec::new()).unwrap().into_bytes();
+            (FileType::Symlink, Some((directory, name))) => {
+                record.target = readlinkat(directory, name, Vec::new())
+                    .unwrap()
+                    .into_bytes();
             }
             (FileType::CharacterDevice | FileType::BlockDevice, _) => record.device = stat.st_rdev,
             _ => {}
@@ -190,15 +199,15 @@ impl Walk {
     }
 }
 
-fn open_folder(at: impl rustix::fd::AsFd, name: &OsStr) -> OwnedFd {
+fn open_directory(at: impl rustix::fd::AsFd, name: &OsStr) -> OwnedFd {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     openat(at, name, flags, Mode::empty()).unwrap()
 }
 
-/// Of the stretches alone: reading through a hole could take for ever.
-fn hash(stretches: &[(u64, u64)], file: &File) -> u64 {
+/// Of the ranges of data alone: reading through a hole could take for ever.
+fn hash_ranges(data_ranges: &[(u64, u64)], file: &File) -> u64 {
     let (mut hasher, mut buffer) = (DefaultHasher::new(), vec![0; 1 << 16]);
-    for (offset, length) in stretches {
+    for (offset, length) in data_ranges {
         let (mut position, end) = (*offset, offset + length);
         while position < end {
             let wanted = buffer.len().min(usize::try_from(end - position).unwrap());
@@ -217,7 +226,7 @@ fn has_holes(stat: &Stat) -> bool {
 }
 
 /// The data of a file that takes less room than its size; empty for any other file.
-fn stretches(file: &File, stat: &Stat) -> Vec<(u64, u64)> {
+fn data_ranges(file: &File, stat: &Stat) -> Vec<(u64, u64)> {
     if !has_holes(stat) {
         return Vec::new();
     }
@@ -234,17 +243,17 @@ fn stretches(file: &File, stat: &Stat) -> Vec<(u64, u64)> {
     }
 }
 
-fn xattrs(way: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn read_xattrs(access_path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 1 << 16];
-    let length = match llistxattr(way, &mut names) {
+    let length = match llistxattr(access_path, &mut names) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
-        Err(error) => panic!("attributes of {}: {error}", way.display()),
+        Err(error) => panic!("attributes of {}: {error}", access_path.display()),
     };
     let mut found = BTreeMap::new();
     for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty()) {
         let mut value = vec![0; 1 << 16];
-        let length = lgetxattr(way, OsStr::from_bytes(name), &mut value).unwrap();
+        let length = lgetxattr(access_path, OsStr::from_bytes(name), &mut value).unwrap();
         found.insert(name.to_vec(), value[..length].to_vec());
     }
     found

@@ -22,11 +22,11 @@ use crate::servers::Database;
 const ACCOUNTS: u64 = 100;
 const BALANCE: u64 = 1000;
 
-/// Transactions between two looks at what the client says.
+/// Transactions between two reads of the client's output.
 const BATCH: u64 = 10;
 
 /// Even a loaded machine has written what a test waits for long before.
-const PATIENCE: Duration = Duration::from_secs(300);
+const WAIT_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long a dropped workload may go on with what it has begun.
 const GRACE: Duration = Duration::from_secs(5);
@@ -57,19 +57,19 @@ const ALIVE: u64 = 3;
 /// Clients that write until this is dropped.
 #[derive(Debug)]
 pub struct Workload {
-    workers: Vec<Worker>,
-    shared: Arc<Shared>,
+    workers: Vec<WorkloadClient>,
+    shared: Arc<WorkloadState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WorkloadState {
     stop: AtomicBool,
     transactions: AtomicU64,
     changes: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Worker {
+struct WorkloadClient {
     client: Arc<Mutex<Child>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -121,8 +121,10 @@ impl Workload {
         let goal = self.transactions() + transactions;
         let begin = Instant::now();
         while self.transactions() < goal {
-            self.workers.iter_mut().for_each(Worker::demand);
-            assert!(begin.elapsed() < PATIENCE, "{self:?}");
+            self.workers
+                .iter_mut()
+                .for_each(WorkloadClient::assert_running);
+            assert!(begin.elapsed() < WAIT_LIMIT, "{self:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -134,40 +136,40 @@ impl Workload {
     #[must_use]
     pub fn finish(mut self) -> u64 {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.workers.iter_mut().for_each(Worker::join);
+        self.workers.iter_mut().for_each(WorkloadClient::join);
         self.transactions()
     }
 
     /// Gives a client to a writer, and a new one after an error that a later attempt does not meet.
     #[expect(
         clippy::zombie_processes,
-        reason = "`Worker` waits for the last client"
+        reason = "`WorkloadClient` waits for the last client"
     )]
     fn work(
         &mut self,
         server: &impl Database,
-        mut work: impl FnMut(&mut Line, &Shared) -> io::Result<()> + Send + 'static,
+        mut work: impl FnMut(&mut WriterConnection, &WorkloadState) -> io::Result<()> + Send + 'static,
     ) {
         let command = server.client();
-        let (first, mut line) = Line::open(&command);
+        let (first, mut line) = WriterConnection::open(&command);
         let client = Arc::new(Mutex::new(first));
         let (shared, current) = (Arc::clone(&self.shared), Arc::clone(&client));
         let thread = thread::spawn(move || {
             while let Err(error) = work(&mut line, &shared) {
-                let (next, next_line) = Line::open(&command);
+                let (next, next_line) = WriterConnection::open(&command);
                 let mut ended = mem::replace(&mut *current.lock().unwrap(), next);
                 line = next_line;
                 _ = ended.kill();
-                let mut said = String::new();
-                ended.stderr.take().unwrap().read_to_string(&mut said)?;
+                let mut stderr = String::new();
+                ended.stderr.take().unwrap().read_to_string(&mut stderr)?;
                 ended.wait()?;
-                if !TRANSIENT.iter().any(|code| said.contains(code)) {
-                    return Err(io::Error::other(format!("{error}: {said}")));
+                if !TRANSIENT.iter().any(|code| stderr.contains(code)) {
+                    return Err(io::Error::other(format!("{error}: {stderr}")));
                 }
             }
             Ok(())
         });
-        self.workers.push(Worker {
+        self.workers.push(WorkloadClient {
             client,
             thread: Some(thread),
         });
@@ -184,8 +186,8 @@ impl Drop for Workload {
     }
 }
 
-impl Worker {
-    fn demand(&mut self) {
+impl WorkloadClient {
+    fn assert_running(&mut self) {
         let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
         if ended {
             self.join();
@@ -220,13 +222,13 @@ impl Worker {
     }
 }
 
-/// The connection with a client: statements there, answers back.
-struct Line {
+/// The connection with a client: statements in, rows out.
+struct WriterConnection {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Line {
+impl WriterConnection {
     /// Starts the client of a command.
     fn open(command: &Command) -> (Child, Self) {
         let mut client = spawn(command);
@@ -239,12 +241,10 @@ impl Line {
 
     /// Returns once the statements have been executed.
     fn run(&mut self, statements: &str) -> io::Result<()> {
-        let answer = self.ask(&format!("{statements}\nSELECT 'done';"))?;
-        match answer.as_str() {
+        let result = self.ask(&format!("{statements}\nSELECT 'done';"))?;
+        match result.as_str() {
             "done" => Ok(()),
-            _ => Err(io::Error::other(format!(
-                "{answer:?} in place of an answer"
-            ))),
+            _ => Err(io::Error::other(format!("unexpected result {result:?}"))),
         }
     }
 
@@ -252,9 +252,9 @@ impl Line {
     fn ask(&mut self, statements: &str) -> io::Result<String> {
         writeln!(self.input, "{statements}")?;
         self.input.flush()?;
-        let mut answer = String::new();
-        self.output.read_line(&mut answer)?;
-        Ok(answer.trim_end().to_owned())
+        let mut result = String::new();
+        self.output.read_line(&mut result)?;
+        Ok(result.trim_end().to_owned())
     }
 }
 
@@ -281,14 +281,19 @@ fn spawn(command: &Command) -> Child {
 /// Locks are taken in one order everywhere, so that no two writers wait for each other in a circle.
 ///
 /// `counted` is the number of the writer's last transaction that `shared` counts.
-fn transfer(line: &mut Line, shared: &Shared, writer: u64, counted: &mut u64) -> io::Result<()> {
+fn transfer(
+    line: &mut WriterConnection,
+    shared: &WorkloadState,
+    writer: u64,
+    counted: &mut u64,
+) -> io::Result<()> {
     let last = line.ask(&format!("{};", last_number(writer)))?;
     let mut number: u64 = last.parse().map_err(io::Error::other)?;
     shared
         .transactions
         .fetch_add(number - *counted, Ordering::Relaxed);
     *counted = number;
-    let mut random = Random(writer + 1 + number);
+    let mut random = WriterRandom(writer + 1 + number);
     while !shared.stop.load(Ordering::Relaxed) {
         let mut statements = String::new();
         for _ in 0..BATCH {
@@ -314,7 +319,7 @@ fn transfer(line: &mut Line, shared: &Shared, writer: u64, counted: &mut u64) ->
     Ok(())
 }
 
-fn churn(line: &mut Line, shared: &Shared) -> io::Result<()> {
+fn churn(line: &mut WriterConnection, shared: &WorkloadState) -> io::Result<()> {
     line.run(CHURNED)?;
     for number in 0_u64.. {
         if shared.stop.load(Ordering::Relaxed) {
@@ -383,9 +388,9 @@ pub fn audit(server: &impl Database) -> Result<u64, String> {
 }
 
 /// Numbers that are different for every writer and the same in every run.
-struct Random(u64);
+struct WriterRandom(u64);
 
-impl Random {
+impl WriterRandom {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self
             .0

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use reprise_repository::backend::LocalBackend;
 use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{HostDirectory, ObjectId, OpenOptions, Repository};
-use support::{Ran, Sandbox, assert_same_trees, incompressible_bytes, make_tree, ran};
+use support::{RunOutput, Sandbox, assert_same_trees, incompressible_bytes, make_tree, ran};
 
 /// A host whose keeper's key is somewhere else, with a snapshot.
 fn host() -> Sandbox {
@@ -32,7 +32,7 @@ fn host() -> Sandbox {
     sandbox
 }
 
-/// The thief has the host's keys, and no recovery identity.
+/// The attacker has the host's keys, and no recovery identity.
 fn opened(sandbox: &Sandbox) -> Repository {
     let options = OpenOptions {
         host: HostDirectory::new(sandbox.path("config")),
@@ -44,7 +44,7 @@ fn opened(sandbox: &Sandbox) -> Repository {
     Repository::open(Arc::new(backend), &options).unwrap()
 }
 
-fn keeping(sandbox: &Sandbox, args: &[&str]) -> Ran {
+fn keeping(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
     let mut command = sandbox.recovering();
     ran(command
         .args(args)
@@ -56,7 +56,7 @@ fn all_objects(sandbox: &Sandbox) -> BTreeSet<PathBuf> {
     sandbox.objects("").into_iter().collect()
 }
 
-/// What the thief stores; the names of what must be found.
+/// What the attacker stores; the names of what must be found.
 fn attack(sandbox: &Sandbox) -> Vec<String> {
     let repository = opened(sandbox);
     let snapshot = repository.find_snapshot("data").unwrap();
@@ -66,7 +66,7 @@ fn attack(sandbox: &Sandbox) -> Vec<String> {
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap())
         .collect();
-    let thief = CompromisedHost::new(repository);
+    let attacker = CompromisedHost::new(repository);
     let told = r#""at":"2026-01-01T00:00:00Z","by":"thief","reason":"","program":"""#;
     let objects: Vec<String> = packs
         .iter()
@@ -86,17 +86,17 @@ fn attack(sandbox: &Sandbox) -> Vec<String> {
     );
     let tombstone = format!(r#"{{"forget":["{}"],{told}}}"#, snapshot.id);
     let mut made = vec![
-        thief.put_record("keys", &keeper).unwrap(),
-        thief.put_other_secrets().unwrap(),
-        thief.put_record("quarantine", &quarantine).unwrap(),
-        thief.put_record("tombstones", &tombstone).unwrap(),
-        thief.put_poisoned_pack(&snapshot, 0).unwrap(),
-        thief.put_poisoned_pack(&snapshot, 3).unwrap(),
+        attacker.put_record("keys", &keeper).unwrap(),
+        attacker.put_other_secrets().unwrap(),
+        attacker.put_record("quarantine", &quarantine).unwrap(),
+        attacker.put_record("tombstones", &tombstone).unwrap(),
+        attacker.put_poisoned_pack(&snapshot, 0).unwrap(),
+        attacker.put_poisoned_pack(&snapshot, 3).unwrap(),
     ];
     made.extend(
         packs
             .iter()
-            .map(|pack| thief.put_false_fragment(pack).unwrap()),
+            .map(|pack| attacker.put_false_fragment(pack).unwrap()),
     );
     made.iter().map(ToString::to_string).collect()
 }
@@ -179,7 +179,7 @@ fn clean_up(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) {
         .arg(sandbox.path("keeper.txt"));
     // What was forged beside packs and index is named until somebody deletes it.
     let repaired = ran(&mut repair).exits(4).stdout;
-    for (folder, left) in [
+    for (directory, left) in [
         ("keys", true),
         ("tombstones", true),
         ("quarantine", true),
@@ -187,8 +187,8 @@ fn clean_up(sandbox: &Sandbox, before: &BTreeSet<PathBuf>) {
         ("index", false),
         ("snapshots", false),
     ] {
-        let named = repaired.contains(&format!("not repaired: {folder}/"));
-        assert_eq!(named, left, "{folder}: {repaired}");
+        let named = repaired.contains(&format!("not repaired: {directory}/"));
+        assert_eq!(named, left, "{directory}: {repaired}");
     }
     assert!(
         all_objects(sandbox).is_superset(before),
@@ -212,8 +212,8 @@ fn a_replaced_description_of_the_repository_is_refused() {
     let sandbox = host();
     let path = sandbox.path("repository/reprise.json");
     let config = std::fs::read_to_string(&path).unwrap();
-    let thief = Sandbox::new();
-    let other = std::fs::read_to_string(thief.path("repository/reprise.json")).unwrap();
+    let attacker = Sandbox::new();
+    let other = std::fs::read_to_string(attacker.path("repository/reprise.json")).unwrap();
     let mine: serde_json::Value = serde_json::from_str(&other).unwrap();
     let mut changed: serde_json::Value = serde_json::from_str(&config).unwrap();
     changed["signers"] = mine["signers"].clone();

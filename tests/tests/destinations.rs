@@ -9,7 +9,7 @@ use std::process::Command;
 
 use reprise_tests::metadata::assert_same;
 use reprise_tests::proxy::{FaultProxy, Faults};
-use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
+use reprise_tests::servers::{Azurite, Garage, Moto, Storage, request_anonymously};
 use support::{Sandbox, incompressible_bytes, locked_policy, make_tree};
 
 fn conforms(server: &impl Storage, bucket: &str) {
@@ -126,7 +126,7 @@ fn neither_a_snapshot_nor_a_restore_lists_the_bucket() {
         .filter(|line| line.contains("list-type"))
         .collect();
     assert!(!listings.is_empty());
-    // Small folders; what must not be listed is the packs.
+    // Small directories; what must not be listed is the packs.
     let allowed = [
         "snapshots",
         "tombstones",
@@ -138,9 +138,9 @@ fn neither_a_snapshot_nor_a_restore_lists_the_bucket() {
         "replaced",
     ];
     for listing in listings {
-        let fine = allowed.iter().any(|folder| {
-            listing.contains(&format!("prefix=prefix%2F{folder}%2F"))
-                || listing.contains(&format!("prefix=prefix/{folder}/"))
+        let fine = allowed.iter().any(|directory| {
+            listing.contains(&format!("prefix=prefix%2F{directory}%2F"))
+                || listing.contains(&format!("prefix=prefix/{directory}/"))
         });
         assert!(fine, "{listing}");
     }
@@ -216,14 +216,15 @@ fn locked_objects_cannot_be_deleted_and_locks_are_extended_before_they_lapse() {
     let before = locks(&sandbox);
     assert_eq!(before["unlocked"], 0, "{before}");
     // By hand, as an intruder with the host's keys would.
-    let (_, listing) = ask(server.port(), "GET", "/locked?versions&prefix=here/packs/");
+    let (_, listing) =
+        request_anonymously(server.port(), "GET", "/locked?versions&prefix=here/packs/");
     let listing = String::from_utf8(listing).unwrap();
     let part = |name: &str| {
         let begin = listing.find(&format!("<{name}>")).unwrap() + name.len() + 2;
         listing[begin..].split('<').next().unwrap().to_owned()
     };
     let path = format!("/locked/{}?versionId={}", part("Key"), part("VersionId"));
-    let (status, _) = ask(server.port(), "DELETE", &path);
+    let (status, _) = request_anonymously(server.port(), "DELETE", &path);
     assert_eq!(status, 403);
     // A month later, so to say: locks must reach further than they do.
     locked_policy(&sandbox, &url, 60);
@@ -414,10 +415,10 @@ fn what_is_wrong_with_the_way_to_a_container_is_named_with_the_way_out() {
     sandbox.run(["snapshots"]).exits(0);
 }
 
-/// A server whose certificate nobody trusts, gone when dropped.
-struct Untrusted(std::process::Child);
+/// A server whose certificate nobody trusts, stopped when dropped.
+struct UntrustedServer(std::process::Child);
 
-impl Drop for Untrusted {
+impl Drop for UntrustedServer {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
@@ -461,7 +462,7 @@ fn a_certificate_that_is_not_trusted_is_refused_at_once() {
         .stdin(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let _untrusted = Untrusted(child);
+    let _untrusted = UntrustedServer(child);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         std::thread::yield_now();
     }

@@ -8,7 +8,7 @@ use std::fs;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::{Ran, Sandbox, begin, kill, wait_for};
+use support::{RunOutput, Sandbox, begin, kill, wait_for};
 
 const SHOP: &str = "
 CREATE DATABASE shop;
@@ -37,7 +37,7 @@ fn archived(server: &impl Database) -> Sandbox {
 }
 
 /// Runs a drill with these lines of its description.
-fn drill(sandbox: &Sandbox, target: &impl Database, lines: &str) -> Ran {
+fn drill(sandbox: &Sandbox, target: &impl Database, lines: &str) -> RunOutput {
     sandbox.run(args(sandbox, target, lines))
 }
 
@@ -56,7 +56,7 @@ fn args(sandbox: &Sandbox, target: &impl Database, lines: &str) -> Vec<String> {
         .to_vec()
 }
 
-fn report(ran: &Ran) -> Value {
+fn report(ran: &RunOutput) -> Value {
     ran.json()["reports"][0].clone()
 }
 

@@ -20,10 +20,10 @@ const PROGRAMS: [&str; 14] = [
 ];
 
 fn tree(root: &Path) {
-    fs::create_dir_all(root.join("folder/empty")).unwrap();
+    fs::create_dir_all(root.join("directory/empty")).unwrap();
     for n in 0..30_usize {
         fs::write(
-            root.join(format!("folder/small{n}")),
+            root.join(format!("directory/small{n}")),
             incompressible_bytes(n * 100, n as u64),
         )
         .unwrap();
@@ -32,7 +32,7 @@ fn tree(root: &Path) {
     fs::write(root.join("nothing"), b"").unwrap();
     fs::write(root.join(OsStr::from_bytes(b"raw \xff name")), b"raw").unwrap();
     fs::write(root.join("line\nbreak\n"), b"broken").unwrap();
-    symlink("folder/small1", root.join("link")).unwrap();
+    symlink("directory/small1", root.join("link")).unwrap();
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     sparse.set_len(3 << 20).unwrap();
     sparse.write_all_at(b"begin", 0).unwrap();
@@ -46,7 +46,7 @@ fn restore_by_hand(sandbox: &Sandbox, from: &str) {
     fs::create_dir_all(&programs).unwrap();
     for program in PROGRAMS {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-            .map(|folder| folder.join(program))
+            .map(|directory| directory.join(program))
             .find(|path| path.is_file());
         let link = programs.join(program);
         if !link.exists() {

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
-use support::{Ran, Sandbox, make_tree};
+use support::{RunOutput, Sandbox, make_tree};
 
 fn with_snapshot() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -23,7 +23,7 @@ fn with_snapshot() -> Sandbox {
 }
 
 /// Runs with `--json` and with an identity; standard output must be JSON and nothing else.
-fn json(sandbox: &Sandbox, args: &[&str]) -> (Ran, Vec<Value>) {
+fn json(sandbox: &Sandbox, args: &[&str]) -> (RunOutput, Vec<Value>) {
     let ran = sandbox.recover([&["--json"], args].concat());
     let values = serde_json::Deserializer::from_str(&ran.stdout)
         .into_iter::<Value>()
@@ -266,8 +266,8 @@ fn a_newer_format_that_looks_entirely_different_is_unsupported_and_not_damaged()
 #[test]
 fn whatever_object_is_lost_or_cut_short_is_found_and_named() {
     let sandbox = with_snapshot();
-    for folder in ["packs", "snapshots", "keys"] {
-        let object = sandbox.objects(folder).remove(0);
+    for directory in ["packs", "snapshots", "keys"] {
+        let object = sandbox.objects(directory).remove(0);
         let name = object.file_name().unwrap().to_str().unwrap()[..8].to_owned();
         let good = fs::read(&object).unwrap();
         let short = good[..good.len() - 1].to_vec();
@@ -276,7 +276,7 @@ fn whatever_object_is_lost_or_cut_short_is_found_and_named() {
         for bad in [short, flipped, Vec::new()] {
             fs::write(&object, bad).unwrap();
             let ran = sandbox.recover(["verify", "--read-data"]).exits(4);
-            assert!(ran.stderr.contains(&name), "{folder}: {}", ran.stderr);
+            assert!(ran.stderr.contains(&name), "{directory}: {}", ran.stderr);
         }
         fs::write(&object, good).unwrap();
         sandbox.recover(["verify", "--read-data"]).exits(0);
@@ -350,11 +350,11 @@ fn what_another_host_forged_is_refused() {
         .exits(0);
     fs::create_dir(forger.path("tree")).unwrap();
     forger.snapshot(&forger.path("tree"), "forged").exits(0);
-    for folder in ["snapshots", "index"] {
-        for object in forger.objects(folder) {
+    for directory in ["snapshots", "index"] {
+        for object in forger.objects(directory) {
             let to = sandbox
                 .path("repository")
-                .join(folder)
+                .join(directory)
                 .join(object.file_name().unwrap());
             fs::copy(&object, &to).unwrap();
         }

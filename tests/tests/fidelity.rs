@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
-use reprise_tests::metadata::{self, Tree, assert_unchanged};
+use reprise_tests::metadata::{self, MetadataTree, assert_unchanged};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
     utimensat,
@@ -35,17 +35,17 @@ fn set_xattr(path: &Path, name: &str, value: &[u8]) {
 }
 
 /// Stores a tree, brings it back, and demands that nothing differs.
-fn comes_back(build: impl FnOnce(&Path)) -> Tree {
+fn comes_back(build: impl FnOnce(&Path)) -> MetadataTree {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
     fs::create_dir(&tree).unwrap();
     build(&tree);
-    let before = metadata::of(&tree);
+    let before = metadata::read_tree(&tree);
     sandbox.snapshot(&tree, "tree").exits(0);
-    let after = metadata::of(&sandbox.restore("tree", "restored"));
+    let after = metadata::read_tree(&sandbox.restore("tree", "restored"));
     assert_unchanged(&before, &after);
     // Nor is the source itself.
-    assert_unchanged(&before, &metadata::of(&tree));
+    assert_unchanged(&before, &metadata::read_tree(&tree));
     before
 }
 
@@ -53,14 +53,14 @@ fn comes_back(build: impl FnOnce(&Path)) -> Tree {
 fn owners_and_all_twelve_mode_bits_come_back() {
     comes_back(|root| {
         for mode in [0, 0o1, 0o400, 0o644, 0o777, 0o1777, 0o2755, 0o4711, 0o7777] {
-            let (file, folder) = (
+            let (file, directory) = (
                 root.join(format!("f{mode:o}")),
                 root.join(format!("d{mode:o}")),
             );
             fs::write(&file, b"x").unwrap();
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("inside"), b"x").unwrap();
-            for path in [&file, &folder] {
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("inside"), b"x").unwrap();
+            for path in [&file, &directory] {
                 chown(path, Some(1000 + mode), Some(2000)).unwrap();
                 set_mode(path, mode);
             }
@@ -80,7 +80,7 @@ fn owners_and_all_twelve_mode_bits_come_back() {
 }
 
 #[test]
-fn times_come_back_to_the_nanosecond_far_from_now_and_on_folders() {
+fn times_come_back_to_the_nanosecond_far_from_now_and_on_directories() {
     comes_back(|root| {
         let times = [
             (0, 0),
@@ -91,14 +91,14 @@ fn times_come_back_to_the_nanosecond_far_from_now_and_on_folders() {
             (5_000_000_000, 999_999_999),
         ];
         for (n, (seconds, nanoseconds)) in times.into_iter().enumerate() {
-            let folder = root.join(format!("d{n}"));
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("file"), incompressible_bytes(700_000 * n, 1)).unwrap();
-            symlink("file", folder.join("link")).unwrap();
-            fs::hard_link(folder.join("file"), folder.join("other name")).unwrap();
-            mknodat(CWD, folder.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+            let directory = root.join(format!("d{n}"));
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("file"), incompressible_bytes(700_000 * n, 1)).unwrap();
+            symlink("file", directory.join("link")).unwrap();
+            fs::hard_link(directory.join("file"), directory.join("other name")).unwrap();
+            mknodat(CWD, directory.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
             for name in ["file", "link", "fifo", "."] {
-                set_time(&folder.join(name), seconds, nanoseconds);
+                set_time(&directory.join(name), seconds, nanoseconds);
             }
         }
         set_time(root, 1_234_567_890, 987_654_321);
@@ -130,7 +130,7 @@ fn links_and_special_files_come_back() {
             let other = root.join(format!("a/b/{}", name.replace('/', "-")));
             fs::hard_link(root.join(name), other).unwrap();
         }
-        // Sorts before the folder's contents, so the link's first name is in another place.
+        // Sorts before the directory's contents, so the link's first name is in another place.
         fs::hard_link(root.join("a/first"), root.join("0")).unwrap();
     });
     assert_eq!(tree[b"a/first".as_slice()].first_name, b"0");
@@ -140,10 +140,10 @@ fn links_and_special_files_come_back() {
 #[test]
 fn holes_stay_holes_wherever_they_are() {
     let tree = comes_back(|root| {
-        let file = |name: &str, size: u64, pieces: &[(u64, usize)]| {
+        let file = |name: &str, size: u64, ranges: &[(u64, usize)]| {
             let file = File::create(root.join(name)).unwrap();
             file.set_len(size).unwrap();
-            for (offset, length) in pieces {
+            for (offset, length) in ranges {
                 file.write_all_at(&incompressible_bytes(*length, *offset + 1), *offset)
                     .unwrap();
             }
@@ -172,12 +172,12 @@ fn holes_stay_holes_wherever_they_are() {
 #[test]
 fn attributes_and_access_lists_come_back_on_every_kind() {
     let tree = comes_back(|root| {
-        fs::create_dir(root.join("folder")).unwrap();
+        fs::create_dir(root.join("directory")).unwrap();
         fs::write(root.join("file"), b"x").unwrap();
         fs::write(root.join("large"), incompressible_bytes(3 << 20, 1)).unwrap();
         symlink("file", root.join("link")).unwrap();
         mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        for name in ["file", "large", "folder", "."] {
+        for name in ["file", "large", "directory", "."] {
             let path = root.join(name);
             set_xattr(&path, "user.empty", b"");
             set_xattr(&path, "user.raw", b"\0\xff\n");
@@ -191,7 +191,7 @@ fn attributes_and_access_lists_come_back_on_every_kind() {
                 ],
             );
         }
-        for name in ["file", "large", "folder", "link", "fifo"] {
+        for name in ["file", "large", "directory", "link", "fifo"] {
             set_xattr(&root.join(name), "trusted.note", name.as_bytes());
         }
         set_xattr(
@@ -201,27 +201,27 @@ fn attributes_and_access_lists_come_back_on_every_kind() {
         );
         let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         set_xattr(&root.join("file"), "security.capability", &capability);
-        let folder = root.join("folder");
+        let directory = root.join("directory");
         sh(
             "setfacl",
             &[
                 "-d".as_ref(),
                 "-m".as_ref(),
                 "u:77:rwx".as_ref(),
-                folder.as_ref(),
+                directory.as_ref(),
             ],
         );
         // Made under a default list: what comes back must be this file's own, not the default again.
-        fs::write(folder.join("heir"), b"x").unwrap();
-        fs::write(folder.join("disowned"), b"x").unwrap();
+        fs::write(directory.join("heir"), b"x").unwrap();
+        fs::write(directory.join("disowned"), b"x").unwrap();
         sh(
             "setfacl",
-            &["-b".as_ref(), folder.join("disowned").as_ref()],
+            &["-b".as_ref(), directory.join("disowned").as_ref()],
         );
     });
     let has = |path: &str, name: &str| tree[path.as_bytes()].xattrs.contains_key(name.as_bytes());
-    assert!(has("folder", "system.posix_acl_default") && has("file", "security.capability"));
-    assert!(!has("folder/disowned", "system.posix_acl_access"));
+    assert!(has("directory", "system.posix_acl_default") && has("file", "security.capability"));
+    assert!(!has("directory/disowned", "system.posix_acl_access"));
 }
 
 #[test]
@@ -243,9 +243,9 @@ fn any_name_comes_back() {
             &long,
         ];
         for name in names {
-            let folder = root.join(OsStr::from_bytes(name));
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join(OsStr::from_bytes(name)), name).unwrap();
+            let directory = root.join(OsStr::from_bytes(name));
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join(OsStr::from_bytes(name)), name).unwrap();
         }
         // Around the separator, where a wrong order of entries would show.
         for name in ["a", "a-b", "a.b", "a0", "a!"] {
@@ -274,7 +274,7 @@ fn a_tree_deeper_than_a_path_may_be_long_comes_back() {
 }
 
 #[test]
-fn folders_come_back_whether_full_empty_or_closed() {
+fn directories_come_back_whether_full_empty_or_closed() {
     comes_back(|root| {
         fs::create_dir_all(root.join("empty/empty")).unwrap();
         fs::create_dir(root.join("full")).unwrap();
@@ -310,7 +310,7 @@ fn files_of_every_size_around_the_limits_of_chunks_come_back() {
 fn a_tree_that_did_not_change_has_no_difference() {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
-    fs::create_dir_all(tree.join("folder")).unwrap();
+    fs::create_dir_all(tree.join("directory")).unwrap();
     fs::write(tree.join("large"), incompressible_bytes(6 << 20, 1)).unwrap();
     fs::hard_link(tree.join("large"), tree.join("other name")).unwrap();
     symlink("large", tree.join("link")).unwrap();

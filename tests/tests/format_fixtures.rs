@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
-use support::{Ran, Sandbox, assert_same_trees, ran, sh};
+use support::{RunOutput, Sandbox, assert_same_trees, ran, sh};
 
 /// A fixture of `make_fixture`, unpacked.
-struct Fixture {
+struct UnpackedFixture {
     sandbox: Sandbox,
 }
 
-impl Fixture {
+impl UnpackedFixture {
     fn unpack(name: &str) -> Self {
         let sandbox = Sandbox::bare();
         let archive =
@@ -61,7 +61,7 @@ impl Fixture {
             .collect()
     }
 
-    fn restore(&self, arguments: &[&str], server: &impl Database) -> Ran {
+    fn restore(&self, arguments: &[&str], server: &impl Database) -> RunOutput {
         let mut command = self.sandbox.recovering();
         command.args(["restore", arguments[0], "--to", &server.root_url()]);
         ran(command.args(&arguments[1..]))
@@ -85,7 +85,7 @@ fn rows(server: &impl Database) -> String {
 
 #[test]
 fn a_repository_of_format_1_is_read_whole() {
-    let fixture = Fixture::unpack("format-1");
+    let fixture = UnpackedFixture::unpack("format-1");
     let sandbox = &fixture.sandbox;
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let trees = fixture.snapshots_of("tree");
@@ -109,7 +109,7 @@ fn a_repository_of_format_1_is_read_whole() {
 
 #[test]
 fn a_repository_of_format_1_is_written_to_forgotten_from_and_pruned() {
-    let fixture = Fixture::unpack("format-1");
+    let fixture = UnpackedFixture::unpack("format-1");
     let sandbox = &fixture.sandbox;
     let stored = sandbox
         .snapshot(&fixture.path("expected-tree-2"), "tree")
@@ -134,7 +134,7 @@ fn a_repository_of_format_1_is_written_to_forgotten_from_and_pruned() {
 
 #[test]
 fn a_server_and_its_log_in_format_1_come_back_to_any_transaction() {
-    let fixture = Fixture::unpack("format-1");
+    let fixture = UnpackedFixture::unpack("format-1");
     fixture.middle_comes_back("mysql", &Mysql::start());
     fixture.middle_comes_back("mariadb", &Mariadb::start());
     // The end of the window, which MariaDB tells only to the second.
@@ -155,7 +155,7 @@ fn a_server_and_its_log_in_format_1_come_back_to_any_transaction() {
 
 #[test]
 fn the_fixture_holds_what_the_expectations_are_about() {
-    let fixture = Fixture::unpack("format-1");
+    let fixture = UnpackedFixture::unpack("format-1");
     let mut list = Command::new("find");
     list.arg(fixture.path("repository")).args(["-type", "f"]);
     let files = ran(&mut list).exits(0).stdout;

@@ -117,12 +117,12 @@ fn the_cache_may_vanish_or_rot_at_any_time() {
         sandbox.snapshot(&tree, "tree").exits(0);
     }
     let mut files = Vec::new();
-    let mut folders = vec![sandbox.path("cache")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut directories = vec![sandbox.path("cache")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path)
+                directories.push(path)
             } else {
                 files.push(path)
             }

@@ -7,9 +7,9 @@ mod support;
 use std::process::Command;
 
 use reprise_tests::servers::{Azurite, Garage, Storage};
-use support::{Ran, Sandbox, make_tree, ran, sh};
+use support::{RunOutput, Sandbox, make_tree, ran, sh};
 
-fn snapshot_by(command: &mut Command, sandbox: &Sandbox, source: &str) -> Ran {
+fn snapshot_by(command: &mut Command, sandbox: &Sandbox, source: &str) -> RunOutput {
     let tree = sandbox.path("tree");
     ran(command
         .args(["snapshot", "volume"])
@@ -22,17 +22,17 @@ fn two_hosts() -> Sandbox {
     let sandbox = Sandbox::new();
     make_tree(&sandbox.path("tree"), 100_000);
     sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second")
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second")
         .exits(6)
         .says("none of the given identities");
-    sandbox.add_elsewhere();
+    sandbox.add_second_host();
     sandbox
 }
 
 #[test]
 fn a_host_is_added_works_and_is_removed() {
     let sandbox = two_hosts();
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second").exits(0);
     sandbox.restore("second", "restored");
     let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
     let names: Vec<&str> = listed["signers"]
@@ -44,19 +44,19 @@ fn a_host_is_added_works_and_is_removed() {
     assert!(names.contains(&"web2"), "{listed}");
     // It is no keeper.
     ran(sandbox
-        .elsewhere()
+        .on_second_host()
         .args(["key", "remove", "--host", "web2", "--yes"]))
     .exits(6)
     .says("only a keeper may change keys");
     let plan = sandbox.run(["key", "remove", "--host", "web2"]).exits(6);
     assert!(plan.stdout.contains("revoke host web2"), "{}", plan.stdout);
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second").exits(0);
     sandbox
         .run([
             "key", "remove", "--host", "web2", "--yes", "--reason", "gone",
         ])
         .exits(0);
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second")
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second")
         .exits(6)
         .says("is not known to repository");
     sandbox.restore("second", "restored-again");
@@ -144,7 +144,7 @@ fn a_recovery_recipient_comes_and_goes_and_the_last_stays() {
     sandbox.restore("other", "restored-other");
 }
 
-fn what_is_encrypted_anew_is_closed_to_who_was_removed(sandbox: &Sandbox) {
+fn reencrypted_data_is_inaccessible_to_a_removed_host(sandbox: &Sandbox) {
     make_tree(&sandbox.path("tree"), 300_000);
     sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
     let before = sandbox.run(["--json", "key", "list"]).exits(0).json();
@@ -212,26 +212,26 @@ fn what_is_encrypted_anew_is_closed_to_who_was_removed(sandbox: &Sandbox) {
 }
 
 #[test]
-fn what_is_encrypted_anew_on_a_disk_is_closed_to_who_was_removed() {
-    what_is_encrypted_anew_is_closed_to_who_was_removed(&Sandbox::new());
+fn reencrypted_data_on_a_disk_is_inaccessible_to_a_removed_host() {
+    reencrypted_data_is_inaccessible_to_a_removed_host(&Sandbox::new());
 }
 
 #[test]
-fn what_is_encrypted_anew_on_garage_is_closed_to_who_was_removed() {
+fn reencrypted_data_on_garage_is_inaccessible_to_a_removed_host() {
     let server = Garage::start();
     server.new_bucket("bucket");
     let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
     sandbox.init().exits(0);
-    what_is_encrypted_anew_is_closed_to_who_was_removed(&sandbox);
+    reencrypted_data_is_inaccessible_to_a_removed_host(&sandbox);
 }
 
 #[test]
-fn what_is_encrypted_anew_on_azurite_is_closed_to_who_was_removed() {
+fn reencrypted_data_on_azurite_is_inaccessible_to_a_removed_host() {
     let server = Azurite::start();
     server.new_bucket("container");
     let sandbox = Sandbox::at(&server.url("container", "here"), server.envs());
     sandbox.init().exits(0);
-    what_is_encrypted_anew_is_closed_to_who_was_removed(&sandbox);
+    reencrypted_data_is_inaccessible_to_a_removed_host(&sandbox);
 }
 
 /// The snapshots that count.
@@ -245,16 +245,16 @@ fn listed(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn what_a_removed_host_stored_before_a_moment_counts_and_nothing_later() {
+fn snapshots_of_a_removed_host_are_valid_until_its_removal_time() {
     let sandbox = two_hosts();
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second").exits(0);
     let good = listed(&sandbox);
     std::fs::write(
         sandbox.path("tree/new"),
         support::incompressible_bytes(50_000, 7),
     )
     .unwrap();
-    snapshot_by(&mut sandbox.elsewhere(), &sandbox, "second").exits(0);
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second").exits(0);
     let all = listed(&sandbox);
     let late = all.iter().find(|id| !good.contains(id)).unwrap();
     // When the storage received it, as the disk tells.
@@ -296,7 +296,7 @@ fn what_a_removed_host_stored_before_a_moment_counts_and_nothing_later() {
 }
 
 #[test]
-fn what_a_new_host_cannot_get_is_said_and_a_later_rotation_makes_up_for_it() {
+fn what_a_new_host_cannot_get_is_reported_and_a_later_rotation_makes_up_for_it() {
     let sandbox = two_hosts();
     // What is damaged cannot be handed over.
     let root = sandbox.objects("snapshots").remove(0);
@@ -336,7 +336,7 @@ fn a_keeper_goes_with_the_recipient_in_its_file() {
         all.count()
     };
     assert_eq!(readers(), 2);
-    let signer = ran(sandbox.elsewhere().args(["--json", "key", "show"])).exits(0);
+    let signer = ran(sandbox.on_second_host().args(["--json", "key", "show"])).exits(0);
     let signer = signer.json()["signer"].as_str().unwrap().to_owned();
     keeper(&["key", "add", "--keeper-key", &signer, "--name", "safe"]).exits(0);
     keeper(&["key", "remove", "--keeper-key", "keeper", "--yes"]).exits(0);

@@ -10,19 +10,22 @@ use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
-use support::archived::{Follower, TABLE, archive, begun, logged, pieces, restore, shown};
-use support::{Ran, Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
+use support::archived::{
+    ArchiverProcess, TABLE, archive, archived_source, log_segments, log_transactions, restore,
+    show_source,
+};
+use support::{RunOutput, Sandbox, begin, begin_captured, end, interrupt, kill, wait_for};
 
 #[test]
 fn a_reset_is_a_gap_that_the_next_snapshot_closes() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute("INSERT INTO app.t (v) VALUES ('never archived'); RESET BINARY LOGS AND GTIDS; INSERT INTO app.t (v) VALUES ('after')");
     archive(&sandbox, &server, &[])
         .exits(3)
         .says("gap:")
         .says("take a snapshot");
-    let gaps = shown(&sandbox)["gaps"].as_array().unwrap().len();
+    let gaps = show_source(&sandbox)["gaps"].as_array().unwrap().len();
     assert_eq!(gaps, 1);
     let target = Mysql::start();
     let ran = restore(&sandbox, &target, &["--until", "latest"]);
@@ -34,14 +37,20 @@ fn a_reset_is_a_gap_that_the_next_snapshot_closes() {
     sandbox.store(&server.root_url(), &[]).exits(0);
     server.execute("INSERT INTO app.t (v) VALUES ('again')");
     archive(&sandbox, &server, &[]).exits(0);
-    assert_eq!(shown(&sandbox)["restorable"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        show_source(&sandbox)["restorable"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     restore(&sandbox, &target, &["--until", "latest"]).exits(0);
     let last = "SELECT v FROM app.t ORDER BY id DESC LIMIT 1";
     assert_eq!(target.value(last), "again");
 }
 
 fn purged(server: &impl Database) {
-    let sandbox = begun(server);
+    let sandbox = archived_source(server);
     server.execute("INSERT INTO app.t (v) VALUES ('lost'); FLUSH BINARY LOGS");
     let files = server.query("SHOW BINARY LOGS");
     let newest = files.last().unwrap()[0].clone().unwrap();
@@ -50,7 +59,7 @@ fn purged(server: &impl Database) {
         server.execute(&format!("PURGE BINARY LOGS TO '{newest}'"));
     }
     archive(&sandbox, server, &[]).exits(3).says("purged");
-    let text = shown(&sandbox)["gaps"].to_string();
+    let text = show_source(&sandbox)["gaps"].to_string();
     assert!(text.contains("purged"), "{text}");
 }
 
@@ -68,7 +77,7 @@ fn a_purged_log_is_a_gap_on_mariadb() {
 fn without_numbers_files_are_followed_and_another_server_is_a_gap() {
     let options = ["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
     let server = Mysql::start_with(&options);
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute("FLUSH BINARY LOGS; INSERT INTO app.t (v) VALUES ('four')");
     archive(&sandbox, &server, &[]).exits(0);
     let target = Mysql::start();
@@ -94,7 +103,7 @@ fn a_server_without_a_log_is_refused_with_the_way_out() {
         .exits(6)
         .says("(log_bin is off)")
         .says("log_bin");
-    assert!(pieces(&sandbox).is_empty());
+    assert!(log_segments(&sandbox).is_empty());
 }
 
 #[test]
@@ -113,13 +122,13 @@ fn statements_instead_of_rows_are_an_alarm() {
 #[test]
 fn transactions_are_found_by_table_and_time() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute(
         "CREATE TABLE app.orders (id INT PRIMARY KEY); INSERT INTO app.orders VALUES (1), (2), (3);
          UPDATE app.t SET v = 'x' WHERE id < 3; DELETE FROM app.orders WHERE id = 2; DROP TABLE app.orders;",
     );
     archive(&sandbox, &server, &[]).exits(0);
-    let orders = logged(&sandbox, &["--table", "app.orders"]);
+    let orders = log_transactions(&sandbox, &["--table", "app.orders"]);
     let kinds: Vec<&str> = orders
         .iter()
         .map(|line| line["kind"].as_str().unwrap())
@@ -127,12 +136,12 @@ fn transactions_are_found_by_table_and_time() {
     assert_eq!(kinds, ["CREATE TABLE", "rows", "rows", "DROP TABLE"]);
     assert_eq!(orders[1]["changes"]["app.orders"]["inserted"], 3);
     assert_eq!(orders[2]["changes"]["app.orders"]["deleted"], 1);
-    let all = logged(&sandbox, &[]);
+    let all = log_transactions(&sandbox, &[]);
     let time = all[2]["committed"].as_str().unwrap();
-    let one = logged(&sandbox, &["--from", time, "--to", time]);
+    let one = log_transactions(&sandbox, &["--from", time, "--to", time]);
     assert_eq!(one, [all[2].clone()]);
     assert_eq!(
-        logged(&sandbox, &["--from", "2099-01-01 00:00"]),
+        log_transactions(&sandbox, &["--from", "2099-01-01 00:00"]),
         Vec::<Value>::new()
     );
     sandbox
@@ -147,18 +156,18 @@ fn transactions_are_found_by_table_and_time() {
 }
 
 #[test]
-fn a_lost_piece_is_named_and_moments_before_it_come_back() {
+fn a_lost_segment_is_named_and_moments_before_it_come_back() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     for word in ["four", "five"] {
         server.execute(&format!("INSERT INTO app.t (v) VALUES ('{word}')"));
         archive(&sandbox, &server, &[]).exits(0);
     }
-    let first = logged(&sandbox, &[])[0]["committed"]
+    let first = log_transactions(&sandbox, &[])[0]["committed"]
         .as_str()
         .unwrap()
         .to_owned();
-    fs::remove_file(&pieces(&sandbox)[1]).unwrap();
+    fs::remove_file(&log_segments(&sandbox)[1]).unwrap();
     sandbox
         .run(["verify"])
         .exits(4)
@@ -176,13 +185,13 @@ fn a_lost_piece_is_named_and_moments_before_it_come_back() {
 }
 
 #[test]
-fn a_changed_piece_is_refused_by_name() {
+fn a_changed_segment_is_refused_by_name() {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
-    let piece = pieces(&sandbox).remove(0);
-    let mut bytes = fs::read(&piece).unwrap();
+    let sandbox = archived_source(&server);
+    let segment = log_segments(&sandbox).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
     bytes[300] ^= 1;
-    fs::write(&piece, bytes).unwrap();
+    fs::write(&segment, bytes).unwrap();
     sandbox
         .recover(["verify", "--read-data"])
         .exits(4)
@@ -196,7 +205,7 @@ fn a_changed_piece_is_refused_by_name() {
 #[test]
 fn a_snapshot_proves_the_log_between_it_and_the_one_before() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute("INSERT INTO app.t (v) SELECT v FROM app.t; UPDATE app.t SET v = 'z' WHERE id = 2; CREATE TABLE app.u AS SELECT * FROM app.t");
     sandbox.store(&server.root_url(), &[]).exits(0);
     server.execute("DELETE FROM app.t");
@@ -214,7 +223,7 @@ fn a_snapshot_proves_the_log_between_it_and_the_one_before() {
 #[test]
 fn transactions_keep_their_numbers_when_that_is_asked_for() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     for n in 0..20 {
         server.execute(&format!("INSERT INTO app.t (v) VALUES ('{n}')"));
     }
@@ -238,7 +247,7 @@ const MANY: usize = 20_000;
 
 /// A restore that was killed while it applied transactions under their numbers.
 fn killed_in_a_replay(server: &Mysql, target: &Mysql) -> Sandbox {
-    let sandbox = begun(server);
+    let sandbox = archived_source(server);
     server.execute("SET GLOBAL sync_binlog = 0; SET GLOBAL innodb_flush_log_at_trx_commit = 2");
     server.execute(&"INSERT INTO app.t (v) VALUES ('many');\n".repeat(MANY));
     archive(&sandbox, server, &[]).exits(0);
@@ -314,9 +323,9 @@ fn a_target_that_died_while_commits_were_not_waited_for_is_begun_again() {
 }
 
 #[test]
-fn while_the_repository_is_away_pieces_wait_on_the_disk() {
+fn while_the_repository_is_away_segments_wait_on_the_disk() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let (there, away) = (sandbox.path("repository"), sandbox.path("away"));
     let url = server.root_url();
     let args = [
@@ -348,17 +357,17 @@ fn while_the_repository_is_away_pieces_wait_on_the_disk() {
     kill(&mut archiver);
     fs::remove_file(&there).unwrap();
     fs::rename(&away, &there).unwrap();
-    let before = pieces(&sandbox).len();
+    let before = log_segments(&sandbox).len();
     archive(&sandbox, &server, &["--spool", "spool"]).exits(0);
-    assert!(pieces(&sandbox).len() > before && spooled() == 0);
-    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    assert!(log_segments(&sandbox).len() > before && spooled() == 0);
+    assert_eq!(log_transactions(&sandbox, &[]).len(), 2);
     sandbox.recover(["verify", "--read-data"]).exits(0);
 }
 
 #[test]
 fn a_source_has_one_archiver() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let url = server.root_url();
     let args = ["archive", "db", "--url", url.as_str(), "--spool", "spool"];
     let mut archiver = begin(sandbox.command(), args);
@@ -370,20 +379,20 @@ fn a_source_has_one_archiver() {
 }
 
 #[test]
-fn a_decrypted_piece_is_a_file_for_the_vendors_program() {
+fn a_decrypted_segment_is_a_file_for_the_vendors_program() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
-    let piece = pieces(&sandbox).remove(0);
+    let sandbox = archived_source(&server);
+    let segment = log_segments(&sandbox).remove(0);
     let script = format!(
-        "set -euo pipefail; piece={}; size=$(stat -c %s \"$piece\"); length=$((16#$(tail -c 8 \"$piece\")))
-         tail -c $((length + 16)) \"$piece\" | head -c \"$length\" | tail -n +2 | age -d -i {id} | zstd -dc | jq -r .source >&2
-         head -c $((size - length - 16)) \"$piece\" | age -d -i {id} | zstd -dc",
-        piece.display(),
+        "set -euo pipefail; segment={}; size=$(stat -c %s \"$segment\"); length=$((16#$(tail -c 8 \"$segment\")))
+         tail -c $((length + 16)) \"$segment\" | head -c \"$length\" | tail -n +2 | age -d -i {id} | zstd -dc | jq -r .source >&2
+         head -c $((size - length - 16)) \"$segment\" | age -d -i {id} | zstd -dc",
+        segment.display(),
         id = sandbox.path("id1").display(),
     );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "db");
-    let file = sandbox.path("piece.binlog");
+    let file = sandbox.path("segment.binlog");
     fs::write(&file, &output.stdout).unwrap();
     let read = Command::new("mariadb-binlog")
         .arg("--base64-output=decode-rows")
@@ -401,7 +410,7 @@ fn a_decrypted_piece_is_a_file_for_the_vendors_program() {
 #[test]
 fn what_the_target_refuses_is_named_and_goes_on_once_it_may() {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute(
         "CREATE USER clerk@localhost IDENTIFIED BY 'x'; INSERT INTO app.t (v) VALUES ('four')",
     );
@@ -428,7 +437,7 @@ fn what_the_target_refuses_is_named_and_goes_on_once_it_may() {
 #[test]
 fn a_replica_takes_over_without_a_gap() {
     let (first, second) = (Mysql::start(), Mysql::start());
-    let sandbox = begun(&first);
+    let sandbox = archived_source(&first);
     // What follows it has its transactions under their numbers.
     let arguments = ["--until", "latest", "--keep-gtids"];
     restore(&sandbox, &second, &arguments).exits(0);
@@ -439,7 +448,7 @@ fn a_replica_takes_over_without_a_gap() {
     restore(&sandbox, &target, &arguments).exits(0);
     target.execute("INSERT INTO app.t (v) VALUES ('on the third')");
     archive(&sandbox, &target, &[]).exits(0);
-    let shown = shown(&sandbox);
+    let shown = show_source(&sandbox);
     assert_eq!(shown["restorable"].as_array().unwrap().len(), 1, "{shown}");
     assert_eq!(shown["gaps"].as_array().unwrap().len(), 0, "{shown}");
     let last = Mysql::start();
@@ -453,12 +462,12 @@ fn a_replica_takes_over_without_a_gap() {
 #[test]
 fn a_log_comes_over_an_encrypted_connection_with_a_checked_certificate() {
     let server = Mysql::start_with(&["--require-secure-transport=ON"]);
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let authority = sandbox.path("ca.pem");
-    let folder = server.value("SELECT @@datadir");
+    let directory = server.value("SELECT @@datadir");
     let mut copy = Command::new("docker");
     copy.arg("cp")
-        .arg(format!("{}:{folder}ca.pem", server.container()));
+        .arg(format!("{}:{directory}ca.pem", server.container()));
     assert!(copy.arg(&authority).output().unwrap().status.success());
     let archive = |more: &str| {
         let url = format!("{}?{more}", server.root_url());
@@ -467,16 +476,16 @@ fn a_log_comes_over_an_encrypted_connection_with_a_checked_certificate() {
     let checked = format!("tls=verify-ca&tls-ca={}", authority.display());
     server.execute("INSERT INTO app.t (v) VALUES ('four')");
     archive(&checked).exits(0);
-    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    assert_eq!(log_transactions(&sandbox, &[]).len(), 2);
     archive("tls=verify-ca").exits(1).says("certificate");
     archive("tls=off").exits(1);
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left_and_found_again() {
+fn a_server_that_stops_responding_is_left_and_found_again() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
-    let mut archiver = Follower::start(&sandbox, &server);
+    let sandbox = archived_source(&server);
+    let mut archiver = ArchiverProcess::start(&sandbox, &server);
     let docker = |verb| {
         Command::new("docker")
             .args([verb, server.container()])
@@ -484,26 +493,26 @@ fn a_server_that_falls_silent_is_left_and_found_again() {
             .unwrap()
     };
     assert!(docker("pause").status.success());
-    assert!(archiver.hears("warning", "no heartbeat from the server"));
+    assert!(archiver.waits_for_event("warning", "no heartbeat from the server"));
     assert!(docker("unpause").status.success());
     server.execute("INSERT INTO app.t (v) VALUES ('after the silence')");
-    assert!(archiver.hears("archived", "\"transactions\":1"));
+    assert!(archiver.waits_for_event("archived", "\"transactions\":1"));
     archiver.stop();
-    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    assert_eq!(log_transactions(&sandbox, &[]).len(), 2);
 }
 
 /// A server that is told to end a stream ends it as one of which everything was sent.
 fn a_stream_that_is_ended_is_begun_again(server: &impl Database) {
-    let sandbox = begun(server);
-    let mut archiver = Follower::start(&sandbox, server);
+    let sandbox = archived_source(server);
+    let mut archiver = ArchiverProcess::start(&sandbox, server);
     for id in server.idle_log_senders() {
         server.execute(&format!("KILL QUERY {id}"));
     }
-    assert!(archiver.hears("warning", "retrying"));
+    assert!(archiver.waits_for_event("warning", "retrying"));
     server.execute("INSERT INTO app.t (v) VALUES ('afterwards')");
-    assert!(archiver.hears("archived", "\"transactions\":1"));
+    assert!(archiver.waits_for_event("archived", "\"transactions\":1"));
     archiver.stop();
-    assert_eq!(logged(&sandbox, &[]).len(), 2);
+    assert_eq!(log_transactions(&sandbox, &[]).len(), 2);
 }
 
 #[test]
@@ -516,12 +525,12 @@ fn a_stream_that_mariadb_ends_is_begun_again() {
     a_stream_that_is_ended_is_begun_again(&Mariadb::start());
 }
 
-/// Where transactions have places in the order of commits, these begin anew with each file; of files that were begun in
+/// Where transactions have sequence numbers, these begin again with each file; of files that were begun in
 /// the same second the formats are equal.
 #[test]
 fn transactions_wait_for_those_of_the_file_before() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let file = format!(
         "{}FLUSH BINARY LOGS;",
         "UPDATE app.t SET id = id + 1 ORDER BY id DESC;".repeat(50)
@@ -535,13 +544,13 @@ fn transactions_wait_for_those_of_the_file_before() {
 }
 
 /// An archiver that has just connected to what never answers is told to stop.
-fn stopped_while_it_waits_for_an_answer(more: &[&str]) -> Ran {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("mysql://root@{}", silent.local_addr().unwrap());
+fn stopped_while_it_waits_for_an_answer(more: &[&str]) -> RunOutput {
+    let unresponsive = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mysql://root@{}", unresponsive.local_addr().unwrap());
     let args = ["archive", "db", "--url", url.as_str()];
     let sandbox = Sandbox::new();
-    let archiver = begin_heard(sandbox.command(), args.iter().chain(more));
-    let connection = silent.accept().unwrap();
+    let archiver = begin_captured(sandbox.command(), args.iter().chain(more));
+    let connection = unresponsive.accept().unwrap();
     interrupt(&archiver);
     let ran = end(archiver);
     drop(connection);
@@ -549,7 +558,7 @@ fn stopped_while_it_waits_for_an_answer(more: &[&str]) -> Ran {
 }
 
 #[test]
-fn told_to_stop_while_a_server_is_silent_it_ends_well() {
+fn told_to_stop_while_a_server_does_not_respond_it_ends_well() {
     stopped_while_it_waits_for_an_answer(&[]).exits(0);
 }
 
@@ -560,15 +569,15 @@ fn what_was_to_store_everything_and_is_told_to_stop_says_so() {
 
 /// After a reset the server goes on saying that it has nothing new, of a file that is not there any more.
 fn a_reset_is_heard_of(server: &impl Database, reset: &str) {
-    let sandbox = begun(server);
-    let mut archiver = Follower::start(&sandbox, server);
+    let sandbox = archived_source(server);
+    let mut archiver = ArchiverProcess::start(&sandbox, server);
     server.execute("INSERT INTO app.t (v) VALUES ('before the reset')");
-    assert!(archiver.hears("archived", "\"transactions\":1"));
+    assert!(archiver.waits_for_event("archived", "\"transactions\":1"));
     server.execute(reset);
     server.execute("INSERT INTO app.t (v) VALUES ('after the reset')");
-    assert!(archiver.hears("warning", "binary log is no longer the one that it sends"));
-    assert!(archiver.hears("alarm", "gap: the server"));
-    archiver.ends(3);
+    assert!(archiver.waits_for_event("warning", "binary log is no longer the one that it sends"));
+    assert!(archiver.waits_for_event("alarm", "gap: the server"));
+    archiver.stop_with_code(3);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
 use support::Sandbox;
-use support::archived::{Follower, TABLE, archive, begun, pieces, restore, shown};
+use support::archived::{
+    ArchiverProcess, TABLE, archive, archived_source, log_segments, restore, show_source,
+};
 
 const ROWS: &str = "SELECT GROUP_CONCAT(v ORDER BY id) FROM app.t";
 
@@ -17,7 +19,10 @@ fn insert(v: &str) -> String {
 }
 
 fn spans(sandbox: &Sandbox) -> Vec<Value> {
-    shown(sandbox)["restorable"].as_array().unwrap().clone()
+    show_source(sandbox)["restorable"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// Files say to the second when they were begun.
@@ -31,7 +36,7 @@ fn what_is_older_than_a_reset_is_not_joined(
     target: &impl Database,
     reset: &str,
 ) {
-    let sandbox = begun(server);
+    let sandbox = archived_source(server);
     let file = |server: &dyn Fn(&str) -> Vec<Vec<Option<String>>>| {
         server("SHOW BINARY LOGS").last().unwrap()[0].clone()
     };
@@ -113,7 +118,7 @@ fn an_archive_of_mariadb_does_not_begin_at_what_is_older_than_a_reset() {
 #[test]
 fn another_history_of_mariadb_with_higher_numbers_is_a_gap() {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let other = Mariadb::start_with(&["--server-id=77"]);
     other.execute(TABLE);
     other.execute(&insert("of the other").repeat(20));
@@ -146,7 +151,7 @@ fn an_archive_does_not_begin_where_the_server_says_that_its_history_is_another()
 #[test]
 fn a_snapshot_before_the_first_transaction_begins_a_span() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute("RESET BINARY LOGS AND GTIDS");
     archive(&sandbox, &server, &[]).exits(3).says("gap:");
     sandbox.store(&server.root_url(), &[]).exits(0);
@@ -161,7 +166,7 @@ fn a_snapshot_before_the_first_transaction_begins_a_span() {
 #[test]
 fn numbers_that_do_not_grow_end_what_is_promised() {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute(&insert("before").repeat(20));
     archive(&sandbox, &server, &[]).exits(0);
     let last = server.value("SELECT @@GLOBAL.gtid_binlog_pos");
@@ -196,14 +201,14 @@ fn a_log_without_what_is_replicated_is_refused_with_the_way_out() {
     let primary = Mysql::start();
     let replica = Mysql::start_with(&["--server-id=2", "--log-replica-updates=OFF"]);
     replica.execute("CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_USER = 'root'");
-    let sandbox = begun(&primary);
+    let sandbox = archived_source(&primary);
     archive(&sandbox, &replica, &[])
         .exits(6)
         .says("log_replica_updates is off");
     let primary = Mariadb::start();
     let replica = Mariadb::start_with(&["--server-id=2"]);
     replica.execute("CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_USER = 'root'");
-    let sandbox = begun(&primary);
+    let sandbox = archived_source(&primary);
     archive(&sandbox, &replica, &[])
         .exits(6)
         .says("log_slave_updates is off");
@@ -213,7 +218,7 @@ fn a_log_without_what_is_replicated_is_refused_with_the_way_out() {
 #[test]
 fn a_commit_from_the_future_promises_nothing() {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute(&format!(
         "SET timestamp = UNIX_TIMESTAMP() + 86400; {}",
         insert("tomorrow")
@@ -227,10 +232,10 @@ fn a_commit_from_the_future_promises_nothing() {
     );
 }
 
-/// Commits behind the stop have earlier times; `apart`: in a piece of their own.
+/// Commits behind the stop have earlier times; `apart`: in a segment of their own.
 fn a_clock_is_set_back(apart: bool) {
     let server = Mariadb::start();
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     let at = |ahead: i32, v: &str| {
         let time = format!("SET timestamp = UNIX_TIMESTAMP() + {ahead};");
         server.execute(&format!("{time}{}", insert(v)));
@@ -265,7 +270,7 @@ fn what_follows_when_a_clock_was_set_back_is_not_left_out_in_silence() {
 }
 
 #[test]
-fn what_follows_in_the_same_piece_is_not_left_out_in_silence() {
+fn what_follows_in_the_same_segment_is_not_left_out_in_silence() {
     a_clock_is_set_back(false);
 }
 
@@ -273,7 +278,7 @@ fn what_follows_in_the_same_piece_is_not_left_out_in_silence() {
 #[test]
 fn without_numbers_a_restart_between_snapshot_and_log_is_told_apart() {
     let mut server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     server.execute(&insert("before the restart").repeat(50));
     server.kill_server();
     server.restart();
@@ -290,7 +295,7 @@ fn without_numbers_a_restart_between_snapshot_and_log_is_told_apart() {
 #[test]
 fn without_numbers_a_snapshot_that_nothing_follows_is_the_end_of_the_log() {
     let server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
-    let sandbox = begun(&server);
+    let sandbox = archived_source(&server);
     sandbox.store(&server.root_url(), &[]).exits(0);
     archive(&sandbox, &server, &[]).exits(0);
     let target = Mysql::start();
@@ -298,19 +303,19 @@ fn without_numbers_a_snapshot_that_nothing_follows_is_the_end_of_the_log() {
     assert_eq!(target.value(ROWS), "one,two,three");
 }
 
-/// Of a transaction that fills several pieces, the first one is lost.
+/// Of a transaction that fills several segments, the first one is lost.
 #[test]
 fn a_transaction_whose_beginning_is_lost_is_in_no_span() {
     let server = Mysql::start();
-    let sandbox = begun(&server);
-    let before = pieces(&sandbox).len();
+    let sandbox = archived_source(&server);
+    let before = log_segments(&sandbox).len();
     server.execute("CREATE TABLE app.large (id INT PRIMARY KEY, v LONGBLOB)");
     archive(&sandbox, &server, &[]).exits(0);
     sandbox.store(&server.root_url(), &[]).exits(0);
     server.execute("SET SESSION cte_max_recursion_depth = 100000; \
         INSERT INTO app.large WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) SELECT i, RANDOM_BYTES(1000) FROM n");
     archive(&sandbox, &server, &[]).exits(0);
-    let stored = pieces(&sandbox);
+    let stored = log_segments(&sandbox);
     assert!(stored.len() > before + 3, "{stored:?}");
     sandbox.store(&server.root_url(), &[]).exits(0);
     server.execute(&insert("last"));
@@ -329,7 +334,7 @@ fn a_transaction_whose_beginning_is_lost_is_in_no_span() {
 
 /// An account that may not have the server prove at which place of its log a snapshot is.
 #[test]
-fn a_snapshot_whose_place_in_the_log_is_not_proven_is_not_joined() {
+fn a_snapshot_whose_position_in_the_log_is_not_proven_is_not_joined() {
     let server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
     server.execute(TABLE);
     server.execute("CREATE USER poor; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, REPLICATION CLIENT, PROCESS ON *.* TO poor");
@@ -349,13 +354,13 @@ fn a_snapshot_whose_place_in_the_log_is_not_proven_is_not_joined() {
 
 /// Where nothing is written, the span grows all the same: to shortly before the server was asked.
 fn an_idle_server_is_complete(server: &impl Database) {
-    let sandbox = begun(server);
+    let sandbox = archived_source(server);
     let until = || {
         let until = spans(&sandbox)[0]["until"].as_str().unwrap().to_owned();
         until.parse::<DateTime<Utc>>().unwrap()
     };
     let before = until();
-    let archiver = Follower::start(&sandbox, server);
+    let archiver = ArchiverProcess::start(&sandbox, server);
     // Only the archiver asks for the files; when it does so once more, it has heard the answer to the question before.
     let asked = || {
         let row = &server.query("SHOW GLOBAL STATUS LIKE 'Com_show_binlogs'")[0];

@@ -1,4 +1,4 @@
-//! How long a log is kept: as the policy demands, with the snapshot that it needs, and not a piece less.
+//! How long a log is kept: as the policy demands, with the snapshot that it needs, and not a segment less.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use reprise_tests::servers::{Database, Mysql};
 use serde_json::Value;
-use support::{Ran, Sandbox};
+use support::{RunOutput, Sandbox};
 
-/// The span in which any moment comes back. A server that has nothing new is believed until five seconds ago.
+/// The recovery window. A server that has nothing new is believed until five seconds ago.
 const SPAN: Duration = Duration::from_secs(10);
 
-fn pieces(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let mut pieces = sandbox.objects("logs");
-    pieces.sort();
-    pieces
+fn log_segments(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let mut segments = sandbox.objects("logs");
+    segments.sort();
+    segments
 }
 
 fn archive(sandbox: &Sandbox, server: &Mysql) -> usize {
@@ -27,10 +27,10 @@ fn archive(sandbox: &Sandbox, server: &Mysql) -> usize {
     sandbox
         .run(["archive", "db", "--url", &url, "--once"])
         .exits(0);
-    pieces(sandbox).len()
+    log_segments(sandbox).len()
 }
 
-fn forget(sandbox: &Sandbox, more: &[&str]) -> Ran {
+fn forget(sandbox: &Sandbox, more: &[&str]) -> RunOutput {
     let args = ["--json", "forget", "--policies", "policy.yaml"];
     sandbox.run(args.iter().chain(more))
 }
@@ -42,10 +42,10 @@ fn restorable(sandbox: &Sandbox) -> Value {
 }
 
 fn make_old(sandbox: &Sandbox) {
-    for piece in pieces(sandbox) {
+    for segment in log_segments(sandbox) {
         let touched = Command::new("touch")
             .args(["-d", "3 days ago"])
-            .arg(piece)
+            .arg(segment)
             .status();
         assert!(touched.unwrap().success());
     }
@@ -74,7 +74,7 @@ fn write_policy_with(sandbox: &Sandbox, server: &Mysql, name: &str, retention: &
 }
 
 /// Both before a policy is merged and when it is applied, and for what another version keeps by its own span.
-fn the_log_that_goes_is_counted(sandbox: &Sandbox, pieces: u64) {
+fn the_log_that_goes_is_counted(sandbox: &Sandbox, segments: u64) {
     let preview = |new: &str, more: &[&str]| {
         let fixed = ["--json", "policy", "preview", "--policies", new];
         let against = ["--against", "wide.yaml", "--max-forget", "1"];
@@ -83,7 +83,7 @@ fn the_log_that_goes_is_counted(sandbox: &Sandbox, pieces: u64) {
     let refused = preview("policy.yaml", &[]).exits(3);
     let shown = refused.says("--max-forget-log does not allow").json();
     let log = &shown["changes"][0]["log"];
-    assert_eq!(log["segments"].as_u64(), Some(pieces), "{shown}");
+    assert_eq!(log["segments"].as_u64(), Some(segments), "{shown}");
     preview("policy.yaml", &["--max-forget-log", "10d"]).exits(0);
     let shown = preview("none.yaml", &[]).exits(0).json();
     assert_eq!(
@@ -105,13 +105,13 @@ fn the_log_that_goes_is_counted(sandbox: &Sandbox, pieces: u64) {
 }
 
 /// Even though no snapshot would go.
-fn the_log_of_a_silent_source_stays(sandbox: &Sandbox, server: &Mysql, pieces: u64) {
+fn the_log_of_a_stale_source_stays(sandbox: &Sandbox, server: &Mysql, segments: u64) {
     let rules = format!(
         "{{last: 2, within: 2s, point_in_time: {}s}}",
         SPAN.as_secs()
     );
-    write_policy_with(sandbox, server, "silent.yaml", &rules);
-    let args = ["--json", "--policies", "silent.yaml", "forget"];
+    write_policy_with(sandbox, server, "stale.yaml", &rules);
+    let args = ["--json", "--policies", "stale.yaml", "forget"];
     let told = sandbox
         .run(args)
         .exits(3)
@@ -119,7 +119,10 @@ fn the_log_of_a_silent_source_stays(sandbox: &Sandbox, server: &Mysql, pieces: u
     let plan = &told.json()["sources"][0];
     assert_eq!(plan["forgotten_without_pause"], 0, "{plan}");
     assert!(plan["log"].is_null(), "{plan}");
-    assert_eq!(plan["log_without_pause"]["segments"].as_u64(), Some(pieces));
+    assert_eq!(
+        plan["log_without_pause"]["segments"].as_u64(),
+        Some(segments)
+    );
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
     let planned = forget(&sandbox, &["--dry-run"]).exits(0).json();
     let log = &planned["sources"][0]["log"];
     assert_eq!(log["segments"].as_u64(), Some(unneeded as u64), "{planned}");
-    the_log_of_a_silent_source_stays(&sandbox, &server, unneeded as u64);
+    the_log_of_a_stale_source_stays(&sandbox, &server, unneeded as u64);
     the_log_that_goes_is_counted(&sandbox, unneeded as u64);
     let before = restorable(&sandbox);
     forget(&sandbox, &[]).exits(0);
@@ -160,7 +163,7 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
     assert_eq!(after[0]["until"], before[0]["until"]);
     sandbox.run(["verify"]).exits(0);
 
-    // Until a sweep everything can be taken back.
+    // Until a prune everything can be unforgotten.
     sandbox.run(["unforget", "--log", "db"]).exits(0);
     assert_eq!(
         restorable(&sandbox)[0]["log_segments"].as_u64(),
@@ -169,16 +172,16 @@ fn the_log_is_kept_from_the_snapshot_that_the_span_needs() {
     sandbox.run(["unforget", "--log", "db"]).exits(6);
     forget(&sandbox, &[]).exits(0);
 
-    // A sweep waits for its grace period, and then deletes just that.
+    // A prune waits for its grace period, and then deletes just that.
     sandbox.run(["prune"]).exits(0);
-    assert_eq!(pieces(&sandbox).len(), all);
-    let kept = pieces(&sandbox).split_off(unneeded);
+    assert_eq!(log_segments(&sandbox).len(), all);
+    let kept = log_segments(&sandbox).split_off(unneeded);
     let pruned = sandbox
         .run(["--json", "prune", "--grace", "0s"])
         .exits(0)
         .json();
     assert_eq!(pruned["plan"]["log_bytes"], pruned["report"]["log_bytes"]);
-    assert_eq!(pieces(&sandbox), kept);
+    assert_eq!(log_segments(&sandbox), kept);
     sandbox
         .run(["unforget", "--log", "db"])
         .exits(6)

@@ -1,4 +1,4 @@
-//! Who asks a database server, how, and with which rights: what the account may not see is named, what it need
+//! Who asks a database server, how, and with which privileges: what the account may not see is named, what it need
 //! not have is not asked for, and a password is shown nowhere.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,10 +10,10 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
-use support::databases::{ACCOUNT, assert_free, make_account, rights};
-use support::{Ran, Sandbox};
+use support::databases::{ACCOUNT, assert_free, make_account, privileges};
+use support::{RunOutput, Sandbox};
 
-/// One of each kind whose definition a right can hide.
+/// One of each kind whose definition a privilege can hide.
 const OBJECTS: &str = "
 CREATE DATABASE app;
 CREATE TABLE app.t (id INT PRIMARY KEY, v INT) ENGINE = InnoDB;
@@ -26,8 +26,8 @@ CREATE DATABASE other;
 CREATE TABLE other.t (id INT PRIMARY KEY) ENGINE = InnoDB;
 ";
 
-/// What a snapshot by an account with these rights must give.
-struct Case {
+/// What a snapshot by an account with these privileges must give.
+struct AccountCase {
     grants: &'static [&'static str],
     args: &'static [&'static str],
     exit: i32,
@@ -36,7 +36,7 @@ struct Case {
     consistency: &'static str,
 }
 
-impl Case {
+impl AccountCase {
     fn check(&self, server: &impl Database) {
         let sandbox = Sandbox::new();
         let grants: Vec<String> = self
@@ -60,7 +60,7 @@ impl Case {
 }
 
 /// Says what was run when something is not as demanded.
-fn named(mut ran: Ran, name: &str) -> Ran {
+fn named(mut ran: RunOutput, name: &str) -> RunOutput {
     ran.stderr = format!("{name}\n{}", ran.stderr);
     ran
 }
@@ -71,29 +71,29 @@ const ADMIN: &str = "GRANT SHOW_ROUTINE, BACKUP_ADMIN ON *.* TO";
 const APP: &str = "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON app.* TO";
 const STATUS: &str = "GRANT SELECT ON performance_schema.log_status TO";
 
-const CASES_OF_MYSQL: [Case; 11] = [
-    Case {
+const CASES_OF_MYSQL: [AccountCase; 11] = [
+    AccountCase {
         grants: &[MYSQL, ADMIN],
         args: &[],
         exit: 0,
         says: &[],
         consistency: "log-status",
     },
-    Case {
+    AccountCase {
         grants: &[MYSQL],
         args: &[],
         exit: 0,
         says: &[],
         consistency: "gtid",
     },
-    Case {
+    AccountCase {
         grants: &["GRANT SELECT ON *.* TO"],
         args: &[],
         exit: 6,
         says: &["SHOW VIEW", "view_of_t", "docs/mysql.md"],
         consistency: "",
     },
-    Case {
+    AccountCase {
         grants: &["GRANT SELECT, SHOW VIEW ON *.* TO"],
         args: &[],
         exit: 3,
@@ -103,7 +103,7 @@ const CASES_OF_MYSQL: [Case; 11] = [
         ],
         consistency: "gtid",
     },
-    Case {
+    AccountCase {
         grants: &[APP, "GRANT BACKUP_ADMIN ON *.* TO", STATUS],
         args: &["--no-users", "--database", "app"],
         exit: 3,
@@ -112,42 +112,42 @@ const CASES_OF_MYSQL: [Case; 11] = [
         ],
         consistency: "log-status",
     },
-    Case {
+    AccountCase {
         grants: &[APP, ADMIN, STATUS],
         args: &["--no-users", "--database", "app"],
         exit: 0,
         says: &[],
         consistency: "log-status",
     },
-    Case {
+    AccountCase {
         grants: &[APP, ADMIN],
         args: &["--database", "app"],
         exit: 3,
         says: &["users and roles are not included", "--no-users"],
         consistency: "gtid",
     },
-    Case {
+    AccountCase {
         grants: &[APP, ADMIN],
         args: &["--no-users"],
         exit: 3,
         says: &["databases may be missing", "--database"],
         consistency: "gtid",
     },
-    Case {
+    AccountCase {
         grants: &[APP, ADMIN, "GRANT SHOW DATABASES ON *.* TO"],
         args: &["--no-users"],
         exit: 6,
         says: &["to database 'other'"],
         consistency: "",
     },
-    Case {
+    AccountCase {
         grants: &[APP, ADMIN],
         args: &["--no-users", "--database", "app", "--database", "other"],
         exit: 3,
         says: &["no database matches `other`"],
         consistency: "gtid",
     },
-    Case {
+    AccountCase {
         grants: &[MYSQL, ADMIN, "REVOKE SELECT ON other.* FROM"],
         args: &["--no-users"],
         exit: 6,
@@ -162,7 +162,7 @@ fn what_a_mysql_account_may_not_see_is_named() {
     server.execute(OBJECTS);
     CASES_OF_MYSQL.iter().for_each(|case| case.check(&server));
     server.execute("CREATE USER two@'%' IDENTIFIED BY 'old'; ALTER USER two@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD;");
-    Case {
+    AccountCase {
         grants: &[MYSQL, ADMIN],
         args: &[],
         exit: 3,
@@ -176,7 +176,7 @@ fn what_a_mysql_account_may_not_see_is_named() {
 fn without_transaction_numbers_mysql_takes_the_best_way_that_is_left() {
     let server = Mysql::start_with(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]);
     server.execute(OBJECTS);
-    let case = |grants, consistency| Case {
+    let case = |grants, consistency| AccountCase {
         grants,
         args: &[],
         exit: 0,
@@ -200,21 +200,21 @@ fn what_a_mariadb_account_may_not_see_is_named() {
     let server = Mariadb::start();
     server.execute(OBJECTS);
     let cases = [
-        Case {
+        AccountCase {
             grants: &[MARIADB],
             args: &[],
             exit: 0,
             says: &[],
             consistency: "binlog-snapshot",
         },
-        Case {
+        AccountCase {
             grants: &["GRANT SELECT ON *.* TO"],
             args: &[],
             exit: 6,
             says: &["SHOW VIEW", "view_of_t"],
             consistency: "",
         },
-        Case {
+        AccountCase {
             grants: &["GRANT SELECT, SHOW VIEW ON *.* TO"],
             args: &[],
             exit: 3,
@@ -224,7 +224,7 @@ fn what_a_mariadb_account_may_not_see_is_named() {
             ],
             consistency: "binlog-snapshot",
         },
-        Case {
+        AccountCase {
             grants: &[APP],
             args: &["--no-users"],
             exit: 3,
@@ -234,7 +234,7 @@ fn what_a_mariadb_account_may_not_see_is_named() {
             ],
             consistency: "binlog-snapshot",
         },
-        Case {
+        AccountCase {
             grants: &[APP, "GRANT SELECT ON mysql.* TO"],
             args: &["--no-users", "--database", "app"],
             exit: 0,
@@ -249,7 +249,7 @@ fn what_a_mariadb_account_may_not_see_is_named() {
 fn without_a_binary_log_mariadb_takes_the_best_way_that_is_left() {
     let server = Mariadb::start_with(&["--skip-log-bin"]);
     server.execute(OBJECTS);
-    let case = |grants, consistency| Case {
+    let case = |grants, consistency| AccountCase {
         grants,
         args: &[],
         exit: 0,
@@ -318,10 +318,10 @@ fn a_certificate_is_checked_when_that_is_asked_for() {
         .says("certificate")
         .says("tls-ca");
     let authority = sandbox.path("ca.pem");
-    let folder = server.value("SELECT @@datadir");
+    let directory = server.value("SELECT @@datadir");
     let mut copy = Command::new("docker");
     copy.arg("cp")
-        .arg(format!("{}:{folder}ca.pem", server.container()));
+        .arg(format!("{}:{directory}ca.pem", server.container()));
     assert!(copy.arg(&authority).output().unwrap().status.success());
     let authority = authority.display();
     sandbox
@@ -355,7 +355,7 @@ fn a_password_is_found_in_many_places_and_shown_in_none() {
     let server = Mysql::start();
     server.execute(&format!(
         "CREATE DATABASE app; CREATE USER {ACCOUNT}@'%' IDENTIFIED BY '{SECRET}'; {} {ACCOUNT}@'%'",
-        rights(&server)
+        privileges(&server)
     ));
     let mut sandbox = Sandbox::new();
     let (open, bare) = (server.url(ACCOUNT, SECRET), server.url(ACCOUNT, ""));
@@ -408,7 +408,7 @@ fn a_password_is_found_in_many_places_and_shown_in_none() {
     assert!(shown.to_string().contains(server.container()), "{shown}");
 }
 
-fn assert_secret(ran: &Ran) {
+fn assert_secret(ran: &RunOutput) {
     assert!(
         !ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET),
         "{}",

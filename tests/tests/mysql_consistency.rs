@@ -1,4 +1,4 @@
-//! Snapshots of servers that are written to and altered all the while: each restored copy is one moment of the
+//! Snapshots of servers that are written to and altered all the while: each restored copy is one state of the
 //! source, and exactly the one that its coordinates name.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -24,7 +24,7 @@ fn snapshots() -> usize {
     wanted.map_or(SNAPSHOTS, |wanted| wanted.parse().unwrap())
 }
 
-fn take(sandbox: &Sandbox, server: &impl Database, source: &str) -> support::Ran {
+fn take(sandbox: &Sandbox, server: &impl Database, source: &str) -> support::RunOutput {
     let url = server.root_url();
     sandbox.run([
         "snapshot",
@@ -48,9 +48,9 @@ fn restore(sandbox: &Sandbox, snapshot: &str, target: &impl Database) {
 }
 
 /// A copy of the source that follows its binary log, transaction by transaction.
-struct Replica(Mysql);
+struct ReplicaServer(Mysql);
 
-impl Replica {
+impl ReplicaServer {
     fn of(source: &Mysql) -> Self {
         source.execute(
             "CREATE USER follower@'%' IDENTIFIED BY 'follows'; GRANT REPLICATION SLAVE ON *.* TO follower@'%';",
@@ -80,7 +80,7 @@ impl Replica {
 #[test]
 fn every_snapshot_of_a_busy_mysql_server_is_exactly_the_transactions_that_it_names() {
     let source = Mysql::start();
-    let replica = Replica::of(&source);
+    let replica = ReplicaServer::of(&source);
     let target = Mysql::start();
     let sandbox = Sandbox::new();
     let mut workload = Workload::start_with_churn(&source, WRITERS);
@@ -112,7 +112,7 @@ fn every_snapshot_of_a_busy_mysql_server_is_exactly_the_transactions_that_it_nam
 
 /// Definitions that change under a snapshot make it begin again, with a lock on them.
 #[test]
-fn every_snapshot_of_a_busy_mariadb_server_is_one_moment() {
+fn every_snapshot_of_a_busy_mariadb_server_is_consistent() {
     let source = Mariadb::start();
     let target = Mariadb::start();
     let sandbox = Sandbox::new();

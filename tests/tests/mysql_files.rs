@@ -1,5 +1,5 @@
 //! A snapshot of a server as plain files: the vendor's client alone brings everything back, as the guide in the
-//! folder says.
+//! directory says.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,17 +14,17 @@ use reprise_tests::zoo::Zoo;
 use support::Sandbox;
 use support::mysql::described;
 
-/// A server beside which commands can be run in a folder with the files.
-trait Beside: Database {
-    fn shell(&self, folder: &Path, commands: &str) -> Command;
+/// A server beside which commands can be run in a directory with the files.
+trait VendorClient: Database {
+    fn shell(&self, directory: &Path, commands: &str) -> Command;
 }
 
-impl Beside for Mysql {
-    fn shell(&self, folder: &Path, commands: &str) -> Command {
+impl VendorClient for Mysql {
+    fn shell(&self, directory: &Path, commands: &str) -> Command {
         let to = format!("{}:/restored", self.container());
         let copied = Command::new("docker")
             .arg("cp")
-            .arg(folder)
+            .arg(directory)
             .arg(to)
             .output();
         let copied = copied.unwrap();
@@ -37,39 +37,42 @@ impl Beside for Mysql {
     }
 }
 
-impl Beside for Mariadb {
-    fn shell(&self, folder: &Path, commands: &str) -> Command {
+impl VendorClient for Mariadb {
+    fn shell(&self, directory: &Path, commands: &str) -> Command {
         let socket = self.socket().display().to_string();
         let options = format!("[client]\nuser=root\nsocket={socket}\n");
-        let home = folder.parent().unwrap();
+        let home = directory.parent().unwrap();
         fs::write(home.join(".my.cnf"), options).unwrap();
         let mut shell = Command::new("sh");
-        shell.args(["-ec", commands]).current_dir(folder);
+        shell.args(["-ec", commands]).current_dir(directory);
         shell.env("HOME", home);
         shell
     }
 }
 
 /// The commands in the guide.
-fn commands(folder: &Path) -> String {
-    let guide = fs::read_to_string(folder.join("README.txt")).unwrap();
+fn commands(directory: &Path) -> String {
+    let guide = fs::read_to_string(directory.join("README.txt")).unwrap();
     let lines = guide.lines().filter(|line| line.starts_with("mysql "));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Does what the guide says; what the clients say about views that cannot be is the only complaint.
-fn load(target: &impl Beside, folder: &Path) {
-    let output = target.shell(folder, &commands(folder)).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    let wrong = said.lines().find(|line| {
+fn load(target: &impl VendorClient, directory: &Path) {
+    let output = target
+        .shell(directory, &commands(directory))
+        .output()
+        .unwrap();
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{messages}");
+    let wrong = messages.lines().find(|line| {
         let expected = line.contains("ERROR 1146") || line.contains("ERROR 1356");
         line.contains("ERROR") && !expected
     });
-    assert_eq!(wrong, None, "{said}");
+    assert_eq!(wrong, None, "{messages}");
 }
 
-fn loads_everything<D: Beside + Zoo>(source: &D, target: &D, more: &str) {
+fn loads_everything<D: VendorClient + Zoo>(source: &D, target: &D, more: &str) {
     source.load_zoo();
     source.execute(more);
     let sandbox = Sandbox::new();
@@ -92,7 +95,7 @@ CREATE TRIGGER changed.tr BEFORE INSERT ON changed.t FOR EACH ROW SET NEW.id = 1
 ALTER DATABASE changed COLLATE utf8mb4_bin;
 ";
 
-/// A view that needs the rights of another one's owner, and the other way round a right on a view.
+/// A view that needs the privileges of another one's owner, and the other way round a privilege on a view.
 const OWNED: &str = "
 CREATE DATABASE owned; CREATE TABLE owned.t (id INT PRIMARY KEY);
 CREATE USER owning@'%' IDENTIFIED BY 'a'; GRANT SELECT ON owned.* TO owning@'%';

@@ -51,13 +51,13 @@ fn a_target_without_room_is_named_and_the_restore_goes_on_once_there_is_some() {
     let disk = SmallDisk::mount(target.socket().with_file_name("data").join("app"), "90m");
     let url = target.root_url();
     sandbox
-        .bring_back(&url, &[])
+        .restore_server(&url, &[])
         .exits(1)
         .says("`app`.`large`")
         .says("is full")
         .says("free disk space on the server")
         .says("--resume");
     disk.grow("900m");
-    sandbox.bring_back(&url, &["--resume"]).exits(0);
+    sandbox.restore_server(&url, &["--resume"]).exits(0);
     assert_eq!(sums_of_large(&source), sums_of_large(&target));
 }

@@ -11,7 +11,7 @@ use reprise_tests::servers::{Database, Mariadb, Mysql};
 use support::databases::{
     ACCOUNT, LARGE, assert_free, has_loaded, make_account, restore_args, store_args, sums_of_large,
 };
-use support::{Sandbox, begin, begin_heard, end, interrupt, kill, wait_for};
+use support::{Sandbox, begin, begin_captured, end, interrupt, kill, wait_for};
 
 fn source() -> (Mysql, Sandbox) {
     let source = Mysql::start();
@@ -117,7 +117,7 @@ fn a_snapshot_whose_statements_are_ended_fails_and_leaves_no_lock(server: &impl 
                    WHERE USER = 'backup' AND INFO LIKE 'SELECT%FORCE INDEX%'";
     // A statement may have sent its last row just before it is ended: then nothing was interrupted.
     let ran = (0..ATTEMPTS_MAX).find_map(|_| {
-        let mut child = begin_heard(sandbox.command(), store_args(&url));
+        let mut child = begin_captured(sandbox.command(), store_args(&url));
         assert!(wait_for(&mut child, || !server.query(reading).is_empty()));
         for row in server.query(reading) {
             // It may have ended meanwhile.
@@ -154,7 +154,7 @@ fn an_interrupted_snapshot_leaves_neither_session_nor_lock(server: &impl Databas
     make_account(server);
     let sandbox = Sandbox::new();
     let url = server.url(ACCOUNT, "");
-    let mut child = begin_heard(sandbox.command(), store_args(&url));
+    let mut child = begin_captured(sandbox.command(), store_args(&url));
     let reading = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
                    WHERE USER = 'backup' AND INFO LIKE 'SELECT%FORCE INDEX%'";
     assert!(wait_for(&mut child, || server.value(reading) != "0"));
@@ -186,7 +186,7 @@ fn an_interrupted_restore_says_how_to_go_on(source: &impl Database, target: &imp
     let url = target.url("restorer", "");
     let args = restore_args(&url).into_iter();
     let args = args.chain(["--database", "app", "--threads", "1"]);
-    let mut child = begin_heard(sandbox.recovering(), args);
+    let mut child = begin_captured(sandbox.recovering(), args);
     assert!(wait_for(&mut child, || has_loaded(target, "large")));
     interrupt(&child);
     end(child).exits(130).says("interrupted").says("--resume");
@@ -194,7 +194,7 @@ fn an_interrupted_restore_says_how_to_go_on(source: &impl Database, target: &imp
     let kept = "SELECT GROUP_CONCAT(id) FROM other.kept";
     assert_eq!(target.value(kept), "7");
     sandbox
-        .bring_back(&url, &["--database", "app", "--resume"])
+        .restore_server(&url, &["--database", "app", "--resume"])
         .exits(0);
     assert_eq!(sums_of_large(source), sums_of_large(target));
     assert_eq!(target.value(kept), "7");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use support::databases::{ACCOUNT, assert_free, fill, restore_args, store_args, sums};
-use support::{Ran, Sandbox};
+use support::{RunOutput, Sandbox};
 
 /// Rows of 20 to 40 MiB, with letters that need a backslash in a file among them.
 const HUGE: &str = "
@@ -28,7 +28,7 @@ SELECT id, LENGTH(bytes), SHA2(bytes, 256), LENGTH(letters), SHA2(letters, 256) 
 const PEAK_KIB_MAX: u64 = 700 << 10;
 
 /// Runs a command to its end, and demands that it needs little memory.
-fn modest(mut command: Command, args: &[&str]) -> Ran {
+fn modest(mut command: Command, args: &[&str]) -> RunOutput {
     command.args(args);
     let mut child = command
         .stdout(Stdio::piped())
@@ -48,7 +48,7 @@ fn modest(mut command: Command, args: &[&str]) -> Ran {
         peak_kib > 0 && peak_kib < PEAK_KIB_MAX,
         "{args:?}: {peak_kib} KiB"
     );
-    Ran::from(&child.wait_with_output().unwrap())
+    RunOutput::from(&child.wait_with_output().unwrap())
 }
 
 /// Both servers take packets of a MiB. Only for the time of filling it the source takes larger ones.
@@ -99,14 +99,14 @@ fn a_document_larger_than_a_packet_is_named_and_comes_back_once_the_target_takes
     target.execute("SET GLOBAL max_allowed_packet = 1048576");
     let sandbox = Sandbox::new();
     sandbox.store(&source.root_url(), &[]).exits(0);
-    let ran = sandbox.bring_back(&target.root_url(), &[]).exits(1);
+    let ran = sandbox.restore_server(&target.root_url(), &[]).exits(1);
     ran.says("`app`.`documents`")
         .says("larger than max_allowed_packet")
         .says("raise max_allowed_packet on the server")
         .says("--resume");
     target.execute("SET GLOBAL max_allowed_packet = 8388608");
     sandbox
-        .bring_back(&target.root_url(), &["--resume"])
+        .restore_server(&target.root_url(), &["--resume"])
         .exits(0);
     let sum = "SELECT SHA2(document, 256) FROM app.documents";
     assert_eq!(source.value(sum), target.value(sum));
@@ -116,7 +116,7 @@ fn a_document_larger_than_a_packet_is_named_and_comes_back_once_the_target_takes
 fn a_limit_of_time_for_all_is_lifted(server: &impl Database, variable: &str, limit: &str) {
     fill(server);
     let before = sums(server, "app");
-    let limited = |run: &dyn Fn() -> Ran| {
+    let limited = |run: &dyn Fn() -> RunOutput| {
         server.execute(&format!("SET GLOBAL {variable} = {limit}"));
         let ran = run();
         server.execute(&format!(
@@ -129,7 +129,7 @@ fn a_limit_of_time_for_all_is_lifted(server: &impl Database, variable: &str, lim
     assert_free(server, ACCOUNT);
     for verify in ["counts", "checksums"] {
         let more = ["--database", "app", "--overwrite", "--verify", verify];
-        limited(&|| sandbox.bring_back(&server.root_url(), &more));
+        limited(&|| sandbox.restore_server(&server.root_url(), &more));
         assert_eq!(sums(server, "app"), before);
     }
 }

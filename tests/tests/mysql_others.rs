@@ -7,8 +7,8 @@ mod support;
 use std::process::Child;
 
 use reprise_tests::servers::{Database, Mariadb, Mysql};
-use support::databases::{Holder, LARGE, has_loaded, restore_args, sums_of_large};
-use support::{Ran, Sandbox, begin_heard, end, wait_for};
+use support::databases::{LARGE, LockHolder, has_loaded, restore_args, sums_of_large};
+use support::{RunOutput, Sandbox, begin_captured, end, wait_for};
 
 fn stored(source: &impl Database) -> Sandbox {
     source.execute(LARGE);
@@ -18,13 +18,13 @@ fn stored(source: &impl Database) -> Sandbox {
 }
 
 /// Begins a restore that waits for the last table, and with it for everything that comes after rows.
-fn begun(sandbox: &Sandbox, target: &impl Database, more: &[&str]) -> (Child, Holder) {
+fn begun(sandbox: &Sandbox, target: &impl Database, more: &[&str]) -> (Child, LockHolder) {
     let url = target.root_url();
     let args = restore_args(&url).into_iter().chain(["--threads", "1"]);
-    let mut child = begin_heard(sandbox.recovering(), args.chain(more.iter().copied()));
+    let mut child = begin_captured(sandbox.recovering(), args.chain(more.iter().copied()));
     let some = wait_for(&mut child, || has_loaded(target, "large"));
     assert!(some, "{}", end(child).stderr);
-    let holder = Holder::hold(target, "LOCK TABLES app.gate READ");
+    let holder = LockHolder::hold(target, "LOCK TABLES app.gate READ");
     assert_eq!(target.value("SELECT COUNT(*) FROM app.gate"), "0");
     (child, holder)
 }
@@ -34,7 +34,7 @@ fn changed_meanwhile(
     target: &impl Database,
     more: &[&str],
     change: &str,
-) -> Ran {
+) -> RunOutput {
     let (mut child, holder) = begun(sandbox, target, more);
     let loaded = wait_for(&mut child, || has_loaded(target, "parents"));
     assert!(loaded, "{}", end(child).stderr);
@@ -91,7 +91,7 @@ fn a_table_that_somebody_holds_is_named_and_the_restore_goes_on_later(
         .says("--resume");
     holder.release();
     let url = target.root_url();
-    sandbox.bring_back(&url, &["--resume"]).exits(0);
+    sandbox.restore_server(&url, &["--resume"]).exits(0);
     assert_eq!(sums_of_large(source), sums_of_large(target));
 }
 
@@ -121,8 +121,8 @@ fn what_cannot_be_dropped_is_named_and_never_mixed_with_what_comes_back(server: 
     let url = server.root_url();
     sandbox.store(&url, &[]).exits(0);
     server.execute("CREATE TABLE zoo.later (id INT PRIMARY KEY)");
-    let holder = Holder::hold(server, "BEGIN; SELECT * FROM zoo.t");
-    let ran = sandbox.bring_back(&url, &["--overwrite"]).exits(1);
+    let holder = LockHolder::hold(server, "BEGIN; SELECT * FROM zoo.t");
+    let ran = sandbox.restore_server(&url, &["--overwrite"]).exits(1);
     let ran = ran
         .says("cannot run DROP DATABASE `zoo`")
         .says("Lock wait timeout")
@@ -130,10 +130,10 @@ fn what_cannot_be_dropped_is_named_and_never_mixed_with_what_comes_back(server: 
     assert!(!ran.stderr.contains("--resume"), "{}", ran.stderr);
     holder.release();
     sandbox
-        .bring_back(&url, &["--resume"])
+        .restore_server(&url, &["--resume"])
         .exits(6)
         .says("leave out --resume");
-    sandbox.bring_back(&url, &["--overwrite"]).exits(0);
+    sandbox.restore_server(&url, &["--overwrite"]).exits(0);
     let tables = "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES \
                   WHERE TABLE_SCHEMA IN ('app', 'zoo', 'reprise_restore') ORDER BY 1";
     let named = |name: &str| vec![Some(name.to_owned())];
@@ -158,13 +158,13 @@ fn a_target_that_somebody_backs_up_is_named() {
     let sandbox = Sandbox::new();
     sandbox.store(&server.root_url(), &[]).exits(0);
     server.execute("DROP DATABASE app");
-    let holder = Holder::hold(&server, "LOCK INSTANCE FOR BACKUP");
+    let holder = LockHolder::hold(&server, "LOCK INSTANCE FOR BACKUP");
     sandbox
-        .bring_back(&server.root_url(), &[])
+        .restore_server(&server.root_url(), &[])
         .exits(1)
         .says("Lock wait timeout");
     holder.release();
-    sandbox.bring_back(&server.root_url(), &[]).exits(0);
+    sandbox.restore_server(&server.root_url(), &[]).exits(0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_second_restore_leaves_the_record_of_the_first_alone() {
     let (source, target) = (Mariadb::start(), Mariadb::start());
     let sandbox = stored(&source);
     let (child, holder) = begun(&sandbox, &target, &[]);
-    let ran = sandbox.bring_back(&target.root_url(), &["--overwrite"]);
+    let ran = sandbox.restore_server(&target.root_url(), &["--overwrite"]);
     holder.release();
     ran.exits(6)
         .says("another restore into this server is in progress");

@@ -7,7 +7,7 @@ mod support;
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use support::Sandbox;
 
-/// A database with one of each kind that a right can hide.
+/// A database with one of each kind that a privilege can hide.
 const APP: &str = "
 CREATE DATABASE app; USE app;
 CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)) ENGINE = InnoDB;

@@ -13,7 +13,7 @@ mod logs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logs::{How, Logging, chain, events, snapshot_with};
+use logs::{BinlogFiles, ReplaySettings, chain, events, snapshot_with};
 use reprise_mysql::binlog::{Gtid, GtidSet};
 use reprise_mysql::log::LogTime;
 use reprise_mysql::{Address, Session};
@@ -125,10 +125,10 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
     let files = source.files();
     for (mode, connections) in [(ReplayMode::Merged, 1), (ReplayMode::KeepGtids, 3)] {
         let target = Mysql::start();
-        let how = How {
+        let how = ReplaySettings {
             mode,
             connections,
-            ..How::default()
+            ..ReplaySettings::default()
         };
         let report = how
             .run(&target, &mut *events(&files))
@@ -148,9 +148,9 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
         }
         same(&source, &target);
         // Once more: everything is there.
-        let again = How {
+        let again = ReplaySettings {
             mode: ReplayMode::KeepGtids,
-            ..How::default()
+            ..ReplaySettings::default()
         };
         if mode == ReplayMode::KeepGtids {
             assert_eq!(again.run(&target, &mut *events(&files)).unwrap().applied, 0);
@@ -159,7 +159,7 @@ fn every_kind_of_transaction_of_mysql_comes_back() {
     }
     source.execute(tail);
     let target = Mysql::start();
-    let report = How::default()
+    let report = ReplaySettings::default()
         .run(&target, &mut *events(&source.files()))
         .unwrap();
     assert_eq!(report.warnings.len(), 1);
@@ -199,9 +199,9 @@ fn every_kind_of_transaction_of_mariadb_comes_back() {
         let files = source.files();
         for mode in [ReplayMode::Merged, ReplayMode::KeepGtids] {
             let target = Mariadb::start();
-            let how = How {
+            let how = ReplaySettings {
                 mode,
-                ..How::default()
+                ..ReplaySettings::default()
             };
             let report = how
                 .run(&target, &mut *events(&files))
@@ -218,7 +218,7 @@ fn every_kind_of_transaction_of_mariadb_comes_back() {
 }
 
 #[test]
-fn a_transaction_of_more_than_a_hundred_megabytes_goes_in_pieces() {
+fn a_transaction_of_more_than_a_hundred_megabytes_is_split() {
     let source = Mysql::start();
     let large = "CREATE DATABASE app; USE app; CREATE TABLE s (id INT PRIMARY KEY AUTO_INCREMENT, n INT, pad LONGTEXT);
         INSERT INTO s (n, pad) VALUES (1, REPEAT('0123456789', 1000)); ";
@@ -231,14 +231,14 @@ fn a_transaction_of_more_than_a_hundred_megabytes_goes_in_pieces() {
     assert!(bytes > 100 << 20, "{bytes}");
     for packet in ["64M", "2M"] {
         let target = Mysql::start_with(&[&format!("--max-allowed-packet={packet}")]);
-        How::default()
+        ReplaySettings::default()
             .run(&target, &mut *events(&files))
             .unwrap_or_else(|error| panic!("{packet}: {}", chain(&error)));
         same(&source, &target);
     }
     source.execute("INSERT INTO app.s (n, pad) VALUES (9, REPEAT('x', 3000000));");
     let target = Mysql::start_with(&["--max-allowed-packet=2M"]);
-    let error = How::default()
+    let error = ReplaySettings::default()
         .run(&target, &mut *events(&source.files()))
         .unwrap_err();
     assert!(
@@ -267,7 +267,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
     let target = Mysql::start();
     for (stop, expected) in stops {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-        let report = How::until(stop.clone())
+        let report = ReplaySettings::until(stop.clone())
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(number_of_rows(&target), expected, "{stop:?} {report:?}");
@@ -275,9 +275,9 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
         assert_eq!(report.stopped_before.map(|ended| ended.gtid), before);
     }
     target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-    let how = How {
+    let how = ReplaySettings {
         skip: vec![gtid(4), gtid(13)],
-        ..How::default()
+        ..ReplaySettings::default()
     };
     let report = how.run(&target, &mut *events(&files)).unwrap();
     assert_eq!((report.skipped, report.applied), (how.skip, 11));
@@ -287,7 +287,7 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
         snapshot_with(&set("1-99")),
     ] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-        let error = How::until(missing)
+        let error = ReplaySettings::until(missing)
             .run(&target, &mut *events(&files))
             .unwrap_err();
         assert!(
@@ -296,9 +296,9 @@ fn it_stops_where_it_is_told_to_and_leaves_out_what_it_is_told_to() {
         );
     }
     target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP TABLE app.s; CREATE TABLE app.s (id INT PRIMARY KEY, n INT);");
-    let how = How {
+    let how = ReplaySettings {
         after: ExecutedSet::Mysql(set("1-7")),
-        ..How::default()
+        ..ReplaySettings::default()
     };
     let report = how.run(&target, &mut *events(&files)).unwrap_err();
     assert!(
@@ -328,7 +328,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let target = Mysql::start();
     for n in [5, 11] {
         target.execute("DROP DATABASE IF EXISTS reprise_restore; DROP DATABASE IF EXISTS app;");
-        let report = How::until(RecoveryTarget::Time(commits[n]))
+        let report = ReplaySettings::until(RecoveryTarget::Time(commits[n]))
             .run(&target, &mut *events(&files))
             .unwrap();
         assert_eq!(report.applied, n as u64 + 1);
@@ -338,7 +338,7 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     }
     let source = Mariadb::start();
     singles(&source, 3);
-    // Longer than a piece, and committed when the rest is over.
+    // Longer than a segment, and committed when the rest is over.
     let long = "SET max_recursive_iterations = 10000; BEGIN; INSERT INTO app.large WITH RECURSIVE n AS (SELECT 1 AS id UNION ALL SELECT id + 1 FROM n WHERE id < 2000) SELECT id, REPEAT('x', 10000) FROM n; DO SLEEP(2.1); COMMIT;";
     source.execute("CREATE TABLE app.large (id INT PRIMARY KEY, pad TEXT);");
     source.execute(long);
@@ -347,11 +347,15 @@ fn it_stops_between_two_commits_of_mysql_and_at_a_second_of_mariadb() {
     let commits = self::commits(&files);
     let target = Mariadb::start();
     let stop = RecoveryTarget::Time(commits[commits.len() - 3] + Duration::from_millis(1500));
-    let report = How::until(stop).run(&target, &mut *events(&files)).unwrap();
+    let report = ReplaySettings::until(stop)
+        .run(&target, &mut *events(&files))
+        .unwrap();
     assert_eq!(report.applied, commits.len() as u64 - 2);
     assert_eq!(number_of_rows(&target), "3 3");
     assert_eq!(target.value("SELECT COUNT(*) FROM app.large;"), "0");
-    How::default().run(&target, &mut *events(&files)).unwrap();
+    ReplaySettings::default()
+        .run(&target, &mut *events(&files))
+        .unwrap();
     same(&source, &target);
 }
 
@@ -370,15 +374,15 @@ fn an_interrupted_replay_goes_on_and_applies_everything_once() {
 }
 
 /// Stops a replay again and again, in the middle of transactions too.
-fn interrupted(source: &impl Logging, target: &impl Database) {
+fn interrupted(source: &impl BinlogFiles, target: &impl Database) {
     let files = source.files();
     let count = events(&files).count();
     let mut attempts = 0;
     for stop in (1..count).step_by(7) {
         let progress = Arc::new(Progress::default());
-        let how = How {
+        let how = ReplaySettings {
             progress: Arc::clone(&progress),
-            ..How::default()
+            ..ReplaySettings::default()
         };
         let mut seen = 0;
         let mut some = events(&files).inspect(|_| {
@@ -391,7 +395,7 @@ fn interrupted(source: &impl Logging, target: &impl Database) {
         assert!(chain(&error).contains("interrupted"), "{}", chain(&error));
         attempts += 1;
     }
-    let report = How::default()
+    let report = ReplaySettings::default()
         .run(target, &mut *events(&files))
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(attempts > 10);
@@ -409,9 +413,9 @@ fn rows_without_transactions_are_never_applied_twice() {
     target.execute("CREATE DATABASE app; CREATE TABLE app.s (id TINYTEXT) ENGINE = MyISAM;");
     let uuid = source.value("SELECT @@server_uuid;");
     let after = ExecutedSet::Mysql(format!("{uuid}:1-2").parse().unwrap());
-    let how = How {
+    let how = ReplaySettings {
         after,
-        ..How::default()
+        ..ReplaySettings::default()
     };
     let error = how.run(&target, &mut *events(&files)).unwrap_err();
     assert!(chain(&error).contains("app.s"), "{}", chain(&error));
@@ -431,9 +435,9 @@ fn a_fresh_server_goes_on_with_the_history_of_the_source() {
     let address = Address::parse(&target.root_url()).unwrap();
     let mut session = Session::open(&address, &Arc::default()).unwrap();
     seed_gtid_history(&mut session, &history, false).unwrap();
-    let how = How {
+    let how = ReplaySettings {
         mode: ReplayMode::KeepGtids,
-        ..How::default()
+        ..ReplaySettings::default()
     };
     let report = how.run(&target, &mut *events(&source.files())).unwrap();
     assert_eq!(report.applied, 5);

@@ -6,9 +6,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use reprise_tests::servers::{Database, Description, Mariadb, Mysql, describe, differences};
+use reprise_tests::servers::{Database, Mariadb, Mysql, ServerDescription, describe, differences};
 use serde_json::Value;
-use support::{Ran, Sandbox};
+use support::{RunOutput, Sandbox};
 
 /// Two databases that use each other, with one of everything that acts by itself.
 const SHOP: &str = "
@@ -39,12 +39,12 @@ DELETE FROM orders WHERE id = 3;
 ";
 
 /// A server with the shop, and its snapshot.
-struct Shop<D> {
+struct ShopServer<D> {
     server: D,
     sandbox: Sandbox,
 }
 
-impl<D: Database> Shop<D> {
+impl<D: Database> ShopServer<D> {
     fn new(server: D) -> Self {
         Self::with(server, "")
     }
@@ -60,11 +60,11 @@ impl<D: Database> Shop<D> {
         Self { server, sandbox }
     }
 
-    fn restore(&self, more: &[&str]) -> Ran {
+    fn restore(&self, more: &[&str]) -> RunOutput {
         self.restore_to(&self.server.root_url(), more)
     }
 
-    fn restore_to(&self, url: &str, more: &[&str]) -> Ran {
+    fn restore_to(&self, url: &str, more: &[&str]) -> RunOutput {
         let args = ["restore", "shop", "--to", url];
         self.sandbox.recover(args.iter().chain(more))
     }
@@ -75,12 +75,12 @@ impl<D: Database> Shop<D> {
     }
 }
 
-fn same(before: &Description, after: &Description) {
+fn same(before: &ServerDescription, after: &ServerDescription) {
     assert_eq!(differences(before, after), Default::default());
 }
 
 fn only_what_was_chosen_is_touched(server: impl Database) {
-    let shop = Shop::new(server);
+    let shop = ShopServer::new(server);
     let server = &shop.server;
     server.execute(
         "INSERT INTO stock.parts VALUES (3, 'newer'); CREATE DATABASE others; \
@@ -106,7 +106,7 @@ fn only_what_was_chosen_is_touched_in_mariadb() {
 }
 
 /// What belongs to a database, as if it were called `shop`.
-fn of_database(description: &Description, database: &str) -> Description {
+fn of_database(description: &ServerDescription, database: &str) -> ServerDescription {
     let own = format!("`{database}`");
     let own = description
         .iter()
@@ -119,7 +119,7 @@ fn of_database(description: &Description, database: &str) -> Description {
 }
 
 fn a_database_takes_another_name(server: impl Database) {
-    let shop = Shop::new(server);
+    let shop = ShopServer::new(server);
     let server = &shop.server;
     let before = describe(server);
     shop.restore(&["--database", "shop=shop_before"])
@@ -153,7 +153,7 @@ fn a_mariadb_database_takes_another_name() {
 
 #[test]
 fn a_view_without_its_table_is_named() {
-    let shop = Shop::new(Mariadb::start());
+    let shop = ShopServer::new(Mariadb::start());
     shop.lose_everything();
     let tables = ["orders", "totals", "a_chain"].map(|name| format!("shop.{name}"));
     let chosen: Vec<&str> = tables.iter().flat_map(|name| ["--table", name]).collect();
@@ -181,7 +181,7 @@ fn role_of(server: &impl Database, user: &str, password: &str) -> Result<String,
 }
 
 fn accounts_that_are_missing_are_made(source: impl Database, target: &impl Database, r#for: &str) {
-    let shop = Shop::with(
+    let shop = ShopServer::with(
         source,
         &format!(
             "CREATE USER app@'%' IDENTIFIED BY 'of the source'; GRANT ALL ON shop.* TO app@'%';
@@ -221,13 +221,13 @@ fn accounts_that_are_missing_are_made_in_mariadb() {
     accounts_that_are_missing_are_made(Mariadb::start(), &Mariadb::start(), "FOR");
 }
 
-/// Rights are given last, and a view of another one needs those of that one's owner.
+/// Privileges are given last, and a view of another one needs those of that one's owner.
 fn views_of_a_restored_account_come_back(source: impl Database, target: &impl Database) {
     let more = "CREATE USER app@'%' IDENTIFIED BY 'a'; GRANT SELECT ON shop.* TO app@'%';
          CREATE DEFINER = app@'%' VIEW shop.owned AS SELECT id FROM shop.items;
          CREATE VIEW shop.chain_of_owned AS SELECT id FROM shop.owned;
          CREATE USER other@'%'; GRANT SELECT ON shop.chain_of_owned TO other@'%';";
-    let shop = Shop::with(source, more);
+    let shop = ShopServer::with(source, more);
     shop.restore_to(&target.root_url(), &[]).exits(0);
     assert_eq!(
         target.value("SELECT COUNT(*) FROM shop.chain_of_owned"),
@@ -247,8 +247,8 @@ fn views_of_a_restored_mariadb_account_come_back() {
     views_of_a_restored_account_come_back(Mariadb::start(), &Mariadb::start());
 }
 
-/// The rights that docs/mysql.md lists.
-const RIGHTS: &str = "CREATE, ALTER, DROP, INDEX, REFERENCES, INSERT, SELECT, CREATE VIEW, SHOW VIEW, TRIGGER, EVENT, \
+/// The privileges that docs/mysql.md lists.
+const PRIVILEGES: &str = "CREATE, ALTER, DROP, INDEX, REFERENCES, INSERT, SELECT, CREATE VIEW, SHOW VIEW, TRIGGER, EVENT, \
                       CREATE ROUTINE, ALTER ROUTINE";
 
 const DEFINERS: &str = "
@@ -259,21 +259,21 @@ SELECT DISTINCT definer FROM (
     UNION ALL SELECT definer FROM information_schema.events WHERE event_schema = 'shop') AS d";
 
 fn what_cannot_be_given_to_its_owner_belongs_to_who_restores(server: impl Database, log: &str) {
-    let shop = Shop::new(server);
+    let shop = ShopServer::new(server);
     let server = &shop.server;
     server.execute(&format!(
         "DROP DATABASE shop; CREATE USER restorer@'%' IDENTIFIED BY 'r';
          CREATE USER app@'%'; GRANT ALL ON shop.* TO app@'%'; GRANT SELECT ON stock.* TO app@'%';
-         GRANT {RIGHTS} ON *.* TO restorer@'%'; GRANT {log} ON *.* TO restorer@'%';"
+         GRANT {PRIVILEGES} ON *.* TO restorer@'%'; GRANT {log} ON *.* TO restorer@'%';"
     ));
     let ran = shop.restore_to(&server.url("restorer", "r"), &["--database", "shop"]);
     let ran = ran
         .exits(3)
         .says("trigger `shop`.`noted` has the restoring account as its definer");
-    let said = ran
+    let messages = ran
         .stderr
         .matches("has the restoring account as its definer");
-    assert_eq!(said.count(), 7, "{}", ran.stderr);
+    assert_eq!(messages.count(), 7, "{}", ran.stderr);
     assert_eq!(server.value(DEFINERS), "restorer@%");
     shop.restore(&["--database", "shop", "--overwrite", "--definer", "app@%"])
         .exits(0);
@@ -297,7 +297,7 @@ fn what_cannot_be_given_to_its_owner_belongs_to_who_restores_in_mariadb() {
 }
 
 fn the_binary_log_has_a_restore_only_when_wanted(server: impl Database, coordinates: &str) {
-    let shop = Shop::new(server);
+    let shop = ShopServer::new(server);
     shop.lose_everything();
     let position = || shop.server.query(coordinates);
     let before = position();
@@ -334,7 +334,7 @@ fn wait_for_another(server: &impl Database, sql: &str, before: &str) {
 fn nothing_acts_before_everything_is_back(server: impl Database) {
     let spoils = "SET GLOBAL event_scheduler = OFF; CREATE EVENT shop.spoils ON SCHEDULE EVERY 1 SECOND \
                   DO UPDATE shop.items SET price = price + 1;";
-    let shop = Shop::with(server, spoils);
+    let shop = ShopServer::with(server, spoils);
     shop.lose_everything();
     shop.server.execute("SET GLOBAL event_scheduler = ON");
     shop.restore(&["--verify", "checksums"]).exits(0);
@@ -364,12 +364,12 @@ fn nothing_acts_before_everything_is_back_in_mariadb() {
 /// A server with a binary log takes triggers, and functions that say nothing of themselves, only when it is told to.
 fn functions_come_back_where_they_are_distrusted(server: impl Database) {
     let setting = "log_bin_trust_function_creators";
-    let shop = Shop::with(
+    let shop = ShopServer::with(
         server,
         &format!(
             "SET GLOBAL {setting} = ON; CREATE FUNCTION shop.vague(n INT) RETURNS INT RETURN n + 1;
              SET GLOBAL {setting} = OFF; CREATE USER restorer@'%' IDENTIFIED BY 'r';
-             GRANT {RIGHTS} ON *.* TO restorer@'%';"
+             GRANT {PRIVILEGES} ON *.* TO restorer@'%';"
         ),
     );
     shop.lose_everything();
@@ -399,11 +399,11 @@ fn functions_come_back_where_mariadb_distrusts_them() {
 
 #[test]
 fn settings_of_the_server_are_put_back_also_after_a_failure() {
-    let shop = Shop::new(Mysql::start());
+    let shop = ShopServer::new(Mysql::start());
     let server = &shop.server;
     server.execute(&format!(
         "DROP DATABASE shop; SET GLOBAL local_infile = OFF; CREATE USER restorer@'%' IDENTIFIED BY 'r';
-         GRANT {RIGHTS}, SYSTEM_VARIABLES_ADMIN, INNODB_REDO_LOG_ENABLE ON *.* TO restorer@'%';
+         GRANT {PRIVILEGES}, SYSTEM_VARIABLES_ADMIN, INNODB_REDO_LOG_ENABLE ON *.* TO restorer@'%';
          REVOKE CREATE VIEW ON *.* FROM restorer@'%';"
     ));
     let settings = "SELECT CONCAT(@@GLOBAL.local_infile, variable_value) \
@@ -420,7 +420,7 @@ fn settings_of_the_server_are_put_back_also_after_a_failure() {
 }
 
 /// The one line of standard output that is a document about `event`.
-fn document(ran: &Ran, event: &str) -> Value {
+fn document(ran: &RunOutput, event: &str) -> Value {
     let lines = ran.stdout.lines();
     let documents = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut documents = documents.filter(|line| line["event"] == event);
@@ -437,7 +437,7 @@ fn has(document: &Value, fields: &[&str]) {
 
 #[test]
 fn every_answer_is_one_json_document() {
-    let shop = Shop::new(Mariadb::start());
+    let shop = ShopServer::new(Mariadb::start());
     let url = shop.server.root_url();
     let args = ["--json", "snapshot", "mysql", &url, "--source", "shop"];
     let taken = document(&shop.sandbox.run(args).exits(0), "snapshot");
@@ -490,7 +490,7 @@ fn every_answer_is_one_json_document() {
 
 #[test]
 fn a_copy_brings_a_server_back() {
-    let shop = Shop::new(Mariadb::start());
+    let shop = ShopServer::new(Mariadb::start());
     let before = describe(&shop.server);
     let copy = shop.sandbox.path("copy").display().to_string();
     shop.sandbox.recover(["copy", "--to", &copy]).exits(0);
@@ -501,10 +501,10 @@ fn a_copy_brings_a_server_back() {
 }
 
 /// What every vendor has, by the restored server's own account.
-fn of_another_vendor(source: impl Database, target: &impl Database) -> Ran {
+fn of_another_vendor(source: impl Database, target: &impl Database) -> RunOutput {
     let more =
         "CREATE USER app@'%' IDENTIFIED BY 'x'; CREATE PROCEDURE shop.compare() SELECT 'a' = 'A';";
-    let shop = Shop::with(source, more);
+    let shop = ShopServer::with(source, more);
     let ran = shop.restore_to(&target.root_url(), &[]).exits(3);
     let ran = ran.says("accounts are not restored");
     let counted = "SELECT COUNT(*) FROM mysql.user WHERE user = 'app'";

@@ -11,15 +11,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reprise_repository::ObjectId;
-use reprise_tests::servers::{Azurite, Garage, Moto, Storage, ask};
+use reprise_tests::servers::{Azurite, Garage, Moto, Storage, request_anonymously};
 use serde_json::Value;
-use support::past::{self, Past, counts, days, forget, git, listed, night, past, policy, take};
+use support::past::{
+    self, PastSnapshot, counts, days, forget, git, listed, night, past, policy, take,
+};
 use support::{
-    Ran, Sandbox, assert_same_trees, begin, begin_heard, end, incompressible_bytes, kill,
+    RunOutput, Sandbox, assert_same_trees, begin, begin_captured, end, incompressible_bytes, kill,
     locked_policy, make_tree, ran, wait_for,
 };
 
-fn prune(sandbox: &Sandbox, args: &[&str]) -> Ran {
+fn prune(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
     sandbox.run([&["--json", "prune"], args].concat())
 }
 
@@ -71,7 +73,7 @@ fn year() -> (Sandbox, Vec<(i64, ObjectId)>) {
     let repository = past::open(&sandbox);
     let days = (0..365).rev().map(|day| {
         let files = contents(day);
-        let past = Past {
+        let past = PastSnapshot {
             files,
             ..past("tree", night(day))
         };
@@ -79,19 +81,19 @@ fn year() -> (Sandbox, Vec<(i64, ObjectId)>) {
     });
     let days = days.collect();
     policy(&sandbox, "p.yaml", "{daily: 400}");
-    let folder = sandbox.path("p.yaml").parent().unwrap().to_owned();
-    git(&folder, &["init", "-q"]);
-    git(&folder, &["add", "p.yaml"]);
-    git(&folder, &["commit", "-q", "-m", "keep everything"]);
+    let directory = sandbox.path("p.yaml").parent().unwrap().to_owned();
+    git(&directory, &["init", "-q"]);
+    git(&directory, &["add", "p.yaml"]);
+    git(&directory, &["commit", "-q", "-m", "keep everything"]);
     policy(&sandbox, "p.yaml", "{daily: 7, weekly: 4, monthly: 12}");
-    let old = git(&folder, &["show", "HEAD:p.yaml"]);
+    let old = git(&directory, &["show", "HEAD:p.yaml"]);
     fs::write(sandbox.path("old.yaml"), old).unwrap();
-    git(&folder, &["commit", "-q", "-a", "-m", "keep less"]);
+    git(&directory, &["commit", "-q", "-a", "-m", "keep less"]);
     (sandbox, days)
 }
 
 /// What the changed policy forgets, as its preview said. How many are kept and how many went.
-fn forget_as_foretold(sandbox: &Sandbox) -> (u64, u64) {
+fn forget_as_previewed(sandbox: &Sandbox) -> (u64, u64) {
     let args = ["--json", "policy", "preview", "--policies", "p.yaml"];
     let more = ["--against", "old.yaml", "--max-forget", "10"];
     let shown = sandbox.run([&args[..], &more].concat()).exits(3).json();
@@ -117,30 +119,30 @@ fn everything_listed_comes_back(sandbox: &Sandbox, days: &[(i64, ObjectId)]) -> 
             .iter()
             .find(|(_, known)| known.to_string() == id)
             .unwrap();
-        let folder = sandbox.restore(id, &format!("restored-{day}"));
+        let directory = sandbox.restore(id, &format!("restored-{day}"));
         let files = contents(*day);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), files.len());
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), files.len());
         for (name, content) in files {
-            let restored = fs::read(folder.join(&name)).unwrap();
+            let restored = fs::read(directory.join(&name)).unwrap();
             assert!(restored == content, "{name} of {day} days ago differs");
         }
-        fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(directory).unwrap();
         count += 1;
     }
     count
 }
 
 #[test]
-fn a_year_of_days_is_pruned_and_wins_what_the_dry_runs_said() {
+fn a_year_of_days_is_pruned_and_frees_what_the_dry_runs_printed() {
     let (sandbox, days) = year();
-    let (kept, gone) = forget_as_foretold(&sandbox);
+    let (kept, forgotten) = forget_as_previewed(&sandbox);
     let (before, objects) = (space(&sandbox), stored(&sandbox));
     let dry = prune(&sandbox, &["--dry-run"]).exits(0).json();
     let plan = &dry["plan"];
     assert!(dry["report"].is_null() && stored(&sandbox) == objects);
     assert_eq!(number(plan, "stored_bytes"), before);
     assert_eq!(number(plan, "snapshots"), kept);
-    assert_eq!(number(plan, "forgotten"), gone);
+    assert_eq!(number(plan, "forgotten"), forgotten);
     assert_eq!(number(plan, "swept_bytes"), 0);
     assert!(number(plan, "dead_packs") > 0, "{plan}");
     assert!(number(plan, "repacked_packs") > 0, "{plan}");
@@ -155,9 +157,9 @@ fn a_year_of_days_is_pruned_and_wins_what_the_dry_runs_said() {
     let due = prune(&sandbox, &["--dry-run", "--grace", "0s"]);
     let due = number(&due.exits(0).json()["plan"], "swept_bytes");
 
-    let swept = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
-    assert_eq!(number(&swept["report"], "bytes"), due);
-    assert_eq!(number(&swept["report"], "snapshots"), gone);
+    let pruned = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
+    assert_eq!(number(&pruned["report"], "bytes"), due);
+    assert_eq!(number(&pruned["report"], "snapshots"), forgotten);
     let after = space(&sandbox);
     assert_eq!(after, before + new - due);
     // A plan does not count the directories of new packs.
@@ -181,11 +183,11 @@ fn a_year_of_days_is_pruned_and_wins_what_the_dry_runs_said() {
     sandbox.recover(["verify", "--read-data"]).exits(0);
 }
 
-/// So much is won at least of what the second version replaces. How segments are filled depends on threads, and one with a
+/// So much is freed at least of what the second version replaces. How segments are filled depends on threads, and one with a
 /// needed chunk stays whole.
 const WON: u64 = 2 << 20;
 
-/// Two versions of a tree, the second one in the folder still; the first one is forgotten. Its id.
+/// Two versions of a tree, the second one in the directory still; the first one is forgotten. Its id.
 fn two_versions(sandbox: &Sandbox) -> String {
     let tree = sandbox.path("tree");
     make_tree(&tree, 3 << 20);
@@ -212,8 +214,8 @@ fn comes_back(sandbox: &Sandbox, name: &str) {
 fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read() {
     let sandbox = Sandbox::new();
     let forgotten = two_versions(&sandbox);
-    sandbox.add_elsewhere();
-    let elsewhere = |args: &[&str]| ran(sandbox.elsewhere().arg("--json").args(args));
+    sandbox.add_second_host();
+    let elsewhere = |args: &[&str]| ran(sandbox.on_second_host().arg("--json").args(args));
     let kept = sandbox.run(["--json", "snapshots"]).exits(0).json();
     let kept = kept["snapshots"][0]["snapshot"].as_str().unwrap();
     elsewhere(&["forget", "--allow-empty", kept])
@@ -233,8 +235,8 @@ fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read
         .exits(0)
         .json();
     assert_eq!(&condemned["plan"], plan);
-    let swept = elsewhere(&["prune", "--grace", "0s"]).exits(0).json();
-    assert_eq!(number(&swept["report"], "snapshots"), 1);
+    let pruned = elsewhere(&["prune", "--grace", "0s"]).exits(0).json();
+    assert_eq!(number(&pruned["report"], "snapshots"), 1);
     let new = number(&condemned["report"], "new_bytes");
     let directories = new - number(plan, "copied_bytes");
     let won = before + directories - space(&sandbox);
@@ -258,9 +260,9 @@ fn is_pruned(sandbox: &Sandbox) -> u64 {
     let condemned = prune(sandbox, &["--repack-below", "90"]).exits(0).json();
     assert_eq!(condemned["plan"], plan["plan"]);
     let new = number(&condemned["report"], "new_bytes");
-    let swept = prune(sandbox, &["--grace", "0s"]).exits(0).json();
-    assert_eq!(number(&swept["report"], "snapshots"), 1);
-    assert_eq!(swept["report"]["locked"].as_array().unwrap().len(), 0);
+    let pruned = prune(sandbox, &["--grace", "0s"]).exits(0).json();
+    assert_eq!(number(&pruned["report"], "snapshots"), 1);
+    assert_eq!(pruned["report"]["locked"].as_array().unwrap().len(), 0);
     let again = prune(sandbox, &["--grace", "0s"]).exits(0).json();
     let (plan, left) = (&plan["plan"], &again["plan"]);
     let directories = new - number(plan, "copied_bytes");
@@ -299,7 +301,8 @@ fn garbage_is_gone_with_all_its_versions() {
     server.new_locked_bucket("bucket");
     let sandbox = Sandbox::at(&server.url("bucket", "here"), server.envs());
     let packs = is_pruned(&sandbox);
-    let (_, listing) = ask(server.port(), "GET", "/bucket?versions&prefix=here/packs/");
+    let (_, listing) =
+        request_anonymously(server.port(), "GET", "/bucket?versions&prefix=here/packs/");
     let listing = String::from_utf8(listing).unwrap();
     assert_eq!(listing.matches("<Version>").count() as u64, packs);
     assert_eq!(listing.matches("<DeleteMarker>").count(), 0);
@@ -324,8 +327,8 @@ fn locked_objects_are_left_and_counted() {
     sandbox.run(["forget", first]).exits(0);
     prune(&sandbox, &[]).exits(0);
     for _ in 0..2 {
-        let swept = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
-        let report = &swept["report"];
+        let pruned = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
+        let report = &pruned["report"];
         let locked = report["locked"].as_array().unwrap();
         let name = format!("snapshots/{first}");
         assert!(locked.iter().any(|one| one["object"] == name.as_str()));
@@ -377,7 +380,7 @@ fn a_prune_waits_for_a_snapshot_that_uses_what_it_condemns() {
     an_hour_later(&sandbox);
     let before = sandbox.objects("leases").len();
     let script = "cat one; touch started; read line < gate; cat two";
-    let mut running = begin_heard(sandbox.command(), halves(script));
+    let mut running = begin_captured(sandbox.command(), halves(script));
     assert!(wait_for(&mut running, || sandbox.path("started").exists()));
     assert!(sandbox.objects("leases").len() > before);
 
@@ -413,7 +416,7 @@ fn put_back(saved: &Path, repository: &Path) {
 }
 
 #[test]
-fn a_prune_that_was_killed_is_gone_on_with() {
+fn a_prune_that_was_killed_is_resumed() {
     let sandbox = Sandbox::new();
     let days = days(&sandbox, 60, 1);
     policy(&sandbox, "p.yaml", "{last: 2}");
@@ -445,7 +448,7 @@ fn a_prune_that_was_killed_is_gone_on_with() {
 }
 
 #[test]
-fn what_is_condemned_comes_back_until_it_is_swept() {
+fn condemned_snapshots_come_back_until_they_are_pruned() {
     let sandbox = Sandbox::new();
     let first = two_versions(&sandbox);
     prune(&sandbox, &[]).exits(0);
@@ -461,8 +464,8 @@ fn what_is_condemned_comes_back_until_it_is_swept() {
 
     sandbox.run(["forget", &first]).exits(0);
     prune(&sandbox, &[]).exits(0);
-    let swept = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
-    assert_eq!(number(&swept["report"], "snapshots"), 1);
+    let pruned = prune(&sandbox, &["--grace", "0s"]).exits(0).json();
+    assert_eq!(number(&pruned["report"], "snapshots"), 1);
     sandbox
         .run(["unforget", &first])
         .exits(6)
@@ -471,20 +474,20 @@ fn what_is_condemned_comes_back_until_it_is_swept() {
 }
 
 #[test]
-fn a_prune_without_the_right_or_the_knowledge_deletes_nothing() {
+fn a_prune_without_permission_or_keys_deletes_nothing() {
     let sandbox = Sandbox::new();
     let forgotten = two_versions(&sandbox);
     prune(&sandbox, &[]).exits(0);
     let objects = stored(&sandbox);
     // A host that nobody let in.
     let grace = ["prune", "--grace", "0s"];
-    ran(sandbox.elsewhere().args(grace)).exits(6);
-    ran(sandbox.elsewhere().args(["prune", "--dry-run"])).exits(6);
+    ran(sandbox.on_second_host().args(grace)).exits(6);
+    ran(sandbox.on_second_host().args(["prune", "--dry-run"])).exits(6);
     assert_eq!(stored(&sandbox), objects);
 
     // A root that nobody can read.
-    let roots = sandbox.objects("snapshots");
-    let kept = roots
+    let snapshot_files = sandbox.objects("snapshots");
+    let kept = snapshot_files
         .iter()
         .find(|root| !root.ends_with(&forgotten))
         .unwrap();

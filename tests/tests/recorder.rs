@@ -1,13 +1,16 @@
-//! The recorder itself: what it has written is there, whatever died meanwhile, and its judgement sees what is not.
+//! The recorder itself: what it has written is there, whatever died meanwhile, and its comparison finds what is not.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use reprise_tests::recorder::{Account, FIXED, Flavour, Moment, Options, Recorder, now, wipe};
+use reprise_tests::recorder::{
+    ExpectedState, FIXED_TABLES, Recorder, RecorderOptions, ServerFlavour, WriteHistory,
+    now_micros, wipe,
+};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 
-/// Changes that nobody recorded, each with what takes it back and what a judgement must say.
+/// Changes that nobody recorded, each with what undoes it and what the comparison must say.
 const FALSE: [(&str, &str, &str); 24] = [
     (
         "UPDATE bookkeeping.ledger SET balance = balance + 1 WHERE account = 7",
@@ -135,17 +138,17 @@ const FALSE: [(&str, &str, &str); 24] = [
     ),
 ];
 
-fn assert_seen(server: &impl Database, account: &Account, change: &str, words: &str) {
-    let error = account.judge(server, &Moment::Latest).err();
+fn assert_found(server: &impl Database, history: &WriteHistory, change: &str, words: &str) {
+    let error = history.compare(server, &ExpectedState::Latest).err();
     let seen = error.as_ref().is_some_and(|error| error.contains(words));
     assert!(seen, "{change}: {error:?}");
 }
 
-fn judgement_sees_what_is_false(server: &impl Database) {
-    let mut recorder = Recorder::start(server, Options::default());
+fn every_false_change_is_found(server: &impl Database) {
+    let mut recorder = Recorder::start(server, RecorderOptions::default());
     recorder.wait_for(800);
-    let account = recorder.stop();
-    account.judge(server, &Moment::Latest).unwrap();
+    let history = recorder.stop();
+    history.compare(server, &ExpectedState::Latest).unwrap();
     let copies = "CREATE DATABASE kept; CREATE TABLE kept.loaded SELECT * FROM warehouse.loaded; \
                   CREATE TABLE kept.keyless SELECT * FROM warehouse.keyless";
     let back = "TRUNCATE TABLE warehouse.loaded; INSERT INTO warehouse.loaded SELECT * FROM kept.loaded; \
@@ -153,11 +156,11 @@ fn judgement_sees_what_is_false(server: &impl Database) {
     server.execute(copies);
     for (change, undo, words) in FALSE {
         server.execute(change);
-        assert_seen(server, &account, change, words);
+        assert_found(server, &history, change, words);
         server.execute(if undo.is_empty() { back } else { undo });
     }
-    account.judge(server, &Moment::Latest).unwrap();
-    let state = account.final_state();
+    history.compare(server, &ExpectedState::Latest).unwrap();
+    let state = history.final_state();
     let user = state
         .keys()
         .find_map(|name| name.strip_prefix("user "))
@@ -178,7 +181,7 @@ fn judgement_sees_what_is_false(server: &impl Database) {
         ),
     ] {
         server.execute(&change);
-        assert_seen(server, &account, &change, words);
+        assert_found(server, &history, &change, words);
         server.execute(&undo);
     }
     for (change, words) in [
@@ -186,44 +189,56 @@ fn judgement_sees_what_is_false(server: &impl Database) {
         (format!("DROP USER {user}@'%'"), "is missing"),
     ] {
         server.execute(&change);
-        assert_seen(server, &account, &change, words);
+        assert_found(server, &history, &change, words);
     }
-    for (table, _) in FIXED.iter().rev() {
+    for (table, _) in FIXED_TABLES.iter().rev() {
         let change = format!("SET foreign_key_checks = 0; DELETE FROM {table} LIMIT 1");
         server.execute(&change);
-        assert_seen(server, &account, &change, table);
+        assert_found(server, &history, &change, table);
     }
 }
 
 /// The live server holds everything, and so nothing that is before the end or that it does not hold any more.
-fn moments_are_told_apart(server: &impl Database, account: &Account, flavour: Flavour) {
-    let (begun, ended) = account.span();
-    let all = account.judge(server, &Moment::Latest).unwrap();
-    assert_eq!(all.iter().sum::<u64>(), account.count());
-    assert_eq!(account.judge(server, &Moment::At(now())).unwrap(), all);
-    assert_eq!(account.judge(server, &Moment::At(ended)).unwrap(), all);
-    let middle = Moment::At(begun.midpoint(ended));
-    let error = account.judge(server, &middle).unwrap_err();
-    assert!(error.contains("after the moment"), "{error}");
-    let before = Moment::Before {
+fn states_are_distinguished(
+    server: &impl Database,
+    history: &WriteHistory,
+    flavour: ServerFlavour,
+) {
+    let (begun, ended) = history.span();
+    let all = history.compare(server, &ExpectedState::Latest).unwrap();
+    assert_eq!(all.iter().sum::<u64>(), history.count());
+    assert_eq!(
+        history
+            .compare(server, &ExpectedState::At(now_micros()))
+            .unwrap(),
+        all
+    );
+    assert_eq!(
+        history.compare(server, &ExpectedState::At(ended)).unwrap(),
+        all
+    );
+    let middle = ExpectedState::At(begun.midpoint(ended));
+    let error = history.compare(server, &middle).unwrap_err();
+    assert!(error.contains("after the expected state"), "{error}");
+    let before = ExpectedState::Before {
         writer: 3,
         number: 9,
     };
-    account.judge(server, &before).unwrap_err();
-    if flavour == Flavour::Mysql {
+    history.compare(server, &before).unwrap_err();
+    if flavour == ServerFlavour::Mysql {
         // Of two writers' last steps one was sent before the other was acknowledged, or after; never both.
-        account
-            .judge(server, &Moment::At(ended - 5_000_000))
+        history
+            .compare(server, &ExpectedState::At(ended - 5_000_000))
             .unwrap_err();
     }
 }
 
 fn records(mut server: impl Database, steps: u64) {
-    let flavour = Flavour::of(&server);
-    let options = Options {
+    let flavour = ServerFlavour::of(&server);
+    let options = RecorderOptions {
         seed: 7,
         large: Some(110 << 20),
-        ..Options::default()
+        ..RecorderOptions::default()
     };
     let mut recorder = Recorder::start(&server, options);
     recorder.wait_for(steps / 2);
@@ -231,27 +246,30 @@ fn records(mut server: impl Database, steps: u64) {
     recorder.wait_for(100);
     recorder.kill_server(&mut server);
     recorder.wait_for(steps / 2);
-    assert!(recorder.broken() > 8, "{}", recorder.broken());
-    let account = recorder.stop();
-    assert!(account.count() >= steps);
-    let kinds = account.kinds();
+    assert!(recorder.retried() > 8, "{}", recorder.retried());
+    let history = recorder.stop();
+    assert!(history.count() >= steps);
+    let kinds = history.kinds();
     assert_eq!(kinds.len(), 32, "{kinds:?}");
-    moments_are_told_apart(&server, &account, flavour);
+    states_are_distinguished(&server, &history, flavour);
 }
 
 fn a_wiped_server_is_recorded_again(server: &impl Database) {
     wipe(server);
     let progress = "SELECT * FROM bookkeeping.progress";
     assert!(server.try_query(progress).is_err());
-    let options = Options {
+    let options = RecorderOptions {
         seed: 2,
         writers: 3,
         pause: Duration::from_millis(1),
-        ..Options::default()
+        ..RecorderOptions::default()
     };
     let mut recorder = Recorder::start(server, options);
     recorder.wait_for(100);
-    recorder.stop().judge(server, &Moment::Latest).unwrap();
+    recorder
+        .stop()
+        .compare(server, &ExpectedState::Latest)
+        .unwrap();
 }
 
 #[test]
@@ -265,22 +283,22 @@ fn mariadb_is_recorded() {
 }
 
 #[test]
-fn what_is_false_in_mysql_is_seen() {
+fn false_changes_in_mysql_are_found() {
     let server = Mysql::start();
-    judgement_sees_what_is_false(&server);
+    every_false_change_is_found(&server);
     a_wiped_server_is_recorded_again(&server);
 }
 
 #[test]
-fn what_is_false_in_mariadb_is_seen() {
+fn false_changes_in_mariadb_are_found() {
     let server = Mariadb::start();
-    judgement_sees_what_is_false(&server);
+    every_false_change_is_found(&server);
     a_wiped_server_is_recorded_again(&server);
 }
 
 /// Where a replica stops, it holds whole steps of each writer: those of the source up to that commit.
 #[test]
-fn a_replica_that_stopped_anywhere_is_judged() {
+fn a_replica_that_stopped_anywhere_is_compared() {
     let source = Mysql::start();
     let replica = Mysql::start_with(&[
         "--server-id=7",
@@ -299,9 +317,9 @@ fn a_replica_that_stopped_anywhere_is_judged() {
     let uuid = source.value("SELECT @@server_uuid");
     let done = "SELECT REGEXP_SUBSTR(@@gtid_executed, '[0-9]+$')";
     let first: u64 = source.value(done).parse().unwrap();
-    let mut recorder = Recorder::start(&source, Options::default());
+    let mut recorder = Recorder::start(&source, RecorderOptions::default());
     recorder.wait_for(1500);
-    let account = recorder.stop();
+    let history = recorder.stop();
     let last: u64 = source.value(done).parse().unwrap();
     // The tables and their first rows come before all steps.
     let mut number = first + 60;
@@ -317,12 +335,14 @@ fn a_replica_that_stopped_anywhere_is_judged() {
              FROM performance_schema.replication_applier_status_by_worker",
         );
         replica.execute("STOP REPLICA");
-        let moment = Moment::At(committed.parse().unwrap());
-        let prefix = account.judge(&replica, &moment).unwrap();
+        let expected = ExpectedState::At(committed.parse().unwrap());
+        let prefix = history.compare(&replica, &expected).unwrap();
         let there = prefix.iter().sum();
-        assert!(steps < there && there < account.count(), "{steps} {there}");
+        assert!(steps < there && there < history.count(), "{steps} {there}");
         steps = there;
-        account.judge(&replica, &Moment::Latest).unwrap_err();
+        history
+            .compare(&replica, &ExpectedState::Latest)
+            .unwrap_err();
         number += (last - first) / 8;
     }
 }

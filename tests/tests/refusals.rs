@@ -18,7 +18,7 @@ fn with_snapshot() -> Sandbox {
     sandbox
 }
 
-fn command(sandbox: &Sandbox, source: &str, argv: &[&str]) -> support::Ran {
+fn command(sandbox: &Sandbox, source: &str, argv: &[&str]) -> support::RunOutput {
     sandbox.run(
         ["snapshot", "command", "--source", source, "--"]
             .iter()
@@ -323,20 +323,20 @@ fn a_terraform_state_keeps_its_rules() {
 }
 
 #[test]
-fn a_terraform_folder_and_its_workspaces_come_back() {
+fn a_terraform_directory_and_its_workspaces_come_back() {
     let sandbox = Sandbox::new();
-    let folder = sandbox.path("tf");
-    fs::create_dir_all(folder.join("terraform.tfstate.d/stage")).unwrap();
-    fs::write(folder.join("terraform.tfstate"), state(1, "main", "")).unwrap();
+    let directory = sandbox.path("tf");
+    fs::create_dir_all(directory.join("terraform.tfstate.d/stage")).unwrap();
+    fs::write(directory.join("terraform.tfstate"), state(1, "main", "")).unwrap();
     fs::write(
-        folder.join("terraform.tfstate.d/stage/terraform.tfstate"),
+        directory.join("terraform.tfstate.d/stage/terraform.tfstate"),
         state(2, "stage", ""),
     )
     .unwrap();
     // In entry order `stage` comes before `stage-2`, in the order of bytes after it.
-    fs::create_dir_all(folder.join("terraform.tfstate.d/stage-2")).unwrap();
+    fs::create_dir_all(directory.join("terraform.tfstate.d/stage-2")).unwrap();
     fs::write(
-        folder.join("terraform.tfstate.d/stage-2/terraform.tfstate"),
+        directory.join("terraform.tfstate.d/stage-2/terraform.tfstate"),
         state(2, "s2", ""),
     )
     .unwrap();
@@ -348,7 +348,7 @@ fn a_terraform_folder_and_its_workspaces_come_back() {
         fs::read_to_string(out.join("terraform.tfstate.d/stage/terraform.tfstate")).unwrap(),
         state(2, "stage", "")
     );
-    fs::remove_dir_all(folder.join("terraform.tfstate.d")).unwrap();
+    fs::remove_dir_all(directory.join("terraform.tfstate.d")).unwrap();
     sandbox
         .run(["snapshot", "tfstate", "tf", "--source", "tf"])
         .exits(3)
@@ -383,7 +383,7 @@ fn a_full_disk_is_named_and_what_was_there_stays() {
             small.as_ref(),
         ],
     );
-    let unmount = Unmount(&small);
+    let unmount = UnmountOnDrop(&small);
     let repository = small.join("repository");
     let run = |args: &[&str]| {
         let output = sandbox
@@ -425,9 +425,9 @@ fn a_full_disk_is_named_and_what_was_there_stays() {
     drop(unmount);
 }
 
-struct Unmount<'a>(&'a Path);
+struct UnmountOnDrop<'a>(&'a Path);
 
-impl Drop for Unmount<'_> {
+impl Drop for UnmountOnDrop<'_> {
     fn drop(&mut self) {
         sh("umount", &[self.0.as_os_str()]);
     }
@@ -447,7 +447,7 @@ fn one_file_system_stays_on_it() {
             inside.as_ref(),
         ],
     );
-    let unmount = Unmount(&inside);
+    let unmount = UnmountOnDrop(&inside);
     fs::write(inside.join("elsewhere"), b"x").unwrap();
     sandbox
         .run([

@@ -83,8 +83,8 @@ fn a_copy_gives_back_what_was_damaged_and_lost(url: &str, envs: Vec<(String, Str
 
 #[test]
 fn a_copy_on_a_disk_gives_back_what_was_damaged_and_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = folder.path().join("copy");
+    let directory = tempfile::tempdir().unwrap();
+    let url = directory.path().join("copy");
     a_copy_gives_back_what_was_damaged_and_lost(url.to_str().unwrap(), Vec::new());
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use support::{Sandbox, make_tree};
 
 #[test]
-fn chosen_paths_come_back_with_their_folders_and_linked_files() {
+fn chosen_paths_come_back_with_their_directories_and_linked_files() {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
     make_tree(&tree, 1000);
@@ -43,14 +43,14 @@ fn overwriting_replaces_what_differs_and_touches_nothing_else() {
     make_tree(&tree, 1000);
     symlink("d1/f1", tree.join("link")).unwrap();
     sandbox.snapshot(&tree, "tree").exits(0);
-    for folder in [&target, &outside] {
-        fs::create_dir(folder).unwrap();
+    for directory in [&target, &outside] {
+        fs::create_dir(directory).unwrap();
     }
     fs::write(outside.join("f0"), b"precious").unwrap();
     fs::write(outside.join("linked"), b"precious").unwrap();
     fs::write(target.join("foreign"), b"stays").unwrap();
     fs::write(target.join("link"), b"was a file").unwrap();
-    // A link in place of a folder, and another name of a file outside in place of a file.
+    // A link in place of a directory, and another name of a file outside in place of a file.
     symlink(&outside, target.join("d0")).unwrap();
     fs::hard_link(outside.join("linked"), target.join("large0")).unwrap();
     let ran = sandbox

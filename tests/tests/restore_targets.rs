@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reprise_tests::metadata::{self, assert_same, assert_unchanged};
 use support::{Sandbox, begin, incompressible_bytes, kill, make_tree, wait_for};
 
-fn files_in(folder: &std::path::Path) -> usize {
+fn files_in(directory: &std::path::Path) -> usize {
     let mut count = 0;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         count += if path.is_dir() { files_in(&path) } else { 1 };
     }
@@ -112,7 +112,7 @@ fn resuming_trusts_nothing_that_is_in_the_target() {
 #[test]
 fn a_dry_run_changes_nothing() {
     let sandbox = with_tree();
-    let all = |name: &str| metadata::of(&sandbox.path(name));
+    let all = |name: &str| metadata::read_tree(&sandbox.path(name));
     sandbox
         .recover(["restore", "tree", "--to", "absent", "--dry-run"])
         .exits(0);
@@ -158,14 +158,14 @@ fn paths_may_be_chosen_in_any_form() {
         (b"raw \xff", b"raw \xff/x"),
         (b"-dash", b"-dash"),
     ];
-    let before = metadata::of(&tree);
+    let before = metadata::read_tree(&tree);
     for (n, (wanted, path)) in cases.into_iter().enumerate() {
         let target = sandbox.path(&format!("out{n}"));
         let mut args: Vec<&OsStr> = ["restore", "tree", "--to"].map(OsStr::new).into();
         args.extend([target.as_os_str(), OsStr::new("--verify"), OsStr::new("--")]);
         args.push(OsStr::from_bytes(wanted));
         sandbox.recover(args).exits(0);
-        let after = metadata::of(&target);
+        let after = metadata::read_tree(&target);
         for (path, record) in &after {
             assert_eq!(
                 Some(record),
@@ -206,7 +206,7 @@ fn what_cannot_be_replaced_is_named_and_the_rest_is_right() {
     fs::create_dir_all(target.join("large1/full")).unwrap();
     fs::write(target.join("large1/full/mine"), b"precious").unwrap();
     fs::create_dir(target.join("large2")).unwrap();
-    fs::write(target.join("d1"), b"a file where a folder belongs").unwrap();
+    fs::write(target.join("d1"), b"a file where a directory belongs").unwrap();
     let args = ["restore", "tree", "--to", "out", "--overwrite"];
     sandbox.recover(args).exits(3).says("warning: large1");
     assert_eq!(
@@ -242,7 +242,7 @@ fn overwriting_gives_what_is_kept_its_attributes_back() {
 }
 
 #[test]
-fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
+fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere() {
     let sandbox = Sandbox::new();
     let (tree, outside) = (sandbox.path("tree"), sandbox.path("outside"));
     fs::create_dir_all(tree.join("d")).unwrap();
@@ -254,17 +254,17 @@ fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
     for n in 0..400 {
         fs::write(outside.join(format!("f{n}")), b"precious").unwrap();
     }
-    let before = metadata::of(&outside);
+    let before = metadata::read_tree(&outside);
     let target = sandbox.path("out");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (folder, aside) = (target.join("d"), target.join("aside"));
+            let (directory, aside) = (target.join("d"), target.join("aside"));
             while !stop.load(Ordering::Relaxed) {
-                if fs::rename(&folder, &aside).is_ok() {
-                    drop(symlink(&outside, &folder));
-                    drop(fs::remove_file(&folder));
-                    drop(fs::rename(&aside, &folder));
+                if fs::rename(&directory, &aside).is_ok() {
+                    drop(symlink(&outside, &directory));
+                    drop(fs::remove_file(&directory));
+                    drop(fs::rename(&aside, &directory));
                 }
             }
         });
@@ -274,7 +274,7 @@ fn a_folder_that_turns_into_a_link_meanwhile_leads_nowhere() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert_unchanged(&before, &metadata::of(&outside));
+    assert_unchanged(&before, &metadata::read_tree(&outside));
 }
 
 #[test]

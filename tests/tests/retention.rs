@@ -11,8 +11,10 @@ use chrono::{TimeDelta, Utc};
 use reprise_repository::backend::LocalBackend;
 use reprise_repository::{HostDirectory, ObjectId, OpenOptions, Repository};
 use serde_json::Value;
-use support::past::{Past, counts, days, forget, git, listed, night, open, past, policy, take};
-use support::{Ran, Sandbox, ran};
+use support::past::{
+    PastSnapshot, counts, days, forget, git, listed, night, open, past, policy, take,
+};
+use support::{RunOutput, Sandbox, ran};
 
 /// A year of days, a policy that keeps them all in `old.yaml`, and one in `p.yaml` that keeps few, at a commit of Git.
 fn year() -> (Sandbox, Vec<ObjectId>, String) {
@@ -21,15 +23,15 @@ fn year() -> (Sandbox, Vec<ObjectId>, String) {
     policy(&sandbox, "old.yaml", "{daily: 400}");
     // A year of days is in twelve months or in thirteen: the oldest day is in one more than are kept.
     policy(&sandbox, "p.yaml", "{daily: 7, weekly: 4, monthly: 11}");
-    let folder = sandbox.path("p.yaml").parent().unwrap().to_owned();
-    git(&folder, &["init", "-q"]);
-    git(&folder, &["add", "p.yaml"]);
-    git(&folder, &["commit", "-q", "-m", "keep less"]);
-    let commit = git(&folder, &["rev-parse", "HEAD"]);
+    let directory = sandbox.path("p.yaml").parent().unwrap().to_owned();
+    git(&directory, &["init", "-q"]);
+    git(&directory, &["add", "p.yaml"]);
+    git(&directory, &["commit", "-q", "-m", "keep less"]);
+    let commit = git(&directory, &["rev-parse", "HEAD"]);
     (sandbox, days, commit)
 }
 
-fn preview(sandbox: &Sandbox, new: &str, old: &str, max: &str) -> Ran {
+fn preview(sandbox: &Sandbox, new: &str, old: &str, max: &str) -> RunOutput {
     let fixed = ["--json", "policy", "preview", "--policies", new];
     sandbox.run([&fixed[..], &["--against", old, "--max-forget", max]].concat())
 }
@@ -38,27 +40,27 @@ fn preview(sandbox: &Sandbox, new: &str, old: &str, max: &str) -> Ran {
 fn previewed(sandbox: &Sandbox) -> (u64, u64) {
     let shown = preview(sandbox, "p.yaml", "old.yaml", "10").exits(3);
     let shown = shown.says("more than --max-forget").json();
-    let (kept, gone) = counts(&shown);
+    let (kept, forgotten) = counts(&shown);
     assert!((15..=22).contains(&kept), "{kept}");
-    assert_eq!(kept + gone, 365);
-    assert_eq!(shown["would_forget"], gone);
+    assert_eq!(kept + forgotten, 365);
+    assert_eq!(shown["would_forget"], forgotten);
     let lost = shown["changes"][0]["newly_forgotten"]
         .as_array()
         .unwrap()
         .len();
-    assert_eq!(lost as u64, gone);
+    assert_eq!(lost as u64, forgotten);
     preview(sandbox, "p.yaml", "old.yaml", "365").exits(0);
     // The other way round nothing more goes.
     preview(sandbox, "old.yaml", "p.yaml", "0").exits(0);
-    (kept, gone)
+    (kept, forgotten)
 }
 
 #[test]
 fn a_year_of_days_a_changed_policy_and_back() {
     let (sandbox, days, commit) = year();
-    let (kept, gone) = previewed(&sandbox);
+    let (kept, forgotten) = previewed(&sandbox);
     let dry = forget(&sandbox, &["--dry-run"]).exits(0).json();
-    assert_eq!(counts(&dry), (kept, gone));
+    assert_eq!(counts(&dry), (kept, forgotten));
     let reasons =
         |plan: &Value, n: usize| plan["sources"][0]["snapshots"][n]["reasons"].to_string();
     assert!(reasons(&dry, 0).contains("daily ("), "{dry}");
@@ -68,7 +70,7 @@ fn a_year_of_days_a_changed_policy_and_back() {
     limited.exits(6).says("--dry-run");
     assert_eq!(listed(&sandbox, &[]), 365);
     let done = forget(&sandbox, &[]).exits(0).json();
-    assert_eq!(counts(&done), (kept, gone));
+    assert_eq!(counts(&done), (kept, forgotten));
     assert_eq!(listed(&sandbox, &[]) as u64, kept);
     assert_eq!(listed(&sandbox, &["--all"]), 365);
     // Again there is nothing to forget, and nothing is written.
@@ -133,7 +135,7 @@ fn only_a_keeper_forgets_and_its_file_is_enough() {
 }
 
 #[test]
-fn a_tombstone_that_only_the_writer_signed_counts_for_nothing() {
+fn a_tombstone_that_only_the_writer_signed_is_ignored() {
     let sandbox = Sandbox::bare();
     let init = [
         "--keeper",
@@ -175,11 +177,11 @@ fn a_tombstone_that_only_the_writer_signed_counts_for_nothing() {
         program: "none".to_owned(),
     };
     let forged = repository.forget_snapshots(&keeper, &days, &why).unwrap()[0];
-    let folder = sandbox.path("repository/tombstones");
-    fs::create_dir(&folder).unwrap();
+    let directory = sandbox.path("repository/tombstones");
+    fs::create_dir(&directory).unwrap();
     fs::copy(
         sandbox.path(&format!("own/tombstones/{forged}")),
-        folder.join(forged.to_string()),
+        directory.join(forged.to_string()),
     )
     .unwrap();
 
@@ -196,7 +198,7 @@ fn a_tombstone_that_only_the_writer_signed_counts_for_nothing() {
 #[test]
 fn a_rule_that_leaves_nothing_is_refused() {
     let sandbox = Sandbox::new();
-    // So many that its pace is known, and it is not taken for silent.
+    // So many that its pace is known, and it is not taken for stale.
     days(&sandbox, 6, 0);
     policy(&sandbox, "p.yaml", "{within: 60s}");
     forget(&sandbox, &["--dry-run"])
@@ -229,7 +231,7 @@ fn back_dated_and_flooding_snapshots_make_nothing_go() {
     };
     let before = kept(&forget(&sandbox, &["--dry-run"]).exits(0).json());
     for day in 1..20 {
-        let forged = Past {
+        let forged = PastSnapshot {
             received: Utc::now() - TimeDelta::minutes(5),
             ..past("tree", night(day) + TimeDelta::hours(21))
         };
@@ -276,16 +278,16 @@ fn a_source_that_fails_loses_nothing_until_a_good_snapshot_arrives() {
     take(
         &sandbox,
         &repository,
-        &Past {
+        &PastSnapshot {
             good: false,
             ..past("tree", night(1))
         },
     );
     policy(&sandbox, "p.yaml", "{within: 14d}");
-    let silent = forget(&sandbox, &[])
+    let stale = forget(&sandbox, &[])
         .exits(3)
         .says("its newest good snapshot is from");
-    assert_eq!(counts(&silent.json()), (21, 0));
+    assert_eq!(counts(&stale.json()), (21, 0));
     take(&sandbox, &repository, &past("tree", night(0)));
     assert_eq!(counts(&forget(&sandbox, &[]).exits(0).json()), (2, 20));
 }
@@ -323,19 +325,19 @@ fn a_monthly_rule_does_not_make_a_failing_source_lose_its_days() {
     days(&sandbox, 20, 35);
     for rules in ["{within: 30d, monthly: 12}", "{within: 30d, yearly: 3}"] {
         policy(&sandbox, "p.yaml", rules);
-        let silent = forget(&sandbox, &[]).exits(3).says("at most 2d old");
-        assert_eq!(counts(&silent.json()), (20, 0));
+        let stale = forget(&sandbox, &[]).exits(3).says("at most 2d old");
+        assert_eq!(counts(&stale.json()), (20, 0));
     }
 }
 
 #[test]
-fn what_is_hurt_takes_the_place_of_nothing_intact() {
+fn a_damaged_snapshot_replaces_no_intact_one() {
     let sandbox = Sandbox::new();
     days(&sandbox, 3, 2);
     let repository = open(&sandbox);
     let intact = take(&sandbox, &repository, &past("tree", night(1)));
     let before = sandbox.objects("packs");
-    let hurt = take(&sandbox, &repository, &past("tree", night(0)));
+    let damaged = take(&sandbox, &repository, &past("tree", night(0)));
     let mut new = sandbox.objects("packs");
     new.retain(|pack| !before.contains(pack));
     for pack in new {
@@ -359,7 +361,7 @@ fn what_is_hurt_takes_the_place_of_nothing_intact() {
         )
     };
     let nothing_better = "[\"degraded or affected by damage, but no newer good one is kept\"]";
-    assert_eq!(why(hurt), (true, nothing_better.to_owned()));
+    assert_eq!(why(damaged), (true, nothing_better.to_owned()));
     assert_eq!(why(intact), (false, "[\"last (1 of 1)\"]".to_owned()));
 }
 
@@ -369,12 +371,12 @@ fn named_snapshots_holds_and_sources_that_no_policy_names() {
     let days = days(&sandbox, 4, 0);
     let repository = open(&sandbox);
     let other = take(&sandbox, &repository, &past("other", night(9))).to_string();
-    let held = Past {
+    let held = PastSnapshot {
         hold: Some("until 2999-01-01"),
         ..past("tree", night(9))
     };
     let held = take(&sandbox, &repository, &held).to_string();
-    let unclear = Past {
+    let unclear = PastSnapshot {
         hold: Some("a while"),
         ..past("tree", night(8))
     };
@@ -397,7 +399,7 @@ fn named_snapshots_holds_and_sources_that_no_policy_names() {
     by_id(&["--dry-run", &days[3].to_string()]).exits(0);
     // One that says it is of the future, or is degraded, is not enough.
     for (day, good) in [(-30, true), (7, false)] {
-        let lesser = Past {
+        let lesser = PastSnapshot {
             received: night(0),
             good,
             ..past("other", night(day))
@@ -453,9 +455,9 @@ fn a_snapshot_that_cannot_be_read_is_forgotten_by_its_whole_id() {
 fn a_foreign_name_that_ends_like_a_snapshots_keeps_nobody_from_forgetting_it() {
     let sandbox = Sandbox::new();
     let id = days(&sandbox, 3, 0)[1].to_string();
-    let folder = sandbox.path("repository/snapshots");
-    fs::create_dir(folder.join("zz")).unwrap();
-    fs::copy(folder.join(&id), folder.join("zz").join(&id)).unwrap();
+    let directory = sandbox.path("repository/snapshots");
+    fs::create_dir(directory.join("zz")).unwrap();
+    fs::copy(directory.join(&id), directory.join("zz").join(&id)).unwrap();
     // It is named as something that cannot be read, and the snapshot itself is a good one.
     let forget = sandbox.run(["forget", &id]).exits(4);
     let forget = forget.says(&format!("snapshots/zz/{id}"));

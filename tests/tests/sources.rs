@@ -20,12 +20,12 @@ use reprise_tests::metadata::{self, assert_same};
 use support::{Sandbox, incompressible_bytes, make_tree};
 
 /// Far longer than anything here takes, far shorter than what must not be waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: waited in vain");
+        assert!(begun.elapsed() < WAIT_LIMIT, "{what}: waited in vain");
         std::thread::yield_now();
     }
 }
@@ -37,7 +37,7 @@ fn ends(child: &mut Child, what: &str) -> Option<i32> {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > WAIT_LIMIT {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("{what}: waited in vain for its end");
@@ -55,9 +55,9 @@ fn fifo(sandbox: &Sandbox, name: &str) -> std::path::PathBuf {
 }
 
 /// Lets whoever waits on a FIFO go, also when a test fails.
-struct Release(std::path::PathBuf);
+struct ReleaseOnDrop(std::path::PathBuf);
 
-impl Drop for Release {
+impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
         // Opened both ways it never blocks; the reader gets a writer that goes away.
         drop(File::options().read(true).write(true).open(&self.0));
@@ -65,12 +65,12 @@ impl Drop for Release {
 }
 
 #[test]
-fn a_silent_program_does_not_keep_a_stop_request_waiting() {
+fn a_program_without_output_does_not_delay_a_stop_request() {
     let sandbox = Sandbox::new();
-    let release = Release(fifo(&sandbox, "never"));
+    let release = ReleaseOnDrop(fifo(&sandbox, "never"));
     let mut child = sandbox
         .command()
-        .args(["snapshot", "command", "--source", "silent", "--"])
+        .args(["snapshot", "command", "--source", "quiet", "--"])
         .args(["sh", "-c", "echo > started; exec cat never"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -89,7 +89,7 @@ fn a_silent_program_does_not_keep_a_stop_request_waiting() {
 #[test]
 fn a_timeout_holds_for_the_children_of_the_program_too() {
     let sandbox = Sandbox::new();
-    let release = Release(fifo(&sandbox, "never"));
+    let release = ReleaseOnDrop(fifo(&sandbox, "never"));
     let policy = "version: 1\nname: p\nrepositories: {main: {url: ./repository}}\nsources:\n  \
         slow: {command: {run: [sh, -c, \"cat never; true\"], timeout: 1s}}\n";
     fs::write(sandbox.path("p.yaml"), policy).unwrap();
@@ -123,7 +123,7 @@ fn special_files_are_noted_and_never_opened() {
 }
 
 #[test]
-fn a_file_that_grows_is_kept_up_to_some_moment() {
+fn a_file_that_grows_is_kept_up_to_some_length() {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
     make_tree(&tree, 6 << 20);
@@ -173,9 +173,9 @@ fn a_tree_that_changes_all_the_time_never_fails_the_run() {
             let mut n = 0_usize;
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
-                let folder = tree.join(format!("d3/new{}", n % 5));
-                fs::create_dir_all(&folder).unwrap();
-                fs::write(folder.join("f"), incompressible_bytes(n % 90_000, 1)).unwrap();
+                let directory = tree.join(format!("d3/new{}", n % 5));
+                fs::create_dir_all(&directory).unwrap();
+                fs::write(directory.join("f"), incompressible_bytes(n % 90_000, 1)).unwrap();
                 let large = tree.join(format!("large{}", n % 3));
                 File::options()
                     .write(true)
@@ -231,15 +231,15 @@ fn a_single_file_is_a_volume_too() {
     }
     fs::remove_file(sandbox.path("tree/other")).unwrap();
     let (before, after) = (
-        metadata::of(&sandbox.path("tree")),
-        metadata::of(&sandbox.restore("one", "out")),
+        metadata::read_tree(&sandbox.path("tree")),
+        metadata::read_tree(&sandbox.restore("one", "out")),
     );
     assert_eq!(before[b"one".as_slice()], after[b"one".as_slice()]);
     assert_eq!(after.len(), 2);
 }
 
 #[test]
-fn a_link_to_a_folder_stands_for_the_folder() {
+fn a_link_to_a_directory_stands_for_the_directory() {
     let sandbox = Sandbox::new();
     make_tree(&sandbox.path("tree"), 1000);
     symlink("tree", sandbox.path("link")).unwrap();
@@ -270,7 +270,7 @@ fn rules_of_a_file_and_exceptions_are_heeded() {
         .run(["snapshot", "volume", "tree", "--exclude-file", "rules"])
         .exits(0);
     let out = sandbox.restore("tree", "out");
-    let paths: Vec<_> = metadata::of(&out)
+    let paths: Vec<_> = metadata::read_tree(&out)
         .into_keys()
         .map(|p| String::from_utf8(p).unwrap())
         .collect();
@@ -299,13 +299,13 @@ fn braces_in_a_rule_are_letters_as_they_are_in_gitignore() {
     }
     let args = ["snapshot", "volume", "tree", "--exclude", "{a,b}.x"];
     sandbox.run(args).exits(0);
-    let out = metadata::of(&sandbox.restore("tree", "out"));
+    let out = metadata::read_tree(&sandbox.restore("tree", "out"));
     let paths: Vec<&[u8]> = out.keys().map(Vec::as_slice).collect();
     assert_eq!(paths, [b"".as_slice(), b"a.x", b"b.x"]);
 }
 
 #[test]
-fn a_folder_that_cannot_be_entered_is_named_and_the_rest_is_saved() {
+fn a_directory_that_cannot_be_entered_is_named_and_the_rest_is_saved() {
     let sandbox = Sandbox::new();
     let tree = sandbox.path("tree");
     make_tree(&tree, 1000);
@@ -368,8 +368,8 @@ fn neither_a_secret_nor_a_name_nor_a_content_is_readable_in_the_repository() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(!stderr.contains("UNMISTAKABLE"), "{stderr}");
-    for folder in ["", "../cache", "../config"] {
-        for object in sandbox.objects(folder) {
+    for directory in ["", "../cache", "../config"] {
+        for object in sandbox.objects(directory) {
             let bytes = fs::read(&object).unwrap();
             let holds = |text: &str| {
                 bytes

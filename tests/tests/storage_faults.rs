@@ -1,15 +1,15 @@
-//! Faults between the program and the server: every command ends right, or fails and says so.
+//! Faults between the program and the server: every command succeeds, or fails and says so.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use reprise_tests::metadata::assert_same;
-use reprise_tests::proxy::{FaultProxy, Faults, Kind};
+use reprise_tests::proxy::{FaultKind, FaultProxy, Faults};
 use reprise_tests::servers::{Azurite, Garage, Moto, Storage};
 use support::{Sandbox, begin, incompressible_bytes, kill, make_tree, wait_for};
 
-fn proxy(server: &impl Storage, percent: u8, kinds: &[Kind], seed: u64) -> FaultProxy {
+fn proxy(server: &impl Storage, percent: u8, kinds: &[FaultKind], seed: u64) -> FaultProxy {
     let kinds = kinds.to_vec();
     let faults = Faults {
         percent,
@@ -28,7 +28,7 @@ fn impatient(server: &impl Storage, proxy: &FaultProxy) -> Vec<(String, String)>
 }
 
 /// Everything at 20 % faults, whatever they are; then the same without faults, to see what is really there.
-fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
+fn survives(server: &impl Storage, kinds: &[FaultKind], seed: u64) {
     server.new_bucket("bucket");
     let proxy = proxy(server, 20, kinds, seed);
     let url = server.url("bucket", "here");
@@ -58,21 +58,21 @@ fn survives(server: &impl Storage, kinds: &[Kind], seed: u64) {
 
 #[test]
 fn everything_survives_faults_on_the_way_to_garage() {
-    survives(&Garage::start(), &Kind::ALL, 11);
+    survives(&Garage::start(), &FaultKind::ALL, 11);
 }
 
 #[test]
 fn everything_survives_faults_on_the_way_to_moto() {
     // Moto keeps what has come of a request that was cut off, which no S3 server does.
-    let kinds = Kind::ALL
+    let kinds = FaultKind::ALL
         .into_iter()
-        .filter(|kind| *kind != Kind::CutRequest);
+        .filter(|kind| *kind != FaultKind::CutRequest);
     survives(&Moto::start(), &kinds.collect::<Vec<_>>(), 12);
 }
 
 #[test]
 fn everything_survives_faults_on_the_way_to_azurite() {
-    survives(&Azurite::start(), &Kind::ALL, 13);
+    survives(&Azurite::start(), &FaultKind::ALL, 13);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_server_that_always_fails_is_given_up_with_a_clear_error() {
     let mut sandbox = Sandbox::at(&url, server.envs());
     sandbox.init().exits(0);
     make_tree(&sandbox.path("tree"), 1000);
-    for kind in [Kind::Status500, Kind::LostAck, Kind::Hang] {
+    for kind in [FaultKind::Status500, FaultKind::LostAck, FaultKind::Hang] {
         let proxy = proxy(&server, 100, &[kind], 1);
         let mut envs = impatient(&server, &proxy);
         envs.pop();
@@ -114,12 +114,12 @@ fn what_a_killed_run_has_sent_is_not_sent_again() {
     let args = ["snapshot", "volume", "tree", "--limit-upload", "25MiB"];
     let mut child = begin(sandbox.command(), args);
     let noted = || {
-        let folders = std::fs::read_dir(sandbox.path("cache"))
+        let directories = std::fs::read_dir(sandbox.path("cache"))
             .into_iter()
             .flatten()
             .flatten();
-        let journals = folders.flat_map(|folder| {
-            std::fs::read_dir(folder.path().join("unindexed"))
+        let journals = directories.flat_map(|directory| {
+            std::fs::read_dir(directory.path().join("unindexed"))
                 .into_iter()
                 .flatten()
                 .flatten()

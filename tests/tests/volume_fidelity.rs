@@ -74,7 +74,7 @@ fn names(root: &Path) {
     }
 }
 
-/// A folder deeper than a path may be long, which takes steps to build.
+/// A directory deeper than a path may be long, which takes steps to build.
 fn deep(root: &Path) {
     let script = "cd \"$1\" && for i in $(seq 30); do n=$(printf 'd%0199d' $i); mkdir $n && cd $n || exit 1; done; echo deep > file";
     sh(
@@ -225,9 +225,9 @@ fn an_unchanged_tree_is_not_read_again_and_a_change_is_found() {
     );
 }
 
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(walk(&path))

@@ -1,4 +1,4 @@
-//! The workload itself: it writes, what it writes is whole at every moment, and an audit sees what is not.
+//! The workload itself: it writes, what it writes is whole at any time, and an audit sees what is not.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

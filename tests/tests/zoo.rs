@@ -1,9 +1,9 @@
 //! The zoo itself: it loads, holds what it promises, and its description shows a change.
 
-use reprise_tests::servers::{Database, Description, Mariadb, Mysql, describe, differences};
+use reprise_tests::servers::{Database, Mariadb, Mysql, ServerDescription, describe, differences};
 use reprise_tests::zoo::Zoo;
 
-fn has(description: &Description, names: &[&str]) {
+fn has(description: &ServerDescription, names: &[&str]) {
     for name in names {
         assert!(
             description.contains_key(*name),
@@ -13,7 +13,7 @@ fn has(description: &Description, names: &[&str]) {
     }
 }
 
-fn fills(server: &impl Zoo) -> Description {
+fn fills(server: &impl Zoo) -> ServerDescription {
     let empty = describe(server);
     server.load_zoo();
     let full = describe(server);
@@ -70,7 +70,7 @@ fn mariadb_holds_the_zoo() {
 }
 
 /// A digit that text dumps lose is seen.
-fn one_change_shows(server: &impl Database, full: &Description) {
+fn one_change_shows(server: &impl Database, full: &ServerDescription) {
     server.execute("UPDATE zoo.numbers SET f = 16777200 WHERE id = 10");
     let different = differences(full, &describe(server));
     let names: Vec<&String> = different.keys().collect();

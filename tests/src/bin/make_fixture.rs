@@ -43,12 +43,12 @@ const LOGGED: [&str; 4] = [
     "INSERT INTO app.later VALUES (7), (8)",
 ];
 
-struct Fixture {
+struct FixtureBuilder {
     directory: PathBuf,
     cache: PathBuf,
 }
 
-impl Fixture {
+impl FixtureBuilder {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -211,7 +211,7 @@ fn main() {
     let directory = Path::new(&directory).to_owned();
     fs::create_dir(&directory).unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let fixture = Fixture {
+    let fixture = FixtureBuilder {
         directory: directory.canonicalize().unwrap(),
         cache: cache.path().to_owned(),
     };

@@ -1,38 +1,38 @@
-//! One connection of a writer, kept by the vendor's client: statements there, answers back.
+//! One connection of a writer, kept by the vendor's client: statements in, rows out.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use super::Flavour;
+use super::ServerFlavour;
 
-/// Marks the end of an answer.
+/// Marks the end of a result.
 const DONE: &str = "-- done --";
 
-/// Errors of a server after which a step is tried again: deadlock, lock wait, whatever says that the connection or
-/// the server is going or gone, and what a server says that is about to stand.
-const PASSING: [&str; 13] = [
+/// Errors of a server after which a step is tried again: deadlock, lock wait timeout, lost connections, and a server that
+/// shuts down or starts.
+const TRANSIENT_ERRORS: [&str; 13] = [
     "1040", "1047", "1053", "1077", "1080", "1205", "1213", "1317", "1927", "2002", "2003", "2006",
     "2013",
 ];
 
 /// How the client is called.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(super) struct ClientCommand {
     program: OsString,
     arguments: Vec<OsString>,
 }
 
-/// Why there is no answer.
+/// Why there is no result.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// The connection is gone: what was sent may have been done or not.
-    Broken,
-    /// The server has refused what it should have done.
-    Refused(String),
+pub(super) enum QueryError {
+    /// The connection was lost: what was sent may have been done or not.
+    ConnectionLost,
+    /// The server has rejected what it should have done.
+    Rejected(String),
 }
 
-impl Client {
+impl ClientCommand {
     pub(super) fn of(command: &Command) -> Self {
         Self {
             program: command.get_program().to_owned(),
@@ -42,34 +42,38 @@ impl Client {
 
     /// Opens a connection that is the only one of its writer: whatever an earlier one had begun has ended, one way
     /// or the other.
-    pub(super) fn open(&self, writer: u64, flavour: Flavour) -> Result<Line, Trouble> {
-        let mut line = self.spawn();
+    pub(super) fn open(
+        &self,
+        writer: u64,
+        flavour: ServerFlavour,
+    ) -> Result<ClientConnection, QueryError> {
+        let mut connection = self.spawn();
         let name = lock_name(writer);
         let mut session =
             "SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 30;\n".to_owned();
         if writer % 2 == 1 {
             session += "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;\n";
         }
-        if flavour == Flavour::Mysql {
+        if flavour == ServerFlavour::Mysql {
             session += "SET SESSION binlog_row_value_options = 'PARTIAL_JSON';\n";
         }
-        let answer = line.ask(&format!("{session}SELECT GET_LOCK('{name}', 120);"))?;
-        match answer.as_slice() {
-            [one] if one == "1" => Ok(line),
-            _ => Err(Trouble::Broken),
+        let lines = connection.ask(&format!("{session}SELECT GET_LOCK('{name}', 120);"))?;
+        match lines.as_slice() {
+            [one] if one == "1" => Ok(connection),
+            _ => Err(QueryError::ConnectionLost),
         }
     }
 
-    /// What the server is busy with, for whoever wonders why nothing moves.
+    /// What the server is busy with, for the message when nothing moves.
     pub(super) fn state(&self) -> String {
-        let questions = "SHOW FULL PROCESSLIST; XA RECOVER; SHOW ENGINE INNODB STATUS;";
-        match self.spawn().ask(questions) {
+        let queries = "SHOW FULL PROCESSLIST; XA RECOVER; SHOW ENGINE INNODB STATUS;";
+        match self.spawn().ask(queries) {
             Ok(lines) => lines.join("\n").replace("\\n", "\n"),
-            Err(trouble) => format!("{trouble:?}"),
+            Err(error) => format!("{error:?}"),
         }
     }
 
-    fn spawn(&self) -> Line {
+    fn spawn(&self) -> ClientConnection {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -86,7 +90,7 @@ impl Client {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = BufReader::new(child.stdout.take().unwrap());
-        Line {
+        ClientConnection {
             input: child.stdin.take(),
             output,
             child,
@@ -101,18 +105,18 @@ pub(super) fn lock_name(writer: u64) -> String {
 
 /// An open connection, closed when dropped.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct ClientConnection {
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     child: Child,
 }
 
-impl Line {
-    /// Runs statements; the lines that they answer. The client ends at the first error.
-    pub(super) fn ask(&mut self, statements: &str) -> Result<Vec<String>, Trouble> {
+impl ClientConnection {
+    /// Runs statements; the lines of their results. The client ends at the first error.
+    pub(super) fn ask(&mut self, statements: &str) -> Result<Vec<String>, QueryError> {
         match self.exchange(statements) {
-            Ok(answer) => Ok(answer),
-            Err(_) => Err(self.trouble()),
+            Ok(lines) => Ok(lines),
+            Err(_) => Err(self.classify_failure()),
         }
     }
 
@@ -121,37 +125,37 @@ impl Line {
         input.write_all(statements.as_bytes())?;
         writeln!(input, "\nSELECT '{DONE}';")?;
         input.flush()?;
-        let mut answer = Vec::new();
+        let mut lines = Vec::new();
         loop {
             let mut line = String::new();
             if self.output.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             match line.trim_end_matches('\n') {
-                DONE => return Ok(answer),
-                text => answer.push(text.to_owned()),
+                DONE => return Ok(lines),
+                text => lines.push(text.to_owned()),
             }
         }
     }
 
-    fn trouble(&mut self) -> Trouble {
+    fn classify_failure(&mut self) -> QueryError {
         self.input = None;
-        let mut said = String::new();
-        // Without words it has only broken.
+        let mut stderr = String::new();
+        // Without a message the connection was only lost.
         _ = self
             .child
             .stderr
             .take()
-            .map(|mut error| error.read_to_string(&mut said));
-        let mut errors = said.split("ERROR ").skip(1);
-        match errors.find(|error| !PASSING.iter().any(|code| error.starts_with(code))) {
-            Some(_) => Trouble::Refused(said),
-            None => Trouble::Broken,
+            .map(|mut error| error.read_to_string(&mut stderr));
+        let mut errors = stderr.split("ERROR ").skip(1);
+        match errors.find(|error| !TRANSIENT_ERRORS.iter().any(|code| error.starts_with(code))) {
+            Some(_) => QueryError::Rejected(stderr),
+            None => QueryError::ConnectionLost,
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         // A client whose input ends leaves by itself, also from a container, where no signal reaches it.
         self.input = None;

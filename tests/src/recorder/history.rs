@@ -1,12 +1,12 @@
-//! What was written and when, and the judgement over a server that is said to hold it.
+//! What was written and when, and the comparison with a server that should hold it.
 
 use std::collections::BTreeMap;
 
-use super::observed::{Observed, State, observe};
+use super::observed::{ObservedServer, ServerContent, observe};
 use super::schema::{ACCOUNTS, BALANCE};
-use super::steps::{Outcome, Script};
-use super::writer::Times;
-use super::{Flavour, Kinds, Options};
+use super::steps::{StepGenerator, StepOutcome};
+use super::writer::StepTimes;
+use super::{RecorderOptions, ServerFlavour, StepCounts};
 use crate::servers::{Database, Row};
 
 /// A server may take its time from a clock that ticks every few milliseconds only.
@@ -16,7 +16,7 @@ const SECOND: u64 = 1_000_000;
 
 /// Which state a server must be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum ExpectedState {
     /// Everything that was written.
     Latest,
     /// At this microsecond since 1970, inclusively; with MariaDB, whose log has whole seconds, at the end of its
@@ -35,21 +35,25 @@ pub enum Moment {
 
 /// What the writers have written.
 #[derive(Debug)]
-pub struct Account {
-    flavour: Flavour,
-    options: Options,
-    steps: Vec<Vec<Times>>,
+pub struct WriteHistory {
+    flavour: ServerFlavour,
+    options: RecorderOptions,
+    steps: Vec<Vec<StepTimes>>,
 }
 
 /// What was acknowledged until the first must be there; what was sent after the second must not.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct StepBounds {
     acknowledged: u64,
     sent: u64,
 }
 
-impl Account {
-    pub(super) fn new(flavour: Flavour, options: Options, steps: Vec<Vec<Times>>) -> Self {
+impl WriteHistory {
+    pub(super) fn new(
+        flavour: ServerFlavour,
+        options: RecorderOptions,
+        steps: Vec<Vec<StepTimes>>,
+    ) -> Self {
         Self {
             flavour,
             options,
@@ -74,8 +78,8 @@ impl Account {
 
     /// How many steps of each kind there were.
     #[must_use]
-    pub fn kinds(&self) -> Kinds {
-        let mut kinds = Kinds::new();
+    pub fn kinds(&self) -> StepCounts {
+        let mut kinds = StepCounts::new();
         for (writer, steps) in (0..).zip(&self.steps) {
             let mut script = self.script(writer);
             for _ in steps {
@@ -87,23 +91,23 @@ impl Account {
 
     /// What the tables hold after everything that was written.
     #[must_use]
-    pub fn final_state(&self) -> State {
+    pub fn final_state(&self) -> ServerContent {
         let all: Vec<u64> = self.steps.iter().map(|steps| steps.len() as u64).collect();
         self.state(&all)
     }
 
     /// What the tables hold after so many steps of each writer.
     #[must_use]
-    pub fn state(&self, prefix: &[u64]) -> State {
-        let mut state = State::new();
+    pub fn state(&self, prefix: &[u64]) -> ServerContent {
+        let mut state = ServerContent::new();
         let mut ledger: BTreeMap<u64, i64> =
             (0..ACCOUNTS).map(|account| (account, BALANCE)).collect();
         for (writer, steps) in (0..).zip(prefix) {
             let mut script = self.script(writer);
             (0..*steps).for_each(|_| drop(script.next()));
-            let books = script.books();
-            books.show(&mut state);
-            for (account, amount) in &books.ledger {
+            let model = script.model();
+            model.add_rows(&mut state);
+            for (account, amount) in &model.ledger {
                 *ledger.entry(*account).or_default() += amount;
             }
         }
@@ -125,45 +129,49 @@ impl Account {
         state
     }
 
-    /// Compares a server with the account; how many steps of each writer it holds.
+    /// Compares a server with the history; how many steps of each writer it holds.
     ///
     /// # Errors
-    /// When it is not in the state of the moment. It says what differs.
-    pub fn judge(&self, server: &impl Database, moment: &Moment) -> Result<Vec<u64>, String> {
+    /// When it is not in the expected state. It says what differs.
+    pub fn compare(
+        &self,
+        server: &impl Database,
+        expected: &ExpectedState,
+    ) -> Result<Vec<u64>, String> {
         let observed = observe(server)?;
-        let bounds = self.bounds(moment)?;
+        let bounds = self.bounds(expected)?;
         let mut prefix = Vec::new();
         for writer in 0..self.steps.len() as u64 {
             prefix.push(self.steps_of(writer, &observed, bounds)?);
         }
-        same(&self.state(&prefix), &observed.state)
+        assert_same_content(&self.state(&prefix), &observed.state)
             .map_err(|error| format!("after {prefix:?} steps: {error}"))?;
         self.check_times(&observed)?;
         for (writer, steps) in (0..).zip(&prefix) {
             self.check_bounds(writer, *steps, bounds)?;
         }
-        if let Moment::Before { writer, number } = *moment {
-            let there = prefix[usize::try_from(writer).unwrap()];
-            if there != number - 1 {
+        if let ExpectedState::Before { writer, number } = *expected {
+            let found = prefix[usize::try_from(writer).unwrap()];
+            if found != number - 1 {
                 return Err(format!(
-                    "writer {writer} has done {there} steps, not those before {number}"
+                    "writer {writer} has done {found} steps, not those before {number}"
                 ));
             }
         }
         Ok(prefix)
     }
 
-    /// The statements that define something and were sent once, each with the moment before it.
+    /// The DDL statements that were sent once, each with the state before it.
     #[must_use]
-    pub fn definitions(&self) -> BTreeMap<String, Moment> {
-        let mut found: BTreeMap<String, Vec<Moment>> = BTreeMap::new();
+    pub fn ddl_statements(&self) -> BTreeMap<String, ExpectedState> {
+        let mut found: BTreeMap<String, Vec<ExpectedState>> = BTreeMap::new();
         for (writer, steps) in (0..).zip(&self.steps) {
             let mut script = self.script(writer);
             for _ in steps {
                 let step = script.next();
-                if matches!(step.outcome, Outcome::Definition(_)) {
+                if matches!(step.outcome, StepOutcome::Ddl(_)) {
                     let number = step.number;
-                    let before = Moment::Before { writer, number };
+                    let before = ExpectedState::Before { writer, number };
                     found.entry(step.commit).or_default().push(before);
                 }
             }
@@ -172,35 +180,35 @@ impl Account {
         once.map(|(statement, all)| (statement, all[0])).collect()
     }
 
-    fn script(&self, writer: u64) -> Script {
-        Script::new(self.flavour, writer, &self.options)
+    fn script(&self, writer: u64) -> StepGenerator {
+        StepGenerator::new(self.flavour, writer, &self.options)
     }
 
-    fn bounds(&self, moment: &Moment) -> Result<Bounds, String> {
-        let bounds = match *moment {
-            Moment::Latest => Bounds {
+    fn bounds(&self, expected: &ExpectedState) -> Result<StepBounds, String> {
+        let bounds = match *expected {
+            ExpectedState::Latest => StepBounds {
                 acknowledged: u64::MAX,
                 sent: u64::MAX,
             },
-            Moment::At(time) if self.flavour == Flavour::Mariadb => {
+            ExpectedState::At(time) if self.flavour == ServerFlavour::Mariadb => {
                 let end = time / SECOND * SECOND + SECOND - 1;
-                Bounds {
+                StepBounds {
                     acknowledged: end,
                     sent: end + TICK,
                 }
             }
-            Moment::At(time) => Bounds {
+            ExpectedState::At(time) => StepBounds {
                 acknowledged: time,
                 sent: time,
             },
-            Moment::Before { writer, number } => {
+            ExpectedState::Before { writer, number } => {
                 let times = self.times(writer, number).ok_or("there is no such step")?;
-                Bounds {
+                StepBounds {
                     acknowledged: times.sent - 1,
                     sent: times.acknowledged,
                 }
             }
-            Moment::Any => Bounds {
+            ExpectedState::Any => StepBounds {
                 acknowledged: 0,
                 sent: u64::MAX,
             },
@@ -208,15 +216,20 @@ impl Account {
         Ok(bounds)
     }
 
-    fn times(&self, writer: u64, number: u64) -> Option<&Times> {
+    fn times(&self, writer: u64, number: u64) -> Option<&StepTimes> {
         let steps = self.steps.get(usize::try_from(writer).ok()?)?;
         steps.get(usize::try_from(number.checked_sub(1)?).ok()?)
     }
 
-    /// How many steps of a writer a server holds. Its progress says which transaction was the last one; definitions
-    /// after that are seen by what they define.
-    fn steps_of(&self, writer: u64, observed: &Observed, bounds: Bounds) -> Result<u64, String> {
-        let progress = progress(writer, &observed.state)?;
+    /// How many steps of a writer a server holds. Its progress says which transaction was the last one; DDL
+    /// after that is seen by what it makes.
+    fn steps_of(
+        &self,
+        writer: u64,
+        observed: &ObservedServer,
+        bounds: StepBounds,
+    ) -> Result<u64, String> {
+        let progress = read_progress(writer, &observed.state)?;
         let mut script = self.script(writer);
         let mut last = None;
         for _ in 0..progress {
@@ -228,43 +241,43 @@ impl Account {
                 "writer {writer} has done {known} steps, the server says {progress}"
             ));
         }
-        if last.is_some_and(|step| matches!(step.outcome, Outcome::Definition(_))) {
+        if last.is_some_and(|step| matches!(step.outcome, StepOutcome::Ddl(_))) {
             return Err(format!(
                 "step {progress} of writer {writer} is none that leaves its number"
             ));
         }
-        let defined = defined(writer, &observed.state);
+        let objects = own_objects(writer, &observed.state);
         let mut found: Option<u64> = None;
         for steps in progress..=known {
-            let mut state = State::new();
-            script.books().show_definitions(&mut state);
+            let mut state = ServerContent::new();
+            script.model().add_ddl_objects(&mut state);
             state.values_mut().for_each(|rows| rows.sort());
             let fits = self.check_bounds(writer, steps, bounds).is_ok();
-            if self::defined(writer, &state) == defined && (found.is_none() || fits) {
+            if own_objects(writer, &state) == objects && (found.is_none() || fits) {
                 found = Some(steps);
             }
-            if !matches!(script.next().outcome, Outcome::Definition(_)) {
+            if !matches!(script.next().outcome, StepOutcome::Ddl(_)) {
                 break;
             }
         }
         Ok(found.unwrap_or(progress))
     }
 
-    fn check_bounds(&self, writer: u64, steps: u64, bounds: Bounds) -> Result<(), String> {
+    fn check_bounds(&self, writer: u64, steps: u64, bounds: StepBounds) -> Result<(), String> {
         if let Some(last) = self
             .times(writer, steps)
             .filter(|times| times.sent > bounds.sent)
         {
             let late = last.sent - bounds.sent;
             return Err(format!(
-                "step {steps} of writer {writer} is there, which was sent {late} µs after the moment"
+                "step {steps} of writer {writer} is there, which was sent {late} µs after the expected state"
             ));
         }
         let next = self.times(writer, steps + 1);
         if let Some(next) = next.filter(|times| times.acknowledged <= bounds.acknowledged) {
             let early = bounds.acknowledged - next.acknowledged;
             return Err(format!(
-                "step {} of writer {writer} is missing, which was acknowledged {early} µs before the moment",
+                "step {} of writer {writer} is missing, which was acknowledged {early} µs before the expected state",
                 steps + 1
             ));
         }
@@ -272,7 +285,7 @@ impl Account {
     }
 
     /// The server's own times lie within the steps that wrote them.
-    fn check_times(&self, observed: &Observed) -> Result<(), String> {
+    fn check_times(&self, observed: &ObservedServer) -> Result<(), String> {
         for (writer, number, at) in &observed.times {
             let (first, _) = self.span();
             let begun = self
@@ -293,7 +306,7 @@ impl Account {
     }
 }
 
-fn progress(writer: u64, state: &State) -> Result<u64, String> {
+fn read_progress(writer: u64, state: &ServerContent) -> Result<u64, String> {
     let rows = state.get("bookkeeping.progress").into_iter().flatten();
     let name = Some(writer.to_string());
     let number = rows
@@ -304,29 +317,37 @@ fn progress(writer: u64, state: &State) -> Result<u64, String> {
 }
 
 /// What a writer has defined.
-fn defined(writer: u64, state: &State) -> BTreeMap<&str, &[Row]> {
-    let marks = [
+fn own_objects(writer: u64, state: &ServerContent) -> BTreeMap<&str, &[Row]> {
+    let prefixes = [
         format!(".side_{writer}_"),
         format!("user clerk_{writer}_"),
         format!("database annex{writer}"),
     ];
     let own = state.iter().filter(|(name, _)| {
-        name.contains(&marks[0]) || name.starts_with(&marks[1]) || **name == marks[2]
+        name.contains(&prefixes[0]) || name.starts_with(&prefixes[1]) || **name == prefixes[2]
     });
     own.map(|(name, rows)| (name.as_str(), rows.as_slice()))
         .collect()
 }
 
 /// Fails with what differs, and with the rows that show it.
-fn same(expected: &State, there: &State) -> Result<(), String> {
+fn assert_same_content(
+    expected: &ServerContent,
+    found_content: &ServerContent,
+) -> Result<(), String> {
     let mut found = Vec::new();
-    for name in expected.keys().filter(|name| !there.contains_key(*name)) {
+    for name in expected
+        .keys()
+        .filter(|name| !found_content.contains_key(*name))
+    {
         found.push(format!("{name} is missing"));
     }
-    for (name, rows) in there {
+    for (name, rows) in found_content {
         match expected.get(name) {
             None => found.push(format!("{name} should not be there")),
-            Some(expected) if expected != rows => found.push(difference(name, expected, rows)),
+            Some(expected) if expected != rows => {
+                found.push(describe_difference(name, expected, rows))
+            }
             Some(_) => {}
         }
     }
@@ -336,7 +357,7 @@ fn same(expected: &State, there: &State) -> Result<(), String> {
     }
 }
 
-fn difference(name: &str, expected: &[Row], there: &[Row]) -> String {
+fn describe_difference(name: &str, expected: &[Row], found_content: &[Row]) -> String {
     let only = |of: &[Row], not: &[Row]| {
         let mut counts: BTreeMap<&Row, i64> = BTreeMap::new();
         not.iter()
@@ -344,9 +365,9 @@ fn difference(name: &str, expected: &[Row], there: &[Row]) -> String {
         of.iter()
             .for_each(|row| *counts.entry(row).or_default() += 1);
         let more = counts.into_iter().filter(|(_, count)| *count > 0);
-        more.map(|(row, _)| shown(row)).collect::<Vec<_>>()
+        more.map(|(row, _)| display_row(row)).collect::<Vec<_>>()
     };
-    let (missing, surplus) = (only(expected, there), only(there, expected));
+    let (missing, surplus) = (only(expected, found_content), only(found_content, expected));
     format!(
         "{name} differs: {} rows are missing, such as {:?}; {} are too many, such as {:?}",
         missing.len(),
@@ -356,7 +377,7 @@ fn difference(name: &str, expected: &[Row], there: &[Row]) -> String {
     )
 }
 
-fn shown(row: &Row) -> String {
+fn display_row(row: &Row) -> String {
     let cells = row.iter().map(|cell| match cell {
         Some(text) => text.chars().take(60).collect(),
         None => "NULL".to_owned(),

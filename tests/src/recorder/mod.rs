@@ -1,9 +1,8 @@
-//! Writes of every kind that never stop, and an account of them: whatever a restored server holds can be judged by
+//! Writes of every kind that never stop, and a history of them: whatever a restored server holds can be compared with
 //! it, to the row.
 //!
 //! Each writer is a connection of its own and makes numbered steps, which follow from a seed alone. A step is one
-//! transaction that also writes its number to the writer's row in `bookkeeping.progress`, or one statement that
-//! defines something. No two writers touch the same keys, but for accounts of a ledger, where only sums are kept. So
+//! transaction that also writes its number to the writer's row in `bookkeeping.progress`, or one DDL statement. No two writers touch the same keys, but for accounts of a ledger, where only sums are kept. So
 //! the content of a server follows from how many steps of each writer it holds, and the times at which each step was
 //! sent and acknowledged say how many that must be.
 //!
@@ -32,33 +31,33 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-pub use history::{Account, Moment};
-pub use observed::State;
+pub use history::{ExpectedState, WriteHistory};
+pub use observed::ServerContent;
 pub use random::Random;
-pub use schema::{FIXED, wipe};
+pub use schema::{FIXED_TABLES, wipe};
 
 use crate::servers::Database;
-use connection::Client;
-use steps::Script;
-use writer::{Times, Writer};
+use connection::ClientCommand;
+use steps::StepGenerator;
+use writer::{StepTimes, StepWriter};
 
 /// Even a loaded machine has written what a test waits for long before.
-const PATIENCE: Duration = Duration::from_secs(180);
+const WAIT_LIMIT: Duration = Duration::from_secs(180);
 
 /// What kind of server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flavour {
+pub enum ServerFlavour {
     /// MySQL.
     Mysql,
     /// MariaDB.
     Mariadb,
 }
 
-impl Flavour {
-    /// Asks a server.
+impl ServerFlavour {
+    /// Reads it from a server.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When it does not respond.
     #[must_use]
     pub fn of(server: &impl Database) -> Self {
         match server.value("SELECT VERSION()").contains("MariaDB") {
@@ -70,7 +69,7 @@ impl Flavour {
 
 /// What is written.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RecorderOptions {
     /// Everything follows from it.
     pub seed: u64,
     /// How many connections write.
@@ -81,7 +80,7 @@ pub struct Options {
     pub pause: Duration,
 }
 
-impl Default for Options {
+impl Default for RecorderOptions {
     fn default() -> Self {
         Self {
             seed: 1,
@@ -96,21 +95,21 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Recorder {
     threads: Vec<Option<JoinHandle<Result<(), String>>>>,
-    shared: Arc<Shared>,
-    flavour: Flavour,
-    options: Options,
-    client: Client,
+    shared: Arc<RecorderState>,
+    flavour: ServerFlavour,
+    options: RecorderOptions,
+    client: ClientCommand,
 }
 
 /// What the writers share with whoever started them.
 #[derive(Debug, Default)]
-struct Shared {
+struct RecorderState {
     stop: AtomicBool,
     count: AtomicU64,
     /// Held while a step runs of which the server's log and its tables may say different things if it dies.
     fragile: RwLock<()>,
-    steps: Mutex<Vec<Vec<Times>>>,
-    broken: AtomicU64,
+    steps: Mutex<Vec<Vec<StepTimes>>>,
+    retried: AtomicU64,
 }
 
 impl Recorder {
@@ -119,31 +118,31 @@ impl Recorder {
     /// # Panics
     /// When the server refuses them.
     #[must_use]
-    pub fn start(server: &impl Database, options: Options) -> Self {
-        let flavour = Flavour::of(server);
-        server.execute(&schema::script(&options));
-        let folder = server.value("SELECT @@tmpdir");
-        let shared = Arc::new(Shared::default());
+    pub fn start(server: &impl Database, options: RecorderOptions) -> Self {
+        let flavour = ServerFlavour::of(server);
+        server.execute(&schema::create_statements(&options));
+        let directory = server.value("SELECT @@tmpdir");
+        let shared = Arc::new(RecorderState::default());
         let none = (0..options.writers).map(|_| Vec::new());
         shared.steps.lock().unwrap().extend(none);
         let threads = (0..options.writers).map(|number| {
-            let script = Script::new(flavour, number, &options);
-            let client = Client::of(&server.client());
-            let writer = Writer::new(
+            let script = StepGenerator::new(flavour, number, &options);
+            let client = ClientCommand::of(&server.client());
+            let writer = StepWriter::new(
                 number,
                 flavour,
                 client,
                 script,
-                folder.clone(),
+                directory.clone(),
                 Arc::clone(&shared),
             );
             let pause = options.pause;
-            Some(thread::spawn(move || writer.work(pause)))
+            Some(thread::spawn(move || writer.run_until_stopped(pause)))
         });
         Self {
             threads: threads.collect(),
             shared,
-            client: Client::of(&server.client()),
+            client: ClientCommand::of(&server.client()),
             flavour,
             options,
         }
@@ -157,8 +156,8 @@ impl Recorder {
 
     /// How often a connection was lost, or a step failed in a way that may happen.
     #[must_use]
-    pub fn broken(&self) -> u64 {
-        self.shared.broken.load(Ordering::Relaxed)
+    pub fn retried(&self) -> u64 {
+        self.shared.retried.load(Ordering::Relaxed)
     }
 
     /// Returns once so many steps more are committed.
@@ -169,8 +168,8 @@ impl Recorder {
         let goal = self.count() + steps;
         let begin = Instant::now();
         while self.count() < goal {
-            self.demand();
-            if begin.elapsed() > PATIENCE {
+            self.assert_running();
+            if begin.elapsed() > WAIT_LIMIT {
                 panic!("only {} steps: {}", self.count(), self.client.state());
             }
             thread::sleep(Duration::from_millis(5));
@@ -186,7 +185,7 @@ impl Recorder {
     /// # Panics
     /// When the server does not come back.
     pub fn kill_server(&self, server: &mut impl Database) {
-        let _none = self.shared.fragile.write().unwrap();
+        let _guard = self.shared.fragile.write().unwrap();
         server.kill_server();
         server.restart();
     }
@@ -194,9 +193,9 @@ impl Recorder {
     /// Kills the connections of all writers; they open new ones by themselves.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// When the server does not respond.
     pub fn kill_connections(&self, server: &impl Database) {
-        let _none = self.shared.fragile.write().unwrap();
+        let _guard = self.shared.fragile.write().unwrap();
         let locks = (0..self.options.writers).map(|writer| {
             let name = connection::lock_name(writer);
             format!("SELECT IS_USED_LOCK('{name}');")
@@ -214,19 +213,19 @@ impl Recorder {
     /// # Panics
     /// When a writer has failed.
     #[must_use]
-    pub fn stop(mut self) -> Account {
+    pub fn stop(mut self) -> WriteHistory {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in &mut self.threads {
-            finished(thread.take());
+            join_writer(thread.take());
         }
         let steps = std::mem::take(&mut *self.shared.steps.lock().unwrap());
-        Account::new(self.flavour, self.options.clone(), steps)
+        WriteHistory::new(self.flavour, self.options.clone(), steps)
     }
 
-    fn demand(&mut self) {
+    fn assert_running(&mut self) {
         for thread in &mut self.threads {
             if thread.as_ref().is_none_or(JoinHandle::is_finished) {
-                finished(thread.take());
+                join_writer(thread.take());
                 panic!("a writer has ended");
             }
         }
@@ -239,7 +238,7 @@ impl Drop for Recorder {
     }
 }
 
-fn finished(thread: Option<JoinHandle<Result<(), String>>>) {
+fn join_writer(thread: Option<JoinHandle<Result<(), String>>>) {
     let Some(thread) = thread else {
         panic!("a writer has ended before");
     };
@@ -253,10 +252,10 @@ fn finished(thread: Option<JoinHandle<Result<(), String>>>) {
 /// # Panics
 /// When the clock is wrong by decades.
 #[must_use]
-pub fn now() -> u64 {
+pub fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.unwrap().as_micros()).unwrap()
 }
 
 /// How many steps of each kind.
-pub type Kinds = BTreeMap<&'static str, u64>;
+pub type StepCounts = BTreeMap<&'static str, u64>;

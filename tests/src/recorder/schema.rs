@@ -1,6 +1,6 @@
 //! The tables that are written to, from before the first step to after the last.
 
-use super::{Flavour, Options};
+use super::{RecorderOptions, ServerFlavour};
 use crate::servers::Database;
 
 /// Accounts of the ledger, and what each begins with.
@@ -8,7 +8,7 @@ pub(super) const ACCOUNTS: u64 = 24;
 pub(super) const BALANCE: i64 = 1_000_000;
 
 /// The tables that always exist, each with the columns that are compared, in an order that is their own.
-pub const FIXED: [(&str, &str); 11] = [
+pub const FIXED_TABLES: [(&str, &str); 11] = [
     ("bookkeeping.progress", "writer, number"),
     ("bookkeeping.ledger", "account, balance"),
     ("bookkeeping.audit", "writer, number, entry, what, item, v"),
@@ -74,7 +74,7 @@ CREATE TRIGGER warehouse.item_deleted AFTER DELETE ON warehouse.items FOR EACH R
 ";
 
 /// Everything that exists before the first step.
-pub(super) fn script(options: &Options) -> String {
+pub(super) fn create_statements(options: &RecorderOptions) -> String {
     let writers = (0..options.writers).map(|writer| format!("({writer}, 0, NOW(6))"));
     let accounts = (0..ACCOUNTS).map(|account| format!("({account}, {BALANCE})"));
     let list = |values: Vec<String>| values.join(", ");
@@ -88,11 +88,11 @@ pub(super) fn script(options: &Options) -> String {
 }
 
 /// Which databases are the writers', as a condition on a column of names.
-pub(super) fn ours(column: &str) -> String {
+pub(super) fn is_writers_database(column: &str) -> String {
     format!("({column} IN ('bookkeeping', 'warehouse') OR {column} LIKE 'annex%')")
 }
 
-/// Takes everything away that writers, or a restore of what they wrote, have left at a server.
+/// Removes everything that writers, or a restore of what they wrote, have left at a server.
 ///
 /// # Panics
 /// When the server refuses.
@@ -103,7 +103,7 @@ pub fn wipe(server: &impl Database) {
     }
     let databases = format!(
         "SELECT CONCAT('DROP DATABASE ', schema_name) FROM information_schema.schemata WHERE {}",
-        ours("schema_name")
+        is_writers_database("schema_name")
     );
     let users = "SELECT CONCAT('DROP USER ', user, '@''', host, '''') FROM mysql.user WHERE user LIKE 'clerk%'";
     let mut script = "SET foreign_key_checks = 0;\n".to_owned();
@@ -114,13 +114,13 @@ pub fn wipe(server: &impl Database) {
 }
 
 /// What compresses the next transactions in the server's log, and what ends it.
-pub(super) fn compression(flavour: Flavour) -> (&'static str, &'static str) {
+pub(super) fn compression_settings(flavour: ServerFlavour) -> (&'static str, &'static str) {
     match flavour {
-        Flavour::Mysql => (
+        ServerFlavour::Mysql => (
             "SET SESSION binlog_transaction_compression = ON;\n",
             "SET SESSION binlog_transaction_compression = OFF;\n",
         ),
-        Flavour::Mariadb => (
+        ServerFlavour::Mariadb => (
             "SET GLOBAL log_bin_compress_min_len = 10, GLOBAL log_bin_compress = ON;\n",
             "SET GLOBAL log_bin_compress = OFF;\n",
         ),

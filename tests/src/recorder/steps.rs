@@ -1,21 +1,21 @@
-//! What a writer does: its steps follow from the seed, each with what it leaves in the tables.
+//! The steps of a writer: they follow from the seed, each with what it leaves in the tables.
 
 use std::fmt::Write as _;
 use std::mem;
 
 use serde_json::{Value, json};
 
-use super::own_tables::Definition;
-use super::schema::{ACCOUNTS, compression};
-use super::table_model::{Books, Bulk, Item};
-use super::{Flavour, Options, Random};
+use super::own_tables::DdlStatement;
+use super::schema::{ACCOUNTS, compression_settings};
+use super::table_model::{ItemRow, LargeRows, TableModel};
+use super::{Random, RecorderOptions, ServerFlavour};
 
 /// Rows that a writer has at most in each table.
 const ITEMS: usize = 60;
 const PARENTS: usize = 15;
 const DOCUMENTS: usize = 20;
 const KEYLESS: usize = 40;
-const BULKS: usize = 2;
+const LARGE_ROWS: usize = 2;
 
 /// Audits and loaded lines of older steps are removed at times.
 const KEPT: u64 = 300;
@@ -27,8 +27,8 @@ const WORDS: [&str; 6] = ["ash", "birch", "cedar", "elm", "fir", "oak"];
 
 /// Stands for what is different at each attempt.
 pub(super) const ATTEMPT: &str = "{attempt}";
-/// Stands for a folder that server and client share.
-pub(super) const FOLDER: &str = "{folder}";
+/// Stands for a directory that server and client share.
+pub(super) const DIRECTORY: &str = "{directory}";
 
 /// One numbered step, ready to be sent.
 #[derive(Debug)]
@@ -41,14 +41,14 @@ pub(super) struct Step {
     pub(super) commit: String,
     /// Statements that do nothing to any table.
     pub(super) after: &'static str,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: StepOutcome,
     /// Whether a server that dies meanwhile may have it in its log only, or in its tables only, or lose the table.
     pub(super) fragile: bool,
 }
 
 /// How to find out whether a step was done.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum StepOutcome {
     /// The row of the writer's progress says so.
     Progress,
     /// The same, unless the server still has the prepared transaction, which anybody can commit then.
@@ -57,16 +57,16 @@ pub(super) enum Outcome {
         /// Whether another connection is to commit it.
         elsewhere: bool,
     },
-    /// The question's answer is not 0.
-    Definition(String),
+    /// The query's result is not 0.
+    Ddl(String),
 }
 
-/// Makes one step after the other.
+/// Generates one step after the other.
 #[derive(Debug)]
-pub(super) struct Script {
-    flavour: Flavour,
+pub(super) struct StepGenerator {
+    flavour: ServerFlavour,
     random: Random,
-    books: Books,
+    model: TableModel,
     number: u64,
     /// How many rows the triggers have written in this step.
     entry: u64,
@@ -74,16 +74,16 @@ pub(super) struct Script {
     sql: String,
 }
 
-impl Script {
-    pub(super) fn new(flavour: Flavour, writer: u64, options: &Options) -> Self {
-        let books = Books {
+impl StepGenerator {
+    pub(super) fn new(flavour: ServerFlavour, writer: u64, options: &RecorderOptions) -> Self {
+        let model = TableModel {
             writer,
-            ..Books::default()
+            ..TableModel::default()
         };
         Self {
             flavour,
             random: Random::new(options.seed, writer),
-            books,
+            model,
             number: 0,
             entry: 0,
             large: options.large.filter(|_| writer == 0),
@@ -92,8 +92,8 @@ impl Script {
     }
 
     /// What the tables hold after the steps that were made.
-    pub(super) fn books(&self) -> &Books {
-        &self.books
+    pub(super) fn model(&self) -> &TableModel {
+        &self.model
     }
 
     /// The next step.
@@ -101,51 +101,51 @@ impl Script {
         self.number += 1;
         let mut step = match self.random.below(100) {
             _ if self.large.is_some() && self.number == LARGE_AT => {
-                self.transaction("huge", Self::huge)
+                self.transaction("huge", Self::largest_transaction)
             }
-            0..8 => self.definition(),
-            8..12 => self.xa(),
-            _ => self.some_transaction(),
+            0..8 => self.ddl_step(),
+            8..12 => self.xa_transaction(),
+            _ => self.any_transaction(),
         };
-        step.fragile &= self.flavour == Flavour::Mariadb;
+        step.fragile &= self.flavour == ServerFlavour::Mariadb;
         step
     }
 
-    fn definition(&mut self) -> Step {
-        let Definition {
+    fn ddl_step(&mut self) -> Step {
+        let DdlStatement {
             kind,
             sql,
             done,
             fragile,
-        } = self.books.define(&mut self.random);
+        } = self.model.next_ddl(&mut self.random);
         Step {
             number: self.number,
             kind,
             body: String::new(),
             commit: sql,
             after: "",
-            outcome: Outcome::Definition(done),
+            outcome: StepOutcome::Ddl(done),
             fragile,
         }
     }
 
-    fn some_transaction(&mut self) -> Step {
+    fn any_transaction(&mut self) -> Step {
         match self.random.below(88) {
             0..12 => self.transaction("insert", Self::insert),
             12..24 => self.transaction("update", Self::update),
             24..30 => self.transaction("delete", Self::delete),
             30..34 => self.transaction("upsert", Self::upsert),
             34..46 => self.transaction("transfer", Self::transfer),
-            46..50 => self.transaction("load data", Self::load),
-            50..58 => self.transaction("foreign keys", Self::family),
-            58..66 => self.transaction("json", Self::document),
-            66..70 => self.transaction("no key", Self::keyless),
-            70..74 => self.transaction("own tables", Self::write_side),
-            74..76 => self.transaction("many rows", Self::bulk),
+            46..50 => self.transaction("load data", Self::load_file),
+            50..58 => self.transaction("foreign keys", Self::change_family),
+            58..66 => self.transaction("json", Self::any_document),
+            66..70 => self.transaction("no key", Self::change_keyless),
+            70..74 => self.transaction("own tables", Self::write_own_table),
+            74..76 => self.transaction("many rows", Self::large_rows),
             76..80 => self.transaction("savepoint", Self::savepoint),
-            80..84 => self.rolled_back(),
+            80..84 => self.rolled_back_transaction(),
             84..86 => self.transaction("temporary table", Self::temporary),
-            _ => self.transaction("many deletes", Self::tidy),
+            _ => self.transaction("many deletes", Self::delete_old_rows),
         }
     }
 
@@ -153,12 +153,12 @@ impl Script {
         let before = mem::take(&mut self.sql);
         self.begin_step();
         self.sql += "START TRANSACTION;\n";
-        self.progress();
+        self.write_progress();
         make(self);
         let (mut body, mut after) = (before + &mem::take(&mut self.sql), "");
         let mut kind = kind;
         if self.random.below(8) == 0 {
-            let (begin, end) = compression(self.flavour);
+            let (begin, end) = compression_settings(self.flavour);
             body.insert_str(0, begin);
             after = end;
             kind = if kind == "transfer" {
@@ -173,17 +173,17 @@ impl Script {
             body,
             commit: "COMMIT".to_owned(),
             after,
-            outcome: Outcome::Progress,
+            outcome: StepOutcome::Progress,
             fragile: false,
         }
     }
 
-    /// A transaction in two phases. It may not load files nor define anything.
-    fn xa(&mut self) -> Step {
-        let name = format!("writer {} step {}", self.books.writer, self.number);
+    /// An XA transaction. It may not load files nor define anything.
+    fn xa_transaction(&mut self) -> Step {
+        let name = format!("writer {} step {}", self.model.writer, self.number);
         self.begin_step();
         writeln!(self.sql, "XA START '{name}';").unwrap();
-        self.progress();
+        self.write_progress();
         self.transfer();
         self.insert();
         writeln!(self.sql, "XA END '{name}';\nXA PREPARE '{name}';").unwrap();
@@ -194,23 +194,23 @@ impl Script {
             body: mem::take(&mut self.sql),
             commit: format!("XA COMMIT '{name}'"),
             after: "",
-            outcome: Outcome::Prepared { name, elsewhere },
+            outcome: StepOutcome::Prepared { name, elsewhere },
             fragile: true,
         }
     }
 
     /// A transaction that leaves no trace, before one that does.
-    fn rolled_back(&mut self) -> Step {
-        let kept = self.books.clone();
+    fn rolled_back_transaction(&mut self) -> Step {
+        let kept = self.model.clone();
         self.begin_step();
         self.sql += "START TRANSACTION;\n";
-        self.progress();
+        self.write_progress();
         self.transfer();
-        self.family();
-        self.document();
-        self.load();
+        self.change_family();
+        self.any_document();
+        self.load_file();
         self.sql += "ROLLBACK;\n";
-        self.books = kept;
+        self.model = kept;
         self.transaction("rolled back", Self::update)
     }
 
@@ -219,9 +219,9 @@ impl Script {
         writeln!(self.sql, "SET @number = {}, @entry = 0;", self.number).unwrap();
     }
 
-    fn progress(&mut self) {
-        self.books.progress = self.number;
-        let (number, writer) = (self.number, self.books.writer);
+    fn write_progress(&mut self) {
+        self.model.progress = self.number;
+        let (number, writer) = (self.number, self.model.writer);
         writeln!(
             self.sql,
             "UPDATE bookkeeping.progress SET number = {number}, at = NOW(6) WHERE writer = {writer};"
@@ -229,18 +229,18 @@ impl Script {
         .unwrap();
     }
 
-    /// What a trigger writes.
-    fn audited(&mut self, what: &'static str, id: u64, v: Option<i64>) {
+    /// The row that a trigger writes.
+    fn add_audit_row(&mut self, what: &'static str, id: u64, v: Option<i64>) {
         self.entry += 1;
         let key = (self.number, self.entry);
-        self.books.audit.insert(key, (what, id, v));
+        self.model.audit.insert(key, (what, id, v));
     }
 
-    fn some_item(&mut self) -> Option<u64> {
-        self.random.pick(self.books.items.keys()).copied()
+    fn pick_item(&mut self) -> Option<u64> {
+        self.random.pick(self.model.items.keys()).copied()
     }
 
-    fn new_item(&mut self) -> Item {
+    fn new_item(&mut self) -> ItemRow {
         let note = match self.random.below(6) {
             0 => None,
             1 => Some("it's \"quoted\" \\ and\ttabbed\nonce".to_owned()),
@@ -249,7 +249,7 @@ impl Script {
             _ => Some(format!("note {}", self.random.below(100))),
         };
         let raw = (0..self.random.below(16)).map(|_| self.random.any().to_le_bytes()[0]);
-        Item {
+        ItemRow {
             raw: raw.collect(),
             v: i64::try_from(self.random.below(2000)).unwrap() - 1000,
             price: self.random.below(100_000_000),
@@ -260,22 +260,22 @@ impl Script {
     }
 
     fn insert(&mut self) {
-        if self.books.items.len() >= ITEMS {
+        if self.model.items.len() >= ITEMS {
             return self.delete();
         }
-        let (id, item) = (self.books.new_key(), self.new_item());
-        let values = values(self.books.writer, id, &item);
+        let (id, item) = (self.model.new_key(), self.new_item());
+        let values = item_values(self.model.writer, id, &item);
         writeln!(self.sql, "INSERT INTO warehouse.items VALUES {values};").unwrap();
-        self.audited("insert", id, Some(item.v));
-        self.books.items.insert(id, item);
+        self.add_audit_row("insert", id, Some(item.v));
+        self.model.items.insert(id, item);
     }
 
     fn upsert(&mut self) {
-        let Some(id) = self.some_item() else {
+        let Some(id) = self.pick_item() else {
             return self.insert();
         };
         let item = self.new_item();
-        let values = values(self.books.writer, id, &item);
+        let values = item_values(self.model.writer, id, &item);
         writeln!(
             self.sql,
             "INSERT INTO warehouse.items VALUES {values} ON DUPLICATE KEY UPDATE v = {}, touched = {}, at = NOW(6);",
@@ -286,39 +286,39 @@ impl Script {
     }
 
     fn change_item(&mut self, id: u64, v: i64) {
-        self.audited("update", id, Some(v));
-        if let Some(item) = self.books.items.get_mut(&id) {
+        self.add_audit_row("update", id, Some(v));
+        if let Some(item) = self.model.items.get_mut(&id) {
             (item.v, item.touched) = (v, self.number);
         }
     }
 
     fn update(&mut self) {
-        let Some(id) = self.some_item() else {
+        let Some(id) = self.pick_item() else {
             return self.insert();
         };
         let more = i64::try_from(self.random.below(100)).unwrap();
-        let v = self.books.items[&id].v + more;
+        let v = self.model.items[&id].v + more;
         writeln!(
             self.sql,
             "UPDATE warehouse.items SET v = v + {more}, touched = {}, at = NOW(6) WHERE writer = {} AND id = {id};",
-            self.number, self.books.writer
+            self.number, self.model.writer
         )
         .unwrap();
         self.change_item(id, v);
     }
 
     fn delete(&mut self) {
-        let Some(id) = self.some_item() else {
+        let Some(id) = self.pick_item() else {
             return self.insert();
         };
-        let writer = self.books.writer;
+        let writer = self.model.writer;
         writeln!(
             self.sql,
             "DELETE FROM warehouse.items WHERE writer = {writer} AND id = {id};"
         )
         .unwrap();
-        self.books.items.remove(&id);
-        self.audited("delete", id, None);
+        self.model.items.remove(&id);
+        self.add_audit_row("delete", id, None);
     }
 
     /// Accounts are taken in one order everywhere, so that no two writers wait for each other in a circle.
@@ -332,13 +332,13 @@ impl Script {
                 "UPDATE bookkeeping.ledger SET balance = balance + {amount} WHERE account = {account};"
             )
             .unwrap();
-            *self.books.ledger.entry(account).or_default() += amount;
+            *self.model.ledger.entry(account).or_default() += amount;
         }
     }
 
     /// Through a file that the server writes and the client reads.
-    fn load(&mut self) {
-        let (writer, number) = (self.books.writer, self.number);
+    fn load_file(&mut self) {
+        let (writer, number) = (self.model.writer, self.number);
         let words = [
             Some("plain"),
             Some("tab\tand\nline"),
@@ -349,16 +349,16 @@ impl Script {
         ];
         let lines = (1..=2 + self.random.below(30)).map(|line| {
             let words = words[usize::try_from(self.random.below(6)).unwrap()];
-            self.books
+            self.model
                 .loaded
                 .insert((number, line), words.map(str::to_owned));
             format!(
                 "SELECT {writer} AS w, {number} AS n, {line} AS l, {} AS t",
-                quoted(words)
+                sql_literal(words)
             )
         });
         let lines = lines.collect::<Vec<_>>().join(" UNION ALL\n");
-        let file = format!("{FOLDER}/loaded-{writer}-{number}-{ATTEMPT}");
+        let file = format!("{DIRECTORY}/loaded-{writer}-{number}-{ATTEMPT}");
         writeln!(
             self.sql,
             "SELECT * FROM (\n{lines}) AS lines_of_file INTO OUTFILE '{file}' CHARACTER SET utf8mb4;\n\
@@ -367,22 +367,22 @@ impl Script {
         .unwrap();
     }
 
-    fn family(&mut self) {
-        let parent = self.random.pick(self.books.parents.keys()).copied();
+    fn change_family(&mut self) {
+        let parent = self.random.pick(self.model.parents.keys()).copied();
         match (self.random.below(8), parent) {
             (0 | 1, Some(parent)) => self.delete_parent(parent),
             (2 | 3, Some(parent)) => self.renumber_parent(parent),
             (4 | 5, Some(parent)) => self.children(parent),
-            (_, Some(parent)) if self.books.parents.len() >= PARENTS => self.delete_parent(parent),
+            (_, Some(parent)) if self.model.parents.len() >= PARENTS => self.delete_parent(parent),
             _ => {
-                let parent = self.books.new_key();
+                let parent = self.model.new_key();
                 let name = format!("parent {}", self.random.below(1000));
                 writeln!(
                     self.sql,
                     "INSERT INTO warehouse.parents VALUES ({parent}, '{name}');"
                 )
                 .unwrap();
-                self.books.parents.insert(parent, name);
+                self.model.parents.insert(parent, name);
                 self.children(parent);
             }
         }
@@ -391,8 +391,8 @@ impl Script {
     fn children(&mut self, parent: u64) {
         for _ in 0..=self.random.below(3) {
             let (child, friend, v) = (
-                self.books.new_key(),
-                self.books.new_key(),
+                self.model.new_key(),
+                self.model.new_key(),
                 self.random.below(100),
             );
             writeln!(
@@ -401,24 +401,24 @@ impl Script {
                  INSERT INTO warehouse.friends VALUES ({friend}, {parent});"
             )
             .unwrap();
-            self.books.children.insert(child, (parent, v));
-            self.books.friends.insert(friend, Some(parent));
+            self.model.children.insert(child, (parent, v));
+            self.model.friends.insert(friend, Some(parent));
         }
-        if self.books.friends.len() > 60 {
-            self.forget_friends();
+        if self.model.friends.len() > 60 {
+            self.delete_lonely_friends();
         }
     }
 
-    fn forget_friends(&mut self) {
+    fn delete_lonely_friends(&mut self) {
         let lonely = self
-            .books
+            .model
             .friends
             .iter()
             .filter(|(_, parent)| parent.is_none());
         let lonely: Vec<u64> = lonely.map(|(id, _)| *id).collect();
         for id in lonely {
             writeln!(self.sql, "DELETE FROM warehouse.friends WHERE id = {id};").unwrap();
-            self.books.friends.remove(&id);
+            self.model.friends.remove(&id);
         }
     }
 
@@ -429,37 +429,37 @@ impl Script {
             "DELETE FROM warehouse.parents WHERE id = {parent};"
         )
         .unwrap();
-        self.books.parents.remove(&parent);
-        self.books.children.retain(|_, (of, _)| *of != parent);
-        for of in self.books.friends.values_mut() {
+        self.model.parents.remove(&parent);
+        self.model.children.retain(|_, (of, _)| *of != parent);
+        for of in self.model.friends.values_mut() {
             *of = of.filter(|id| *id != parent);
         }
     }
 
     /// Its children and friends follow.
     fn renumber_parent(&mut self, parent: u64) {
-        let new = self.books.new_key();
+        let new = self.model.new_key();
         writeln!(
             self.sql,
             "UPDATE warehouse.parents SET id = {new} WHERE id = {parent};"
         )
         .unwrap();
-        if let Some(name) = self.books.parents.remove(&parent) {
-            self.books.parents.insert(new, name);
+        if let Some(name) = self.model.parents.remove(&parent) {
+            self.model.parents.insert(new, name);
         }
         let follow = |id: &mut u64| *id = if *id == parent { new } else { *id };
-        self.books
+        self.model
             .children
             .values_mut()
             .for_each(|(of, _)| follow(of));
-        self.books.friends.values_mut().flatten().for_each(follow);
+        self.model.friends.values_mut().flatten().for_each(follow);
     }
 
-    fn document(&mut self) {
-        let some = self.random.pick(self.books.documents.keys()).copied();
-        let writer = self.books.writer;
+    fn any_document(&mut self) {
+        let some = self.random.pick(self.model.documents.keys()).copied();
+        let writer = self.model.writer;
         match (self.random.below(5), some) {
-            (0, some) if some.is_none() || self.books.documents.len() < DOCUMENTS => {
+            (0, some) if some.is_none() || self.model.documents.len() < DOCUMENTS => {
                 self.new_document()
             }
             (1, Some(id)) => {
@@ -468,7 +468,7 @@ impl Script {
                     "DELETE FROM bookkeeping.documents WHERE writer = {writer} AND id = {id};"
                 )
                 .unwrap();
-                self.books.documents.remove(&id);
+                self.model.documents.remove(&id);
             }
             (_, Some(id)) => self.change_document(id),
             _ => self.new_document(),
@@ -476,29 +476,29 @@ impl Script {
     }
 
     fn new_document(&mut self) {
-        let id = self.books.new_key();
+        let id = self.model.new_key();
         let list: Vec<u64> = (0..10).map(|_| self.random.below(1000)).collect();
         let d = json!({"n": self.random.below(1000), "list": list, "text": "ü", "pad": "x".repeat(400)});
-        let (writer, literal) = (self.books.writer, quoted(Some(&d.to_string())));
+        let (writer, literal) = (self.model.writer, sql_literal(Some(&d.to_string())));
         writeln!(
             self.sql,
             "INSERT INTO bookkeeping.documents VALUES ({writer}, {id}, {literal});"
         )
         .unwrap();
-        self.books.documents.insert(id, d);
+        self.model.documents.insert(id, d);
     }
 
     /// In ways that a log can write as differences.
     fn change_document(&mut self, id: u64) {
-        let (n, place) = (self.random.below(1000), self.random.below(10));
-        let Some(d) = self.books.documents.get_mut(&id) else {
+        let (n, index) = (self.random.below(1000), self.random.below(10));
+        let Some(d) = self.model.documents.get_mut(&id) else {
             return;
         };
         let change = match self.random.below(4) {
             0 => {
                 d["n"] = n.into();
-                d["list"][usize::try_from(place).unwrap()] = n.into();
-                format!("JSON_SET(d, '$.n', {n}, '$.list[{place}]', {n})")
+                d["list"][usize::try_from(index).unwrap()] = n.into();
+                format!("JSON_SET(d, '$.n', {n}, '$.list[{index}]', {n})")
             }
             1 => {
                 d["more"] = n.into();
@@ -513,7 +513,7 @@ impl Script {
                 format!("JSON_REPLACE(d, '$.text', 't{n}')")
             }
         };
-        let writer = self.books.writer;
+        let writer = self.model.writer;
         writeln!(
             self.sql,
             "UPDATE bookkeeping.documents SET d = {change} WHERE writer = {writer} AND id = {id};"
@@ -522,23 +522,23 @@ impl Script {
     }
 
     /// Equal rows in a table without a key.
-    fn keyless(&mut self) {
+    fn change_keyless(&mut self) {
         let word = WORDS[usize::try_from(self.random.below(6)).unwrap()];
-        let (writer, v) = (self.books.writer, self.random.below(5));
+        let (writer, v) = (self.model.writer, self.random.below(5));
         let choice = self.random.below(4);
-        if choice == 0 || self.books.keyless.len() > KEYLESS {
+        if choice == 0 || self.model.keyless.len() > KEYLESS {
             writeln!(
                 self.sql,
                 "DELETE FROM warehouse.keyless WHERE writer = {writer} AND word = '{word}';"
             )
             .unwrap();
-            self.books.keyless.retain(|(of, _)| *of != word);
+            self.model.keyless.retain(|(of, _)| *of != word);
         } else if choice == 1 {
             let sql = format!(
                 "UPDATE warehouse.keyless SET v = v + 1 WHERE writer = {writer} AND word = '{word}';\n"
             );
             self.sql += &sql;
-            let rows = self.books.keyless.iter_mut();
+            let rows = self.model.keyless.iter_mut();
             rows.filter(|(of, _)| *of == word)
                 .for_each(|(_, v)| *v += 1);
         } else {
@@ -548,44 +548,44 @@ impl Script {
                     "INSERT INTO warehouse.keyless VALUES ({writer}, '{word}', {v});"
                 )
                 .unwrap();
-                self.books.keyless.push((word, v));
+                self.model.keyless.push((word, v));
             }
         }
     }
 
-    fn write_side(&mut self) {
-        match self.books.write_side(&mut self.random) {
+    fn write_own_table(&mut self) {
+        match self.model.write_own_table(&mut self.random) {
             Some(sql) => self.sql += &sql,
             None => self.insert(),
         }
     }
 
-    fn bulk(&mut self) {
-        let oldest = self.books.bulks.keys().next().copied();
-        if let Some(number) = oldest.filter(|_| self.books.bulks.len() >= BULKS) {
-            let writer = self.books.writer;
+    fn large_rows(&mut self) {
+        let oldest = self.model.large_rows.keys().next().copied();
+        if let Some(number) = oldest.filter(|_| self.model.large_rows.len() >= LARGE_ROWS) {
+            let writer = self.model.writer;
             writeln!(
                 self.sql,
                 "DELETE FROM bookkeeping.large WHERE writer = {writer} AND number = {number};"
             )
             .unwrap();
-            self.books.bulks.remove(&number);
+            self.model.large_rows.remove(&number);
             return;
         }
         let (lines, repeats) = (200 + self.random.below(300), self.random.below(4));
-        self.lines(Bulk { lines, repeats });
+        self.insert_large_rows(LargeRows { lines, repeats });
     }
 
     /// In lines of a mebibyte.
-    fn huge(&mut self) {
+    fn largest_transaction(&mut self) {
         let lines = self.large.unwrap_or(0).div_ceil(1 << 20);
         let repeats = (1 << 20) / 64;
-        self.lines(Bulk { lines, repeats });
+        self.insert_large_rows(LargeRows { lines, repeats });
     }
 
-    fn lines(&mut self, bulk: Bulk) {
-        let (writer, number) = (self.books.writer, self.number);
-        let Bulk { lines, repeats } = bulk;
+    fn insert_large_rows(&mut self, rows: LargeRows) {
+        let (writer, number) = (self.model.writer, self.number);
+        let LargeRows { lines, repeats } = rows;
         writeln!(
             self.sql,
             "INSERT INTO bookkeeping.large WITH RECURSIVE numbers AS (\n\
@@ -594,25 +594,25 @@ impl Script {
              FROM numbers;"
         )
         .unwrap();
-        self.books.bulks.insert(number, bulk);
+        self.model.large_rows.insert(number, rows);
     }
 
     /// What is between savepoint and return leaves no trace, but that triggers go on counting.
     fn savepoint(&mut self) {
         self.insert();
         self.sql += "SAVEPOINT here;\n";
-        let kept = self.books.clone();
+        let kept = self.model.clone();
         self.transfer();
-        self.family();
-        self.load();
-        self.keyless();
+        self.change_family();
+        self.load_file();
+        self.change_keyless();
         self.sql += "ROLLBACK TO SAVEPOINT here;\n";
-        self.books = kept;
+        self.model = kept;
         self.update();
     }
 
     fn temporary(&mut self) {
-        let (writer, number) = (self.books.writer, self.number);
+        let (writer, number) = (self.model.writer, self.number);
         writeln!(
             self.sql,
             "CREATE TEMPORARY TABLE warehouse.passing (line INT PRIMARY KEY, text VARCHAR(100));\n\
@@ -622,14 +622,14 @@ impl Script {
         )
         .unwrap();
         for (line, words) in [(1, "one"), (2, "two")] {
-            self.books
+            self.model
                 .loaded
                 .insert((number, line), Some(words.to_owned()));
         }
     }
 
-    fn tidy(&mut self) {
-        let (writer, end) = (self.books.writer, self.number.saturating_sub(KEPT));
+    fn delete_old_rows(&mut self) {
+        let (writer, end) = (self.model.writer, self.number.saturating_sub(KEPT));
         for table in ["bookkeeping.audit", "warehouse.loaded"] {
             writeln!(
                 self.sql,
@@ -637,27 +637,27 @@ impl Script {
             )
             .unwrap();
         }
-        self.books.audit.retain(|(number, _), _| *number >= end);
-        self.books.loaded.retain(|(number, _), _| *number >= end);
+        self.model.audit.retain(|(number, _), _| *number >= end);
+        self.model.loaded.retain(|(number, _), _| *number >= end);
         self.update();
     }
 }
 
-fn values(writer: u64, id: u64, item: &Item) -> String {
+fn item_values(writer: u64, id: u64, item: &ItemRow) -> String {
     format!(
         "({writer}, {id}, {}, {}.{:03}, {} / 8e0, {}, x'{}', {}, NOW(6))",
         item.v,
         item.price / 1000,
         item.price % 1000,
         item.ratio,
-        quoted(item.note.as_deref()),
+        sql_literal(item.note.as_deref()),
         super::table_model::hex(&item.raw),
         item.touched
     )
 }
 
 /// As a literal of SQL.
-fn quoted(text: Option<&str>) -> String {
+fn sql_literal(text: Option<&str>) -> String {
     match text {
         Some(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
         None => "NULL".to_owned(),

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::process::{Port, Process, program};
+use super::process::{ReservedPort, ServerProcess, program};
 use super::{Storage, http};
 
 /// The account that every emulator has, and its key, which is public.
@@ -23,29 +23,29 @@ const DATE: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
 /// A server with the emulator's account.
 #[derive(Debug)]
 pub struct Azurite {
-    process: Process,
-    port: Port,
+    process: ServerProcess,
+    port: ReservedPort,
 }
 
 impl Azurite {
     /// Starts one.
     #[must_use]
     pub fn start() -> Self {
-        let port = Port::reserve();
-        let command = |folder: &Path| {
-            let place = "azurite/node_modules/.bin/azurite-blob";
-            let mut command = Command::new(program(place));
+        let port = ReservedPort::reserve();
+        let command = |directory: &Path| {
+            let path = "azurite/node_modules/.bin/azurite-blob";
+            let mut command = Command::new(program(path));
             command
                 .args(["--blobHost", "127.0.0.1", "--blobPort"])
                 .arg(port.number.to_string())
                 .arg("--location")
-                .arg(folder)
+                .arg(directory)
                 .args(["--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
             command
         };
         let answers = || http::request(port.number, "GET", "/", &[], b"").is_ok();
         Self {
-            process: Process::start(command, answers),
+            process: ServerProcess::start(command, answers),
             port,
         }
     }

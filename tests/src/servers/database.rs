@@ -19,7 +19,7 @@ pub trait Database {
     /// The vendor's client as root, reading statements from its input.
     fn client(&self) -> Command;
 
-    /// What the server has said.
+    /// What the server has printed.
     fn log(&self) -> String;
 
     /// Kills the server as a failing machine would; its data stay.

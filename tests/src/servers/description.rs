@@ -13,17 +13,17 @@ SET SESSION sql_mode = '', time_zone = '+00:00';
 
 const SYSTEM: &str = "('mysql', 'sys', 'information_schema', 'performance_schema')";
 
-/// Marks where the rows of the next question begin.
-const MARK: &str = "the rows of question";
+/// Marks where the rows of the next query begin.
+const MARK: &str = "the rows of query";
 
-/// Each thing with all that its server says of it.
-pub type Description = BTreeMap<String, String>;
+/// Each object with all that its server shows of it.
+pub type ServerDescription = BTreeMap<String, String>;
 
-/// What the left and the right server say of the things of which they do not say the same.
+/// What the left and the right server say of the objects on which they differ.
 #[must_use]
 pub fn differences(
-    left: &Description,
-    right: &Description,
+    left: &ServerDescription,
+    right: &ServerDescription,
 ) -> BTreeMap<String, (Option<String>, Option<String>)> {
     let names = left.keys().chain(right.keys());
     let both = names.map(|name| (name, left.get(name), right.get(name)));
@@ -36,30 +36,30 @@ pub fn differences(
 /// with all that the server says of it.
 ///
 /// # Panics
-/// When the server refuses a question.
+/// When the server refuses a query.
 #[must_use]
-pub fn describe(server: &impl Database) -> Description {
-    let questions = Asking { server }.questions();
+pub fn describe(server: &impl Database) -> ServerDescription {
+    let queries = ServerDescriber { server }.queries();
     let mut script = SESSION.to_owned();
-    for (number, question) in questions.iter().enumerate() {
-        script += &format!("SELECT '{MARK}', {number};\n{};\n", question.sql);
+    for (number, query) in queries.iter().enumerate() {
+        script += &format!("SELECT '{MARK}', {number};\n{};\n", query.sql);
     }
-    let mut answers = vec![Vec::new(); questions.len()];
+    let mut results = vec![Vec::new(); queries.len()];
     let mut current = None;
     for row in server.query(&script) {
         match row.as_slice() {
             [Some(mark), Some(number)] if mark == MARK => current = Some(number.parse().unwrap()),
-            _ => answers[current.unwrap_or(0_usize)].push(row),
+            _ => results[current.unwrap_or(0_usize)].push(row),
         }
     }
-    let named = questions.into_iter().zip(answers);
+    let named = queries.into_iter().zip(results);
     named
-        .map(|(question, rows)| (question.name.clone(), question.text(rows)))
+        .map(|(query, rows)| (query.name.clone(), query.format_rows(rows)))
         .collect()
 }
 
 /// A statement that tells something of an object.
-struct Question {
+struct ServerQuery {
     name: String,
     sql: String,
     /// How many columns count; the rest tells when the object was made.
@@ -68,7 +68,7 @@ struct Question {
     sorted: bool,
 }
 
-impl Question {
+impl ServerQuery {
     fn new(name: String, sql: String) -> Self {
         Self {
             name,
@@ -78,7 +78,7 @@ impl Question {
         }
     }
 
-    fn text(&self, rows: Vec<Row>) -> String {
+    fn format_rows(&self, rows: Vec<Row>) -> String {
         let line = |row: Row| {
             let values = row.into_iter().take(self.columns);
             let values: Vec<String> = values
@@ -94,57 +94,57 @@ impl Question {
     }
 }
 
-struct Asking<'a, D> {
+struct ServerDescriber<'a, D> {
     server: &'a D,
 }
 
-impl<D: Database> Asking<'_, D> {
-    fn questions(&self) -> Vec<Question> {
-        let mut questions = self.databases();
-        questions.extend(self.tables());
-        questions.extend(self.histories());
-        questions.extend(self.triggers());
-        questions.extend(self.routines());
-        questions.extend(self.shown(
+impl<D: Database> ServerDescriber<'_, D> {
+    fn queries(&self) -> Vec<ServerQuery> {
+        let mut queries = self.databases();
+        queries.extend(self.tables());
+        queries.extend(self.histories());
+        queries.extend(self.triggers());
+        queries.extend(self.routines());
+        queries.extend(self.show_create(
             "event",
             "SELECT event_schema, event_name FROM information_schema.events",
         ));
         if self.has("LIBRARIES") {
             let libraries = "SELECT library_schema, library_name FROM information_schema.libraries";
-            questions.extend(self.shown("library", libraries));
+            queries.extend(self.show_create("library", libraries));
         }
-        questions.extend(self.users());
-        questions
+        queries.extend(self.users());
+        queries
     }
 
-    fn databases(&self) -> Vec<Question> {
+    fn databases(&self) -> Vec<ServerQuery> {
         let sql = format!(
             "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN {SYSTEM}"
         );
-        let question = |row: Vec<String>| {
+        let query = |row: Vec<String>| {
             let name = identifier(&row[0]);
-            Question::new(
+            ServerQuery::new(
                 format!("database {name}"),
                 format!("SHOW CREATE DATABASE {name}"),
             )
         };
-        self.rows(&sql).into_iter().map(question).collect()
+        self.rows(&sql).into_iter().map(query).collect()
     }
 
-    fn tables(&self) -> Vec<Question> {
+    fn tables(&self) -> Vec<ServerQuery> {
         let sql = format!(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables \
              WHERE table_schema NOT IN {SYSTEM}"
         );
-        let questions = |row: Vec<String>| {
+        let queries = |row: Vec<String>| {
             let name = qualified(&row[0], &row[1]);
             let made = |kind: &str| {
-                Question::new(
+                ServerQuery::new(
                     format!("{kind} {name}"),
                     format!("SHOW CREATE {kind} {name}"),
                 )
             };
-            let rows = |sql: String| Question::new(format!("rows of {name}"), sql);
+            let rows = |sql: String| ServerQuery::new(format!("rows of {name}"), sql);
             match row[2].as_str() {
                 "VIEW" => vec![made("view")],
                 "SEQUENCE" => vec![made("sequence"), rows(format!("SELECT * FROM {name}"))],
@@ -156,11 +156,11 @@ impl<D: Database> Asking<'_, D> {
                 ],
             }
         };
-        self.rows(&sql).into_iter().flat_map(questions).collect()
+        self.rows(&sql).into_iter().flat_map(queries).collect()
     }
 
     /// A checksum is of the rows of the present alone.
-    fn histories(&self) -> Vec<Question> {
+    fn histories(&self) -> Vec<ServerQuery> {
         let period = |row: &str, implicit: &str| {
             format!(
                 "COALESCE((SELECT column_name FROM information_schema.columns AS c WHERE \
@@ -173,72 +173,72 @@ impl<D: Database> Asking<'_, D> {
             "SELECT table_schema, table_name, {start}, {end} FROM information_schema.tables AS t \
              WHERE table_type = 'SYSTEM VERSIONED'"
         );
-        let question = |row: Vec<String>| {
+        let query = |row: Vec<String>| {
             let name = qualified(&row[0], &row[1]);
             let (start, end) = (identifier(&row[2]), identifier(&row[3]));
             let sql = format!("SELECT *, {start}, {end} FROM {name} FOR SYSTEM_TIME ALL");
-            Question {
+            ServerQuery {
                 sorted: true,
-                ..Question::new(format!("history of {name}"), sql)
+                ..ServerQuery::new(format!("history of {name}"), sql)
             }
         };
-        self.rows(&sql).into_iter().map(question).collect()
+        self.rows(&sql).into_iter().map(query).collect()
     }
 
-    fn triggers(&self) -> Vec<Question> {
+    fn triggers(&self) -> Vec<ServerQuery> {
         let sql = format!(
             "SELECT trigger_schema, trigger_name, action_order FROM information_schema.triggers \
              WHERE trigger_schema NOT IN {SYSTEM}"
         );
-        let question = |row: Vec<String>| {
+        let query = |row: Vec<String>| {
             let name = qualified(&row[0], &row[1]);
             let order = &row[2];
-            Question {
-                // After them comes the moment at which it was made.
+            ServerQuery {
+                // After them comes the time at which it was made.
                 columns: 6,
-                ..Question::new(
+                ..ServerQuery::new(
                     format!("trigger {name}"),
                     format!("SELECT 'order', {order};\nSHOW CREATE TRIGGER {name}"),
                 )
             }
         };
-        self.rows(&sql).into_iter().map(question).collect()
+        self.rows(&sql).into_iter().map(query).collect()
     }
 
-    fn routines(&self) -> Vec<Question> {
+    fn routines(&self) -> Vec<ServerQuery> {
         let sql = format!(
             "SELECT routine_schema, routine_name, routine_type FROM information_schema.routines \
              WHERE routine_schema NOT IN {SYSTEM} AND routine_type <> 'LIBRARY'"
         );
-        let question = |row: Vec<String>| {
+        let query = |row: Vec<String>| {
             let (name, kind) = (qualified(&row[0], &row[1]), row[2].to_lowercase());
-            Question::new(
+            ServerQuery::new(
                 format!("{kind} {name}"),
                 format!("SHOW CREATE {kind} {name}"),
             )
         };
-        self.rows(&sql).into_iter().map(question).collect()
+        self.rows(&sql).into_iter().map(query).collect()
     }
 
-    fn shown(&self, kind: &str, sql: &str) -> Vec<Question> {
-        let question = |row: Vec<String>| {
+    fn show_create(&self, kind: &str, sql: &str) -> Vec<ServerQuery> {
+        let query = |row: Vec<String>| {
             let name = qualified(&row[0], &row[1]);
-            Question::new(
+            ServerQuery::new(
                 format!("{kind} {name}"),
                 format!("SHOW CREATE {kind} {name}"),
             )
         };
-        self.rows(sql).into_iter().map(question).collect()
+        self.rows(sql).into_iter().map(query).collect()
     }
 
     /// A role of MySQL is a user; one of MariaDB has no host.
-    fn users(&self) -> Vec<Question> {
+    fn users(&self) -> Vec<ServerQuery> {
         let mariadb = self.server.value("SELECT VERSION() LIKE '%MariaDB%'") == "1";
         let role = if mariadb { "is_role" } else { "'N'" };
         let sql = format!(
             "SELECT user, host, {role} FROM mysql.user WHERE user NOT LIKE 'mysql.%' AND user <> 'mariadb.sys'"
         );
-        let mut questions = Vec::new();
+        let mut queries = Vec::new();
         for row in self.rows(&sql) {
             let user = match (row[0].as_str(), row[2].as_str()) {
                 ("PUBLIC", "Y") => "PUBLIC".to_owned(),
@@ -247,15 +247,15 @@ impl<D: Database> Asking<'_, D> {
             };
             if row[2] == "N" {
                 let sql = format!("SHOW CREATE USER {user}");
-                questions.push(Question::new(format!("user {user}"), sql));
+                queries.push(ServerQuery::new(format!("user {user}"), sql));
             }
             let sql = format!("SHOW GRANTS FOR {user}");
-            questions.push(Question {
+            queries.push(ServerQuery {
                 sorted: true,
-                ..Question::new(format!("grants of {user}"), sql)
+                ..ServerQuery::new(format!("grants of {user}"), sql)
             });
         }
-        questions
+        queries
     }
 
     fn has(&self, view: &str) -> bool {

@@ -8,23 +8,23 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::process::{Port, Process, program};
+use super::process::{ReservedPort, ServerProcess, program};
 use super::{S3Access, Storage, http};
 
 /// A server of one node with one key.
 #[derive(Debug)]
 pub struct Garage {
-    process: Process,
-    s3: Port,
+    process: ServerProcess,
+    s3: ReservedPort,
     admin: Admin,
-    _rpc: Port,
+    _rpc: ReservedPort,
     key: String,
     secret: String,
 }
 
 #[derive(Debug)]
 struct Admin {
-    port: Port,
+    port: ReservedPort,
     token: String,
 }
 
@@ -32,17 +32,17 @@ impl Garage {
     /// Starts one.
     #[must_use]
     pub fn start() -> Self {
-        let s3 = Port::reserve();
-        let rpc = Port::reserve();
+        let s3 = ReservedPort::reserve();
+        let rpc = ReservedPort::reserve();
         let admin = Admin {
-            port: Port::reserve(),
+            port: ReservedPort::reserve(),
             token: random_hex(32),
         };
         let key = format!("GK{}", random_hex(12));
         let secret = random_hex(32);
-        let command = |folder: &Path| {
-            let config = folder.join("garage.toml");
-            fs::write(&config, configuration(folder, &s3, &rpc, &admin)).unwrap();
+        let command = |directory: &Path| {
+            let config = directory.join("garage.toml");
+            fs::write(&config, configuration(directory, &s3, &rpc, &admin)).unwrap();
             let mut command = Command::new(program("bin/garage"));
             command
                 .arg("-c")
@@ -57,7 +57,7 @@ impl Garage {
             health.is_ok_and(|health| health["status"] == "healthy") && listens(&s3)
         };
         Self {
-            process: Process::start(command, answers),
+            process: ServerProcess::start(command, answers),
             s3,
             admin,
             _rpc: rpc,
@@ -81,7 +81,7 @@ impl Garage {
         }
     }
 
-    /// Takes the right to write to a bucket away.
+    /// Takes the permission to write to a bucket away.
     pub fn forbid_writing(&self, name: &str) {
         let path = format!("GetBucketInfo?globalAlias={name}");
         let bucket = self.admin.call("GET", &path, &json!({})).unwrap();
@@ -148,19 +148,19 @@ impl Admin {
 }
 
 /// The ports open one after the other.
-fn listens(port: &Port) -> bool {
+fn listens(port: &ReservedPort) -> bool {
     http::request(port.number, "GET", "/", &[], b"").is_ok()
 }
 
-fn configuration(folder: &Path, s3: &Port, rpc: &Port, admin: &Admin) -> String {
+fn configuration(directory: &Path, s3: &ReservedPort, rpc: &ReservedPort, admin: &Admin) -> String {
     let (s3, rpc, token) = (s3.number, rpc.number, &admin.token);
-    let folder = folder.display();
+    let directory = directory.display();
     let rpc_secret = random_hex(32);
     let admin = admin.port.number;
     format!(
         r#"
-metadata_dir = "{folder}/meta"
-data_dir = "{folder}/data"
+metadata_dir = "{directory}/meta"
+data_dir = "{directory}/data"
 db_engine = "lmdb"
 replication_factor = 1
 rpc_bind_addr = "127.0.0.1:{rpc}"

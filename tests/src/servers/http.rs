@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// A server that says nothing for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
@@ -21,9 +21,9 @@ pub(crate) fn request(
     path: &str,
     fields: &[(&str, &str)],
     body: &[u8],
-) -> io::Result<Answer> {
+) -> io::Result<HttpResponse> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(WAIT_LIMIT))?;
     let mut head = Head {
         start: format!("{method} {path} HTTP/1.1"),
         fields: vec![format!("Host: 127.0.0.1:{port}")],
@@ -36,8 +36,8 @@ pub(crate) fn request(
     (&stream).write_all(&[&head.bytes(), body].concat())?;
     let mut reader = BufReader::new(stream);
     let head = Head::read_final(&mut reader)?;
-    let body = Body::read(&mut reader, head.answer_framing(method)?)?;
-    Ok(Answer {
+    let body = Body::read(&mut reader, head.response_framing(method)?)?;
+    Ok(HttpResponse {
         status: head.status()?,
         body: body.content,
     })
@@ -78,7 +78,7 @@ impl Head {
         }))
     }
 
-    /// The head of an answer, past those that only ask to go on.
+    /// The head of a response, past those that only ask to go on.
     pub(crate) fn read_final(reader: &mut impl BufRead) -> io::Result<Self> {
         loop {
             let head = Self::read(reader)?.ok_or(ErrorKind::UnexpectedEof)?;
@@ -129,7 +129,7 @@ impl Head {
         Ok(self.framing()?.unwrap_or(Framing::Length(0)))
     }
 
-    pub(crate) fn answer_framing(&self, method: &str) -> io::Result<Framing> {
+    pub(crate) fn response_framing(&self, method: &str) -> io::Result<Framing> {
         if method == "HEAD" || matches!(self.status()?, 204 | 304) {
             return Ok(Framing::Length(0));
         }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::database::{CLIENT, Database, greets};
-use super::process::{Port, Process, cache};
+use super::process::{ReservedPort, ServerProcess, cache};
 use tempfile::TempDir;
 
-/// A server with a binary log and a data folder of its own.
+/// A server with a binary log and a data directory of its own.
 #[derive(Debug)]
 pub struct Mariadb {
-    process: Process,
-    port: Port,
+    process: ServerProcess,
+    port: ReservedPort,
     options: Vec<String>,
 }
 
@@ -27,14 +27,14 @@ impl Mariadb {
     /// Starts one with further options, which win over those that every one has.
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
-        let port = Port::reserve();
+        let port = ReservedPort::reserve();
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
-        let command = |folder: &Path| {
-            initialise(folder);
-            server(folder, port.number, &options)
+        let command = |directory: &Path| {
+            initialise(directory);
+            server(directory, port.number, &options)
         };
         Self {
-            process: Process::start(command, || greets(port.number)),
+            process: ServerProcess::start(command, || greets(port.number)),
             port,
             options,
         }
@@ -43,7 +43,7 @@ impl Mariadb {
     /// The socket at which it answers too.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        socket(self.process.folder())
+        socket(self.process.directory())
     }
 }
 
@@ -69,12 +69,12 @@ impl Database for Mariadb {
 
     fn restart(&mut self) {
         let port = self.port.number;
-        let command = |folder: &Path| server(folder, port, &self.options);
+        let command = |directory: &Path| server(directory, port, &self.options);
         self.process.restart(command, || greets(port));
     }
 }
 
-/// Small files: every test writes them anew.
+/// Small files: every test writes new ones.
 const SIZES: [&str; 2] = [
     "--innodb-log-file-size=16M",
     "--innodb-data-file-path=ibdata1:12M:autoextend",
@@ -95,24 +95,24 @@ DELETE FROM mysql.proxies_priv WHERE Host NOT IN ('localhost', '127.0.0.1', '::1
 
 /// Gives a new server the data of one that was initialised before: initialising takes seconds, and many tests start
 /// one. What is kept depends on the server's version and on this file.
-fn initialise(folder: &Path) {
+fn initialise(directory: &Path) {
     let kept = cache().join(format!("mariadb-{}", template_name()));
     if !kept.exists() {
         // Several tests may do this at once: each makes one of its own, and the last one renamed stays.
         let parent = cache();
         fs::create_dir_all(&parent).unwrap();
         let making = TempDir::with_prefix_in("mariadb-", &parent).unwrap();
-        initialise_anew(making.path());
+        initialise_data(making.path());
         if fs::rename(making.path(), &kept).is_ok() {
             // It is not there any more under its first name.
             _ = making.keep();
         }
     }
-    fs::create_dir(folder.join("temporary")).unwrap();
+    fs::create_dir(directory.join("temporary")).unwrap();
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--sparse=always"])
         .arg(kept.join("data"))
-        .arg(folder);
+        .arg(directory);
     assert!(copy.status().unwrap().success(), "{copy:?}");
 }
 
@@ -127,32 +127,32 @@ fn template_name() -> String {
     format!("{:016x}", hash.finish())
 }
 
-fn initialise_anew(folder: &Path) {
-    let users = folder.join("users.sql");
+fn initialise_data(directory: &Path) {
+    let users = directory.join("users.sql");
     fs::write(&users, USERS).unwrap();
-    fs::create_dir(folder.join("temporary")).unwrap();
+    fs::create_dir(directory.join("temporary")).unwrap();
     let mut install = Command::new("mariadb-install-db");
     install
         .args(["--no-defaults", "--user=root", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
         .arg(format!("--extra-file={}", users.display()))
-        .args(folders(folder))
+        .args(directories(directory))
         .args(SIZES);
     let output = install
         .output()
         .unwrap_or_else(|error| panic!("mariadb-server is needed (tests/run): {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{install:?}: {said}");
+    let output_text = [output.stdout, output.stderr].concat();
+    let output_text = String::from_utf8_lossy(&output_text);
+    assert!(output.status.success(), "{install:?}: {output_text}");
 }
 
-fn server(folder: &Path, port: u16, options: &[String]) -> Command {
+fn server(directory: &Path, port: u16, options: &[String]) -> Command {
     let mut server = Command::new("mariadbd");
     server
         .args(["--no-defaults", "--user=root", "--skip-name-resolve"])
-        .args(folders(folder))
+        .args(directories(directory))
         .arg("--socket")
-        .arg(socket(folder))
+        .arg(socket(directory))
         .args(["--bind-address=127.0.0.1", &format!("--port={port}")])
         .args(["--log-bin=binlog", "--server-id=2", "--binlog-format=ROW"])
         .args(["--local-infile=ON", "--innodb-buffer-pool-size=64M"])
@@ -164,16 +164,16 @@ fn server(folder: &Path, port: u16, options: &[String]) -> Command {
     server
 }
 
-/// One argument each: the script that initialises knows no other form. A server that starts empties the folder
+/// One argument each: the script that initialises knows no other form. A server that starts empties the directory
 /// of temporary tables, so that no two may share it.
-fn folders(folder: &Path) -> [String; 2] {
-    let folder = folder.display();
+fn directories(directory: &Path) -> [String; 2] {
+    let directory = directory.display();
     [
-        format!("--datadir={folder}/data"),
-        format!("--tmpdir={folder}/temporary"),
+        format!("--datadir={directory}/data"),
+        format!("--tmpdir={directory}/temporary"),
     ]
 }
 
-fn socket(folder: &Path) -> PathBuf {
-    folder.join("socket")
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("socket")
 }

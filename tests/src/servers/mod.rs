@@ -1,5 +1,5 @@
 //! Real servers for the tests, to store at and to take snapshots of: each on free ports of 127.0.0.1 and in a
-//! temporary folder or container of its own, killed and cleaned away when dropped.
+//! temporary directory or container of its own, killed and cleaned away when dropped.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ mod process;
 
 pub use azurite::Azurite;
 pub use database::{Database, Row};
-pub use description::{Description, describe, differences};
+pub use description::{ServerDescription, describe, differences};
 pub use garage::Garage;
 pub use mariadb::Mariadb;
 pub use moto::Moto;
@@ -30,7 +30,7 @@ pub use mysql::Mysql;
 /// # Panics
 /// When there is no answer.
 #[must_use]
-pub fn ask(port: u16, method: &str, path: &str) -> (u16, Vec<u8>) {
+pub fn request_anonymously(port: u16, method: &str, path: &str) -> (u16, Vec<u8>) {
     let answer = http::request(port, method, path, &[], b"").unwrap();
     (answer.status, answer.body)
 }

@@ -1,13 +1,13 @@
-//! Moto, an S3 server that knows Object Lock. It checks no signature, and rights only when it is told to.
+//! Moto, an S3 server that knows Object Lock. It checks no signature, and permissions only when it is told to.
 
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use super::process::{Port, Process, program};
+use super::process::{ReservedPort, ServerProcess, program};
 use super::{S3Access, Storage, http};
 
-/// With rights, Moto checks signatures, and is wrong about every listing whose prefix has a slash.
+/// With permissions, Moto checks signatures, and is wrong about every listing whose prefix has a slash.
 const NO_SIGNATURES: &str = "
 import moto.iam.access_control as control
 control.IAMRequestBase.check_signature = lambda request: None
@@ -16,28 +16,28 @@ control.IAMRequestBase.check_signature = lambda request: None
 /// A server that keeps everything in memory.
 #[derive(Debug)]
 pub struct Moto {
-    process: Process,
-    port: Port,
+    process: ServerProcess,
+    port: ReservedPort,
 }
 
 impl Moto {
     /// Starts one.
     #[must_use]
     pub fn start() -> Self {
-        let port = Port::reserve();
-        let command = |folder: &Path| {
-            std::fs::write(folder.join("sitecustomize.py"), NO_SIGNATURES).unwrap();
+        let port = ReservedPort::reserve();
+        let command = |directory: &Path| {
+            std::fs::write(directory.join("sitecustomize.py"), NO_SIGNATURES).unwrap();
             let mut command = Command::new(program("python/bin/moto_server"));
             command
                 .args(["-H", "127.0.0.1", "-p", &port.number.to_string()])
-                .env("PYTHONPATH", folder)
-                .current_dir(folder);
+                .env("PYTHONPATH", directory)
+                .current_dir(directory);
             command
         };
         // Nothing but the port is asked for: the first request loads every module of the S3 part.
         let answers = || TcpStream::connect(("127.0.0.1", port.number)).is_ok();
         Self {
-            process: Process::start(command, answers),
+            process: ServerProcess::start(command, answers),
             port,
         }
     }
@@ -76,7 +76,7 @@ impl Moto {
     }
 
     /// From now on policies count: who has none may do nothing.
-    pub fn check_rights(&self) {
+    pub fn enforce_permissions(&self) {
         let answer = http::request(self.port(), "POST", "/moto-api/reset-auth", &[], b"0");
         assert_eq!(answer.unwrap().status, 200);
     }

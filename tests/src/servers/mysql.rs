@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use super::database::{CLIENT, Database, greets};
-use super::process::{PATIENCE, Port};
+use super::process::{ReservedPort, WAIT_LIMIT};
 
 const IMAGE: &str = "reprise-test-mysql";
 
@@ -19,7 +19,7 @@ const LABEL: &str = "reprise-test-port";
 #[derive(Debug)]
 pub struct Mysql {
     container: String,
-    port: Port,
+    port: ReservedPort,
     /// Holds the number of the server's process, in whose namespaces the client runs: the engine takes far longer. A
     /// client that is started again after a restart of the server finds the new one there.
     process: NamedTempFile,
@@ -36,7 +36,7 @@ impl Mysql {
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
         remove_abandoned();
-        let port = Port::reserve();
+        let port = ReservedPort::reserve();
         let mut server = Self {
             container: format!("reprise-test-{}", port.number),
             port,
@@ -61,7 +61,7 @@ impl Mysql {
                 "--innodb-redo-log-capacity=32M",
             ])
             .args(options);
-        said(run);
+        stdout_of(run);
         server.wait();
         server
     }
@@ -76,7 +76,7 @@ impl Mysql {
     #[must_use]
     pub fn address(&self) -> String {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        said(docker(&["inspect", "--format", format, &self.container]))
+        stdout_of(docker(&["inspect", "--format", format, &self.container]))
     }
 
     fn wait(&mut self) {
@@ -87,7 +87,7 @@ impl Mysql {
             if looked_at.elapsed() > Duration::from_secs(1) {
                 looked_at = Instant::now();
                 assert!(
-                    self.is_running() && begin.elapsed() < PATIENCE,
+                    self.is_running() && begin.elapsed() < WAIT_LIMIT,
                     "{} does not answer:\n{}",
                     self.container,
                     self.log()
@@ -96,12 +96,12 @@ impl Mysql {
             thread::sleep(Duration::from_millis(20));
         }
         let process = ["inspect", "--format", "{{.State.Pid}}", &self.container];
-        fs::write(self.process.path(), said(docker(&process))).unwrap();
+        fs::write(self.process.path(), stdout_of(docker(&process))).unwrap();
     }
 
     fn is_running(&self) -> bool {
         let state = ["inspect", "--format", "{{.State.Running}}", &self.container];
-        said(docker(&state)) == "true"
+        stdout_of(docker(&state)) == "true"
     }
 }
 
@@ -133,11 +133,11 @@ impl Database for Mysql {
     }
 
     fn kill_server(&mut self) {
-        said(docker(&["kill", &self.container]));
+        stdout_of(docker(&["kill", &self.container]));
     }
 
     fn restart(&mut self) {
-        said(docker(&["start", &self.container]));
+        stdout_of(docker(&["start", &self.container]));
         self.wait();
     }
 }
@@ -157,9 +157,9 @@ fn remove_abandoned() {
         format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}"),
     );
     let list = docker(&["ps", "--all", "--filter", &filter, "--format", &format]);
-    for line in said(list).lines() {
+    for line in stdout_of(list).lines() {
         let (id, port) = line.split_once(' ').unwrap();
-        if !Port::is_claimed(port.parse().unwrap()) {
+        if !ReservedPort::is_claimed(port.parse().unwrap()) {
             // Another test may be removing it right now.
             _ = docker(&["rm", "--force", "--volumes", id])
                 .output()
@@ -175,7 +175,7 @@ fn docker(arguments: &[&str]) -> Command {
 }
 
 /// What a command has printed, once it has succeeded.
-fn said(mut command: Command) -> String {
+fn stdout_of(mut command: Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("docker is needed (tests/run): {error}"));
@@ -192,13 +192,13 @@ mod tests {
     fn what_a_killed_test_left_is_removed() {
         // No test reserves this port, and a container that was never started is one too.
         let label = format!("{LABEL}=1");
-        let id = said(docker(&["create", "--label", &label, IMAGE]));
+        let id = stdout_of(docker(&["create", "--label", &label, IMAGE]));
         remove_abandoned();
         // Another test that starts a server may have been quicker, and not done yet.
         let exists = || docker(&["inspect", &id]).output().unwrap().status.success();
         let begin = Instant::now();
         while exists() {
-            assert!(begin.elapsed() < PATIENCE, "{id} stays");
+            assert!(begin.elapsed() < WAIT_LIMIT, "{id} stays");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Even a loaded machine has any of the servers up long before.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A port that no other test takes while this exists.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct ReservedPort {
     pub(super) number: u16,
     _claim: UnixListener,
 }
 
-impl Port {
+impl ReservedPort {
     /// Ports below those that the kernel hands out, so that no outgoing connection occupies one before the
     /// server does. A name in the abstract namespace keeps it from other tests, and vanishes with the process.
     pub(super) fn reserve() -> Self {
@@ -51,36 +51,36 @@ fn claim(number: u16) -> Option<UnixListener> {
     UnixListener::bind_addr(&name.unwrap()).ok()
 }
 
-/// A running server, killed when dropped; its folder goes after it.
+/// A running server, killed when dropped; its directory goes after it.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ServerProcess {
     child: Child,
-    folder: TempDir,
+    directory: TempDir,
 }
 
-impl Process {
-    /// Starts what `command` makes for the new folder, and returns once `answers` holds.
+impl ServerProcess {
+    /// Starts what `command` makes for the new directory, and returns once `answers` holds.
     pub(super) fn start(
         command: impl FnOnce(&Path) -> Command,
         answers: impl FnMut() -> bool,
     ) -> Self {
-        let folder = TempDir::with_prefix("reprise-server-").unwrap();
-        let mut command = command(folder.path());
-        let child = spawn(&mut command, folder.path());
-        let mut process = Self { child, folder };
+        let directory = TempDir::with_prefix("reprise-server-").unwrap();
+        let mut command = command(directory.path());
+        let child = spawn(&mut command, directory.path());
+        let mut process = Self { child, directory };
         process.wait(&command, answers);
         process
     }
 
-    /// Starts what `command` makes for the same folder, in place of what ran there.
+    /// Starts what `command` makes for the same directory, in place of what ran there.
     pub(super) fn restart(
         &mut self,
         command: impl FnOnce(&Path) -> Command,
         answers: impl FnMut() -> bool,
     ) {
         self.kill();
-        let mut command = command(self.folder());
-        self.child = spawn(&mut command, self.folder());
+        let mut command = command(self.directory());
+        self.child = spawn(&mut command, self.directory());
         self.wait(&command, answers);
     }
 
@@ -92,8 +92,8 @@ impl Process {
     }
 
     /// Where it keeps everything.
-    pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     fn wait(&mut self, command: &Command, mut answers: impl FnMut() -> bool) {
@@ -102,31 +102,31 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{command:?} ended with {status}:\n{}", self.log());
             }
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > WAIT_LIMIT {
                 panic!("{command:?} does not answer:\n{}", self.log());
             }
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// What the server has said.
+    /// What the server has printed.
     pub(super) fn log(&self) -> String {
-        let log = fs::read(self.folder.path().join("log")).unwrap();
+        let log = fs::read(self.directory.path().join("log")).unwrap();
         String::from_utf8_lossy(&log).into_owned()
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// What it says is added to the log in its folder.
-fn spawn(command: &mut Command, folder: &Path) -> Child {
+/// What it says is added to the log in its directory.
+fn spawn(command: &mut Command, directory: &Path) -> Child {
     let mut options = File::options();
     options.create(true).append(true);
-    let log = options.open(folder.join("log")).unwrap();
+    let log = options.open(directory.join("log")).unwrap();
     command
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
@@ -137,9 +137,9 @@ fn spawn(command: &mut Command, folder: &Path) -> Child {
         })
 }
 
-/// A program that `tests/run` has put at `place` in its cache, or else one on the search path.
-pub(super) fn program(place: &str) -> PathBuf {
-    let cached = cache().join(place);
+/// A program that `tests/run` has put at `path` in its cache, or else one on the search path.
+pub(super) fn program(path: &str) -> PathBuf {
+    let cached = cache().join(path);
     if cached.exists() {
         return cached;
     }
@@ -167,12 +167,12 @@ mod tests {
             command.arg("1000");
             command
         };
-        let process = Process::start(command, || true);
-        let folder = process.folder.path().to_owned();
+        let process = ServerProcess::start(command, || true);
+        let directory = process.directory.path().to_owned();
         let proc = PathBuf::from(format!("/proc/{}", process.child.id()));
-        assert!(folder.exists() && proc.exists());
+        assert!(directory.exists() && proc.exists());
         drop(process);
-        assert!(!folder.exists() && !proc.exists());
+        assert!(!directory.exists() && !proc.exists());
     }
 
     #[test]
@@ -183,12 +183,12 @@ mod tests {
             command.args(["-c", "echo what is wrong; exit 1"]);
             command
         };
-        Process::start(command, || false);
+        ServerProcess::start(command, || false);
     }
 
     #[test]
     fn no_port_is_reserved_twice() {
-        let ports = [Port::reserve(), Port::reserve()];
+        let ports = [ReservedPort::reserve(), ReservedPort::reserve()];
         assert_ne!(ports[0].number, ports[1].number);
     }
 }

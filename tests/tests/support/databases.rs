@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use reprise_tests::servers::Database;
 
-use super::{Ran, Sandbox};
+use super::{RunOutput, Sandbox};
 
 /// Even a loaded machine has noticed a closed connection long before.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// The account with which snapshots are taken. It is nobody else's, so that what it holds is known to be ours.
 pub(crate) const ACCOUNT: &str = "backup";
@@ -68,13 +68,13 @@ pub(crate) fn has_loaded(server: &impl Database, table: &str) -> bool {
 }
 
 /// A client that holds something at a server until it is released.
-pub(crate) struct Holder {
+pub(crate) struct LockHolder {
     child: Child,
     input: ChildStdin,
     _output: BufReader<ChildStdout>,
 }
 
-impl Holder {
+impl LockHolder {
     /// Returns once the statements are done.
     pub(crate) fn hold(server: &impl Database, statements: &str) -> Self {
         let mut child = server
@@ -108,8 +108,8 @@ impl Holder {
 /// How many bytes pass before a snapshot or a restore of these rows is in the middle of them.
 pub(crate) const MIDDLE: u64 = 5 << 20;
 
-/// Rights for everything, as the documentation lists them.
-pub(crate) fn rights(server: &impl Database) -> &'static str {
+/// Privileges for everything, as the documentation lists them.
+pub(crate) fn privileges(server: &impl Database) -> &'static str {
     match is_mariadb(server) {
         true => "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, RELOAD, BINLOG MONITOR ON *.* TO",
         false => {
@@ -128,11 +128,11 @@ pub(crate) fn fill(server: &impl Database) {
     make_account(server);
 }
 
-/// Makes the account with all the rights that it needs.
+/// Makes the account with all the privileges that it needs.
 pub(crate) fn make_account(server: &impl Database) {
-    let rights = rights(server);
+    let privileges = privileges(server);
     server.execute(&format!(
-        "CREATE USER {ACCOUNT}@'%'; {rights} {ACCOUNT}@'%';"
+        "CREATE USER {ACCOUNT}@'%'; {privileges} {ACCOUNT}@'%';"
     ));
 }
 
@@ -170,14 +170,14 @@ pub(crate) fn sessions(server: &impl Database, user: &str) -> Vec<String> {
     ours.map(|row| row[0].clone().unwrap()).collect()
 }
 
-/// Fails unless whatever a run has held at the server is gone: sessions, and with them transactions and locks.
+/// Fails unless whatever a run has held at the server is released: sessions, and with them transactions and locks.
 /// Everybody can write and change definitions at once.
 pub(crate) fn assert_free(server: &impl Database, user: &str) {
     let begin = Instant::now();
     // A server notices a closed connection when it next looks.
     while !sessions(server, user).is_empty() {
         let left = server.query("SHOW FULL PROCESSLIST");
-        assert!(begin.elapsed() < PATIENCE, "sessions are left: {left:?}");
+        assert!(begin.elapsed() < WAIT_LIMIT, "sessions are left: {left:?}");
     }
     assert_unlocked(server);
 }
@@ -203,12 +203,12 @@ pub(crate) fn assert_unlocked(server: &impl Database) {
 
 impl Sandbox {
     /// Takes a snapshot of a server.
-    pub(crate) fn store(&self, url: &str, more: &[&str]) -> Ran {
+    pub(crate) fn store(&self, url: &str, more: &[&str]) -> RunOutput {
         self.run(store_args(url).iter().copied().chain(more.iter().copied()))
     }
 
     /// Restores it.
-    pub(crate) fn bring_back(&self, url: &str, more: &[&str]) -> Ran {
+    pub(crate) fn restore_server(&self, url: &str, more: &[&str]) -> RunOutput {
         self.recover(
             restore_args(url)
                 .iter()

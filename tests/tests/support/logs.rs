@@ -20,7 +20,7 @@ use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::json;
 
 /// A server whose log can be read.
-pub(crate) trait Logging: Database {
+pub(crate) trait BinlogFiles: Database {
     fn file(&self, name: &str) -> Vec<u8>;
 
     /// All files of its log.
@@ -32,7 +32,7 @@ pub(crate) trait Logging: Database {
     }
 }
 
-impl Logging for Mysql {
+impl BinlogFiles for Mysql {
     fn file(&self, name: &str) -> Vec<u8> {
         let path = format!("/var/lib/mysql/{name}");
         let mut cat = Command::new("docker");
@@ -43,17 +43,17 @@ impl Logging for Mysql {
     }
 }
 
-impl Logging for Mariadb {
+impl BinlogFiles for Mariadb {
     fn file(&self, name: &str) -> Vec<u8> {
-        let folder = self.value("SELECT @@datadir;");
-        std::fs::read(format!("{folder}/{name}")).unwrap()
+        let directory = self.value("SELECT @@datadir;");
+        std::fs::read(format!("{directory}/{name}")).unwrap()
     }
 }
 
-pub(crate) type Read<'a> = dyn Iterator<Item = Result<Event, Error>> + 'a;
+pub(crate) type EventStream<'a> = dyn Iterator<Item = Result<Event, Error>> + 'a;
 
 /// The events of files, one after the other.
-pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
+pub(crate) fn events(files: &[Vec<u8>]) -> Box<EventStream<'_>> {
     Box::new(files.iter().flat_map(|file| {
         let events = file.strip_prefix(&MAGIC).unwrap();
         let mut events = EventReader::new(events, false);
@@ -61,9 +61,9 @@ pub(crate) fn events(files: &[Vec<u8>]) -> Box<Read<'_>> {
     }))
 }
 
-/// How to replay.
+/// ReplaySettings to replay.
 #[derive(Debug, Clone)]
-pub(crate) struct How {
+pub(crate) struct ReplaySettings {
     pub(crate) mode: ReplayMode,
     pub(crate) after: ExecutedSet,
     pub(crate) target: RecoveryTarget,
@@ -72,7 +72,7 @@ pub(crate) struct How {
     pub(crate) progress: Arc<Progress>,
 }
 
-impl Default for How {
+impl Default for ReplaySettings {
     fn default() -> Self {
         Self {
             mode: ReplayMode::Merged,
@@ -85,7 +85,7 @@ impl Default for How {
     }
 }
 
-impl How {
+impl ReplaySettings {
     pub(crate) fn until(target: RecoveryTarget) -> Self {
         Self {
             target,
@@ -97,7 +97,7 @@ impl How {
     pub(crate) fn run(
         &self,
         target: &impl Database,
-        events: &mut Read<'_>,
+        events: &mut EventStream<'_>,
     ) -> Result<ReplayReport, Error> {
         let address = Address::parse(&target.root_url()).unwrap();
         replay_log(

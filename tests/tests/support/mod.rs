@@ -1,4 +1,4 @@
-//! A host in a folder: keys, cache, recovery identities, a repository, and the real binary to drive them.
+//! A host in a directory: keys, cache, recovery identities, a repository, and the real binary to drive them.
 
 #![allow(
     dead_code,
@@ -44,26 +44,26 @@ fn clock_variables() -> impl Iterator<Item = (&'static str, std::ffi::OsString)>
 }
 
 pub(crate) struct Sandbox {
-    folder: TempDir,
-    /// Where the repository is, if it is not a folder beside the rest.
+    directory: TempDir,
+    /// Where the repository is, if it is not a directory beside the rest.
     url: Option<String>,
     /// Further variables, credentials for instance.
     envs: Vec<(String, String)>,
 }
 
-/// What a run of the binary gave.
-pub(crate) struct Ran {
+/// What a run of the binary printed and returned.
+pub(crate) struct RunOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Runs a command to its end.
-pub(crate) fn ran(command: &mut Command) -> Ran {
-    Ran::from(&command.output().unwrap())
+pub(crate) fn ran(command: &mut Command) -> RunOutput {
+    RunOutput::from(&command.output().unwrap())
 }
 
-impl Ran {
+impl RunOutput {
     pub(crate) fn from(output: &Output) -> Self {
         Self {
             code: output.status.code(),
@@ -104,7 +104,7 @@ impl Sandbox {
     /// A host without a repository.
     pub(crate) fn bare() -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
             url: None,
             envs: Vec::new(),
         }
@@ -137,7 +137,7 @@ impl Sandbox {
     }
 
     /// Makes the repository with two recovery identities.
-    pub(crate) fn init(&self) -> Ran {
+    pub(crate) fn init(&self) -> RunOutput {
         let (one, two) = (self.path("id1"), self.path("id2"));
         let args = [
             OsStr::new("init"),
@@ -150,7 +150,7 @@ impl Sandbox {
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn repository(&self) -> std::ffi::OsString {
@@ -160,7 +160,7 @@ impl Sandbox {
         }
     }
 
-    /// The binary with this host's surroundings.
+    /// The binary with this host's environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(binary());
         command
@@ -172,13 +172,13 @@ impl Sandbox {
             .env("REPRISE_REPOSITORY", self.repository())
             .envs(clock_variables())
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command
     }
 
-    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        Ran::from(&self.command().args(args).output().unwrap())
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> RunOutput {
+        RunOutput::from(&self.command().args(args).output().unwrap())
     }
 
     /// As [`Self::command`], with the first recovery identity.
@@ -189,12 +189,12 @@ impl Sandbox {
     }
 
     /// As [`Self::run`], with the first recovery identity.
-    pub(crate) fn recover<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        Ran::from(&self.recovering().args(args).output().unwrap())
+    pub(crate) fn recover<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> RunOutput {
+        RunOutput::from(&self.recovering().args(args).output().unwrap())
     }
 
-    /// Takes a snapshot of a folder.
-    pub(crate) fn snapshot(&self, tree: &Path, source: &str) -> Ran {
+    /// Takes a snapshot of a directory.
+    pub(crate) fn snapshot(&self, tree: &Path, source: &str) -> RunOutput {
         self.run([
             OsStr::new("--json"),
             "snapshot".as_ref(),
@@ -205,7 +205,7 @@ impl Sandbox {
         ])
     }
 
-    /// Restores a source into a new folder.
+    /// Restores a source into a new directory.
     pub(crate) fn restore(&self, source: &str, name: &str) -> PathBuf {
         let target = self.path(name);
         let args = [
@@ -220,7 +220,7 @@ impl Sandbox {
     }
 
     /// The binary on another host, with keys of its own.
-    pub(crate) fn elsewhere(&self) -> Command {
+    pub(crate) fn on_second_host(&self) -> Command {
         let mut command = self.command();
         command
             .env("REPRISE_CONFIG_DIR", self.path("second"))
@@ -229,22 +229,28 @@ impl Sandbox {
     }
 
     /// Adds the other host to the repository, as `web2`. Its public keys are in `web2.keys` then.
-    pub(crate) fn add_elsewhere(&self) {
-        let public = ran(self.elsewhere().args(["key", "show"])).exits(0).stdout;
+    pub(crate) fn add_second_host(&self) {
+        let public = ran(self.on_second_host().args(["key", "show"]))
+            .exits(0)
+            .stdout;
         std::fs::write(self.path("web2.keys"), public).unwrap();
         let args = ["key", "add", "--host", "web2.keys", "--name", "web2"];
         self.run(args).exits(0);
     }
 
-    /// The stored objects of a folder of the repository.
-    pub(crate) fn objects(&self, folder: &str) -> Vec<PathBuf> {
+    /// The stored objects of a directory of the repository.
+    pub(crate) fn objects(&self, directory: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut folders = vec![self.path("repository").join(folder)];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let mut directories = vec![self.path("repository").join(directory)];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(&directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 let path = entry.path();
                 if path.is_dir() {
-                    folders.push(path)
+                    directories.push(path)
                 } else {
                     found.push(path)
                 }
@@ -268,7 +274,7 @@ pub(crate) fn begin<S: AsRef<OsStr>>(
 }
 
 /// As [`begin`], for a run of whose end [`end`] tells.
-pub(crate) fn begin_heard<S: AsRef<OsStr>>(
+pub(crate) fn begin_captured<S: AsRef<OsStr>>(
     mut command: Command,
     args: impl IntoIterator<Item = S>,
 ) -> Child {
@@ -277,8 +283,8 @@ pub(crate) fn begin_heard<S: AsRef<OsStr>>(
 }
 
 /// Waits for a run that was begun to be heard. What it says until then must be little.
-pub(crate) fn end(child: Child) -> Ran {
-    Ran::from(&child.wait_with_output().unwrap())
+pub(crate) fn end(child: Child) -> RunOutput {
+    RunOutput::from(&child.wait_with_output().unwrap())
 }
 
 /// Asks a run to stop, as a person at the keyboard does.
@@ -286,16 +292,16 @@ pub(crate) fn interrupt(child: &Child) {
     signal(child, rustix::process::Signal::INT);
 }
 
-/// A file system of its own in memory, gone when dropped.
+/// A file system of its own in memory, unmounted when dropped.
 pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    pub(crate) fn mount(folder: PathBuf, size: &str) -> Self {
-        std::fs::create_dir(&folder).unwrap();
+    pub(crate) fn mount(directory: PathBuf, size: &str) -> Self {
+        std::fs::create_dir(&directory).unwrap();
         let size = format!("size={size}");
         let args = ["-t", "tmpfs", "-o", &size, "none"].map(OsStr::new);
-        sh("mount", &[&args[..], &[folder.as_os_str()]].concat());
-        Self(folder)
+        sh("mount", &[&args[..], &[directory.as_os_str()]].concat());
+        Self(directory)
     }
 
     /// Makes room.
@@ -377,9 +383,9 @@ pub(crate) fn assert_same_trees(a: &Path, b: &Path) {
 }
 
 /// Some hundred small files and a few large ones.
-pub(crate) fn make_tree(folder: &Path, large_bytes: usize) {
+pub(crate) fn make_tree(directory: &Path, large_bytes: usize) {
     for n in 0..300_usize {
-        let inside = folder.join(format!("d{}", n % 7));
+        let inside = directory.join(format!("d{}", n % 7));
         std::fs::create_dir_all(&inside).unwrap();
         std::fs::write(
             inside.join(format!("f{n}")),
@@ -389,7 +395,7 @@ pub(crate) fn make_tree(folder: &Path, large_bytes: usize) {
     }
     for n in 0..3 {
         std::fs::write(
-            folder.join(format!("large{n}")),
+            directory.join(format!("large{n}")),
             incompressible_bytes(large_bytes, 900 + n),
         )
         .unwrap();

@@ -17,7 +17,7 @@ pub(crate) fn described(server: &impl Database) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// MariaDB prints the columns of a right in no order.
+/// MariaDB prints the columns of a privilege in no order.
 fn with_columns_in_order(text: &str) -> String {
     if !text.starts_with("GRANT ") {
         return text.to_owned();
@@ -37,8 +37,8 @@ fn with_columns_in_order(text: &str) -> String {
 
 /// The rows and checksum of each table of a snapshot.
 pub(crate) fn tables(sandbox: &Sandbox, source: &str) -> BTreeMap<String, String> {
-    let folder = sandbox.restore(source, &format!("files-{source}"));
-    let json = std::fs::read(folder.join("manifest.json")).unwrap();
+    let directory = sandbox.restore(source, &format!("files-{source}"));
+    let json = std::fs::read(directory.join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let databases = manifest["databases"].as_array().unwrap().iter();
     let tables = databases.flat_map(|database| {

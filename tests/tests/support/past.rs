@@ -1,4 +1,4 @@
-//! Snapshots of the past, taken through the library at chosen times, and policies that judge them.
+//! Snapshots of the past, taken through the library at chosen times, and policies that are applied to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +16,10 @@ use reprise_repository::{
 };
 use serde_json::Value;
 
-use super::{Ran, Sandbox, incompressible_bytes, ran};
+use super::{RunOutput, Sandbox, incompressible_bytes, ran};
 
 /// A snapshot of the past.
-pub(crate) struct Past {
+pub(crate) struct PastSnapshot {
     pub(crate) source: &'static str,
     pub(crate) data_time: DateTime<Utc>,
     pub(crate) received: DateTime<Utc>,
@@ -29,9 +29,9 @@ pub(crate) struct Past {
     pub(crate) files: Vec<(String, Vec<u8>)>,
 }
 
-pub(crate) fn past(source: &'static str, data_time: DateTime<Utc>) -> Past {
+pub(crate) fn past(source: &'static str, data_time: DateTime<Utc>) -> PastSnapshot {
     let seed = data_time.timestamp().unsigned_abs() ^ source.len() as u64;
-    Past {
+    PastSnapshot {
         source,
         data_time,
         received: data_time + TimeDelta::minutes(10),
@@ -62,7 +62,7 @@ pub(crate) fn open(sandbox: &Sandbox) -> Repository {
 }
 
 /// Takes a snapshot that says it is from `past.data_time`, and that the disk says was received at `past.received`.
-pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &Past) -> ObjectId {
+pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &PastSnapshot) -> ObjectId {
     let hold = past.hold.map(|text| ("hold".to_owned(), text.to_owned()));
     let options = SnapshotOptions {
         source: past.source.to_owned(),
@@ -119,7 +119,7 @@ sources:
     fs::write(sandbox.path(name), text).unwrap();
 }
 
-pub(crate) fn forget(sandbox: &Sandbox, args: &[&str]) -> Ran {
+pub(crate) fn forget(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
     let fixed = ["--json", "--policies", "p.yaml", "forget"];
     sandbox.run([&fixed[..], args].concat())
 }
@@ -136,9 +136,9 @@ pub(crate) fn listed(sandbox: &Sandbox, args: &[&str]) -> usize {
     ran.exits(0).json()["snapshots"].as_array().unwrap().len()
 }
 
-pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
+pub(crate) fn git(directory: &Path, args: &[&str]) -> String {
     let who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"];
     let mut command = Command::new("git");
-    command.arg("-C").arg(folder).args(who).args(args);
+    command.arg("-C").arg(directory).args(who).args(args);
     ran(&mut command).exits(0).stdout.trim().to_owned()
 }
