@@ -1,7 +1,7 @@
 //! Processing many items on several threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 
 /// Applies a function to each item on several threads; the results are in order.
 pub(crate) fn map_in_parallel<T: Sync, R: Send>(
@@ -66,7 +66,7 @@ pub(crate) fn try_map_and_consume<T: Sync, R: Send, E: Send>(
     }
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(ahead);
+        let (sender, receiver) = crossbeam_channel::bounded(ahead);
         for _ in 0..threads.min(items.len()) {
             let (sender, make, next) = (sender.clone(), &make, &next);
             scope.spawn(move || {
