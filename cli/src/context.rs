@@ -27,10 +27,24 @@ pub(crate) struct Context {
 }
 
 /// The time. Commands and the libraries that they call use no other clock.
+#[expect(clippy::disallowed_methods, reason = "the clock that is passed in")]
 pub(crate) fn current_time() -> DateTime<Utc> {
     Utc::now()
 }
 
+/// A variable of the environment, unless it is empty or not set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment that is passed in"
+)]
+pub(crate) fn env_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment that is passed in"
+)]
 fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
@@ -48,9 +62,7 @@ fn xdg_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
 /// The user who runs the command, for the record.
 fn current_user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"];
-    let user = named
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let user = named.iter().find_map(|name| env_variable(name));
     user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 

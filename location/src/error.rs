@@ -23,7 +23,6 @@ impl InvalidLocation {
 
 /// What is wrong with a location. Nothing that may be a secret is repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum LocationProblem {
     /// The text is empty.
     #[error("the repository URL is empty")]

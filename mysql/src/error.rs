@@ -85,7 +85,10 @@ impl DatabaseError {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Server { code, .. } => Some(*code),
-            _ => None,
+            Self::Connection { .. }
+            | Self::UnsupportedAuthPlugin { .. }
+            | Self::UnexpectedResponse(_)
+            | Self::Interrupted => None,
         }
     }
 

@@ -25,6 +25,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the clock that is passed in")]
     fn wall_time(&self) -> DateTime<Utc> {
         Utc::now()
     }

@@ -34,7 +34,6 @@ pub enum ErrorClass {
 
 /// An error of the repository. `Display` never includes the source.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The backend failed.
     #[error("cannot access the storage of repository {location}")]
@@ -371,7 +370,14 @@ fn backend_error_class(error: &BackendError) -> ErrorClass {
             | ConfigurationError::ClockSkew { .. }
             | ConfigurationError::UntrustedCertificate => ErrorClass::Failed,
         },
-        _ => ErrorClass::Failed,
+        BackendError::NotFound { .. }
+        | BackendError::AlreadyExists { .. }
+        | BackendError::OutOfRange { .. }
+        | BackendError::NoSpace { .. }
+        | BackendError::Unavailable { .. }
+        | BackendError::Rejected { .. }
+        | BackendError::Interrupted { .. }
+        | BackendError::Io { .. } => ErrorClass::Failed,
     }
 }
 

@@ -12,7 +12,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a snapshot could not be taken. `Display` never includes the source.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The repository failed.
     #[error("the snapshot could not be stored")]
@@ -143,12 +142,12 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn from_database(doing: impl Into<String>, source: DatabaseError) -> Self {
-        match source {
-            DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
-            source => Self::Database {
-                operation: doing.into(),
-                source,
-            },
+        if matches!(source, DatabaseError::Interrupted) {
+            return reprise_repository::Error::Interrupted.into();
+        }
+        Self::Database {
+            operation: doing.into(),
+            source,
         }
     }
 

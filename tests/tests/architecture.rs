@@ -7,14 +7,15 @@ use std::process::Command;
 
 use reprise_tests::source::{
     CRATES, ImportGraph, NameCounts, SourceFile, cycles, describe_large, duplicate_types,
-    load_crate, project_root, rust_files,
+    load_crate, load_tests, project_root, rust_files,
 };
 use serde_json::Value;
 
 /// Which of our crates each may use. Fewer arrows are better; a new one needs a reason in ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 8] = [
-    ("reprise-policies", &[]),
-    ("reprise-repository", &[]),
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("reprise-location", &[]),
+    ("reprise-policies", &["reprise-location"]),
+    ("reprise-repository", &["reprise-location"]),
     ("reprise-mysql", &["reprise-repository"]),
     (
         "reprise-snapshotters",
@@ -320,8 +321,8 @@ fn no_file_has_more_than_500_lines_and_no_directory_more_than_15_files() {
 
 #[test]
 fn no_type_has_the_name_of_another_one() {
-    let crates = CRATES.map(load_crate);
-    let duplicates = duplicate_types(crates.iter().flatten());
+    let (crates, tests) = (CRATES.map(load_crate), load_tests());
+    let duplicates = duplicate_types(crates.iter().flatten().chain(&tests));
     assert!(duplicates.is_empty(), "{duplicates:?}");
 }
 
@@ -368,16 +369,61 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// The names of a file that have a retired word in them.
+fn retired_names(file: &SourceFile) -> Vec<String> {
+    let names = file.functions.iter().chain(&file.types).chain(&file.module);
+    let is_retired = |word: &String| RETIRED_WORDS.contains(&word.as_str());
+    names
+        .filter(|name| words(name).iter().any(is_retired))
+        .map(|name| format!("{}: {name}", file.path))
+        .collect()
+}
+
+#[test]
+fn no_name_in_the_tests_has_a_retired_word() {
+    let mut files = load_tests();
+    for file in &mut files {
+        file.functions.append(&mut file.tests);
+    }
+    let found: Vec<String> = files.iter().flat_map(retired_names).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Matches over our own errors that have an arm for any other one, by crate and function: an error that is added later is
+/// not noticed there. Name the variants; this list may only become shorter.
+const OPEN_ERROR_MATCHES: [(&str, &str); 8] = [
+    ("policies", "hint"),
+    ("repository", "damage_reason"),
+    ("repository", "finding_from_error"),
+    ("repository", "read_segment_once"),
+    ("repository", "unreadable_tombstone_error"),
+    ("restore", "from_database"),
+    ("restore", "log_hint"),
+    ("restore", "replay_error"),
+];
+
+#[test]
+fn matches_over_our_own_errors_name_every_variant() {
+    let crates = CRATES.map(|directory| (directory, load_crate(directory)));
+    let files = || crates.iter().flat_map(|(_, files)| files);
+    let errors: BTreeSet<&String> = files().flat_map(|file| &file.error_enums).collect();
+    assert!(errors.len() > 5, "{errors:?}");
+    let mut found = BTreeSet::new();
+    for (directory, files) in &crates {
+        for open in files.iter().flat_map(|file| &file.open_matches) {
+            if open.types.iter().any(|name| errors.contains(name)) {
+                found.insert((*directory, open.function.as_str()));
+            }
+        }
+    }
+    assert_eq!(found, BTreeSet::from(OPEN_ERROR_MATCHES));
+}
+
 #[test]
 fn no_name_and_no_message_has_a_retired_word() {
     let mut found = Vec::new();
     for file in CRATES.map(load_crate).iter().flatten() {
-        for name in file.functions.iter().chain(&file.types).chain(&file.module) {
-            let retired = words(name)
-                .into_iter()
-                .find(|word| RETIRED_WORDS.contains(&word.as_str()));
-            found.extend(retired.map(|_| format!("{}: {name}", file.path)));
-        }
+        found.extend(retired_names(file));
         for text in &file.strings {
             let retired = RETIRED_PHRASES
                 .iter()

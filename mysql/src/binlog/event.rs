@@ -176,7 +176,6 @@ impl EventHeader {
 
 /// Why bytes are not valid events.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum EventError {
     /// They end inside an event.
     #[error("the binary log ends in the middle of the event at byte {at}")]
@@ -388,7 +387,7 @@ fn with_offset(error: EventError, at: u64) -> EventError {
     match error {
         EventError::ChecksumMismatch { .. } => EventError::ChecksumMismatch { at },
         EventError::InvalidLength { size, .. } => EventError::InvalidLength { at, size },
-        other => other,
+        EventError::Truncated { .. } | EventError::Io(_) | EventError::Malformed { .. } => error,
     }
 }
 

@@ -187,6 +187,10 @@ impl Address {
 
     /// The account's name; by default that of the user of this machine, as in other clients.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the default of every MySQL client is the user of this machine"
+    )]
     pub fn user(&self) -> String {
         self.user.clone().unwrap_or_else(|| {
             std::env::var("USER")

@@ -20,6 +20,10 @@ pub(crate) fn resolve_container(address: &Address) -> Result<Address, String> {
     })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable of the container engine names its socket, as for its own client"
+)]
 fn docker_socket_path() -> PathBuf {
     std::env::var("DOCKER_HOST")
         .ok()

@@ -12,7 +12,6 @@ use crate::values::names::{join_names, nearest_name, quote};
 
 /// Why an argument names nothing, or not one thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SelectError {
     /// Nothing has this name.
     #[error("there is no {what} named {}; there is {}", quote(name), join_names(existing.iter().map(String::as_str)))]

@@ -23,6 +23,10 @@ pub trait SecretEnvironment {
 pub struct ProcessEnvironment;
 
 impl SecretEnvironment for ProcessEnvironment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment that is passed in"
+    )]
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -58,7 +62,6 @@ impl fmt::Debug for SecretString {
 
 /// Why a secret could not be read. No variant holds any part of a value.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SecretError {
     /// The environment variable is not set.
     #[error("the environment variable `{name}` is not set")]

@@ -7,7 +7,6 @@ use crate::values::names::make_printable;
 
 /// Why a text is not a duration, a size, a rate or a percentage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum UnitError {
     /// The text does not begin with a whole number.
     #[error("`{text}` does not begin with a whole number; write for example `{example}`")]

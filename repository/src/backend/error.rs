@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 /// What is wrong with the configuration of a destination, as opposed to an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigurationError {
     /// No credentials were found.
     #[error("no credentials for the destination were found")]
@@ -72,7 +71,6 @@ impl ConfigurationError {
 
 /// Why a backend operation failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum BackendError {
     /// The object does not exist.
     #[error("{key} does not exist")]

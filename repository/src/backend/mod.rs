@@ -9,15 +9,24 @@
 mod backend_trait;
 mod capabilities;
 #[cfg(any(test, feature = "testing"))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test, which compares the clock of the storage with this one"
+)]
 pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
 mod local;
 #[cfg(any(test, feature = "testing"))]
+#[expect(clippy::disallowed_methods, reason = "a backend for tests")]
 pub mod memory;
 mod object;
 mod open;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "locks last by the clock of the storage, and credentials are in the variables that all its clients read"
+)]
 mod remote;
 mod traffic;
 

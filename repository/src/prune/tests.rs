@@ -258,6 +258,7 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
     assert_eq!(kept, [scene.kept.id]);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the clock of this machine")]
 #[test]
 fn a_forged_sweep_of_everything_takes_no_grace_from_what_is_forgotten_later() {
     let scene = prune_fixture();

@@ -385,6 +385,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the clock of this machine")]
     fn init_on(backend: &MemoryBackend, directory: &Path) -> (HostDirectory, Config) {
         let host = HostDirectory::new(directory);
         let recipient = crate::crypto::encryption::generate_identity("now").recipient;

@@ -176,6 +176,10 @@ pub(crate) fn findings(repository: &Repository) -> Vec<VerifyFinding> {
 }
 
 /// Every operation is tried where more seeds are asked for; otherwise every third.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the tests says how long"
+)]
 pub(crate) fn stride() -> usize {
     if std::env::var_os("REPRISE_TEST_SEEDS").is_some() {
         1

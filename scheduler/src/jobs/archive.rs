@@ -139,6 +139,7 @@ pub fn run_archive(
         spool_directory: spool,
         spool_bytes_max: overrides.spool_bytes_max.unwrap_or(SPOOL_BYTES_DEFAULT),
         program: format!("{} on {}", environment.program, environment.host_name),
+        clock: environment.clock,
     };
     let mut report_event = |event| {
         observe(JobEvent::Archive {

@@ -76,13 +76,22 @@ pub(super) fn load_small(
     }
 }
 
+/// The time of the machine whose files are read: it is compared with the times of files, which no other clock sets.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "times of files are the machine's"
+)]
+fn machine_time() -> SystemTime {
+    SystemTime::now()
+}
+
 fn read_small_once(
     root: &ConfinedDirectory,
     path: &[u8],
     size_max: u64,
     buffer: &mut Vec<u8>,
 ) -> std::result::Result<LoadedFile, Warning> {
-    let began = SystemTime::now();
+    let began = machine_time();
     let (file, stat) = open_file(root, path)?;
     let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
     entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;
@@ -109,7 +118,7 @@ pub(super) fn stream_large(
     writer: &mut SnapshotWriter,
     chunker: &mut Chunker,
 ) -> Result<bool> {
-    let began = SystemTime::now();
+    let began = machine_time();
     let opened = open_file(root, path).and_then(|(file, stat)| {
         let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
         entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;

@@ -5,6 +5,7 @@
 
 mod graph;
 mod imports;
+mod matches;
 mod names;
 mod parse;
 mod sizes;
@@ -13,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use graph::{ImportGraph, cycles};
+pub use matches::OpenMatch;
 pub use names::{NameCounts, duplicate_types};
 pub use parse::{Import, SourceFile};
 pub use sizes::describe_large;
@@ -44,13 +46,27 @@ pub fn project_root() -> PathBuf {
 #[must_use]
 pub fn load_crate(directory: &str) -> Vec<SourceFile> {
     let root = project_root();
-    let mut files: Vec<SourceFile> = rust_files(&root.join(directory).join("src"))
+    let sources = root.join(directory).join("src");
+    let mut files: Vec<SourceFile> = rust_files(&sources)
         .iter()
-        .filter(|path| !is_test_file(path))
+        .filter(|path| !is_test_file(path.strip_prefix(&sources).unwrap_or(path)))
         .map(|path| SourceFile::load(&root, directory, path))
         .collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
+}
+
+/// All files of the tests of the whole product, parsed: helpers, tests and tools.
+///
+/// # Panics
+/// When a file cannot be read or parsed.
+#[must_use]
+pub fn load_tests() -> Vec<SourceFile> {
+    let root = project_root();
+    rust_files(&root.join("tests"))
+        .iter()
+        .map(|path| SourceFile::load(&root, "tests", path))
+        .collect()
 }
 
 /// Every Rust file below a directory, but for what Cargo builds.

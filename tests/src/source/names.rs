@@ -42,12 +42,12 @@ impl NameCounts {
 pub fn duplicate_types<'a>(
     files: impl IntoIterator<Item = &'a SourceFile>,
 ) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
-    let mut places: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut files_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for file in files {
         for name in &file.types {
-            places.entry(name).or_default().insert(&file.path);
+            files_of.entry(name).or_default().insert(&file.path);
         }
     }
-    places.retain(|name, files| files.len() > 1 && !SHARED_NAMES.contains(name));
-    places
+    files_of.retain(|name, files| files.len() > 1 && !SHARED_NAMES.contains(name));
+    files_of
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
 
+use super::matches::{MatchCollector, OpenMatch};
+
 /// A path that a file names, as segments; the first is `crate`, `self`, `super`, a module or another crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
@@ -30,12 +32,18 @@ pub struct SourceFile {
     pub functions: Vec<String>,
     /// The names of the methods of the traits that it implements.
     pub trait_methods: Vec<String>,
+    /// The names of its test functions.
+    pub tests: Vec<String>,
     /// The names of the types and traits that it defines.
     pub types: Vec<String>,
     /// What it imports or names.
     pub imports: Vec<Import>,
     /// The texts of its string literals, with those in macros and attributes but documentation.
     pub strings: Vec<String>,
+    /// Its enumerations of errors.
+    pub error_enums: Vec<String>,
+    /// Its matches with an arm for whatever the others do not take.
+    pub open_matches: Vec<OpenMatch>,
 }
 
 impl SourceFile {
@@ -48,17 +56,22 @@ impl SourceFile {
         let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let below = |base: &Path| path.strip_prefix(base).unwrap_or(path).to_owned();
+        let mut matches = MatchCollector::default();
+        matches.visit_file(&file);
         let mut parsed = Self {
             path: below(root).to_string_lossy().into_owned(),
             module: module_path(&below(&root.join(crate_directory).join("src"))),
             lines: text.lines().count(),
             functions: Vec::new(),
             trait_methods: Vec::new(),
+            tests: Vec::new(),
             types: Vec::new(),
             imports: Vec::new(),
             strings: Vec::new(),
+            error_enums: matches.error_enums,
+            open_matches: matches.open_matches,
         };
-        let mut collector = Collector {
+        let mut collector = NameCollector {
             file: &mut parsed,
             depth: 0,
             in_trait_impl: false,
@@ -85,7 +98,7 @@ fn module_path(relative: &Path) -> Vec<String> {
 }
 
 /// Whether an item is compiled for tests alone.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")
             || attribute.path().is_ident("cfg")
@@ -95,13 +108,13 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-struct Collector<'a> {
+struct NameCollector<'a> {
     file: &'a mut SourceFile,
     depth: usize,
     in_trait_impl: bool,
 }
 
-impl Collector<'_> {
+impl NameCollector<'_> {
     fn add_use(&mut self, tree: &UseTree, prefix: &[String]) {
         let with = |name: String| [prefix, &[name]].concat();
         match tree {
@@ -178,7 +191,7 @@ impl Collector<'_> {
     }
 }
 
-impl<'ast> Visit<'ast> for Collector<'_> {
+impl<'ast> Visit<'ast> for NameCollector<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         let (attributes, name) = match item {
             Item::Struct(item) => (&item.attrs, Some(&item.ident)),
@@ -192,6 +205,9 @@ impl<'ast> Visit<'ast> for Collector<'_> {
             _ => return visit::visit_item(self, item),
         };
         if is_for_tests(attributes) {
+            if let Item::Fn(test) = item {
+                self.file.tests.push(test.sig.ident.to_string());
+            }
             return;
         }
         if let Some(name) = name {

@@ -5,15 +5,14 @@ use reprise_repository::backend::{
 };
 use reprise_repository::{Error, Repository};
 
-use crate::context::{Context, current_time};
+use crate::context::{Context, current_time, env_variable};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
     let repository = context.open_repository()?;
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let location = context.location()?;
-    let settings = storage_settings(&location, &variable).map_err(|source| Error::Backend {
+    let settings = storage_settings(&location, &env_variable).map_err(|source| Error::Backend {
         location: location.to_string(),
         source,
     })?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use reprise_mysql::DatabaseError;
 use reprise_mysql::binlog;
 use reprise_mysql::log::SegmentFacts;
@@ -259,7 +258,8 @@ impl Archiver<'_> {
         if piece.is_ahead_of(server) {
             self.refresh_clock(server);
         }
-        let (bytes, facts) = piece.finish(server);
+        let host_time = (self.options.clock)();
+        let (bytes, facts) = piece.finish(server, host_time);
         for note in &facts.notes {
             if !self.report.alarms.contains(note) {
                 self.raise_alarm(note.clone());
@@ -269,7 +269,7 @@ impl Archiver<'_> {
             source: self.source.name.clone(),
             sequence: self.sequence + 1,
             previous: self.previous,
-            written: Utc::now(),
+            written: host_time,
             program: self.options.program.clone(),
             facts: serde_json::to_value(&facts).map_err(|error| wrong(&error))?,
         };
@@ -341,16 +341,13 @@ fn is_retryable(error: &DatabaseError) -> bool {
         // Two archivers would wait for each other to end.
         DatabaseError::Server { message, .. } => !message.contains(DUPLICATE_REPLICA_ID),
         DatabaseError::UnexpectedResponse(_) => true,
-        _ => false,
+        DatabaseError::UnsupportedAuthPlugin { .. } | DatabaseError::Interrupted => false,
     }
 }
 
 fn describe_error(error: &Error) -> String {
-    match error {
-        Error::Database {
-            operation: doing,
-            source,
-        } => format!("cannot {doing}: {source}"),
-        other => other.to_string(),
+    if let Error::Database { operation, source } = error {
+        return format!("cannot {operation}: {source}");
     }
+    error.to_string()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventHeader, FilePosition, Gtid, LoggedTransaction, MAGIC};
 use reprise_mysql::log::{BinlogPosition, CLOCK_SKEW_MAX, ExecutedSet, LogTime, SegmentFacts};
@@ -238,8 +238,12 @@ impl LogSegmentBuilder {
         self.facts.until > Some(LogTime::from(source.clock()) + CLOCK_TOLERANCE)
     }
 
-    /// Finishes it: returns its bytes and facts, and becomes the next segment.
-    pub(super) fn finish(&mut self, source: &SourceServer) -> (Vec<u8>, SegmentFacts) {
+    /// Finishes it at a time of this host: returns its bytes and facts, and becomes the next segment.
+    pub(super) fn finish(
+        &mut self,
+        source: &SourceServer,
+        host_time: DateTime<Utc>,
+    ) -> (Vec<u8>, SegmentFacts) {
         let open = self.bytes.len() - self.complete_bytes.min(self.bytes.len());
         let now = LogTime::from(source.clock());
         if self.facts.ambiguous {
@@ -265,7 +269,7 @@ impl LogSegmentBuilder {
         done.facts.open = open as u64;
         done.facts.at = Some(now);
         // A clock that was wrong for a while would confirm times still to come.
-        let most = (now + CLOCK_TOLERANCE).min(LogTime::from(Utc::now()) + CLOCK_SKEW_MAX);
+        let most = (now + CLOCK_TOLERANCE).min(LogTime::from(host_time) + CLOCK_SKEW_MAX);
         done.facts.until = done.facts.until.map(|until| until.min(most));
         if done.is_empty() {
             done.bytes.clear();
@@ -294,12 +298,16 @@ impl LogSegmentBuilder {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, TimeDelta};
+    use chrono::TimeDelta;
 
     use super::super::source_server::tests::test_server;
     use super::*;
 
     const NUMBERS: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-10";
+
+    fn host_time() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
+    }
 
     /// The facts of a segment with one transaction, which ended at the time of the server's clock.
     fn facts(gtid: &str, clock: DateTime<Utc>) -> SegmentFacts {
@@ -315,19 +323,19 @@ mod tests {
             committed: LogTime::from(clock),
         };
         piece.mark_complete(&FilePosition::default(), Some(ended));
-        piece.finish(&server).1
+        piece.finish(&server, host_time()).1
     }
 
     #[test]
     fn a_server_whose_clock_is_ahead_promises_nothing_of_the_future() {
-        let tomorrow = Utc::now() + TimeDelta::days(1);
+        let tomorrow = host_time() + TimeDelta::days(1);
         let until = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", tomorrow).until;
-        assert!(until < Some(LogTime::from(Utc::now() + TimeDelta::minutes(2))));
+        assert!(until < Some(LogTime::from(host_time() + TimeDelta::minutes(2))));
     }
 
     #[test]
     fn what_is_older_than_a_transaction_without_a_gtid_has_no_position_from_its_segment_on() {
-        let now = Utc::now();
+        let now = host_time();
         let numbered = facts("3e11fa47-71ca-11e1-9e33-c80aa9429562:11", now);
         assert!(!numbered.ambiguous && numbered.since.is_none());
         let without = facts("none", now);

@@ -72,7 +72,11 @@ impl From<DatabaseError> for LogUnavailable {
 }
 
 impl SourceServer {
-    pub(super) fn query(session: &mut Session) -> Result<Self, LogUnavailable> {
+    /// Asks the server, at a time of this host.
+    pub(super) fn query(
+        session: &mut Session,
+        host_time: DateTime<Utc>,
+    ) -> Result<Self, LogUnavailable> {
         let row = session.query_row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image")?;
         if row.text(1) != Some("1") {
             return Err(LogUnavailable::BinlogDisabled);
@@ -102,7 +106,7 @@ impl SourceServer {
         if row.text(3) != Some("ROW") {
             notes.push(format!("binlog_format is {}: statements whose result depends on when they run cannot be replayed exactly; set binlog_format=ROW", row.string(3)));
         }
-        let ahead = time - Utc::now();
+        let ahead = time - host_time;
         if ahead.to_std().is_ok_and(|ahead| ahead > CLOCK_SKEW_MAX) {
             notes.push(format!(
                 "the server's clock is {} s ahead of this host's: commit times are the server's, and the archive counts as complete only up to this host's time",
@@ -309,7 +313,7 @@ pub(super) mod tests {
             let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-{last}");
             ExecutedSet::Mysql(text.parse().unwrap())
         };
-        let source = test_server(set(100), Utc::now());
+        let source = test_server(set(100), DateTime::UNIX_EPOCH);
         assert!(!source.is_reached(&place(set(99), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(set(100), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(set(101), "binlog.000011", 400)));
@@ -318,7 +322,7 @@ pub(super) mod tests {
     #[test]
     fn a_position_of_mariadb_is_reached_in_every_domain() {
         let position = |text: &str| ExecutedSet::Mariadb(text.parse().unwrap());
-        let source = test_server(position("0-1-100,1-1-7"), Utc::now());
+        let source = test_server(position("0-1-100,1-1-7"), DateTime::UNIX_EPOCH);
         assert!(!source.is_reached(&place(position("0-1-100"), "binlog.000010", 2000)));
         assert!(!source.is_reached(&place(position("0-1-200,1-1-6"), "binlog.000010", 2000)));
         assert!(source.is_reached(&place(position("0-1-100,1-1-7"), "binlog.000010", 2000)));
@@ -326,7 +330,7 @@ pub(super) mod tests {
 
     #[test]
     fn without_gtids_a_position_is_reached_at_the_end_of_the_last_file() {
-        let source = test_server(ExecutedSet::Unnumbered, Utc::now());
+        let source = test_server(ExecutedSet::Unnumbered, DateTime::UNIX_EPOCH);
         let at =
             |file, position| source.is_reached(&place(ExecutedSet::Unnumbered, file, position));
         assert!(!at("binlog.000009", 5000));
@@ -337,7 +341,7 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_is_being_written_where_a_server_ends_at_what_it_has_sent() {
-        let source = test_server(ExecutedSet::Unnumbered, Utc::now());
+        let source = test_server(ExecutedSet::Unnumbered, DateTime::UNIX_EPOCH);
         let quiet = |file: &str, position| {
             source.is_idle_after(&SentPosition {
                 file: file.to_owned(),

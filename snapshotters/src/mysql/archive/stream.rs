@@ -70,14 +70,12 @@ pub(super) fn file_creation_time(
     loop {
         let packet = wire.read_answer()?;
         if is_error_packet(&packet) {
-            return match parse_error_packet(&packet) {
-                // The file was deleted.
-                DatabaseError::Server {
-                    code: error_code::BINLOG_READ_FAILED,
-                    ..
-                } => Ok(None),
-                refused => Err(refused),
-            };
+            let refused = parse_error_packet(&packet);
+            // The file was deleted.
+            if refused.code() == Some(error_code::BINLOG_READ_FAILED) {
+                return Ok(None);
+            }
+            return Err(refused);
         }
         if is_eof_packet(&packet) {
             return Ok(None);

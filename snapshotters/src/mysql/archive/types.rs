@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reprise_mysql::Address;
 use reprise_mysql::log::LogTime;
 
@@ -30,6 +31,8 @@ pub struct ArchiveOptions {
     pub spool_bytes_max: u64,
     /// The archiving program, with version.
     pub program: String,
+    /// Tells this host's time.
+    pub clock: fn() -> DateTime<Utc>,
 }
 
 /// An event that people should see while the archiver runs.

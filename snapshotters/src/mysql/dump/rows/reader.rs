@@ -133,9 +133,11 @@ impl ReadQueue<'_> {
         let mut pieces = DataFileWriter::new(self, n, range);
         session
             .stream_rows(&statement, |row| pieces.write_row(row))
-            .map_err(|error| match error {
-                Error::Database { source, .. } => self.read_error(n)(source),
-                other => other,
+            .map_err(|error| {
+                if let Error::Database { source, .. } = error {
+                    return self.read_error(n)(source);
+                }
+                error
             })?;
         let last = pieces.last_key;
         let rows = pieces.range_checksum.rows + pieces.file_checksum.rows;
