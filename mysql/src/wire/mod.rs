@@ -1,7 +1,8 @@
 //! A connection that receives a server's binary log unchanged: packet by packet, however long an event is, and
 //! without a layer in between that would parse, buffer or change it.
 //!
-//! Everything else is queried over [`crate::connection::session`]. `docs/decisions.md` says why the driver is not used for this.
+//! Everything else is queried over a [`Session`](crate::Session). `docs/decisions.md` says why the driver is not used
+//! for this.
 //!
 //! `login` authenticates, `tls` encrypts.
 
