@@ -226,12 +226,12 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn from_database(doing: impl Into<String>, source: DatabaseError) -> Self {
-        match source {
-            DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
-            source => Self::Database {
-                doing: doing.into(),
-                source,
-            },
+        if let DatabaseError::Interrupted = source {
+            return reprise_repository::Error::Interrupted.into();
+        }
+        Self::Database {
+            doing: doing.into(),
+            source,
         }
     }
 
@@ -373,7 +373,27 @@ impl Error {
             Self::RecoveryTargetUnreachable { possible, .. } => {
                 format!("any point in time can be restored within: {}", possible.join("; "))
             }
-            _ => String::new(),
+            Self::Repository(_)
+            | Self::TargetNotEmpty { .. }
+            | Self::NothingToResume { .. }
+            | Self::TargetNotDirectory { .. }
+            | Self::NoSpace { .. }
+            | Self::NoSuchPath { .. }
+            | Self::Database { .. }
+            | Self::UnreadableLog(_)
+            | Self::Source(_)
+            | Self::SnapshotNotOfServer { .. }
+            | Self::ServerNotEmpty { .. }
+            | Self::DatabaseNotEmpty { .. }
+            | Self::TargetIncompatible { .. }
+            | Self::RestoreInProgress
+            | Self::RestoreInterrupted { .. }
+            | Self::ScratchInUse { .. }
+            | Self::RestoreNotDurable
+            | Self::NoRestoreToResume
+            | Self::LoadWarning { .. }
+            | Self::RestoreUnfinished(_)
+            | Self::Target { .. } => String::new(),
         }
     }
 }

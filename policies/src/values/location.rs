@@ -21,10 +21,10 @@ pub(crate) fn parse(text: &str, base: &Path) -> Result<RepositoryLocation, Locat
 
 /// What to write instead.
 pub(crate) fn hint(problem: &LocationProblem) -> Option<String> {
-    match problem {
-        LocationProblem::UnknownScheme { scheme } => names::did_you_mean(scheme, SCHEMES),
-        _ => Some(problem.hint().to_owned()).filter(|hint| !hint.is_empty()),
+    if let LocationProblem::UnknownScheme { scheme } = problem {
+        return names::did_you_mean(scheme, SCHEMES);
     }
+    Some(problem.hint().to_owned()).filter(|hint| !hint.is_empty())
 }
 
 #[cfg(test)]

@@ -92,10 +92,10 @@ pub(crate) fn read_keyring(
 }
 
 fn damage_reason(error: Error) -> String {
-    match error {
-        Error::Damaged { reason, .. } => reason,
-        error => error.to_string(),
+    if let Error::Damaged { reason, .. } = error {
+        return reason;
     }
+    error.to_string()
 }
 
 fn backend_error(backend: &dyn Backend, source: BackendError) -> Error {

@@ -144,24 +144,25 @@ pub(super) fn read_tombstones_strictly(repository: &Repository) -> Result<Tombst
 
 /// The same error again: it stays where it was found.
 fn unreadable_tombstone_error(object: &impl std::fmt::Display, error: &Error) -> Error {
-    match error {
-        Error::UnsupportedFormat {
-            object,
-            found,
-            known,
-        } => Error::UnsupportedFormat {
+    if let Error::UnsupportedFormat {
+        object,
+        found,
+        known,
+    } = error
+    {
+        return Error::UnsupportedFormat {
             object: object.clone(),
             found: *found,
             known: *known,
-        },
-        error => Error::damaged_object(
-            object,
-            format!(
-                "{error}; it may revoke other tombstones, so prune deletes nothing: restore it from another copy \
-                 (`reprise verify --repair --from`), or delete it by hand if no keeper stored it"
-            ),
-        ),
+        };
     }
+    Error::damaged_object(
+        object,
+        format!(
+            "{error}; it may revoke other tombstones, so prune deletes nothing: restore it from another copy \
+             (`reprise verify --repair --from`), or delete it by hand if no keeper stored it"
+        ),
+    )
 }
 
 /// Fragments that some sweep has replaced already.

@@ -1,5 +1,6 @@
 //! Reads segments and verifies them.
 
+use crate::backend::BackendError;
 use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
 use crate::format::pack::pack_key;
@@ -22,14 +23,22 @@ fn read_segment_once(inner: &Store, location: &ChunkLocation) -> Result<Vec<u8>>
         .backend
         .get(&key, Some(range))
         .map_err(|source| match source {
-            crate::backend::BackendError::NotFound { .. } => Error::Missing {
+            BackendError::NotFound { .. } => Error::Missing {
                 object: key.to_string(),
                 needed_by: "the index".to_owned(),
             },
-            crate::backend::BackendError::OutOfRange { .. } => {
+            BackendError::OutOfRange { .. } => {
                 Error::damaged_object(&key, "it is shorter than the index states")
             }
-            source => inner.backend_error(source),
+            BackendError::AlreadyExists { .. }
+            | BackendError::NoSpace { .. }
+            | BackendError::PermissionDenied { .. }
+            | BackendError::Locked { .. }
+            | BackendError::Configuration { .. }
+            | BackendError::Unavailable { .. }
+            | BackendError::Rejected { .. }
+            | BackendError::Interrupted { .. }
+            | BackendError::Io { .. } => inner.backend_error(source),
         })?;
     let record = SegmentRecord {
         class: at.class,

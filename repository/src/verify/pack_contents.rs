@@ -97,10 +97,10 @@ fn read_packs(
 }
 
 pub(super) fn damage_reason(error: &Error) -> String {
-    match error {
-        Error::Damaged { reason, .. } => reason.clone(),
-        error => error.to_string(),
+    if let Error::Damaged { reason, .. } = error {
+        return reason.clone();
     }
+    error.to_string()
 }
 
 /// Reads one pack whole: its name, its directory, every segment, every chunk.

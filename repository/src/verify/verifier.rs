@@ -131,12 +131,15 @@ impl<'a> Verifier<'a> {
 }
 
 pub(super) fn finding_from_error(object: &str, error: &Error) -> VerifyFinding {
-    let reason = match error {
-        Error::Damaged {
-            object: inner,
-            reason,
-        } if inner == object => reason.clone(),
-        error => error.to_string(),
+    let reason = if let Error::Damaged {
+        object: inner,
+        reason,
+    } = error
+        && inner == object
+    {
+        reason.clone()
+    } else {
+        error.to_string()
     };
     VerifyFinding {
         object: object.to_owned(),

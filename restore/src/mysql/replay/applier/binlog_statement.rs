@@ -8,13 +8,13 @@ use reprise_mysql::{Bytes, DatabaseError};
 use crate::error::Error;
 
 pub(crate) fn replay_error(transaction: String, what: String, source: DatabaseError) -> Error {
-    match source {
-        DatabaseError::Interrupted => reprise_repository::Error::Interrupted.into(),
-        source => Error::TransactionFailed {
-            transaction,
-            what,
-            source,
-        },
+    if let DatabaseError::Interrupted = source {
+        return reprise_repository::Error::Interrupted.into();
+    }
+    Error::TransactionFailed {
+        transaction,
+        what,
+        source,
     }
 }
 
