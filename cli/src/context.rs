@@ -209,11 +209,6 @@ impl Context {
             JobEvent::UnreadableRoot { object, error } => {
                 output::print_error(&format!("error: {object} cannot be read: {error}"));
             }
-            JobEvent::SnapshotTaken { committed } => {
-                for warning in &committed.warnings {
-                    output::print_note(&format!("warning: {warning}"));
-                }
-            }
             JobEvent::PrunePlanned { .. }
             | JobEvent::ForgetPlanned { .. }
             | JobEvent::SnapshotsForgotten { .. }

@@ -1,4 +1,4 @@
-//! Rehearsing a restore.
+//! Rehearsing a restore: the snapshot that a drill may take first, and the drill.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,23 +7,48 @@ use reprise_policies::{Drill, Policy};
 use reprise_repository::{CommittedSnapshot, Progress};
 use reprise_restore::drill::{self, DrillReport};
 
-use super::event::{JobEvent, JobObserver, tell_created};
+use super::event::{JobObserver, tell_created};
 use super::snapshot::snapshot_policy_source;
 use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
 use crate::repositories::{find_repository, open_repository};
 use crate::sources::{identity_file, scratch_address};
 
-/// A completed drill.
-#[derive(Debug)]
-pub struct DrillJobReport {
-    /// Its verdict, and what it follows from.
-    pub report: DrillReport,
-    /// The snapshot that the drill took first, if it takes one.
-    pub committed: Option<CommittedSnapshot>,
+/// Takes the snapshot with which a drill begins, if it does: without the identity, as a snapshot must work with the
+/// host's own keys.
+///
+/// # Errors
+/// As those of a snapshot; and when the drill's source is not defined.
+pub fn take_drill_snapshot(
+    environment: &JobEnvironment,
+    policy: &Policy,
+    drill: &Drill,
+    progress: &Arc<Progress>,
+    observe: JobObserver<'_>,
+) -> JobResult<Option<CommittedSnapshot>> {
+    if !drill.snapshot_first {
+        return Ok(None);
+    }
+    let source = policy
+        .sources
+        .get(&drill.source)
+        .ok_or_else(|| JobError::Undefined {
+            kind: "source",
+            name: drill.source.clone(),
+            policy: policy.name.clone(),
+        })?;
+    let (_, taken) = snapshot_policy_source(
+        environment,
+        policy,
+        source,
+        &drill.repository,
+        progress,
+        observe,
+    )?;
+    Ok(Some(taken.committed))
 }
 
-/// Runs a drill of a policy.
+/// Runs a drill of a policy, after [`take_drill_snapshot`].
 ///
 /// # Errors
 /// When it could not be run. What it finds is in the report.
@@ -33,32 +58,8 @@ pub fn run_drill(
     drill: &Drill,
     progress: &Arc<Progress>,
     observe: JobObserver<'_>,
-) -> JobResult<DrillJobReport> {
+) -> JobResult<DrillReport> {
     let described = find_repository(policy, &drill.repository)?;
-    let source = policy
-        .sources
-        .get(&drill.source)
-        .ok_or_else(|| JobError::Undefined {
-            kind: "source",
-            name: drill.source.clone(),
-            policy: policy.name.clone(),
-        })?;
-    let mut committed = None;
-    if drill.snapshot_first {
-        // Without the identity: a snapshot must work with the host's own keys.
-        let (_, taken) = snapshot_policy_source(
-            environment,
-            policy,
-            source,
-            &drill.repository,
-            progress,
-            observe,
-        )?;
-        observe(JobEvent::SnapshotTaken {
-            committed: &taken.committed,
-        });
-        committed = Some(taken.committed);
-    }
     let identity = drill.identity.as_ref().map(identity_file).transpose()?;
     let identity: Vec<PathBuf> = identity.into_iter().collect();
     let repository = open_repository(
@@ -79,5 +80,5 @@ pub fn run_drill(
             drill::run_in_directory(&repository, &snapshot, drill, environment.clock, progress)?
         }
     };
-    Ok(DrillJobReport { report, committed })
+    Ok(report)
 }

@@ -1,6 +1,6 @@
 //! What a job tells while it runs.
 
-use reprise_repository::{CommittedSnapshot, Error, PrunePlan};
+use reprise_repository::{Error, PrunePlan};
 use reprise_snapshotters::mysql::archive::ArchiveEvent;
 
 use crate::repositories::CreatedRepository;
@@ -15,11 +15,6 @@ pub enum JobEvent<'a> {
         location: &'a str,
         /// What was created with it.
         created: &'a CreatedRepository,
-    },
-    /// A job that goes on has taken a snapshot.
-    SnapshotTaken {
-        /// The snapshot, with its warnings.
-        committed: &'a CommittedSnapshot,
     },
     /// What no longer is kept, before anything is forgotten.
     ForgetPlanned {

@@ -18,7 +18,7 @@ mod verify;
 
 pub use archive::{ArchiveJob, ArchiveOverrides, archive_job, run_archive};
 pub use copy::{CopyJobReport, copy_by_policy, copy_repository};
-pub use drill::{DrillJobReport, run_drill};
+pub use drill::{run_drill, take_drill_snapshot};
 pub use event::{JobEvent, JobObserver};
 pub use forget::{ForgetOptions, ForgetReport, WrittenTombstones, run_forget};
 pub use forget_named::{

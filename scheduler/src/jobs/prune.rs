@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use reprise_policies::{Policy, PolicyRepository, PolicySet};
+use reprise_policies::{PolicyRepository, PolicySet};
 use reprise_repository::{Progress, PruneOptions, PrunePlan, PruneReport, Repository};
 
 use super::event::{JobEvent, JobObserver};
@@ -53,13 +53,13 @@ pub fn prune_repository(
 ///
 /// # Errors
 /// When a source names a repository that its policy does not define.
-pub fn policy_repositories(policies: &PolicySet) -> JobResult<Vec<(&Policy, &PolicyRepository)>> {
+pub fn policy_repositories(policies: &PolicySet) -> JobResult<Vec<&PolicyRepository>> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for (policy, source) in policies.select_sources(&[])? {
         for name in &source.repositories {
             let described = find_repository(policy, name)?;
             if seen.insert(described.url.to_string()) {
-                found.push((policy, described));
+                found.push(described);
             }
         }
     }

@@ -3,8 +3,7 @@
 use chrono::TimeDelta;
 use clap::Args;
 use reprise_repository::{PruneOptions, PrunePlan, PruneReport, Repository};
-use reprise_scheduler::jobs::JobEvent;
-use reprise_scheduler::jobs::{PruneJobReport, policy_repositories, prune_repository};
+use reprise_scheduler::jobs::{JobEvent, PruneJobReport, policy_repositories, prune_repository};
 use reprise_scheduler::repositories::open_existing;
 use serde_json::json;
 
@@ -54,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> 
     }
     let policies = context.load_policies()?;
     let mut exit = None;
-    for (_, described) in policy_repositories(&policies)? {
+    for described in policy_repositories(&policies)? {
         let repository = open_existing(&context.environment, described)?;
         let one = prune_and_report(context, &repository, &options).unwrap_or_else(|failure| {
             failure.report(context.global.json);

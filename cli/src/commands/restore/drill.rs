@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reprise_policies::{Drill, Policy};
 use reprise_repository::Outcome;
 use reprise_restore::drill::{self, DrillReport, FailedDrill};
 use reprise_scheduler::JobError;
-use reprise_scheduler::jobs::{DrillJobReport, run_drill};
+use reprise_scheduler::jobs::{JobEvent, run_drill, take_drill_snapshot};
 use serde_json::json;
 
+use crate::commands::snapshots::snapshot_output::print_snapshot_warnings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -38,26 +40,9 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
         }));
     }
     for (policy, drill) in drills {
-        let shown = ProgressDisplay::start(context, &drill.name);
-        let run = run_drill(
-            &context.environment,
-            policy,
-            drill,
-            &shown.progress,
-            &mut |event| context.print_event(&event),
-        );
-        drop(shown);
-        match run.map_err(Failure::from) {
-            Ok(DrillJobReport { report, committed }) => {
-                let snapshot_exit =
-                    committed.map_or(Exit::Ok, |committed| committed.snapshot.root.outcome.into());
-                let verdict = if report.verdict == Outcome::Ok {
-                    Exit::Ok
-                } else {
-                    Exit::Damaged
-                };
-                print_report(context, &report);
-                exit = exit.combine_with(verdict).combine_with(snapshot_exit);
+        match run_and_report(context, policy, drill) {
+            Ok((report, drill_exit)) => {
+                exit = exit.combine_with(drill_exit);
                 reports.push(report);
             }
             Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
@@ -92,6 +77,34 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Exit, Failure> 
         ));
     }
     Ok(exit)
+}
+
+/// Runs one drill. Its exit code is that of the verdict and of its own snapshot, if it took one.
+fn run_and_report(
+    context: &Context,
+    policy: &Policy,
+    drill: &Drill,
+) -> Result<(DrillReport, Exit), Failure> {
+    let environment = &context.environment;
+    let mut observe = |event: JobEvent<'_>| context.print_event(&event);
+    let shown = ProgressDisplay::start(context, &drill.source);
+    let committed = take_drill_snapshot(environment, policy, drill, &shown.progress, &mut observe)?;
+    drop(shown);
+    let mut snapshot_exit = Exit::Ok;
+    if let Some(committed) = committed {
+        print_snapshot_warnings(&committed);
+        snapshot_exit = committed.snapshot.root.outcome.into();
+    }
+    let shown = ProgressDisplay::start(context, &drill.name);
+    let report = run_drill(environment, policy, drill, &shown.progress, &mut observe)?;
+    drop(shown);
+    let verdict = if report.verdict == Outcome::Ok {
+        Exit::Ok
+    } else {
+        Exit::Damaged
+    };
+    print_report(context, &report);
+    Ok((report, verdict.combine_with(snapshot_exit)))
 }
 
 fn print_report(context: &Context, report: &DrillReport) {

@@ -7,5 +7,5 @@ pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod snapshot;
-mod snapshot_output;
+pub(crate) mod snapshot_output;
 pub(crate) mod unforget;

@@ -1,12 +1,19 @@
 //! What is printed of a completed snapshot.
 
-use reprise_repository::Repository;
+use reprise_repository::{CommittedSnapshot, Repository};
 use reprise_scheduler::jobs::SnapshotReport;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::output;
+
+/// Prints what a snapshot warns of.
+pub(crate) fn print_snapshot_warnings(committed: &CommittedSnapshot) {
+    for warning in &committed.warnings {
+        output::print_note(&format!("warning: {warning}"));
+    }
+}
 
 /// Reports a snapshot to people or as JSON.
 pub(crate) fn report_snapshot(
@@ -16,9 +23,7 @@ pub(crate) fn report_snapshot(
 ) -> Exit {
     let committed = &taken.committed;
     let (snapshot, root) = (&committed.snapshot, &committed.snapshot.root);
-    for warning in &committed.warnings {
-        output::print_note(&format!("warning: {warning}"));
-    }
+    print_snapshot_warnings(committed);
     if context.global.json {
         output::print_json(&json!({
             "event": "snapshot",
