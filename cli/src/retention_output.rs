@@ -10,10 +10,10 @@ use crate::output;
 
 /// Prints the verdict of each of its snapshots. Kept ones are left out where they are many.
 fn print_source(plan: &SourcePlan<'_>, location: &str, verbose: bool) {
-    let going = plan.decision.forgotten().count();
-    let kept = plan.decision.verdicts.len() - going;
+    let forgotten = plan.decision.forgotten().count();
+    let kept = plan.decision.verdicts.len() - forgotten;
     output::print_line(&format!(
-        "{} in {location}: {kept} kept, {going} forgotten",
+        "{} in {location}: {kept} kept, {forgotten} forgotten",
         plan.name()
     ));
     let mut rows = Vec::new();
@@ -24,12 +24,12 @@ fn print_source(plan: &SourcePlan<'_>, location: &str, verbose: bool) {
         let (word, why) = describe_verdict(verdict);
         if verbose || !verdict.is_kept() || kept <= KEPT_SHOWN_MAX {
             let time = output::format_time(&snapshot.root.data_time);
-            let hurt = if plan.affected.contains(id) {
+            let affected = if plan.affected.contains(id) {
                 ", affected by damage"
             } else {
                 ""
             };
-            let outcome = format!("{}{hurt}", snapshot.root.outcome);
+            let outcome = format!("{}{affected}", snapshot.root.outcome);
             rows.push(vec![
                 format!("  {}", id.short()),
                 time,
@@ -69,14 +69,14 @@ fn source_as_json(plan: &SourcePlan<'_>, location: &str) -> Value {
         }))
     });
     let listed: Vec<_> = listed.collect();
-    let going = plan.decision.forgotten().count();
+    let forgotten = plan.decision.forgotten().count();
     json!({
         "policy": plan.policy.name,
         "source": plan.source.name,
         "repository": location,
         "snapshots": listed,
-        "kept": listed.len() - going,
-        "forgotten": going,
+        "kept": listed.len() - forgotten,
+        "forgotten": forgotten,
         "log": plan.log,
         "forgotten_without_pause": plan.snapshots_to_forget_without_pause().len(),
         "log_without_pause": plan.log_without_pause,

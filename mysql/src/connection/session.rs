@@ -15,8 +15,7 @@ use mysql_async::{Conn, DriverError, Opts, OptsBuilder, Params, SslOpts};
 use reprise_repository::Progress;
 use tokio::runtime::Runtime;
 
-use crate::connection::container;
-use crate::connection::{Address, Tls};
+use crate::connection::{Address, Tls, container};
 use crate::error::DatabaseError;
 
 pub use bytes::Bytes;

@@ -19,8 +19,7 @@ use reprise_repository::Progress;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::binlog::ByteCursor;
-use crate::connection::container;
-use crate::connection::{Address, Tls};
+use crate::connection::{Address, Tls, container};
 use crate::error::DatabaseError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,8 +1,7 @@
 //! A policy names secrets, and they are read only when used, so a policy can be checked where they are absent.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use zeroize::Zeroizing;
 

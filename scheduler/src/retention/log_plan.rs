@@ -26,13 +26,13 @@ impl LogForgetPlan {
     /// The segments of a log from one sequence until before another; `None`: there are none.
     pub(super) fn for_range(archive: &RecoveryCatalog, from: u64, before: u64) -> Option<Self> {
         let segments = archive.log().segments().iter();
-        let going = segments.filter(|segment| (from..before).contains(&segment.key.sequence));
-        let going: Vec<&StoredSegment> = going.collect();
-        (!going.is_empty()).then(|| Self {
+        let forgotten = segments.filter(|segment| (from..before).contains(&segment.key.sequence));
+        let forgotten: Vec<&StoredSegment> = forgotten.collect();
+        (!forgotten.is_empty()).then(|| Self {
             before,
-            segments: going.len(),
-            bytes: going.iter().map(|segment| segment.key.size).sum(),
-            seconds: covered_time(&going).map(|span| span.num_seconds()),
+            segments: forgotten.len(),
+            bytes: forgotten.iter().map(|segment| segment.key.size).sum(),
+            seconds: covered_time(&forgotten).map(|span| span.num_seconds()),
         })
     }
 }
@@ -41,12 +41,12 @@ impl LogForgetPlan {
 fn covered_time(segments: &[&StoredSegment]) -> Option<TimeDelta> {
     let span = |times: Vec<DateTime<Utc>>| Some(*times.iter().max()? - *times.iter().min()?);
     let received = segments.iter().filter_map(|segment| segment.key.received);
-    let told = segments.iter().flat_map(|segment| {
+    let reported = segments.iter().flat_map(|segment| {
         let (first, last) = segment.facts.times.unzip();
         [first, last, segment.facts.until]
     });
-    let told = told.flatten().map(DateTime::from);
-    span(received.collect()).max(span(told.collect()))
+    let reported = reported.flatten().map(DateTime::from);
+    span(received.collect()).max(span(reported.collect()))
 }
 
 impl fmt::Display for LogForgetPlan {

@@ -53,15 +53,15 @@ pub fn plan_retention<'a>(
     environment: &JobEnvironment,
     chosen: &[(&'a Policy, &'a PolicySource)],
     named: &[(&'a Policy, &'a PolicySource)],
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> JobResult<Vec<RepositoryPlan<'a>>> {
-    let mut places: BTreeMap<String, Vec<(&Policy, &PolicySource, &str)>> = BTreeMap::new();
+    let mut by_location: BTreeMap<String, Vec<(&Policy, &PolicySource, &str)>> = BTreeMap::new();
     for (policy, source) in named {
         for name in &source.repositories {
             let described = find_repository(policy, name)?;
-            let place = described.url.to_string();
-            places
-                .entry(place)
+            let location = described.url.to_string();
+            by_location
+                .entry(location)
                 .or_default()
                 .push((policy, source, name));
         }
@@ -69,8 +69,8 @@ pub fn plan_retention<'a>(
     let is_chosen =
         |source: &PolicySource| chosen.iter().any(|(_, one)| std::ptr::eq(*one, source));
     let mut plans = Vec::new();
-    for (place, all) in places {
-        refuse_contradictions(&place, &all)?;
+    for (location, all) in by_location {
+        refuse_contradictions(&location, &all)?;
         let mut here = all
             .iter()
             .filter(|(_, source, _)| is_chosen(source))
@@ -85,13 +85,13 @@ pub fn plan_retention<'a>(
             .map(|(_, source, _)| source.name.as_str())
             .collect();
         let here: Vec<_> = here.map(|(policy, source, _)| (*policy, *source)).collect();
-        plans.push(plan_repository(repository, &here, &names, wanted)?);
+        plans.push(plan_repository(repository, &here, &names, parameters)?);
     }
     Ok(plans)
 }
 
 /// Snapshots of one name are one series, so two policies must not have different rules for it.
-fn refuse_contradictions(place: &str, all: &[(&Policy, &PolicySource, &str)]) -> JobResult<()> {
+fn refuse_contradictions(location: &str, all: &[(&Policy, &PolicySource, &str)]) -> JobResult<()> {
     let mut seen: BTreeMap<&str, (&Policy, &PolicySource)> = BTreeMap::new();
     for (policy, source, _) in all {
         let (first, known) = *seen.entry(&source.name).or_insert((*policy, *source));
@@ -100,7 +100,7 @@ fn refuse_contradictions(place: &str, all: &[(&Policy, &PolicySource, &str)]) ->
                 first: first.name.clone(),
                 second: policy.name.clone(),
                 series: source.name.clone(),
-                location: place.to_owned(),
+                location: location.to_owned(),
             });
         }
     }
@@ -111,10 +111,10 @@ fn plan_repository<'a>(
     repository: Repository,
     chosen: &[(&'a Policy, &'a PolicySource)],
     names: &[&str],
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> JobResult<RepositoryPlan<'a>> {
     let (snapshots, errors) = repository.snapshots_lossy()?;
-    let hurt = repository.degraded_snapshots()?;
+    let affected = repository.degraded_snapshots()?;
     let mut series: BTreeMap<String, Vec<Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         let name = snapshot.root.source.clone();
@@ -131,9 +131,15 @@ fn plan_repository<'a>(
         if let Some(snapshots) = series.remove(&source.name) {
             let series = SourceSnapshots {
                 snapshots,
-                affected: &hurt,
+                affected: &affected,
             };
-            plans.push(plan_source(&repository, policy, source, series, wanted)?);
+            plans.push(plan_source(
+                &repository,
+                policy,
+                source,
+                series,
+                parameters,
+            )?);
         }
     }
     if !errors.is_empty() {
@@ -164,32 +170,34 @@ fn plan_source<'a>(
     policy: &'a Policy,
     source: &'a PolicySource,
     series: SourceSnapshots<'_>,
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> JobResult<SourcePlan<'a>> {
     let SourceSnapshots {
         snapshots,
-        affected: hurt,
+        affected,
     } = series;
-    let archive = recovery_window_start(source, wanted.now)
+    let archive = recovery_window_start(source, parameters.now)
         .map(|_| RecoveryCatalog::load(repository, &source.name));
     let archive = archive.transpose()?;
     let candidates = snapshots
         .iter()
-        .map(|snapshot| retention_candidate(snapshot, hurt, policy.time_zone, wanted))
+        .map(|snapshot| retention_candidate(snapshot, affected, policy.time_zone, parameters))
         .collect();
     let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
     let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
-    let judged = evaluate_rules(candidates, archive.as_ref(), policy, source, wanted);
+    let evaluation = evaluate_rules(candidates, archive.as_ref(), policy, source, parameters);
     Ok(SourcePlan {
         policy,
         source,
-        affected: ids.intersection(hurt).copied().collect(),
+        affected: ids.intersection(affected).copied().collect(),
         snapshots,
-        candidates: judged.candidates,
+        candidates: evaluation.candidates,
         archive,
-        log: judged.log.filter(|_| judged.decision.anomaly.is_none()),
-        log_without_pause: judged.log,
-        decision: judged.decision,
+        log: evaluation
+            .log
+            .filter(|_| evaluation.decision.anomaly.is_none()),
+        log_without_pause: evaluation.log,
+        decision: evaluation.decision,
     })
 }
 
@@ -208,8 +216,8 @@ impl SourcePlan<'_> {
 
     /// Why nothing is forgotten, if a snapshot or a part of the log would be.
     pub fn active_pause(&self) -> Option<&RetentionPause> {
-        let trouble = &self.decision.anomaly;
-        let log = trouble
+        let anomaly = &self.decision.anomaly;
+        let log = anomaly
             .as_ref()
             .filter(|_| self.log_without_pause.is_some());
         self.decision.pause.as_ref().or(log)
@@ -226,16 +234,22 @@ impl SourcePlan<'_> {
         &self,
         repository: &Repository,
         (policy, source): (&Policy, &PolicySource),
-        wanted: RetentionParameters,
+        parameters: RetentionParameters,
     ) -> JobResult<(BTreeSet<ObjectId>, Option<LogForgetPlan>)> {
-        let demanded = recovery_window_start(source, wanted.now).filter(|_| self.archive.is_none());
+        let demanded =
+            recovery_window_start(source, parameters.now).filter(|_| self.archive.is_none());
         let read = demanded.map(|_| RecoveryCatalog::load(repository, &self.source.name));
         let read = read.transpose()?;
         let archive = self.archive.as_ref().or(read.as_ref());
-        let judged = evaluate_rules(self.candidates.clone(), archive, policy, source, wanted);
-        let from = judged.log.map_or(0, |log| log.before);
-        let going = judged.decision.forgotten_without_pause().copied().collect();
-        Ok((going, self.log_to_forget_from(from)))
+        let evaluation =
+            evaluate_rules(self.candidates.clone(), archive, policy, source, parameters);
+        let from = evaluation.log.map_or(0, |log| log.before);
+        let forgotten = evaluation
+            .decision
+            .forgotten_without_pause()
+            .copied()
+            .collect();
+        Ok((forgotten, self.log_to_forget_from(from)))
     }
 
     /// What is forgotten of the log when the source is not paused, from a sequence on.

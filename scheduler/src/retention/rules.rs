@@ -26,15 +26,15 @@ pub struct RetentionParameters {
 /// A snapshot as retention sees it, without its log and its hold.
 pub fn candidate_without_hold(
     snapshot: &Snapshot,
-    hurt: &BTreeSet<ObjectId>,
-    wanted: RetentionParameters,
+    affected: &BTreeSet<ObjectId>,
+    parameters: RetentionParameters,
 ) -> Candidate<ObjectId> {
     let root = &snapshot.root;
     Candidate {
         id: snapshot.id,
         data_time: root.data_time,
-        received: snapshot.received.filter(|_| !wanted.trust_times),
-        good: root.outcome == Outcome::Ok && !hurt.contains(&snapshot.id),
+        received: snapshot.received.filter(|_| !parameters.trust_times),
+        good: root.outcome == Outcome::Ok && !affected.contains(&snapshot.id),
         hold: None,
         log_range: None,
     }
@@ -42,14 +42,14 @@ pub fn candidate_without_hold(
 
 pub(super) fn retention_candidate(
     snapshot: &Snapshot,
-    hurt: &BTreeSet<ObjectId>,
+    affected: &BTreeSet<ObjectId>,
     zone: Tz,
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> Candidate<ObjectId> {
     let root = &snapshot.root;
     Candidate {
         hold: root.tags.get(HOLD_TAG).map(|text| Hold::parse(text, zone)),
-        ..candidate_without_hold(snapshot, hurt, wanted)
+        ..candidate_without_hold(snapshot, affected, parameters)
     }
 }
 
@@ -67,16 +67,16 @@ pub(super) fn evaluate_rules(
     archive: Option<&RecoveryCatalog>,
     policy: &Policy,
     source: &PolicySource,
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> RuleEvaluation {
-    let logged = recovery_window_start(source, wanted.now).zip(archive);
-    let stretches = logged.map(|(begin, archive)| archive.log_ranges_since(begin));
-    let stretches = stretches.unwrap_or_default();
+    let logged = recovery_window_start(source, parameters.now).zip(archive);
+    let log_ranges = logged.map(|(begin, archive)| archive.log_ranges_since(begin));
+    let log_ranges = log_ranges.unwrap_or_default();
     for one in &mut candidates {
-        one.log_range = stretches.get(&one.id).copied();
+        one.log_range = log_ranges.get(&one.id).copied();
     }
     let rules = source.retention.as_ref();
-    let decision = apply_rules(&candidates, rules, policy.time_zone, wanted);
+    let decision = apply_rules(&candidates, rules, policy.time_zone, parameters);
     let log = logged.and_then(|(begin, archive)| plan_log(&decision, archive, begin));
     RuleEvaluation {
         candidates,
@@ -115,11 +115,11 @@ fn apply_rules(
     candidates: &[Candidate<ObjectId>],
     rules: Option<&Retention>,
     zone: Tz,
-    wanted: RetentionParameters,
+    parameters: RetentionParameters,
 ) -> RetentionDecision<ObjectId> {
-    let options = RetentionOptions::with_accept_flood(wanted.accept_flood);
+    let options = RetentionOptions::with_accept_flood(parameters.accept_flood);
     match rules {
-        Some(rules) => decide_retention(candidates, rules, wanted.now, zone, options),
+        Some(rules) => decide_retention(candidates, rules, parameters.now, zone, options),
         None => RetentionDecision::keep_all(candidates),
     }
 }

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reprise_scheduler::jobs::JobEvent;
-use reprise_scheduler::jobs::{ArchiveJob, ArchiveOverrides, archive_job, run_archive};
+use reprise_scheduler::jobs::{ArchiveJob, ArchiveOverrides, JobEvent, archive_job, run_archive};
 use reprise_snapshotters::mysql::archive::{ArchiveEvent, ArchiveReport, ArchiveSource};
 use serde_json::json;
 
@@ -116,22 +115,22 @@ fn parse_overrides(args: &ArchiveArgs) -> Result<ArchiveOverrides, Failure> {
     })
 }
 
-fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
-    match said {
+fn report_event(context: &Context, source: &str, event: &ArchiveEvent) {
+    match event {
         ArchiveEvent::Alarm(alarm) if context.global.json => {
             output::print_json(&json!({"event": "alarm", "source": source, "alarm": alarm}));
         }
-        ArchiveEvent::Warning(trouble) if context.global.json => {
-            output::print_json(&json!({"event": "warning", "source": source, "warning": trouble}));
+        ArchiveEvent::Warning(warning) if context.global.json => {
+            output::print_json(&json!({"event": "warning", "source": source, "warning": warning}));
         }
         ArchiveEvent::Warning(text) | ArchiveEvent::Alarm(text) => {
             output::print_note(&format!("warning: {source}: {text}"))
         }
-        ArchiveEvent::Started(place) => {
-            context.print_note(&format!("archiving the log of {source} after {place}"));
+        ArchiveEvent::Started(position) => {
+            context.print_note(&format!("archiving the log of {source} after {position}"));
         }
         ArchiveEvent::Stored {
-            segments: pieces,
+            segments: segments,
             transactions,
             until,
         } => {
@@ -139,7 +138,7 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
                 output::print_json(&json!({
                     "event": "archived",
                     "source": source,
-                    "segments": pieces,
+                    "segments": segments,
                     "transactions": transactions,
                     "until": until.map(|time| time.to_string()),
                 }));
@@ -148,13 +147,13 @@ fn report_event(context: &Context, source: &str, said: &ArchiveEvent) {
     }
 }
 
-fn print_report(context: &Context, work: &ArchiveJob, report: &ArchiveReport) {
+fn print_report(context: &Context, job: &ArchiveJob, report: &ArchiveReport) {
     let until = report.until.map(|time| time.to_string());
     if context.global.json {
         output::print_json(&json!({
             "event": "archive",
-            "source": work.source.name,
-            "repository": work.repository.location(),
+            "source": job.source.name,
+            "repository": job.repository.location(),
             "segments": report.pieces,
             "stored_bytes": report.stored_bytes,
             "log_bytes": report.log_bytes,
@@ -165,7 +164,7 @@ fn print_report(context: &Context, work: &ArchiveJob, report: &ArchiveReport) {
     } else if !context.global.quiet {
         output::print_line(&format!(
             "log of {}: {} in {}, {} stored for {} of log; archived until {}",
-            work.source.name,
+            job.source.name,
             output::format_count(report.transactions, "transaction", "transactions"),
             output::format_count(report.pieces, "segment", "segments"),
             output::format_bytes(report.stored_bytes),

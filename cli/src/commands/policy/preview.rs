@@ -10,10 +10,8 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output;
-use crate::retention_args::ForgetLimitArgs;
-use crate::retention_args::RetentionArgs;
-use crate::retention_output;
+use crate::retention_args::{ForgetLimitArgs, RetentionArgs};
+use crate::{output, retention_output};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -43,25 +41,25 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
         .as_ref()
         .map(|file| context.load_policies_at(file))
         .transpose()?;
-    let wanted = args.deciding.parameters();
+    let parameters = args.deciding.parameters();
     let chosen = policies.select_sources(&args.names)?;
     let plans = plan_retention(
         &context.environment,
         &chosen,
         &policies.select_sources(&[])?,
-        wanted,
+        parameters,
     )?;
     let limits = args.limits.max_forget()?;
     let changes = against
-        .map(|old| compare_policies(&plans, &old, wanted))
+        .map(|old| compare_policies(&plans, &old, parameters))
         .transpose()?;
-    let going = count_forgotten(&plans, changes.as_deref());
+    let counts = count_forgotten(&plans, changes.as_deref());
     let empties = sources_left_empty(&plans);
     if context.global.json {
         let mut shown = retention_output::as_json(&plans);
         let changes = changes.map(|changes| changes.iter().map(change_as_json).collect::<Vec<_>>());
-        shown["would_forget"] = json!(going.now);
-        shown["would_forget_without_pause"] = json!(going.without_pause);
+        shown["would_forget"] = json!(counts.now);
+        shown["would_forget_without_pause"] = json!(counts.without_pause);
         shown["max_forget"] = json!(args.limits.max_forget);
         shown["would_be_empty"] = json!(empties);
         shown["changes"] = json!(changes);
@@ -69,10 +67,10 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
     } else {
         retention_output::print_plans(context, &plans);
         changes.iter().flatten().for_each(print_change);
-        if going.now != going.without_pause {
+        if counts.now != counts.without_pause {
             output::print_line(&format!(
                 "{} would be forgotten now, and {} when retention is no longer paused for any source",
-                going.now, going.without_pause
+                counts.now, counts.without_pause
             ));
         }
     }
@@ -83,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
         ));
     }
     // A pause ends some day, and then the merged policy decides.
-    match limits.describe_excess(going.without_pause, going.log_plans.iter()) {
+    match limits.describe_excess(counts.without_pause, counts.log_plans.iter()) {
         Some(exceeded) => {
             output::print_error(&exceeded);
             Ok(exit.combine_with(Exit::Degraded))

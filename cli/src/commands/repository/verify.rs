@@ -165,23 +165,27 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
 
 pub(super) fn print_finding(finding: &VerifyFinding) {
     output::print_error(&format!("damaged: {}: {}", finding.object, finding.reason));
-    for hurt in &finding.affected_snapshots {
-        let what = if hurt.whole {
+    for affected in &finding.affected_snapshots {
+        let what = if affected.whole {
             "the whole snapshot".to_owned()
-        } else if hurt.paths.is_empty() {
+        } else if affected.paths.is_empty() {
             "some of its files; give --identity to read their names".to_owned()
         } else {
-            output::format_count(hurt.paths.len() as u64 + hurt.more_paths, "path", "paths")
+            output::format_count(
+                affected.paths.len() as u64 + affected.more_paths,
+                "path",
+                "paths",
+            )
         };
         output::print_error(&format!(
             "  affects snapshot {} of {}: {what}",
-            hurt.snapshot.short(),
-            hurt.source
+            affected.snapshot.short(),
+            affected.source
         ));
-        for path in hurt.paths.iter().take(PATHS_PRINTED_MAX) {
+        for path in affected.paths.iter().take(PATHS_PRINTED_MAX) {
             output::print_error(&format!("    {path}"));
         }
-        if hurt.paths.len() > PATHS_PRINTED_MAX {
+        if affected.paths.len() > PATHS_PRINTED_MAX {
             output::print_error("    …");
         }
     }

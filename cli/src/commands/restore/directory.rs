@@ -9,8 +9,7 @@ use reprise_restore::files::{
 };
 use serde_json::json;
 
-use crate::commands::restore::args::RestoreArgs;
-use crate::commands::restore::args::ServerArgs;
+use crate::commands::restore::args::{RestoreArgs, ServerArgs};
 use crate::commands::restore::server;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};

@@ -13,8 +13,7 @@ use reprise_restore::mysql::{
 };
 use serde_json::json;
 
-use crate::commands::restore::args::RestoreArgs;
-use crate::commands::restore::args::UsersArg;
+use crate::commands::restore::args::{RestoreArgs, UsersArg};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::progress::ProgressDisplay;

@@ -3,17 +3,15 @@
 use clap::Args;
 use reprise_policies::PolicySet;
 use reprise_repository::Repository;
-use reprise_scheduler::jobs::JobEvent;
 use reprise_scheduler::jobs::{
-    ForgetNamedOptions, ForgetNamedReport, ForgetOptions, forget_named, run_forget,
+    ForgetNamedOptions, ForgetNamedReport, ForgetOptions, JobEvent, forget_named, run_forget,
 };
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output;
 use crate::retention_args::{ForgetLimitArgs, RetentionArgs};
-use crate::retention_output;
+use crate::{output, retention_output};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

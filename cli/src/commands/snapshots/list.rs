@@ -94,14 +94,14 @@ pub(crate) fn snapshot_as_json(
     })
 }
 
-fn format_outcome(snapshot: &Snapshot, hurt: bool) -> String {
+fn format_outcome(snapshot: &Snapshot, affected: bool) -> String {
     let forgotten = if snapshot.forgotten {
         ", forgotten"
     } else {
         ""
     };
-    let hurt = if hurt { ", affected by damage" } else { "" };
-    format!("{}{forgotten}{hurt}", snapshot.root.outcome)
+    let affected = if affected { ", affected by damage" } else { "" };
+    format!("{}{forgotten}{affected}", snapshot.root.outcome)
 }
 
 fn print_snapshots(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {

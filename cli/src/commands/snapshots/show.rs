@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
             .collect(),
         false => Vec::new(),
     };
-    let hurt = repository.degraded_snapshots()?.contains(&snapshot.id);
+    let affected = repository.degraded_snapshots()?.contains(&snapshot.id);
     // A source's name as the argument asks about the source, so its log is shown too.
     let archive = match snapshot.root.source == args.snapshot {
         true if snapshot.root.kind == SourceKind::Mysql => {
@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         let mut shown = snapshot_as_json(&repository, &snapshot);
         shown["tombstones"] = json!(tombstones.iter().map(tombstone_json).collect::<Vec<_>>());
         shown["details"] = json!(details);
-        shown["affected"] = json!(hurt);
+        shown["affected"] = json!(affected);
         if let Some(archive) = &archive {
             shown["restorable"] = json!(archive.recovery_windows());
             shown["gaps"] = json!(describe_gaps(archive));
@@ -48,7 +48,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         output::print_json(&shown);
     } else {
         print_snapshot(&repository, &snapshot, details.as_ref());
-        if hurt {
+        if affected {
             output::print_line(
                 "affected by damage: some of its data has no undamaged copy; see `reprise verify --repair`",
             );

@@ -1,10 +1,8 @@
 //! `reprise snapshot`: takes one snapshot, described on the command line.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::ffi::OsString;
-use std::path::Path;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reprise_mysql::CONNECTIONS_DEFAULT;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reprise_mysql::DatabaseError;
-use reprise_mysql::binlog;
-use reprise_mysql::log::SegmentFacts;
-use reprise_mysql::log::find_newest_segment;
+use reprise_mysql::log::{SegmentFacts, find_newest_segment};
+use reprise_mysql::{DatabaseError, binlog};
 use reprise_repository::{LogSegmentKey, NewLogSegment, ObjectId, Progress, Repository};
 
 use super::segment::LogSegmentBuilder;

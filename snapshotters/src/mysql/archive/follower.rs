@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use reprise_mysql::Session;
-use reprise_mysql::log::BinlogPosition;
-use reprise_mysql::log::first_needed_position;
+use reprise_mysql::log::{BinlogPosition, first_needed_position};
 use reprise_mysql::wire::{
     ReceivedPacket, WireConnection, is_eof_packet, is_error_packet, parse_error_packet,
 };
-use reprise_mysql::{DatabaseError, error_code};
+use reprise_mysql::{DatabaseError, Session, error_code};
 use reprise_repository::{Snapshot, SourceKind};
 
 use super::ArchiveEvent;

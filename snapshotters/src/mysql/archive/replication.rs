@@ -1,8 +1,6 @@
 //! Whether a server is a replica, and whether replicated changes are in its own log.
 
-use reprise_mysql::DatabaseError;
-use reprise_mysql::Flavour;
-use reprise_mysql::Session;
+use reprise_mysql::{DatabaseError, Flavour, Session};
 
 /// The replication state of a server, as far as known.
 #[derive(Debug, Clone, Copy)]

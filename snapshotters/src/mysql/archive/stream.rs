@@ -5,12 +5,10 @@ use std::sync::Arc;
 use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid, Tag};
 use mysql_common::proto::MySerialize;
-use reprise_mysql::Address;
-use reprise_mysql::Flavour;
 use reprise_mysql::binlog::{EventHeader, FILE_START, kind};
 use reprise_mysql::log::{BinlogPosition, ExecutedSet};
 use reprise_mysql::wire::{WireConnection, is_eof_packet, is_error_packet, parse_error_packet};
-use reprise_mysql::{DatabaseError, error_code};
+use reprise_mysql::{Address, DatabaseError, Flavour, error_code};
 use reprise_repository::Progress;
 
 use super::source_server::SourceServer;
