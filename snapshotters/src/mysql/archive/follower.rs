@@ -44,7 +44,7 @@ impl Archiver<'_> {
 
     fn open_and_query(&self) -> std::result::Result<SourceServer, LogUnavailable> {
         let mut session = Session::open(&self.source.address, self.progress)?;
-        SourceServer::query(&mut session, (self.options.clock)())
+        SourceServer::query(&mut session, self.options.clock)
     }
 
     /// Where to resume, and in which log chain.

@@ -11,8 +11,8 @@ use reprise_mysql::{DatabaseError, Flavour, Session};
 use super::replication::{self, UnloggedChanges};
 use crate::mysql::dump::consistent_snapshot::read_server_time;
 
-/// Transactions get their commit time before they are in the log. The time that an idle server confirms is reduced by
-/// this much.
+/// Transactions get their commit time before they are in the log. The time that an idle server confirms is this much
+/// earlier.
 const COMMIT_DELAY: Duration = Duration::from_secs(5);
 
 /// An encrypted log file is longer than its positions by this many bytes.
@@ -72,10 +72,10 @@ impl From<DatabaseError> for LogUnavailable {
 }
 
 impl SourceServer {
-    /// Asks the server, at a time of this host.
+    /// Asks the server. `host_time` tells the time of this host, once the server has told its own.
     pub(super) fn query(
         session: &mut Session,
-        host_time: DateTime<Utc>,
+        host_time: fn() -> DateTime<Utc>,
     ) -> Result<Self, LogUnavailable> {
         let row = session.query_row("SELECT VERSION(), @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image")?;
         if row.text(1) != Some("1") {
@@ -106,7 +106,7 @@ impl SourceServer {
         if row.text(3) != Some("ROW") {
             notes.push(format!("binlog_format is {}: statements whose result depends on when they run cannot be replayed exactly; set binlog_format=ROW", row.string(3)));
         }
-        let ahead = time - host_time;
+        let ahead = time - host_time();
         if ahead.to_std().is_ok_and(|ahead| ahead > CLOCK_SKEW_MAX) {
             notes.push(format!(
                 "the server's clock is {} s ahead of this host's: commit times are the server's, and the archive counts as complete only up to this host's time",
