@@ -21,9 +21,10 @@ pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<
         Ok(time) => time.with_timezone(&Utc),
         Err(_) => parse_local_time(text, policy_time_zone(context, source)?)?,
     };
-    u64::try_from(time.timestamp_micros())
-        .map(LogTime::from_micros)
-        .map_err(|_| Failure::usage(format!("{text} is before 1970"), ""))
+    if time < DateTime::UNIX_EPOCH {
+        return Err(Failure::usage(format!("{text} is before 1970"), ""));
+    }
+    Ok(time.into())
 }
 
 /// The zone of the policy that has the source; without a policy, UTC.

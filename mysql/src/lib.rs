@@ -29,8 +29,7 @@ pub use filter::{Filter, SYSTEM_DATABASES};
 pub use manifest::{
     Consistency, ConsistentSnapshot, Flavour, LogStartCoordinates, MANIFEST_FILE, MANIFEST_FORMAT,
     Manifest, MysqlAccount, MysqlDatabase, MysqlStoredObject, MysqlTable, ObjectDefinition,
-    PUBLIC_ROLE, Sequence, ServerFacts, TableColumn, TableDataFile, ValueFormat, encode_file_name,
-    table_directory,
+    PUBLIC_ROLE, Sequence, ServerFacts, TableColumn, TableDataFile, ValueFormat, table_directory,
 };
 pub use privileges::Privileges;
 pub use server_info::{ServerInfo, set_session_variables, try_set_variable};

@@ -379,7 +379,7 @@ pub fn table_directory(database: &str, table: &str) -> String {
 /// A name with everything but letters, digits, `_` and `-` encoded as `%` and two digits. Names that would be too long
 /// are truncated and distinguished by a hash.
 #[must_use]
-pub fn encode_file_name(name: &str) -> String {
+fn encode_file_name(name: &str) -> String {
     let mut file = String::with_capacity(name.len());
     for c in name.chars() {
         if c.is_alphanumeric() || matches!(c, '_' | '-') {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use reprise_mysql::log::LogReadError;
 use reprise_policies::{SecretError, SelectError};
 use reprise_repository::ErrorClass;
 
@@ -21,9 +20,6 @@ pub enum JobError {
     /// A restore failed.
     #[error(transparent)]
     Restore(#[from] reprise_restore::Error),
-    /// An archived log could not be read.
-    #[error(transparent)]
-    Log(#[from] LogReadError),
     /// A secret could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -189,7 +185,6 @@ impl JobError {
             Self::Repository(error) => error.class(),
             Self::Snapshot(error) => error.class(),
             Self::Restore(error) => error.class(),
-            Self::Log(error) => error.class(),
             Self::Undefined { .. }
             | Self::NoRepository { .. }
             | Self::UnknownSourceKind { .. }
@@ -222,7 +217,6 @@ impl JobError {
             Self::Repository(error) => return error.hint(),
             Self::Snapshot(error) => return error.hint(),
             Self::Restore(error) => return error.hint(),
-            Self::Log(error) => return error.hint(),
             Self::Secret(error) => return error.hint(),
             Self::Select(error) => return error.hint().unwrap_or_default(),
             Self::NothingDefined { hint, .. } => hint,

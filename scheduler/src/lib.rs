@@ -1,8 +1,8 @@
 //! What a run does, free of arguments and output: the command line and a service call the same jobs.
 //!
-//! `jobs/` has one kind of job a file, each with options and a report, telling meanwhile what happens. They need an `environment` (keys, identities, the
-//! clock, the network's limits), and fail with a job `error`. `repositories/`
-//! opens and creates what policies describe, `sources/` prepares what is read, `retention/` plans what is forgotten.
+//! `jobs/` has one kind of job a file, each with options and a report, telling meanwhile what happens. They need an
+//! `environment` (keys, identities, the clock, the network's limits), and fail with a job `error`. `repositories/` opens and
+//! creates what policies describe, `sources/` prepares what is read, `retention/` plans what is forgotten.
 
 mod environment;
 mod error;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use reprise_repository::ErrorClass;
 
 use reprise_mysql::DatabaseError;
-use reprise_mysql::log::LogReadError;
 
 /// The result of taking a snapshot.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -116,9 +115,6 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// An archived log is not readable.
-    #[error(transparent)]
-    UnreadableLog(LogReadError),
     /// A program could not be started.
     #[error("cannot start `{program}`")]
     ProgramNotStarted {
@@ -169,7 +165,6 @@ impl Error {
             Self::NoBinaryLog { .. }
             | Self::IncompleteLog { .. }
             | Self::ArchiverRunning { .. } => ErrorClass::Refused,
-            Self::UnreadableLog(error) => error.class(),
         }
     }
 
@@ -204,7 +199,6 @@ impl Error {
             Self::ArchiverRunning { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
             Self::Spool { .. } => "check its owner, mode and free space, or give another directory with --spool".to_owned(),
             Self::LogNotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
-            Self::UnreadableLog(error) => error.hint(),
             Self::ProgramNotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()
             }
@@ -218,14 +212,5 @@ impl Error {
 impl From<DatabaseError> for Error {
     fn from(source: DatabaseError) -> Self {
         Self::from_database("read rows", source)
-    }
-}
-
-impl From<LogReadError> for Error {
-    fn from(error: LogReadError) -> Self {
-        match error {
-            LogReadError::Repository(error) => Self::Repository(error),
-            error @ LogReadError::InvalidEvents { .. } => Self::UnreadableLog(error),
-        }
     }
 }

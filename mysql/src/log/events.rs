@@ -4,7 +4,8 @@ use reprise_repository::Repository;
 
 use super::error::{LogReadError, Result};
 use crate::binlog::{
-    Event, EventError, EventHeader, EventReader, FilePosition, FormatDescription, MAGIC, kind,
+    Event, EventError, EventHeader, EventReader, FILE_START, FilePosition, FormatDescription,
+    MAGIC, kind,
 };
 use crate::log::segment_facts::{BinlogPosition, StoredSegment};
 
@@ -98,7 +99,7 @@ impl<'a> LogEvents<'a> {
         } else {
             self.check_end()?;
             let mark = match content.starts_with(&MAGIC) {
-                true => MAGIC.len() as u64,
+                true => FILE_START,
                 false => 0,
             };
             self.input = std::io::Cursor::new(content.to_vec());

@@ -119,7 +119,8 @@ pub struct SegmentFacts {
     pub chain: u64,
     /// Why that chain is not connected with the previous one; only in its first segment.
     pub gap: Option<LogGap>,
-    /// Since when, by the server's clock, this history applies: before, there was another, which may have given the same GTIDs to other transactions.
+    /// Since when, by the server's clock, this history applies: before, there was another, which may have given the same
+    /// GTIDs to other transactions.
     #[serde(default)]
     pub since: Option<LogTime>,
     /// Creation time, in seconds since 1970, of the file in which it ends: it differs between two files of one name.

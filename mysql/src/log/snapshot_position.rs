@@ -14,7 +14,7 @@ pub fn first_needed_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
 /// The position from which a snapshot's log is kept: so early that prepared (XA) transactions that were open at the
 /// snapshot are in it as a whole.
 #[must_use]
-pub fn log_start_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
+pub(super) fn log_start_position(snapshot: &Snapshot) -> Option<BinlogPosition> {
     let from = snapshot.root.facts.get("log_from");
     let fact = |name: &str| from.and_then(|from| from.get(name)).cloned();
     position_from_facts(snapshot, fact("gtid"), fact("file"), fact("position"))

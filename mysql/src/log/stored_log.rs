@@ -4,7 +4,6 @@ use reprise_repository::{
     ErrorClass, ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
 };
 
-use super::error::Result;
 use crate::log::events::LogEvents;
 use crate::log::segment_facts::{BinlogPosition, SegmentFacts, StoredSegment};
 use crate::log_time::LogTime;
@@ -40,7 +39,7 @@ impl StoredLog {
     ///
     /// # Errors
     /// When they cannot be listed, or the storage does not respond.
-    pub fn read(repository: &Repository, source: &str) -> Result<Self> {
+    pub fn read(repository: &Repository, source: &str) -> Result<Self, reprise_repository::Error> {
         let known = repository.load_log(source)?;
         let links = known.chain();
         let mut pieces: Vec<Option<ListedLogSegment>> =
@@ -74,7 +73,7 @@ impl StoredLog {
         Ok(log)
     }
 
-    fn add_segment(&mut self, item: std::result::Result<StoredSegment, LogBreak>) {
+    fn add_segment(&mut self, item: Result<StoredSegment, LogBreak>) {
         let piece = match item {
             Ok(piece) => piece,
             Err(found) => {
@@ -183,7 +182,13 @@ pub struct NewestSegment {
 }
 
 /// Finds the end of a log. Reads no more segments than necessary.
-pub fn find_newest_segment(repository: &Repository, source: &str) -> Result<NewestSegment> {
+///
+/// # Errors
+/// When they cannot be listed, or the storage does not respond.
+pub fn find_newest_segment(
+    repository: &Repository,
+    source: &str,
+) -> Result<NewestSegment, reprise_repository::Error> {
     let mut keys = repository.list_log_segments(source)?;
     let mut newest = NewestSegment {
         key: keys.last().cloned(),
@@ -192,7 +197,7 @@ pub fn find_newest_segment(repository: &Repository, source: &str) -> Result<Newe
     while let Some(key) = keys.pop() {
         match repository.read_log_record(&key) {
             Ok(record) => newest.readable = parse_segment(key, record).ok(),
-            Err(error) if error.class() == ErrorClass::Failed => return Err(error.into()),
+            Err(error) if error.class() == ErrorClass::Failed => return Err(error),
             Err(error) => tracing::warn!(%key, %error, "cannot read a log segment"),
         }
         if newest.readable.is_some() {
@@ -202,10 +207,7 @@ pub fn find_newest_segment(repository: &Repository, source: &str) -> Result<Newe
     Ok(newest)
 }
 
-fn parse_segment(
-    key: LogSegmentKey,
-    record: LogSegmentRecord,
-) -> std::result::Result<StoredSegment, LogBreak> {
+fn parse_segment(key: LogSegmentKey, record: LogSegmentRecord) -> Result<StoredSegment, LogBreak> {
     let sequence = key.sequence;
     match SegmentFacts::from_record(&record) {
         Ok(facts) => Ok(StoredSegment { key, record, facts }),

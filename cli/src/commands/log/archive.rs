@@ -130,7 +130,7 @@ fn report_event(context: &Context, source: &str, event: &ArchiveEvent) {
             context.print_note(&format!("archiving the log of {source} after {position}"));
         }
         ArchiveEvent::Stored {
-            segments: segments,
+            segments,
             transactions,
             until,
         } => {

@@ -77,10 +77,10 @@ impl RecoveryCatalog {
             Some(_) => "the binary log of that time is not archived".to_owned(),
         };
         for way in self.candidate_paths() {
-            if LogTime::from(way.snapshot.root.data_time) > time {
+            let snapshot = LogTime::from(way.snapshot.root.data_time);
+            if snapshot > time {
                 continue;
             }
-            let snapshot = LogTime::from(way.snapshot.root.data_time);
             let until = way.range.complete_until().unwrap_or(snapshot);
             if until < time {
                 why = match self.gap_after(&way.range) {

@@ -78,11 +78,10 @@ impl RollForward<'_> {
         let end = way.range.complete_until();
         let lost = match (&self.options.target, end) {
             (RecoveryTarget::Latest, Some(end)) => {
-                format!("transactions committed after {} are not archived", end)
+                format!("transactions committed after {end} are not archived")
             }
             (_, Some(end)) => format!(
-                "transactions committed after the recovery target are not restored (the binary log is archived until {})",
-                end
+                "transactions committed after the recovery target are not restored (the binary log is archived until {end})"
             ),
             (_, None) => {
                 "transactions committed after the recovery target are not restored".to_owned()
