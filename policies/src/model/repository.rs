@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::schema::policy_keys::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSITORY};
 use crate::values::location::{self, RepositoryLocation};
-use crate::values::names::{did_you_mean, join_names, quote};
+use crate::values::names::quote;
 use crate::values::paths;
 use crate::values::secret::{IdentityRef, ParsedReference, parse_reference};
 use crate::yaml::decoder::{Decoder, Field, Fields};
@@ -96,23 +96,20 @@ pub(crate) fn decode(
     field: Field<'_>,
 ) -> Option<PolicyRepository> {
     let fields = decoder.object(field, &REPOSITORY)?;
-    let url = fields
-        .get("url")
-        .and_then(|field| decode_url(decoder, &field));
+    let url = decoder.value(&fields, "url", decode_url);
     let recipients = decoder.list(fields.get("recipients"), decode_recipient);
     let signers = decoder.list(fields.get("signers"), |decoder, item| {
         decode_hex64(decoder, item).map(SignerKey)
     });
-    let identity = fields
-        .get("identity")
-        .and_then(|field| decode_identity(decoder, &field));
+    let identity = decoder.value(&fields, "identity", decode_identity);
     let recipients_written = count_written_items(fields.get("recipients").as_ref());
     let create = fields
         .get("create")
         .and_then(|field| decode_creation(decoder, field, recipients_written));
-    let lock_mode =
-        decode_value(decoder, &fields, "lock_mode", decode_lock_mode).unwrap_or_default();
-    let immutable_days = decode_value(decoder, &fields, "immutable_days", decode_immutable_days);
+    let lock_mode = decoder
+        .value(&fields, "lock_mode", decode_lock_mode)
+        .unwrap_or_default();
+    let immutable_days = decoder.value(&fields, "immutable_days", decode_immutable_days);
     refuse_locked_directory(decoder, &fields, url.as_ref());
     Some(PolicyRepository {
         name: name.to_owned(),
@@ -123,28 +120,16 @@ pub(crate) fn decode(
         create,
         immutable_days,
         lock_mode,
-        storage_class: decode_value(decoder, &fields, "storage_class", decode_text),
-        path_style: decode_value(decoder, &fields, "path_style", Decoder::flag),
-        allow_http: decode_value(decoder, &fields, "allow_http", Decoder::flag).unwrap_or(false),
-        limit_upload: decode_value(decoder, &fields, "limit_upload", Decoder::rate),
-        limit_download: decode_value(decoder, &fields, "limit_download", Decoder::rate),
-        retry_for: decode_value(decoder, &fields, "retry_for", Decoder::duration),
-        failure_domain: decode_value(decoder, &fields, "failure_domain", decode_text),
+        storage_class: decoder.value(&fields, "storage_class", Decoder::owned_text),
+        path_style: decoder.value(&fields, "path_style", Decoder::flag),
+        allow_http: decoder
+            .value(&fields, "allow_http", Decoder::flag)
+            .unwrap_or(false),
+        limit_upload: decoder.value(&fields, "limit_upload", Decoder::rate),
+        limit_download: decoder.value(&fields, "limit_download", Decoder::rate),
+        retry_for: decoder.value(&fields, "retry_for", Decoder::duration),
+        failure_domain: decoder.value(&fields, "failure_domain", Decoder::owned_text),
     })
-}
-
-/// The value under a key, if the key is present.
-fn decode_value<'d, T>(
-    decoder: &mut Decoder<'d>,
-    fields: &Fields<'_>,
-    key: &str,
-    decode: impl FnOnce(&mut Decoder<'d>, &Field<'_>) -> Option<T>,
-) -> Option<T> {
-    fields.get(key).and_then(|field| decode(decoder, &field))
-}
-
-fn decode_text(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
-    decoder.text(field).map(str::to_owned)
 }
 
 fn decode_immutable_days(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<u32> {
@@ -153,21 +138,13 @@ fn decode_immutable_days(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option
 }
 
 fn decode_lock_mode(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<PolicyLockMode> {
-    let text = decoder.text(field)?;
-    match text {
-        "governance" => Some(PolicyLockMode::Governance),
-        "compliance" => Some(PolicyLockMode::Compliance),
-        _ => {
-            let help = did_you_mean(text, LOCK_MODES.iter().copied());
-            let modes = join_names(LOCK_MODES.iter().copied());
-            decoder.report_error_with_help(
-                field,
-                format!("{} is not a lock mode; the modes are {modes}", quote(text)),
-                help,
-            );
-            None
-        }
-    }
+    decoder.word(field, ("lock mode", "mode"), LOCK_MODES, |word| {
+        Some(match word {
+            "governance" => PolicyLockMode::Governance,
+            "compliance" => PolicyLockMode::Compliance,
+            _ => return None,
+        })
+    })
 }
 
 /// A user who requires locks relies on them; a warning would leave them with none.
@@ -193,7 +170,7 @@ fn decode_url(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Repository
     match location::parse(text, decoder.base) {
         Ok(url) => Some(url),
         Err(problem) => {
-            if text.contains(['@', '?']) {
+            if text.contains(['@', '?', '#']) {
                 decoder.report.hide_secret(field.node.mark);
             }
             decoder.report_error_with_help(field, problem.to_string(), location::hint(&problem));
@@ -288,9 +265,8 @@ fn decode_creation(
 ) -> Option<PolicyCreation> {
     let fields = decoder.object(field, &CREATE)?;
     let generate_identities = decoder.list(fields.get("generate_identities"), decode_path);
-    let single_recipient = fields
-        .get("single_recipient")
-        .and_then(|field| decoder.flag(&field))
+    let single_recipient = decoder
+        .value(&fields, "single_recipient", Decoder::flag)
         .unwrap_or(false);
     let mut distinct = generate_identities.clone();
     distinct.sort();

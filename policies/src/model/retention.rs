@@ -8,7 +8,7 @@ use crate::yaml::document::YamlValue;
 /// Decodes the rules. That at least one is set is checked by the table.
 pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Retention> {
     let fields = decoder.object(field, &RETENTION)?;
-    let mut count = |name: &str| fields.get(name).and_then(|field| decoder.count(&field));
+    let mut count = |name: &str| decoder.value(&fields, name, Decoder::count);
     let mut retention = Retention {
         last: count("last"),
         hourly: count("hourly"),

@@ -13,7 +13,7 @@ pub(crate) fn parse(text: &str, base: &Path) -> Result<RepositoryLocation, Locat
     let location = RepositoryLocation::parse(text).map_err(|error| error.problem)?;
     Ok(match location {
         RepositoryLocation::Directory(path) => {
-            RepositoryLocation::Directory(paths::normalise(&base.join(path)))
+            RepositoryLocation::Directory(paths::resolve(base, path))
         }
         other => other,
     })

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// Joins and removes `.` and `..` without accessing the file system.
-pub(crate) fn resolve(base: &Path, path: &str) -> PathBuf {
+pub(crate) fn resolve(base: &Path, path: impl AsRef<Path>) -> PathBuf {
     normalise(&base.join(path))
 }
 
