@@ -16,4 +16,4 @@ mod masking;
 
 pub use error::{InvalidLocation, LocationProblem};
 pub use location::{RepositoryLocation, SCHEMES};
-pub use masking::mask_password;
+pub use masking::mask_secrets;

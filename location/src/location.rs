@@ -83,7 +83,7 @@ fn parse(text: &str) -> Result<RepositoryLocation, LocationProblem> {
     let Some((scheme, rest)) = split_scheme(text) else {
         return parse_plain_path(text);
     };
-    let authority = rest.split('/').next().unwrap_or_default();
+    let (authority, _) = split_at_slash(rest);
     if authority.contains('@') {
         return Err(LocationProblem::Credentials);
     }
@@ -143,7 +143,7 @@ fn parse_s3_url(rest: &str) -> Result<RepositoryLocation, LocationProblem> {
 }
 
 fn parse_azure_url(rest: &str) -> Result<RepositoryLocation, LocationProblem> {
-    let (account, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let (account, rest) = split_at_slash(rest);
     let (container, prefix) = split_at_slash(rest);
     Ok(RepositoryLocation::Azure {
         account: check_part(account, "storage account")?,

@@ -39,5 +39,5 @@ pub use open::open_location;
 pub use remote::{
     AzureBackend, AzureEndpoint, ImmutabilityPolicy, LockMode, RemoteOptions, S3Backend,
 };
-pub use reprise_location::{InvalidLocation, RepositoryLocation, mask_password};
+pub use reprise_location::{InvalidLocation, RepositoryLocation, mask_secrets};
 pub use traffic::Traffic;

@@ -1,7 +1,7 @@
 //! `reprise key sheet`: a page for the safe, with what is needed to restore everything.
 
 use reprise_repository::backend::{
-    AzureBackend, AzureEndpoint, BackendResult, RepositoryLocation, mask_password,
+    AzureBackend, AzureEndpoint, BackendResult, RepositoryLocation, mask_secrets,
 };
 use reprise_repository::{Error, Repository};
 
@@ -42,7 +42,7 @@ fn storage_settings(
         RepositoryLocation::Azure { account, .. } => return azure_settings(account, variable),
     };
     let set = names.iter().map(|name| (*name, variable(name)));
-    let masked = set.filter_map(|(name, value)| Some((name, mask_password(&value?))));
+    let masked = set.filter_map(|(name, value)| Some((name, mask_secrets(&value?))));
     Ok(masked.collect())
 }
 
@@ -57,7 +57,7 @@ fn azure_settings(
             "AZURE_STORAGE_CONNECTION_STRING",
             "UseDevelopmentStorage=true".to_owned(),
         ),
-        AzureEndpoint::Custom(url) => ("AZURE_STORAGE_SERVICE_ENDPOINT", mask_password(&url)),
+        AzureEndpoint::Custom(url) => ("AZURE_STORAGE_SERVICE_ENDPOINT", mask_secrets(&url)),
     };
     let allowed = variable(ALLOW_HTTP).map(|value| (ALLOW_HTTP, value));
     Ok([line].into_iter().chain(allowed).collect())

@@ -1,24 +1,22 @@
 //! Which endpoints may be used: those with TLS, and plain HTTP where it does not leave this host or is allowed.
 
-use reprise_location::mask_password;
+use reprise_location::mask_secrets;
 use reqwest::Url;
 
 use crate::backend::{BackendError, BackendResult, ConfigurationError};
 
 /// Refuses plain HTTP, unless the server is on this host or `allow_http` is given.
 pub(super) fn check_endpoint(endpoint: &str, allow_http: bool) -> BackendResult<()> {
-    let Ok(mut url) = Url::parse(endpoint) else {
+    let Ok(url) = Url::parse(endpoint) else {
         // The vendor's library says what is wrong with it.
         return Ok(());
     };
     if url.scheme() != "http" || allow_http || is_loopback(&url) {
         return Ok(());
     }
-    // It may hold a signature.
-    url.set_query(None);
     Err(BackendError::Configuration {
         problem: ConfigurationError::PlainHttp {
-            endpoint: mask_password(url.as_str()),
+            endpoint: mask_secrets(endpoint),
         },
         source: "see docs/destinations.md".into(),
     })

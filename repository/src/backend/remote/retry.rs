@@ -76,7 +76,6 @@ impl Retrier {
                     source,
                     retry_after,
                     answered,
-                    ..
                 }) => (source, retry_after, answered),
             };
             if answered {

@@ -1,5 +1,6 @@
 //! Which account, at which address, with which credentials: from the usual variables.
 
+use reprise_location::mask_secrets;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -142,7 +143,8 @@ pub(super) fn resolve_account(
     };
     let mut container_url = Url::parse(&endpoint).map_err(|error| {
         invalid_option(format!(
-            "the endpoint {endpoint} is not a valid URL: {error}"
+            "the endpoint {} is not a valid URL: {error}",
+            mask_secrets(&endpoint)
         ))
     })?;
     if let Ok(mut segments) = container_url.path_segments_mut() {

@@ -86,9 +86,8 @@ impl S3Backend {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
                 .force_path_style(path_style)
                 .region(region.unwrap_or_else(|| Region::from_static(REGION_DEFAULT)));
-        if let Some(endpoint) = &endpoint {
-            builder = builder.endpoint_url(endpoint);
-        }
+        // What was checked is what is used: the configuration alone would use an empty one as well.
+        builder.set_endpoint_url(endpoint.clone());
         let client = Client::from_conf(builder.build());
         let endpoint = endpoint.as_deref();
         Ok(Self::from_client(
