@@ -244,6 +244,19 @@ impl Error {
         }
     }
 
+    /// Whether it is about what is stored, and not about reaching it.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.class() == ErrorClass::Damaged
+    }
+
+    /// What is wrong, for a finding that names the object itself.
+    pub(crate) fn damage_reason(&self) -> String {
+        if let Self::Damaged { reason, .. } = self {
+            return reason.clone();
+        }
+        self.to_string()
+    }
+
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {

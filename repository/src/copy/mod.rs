@@ -293,7 +293,7 @@ impl RepositoryCopy<'_> {
             Progress::add(&progress.items, 1);
             Progress::add(&progress.bytes, *size);
             match sent {
-                Err(error) if error.class() != ErrorClass::Damaged => Err(error),
+                Err(error) if !error.is_damage() => Err(error),
                 sent => Ok(sent),
             }
         })?;

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::RepositoryCopy;
 use crate::backend::ObjectInfo;
-use crate::error::{Error, ErrorClass, ObjectFailure, Result};
+use crate::error::{Error, ObjectFailure, Result};
 use crate::format::names::id_from_key;
 use crate::format::pack::PackRecord;
 use crate::format::snapshot::{Snapshot, snapshot_key};
@@ -270,5 +270,5 @@ fn find_first_chunk(
 
 /// Whether an error is about what is stored; a missing object is as good as damaged.
 pub(super) fn is_damaged_or_gone(error: &Error) -> bool {
-    is_not_found(error) || error.class() == ErrorClass::Damaged
+    is_not_found(error) || error.is_damage()
 }

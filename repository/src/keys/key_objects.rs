@@ -75,7 +75,7 @@ pub(crate) fn read_keyring(
             Ok(Some(KeyObject::Record(record))) => records.push(*record),
             Ok(None) => {}
             Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-            Err(error) => unusable.push((info.key, damage_reason(error))),
+            Err(error) => unusable.push((info.key, error.damage_reason())),
         }
     }
     let ring = Keyring::new(config, records);
@@ -83,19 +83,12 @@ pub(crate) fn read_keyring(
         // A keeper's changes by another version are unknown here. Records of others are ignored.
         match ring.trust().has_role(&signer, SignerRole::Keeper) {
             true => return Err(error),
-            false => unusable.push((key, damage_reason(error))),
+            false => unusable.push((key, error.damage_reason())),
         }
     }
     let refused = ring.refused_records().iter();
     unusable.extend(refused.map(|(id, reason)| (key_object_key(id), reason.clone())));
     Ok((ring, unusable))
-}
-
-fn damage_reason(error: Error) -> String {
-    if let Error::Damaged { reason, .. } = error {
-        return reason;
-    }
-    error.to_string()
 }
 
 fn backend_error(backend: &dyn Backend, source: BackendError) -> Error {
@@ -316,7 +309,7 @@ impl Repository {
             let key = key_object_key(id).to_string();
             match self.verify_age_file(&ring, id) {
                 Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-                Err(error) => drop(findings.insert(key, damage_reason(error))),
+                Err(error) => drop(findings.insert(key, error.damage_reason())),
                 Ok(()) => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::error::{ErrorClass, Result};
+use crate::error::Result;
 use crate::format::pack::{PackBuilder, PackRecord, pack_key};
 use crate::format::segment::SealedSegment;
 use crate::id::ObjectId;
@@ -114,7 +114,7 @@ impl Repacker<'_> {
             }
             Err(error) if is_not_found(&error) => Ok(()),
             // It stays as it is: a repair from another copy may restore it.
-            Err(error) if error.class() == ErrorClass::Damaged => {
+            Err(error) if error.is_damage() => {
                 let finding = object_failure(pack_key(id).as_str(), &error);
                 self.report.findings.push(finding);
                 Ok(())

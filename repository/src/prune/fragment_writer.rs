@@ -7,7 +7,6 @@ use crate::format::pack::PackRecord;
 use crate::id::ObjectId;
 use crate::index::{FRAGMENT_CHUNKS_MAX, write_fragment};
 use crate::prune::options::PruneContext;
-use crate::prune::view::is_damage_error;
 use crate::records::record_set::is_not_found;
 
 /// The hash of a pack's description in a fragment.
@@ -78,7 +77,7 @@ impl<'a> FragmentWriter<'a> {
                 }
                 // Another prune has replaced it.
                 Err(error) if is_not_found(&error) => {}
-                Err(error) if is_damage_error(&error) => drop(damaged.insert(*id, error)),
+                Err(error) if error.is_damage() => drop(damaged.insert(*id, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -115,12 +115,12 @@ fn was_never_valid(repository: &Repository, kind: RecordKind, key: &ObjectKey) -
     let inner = &repository.inner;
     let bytes = match inner.get_verified(key) {
         Ok(bytes) => bytes,
-        Err(error) if error.class() == ErrorClass::Damaged => return Ok(false),
+        Err(error) if error.is_damage() => return Ok(false),
         Err(error) => return Err(error),
     };
     let claimed = match envelope::parse_record(kind, &bytes, key) {
         Ok(claimed) => claimed,
-        Err(error) => return Ok(error.class() == ErrorClass::Damaged),
+        Err(error) => return Ok(error.is_damage()),
     };
     let Ok(proven) = claimed.verify_signature(key, inner.trust.repository()) else {
         return Ok(true);
@@ -358,9 +358,4 @@ pub(super) fn object_failure(object: &str, error: &Error) -> ObjectFailure {
         object: object.to_owned(),
         reason: error.to_string(),
     }
-}
-
-/// Whether an error is about what is stored.
-pub(super) fn is_damage_error(error: &Error) -> bool {
-    error.class() == ErrorClass::Damaged
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::log::chain::LogChainLink;
 use crate::log::segment_record::LogSegmentKey;
@@ -99,7 +99,7 @@ impl LogVerifyResult {
             progress.check_cancelled()?;
             match repository.read_log_segment(key) {
                 Ok(_) => Ok(None),
-                Err(error) if error.class() == ErrorClass::Damaged => Ok(Some(error)),
+                Err(error) if error.is_damage() => Ok(Some(error)),
                 Err(error) => Err(error),
             }
         })?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, Result};
 use crate::format::pack::{PackRecord, pack_key};
 use crate::id::{ChunkId, ObjectId};
 use crate::parallel::try_map_in_parallel;
@@ -87,20 +87,13 @@ fn read_packs(
             .and_then(|()| read_with_retries(inner.backend.as_ref(), || read_pack(inner, id)));
         let result = match read {
             Ok(record) => Ok(record),
-            Err(error) if error.class() == ErrorClass::Damaged => Err(damage_reason(&error)),
+            Err(error) if error.is_damage() => Err(error.damage_reason()),
             Err(error) => return Err(error),
         };
         Progress::add(&progress.items, 1);
         Progress::add(&progress.bytes, *size);
         Ok((*id, result))
     })
-}
-
-pub(super) fn damage_reason(error: &Error) -> String {
-    if let Error::Damaged { reason, .. } = error {
-        return reason.clone();
-    }
-    error.to_string()
 }
 
 /// Reads one pack whole: its name, its directory, every segment, every chunk.
@@ -117,7 +110,7 @@ fn read_pack(inner: &Store, id: &ObjectId) -> Result<PackRecord> {
     };
     let record: PackRecord = inner.directory_reader().parse_whole_pack(id, &bytes)?;
     for segment in &record.segments {
-        let stored = &bytes[segment.offset as usize..][..segment.length as usize];
+        let stored = segment.stored_bytes_in(&bytes);
         verify_segment(inner, &key.to_string(), segment, stored)?;
     }
     Ok(record)

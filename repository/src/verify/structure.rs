@@ -9,7 +9,6 @@ use crate::progress::Progress;
 use crate::store::finding::VerifyFinding;
 use crate::store::verified_io::read_with_retries;
 use crate::verify::impacts::whole_snapshot_impact;
-use crate::verify::pack_contents::damage_reason;
 use crate::verify::verifier::{Verifier, finding_from_error};
 
 impl Verifier<'_> {
@@ -34,7 +33,7 @@ impl Verifier<'_> {
                 needed.extend(record.chunks.iter().copied());
             }
             if let Err(error) = self.collect_references(snapshot, &mut needed) {
-                if error.class() != ErrorClass::Damaged {
+                if !error.is_damage() {
                     return Err(error);
                 }
                 let mut finding =
@@ -139,7 +138,7 @@ impl Verifier<'_> {
                     format!("its size is {stored} bytes, but the index says {indexed} bytes"),
                 );
             }
-            Err(error) => self.add_damaged_pack(id, damage_reason(&error)),
+            Err(error) => self.add_damaged_pack(id, error.damage_reason()),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::index::Index;
 use crate::parallel::try_map_in_parallel;
 use crate::prune::mark::{MarkedChunks, is_segment_needed};
 use crate::prune::sweep::sweeper::Sweeper;
-use crate::prune::view::{is_damage_error, object_failure};
+use crate::prune::view::object_failure;
 use crate::records::record_set::is_not_found;
 use crate::records::sweeps::Sweeps;
 use crate::store::verified_io::read_with_retries;
@@ -33,7 +33,7 @@ impl Sweeper<'_> {
             match self.read_directory(id) {
                 Ok(record) => Ok(Ok(needed_segments(marks, record))),
                 Err(error) if is_not_found(&error) => Ok(Ok(Vec::new())),
-                Err(error) if is_damage_error(&error) => Ok(Err(error)),
+                Err(error) if error.is_damage() => Ok(Err(error)),
                 Err(error) => Err(error),
             }
         })?;
@@ -82,7 +82,7 @@ impl Sweeper<'_> {
         {
             let record = match self.read_directory(&pack) {
                 Ok(record) => record,
-                Err(error) if is_not_found(&error) || is_damage_error(&error) => continue,
+                Err(error) if is_not_found(&error) || error.is_damage() => continue,
                 Err(error) => return Err(error),
             };
             for segment in record.segments {
@@ -118,7 +118,7 @@ impl Sweeper<'_> {
             let record = match read {
                 Ok(record) => record,
                 Err(error) if is_not_found(&error) => continue,
-                Err(error) if is_damage_error(&error) => {
+                Err(error) if error.is_damage() => {
                     let finding = object_failure(pack_key(by).as_str(), &error);
                     self.report.findings.push(finding);
                     continue;
@@ -157,7 +157,7 @@ impl Sweeper<'_> {
         });
         match read {
             Ok(()) => Ok(true),
-            Err(error) if is_not_found(&error) || is_damage_error(&error) => Ok(false),
+            Err(error) if is_not_found(&error) || error.is_damage() => Ok(false),
             Err(error) => Err(error),
         }
     }

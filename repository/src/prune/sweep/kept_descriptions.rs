@@ -8,7 +8,7 @@ use crate::id::ObjectId;
 use crate::index::fragment_key;
 use crate::prune::fragment_writer::{FragmentWriter, description_hash};
 use crate::prune::sweep::sweeper::{DeletionSet, Sweeper, listed_ids};
-use crate::prune::view::{UnreadableFragments, condemned_fragments, is_damage_error};
+use crate::prune::view::{UnreadableFragments, condemned_fragments};
 use crate::records::record_set::is_not_found;
 use crate::records::sweeps::Sweeps;
 
@@ -104,7 +104,7 @@ impl Sweeper<'_> {
             match self.read_directory(id) {
                 Ok(record) => fragments.add_pack(record)?,
                 Err(error) if is_not_found(&error) => {}
-                Err(error) if is_damage_error(&error) => self.add_finding(&pack_key(id), &error),
+                Err(error) if error.is_damage() => self.add_finding(&pack_key(id), &error),
                 Err(error) => return Err(error),
             }
         }
@@ -116,7 +116,7 @@ impl Sweeper<'_> {
         match self.job.repository.inner.read_fragment(fragment) {
             Ok(told) => Ok(Some(told)),
             Err(error) if is_not_found(&error) => Ok(Some(Vec::new())),
-            Err(error) if is_damage_error(&error) => {
+            Err(error) if error.is_damage() => {
                 self.add_finding(&fragment_key(fragment), &error);
                 Ok(None)
             }

@@ -56,7 +56,8 @@ impl Sweeper<'_> {
     fn run_sweeps(&mut self, sweeps: &Sweeps) -> Result<()> {
         let inner = &self.job.repository.inner;
         let named_roots = condemned_ids(&self.due_sweeps, |record| &record.roots);
-        let stored = listed_ids(inner.list_objects("packs")?);
+        let sizes = self.list_pack_sizes()?;
+        let stored: HashSet<ObjectId> = sizes.keys().copied().collect();
         let fragments = inner.fragment_ids()?;
         let mut candidates: BTreeSet<ObjectId> =
             condemned_ids(&self.due_sweeps, |record| &record.packs)
@@ -65,7 +66,6 @@ impl Sweeper<'_> {
         candidates.retain(|id| stored.contains(id));
         let count = candidates.len();
         let roots = self.mark_all_except(&named_roots)?;
-        let sizes = self.list_pack_sizes()?;
         let mut doomed = DeletionSet {
             packs: BTreeSet::new(),
             fragments: condemned_ids(&self.due_sweeps, |record| &record.fragments)

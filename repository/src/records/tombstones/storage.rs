@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::backend::{ObjectInfo, ObjectKey};
 use crate::crypto::envelope::{self, RecordKind};
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, Result};
 use crate::format::names::id_from_key;
 use crate::id::ObjectId;
 use crate::parallel::map_in_parallel;
@@ -135,7 +135,7 @@ impl Store {
             error,
             Error::UnsupportedFormat { .. } | Error::NoMatchingIdentity { .. }
         );
-        if !closed && error.class() != ErrorClass::Damaged {
+        if !closed && !error.is_damage() {
             return Err(error);
         }
         // With a matching hash but no signature it was never a tombstone; anyone who may add objects can add one.

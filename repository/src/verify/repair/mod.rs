@@ -286,7 +286,7 @@ impl RepairRun<'_> {
         }
         let mut builder = PackBuilder::default();
         for part in record.segments {
-            let stored = &good.bytes[part.offset as usize..][..part.length as usize];
+            let stored = part.stored_bytes_in(&good.bytes);
             builder.push(SealedSegment::from_stored(part, stored, good.key.as_str())?)?;
         }
         let pack = builder.finish(
