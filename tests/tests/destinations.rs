@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -377,6 +378,19 @@ fn plain_http_to_another_host_must_be_allowed() {
         sandbox.set_envs(envs.clone());
         sandbox.run(["snapshots"]).exits(1).says("--retry-for");
         envs.pop();
+        sandbox.set_envs(envs.clone());
+        for (allowed, exit, says) in [
+            ("", 2, "allow_http"),
+            (", allow_http: true", 1, "--retry-for"),
+        ] {
+            let policy = format!(
+                "version: 1\nname: p\nrepositories:\n  main: {{url: \"{url}\"{allowed}}}\n\
+                 sources:\n  etc:\n    volume: {{path: /etc}}\n"
+            );
+            fs::write(sandbox.path("p.yaml"), policy).unwrap();
+            let run = sandbox.run(["run", "--policies", "p.yaml"]);
+            run.exits(exit).says(says);
+        }
     }
 }
 
