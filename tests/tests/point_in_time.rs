@@ -2,7 +2,7 @@
 //! log is rotated, whose connections break, and which dies; the archiver is killed again and again. Each restored
 //! server is compared with the history of what was written.
 //!
-//! `REPRISE_TEST_TARGETS` says to how many recovery targets each server is restored; 6 unless told otherwise.
+//! `REPRISE_TEST_TARGETS` says to how many recovery targets each server is restored; 3 unless told otherwise.
 
 #![expect(
     clippy::unwrap_used,

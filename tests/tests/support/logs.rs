@@ -61,7 +61,7 @@ pub(crate) fn events(files: &[Vec<u8>]) -> Box<EventStream<'_>> {
     }))
 }
 
-/// ReplaySettings to replay.
+/// How to replay.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplaySettings {
     pub(crate) mode: ReplayMode,
