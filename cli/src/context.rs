@@ -100,7 +100,7 @@ impl Context {
             .to_string_lossy()
             .into_owned();
         let environment = JobEnvironment {
-            host: HostDirectory::new(host),
+            host: HostDirectory::new(host).with_expected_config(global.expect),
             user: format!("{}@{host_name}", current_user()),
             host_name,
             cache,
@@ -162,7 +162,7 @@ impl Context {
         let set = PolicySet::load(path)?;
         if !self.global.quiet {
             for warning in set.warnings() {
-                output::print_note(warning.to_string().trim_end());
+                output::print_notes(warning.to_string().trim_end());
             }
         }
         Ok(set)

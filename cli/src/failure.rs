@@ -114,7 +114,7 @@ impl Failure {
                 "exit_code": self.exit as u8,
             }));
         }
-        output::print_error(&self.format_text());
+        output::print_notes(&self.format_text());
     }
 
     /// Message and hint for people.
@@ -144,6 +144,12 @@ fn innermost_repository_error<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn 
     error
 }
 
+/// The message with its causes. What it quotes may have lines of its own: they are indented, so that none passes for a
+/// line of this program.
+fn describe_causes(error: &(dyn Error + 'static)) -> String {
+    format_error_chain(innermost_repository_error(error)).replace('\n', "\n  ")
+}
+
 fn exit_for(error: &(dyn Error + 'static), class: ErrorClass) -> Exit {
     let inner = innermost_repository_error(error).downcast_ref::<reprise_repository::Error>();
     match inner {
@@ -164,7 +170,7 @@ macro_rules! from_error {
             fn from(error: $error) -> Self {
                 Self {
                     exit: exit_for(&error, error.class()),
-                    message: format_error_chain(innermost_repository_error(&error)),
+                    message: describe_causes(&error),
                     hint: error.hint(),
                 }
             }
@@ -185,7 +191,7 @@ impl From<JobError> for Failure {
         }
         Self {
             exit: exit_for(&error, error.class()),
-            message: format_error_chain(innermost_repository_error(&error)),
+            message: describe_causes(&error),
             hint: error.hint(),
         }
     }

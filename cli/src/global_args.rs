@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use reprise_repository::ObjectId;
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(crate) struct GlobalArgs {
         hide_short_help = true
     )]
     pub(crate) keeper: Option<PathBuf>,
+    /// Fingerprint that the repository must have, as printed on its recovery sheet: for the first use on a new machine.
+    #[arg(long, global = true, value_name = "FINGERPRINT", value_parser = parse_fingerprint, hide_short_help = true)]
+    pub(crate) expect: Option<ObjectId>,
     /// Policy file, or directory of policy files.
     #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
     pub(crate) policies: Option<PathBuf>,
@@ -91,4 +95,39 @@ pub(crate) struct GlobalArgs {
         hide_short_help = true
     )]
     pub(crate) request_timeout: Option<String>,
+}
+
+/// A fingerprint, also typed from paper: in groups, in capital letters.
+fn parse_fingerprint(text: &str) -> Result<ObjectId, String> {
+    let digits: String = text
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, ':' | '-'))
+        .collect();
+    digits.to_ascii_lowercase().parse().map_err(|_| {
+        "a fingerprint has 64 hexadecimal digits: see the recovery sheet (`reprise key sheet`)"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_taken_as_it_is_typed() {
+        let id = ObjectId::from_content(b"reprise.json");
+        let plain = id.to_string();
+        let groups: Vec<_> = plain.as_bytes().chunks(8).map(str::from_utf8).collect();
+        let groups: Vec<_> = groups.into_iter().map(Result::unwrap).collect();
+        for typed in [
+            plain.clone(),
+            groups.join(" "),
+            groups.join(":").to_uppercase(),
+        ] {
+            assert_eq!(parse_fingerprint(&typed), Ok(id));
+        }
+        for typed in ["", &plain[1..], "none"] {
+            assert!(parse_fingerprint(typed).is_err());
+        }
+    }
 }

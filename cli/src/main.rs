@@ -6,6 +6,7 @@ mod context;
 mod failure;
 mod global_args;
 mod interruption;
+mod memory_protection;
 mod output;
 mod progress;
 mod quantities;
@@ -25,6 +26,7 @@ use context::Context;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli);
+    memory_protection::forbid_core_dumps();
     let json = cli.global.json;
     match Context::new(cli.global).and_then(|context| command_line::run(&context, cli.command)) {
         Ok(exit) => exit.into(),

@@ -1,23 +1,43 @@
 //! Writing to the terminal. A closed pipe is no error.
+//!
+//! Names, tags and messages come from hosts and servers that may be hostile. Here, in one place, they lose the power to
+//! move the cursor, to hide or reorder text, and to begin a line of their own.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use reprise_repository::escape_line;
 pub(crate) use reprise_scheduler::text::{format_bytes, format_count};
 
 /// Writes a line of a result.
 pub(crate) fn print_line(text: &str) {
-    drop(writeln!(std::io::stdout().lock(), "{text}"));
+    print_raw(&escape_line(text));
+}
+
+/// Writes text that this program has laid out in lines, as part of a result.
+pub(crate) fn print_lines(text: &str) {
+    text.lines().for_each(print_line);
 }
 
 /// Writes a JSON value as one line of a result.
 pub(crate) fn print_json(value: &serde_json::Value) {
-    print_line(&value.to_string());
+    print_raw(&value.to_string());
+}
+
+/// Writes a line of JSON or of a script, which must stay as it is.
+pub(crate) fn print_raw(text: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// Writes a note while a command runs. Not part of its result.
 pub(crate) fn print_note(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", escape_line(text)));
+}
+
+/// Writes a note that this program has laid out in lines.
+pub(crate) fn print_notes(text: &str) {
+    text.lines().for_each(print_note);
 }
 
 /// Writes an error.
@@ -45,8 +65,34 @@ pub(crate) fn format_seconds(seconds: f64) -> String {
     }
 }
 
-/// A table with columns as wide as their widest cell; the last column is not padded.
+/// Prints a table whose first row has the titles of its columns. On a terminal that is too narrow for it, each row
+/// becomes lines of title and cell.
 pub(crate) fn print_table(rows: &[Vec<String>]) {
+    format_table(rows, terminal_width())
+        .iter()
+        .for_each(|line| print_raw(line));
+}
+
+/// Prints rows without titles in columns.
+pub(crate) fn print_columns(rows: &[Vec<String>]) {
+    format_table(rows, None)
+        .iter()
+        .for_each(|line| print_raw(line));
+}
+
+/// Characters in a line of the terminal that standard output is; `None` when it is none.
+fn terminal_width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The lines of a table with columns as wide as their widest cell; the last column is not padded.
+fn format_table(rows: &[Vec<String>], width_max: Option<usize>) -> Vec<String> {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| escape_line(cell)).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -56,16 +102,37 @@ pub(crate) fn print_table(rows: &[Vec<String>]) {
             .unwrap_or(0)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
-    for row in rows {
-        let cells = row.iter().enumerate().map(|(column, cell)| {
-            if column + 1 == row.len() {
-                cell.clone()
-            } else {
-                format!("{cell:<0$}", widths[column])
-            }
-        });
-        print_line(cells.collect::<Vec<_>>().join("  ").trim_end());
+    let aligned: Vec<String> = rows.iter().map(|row| align_row(row, &widths)).collect();
+    let is_too_wide = |line: &String| width_max.is_some_and(|max| line.chars().count() > max);
+    if aligned.iter().any(is_too_wide) {
+        return list_cells(&rows);
     }
+    aligned
+}
+
+fn align_row(row: &[Cow<'_, str>], widths: &[usize]) -> String {
+    let cells = row.iter().zip(widths).enumerate();
+    let cells = cells.map(|(column, (cell, width))| match column + 1 == row.len() {
+        true => cell.to_string(),
+        false => format!("{cell:<width$}"),
+    });
+    cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+/// Each row below the first as lines of title and cell, with an empty line between two rows.
+fn list_cells(rows: &[Vec<Cow<'_, str>>]) -> Vec<String> {
+    let Some((titles, rows)) = rows.split_first() else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for row in rows {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let filled = titles.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        lines.extend(filled.map(|(title, cell)| format!("{title}: {cell}")));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -93,5 +160,38 @@ mod tests {
         );
         let entries = |number: u64| format_count(number, "entry", "entries");
         assert_eq!([entries(0), entries(1)], ["0 entries", "1 entry"]);
+    }
+
+    fn table() -> Vec<Vec<String>> {
+        let rows = [
+            ["ID", "SOURCE", "TAGS"],
+            ["1", "etc", "a=b"],
+            ["22", "x\u{1b}[2J", ""],
+        ];
+        rows.map(|row| row.map(str::to_owned).to_vec()).to_vec()
+    }
+
+    #[test]
+    fn a_table_is_aligned_by_what_is_shown() {
+        let aligned = [
+            "ID  SOURCE       TAGS",
+            "1   etc          a=b",
+            "22  x\\u{1b}[2J",
+        ];
+        assert_eq!(format_table(&table(), None), aligned);
+        assert_eq!(format_table(&table(), Some(21)), aligned);
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_becomes_lines() {
+        let lines = [
+            "ID: 1",
+            "SOURCE: etc",
+            "TAGS: a=b",
+            "",
+            "ID: 22",
+            "SOURCE: x\\u{1b}[2J",
+        ];
+        assert_eq!(format_table(&table(), Some(20)), lines);
     }
 }

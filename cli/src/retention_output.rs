@@ -39,7 +39,7 @@ fn print_source(plan: &SourcePlan<'_>, location: &str, verbose: bool) {
             ]);
         }
     }
-    output::print_table(&rows);
+    output::print_columns(&rows);
     if let Some(log) = &plan.log {
         output::print_line(&format!(
             "  {log} forgotten: not needed for point-in-time recovery any more"

@@ -194,6 +194,26 @@ pub enum Error {
         /// The file that holds the pin.
         pin_file: PathBuf,
     },
+    /// The repository is not the one whose fingerprint was given.
+    #[error(
+        "{location} is not the expected repository: the fingerprint of its reprise.json is {found}, not {expected}"
+    )]
+    FingerprintMismatch {
+        /// The repository's location.
+        location: String,
+        /// As given.
+        expected: ObjectId,
+        /// BLAKE3 of its `reprise.json`.
+        found: ObjectId,
+    },
+    /// A name or label has characters that do not belong into one.
+    #[error("{what} has a control character, which no record may have: `{value}`")]
+    ControlCharacter {
+        /// What it is.
+        what: String,
+        /// The text, escaped.
+        value: String,
+    },
     /// No snapshot has this name.
     #[error("no snapshot `{name}`")]
     NoSnapshot {
@@ -281,10 +301,12 @@ impl Error {
             | Self::SnapshotState { .. }
             | Self::LogState { .. }
             | Self::OtherRepository { .. }
-            | Self::PinMismatch { .. } => ErrorClass::Refused,
-            Self::Recipient { .. } | Self::AmbiguousSnapshot { .. } | Self::Location(_) => {
-                ErrorClass::Usage
-            }
+            | Self::PinMismatch { .. }
+            | Self::FingerprintMismatch { .. } => ErrorClass::Refused,
+            Self::Recipient { .. }
+            | Self::ControlCharacter { .. }
+            | Self::AmbiguousSnapshot { .. }
+            | Self::Location(_) => ErrorClass::Usage,
         }
     }
 
@@ -344,6 +366,11 @@ impl Error {
                 "if you replaced the repository yourself, remove {}; otherwise someone else has replaced it",
                 pin_file.display()
             ),
+            Self::FingerprintMismatch { .. } => {
+                "compare the fingerprint with the recovery sheet: nothing was read from this repository, and nothing is trusted of it"
+                    .to_owned()
+            }
+            Self::ControlCharacter { .. } => "give it without line ends and escape characters".to_owned(),
             Self::NoSnapshot { hint, .. } => hint.clone(),
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
             Self::Location(invalid) => invalid.problem.hint().to_owned(),

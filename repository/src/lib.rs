@@ -81,5 +81,5 @@ pub use progress::Progress;
 pub use prune::{PruneOptions, PrunePlan, PruneReport, WaitingSweep};
 pub use repository::{InitOptions, OpenOptions, UnreadableRoot, open_backend, repository_exists};
 pub use store::Repository;
-pub use text::RawText;
+pub use text::{RawText, escape_line};
 pub use verify::{DataSubset, VerifyDepth, VerifyOptions, VerifyReport};

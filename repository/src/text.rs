@@ -1,5 +1,6 @@
 //! Names and other texts of a source that need not be UTF-8.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// Arbitrary bytes. In JSON a string where they are UTF-8, otherwise `{"base64": "…"}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -40,19 +43,52 @@ impl RawText {
     pub fn display(&self) -> String {
         let mut shown = String::with_capacity(self.0.len());
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() {
-                    shown.extend(c.escape_default())
-                } else {
-                    shown.push(c)
-                }
-            }
+            shown.push_str(&escape_line(chunk.valid()));
             for byte in chunk.invalid() {
                 shown.push_str(&format!("\\x{byte:02x}"));
             }
         }
         shown
     }
+}
+
+/// Text from elsewhere, as one line that a terminal shows as it is: control characters, and characters that reorder or
+/// hide others, are escaped.
+#[must_use]
+pub fn escape_line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(changes_terminal) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if changes_terminal(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Checks a name or label that is about to be stored in a record.
+///
+/// # Errors
+/// [`Error::ControlCharacter`].
+pub(crate) fn require_printable(what: &str, text: &str) -> Result<()> {
+    match escape_line(text) {
+        Cow::Borrowed(_) => Ok(()),
+        Cow::Owned(value) => Err(Error::ControlCharacter {
+            what: what.to_owned(),
+            value,
+        }),
+    }
+}
+
+/// Whether a character does something else than to appear: it moves the cursor, or reorders or hides its neighbours
+/// (Unicode's bidirectional and zero-width formatting).
+fn changes_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl From<&str> for RawText {
@@ -140,5 +176,10 @@ mod tests {
             RawText::new(*b"a\x1b[2J\n\xff\xc3\xa9").display(),
             "a\\u{1b}[2J\\n\\xffé"
         );
+        assert_eq!(
+            escape_line("txt.\u{202e}exe\u{200b}"),
+            "txt.\\u{202e}exe\\u{200b}"
+        );
+        assert_eq!(escape_line("naïve — ok"), "naïve — ok");
     }
 }

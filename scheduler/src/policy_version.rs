@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reprise_repository::PolicyVersion;
+use reprise_snapshotters::command::environment::remove_credentials;
 
 /// The version of a policy file, for the record.
 pub(crate) fn read_policy_version(file: &Path) -> PolicyVersion {
@@ -23,6 +24,8 @@ pub(crate) fn read_policy_version(file: &Path) -> PolicyVersion {
 fn run_git(file: &Path, args: &[&str]) -> Option<String> {
     let (directory, name) = (file.parent()?, file.file_name()?);
     let mut command = Command::new("git");
+    // A repository's configuration may name programs that Git runs.
+    remove_credentials(&mut command);
     command
         .arg("-C")
         .arg(directory)

@@ -230,3 +230,39 @@ fn a_replaced_description_of_the_repository_is_refused() {
     std::fs::write(&path, config).unwrap();
     sandbox.restore("data", "restored");
 }
+
+#[test]
+fn text_of_a_host_neither_rewrites_the_terminal_nor_adds_a_line() {
+    let sandbox = host();
+    let repository = opened(&sandbox);
+    let mut root = repository.find_snapshot("data").unwrap().root;
+    root.host = "web1\u{1b}[2J\nok: everything is fine".to_owned();
+    root.program = "\u{202e}1.0".to_owned();
+    root.tags = [("env".to_owned(), "prod\r\nsnapshot 0000".to_owned())].into();
+    let forged = CompromisedHost::new(repository)
+        .put_record("snapshots", &serde_json::to_string(&root).unwrap())
+        .unwrap();
+    let id = forged.as_str().rsplit('/').next().unwrap().to_owned();
+    let hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    for args in [&["snapshots"][..], &["show", &id]] {
+        let told = sandbox.run(args).exits(0);
+        let lines = || told.stdout.lines().chain(told.stderr.lines());
+        assert!(!lines().any(|line| line.contains(hostile)), "{told:?}");
+        let begins_line = |line: &str| line.starts_with("ok:") || line.starts_with("snapshot 0000");
+        assert!(!lines().any(begins_line), "{told:?}");
+        assert!(told.stdout.contains("prod\\r\\nsnapshot 0000"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_label_that_would_rewrite_the_terminal_is_not_stored() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 1000);
+    let tree = sandbox.path("tree");
+    let args = ["snapshot", "volume", "--tag", "env=\u{1b}[2Jprod"];
+    sandbox
+        .run(args.iter().map(AsRef::as_ref).chain([tree.as_os_str()]))
+        .exits(2)
+        .says("the tag `env` has a control character");
+    assert!(sandbox.objects("snapshots").is_empty());
+}

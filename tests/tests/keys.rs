@@ -359,6 +359,17 @@ fn the_page_for_the_safe_has_what_it_takes() {
     ] {
         assert!(sheet.contains(needed), "{needed} is not in: {sheet}");
     }
+    // The fingerprint, typed from the page, lets nothing else pass on a new machine.
+    let on_new_machine = |fingerprint: &str| {
+        let mut command = sandbox.recovering();
+        command.env("REPRISE_CONFIG_DIR", sandbox.path("new machine"));
+        ran(command.args(["--expect", fingerprint, "snapshots"]))
+    };
+    on_new_machine(&"0".repeat(64))
+        .exits(6)
+        .says("not the expected repository");
+    assert!(!sandbox.path("new machine/pins").exists());
+    on_new_machine(&hash.to_uppercase()).exits(0);
     let longest = sheet.lines().map(str::len).max().unwrap();
     assert!(
         sheet.lines().count() < 60 && longest < 140,

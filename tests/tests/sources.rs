@@ -12,12 +12,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_tests::metadata::{self, assert_same};
-use support::{Sandbox, incompressible_bytes, make_tree};
+use support::{Sandbox, incompressible_bytes, make_tree, ran};
 
 /// Far longer than anything here takes, far shorter than what must not be waited for.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
@@ -395,4 +395,106 @@ fn a_program_gets_its_arguments_as_they_are() {
         .exits(0);
     let kept = fs::read(sandbox.restore("c", "out").join("output")).unwrap();
     assert_eq!(kept, b"|a b|$HOME|--json|*|-|");
+}
+
+/// The output of a shell command as a source, with credentials of this program in its environment.
+fn output_with_credentials(sandbox: &Sandbox, args: &[&str], script: &str) -> String {
+    let mut command = sandbox.recovering();
+    command
+        .env("AWS_SECRET_ACCESS_KEY", "of the storage")
+        .env("MYSQL_PWD", "of the database")
+        .env("REPRISE_KEEPER", "keeper.txt")
+        .env("UNRELATED", "kept");
+    let stored = ran(command
+        .args(["snapshot", "command", "--source", "out"])
+        .args(args)
+        .args(["--", "sh", "-c", script]));
+    stored.exits(0);
+    sandbox.restore("out", "restored");
+    let output = fs::read_to_string(sandbox.path("restored/output")).unwrap();
+    fs::remove_dir_all(sandbox.path("restored")).unwrap();
+    output
+}
+
+#[test]
+fn a_program_inherits_no_credential_that_is_not_named() {
+    let sandbox = Sandbox::new();
+    let script =
+        r#"echo "$AWS_SECRET_ACCESS_KEY|$MYSQL_PWD|$REPRISE_KEEPER|$UNRELATED|$REPRISE_IDENTITY""#;
+    assert_eq!(output_with_credentials(&sandbox, &[], script), "|||kept|\n");
+    assert_eq!(
+        output_with_credentials(&sandbox, &["--env", "MYSQL_PWD"], script),
+        "|of the database||kept|\n"
+    );
+    sandbox
+        .run(["snapshot", "command", "--env", "NOT_SET", "--", "true"])
+        .exits(2)
+        .says("the environment variable `NOT_SET` is not set");
+}
+
+#[test]
+fn a_program_of_a_policy_does_not_inherit_the_passwords_of_other_sources() {
+    let sandbox = Sandbox::new();
+    let policy = format!(
+        r#"version: 1
+repositories: {{main: {{url: "{}"}}}}
+sources:
+  shop: {{mysql: {{url: "mysql://backup@127.0.0.1:1/", password: "${{env:SHOP_PASS}}"}}}}
+  out:
+    command:
+      run: [sh, -c, 'echo "$SHOP_PASS|$OWN"']
+      env: {{OWN: "${{env:OWN_PASS}}"}}
+"#,
+        sandbox.path("repository").display()
+    );
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    let mut command = sandbox.recovering();
+    command.env("SHOP_PASS", "secret").env("OWN_PASS", "own");
+    ran(command
+        .args(["run", "--policies"])
+        .arg(sandbox.path("p.yaml"))
+        .arg("p/out"))
+    .exits(0);
+    sandbox.restore("out", "restored");
+    let output = fs::read_to_string(sandbox.path("restored/output")).unwrap();
+    assert_eq!(output, "|own\n");
+}
+
+#[test]
+fn what_a_program_says_cannot_rewrite_the_terminal() {
+    let sandbox = Sandbox::new();
+    let script = r"printf 'bad \033[2J\nerror: second line\n' >&2; exit 3";
+    let told = sandbox.run(["snapshot", "command", "--", "sh", "-c", script]);
+    let told = told.exits(1);
+    assert!(!told.stderr.contains('\u{1b}'), "{told:?}");
+    assert!(told.stderr.contains(r"bad \u{1b}[2J"), "{told:?}");
+}
+
+#[test]
+fn keys_in_memory_end_up_in_no_core_dump() {
+    let sandbox = Sandbox::new();
+    let everything = [
+        OsStr::new("-R"),
+        OsStr::new("65534"),
+        sandbox.path("").as_os_str(),
+    ]
+    .map(OsStr::to_owned);
+    support::sh("chown", &everything.each_ref().map(|arg| arg.as_os_str()));
+    let ours = sandbox.recovering();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--clear-groups"])
+        .arg(ours.get_program())
+        .envs(
+            ours.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(sandbox.path(""));
+    // What belongs to root under /proc although its process does not is memory that other processes cannot read.
+    let script = "ulimit -Sc; stat -c %u /proc/$PPID/status";
+    let args = ["snapshot", "command", "--source", "out", "--", "sh", "-c"];
+    ran(command.args(args).arg(script)).exits(0);
+    sandbox.restore("out", "restored");
+    let output = fs::read_to_string(sandbox.path("restored/output")).unwrap();
+    assert_eq!(output, "0\n0\n");
 }

@@ -18,6 +18,6 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command_line, "reprise", &mut script);
-    output::print_line(String::from_utf8_lossy(&script).trim_end());
+    output::print_raw(String::from_utf8_lossy(&script).trim_end());
     Ok(Exit::Ok)
 }

@@ -11,4 +11,5 @@ pub(crate) mod policy;
 pub(crate) mod repository;
 mod retention;
 pub(crate) mod scratch_server;
+mod secret_variables;
 pub(crate) mod source;

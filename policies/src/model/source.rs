@@ -348,8 +348,18 @@ fn decode_tags(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String,
     let entries = decoder.entries(field);
     entries
         .into_iter()
-        .filter_map(|(name, field)| Some((name, decoder.text(&field)?.to_owned())))
+        .filter_map(|(name, field)| Some((name, decode_tag(decoder, &field)?)))
         .collect()
+}
+
+fn decode_tag(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<String> {
+    let text = decoder.text(field)?;
+    if text.contains(char::is_control) {
+        let help = Some("write it on one line, without escape characters".to_owned());
+        decoder.report_error_with_help(field, "a tag cannot have control characters", help);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn decode_shrink_alarm(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Percent> {

@@ -21,6 +21,7 @@ const SIGNING_KEY_FILE: &str = "signing-key.txt";
 #[derive(Debug, Clone)]
 pub struct HostDirectory {
     path: PathBuf,
+    expected_config: Option<ObjectId>,
 }
 
 /// The host's keys.
@@ -54,7 +55,19 @@ impl HostDirectory {
     /// Uses a directory, which may not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            expected_config: None,
+        }
+    }
+
+    /// Opens no repository but the one with this hash of `reprise.json`.
+    #[must_use]
+    pub fn with_expected_config(self, hash: Option<ObjectId>) -> Self {
+        Self {
+            expected_config: hash,
+            ..self
+        }
     }
 
     /// The directory.
@@ -127,13 +140,20 @@ impl HostDirectory {
     /// Compares a repository's `reprise.json` with what was pinned, and pins it on first use.
     ///
     /// # Errors
-    /// [`Error::PinMismatch`] when it differs.
+    /// [`Error::PinMismatch`] when it differs, [`Error::FingerprintMismatch`] when it is not the expected one.
     pub fn check_pin(
         &self,
         location: &str,
         repository: &RepositoryId,
         config: ObjectId,
     ) -> Result<()> {
+        if let Some(expected) = self.expected_config.filter(|expected| *expected != config) {
+            return Err(Error::FingerprintMismatch {
+                location: location.to_owned(),
+                expected,
+                found: config,
+            });
+        }
         let pin_file = self.pin_path(repository);
         let mismatch = |reason: &str, pin_file: PathBuf| Error::PinMismatch {
             location: location.to_owned(),

@@ -15,6 +15,7 @@ use crate::keys::key_wrapping;
 use crate::records::tombstones::Keeper;
 use crate::store::Repository;
 use crate::store::verified_io::put_verified;
+use crate::text::require_printable;
 
 /// A change of keys, before it is made.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +61,10 @@ impl Repository {
         now: DateTime<Utc>,
     ) -> Result<(KeyRecord, Keyring)> {
         let inner = &self.inner;
+        require_printable("the reason", &change.reason)?;
+        for signer in &change.add.signers {
+            require_printable("the name of a host or keeper", &signer.name)?;
+        }
         self.check_key_change(change)?;
         let accepts = match change.revoke_signers.is_empty() {
             true => Vec::new(),

@@ -38,6 +38,20 @@ pub fn small_file(name: &str, content: Vec<u8>) -> SnapshotItem {
     }
 }
 
+/// The kind of the records in a directory.
+fn record_kind(directory: &str) -> RecordKind {
+    match directory {
+        "keys" => RecordKind::Keys,
+        "snapshots" => RecordKind::Snapshot,
+        "index" => RecordKind::Index,
+        "leases" => RecordKind::Lease,
+        "tombstones" => RecordKind::Tombstone,
+        "replaced" => RecordKind::Replaced,
+        "quarantine" => RecordKind::Quarantine,
+        _ => RecordKind::Sweep,
+    }
+}
+
 /// A compromised host: has its keys, and writes false records.
 #[derive(Debug)]
 pub struct CompromisedHost {
@@ -70,16 +84,11 @@ impl CompromisedHost {
     pub fn put_record(&self, directory: &str, json: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());
-        let kind = match directory {
-            "keys" => {
-                let kind = RecordKind::Keys;
-                let sealed = envelope::seal_unencrypted(kind, json.as_bytes(), signer, repository)?;
-                return self.put_object(directory, sealed);
-            }
-            "tombstones" => RecordKind::Tombstone,
-            "replaced" => RecordKind::Replaced,
-            _ => RecordKind::Quarantine,
-        };
+        let kind = record_kind(directory);
+        if kind == RecordKind::Keys {
+            let sealed = envelope::seal_unencrypted(kind, json.as_bytes(), signer, repository)?;
+            return self.put_object(directory, sealed);
+        }
         let recipients = &inner.catalog_recipients;
         let sealed = envelope::seal_record(kind, json.as_bytes(), recipients, signer, repository)?;
         self.put_object(directory, sealed)
@@ -112,13 +121,7 @@ impl CompromisedHost {
     /// Errors of sealing or storing.
     pub fn put_unreadable_record(&self, directory: &str) -> Result<ObjectKey> {
         let inner = &self.repository.inner;
-        let kind = match directory {
-            "snapshots" => RecordKind::Snapshot,
-            "index" => RecordKind::Index,
-            "leases" => RecordKind::Lease,
-            "tombstones" => RecordKind::Tombstone,
-            _ => RecordKind::Sweep,
-        };
+        let kind = record_kind(directory);
         let stranger = vec![crate::crypto::encryption::generate_identity("now").recipient];
         let recipients = crate::crypto::encryption::Recipients::parse(&stranger)?;
         let (signer, repository) = (inner.signer()?, inner.trust.repository());

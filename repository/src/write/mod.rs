@@ -60,6 +60,7 @@ impl Repository {
         observer: Option<Box<dyn EntryObserver>>,
     ) -> Result<SnapshotWriter> {
         self.require_writer()?;
+        options.require_printable()?;
         let keeps_journal = !self.inner.backend.capabilities().cheap_listing;
         let cache = self.cache_dir().filter(|_| keeps_journal);
         let (noted, journals) = journal::read_abandoned_journals(cache);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::error::Result;
 use crate::format::snapshot::{Snapshot, SourceKind, Warning};
 use crate::id::ObjectId;
-use crate::text::RawText;
+use crate::text::{RawText, require_printable};
 
 /// The description of a new snapshot.
 #[derive(Debug, Clone)]
@@ -23,6 +24,19 @@ pub struct SnapshotOptions {
     pub started: DateTime<Utc>,
     /// The snapshot of the same source before it, if any.
     pub parent: Option<ObjectId>,
+}
+
+impl SnapshotOptions {
+    /// Refuses names and labels that could rewrite the terminal of who lists them.
+    pub(super) fn require_printable(&self) -> Result<()> {
+        require_printable("the source's name", &self.source)?;
+        require_printable("the host's name", &self.host)?;
+        for (key, value) in &self.tags {
+            require_printable("the name of a tag", key)?;
+            require_printable(&format!("the tag `{key}`"), value)?;
+        }
+        Ok(())
+    }
 }
 
 /// What only the source knows, once everything was delivered.

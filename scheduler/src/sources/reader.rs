@@ -56,6 +56,7 @@ pub fn source_reader(policy: &Policy, source: &PolicySource) -> JobResult<Source
             Ok(SourceReader::Command(CommandSource {
                 argv: command.run.iter().map(Into::into).collect(),
                 env,
+                env_removed: policy.secret_variables(),
                 directory: Some(policy.base_dir.clone()),
                 timeout: command.timeout,
             }))

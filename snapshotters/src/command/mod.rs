@@ -1,10 +1,11 @@
 //! A program's standard output as a source. A program that exits with an error leaves no snapshot.
 
+pub mod environment;
 mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,6 +28,9 @@ pub const OUTPUT_NAME: &str = "output";
 /// How much of a failed program's standard error is shown, in bytes.
 const STDERR_TAIL_BYTES: usize = 4096;
 
+/// A longer line of standard error is shown in pieces, so that it needs no more memory.
+const STDERR_LINE_BYTES_MAX: u64 = 64 << 10;
+
 /// A program to run.
 #[derive(Debug, Clone)]
 pub struct CommandSource {
@@ -34,6 +38,8 @@ pub struct CommandSource {
     pub argv: Vec<OsString>,
     /// Variables added to its environment. Values may be secret and are never shown.
     pub env: BTreeMap<String, String>,
+    /// Variables removed from its environment, besides [`environment::CREDENTIAL_VARIABLES`].
+    pub env_removed: BTreeSet<String>,
     /// Where it runs; `None`: the current directory.
     pub directory: Option<PathBuf>,
     /// After this time it is stopped and counts as failed.
@@ -151,6 +157,10 @@ fn format_argv(source: &CommandSource) -> String {
 
 fn start_program(source: &CommandSource, program: &str) -> Result<Child> {
     let mut command = Command::new(source.argv.first().map_or("".as_ref(), OsString::as_os_str));
+    environment::remove_credentials(&mut command);
+    for name in &source.env_removed {
+        command.env_remove(name);
+    }
     command
         .args(source.argv.iter().skip(1))
         .envs(&source.env)
@@ -208,17 +218,21 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Shows a program's standard error as it arrives and keeps its end.
-fn forward_stderr(mut stderr: impl Read) -> String {
+/// Shows a program's standard error line by line as it arrives, and keeps its end.
+fn forward_stderr(stderr: impl Read) -> String {
+    let mut stderr = BufReader::new(stderr).take(0);
     let mut tail = Vec::new();
-    let mut buffer = [0; 4096];
+    let mut line = Vec::new();
     loop {
-        match stderr.read(&mut buffer) {
+        line.clear();
+        stderr.set_limit(STDERR_LINE_BYTES_MAX);
+        match stderr.read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => break,
-            Ok(got) => {
+            Ok(_) => {
+                let text = RawText::new(line.trim_ascii_end()).display();
                 // A closed terminal must not end the backup.
-                drop(std::io::stderr().write_all(&buffer[..got]));
-                tail.extend_from_slice(&buffer[..got]);
+                drop(writeln!(std::io::stderr(), "{text}"));
+                tail.extend_from_slice(&line);
                 let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);
                 tail.drain(..excess);
             }

@@ -52,6 +52,7 @@ pub(crate) struct Sandbox {
 }
 
 /// What a run of the binary printed and returned.
+#[derive(Debug)]
 pub(crate) struct RunOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

@@ -117,7 +117,7 @@ fn report_not_rewrapped(changes: &KeyChangeResult) -> Exit {
     if count == 0 {
         return Exit::Ok;
     }
-    output::print_error(&format!(
+    output::print_notes(&format!(
         "{} could not be wrapped for the changed keys: this host cannot decrypt them, or they are damaged.\n\
          Run `reprise key rotate` where they can be decrypted: on an older host, or with a recovery identity (--identity).",
         output::format_count(count, "object of the catalog", "objects of the catalog")

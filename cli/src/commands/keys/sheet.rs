@@ -80,8 +80,8 @@ fn build_sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<Stri
         format!("Repository    {}", config.repository),
         format!("At            {location}"),
         format!("Created       {}", output::format_time(&config.created)),
-        format!("reprise.json  BLAKE3 {}", repository.config_hash()),
-        "              It never changes: a file with another hash is not this repository's."
+        format!("Fingerprint   {}", repository.config_hash()),
+        "              (BLAKE3 of reprise.json, which never changes: one with another hash is not this repository's)"
             .to_owned(),
         String::new(),
         "Any ONE of these identities reads everything that was stored while it was a recipient:"
@@ -123,13 +123,14 @@ fn build_sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<Stri
         "Credentials of the storage are kept at: ____________________________________".to_owned(),
     );
     lines.push(String::new());
-    lines.extend(recovery_commands(&location, settings));
+    lines.extend(recovery_commands(repository, settings));
     lines
 }
 
-fn recovery_commands(location: &str, settings: &[(&str, String)]) -> Vec<String> {
+fn recovery_commands(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
     let version = env!("CARGO_PKG_VERSION");
-    let location = shell_quote(location);
+    let location = shell_quote(&repository.location());
+    let fingerprint = repository.config_hash();
     let exports = settings
         .iter()
         .map(|(name, value)| format!("  export {name}={}\n", shell_quote(value)));
@@ -137,12 +138,13 @@ fn recovery_commands(location: &str, settings: &[(&str, String)]) -> Vec<String>
     let text = format!(
         "On an empty machine, with `reprise` (this page: version {version}) and an identity in FILE:
 {exports}  export REPRISE_REPOSITORY={location} REPRISE_IDENTITY=FILE
-  reprise snapshots                                list the snapshots
+  reprise --expect {fingerprint} snapshots
+                                                   the first command: list the snapshots, of no other repository
   reprise verify                                   check that everything is there
   reprise restore SOURCE --to /restored            files of the newest snapshot of SOURCE
   reprise restore SOURCE --to mysql://root@HOST/   a database server
   reprise restore SOURCE --to mysql://root@HOST/ --point-in-time 2026-01-31T12:00:00Z
-The first use does not detect a changed reprise.json: compare its hash with that above (`b3sum`).
+Without --expect, the first use does not detect a replaced reprise.json; every later one does.
 
 Without `reprise`, with age, zstd and jq: fetch the repository's objects as files, and follow \"The escape
 hatch\" in docs/format.md. Every record outside keys/ opens with

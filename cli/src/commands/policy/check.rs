@@ -45,7 +45,7 @@ pub(crate) fn check(context: &Context, args: &PolicyCheckArgs) -> Result<Exit, F
 
 fn print_valid(context: &Context, set: &PolicySet) {
     for warning in set.warnings() {
-        output::print_note(warning.to_string().trim_end());
+        output::print_notes(warning.to_string().trim_end());
     }
     if context.global.json {
         let policy = |policy: &reprise_policies::Policy| {
@@ -88,12 +88,12 @@ fn print_errors(context: &Context, errors: &PolicyErrors) {
         let listed: Vec<_> = errors.iter().map(error).collect();
         output::print_json(&json!({"policies": [], "errors": listed}));
     }
-    output::print_error(errors.to_string().trim_end());
+    output::print_notes(errors.to_string().trim_end());
 }
 
 pub(crate) fn print_schema() -> Result<Exit, Failure> {
     let text = serde_json::to_string_pretty(&reprise_policies::json_schema())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string(), ""))?;
-    output::print_line(&text);
+    output::print_raw(&text);
     Ok(Exit::Ok)
 }

@@ -85,7 +85,7 @@ fn print_created(context: &Context, created: &CreatedRepository, location: &str)
             "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
             file.display()
         )),
-        None => output::print_line(
+        None => output::print_lines(
             "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
         ),
     }
@@ -95,7 +95,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     if let Some(kind) = args.print_policy {
         let location = context.global.repository.is_some();
         let location = location.then(|| context.location()).transpose()?;
-        output::print_line(
+        output::print_raw(
             access_policy::render_policy(kind, args.print_role, location.as_ref())?.trim_end(),
         );
         return Ok(Exit::Ok);

@@ -65,14 +65,14 @@ impl Listing {
             .map_err(|error| Failure::new(Exit::Failed, error.to_string(), ""))?;
         let start = if self.first { "{\"entries\": [\n" } else { "," };
         self.first = false;
-        output::print_line(&format!("{start}{json}"));
+        output::print_raw(&format!("{start}{json}"));
         Ok(())
     }
 
     fn write_end(&self) {
         match (self.json, self.first) {
-            (true, true) => output::print_line("{\"entries\": []}"),
-            (true, false) => output::print_line("]}"),
+            (true, true) => output::print_raw("{\"entries\": []}"),
+            (true, false) => output::print_raw("]}"),
             (false, _) => {}
         }
     }

@@ -80,7 +80,7 @@ fn print_tombstones(tombstones: &[Tombstone]) {
             format!("{at} by {by}: {}", record.reason),
         ]
     };
-    output::print_table(&tombstones.iter().map(row).collect::<Vec<_>>());
+    output::print_columns(&tombstones.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Describes the gaps in the log.
@@ -107,7 +107,7 @@ fn print_archive(archive: &RecoveryCatalog) {
             .into_iter()
             .map(|gap| vec!["gap".to_owned(), gap]),
     );
-    output::print_table(&rows);
+    output::print_columns(&rows);
 }
 
 /// The part that only recovery identities decrypt; `None` without one.
@@ -148,7 +148,7 @@ fn print_snapshot(repository: &Repository, snapshot: &Snapshot, details: Option<
         .into_iter()
         .map(|(name, value)| vec![name.to_owned(), value])
         .collect();
-    output::print_table(&rows);
+    output::print_columns(&rows);
 }
 
 /// The part that every identity may see.

@@ -1,6 +1,6 @@
 //! `reprise snapshot`: takes one snapshot, described on the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use reprise_snapshotters::mysql::MysqlSource;
 use reprise_snapshotters::volume::VolumeSource;
 
 use super::snapshot_output::report_snapshot;
-use crate::context::Context;
+use crate::context::{Context, env_variable};
 use crate::failure::{Exit, Failure};
 use crate::progress::ProgressDisplay;
 use crate::server_address::resolve_address;
@@ -70,8 +70,12 @@ Example:
     /// Store the standard output of a program. If the program fails, no snapshot is stored.
     #[command(after_help = "\
 Example:
-  reprise snapshot command --source app-db -- pg_dump -Fc app")]
+  reprise snapshot command --source app-db -- pg_dump -Fc app
+  reprise snapshot command --source lake --env AWS_SECRET_ACCESS_KEY -- lake-export")]
     Command {
+        /// Let the program inherit this variable, although it holds a credential of reprise's own. May be repeated.
+        #[arg(long, value_name = "NAME")]
+        env: Vec<String>,
         #[command(flatten)]
         naming: NamingArgs,
         /// Program and arguments. No shell is used.
@@ -146,7 +150,7 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
             parse_naming(naming, || name_from_state_file(&path))?,
             SourceReader::Tfstate(path),
         ),
-        SnapshotKind::Command { naming, argv } => {
+        SnapshotKind::Command { env, naming, argv } => {
             let program = argv
                 .first()
                 .map(|arg| Path::new(arg).to_owned())
@@ -154,7 +158,8 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
             let name = parse_naming(naming, || name_from_file(&program))?;
             let source = CommandSource {
                 argv,
-                env: BTreeMap::new(),
+                env: inherited_variables(env)?,
+                env_removed: BTreeSet::new(),
                 directory: None,
                 timeout: None,
             };
@@ -172,6 +177,18 @@ pub(crate) fn run(context: &Context, args: SnapshotArgs) -> Result<Exit, Failure
     )?;
     drop(shown);
     Ok(report_snapshot(context, &taken, &repository))
+}
+
+/// Variables that a program is to inherit although they are removed by default.
+fn inherited_variables(names: Vec<String>) -> Result<BTreeMap<String, String>, Failure> {
+    let variable = |name: String| match env_variable(&name) {
+        Some(value) => Ok((name, value)),
+        None => Err(Failure::usage(
+            format!("the environment variable `{name}` is not set"),
+            "set it, or leave out --env",
+        )),
+    };
+    names.into_iter().map(variable).collect()
 }
 
 fn mysql_reader(
