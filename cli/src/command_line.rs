@@ -1,6 +1,8 @@
 //! The command line. Scripts rely on it: names are added, never changed.
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
 use crate::commands::completions::CompletionsArgs;
@@ -22,7 +24,7 @@ use crate::commands::snapshots::run::RunArgs;
 use crate::commands::snapshots::show::ShowArgs;
 use crate::commands::snapshots::snapshot::SnapshotArgs;
 use crate::commands::snapshots::unforget::UnforgetArgs;
-use crate::context::Context;
+use crate::context::{Context, refuse_policies};
 use crate::failure::{Exit, Failure};
 use crate::global_args::GlobalArgs;
 
@@ -97,6 +99,44 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
 }
 
+/// Reads the command line; ends the program when it is wrong, or only asks for help.
+pub(crate) fn parse() -> Cli {
+    let matches = Cli::command()
+        .try_get_matches()
+        .unwrap_or_else(|error| suggest_command(error).exit());
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let source = matches.value_source("policies");
+    cli.global.policies_on_command_line = source == Some(ValueSource::CommandLine);
+    cli
+}
+
+/// The words of other tools for what a command does.
+const COMMANDS_OF_OTHER_TOOLS: [(&[&str], &str); 9] = [
+    (&["backup", "create", "save"], "snapshot"),
+    (&["list", "backups", "ls-snapshots"], "snapshots"),
+    (&["check", "fsck", "test"], "verify"),
+    (&["extract", "recover", "restore-mysql"], "restore"),
+    (&["delete", "remove", "rm", "expire"], "forget"),
+    (&["gc", "compact", "clean", "purge"], "prune"),
+    (&["sync", "replicate", "mirror"], "copy"),
+    (&["keys", "passwd", "rekey"], "key"),
+    (&["validate", "lint", "config"], "policy"),
+];
+
+/// Adds the command that was probably meant.
+fn suggest_command(mut error: clap::Error) -> clap::Error {
+    let typed = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) => typed.as_str(),
+        _ => return error,
+    };
+    let mut known = COMMANDS_OF_OTHER_TOOLS.iter();
+    if let Some((_, meant)) = known.find(|(words, _)| words.contains(&typed)) {
+        let suggestion = ContextValue::Strings(vec![(*meant).to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, suggestion);
+    }
+    error
+}
+
 /// Runs a command.
 pub(crate) fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
     match command {
@@ -118,6 +158,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Unforget(args) => commands::snapshots::unforget::run(context, &args),
         Command::Drill(args) => commands::restore::drill::run(context, &args),
         Command::Policy(command) => commands::policy::run(context, command),
-        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Completions(args) => {
+            refuse_policies(context, "completions")?;
+            commands::completions::run(&args, Cli::command())
+        }
     }
 }

@@ -8,7 +8,8 @@ use reprise_repository::ObjectId;
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct GlobalArgs {
-    /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix.
+    /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix; with --policies also
+    /// the name of one of their repositories.
     #[arg(
         short,
         long,
@@ -35,6 +36,9 @@ pub(crate) struct GlobalArgs {
     /// Policy file, or directory of policy files.
     #[arg(long, global = true, env = "REPRISE_POLICIES", value_name = "PATH")]
     pub(crate) policies: Option<PathBuf>,
+    /// Whether the policies are given on the command line, and not only by the environment.
+    #[arg(skip)]
+    pub(crate) policies_on_command_line: bool,
     /// Print one JSON document on standard output; progress as further JSON lines before it.
     #[arg(long, global = true)]
     pub(crate) json: bool,

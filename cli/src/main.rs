@@ -18,13 +18,11 @@ mod time_input;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use command_line::Cli;
 use context::Context;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command_line::parse();
     start_logging(&cli);
     memory_protection::forbid_core_dumps();
     let json = cli.global.json;

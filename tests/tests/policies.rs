@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{Sandbox, sh};
+use support::{RunOutput, Sandbox, ran, sh};
 
 /// The examples, copied to where a test may write.
 fn examples() -> Sandbox {
@@ -203,4 +203,136 @@ fn the_schema_is_json_and_every_command_explains_itself() {
         );
     }
     sandbox.run(["no-such-command"]).exits(2);
+}
+
+/// Two repositories, of which the second is a copy of the first; a source in the first; a policy.
+fn two_repositories() -> Sandbox {
+    let sandbox = Sandbox::bare();
+    let policy = "version: 1
+repositories:
+  main: {url: repo-1, identity: \"file:id1\", create: {generate_identities: [id1, id2]}}
+  vault: {url: repo-2}
+copies: {offsite: {from: main, to: vault}}
+sources:
+  hosts: {volume: {path: tree}, repositories: [main], retention: {last: 1}}
+";
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    fs::create_dir(sandbox.path("tree")).unwrap();
+    fs::write(sandbox.path("tree/hosts"), "127.0.0.1").unwrap();
+    sandbox
+}
+
+/// A command with the policies, and without any repository or identity in its environment.
+fn with_policies(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
+    let mut command = sandbox.command();
+    command
+        .env_remove("REPRISE_REPOSITORY")
+        .env_remove("REPRISE_IDENTITY");
+    ran(command.args(["--policies", "p.yaml"]).args(args))
+}
+
+#[test]
+fn every_command_takes_repositories_and_sources_from_the_policies() {
+    let sandbox = two_repositories();
+    with_policies(&sandbox, &["run"]).exits(0);
+    // A source leads to its repository, and the policy's identity opens it.
+    for args in [
+        &["ls", "hosts"][..],
+        &["show", "hosts@latest"],
+        &["restore", "hosts", "--to", "out"],
+    ] {
+        with_policies(&sandbox, args).exits(0);
+    }
+    assert!(sandbox.path("out/hosts").exists());
+    for command in ["snapshots", "verify"] {
+        with_policies(&sandbox, &[command])
+            .exits(2)
+            .says("several repositories")
+            .says("main, vault");
+        for name in ["main", "p/main"] {
+            with_policies(&sandbox, &["-r", name, command]).exits(0);
+        }
+    }
+    let copied = with_policies(&sandbox, &["-r", "vault", "--json", "snapshots"]).exits(0);
+    assert_eq!(copied.json()["snapshots"].as_array().unwrap().len(), 1);
+    with_policies(&sandbox, &["-r", "main", "snapshot", "volume", "tree"]).exits(0);
+    // What the policies do not know is no reason to ignore them silently.
+    with_policies(&sandbox, &["-r", "/elsewhere", "snapshots"])
+        .exits(2)
+        .says("not a repository of the given policies");
+    with_policies(&sandbox, &["completions", "bash"])
+        .exits(2)
+        .says("does not use policies");
+}
+
+#[test]
+fn broken_policies_in_the_environment_stop_nobody_who_names_the_repository() {
+    let sandbox = two_repositories();
+    with_policies(&sandbox, &["run"]).exits(0);
+    fs::write(sandbox.path("p.yaml"), "version: 99").unwrap();
+    let mut command = sandbox.command();
+    command.env("REPRISE_POLICIES", sandbox.path("p.yaml"));
+    let url = format!("file://{}", sandbox.path("repo-1").display());
+    ran(command.args(["-r", &url, "snapshots"]))
+        .exits(0)
+        .says("the policies are ignored");
+}
+
+#[test]
+fn prune_covers_the_destinations_of_copies_and_forget_says_that_it_does_not() {
+    let sandbox = two_repositories();
+    with_policies(&sandbox, &["run"]).exits(0);
+    let vault = fs::read_dir(sandbox.path("repo-2")).unwrap().count();
+    assert!(vault > 0, "run has copied");
+    fs::remove_dir_all(sandbox.path("repo-2")).unwrap();
+    with_policies(&sandbox, &["prune", "--dry-run"])
+        .exits(0)
+        .says("nothing was copied there yet");
+    with_policies(&sandbox, &["copy"]).exits(0);
+    let pruned = with_policies(&sandbox, &["--json", "prune", "--dry-run"]).exits(0);
+    assert_eq!(pruned.stdout.matches("\"plan\"").count(), 2, "{pruned:?}");
+    with_policies(&sandbox, &["forget"])
+        .exits(0)
+        .says("the next `reprise copy` forgets the same snapshots at");
+}
+
+#[test]
+fn warnings_about_a_policy_are_one_line_where_they_are_not_asked_for() {
+    let sandbox = two_repositories();
+    let checked = with_policies(&sandbox, &["policy", "check"]).exits(0);
+    assert!(checked.stderr.contains("warning:"), "{checked:?}");
+    let ran = with_policies(&sandbox, &["run"]).exits(0);
+    assert!(ran.stderr.contains("see `reprise policy check`"), "{ran:?}");
+    assert!(!ran.stderr.contains("warning:"), "{ran:?}");
+    let quiet = with_policies(&sandbox, &["-q", "run"]).exits(0);
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn words_of_other_tools_lead_to_the_right_ones() {
+    let sandbox = two_repositories();
+    for (typed, meant) in [
+        ("list", "snapshots"),
+        ("backup", "snapshot"),
+        ("check", "verify"),
+    ] {
+        sandbox
+            .run([typed])
+            .exits(2)
+            .says(&format!("a similar subcommand exists: '{meant}'"));
+    }
+    let policy = fs::read_to_string(sandbox.path("p.yaml")).unwrap();
+    for (from, to, hint) in [
+        ("last: 1", "days: 7", "write `daily: 7`"),
+        (
+            "retention:",
+            "schedule: \"@daily\", retention:",
+            "call `reprise run`",
+        ),
+    ] {
+        fs::write(sandbox.path("p.yaml"), policy.replace(from, to)).unwrap();
+        with_policies(&sandbox, &["policy", "check"])
+            .exits(2)
+            .says(hint);
+    }
 }

@@ -25,7 +25,11 @@ pub(crate) static POLICY: TableObject = object(
         key("retention", KeyShape::Map(&KeyShape::Object(&RETENTION)), "Rules for how long snapshots are kept, by name."),
         key("drills", KeyShape::Map(&KeyShape::Object(&DRILL)), "Restore rehearsals, by name."),
     ],
-);
+)
+.rejecting(&[("schedules", NO_SCHEDULE), ("schedule", NO_SCHEDULE)]);
+
+/// A policy that states a schedule which nothing follows would promise nights that never come.
+const NO_SCHEDULE: &str = "this version follows no schedule: let cron, a timer or CI call `reprise run`, and leave the key out";
 
 /// `repositories.NAME`
 pub(crate) static REPOSITORY: TableObject = object(
@@ -89,7 +93,7 @@ pub(crate) static SOURCE: TableObject = TableObject {
     ],
     exactly_one_of: &["volume", "tfstate", "command", "mysql"],
     at_least_one_of: &[],
-    rejected: &[],
+    rejected: &[("schedule", NO_SCHEDULE), ("cron", NO_SCHEDULE)],
 };
 
 /// `sources.NAME.volume`
@@ -222,5 +226,12 @@ pub(crate) static RETENTION: TableObject = TableObject {
     at_least_one_of: &[
         "last", "hourly", "daily", "weekly", "monthly", "yearly", "within",
     ],
-    rejected: &[],
+    rejected: &[
+        ("hours", "write `hourly: 24` for one snapshot of each of 24 hours, or `within: 24h` for all that are younger"),
+        ("days", "write `daily: 7` for one snapshot of each of 7 days, or `within: 7d` for all that are younger"),
+        ("weeks", "write `weekly: 4` for one snapshot of each of 4 weeks, or `within: 4w` for all that are younger"),
+        ("months", "write `monthly: 12` for one snapshot of each of 12 months"),
+        ("years", "write `yearly: 3` for one snapshot of each of 3 years"),
+        ("keep", "write `last: 5` for the newest 5 snapshots, whatever their age"),
+    ],
 };

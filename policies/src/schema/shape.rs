@@ -106,6 +106,11 @@ pub(crate) const fn object(title: &'static str, keys: &'static [TableKey]) -> Ta
 }
 
 impl TableObject {
+    /// Also recognizes keys that it rejects, each with the reason.
+    pub(crate) const fn rejecting(self, rejected: &'static [(&'static str, &'static str)]) -> Self {
+        Self { rejected, ..self }
+    }
+
     pub(crate) fn key(&self, name: &str) -> Option<&'static TableKey> {
         self.keys.iter().find(|key| key.name == name)
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::copy::CopyJob;
 use crate::model::policy::Policy;
+use crate::model::repository::PolicyRepository;
 use crate::set::policy_file::{decode_policy, list_policy_files, read_policy_text};
 use crate::yaml::error::{PolicyError, PolicyErrors, PolicyWarning};
 
@@ -94,6 +95,14 @@ impl PolicySet {
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// The repositories of all policies, each with its policy.
+    pub fn repositories(&self) -> impl Iterator<Item = (&Policy, &PolicyRepository)> {
+        self.policies.iter().flat_map(|policy| {
+            let repositories = policy.repositories.values();
+            repositories.map(move |repository| (policy, repository))
+        })
     }
 
     /// The copies of all policies, each with its policy.

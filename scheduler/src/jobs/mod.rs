@@ -25,7 +25,7 @@ pub use forget_named::{
     ForgetNamedOptions, ForgetNamedReport, find_by_id, find_unreadable, forget_named,
 };
 pub use locks::extend_locks;
-pub use prune::{PruneJobReport, policy_repositories, prune_repository};
+pub use prune::{PolicyDestination, PruneJobReport, policy_destinations, prune_repository};
 pub use snapshot::{SnapshotReport, snapshot_policy_source, take_snapshot};
 pub use tombstones::tombstone_metadata;
 pub use verify::{VerifyJobReport, verify_repository};

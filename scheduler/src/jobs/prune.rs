@@ -49,18 +49,40 @@ pub fn prune_repository(
     Ok(PruneJobReport { plan, report })
 }
 
-/// The repositories of the sources of policies, each location once.
+/// A repository that policies name, and whether snapshots get there only by copies.
+#[derive(Debug)]
+pub struct PolicyDestination<'a> {
+    /// The repository.
+    pub repository: &'a PolicyRepository,
+    /// No source is stored in it: it is the destination of a copy, and may not exist yet.
+    pub only_copies: bool,
+}
+
+/// The repositories of the sources and copies of policies, each location once, those of sources first.
 ///
 /// # Errors
-/// When a source names a repository that its policy does not define.
-pub fn policy_repositories(policies: &PolicySet) -> JobResult<Vec<&PolicyRepository>> {
+/// When a source or copy names a repository that its policy does not define.
+pub fn policy_destinations(policies: &PolicySet) -> JobResult<Vec<PolicyDestination<'_>>> {
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    let mut add = |repository: &'_ PolicyRepository| seen.insert(repository.url.to_string());
     for (policy, source) in policies.select_sources(&[])? {
         for name in &source.repositories {
-            let described = find_repository(policy, name)?;
-            if seen.insert(described.url.to_string()) {
-                found.push(described);
+            let repository = find_repository(policy, name)?;
+            if add(repository) {
+                found.push(PolicyDestination {
+                    repository,
+                    only_copies: false,
+                });
             }
+        }
+    }
+    for (policy, copy) in policies.copies() {
+        let repository = find_repository(policy, &copy.to)?;
+        if add(repository) {
+            found.push(PolicyDestination {
+                repository,
+                only_copies: true,
+            });
         }
     }
     Ok(found)

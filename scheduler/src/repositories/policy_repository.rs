@@ -50,13 +50,14 @@ pub fn find_repository<'a>(
 pub fn open_existing(
     environment: &JobEnvironment,
     repository: &PolicyRepository,
+    identities: &[PathBuf],
 ) -> JobResult<Repository> {
     let backend = open_for_reading(
         environment,
         &repository.url,
         &destination_options(repository),
     )?;
-    open_as_described(environment, repository, backend, &[])
+    open_as_described(environment, repository, backend, identities)
 }
 
 /// Opens a repository of a policy, and creates it first if the policy says so.

@@ -79,7 +79,7 @@ pub fn plan_retention<'a>(
             continue;
         };
         let described = find_repository(policy, name)?;
-        let repository = open_existing(environment, described)?;
+        let repository = open_existing(environment, described, &[])?;
         let names: Vec<&str> = all
             .iter()
             .map(|(_, source, _)| source.name.as_str())

@@ -10,8 +10,8 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(context: &Context) -> Result<Exit, Failure> {
-    let repository = context.open_repository()?;
-    let location = context.location()?;
+    let target = context.target()?;
+    let (repository, location) = (target.open(context)?, target.location);
     let settings = storage_settings(&location, &env_variable).map_err(|source| Error::Backend {
         location: location.to_string(),
         source,

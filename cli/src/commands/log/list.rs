@@ -44,7 +44,7 @@ struct TransactionFilter {
 
 pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
     let wanted = parse_filter(context, args)?;
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.source)?;
     repository.require_data_identity()?;
     let source = args.source.rsplit('/').next().unwrap_or(&args.source);
     let log = StoredLog::read(&repository, source)?;

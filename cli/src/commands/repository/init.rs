@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use reprise_repository::SignerRole;
 use reprise_scheduler::repositories::{
-    CreateRepositoryOptions, CreatedRepository, DestinationOptions, create_repository,
-    describe_capabilities, open_for_writing, probe_destination,
+    CreateRepositoryOptions, CreatedRepository, create_repository, describe_capabilities,
+    probe_destination,
 };
 use serde_json::json;
 
@@ -94,23 +94,17 @@ fn print_created(context: &Context, created: &CreatedRepository, location: &str)
 pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     if let Some(kind) = args.print_policy {
         let location = context.global.repository.is_some();
-        let location = location.then(|| context.location()).transpose()?;
+        let location = location.then(|| context.target()).transpose()?;
+        let location = location.map(|target| target.location);
         output::print_raw(
             access_policy::render_policy(kind, args.print_role, location.as_ref())?.trim_end(),
         );
         return Ok(Exit::Ok);
     }
-    let location = context.location()?;
-    let probed = probe_destination(
-        &context.environment,
-        &location,
-        &DestinationOptions::default(),
-    )?;
-    let backend = open_for_writing(
-        &context.environment,
-        &location,
-        &DestinationOptions::default(),
-    )?;
+    let target = context.target()?;
+    let location = &target.location;
+    let probed = probe_destination(&context.environment, location, &target.options())?;
+    let backend = target.open_backend(context)?;
     let creation = CreateRepositoryOptions {
         recipients: &args.recipient,
         generate_identities: &args.generate_identity,

@@ -2,8 +2,10 @@
 
 use chrono::TimeDelta;
 use clap::Args;
-use reprise_repository::{PruneOptions, PrunePlan, PruneReport, Repository};
-use reprise_scheduler::jobs::{JobEvent, PruneJobReport, policy_repositories, prune_repository};
+use reprise_repository::{ErrorClass, PruneOptions, PrunePlan, PruneReport, Repository};
+use reprise_scheduler::jobs::{
+    JobEvent, PolicyDestination, PruneJobReport, policy_destinations, prune_repository,
+};
 use reprise_scheduler::repositories::open_existing;
 use serde_json::json;
 
@@ -53,9 +55,8 @@ pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> 
     }
     let policies = context.load_policies()?;
     let mut exit = None;
-    for described in policy_repositories(&policies)? {
-        let repository = open_existing(&context.environment, described)?;
-        let one = prune_and_report(context, &repository, &options).unwrap_or_else(|failure| {
+    for destination in policy_destinations(&policies)? {
+        let one = prune_destination(context, &destination, &options).unwrap_or_else(|failure| {
             failure.report(context.global.json);
             failure.exit
         });
@@ -65,6 +66,26 @@ pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> 
         exit = Some(exit.map_or(one, |exit: Exit| exit.combine_with(one)));
     }
     Ok(exit.unwrap_or(Exit::Ok))
+}
+
+/// Prunes a repository of the policies. One that is only copied to need not exist yet.
+fn prune_destination(
+    context: &Context,
+    destination: &PolicyDestination<'_>,
+    options: &PruneOptions,
+) -> Result<Exit, Failure> {
+    let described = destination.repository;
+    let repository = match open_existing(&context.environment, described, &[]) {
+        Err(error) if destination.only_copies && error.class() == ErrorClass::NotFound => {
+            context.print_note(&format!(
+                "note: {}: nothing was copied there yet",
+                described.url
+            ));
+            return Ok(Exit::Ok);
+        }
+        opened => opened?,
+    };
+    prune_and_report(context, &repository, options)
 }
 
 fn prune_options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Failure> {

@@ -55,7 +55,8 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
     if args.repair {
         return crate::commands::repository::repair::run(context, args, depth);
     }
-    let repository = context.open_repository()?;
+    let target = context.target()?;
+    let repository = target.open(context)?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
         snapshots.push(context.find_snapshot(&repository, name)?);
@@ -64,7 +65,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
     let verified = verify_repository(
         &context.environment,
         &repository,
-        &context.location()?,
+        &target.location,
         &VerifyOptions { depth, snapshots },
         &shown.progress,
     )?;

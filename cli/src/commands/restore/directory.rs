@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
         return server::run(context, args, url);
     }
     refuse_server_options(&args.server)?;
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let options = RestoreOptions {

@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
     if server.point_in_time.is_some() || server.before_gtid.is_some() || server.until.is_some() {
         return restore_to_target(context, args, &options);
     }
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let timer = Instant::now();
@@ -106,7 +106,7 @@ fn restore_to_target(
     }
     let source = args.snapshot.as_str();
     let name = source.rsplit('/').next().unwrap_or(source);
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
     repository.require_data_identity()?;
     let point = PointInTimeOptions {
         target: resolve_target(context, args, &repository)?,

@@ -24,7 +24,7 @@ pub(crate) struct DiffArgs {
 type EntryWithChunks = (Entry, Vec<ChunkId>);
 
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.a)?;
     let (a, b) = (
         context.find_snapshot(&repository, &args.a)?,
         context.find_snapshot(&repository, &args.b)?,

@@ -4,7 +4,8 @@ use clap::Args;
 use reprise_policies::PolicySet;
 use reprise_repository::Repository;
 use reprise_scheduler::jobs::{
-    ForgetNamedOptions, ForgetNamedReport, ForgetOptions, JobEvent, forget_named, run_forget,
+    ForgetNamedOptions, ForgetNamedReport, ForgetOptions, JobEvent, forget_named,
+    policy_destinations, run_forget,
 };
 use serde_json::json;
 
@@ -75,6 +76,7 @@ pub(crate) fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure>
             event => context.print_event(&event),
         },
     )?;
+    print_copies(context, &policies)?;
     if context.global.json {
         let mut shown = retention_output::as_json(&report.plans);
         shown["dry_run"] = json!(args.dry_run);
@@ -84,6 +86,19 @@ pub(crate) fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure>
         output::print_json(&shown);
     }
     Ok(exit)
+}
+
+/// Says where nothing is decided: what is only copied to forgets with the next copy.
+fn print_copies(context: &Context, policies: &PolicySet) -> Result<(), Failure> {
+    for destination in policy_destinations(policies)? {
+        if destination.only_copies {
+            context.print_note(&format!(
+                "note: the next `reprise copy` forgets the same snapshots at {}",
+                destination.repository.url
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Without policies the names are snapshots; with them, what looks like an ID and is no source's name.

@@ -24,7 +24,7 @@ pub(crate) struct LsArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let wanted: Vec<_> = args

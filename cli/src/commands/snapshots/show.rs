@@ -17,7 +17,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     let details = read_details(&repository, &snapshot)?;
     let tombstones = match snapshot.forgotten {

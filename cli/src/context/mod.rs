@@ -1,15 +1,14 @@
 //! What commands need from their environment: where keys, cache and repository are, and the time.
 
+mod repository_target;
+
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
-use reprise_repository::backend::RepositoryLocation;
 use reprise_repository::{HostDirectory, Keeper, Repository, Snapshot};
 use reprise_scheduler::jobs::JobEvent;
-use reprise_scheduler::repositories::{
-    DestinationOptions, open_for_reading, open_for_writing, parse_location,
-};
+use reprise_scheduler::repositories::CreatedRepository;
 use reprise_scheduler::{JobEnvironment, NetworkOptions};
 
 use crate::failure::{Exit, Failure};
@@ -17,6 +16,10 @@ use crate::global_args::GlobalArgs;
 use crate::interruption::stop_flag;
 use crate::output;
 use crate::quantities::{parse_duration_option, parse_rate_option};
+
+use self::repository_target::{RepositoryTarget, find_target};
+
+pub(crate) use self::repository_target::refuse_policies;
 
 /// The environment of a command.
 #[derive(Debug)]
@@ -117,29 +120,24 @@ impl Context {
         })
     }
 
-    /// The repository given on the command line.
-    pub(crate) fn location(&self) -> Result<RepositoryLocation, Failure> {
-        let text = self.global.repository.as_deref().ok_or_else(|| {
-            Failure::usage(
-                "no repository is given",
-                "give -r/--repository URL or set REPRISE_REPOSITORY",
-            )
-        })?;
-        Ok(parse_location(text)?)
+    /// The repository that the command line or the policies name.
+    pub(crate) fn target(&self) -> Result<RepositoryTarget, Failure> {
+        find_target(self, None)
     }
 
-    /// Opens the repository given on the command line, to read from it.
+    /// Opens the repository, to read from it.
     pub(crate) fn open_repository(&self) -> Result<Repository, Failure> {
-        let options = DestinationOptions::default();
-        let backend = open_for_reading(&self.environment, &self.location()?, &options)?;
-        Ok(self.environment.open_repository_at(backend, &[], &[])?)
+        self.target()?.open(self)
     }
 
-    /// Opens the repository given on the command line, to add to it.
+    /// Opens the repository of a snapshot or source, to read from it.
+    pub(crate) fn open_repository_of(&self, source: &str) -> Result<Repository, Failure> {
+        find_target(self, Some(source))?.open(self)
+    }
+
+    /// Opens the repository, to add to it.
     pub(crate) fn open_repository_for_writing(&self) -> Result<Repository, Failure> {
-        let options = DestinationOptions::default();
-        let backend = open_for_writing(&self.environment, &self.location()?, &options)?;
-        Ok(self.environment.open_repository_at(backend, &[], &[])?)
+        self.target()?.open_for_writing(self)
     }
 
     /// The policies given on the command line.
@@ -160,10 +158,12 @@ impl Context {
             return Err(Failure::new(Exit::NotFound, message, ""));
         }
         let set = PolicySet::load(path)?;
-        if !self.global.quiet {
-            for warning in set.warnings() {
-                output::print_notes(warning.to_string().trim_end());
-            }
+        if !set.warnings().is_empty() {
+            let count = output::format_count(set.warnings().len(), "warning", "warnings");
+            self.print_note(&format!(
+                "note: {count} about {}: see `reprise policy check`",
+                path.display()
+            ));
         }
         Ok(set)
     }
@@ -197,14 +197,7 @@ impl Context {
     pub(crate) fn print_event(&self, event: &JobEvent<'_>) {
         match event {
             JobEvent::RepositoryCreated { location, created } => {
-                let id = &created.config.repository;
-                self.print_note(&format!("created repository {id} at {location}"));
-                for (file, _) in &created.identities {
-                    let file = file.display();
-                    self.print_note(&format!(
-                        "created recovery identity {file}: move it off this host"
-                    ));
-                }
+                self.print_created_repository(location, created);
             }
             JobEvent::UnreadableRoot { object, error } => {
                 output::print_error(&format!("error: {object} cannot be read: {error}"));
@@ -213,6 +206,18 @@ impl Context {
             | JobEvent::ForgetPlanned { .. }
             | JobEvent::SnapshotsForgotten { .. }
             | JobEvent::Archive { .. } => {}
+        }
+    }
+
+    /// Tells of a repository that a policy had created.
+    pub(crate) fn print_created_repository(&self, location: &str, created: &CreatedRepository) {
+        let id = &created.config.repository;
+        self.print_note(&format!("created repository {id} at {location}"));
+        for (file, _) in &created.identities {
+            let file = file.display();
+            self.print_note(&format!(
+                "created recovery identity {file}: move it off this host"
+            ));
         }
     }
 
