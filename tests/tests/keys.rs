@@ -48,7 +48,9 @@ fn a_host_is_added_works_and_is_removed() {
         .args(["key", "remove", "--host", "web2", "--yes"]))
     .exits(6)
     .says("only a keeper may change keys");
+    let planned = sandbox.run(["key", "remove", "--host", "web2", "--dry-run"]);
     let plan = sandbox.run(["key", "remove", "--host", "web2"]).exits(6);
+    assert_eq!(planned.exits(0).stdout, plan.stdout);
     assert!(plan.stdout.contains("revoke host web2"), "{}", plan.stdout);
     snapshot_by(&mut sandbox.on_second_host(), &sandbox, "second").exits(0);
     sandbox
@@ -375,4 +377,33 @@ fn the_page_for_the_safe_has_what_it_takes() {
         sheet.lines().count() < 60 && longest < 140,
         "{longest}: {sheet}"
     );
+}
+
+#[test]
+fn a_recovery_identity_is_generated_where_it_is_added_and_a_plan_changes_nothing() {
+    let sandbox = two_hosts();
+    let keys = || sandbox.objects("keys").len();
+    let before = keys();
+    let add = ["key", "add", "--generate-identity", "id3"];
+    sandbox.run(add.iter().chain(&["--dry-run"])).exits(0);
+    sandbox.run(["key", "rotate", "--dry-run"]).exits(0);
+    assert!(keys() == before && !sandbox.path("id3").exists());
+    sandbox.run(add).exits(0);
+    sandbox.run(add).exits(6).says("id3");
+    sandbox.snapshot(&sandbox.path("tree"), "third").exits(0);
+    std::fs::write(sandbox.path("tree/new"), "stored after the key was added").unwrap();
+    sandbox.snapshot(&sandbox.path("tree"), "third").exits(0);
+    let mut command = sandbox.command();
+    command.env("REPRISE_IDENTITY", sandbox.path("id3"));
+    ran(command.args(["restore", "third", "--to", "out", "new"])).exits(0);
+    assert!(sandbox.path("out/new").exists());
+    // A recipient that is one already is refused by the plan as by the change.
+    let recipient = std::fs::read_to_string(sandbox.path("id3")).unwrap();
+    let recipient = recipient
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "));
+    let again = ["key", "add", "--recipient", recipient.unwrap()];
+    let change = sandbox.run(again);
+    let plan = sandbox.run(again.iter().chain(&["--dry-run"]));
+    assert_eq!((plan.code, plan.stderr), (change.code, change.stderr));
 }

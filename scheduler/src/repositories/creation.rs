@@ -1,6 +1,6 @@
 //! Creates repositories: shared by `init` and by policies that create theirs on first use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reprise_repository::backend::Backend;
 use reprise_repository::{
@@ -51,15 +51,11 @@ pub fn create_repository(
         return Err(reprise_repository::Error::RepositoryExists { location }.into());
     }
     for file in creation.generate_identities {
-        if file.symlink_metadata().is_ok() {
-            return Err(JobError::IdentityFileExists { path: file.clone() });
-        }
+        refuse_existing_identity(file)?;
     }
     let mut identities = Vec::new();
     for file in creation.generate_identities {
-        let identity = generate_identity(&(environment.clock)().to_rfc3339());
-        write_secret_file(file, &identity.file_text)?;
-        identities.push((file.clone(), identity.recipient));
+        identities.push((file.clone(), create_identity(environment, file)?));
     }
     let generated = identities.iter().map(|(_, recipient)| recipient.clone());
     let recipients: Vec<_> = creation
@@ -84,4 +80,24 @@ pub fn create_repository(
     };
     let config = Repository::init(backend, &environment.host, &options)?;
     Ok(CreatedRepository { config, identities })
+}
+
+/// Writes a new recovery identity into a file that must not exist, and returns its public key.
+///
+/// # Errors
+/// When something is there, or the file cannot be written.
+pub fn create_identity(environment: &JobEnvironment, file: &Path) -> JobResult<String> {
+    refuse_existing_identity(file)?;
+    let identity = generate_identity(&(environment.clock)().to_rfc3339());
+    write_secret_file(file, &identity.file_text)?;
+    Ok(identity.recipient)
+}
+
+fn refuse_existing_identity(file: &Path) -> JobResult<()> {
+    match file.symlink_metadata() {
+        Ok(_) => Err(JobError::IdentityFileExists {
+            path: file.to_owned(),
+        }),
+        Err(_) => Ok(()),
+    }
 }

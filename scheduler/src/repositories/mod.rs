@@ -7,7 +7,9 @@ mod creation;
 mod destination;
 mod policy_repository;
 
-pub use creation::{CreateRepositoryOptions, CreatedRepository, create_repository};
+pub use creation::{
+    CreateRepositoryOptions, CreatedRepository, create_identity, create_repository,
+};
 pub use destination::{
     DestinationOptions, describe_capabilities, open_for_reading, open_for_writing, parse_location,
     probe_destination, probe_if_allowed,

@@ -1,15 +1,17 @@
 //! `reprise key add` and `key remove`: changes that a keeper signs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use reprise_repository::{
-    KeyChange, KeyChangeResult, KeyRecord, Keyring, KnownSigner, ObjectId, Repository, SignerId,
-    SignerRole, Snapshot, has_recipient, mask_secret,
+    Keeper, KeyChange, KeyChangeResult, KeyRecord, Keyring, KnownSigner, ObjectId, Repository,
+    SignerId, SignerRole, Snapshot, has_recipient, mask_secret,
 };
+use reprise_scheduler::repositories::create_identity;
 use serde_json::json;
 
-use crate::commands::keys::list::HostPublicKeys;
+use crate::commands::keys::list::{HostPublicKeys, format_roles};
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -20,6 +22,7 @@ Data is encrypted when it is stored, so a new recovery identity reads only what 
 can use the existing data at once: the catalog is wrapped for its key.
 
 Examples:
+  reprise key add --generate-identity recovery-3.txt
   reprise key add --recipient age1… --reason 'second safe'
   reprise key show > web2.keys                  on the new host
   reprise key add --host web2.keys --name web2  with the key of a keeper
@@ -27,6 +30,12 @@ Examples:
 pub(crate) struct KeyAddArgs {
     #[command(flatten)]
     pub(crate) what: KeyChoiceArgs,
+    /// Create a new recovery identity, write it to this file, and add its public key.
+    #[arg(long, value_name = "FILE", group = "KeyChoiceArgs")]
+    pub(crate) generate_identity: Option<PathBuf>,
+    /// Only print what would change.
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
     /// Name of the host or the keeper.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -71,6 +80,9 @@ pub(crate) struct KeyRemoveArgs {
     /// Reason for the change. It is stored unencrypted.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
+    /// Only print the consequences.
+    #[arg(long, short = 'n', conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
     /// Carry out the removal.
     #[arg(long)]
     pub(crate) yes: bool,
@@ -86,15 +98,27 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
         reason: args.reason.clone(),
         ..KeyChange::default()
     };
-    add_key_to_change(&mut change, &args.what, args.name.as_deref())?;
     let keeper = context.load_keeper(&repository, ACTION)?;
+    if let Some(file) = &args.generate_identity {
+        let recipient = match args.dry_run {
+            true => format!("a new identity in {}", file.display()),
+            false => create_identity(&context.environment, file)?,
+        };
+        change.add.recipients.data.push(recipient);
+    } else {
+        add_key_to_change(&mut change, &args.what, args.name.as_deref())?;
+    }
+    if args.dry_run {
+        return plan_addition(context, &repository, &keeper, &change);
+    }
     let changes = repository.change_keys(&keeper, &change, current_time())?;
     let record = changes.record;
     // A change that locks everybody out must be noticed now.
     let changed = context.open_repository()?;
-    let older = match args.what.recipient {
-        Some(_) => repository.snapshots_lossy()?.0,
-        None => Vec::new(),
+    let adds_recipient = !change.add.recipients.data.is_empty();
+    let older = match adds_recipient {
+        true => repository.snapshots_lossy()?.0,
+        false => Vec::new(),
     };
     if context.global.json {
         let older: Vec<_> = older.iter().map(|snapshot| snapshot.id).collect();
@@ -105,10 +129,44 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
         return Ok(report_not_rewrapped(&changes));
     }
     output::print_line(&format!("added by keys/{record}"));
-    if args.what.recipient.is_some() {
+    if adds_recipient {
         print_unreadable_data(&older);
     }
+    if let Some(file) = &args.generate_identity {
+        let file = file.display();
+        output::print_line(&format!(
+            "Move {file} off this host now, to two places: it reads what is stored from now on."
+        ));
+    }
     Ok(report_not_rewrapped(&changes))
+}
+
+/// What `key add` would do. A key that could not be added is refused here already.
+fn plan_addition(
+    context: &Context,
+    repository: &Repository,
+    keeper: &Keeper,
+    change: &KeyChange,
+) -> Result<Exit, Failure> {
+    let generated = |text: &String| text.starts_with("a new identity in ");
+    if !change.add.recipients.data.iter().any(generated) {
+        repository.plan_key_change(keeper, change, current_time())?;
+    }
+    if context.global.json {
+        output::print_json(&json!({
+            "event": "key_added", "record": null, "add": change.add, "dry_run": true,
+        }));
+        return Ok(Exit::Ok);
+    }
+    let recipients = change.add.recipients.data.iter();
+    let lines = recipients.map(|key| format!("would add recovery recipient {key}"));
+    let signers = change.add.signers.iter();
+    let lines = lines.chain(signers.map(|signer| {
+        let roles = format_roles(signer);
+        format!("would add {} ({roles}), signer {}", signer.name, signer.key)
+    }));
+    lines.for_each(|line| output::print_line(&line));
+    Ok(Exit::Ok)
 }
 
 /// Reports which keys of the catalog could not be wrapped.
@@ -216,9 +274,20 @@ fn print_unreadable_data(older: &[Snapshot]) {
 }
 
 /// For a host that was added while runs that did not know it were active.
-pub(crate) fn rotate(context: &Context) -> Result<Exit, Failure> {
+pub(crate) fn rotate(context: &Context, dry_run: bool) -> Result<Exit, Failure> {
     let repository = context.open_repository_for_writing()?;
     let keeper = context.load_keeper(&repository, ACTION)?;
+    if dry_run {
+        let recipients = repository.keyring().recipients();
+        let (recovery, hosts) = (recipients.data.len(), recipients.writers.len());
+        let (recovery, hosts) = (recovery as u64, hosts as u64);
+        context.print_note(&format!(
+            "would wrap secrets and catalog again for {} and {}",
+            output::format_count(recovery, "recovery recipient", "recovery recipients"),
+            output::format_count(hosts, "host", "hosts"),
+        ));
+        return Ok(Exit::Ok);
+    }
     let change = KeyChange {
         wrap_catalog_keys: true,
         by: context.environment.user.clone(),
@@ -296,10 +365,11 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
             context.print_note(&format!("removed by keys/{record}"));
             Ok(Exit::Ok)
         }
+        None if args.dry_run => Ok(Exit::Ok),
         None => Err(Failure::new(
             Exit::Refused,
             "nothing was changed: this is only the plan",
-            "give --yes to remove it",
+            "give --yes to remove it, or --dry-run if only the plan was wanted",
         )),
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<Exit, Failur
         KeyCommand::Add(args) => change::add(context, &args),
         KeyCommand::Remove(args) => change::remove(context, &args),
         KeyCommand::Rotate(args) if args.reencrypt => reencrypt::run(context, &args),
-        KeyCommand::Rotate(_) => change::rotate(context),
+        KeyCommand::Rotate(args) => change::rotate(context, args.dry_run),
         KeyCommand::Sheet => sheet::run(context),
     }
 }

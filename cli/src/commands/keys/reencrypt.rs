@@ -24,6 +24,9 @@ pub(crate) struct KeyRotateArgs {
     /// Re-encrypt contents that removed recovery identities can read, or added ones cannot. Without --yes: the plan.
     #[arg(long)]
     pub(crate) reencrypt: bool,
+    /// Only print the plan.
+    #[arg(long, short = 'n', conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
     /// Carry out the plan that --reencrypt prints.
     #[arg(long, requires = "reencrypt")]
     pub(crate) yes: bool,
@@ -65,7 +68,7 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
     } else if args.yes && !context.global.quiet {
         print_report(&report);
     }
-    if !args.yes && plan.packs > 0 {
+    if !args.yes && !args.dry_run && plan.packs > 0 {
         return Err(Failure::new(
             Exit::Refused,
             "nothing was changed: this is only the plan",

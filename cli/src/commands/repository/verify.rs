@@ -39,6 +39,9 @@ pub(crate) struct VerifyArgs {
     /// Delete a damaged object once its undamaged bytes are available, and store it again under its name.
     #[arg(long, requires = "from")]
     pub(crate) replace: bool,
+    /// Only print what --repair would do, as without --yes.
+    #[arg(long, short = 'n', requires = "repair", conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
     /// Carry out the repair that --repair prints.
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
