@@ -54,7 +54,12 @@ fn start_logging(cli: &Cli) {
         "reprise_scheduler",
     ];
     let ours = ours.map(|target| format!(",{target}={level}")).concat();
-    let others = if cli.global.quiet { "error" } else { "warn" };
+    // Where it looks for regions and credentials and finds none is told by the error, if it matters.
+    let others = if cli.global.quiet {
+        "error"
+    } else {
+        "warn,aws_config=error"
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::new(format!(

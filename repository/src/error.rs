@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{BackendError, InvalidLocation};
+use crate::backend::{BackendError, DestinationKind, InvalidLocation};
 use crate::id::ObjectId;
 
 /// The result of repository operations.
@@ -314,7 +314,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Backend { source, .. } => source.hint().to_owned(),
+            Self::Backend { source, location } => {
+                source.hint(DestinationKind::of_location(location)).to_owned()
+            }
             Self::NoRepository { .. } => {
                 "check -r/--repository, or create a repository with `reprise init`; if only its reprise.json is lost, restore it \
                  from a repository copy with `reprise -r COPY copy --to`"
@@ -374,10 +376,19 @@ impl Error {
             Self::NoSnapshot { hint, .. } => hint.clone(),
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
             Self::Location(invalid) => invalid.problem.hint().to_owned(),
-            Self::LocalIo { .. } | Self::Internal(_) | Self::Interrupted | Self::Source(_) => {
-                String::new()
-            }
+            Self::LocalIo { source, .. } => local_io_hint(source).to_owned(),
+            Self::Internal(_) | Self::Interrupted | Self::Source(_) => String::new(),
         }
+    }
+}
+
+fn local_io_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "check owner and mode of the file and of the directories above it; REPRISE_CONFIG_DIR and REPRISE_CACHE_DIR (or HOME) \
+             say where this user's keys and cache are"
+        }
+        _ => "",
     }
 }
 

@@ -503,3 +503,45 @@ fn json_is_all_that_is_on_standard_output() {
         );
     }
 }
+
+#[test]
+fn an_ordinary_user_is_told_which_directories_to_look_at() {
+    let sandbox = Sandbox::new();
+    fs::set_permissions(sandbox.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        sandbox.path("repository"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    fs::create_dir(sandbox.path("theirs")).unwrap();
+    fs::set_permissions(sandbox.path("theirs"), fs::Permissions::from_mode(0o777)).unwrap();
+    let as_nobody = |args: &[&str], config: &str| {
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--clear-groups"])
+            .arg(support::binary())
+            .env("REPRISE_REPOSITORY", sandbox.path("repository"))
+            .env("REPRISE_CONFIG_DIR", sandbox.path(config))
+            .env("REPRISE_CACHE_DIR", sandbox.path("theirs/cache"))
+            .current_dir(sandbox.path("theirs"));
+        support::ran(command.args(args))
+    };
+    as_nobody(&["snapshots"], "theirs/config")
+        .exits(6)
+        .says("owner and mode of this directory");
+    // Keys that cannot be kept are found out before recovery identities lie about.
+    let init = [
+        "-r",
+        "new",
+        "init",
+        "--generate-identity",
+        "a",
+        "--generate-identity",
+        "b",
+    ];
+    as_nobody(&init, "config/keys")
+        .exits(6)
+        .says("REPRISE_CONFIG_DIR");
+    assert!(!sandbox.path("theirs/a").exists());
+    as_nobody(&init, "theirs/config").exits(0);
+}

@@ -43,17 +43,33 @@ pub enum ConfigurationError {
 }
 
 impl ConfigurationError {
-    fn hint(&self) -> &'static str {
+    fn hint(&self, destination: DestinationKind) -> &'static str {
+        use DestinationKind::Azure;
         match self {
-            Self::MissingCredentials => {
-                "S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or run with a role;\nAzure: set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or run with a managed identity"
-            }
-            Self::InvalidCredentials => {
-                "check the key, its secret and its expiry; for another account, check AWS_PROFILE or the storage account's name"
-            }
-            Self::BucketNotFound => {
-                "create the bucket or container first (reprise does not create it), or check its name and AWS_ENDPOINT_URL"
-            }
+            Self::MissingCredentials => match destination {
+                Azure => {
+                    "set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or run with a managed identity"
+                }
+                _ => {
+                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role"
+                }
+            },
+            Self::InvalidCredentials => match destination {
+                Azure => {
+                    "check AZURE_STORAGE_KEY (or the connection string, or the token and its expiry), and that it is of this storage account"
+                }
+                _ => {
+                    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the session's expiry; for another account, AWS_PROFILE"
+                }
+            },
+            Self::BucketNotFound => match destination {
+                Azure => {
+                    "create the container first (reprise does not create it), or check its name and the storage account's"
+                }
+                _ => {
+                    "create the bucket first (reprise does not create it), or check its name and AWS_ENDPOINT_URL"
+                }
+            },
             Self::WrongRegion { .. } => "set AWS_REGION to the region of the bucket",
             Self::ClockSkew { .. } => {
                 "synchronize this host's clock, for example with NTP, and run again"
@@ -65,6 +81,29 @@ impl ConfigurationError {
                 "use an https:// endpoint, or accept this one with `allow_http: true` in the policy, --allow-http or REPRISE_ALLOW_HTTP=true"
             }
             Self::InvalidOption(_) => "",
+        }
+    }
+}
+
+/// Where a backend stores, as far as advice depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DestinationKind {
+    /// A directory of this machine.
+    Directory,
+    /// S3, or a server that speaks it.
+    S3,
+    /// Azure Blob Storage.
+    Azure,
+}
+
+impl DestinationKind {
+    /// The kind of a location as a backend writes it.
+    #[must_use]
+    pub fn of_location(location: &str) -> Self {
+        match location.split_once("://") {
+            Some(("s3", _)) => Self::S3,
+            Some(("azure", _)) => Self::Azure,
+            _ => Self::Directory,
         }
     }
 }
@@ -188,16 +227,27 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 impl BackendError {
     /// What to do next; empty when the error message is enough.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self, destination: DestinationKind) -> &'static str {
         match self {
             Self::NoSpace { .. } => {
                 "free space at the destination and run again: objects that are already stored are reused"
             }
-            Self::PermissionDenied { .. } => {
-                "check the owner and mode of the directory, or the permissions of these credentials (`reprise init --print-policy s3` or `azure` prints the ones needed)"
-            }
+            Self::PermissionDenied { .. } => match destination {
+                DestinationKind::Directory => {
+                    "check owner and mode of this directory and of those above it, and who runs this command"
+                }
+                DestinationKind::S3 => {
+                    "check the permissions of these credentials: `reprise init --print-policy s3` prints the ones needed"
+                }
+                DestinationKind::Azure => {
+                    "check the role of this identity: `reprise init --print-policy azure` prints the one needed"
+                }
+            },
             Self::NotFound { .. } | Self::OutOfRange { .. } => "run `reprise verify`",
-            Self::Configuration { problem, .. } => problem.hint(),
+            Self::Configuration { problem, .. } => problem.hint(destination),
+            Self::Unavailable { .. } if destination == DestinationKind::Directory => {
+                "check the disk or the mount, then run again: objects that are already stored are reused"
+            }
             Self::Unavailable { .. } => {
                 "check the address and the network, then run again: objects that are already stored are reused; --retry-for sets how long failed requests are retried"
             }
@@ -239,3 +289,48 @@ impl BackendError {
 
 /// The result of backend operations.
 pub type BackendResult<T> = std::result::Result<T, BackendError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_the_destination() {
+        let denied =
+            || BackendError::from_io("read", "x", std::io::ErrorKind::PermissionDenied.into());
+        let configured = |problem| BackendError::Configuration {
+            problem,
+            source: "refused".into(),
+        };
+        let advice = |error: BackendError, location: &str| {
+            error.hint(DestinationKind::of_location(location))
+        };
+        for (location, expected, foreign) in [
+            ("/srv/backup", "owner and mode", ["AWS_", "AZURE_"]),
+            ("s3://b/p", "--print-policy s3", ["directory", "AZURE_"]),
+            ("azure://a/c", "--print-policy azure", ["directory", "AWS_"]),
+        ] {
+            let said = advice(denied(), location);
+            assert!(said.contains(expected), "{said}");
+            assert!(!foreign.iter().any(|word| said.contains(word)), "{said}");
+        }
+        for problem in [
+            || ConfigurationError::InvalidCredentials,
+            || ConfigurationError::MissingCredentials,
+            || ConfigurationError::BucketNotFound,
+        ] {
+            let (s3, azure) = (
+                advice(configured(problem()), "s3://b"),
+                advice(configured(problem()), "azure://a/c"),
+            );
+            assert!(
+                !s3.to_lowercase().contains("azure") && !s3.contains("container"),
+                "{s3}"
+            );
+            assert!(
+                !azure.contains("AWS") && !azure.contains("bucket"),
+                "{azure}"
+            );
+        }
+    }
+}

@@ -32,7 +32,7 @@ mod traffic;
 
 pub use backend_trait::Backend;
 pub use capabilities::{Capabilities, CapabilitySupport, ProbedCapabilities, WriteVerification};
-pub use error::{BackendError, BackendResult, Cause, ConfigurationError};
+pub use error::{BackendError, BackendResult, Cause, ConfigurationError, DestinationKind};
 pub use local::LocalBackend;
 pub use object::{ObjectInfo, ObjectKey};
 pub use open::open_location;

@@ -53,6 +53,9 @@ pub fn create_repository(
     for file in creation.generate_identities {
         refuse_existing_identity(file)?;
     }
+    // Before any identity is written, too: where this host's keys cannot be kept, nothing else must be left behind.
+    let now = (environment.clock)();
+    environment.host.load_or_create_keys(&now.to_rfc3339())?;
     let mut identities = Vec::new();
     for file in creation.generate_identities {
         identities.push((file.clone(), create_identity(environment, file)?));

@@ -222,6 +222,10 @@ fn configuration_error(refusal: &ErrorResponse) -> Option<ConfigurationError> {
             right: refusal.region.clone(),
         }),
         _ if signature.contains(&code) => Some(ConfigurationError::InvalidCredentials),
+        // Azure uses this code for network rules too; the message tells.
+        "AuthorizationFailure" if refusal.message.contains("failed to authenticate") => {
+            Some(ConfigurationError::InvalidCredentials)
+        }
         "" if matches!(refusal.status, 301 | 307) => Some(ConfigurationError::WrongRegion {
             right: refusal.region.clone(),
         }),
@@ -302,6 +306,23 @@ mod tests {
         ] {
             assert_eq!(describe_class(status, code), expected, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_from_a_missing_permission() {
+        let refusal = |message: &str| ErrorResponse {
+            message: message.to_owned(),
+            ..error_response(403, "AuthorizationFailure")
+        };
+        let signature =
+            "Server failed to authenticate the request. Make sure the signature is right.";
+        let found = configuration_error(&refusal(signature));
+        assert!(matches!(
+            found,
+            Some(ConfigurationError::InvalidCredentials)
+        ));
+        let network = "This request is not authorized to perform this operation.";
+        assert!(configuration_error(&refusal(network)).is_none());
     }
 
     #[test]

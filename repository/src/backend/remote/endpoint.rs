@@ -39,6 +39,7 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::DestinationKind;
 
     #[test]
     fn plain_http_stays_on_this_host_unless_it_is_allowed() {
@@ -76,7 +77,7 @@ mod tests {
             text.contains("nas:9000") && !text.contains("hunter2"),
             "{text}"
         );
-        let hint = error.hint();
+        let hint = error.hint(DestinationKind::S3);
         for way_out in ["https", "allow_http: true", "REPRISE_ALLOW_HTTP"] {
             assert!(hint.contains(way_out), "{hint}");
         }

@@ -4,6 +4,9 @@ use reprise_location::mask_secrets;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::http::{ClientOptions, RetryOptions, Transport, Url};
 use azure_identity::{
@@ -158,6 +161,12 @@ pub(super) fn resolve_account(
         )))),
         ..ClientOptions::default()
     };
+    if let Some(key) = &settings.key
+        && STANDARD.decode(key).is_err()
+    {
+        let reason = "the key of the storage account is not base64 text: copy it again, all of it";
+        return Err(invalid_option(reason.to_owned()));
+    }
     let plain = container_url.scheme() == "http";
     let signature = match (settings.key, settings.sas) {
         (Some(key), _) => Some(SasSource::AccountKey {
@@ -269,7 +278,7 @@ mod tests {
             (
                 &[(
                     connection,
-                    "BlobEndpoint=http://127.0.0.1:1/acc;AccountName=acc;AccountKey=a2V5==",
+                    "BlobEndpoint=http://127.0.0.1:1/acc;AccountName=acc;AccountKey=a2V5MQ==",
                 )],
                 "http://127.0.0.1:1/acc/box signed",
             ),

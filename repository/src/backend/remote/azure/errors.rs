@@ -51,7 +51,9 @@ fn error_response(error: &Error) -> Option<ErrorResponse> {
         let body = String::from_utf8_lossy(response.body().as_ref()).into_owned();
         let part = |name| classify::xml_element(&body, name).unwrap_or_default();
         refusal.message = [part("Message"), part("AuthenticationErrorDetail")].join(" ");
-        refusal.message = refusal.message.trim().to_owned();
+        // The lines below the first are a request's number and time, which help nobody here.
+        let first_line = refusal.message.trim().lines().next();
+        refusal.message = first_line.unwrap_or_default().to_owned();
         if let Some(code) = classify::xml_element(&body, "Code") {
             refusal.code = code;
         }
