@@ -323,6 +323,73 @@ fn a_terraform_state_keeps_its_rules() {
 }
 
 #[test]
+fn what_passes_for_a_terraform_state_is_told_from_one() {
+    let sandbox = Sandbox::new();
+    let take =
+        |path: &str, source: &str| sandbox.run(["snapshot", "tfstate", path, "--source", source]);
+    // Terraform's own upgrade writes another version under the same serial, PowerShell a byte order mark.
+    let file = sandbox.path("terraform.tfstate");
+    fs::write(&file, state(7, "a", "")).unwrap();
+    take("terraform.tfstate", "net").exits(0);
+    fs::write(&file, state(7, "a", "").replace("1.11.0", "1.11.5")).unwrap();
+    take("terraform.tfstate", "net").exits(0);
+    let marked = [&b"\xef\xbb\xbf"[..], state(8, "a", "").as_bytes()].concat();
+    fs::write(&file, &marked).unwrap();
+    take("terraform.tfstate", "net").exits(0);
+    let out = sandbox.restore("net", "out");
+    assert_eq!(fs::read(out.join("terraform.tfstate")).unwrap(), marked);
+    // What `terraform init` remembers of a backend is refused, and nothing is stored.
+    let stored = sandbox.objects("snapshots").len();
+    fs::create_dir(sandbox.path(".terraform")).unwrap();
+    let pointer = r#"{"version":3,"serial":1,"lineage":"l","backend":{"type":"s3","config":{"bucket":"b"},"hash":1},"modules":[{"path":["root"],"outputs":{},"resources":{}}]}"#;
+    fs::write(sandbox.path(".terraform/terraform.tfstate"), pointer).unwrap();
+    for path in [".terraform", ".terraform/terraform.tfstate"] {
+        take(path, "pointer").exits(1).says("terraform state pull");
+    }
+    assert_eq!(sandbox.objects("snapshots").len(), stored);
+}
+
+#[test]
+fn a_state_that_terraform_could_not_save_is_stored_with_an_alarm() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("tf")).unwrap();
+    fs::write(sandbox.path("tf/terraform.tfstate"), state(6, "a", "")).unwrap();
+    fs::write(sandbox.path("tf/errored.tfstate"), state(7, "a", "")).unwrap();
+    let args = |path| ["snapshot", "tfstate", path, "--source", "e"];
+    for path in ["tf", "tf/terraform.tfstate"] {
+        sandbox
+            .run(args(path))
+            .exits(3)
+            .says("Terraform could not save serial 7");
+    }
+    let out = sandbox.restore("e", "out");
+    assert_eq!(
+        fs::read_to_string(out.join("errored.tfstate")).unwrap(),
+        state(7, "a", "")
+    );
+    // Once it was pushed, what is left of it says nothing; nor does its removal.
+    fs::write(sandbox.path("tf/terraform.tfstate"), state(8, "a", "")).unwrap();
+    sandbox.run(args("tf")).exits(0);
+    fs::remove_file(sandbox.path("tf/errored.tfstate")).unwrap();
+    sandbox.run(args("tf")).exits(0);
+}
+
+#[test]
+fn an_output_that_holds_nothing_is_an_alarm() {
+    let sandbox = Sandbox::new();
+    for (script, what) in [
+        ("false | gzip", "an empty gzip stream"),
+        ("false | zstd -q", "an empty zstd stream"),
+        ("true", "nothing"),
+    ] {
+        command(&sandbox, "dump", &["sh", "-c", script])
+            .exits(3)
+            .says(&format!("succeeded but wrote {what}"));
+    }
+    command(&sandbox, "dump", &["sh", "-c", "echo x | gzip"]).exits(0);
+}
+
+#[test]
 fn a_terraform_directory_and_its_workspaces_come_back() {
     let sandbox = Sandbox::new();
     let directory = sandbox.path("tf");

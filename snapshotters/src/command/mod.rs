@@ -1,5 +1,6 @@
 //! A program's standard output as a source. A program that exits with an error leaves no snapshot.
 
+mod empty_output;
 pub mod environment;
 mod supervisor;
 
@@ -18,6 +19,7 @@ use reprise_repository::{
 };
 use serde_json::json;
 
+use self::empty_output::{EXAMINED_BYTES_MAX, describe_empty_output};
 use self::supervisor::{ProgramStopReason, ProgramSupervisor};
 use crate::error::{Error, Result};
 use crate::run::{RunContext, source_warning};
@@ -63,7 +65,8 @@ pub fn snapshot_output(
     let (parent, options) = run.prepare_snapshot(repository, SourceKind::Command)?;
     let started = options.started;
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), None)?;
-    let (bytes, content_id) = store_output(repository, source, &program, run, &mut writer)?;
+    let output = store_output(repository, source, &program, run, &mut writer)?;
+    let bytes = output.bytes;
     let mtime = FileTime(started.timestamp(), started.timestamp_subsec_nanos());
     let entry = Entry {
         size: bytes,
@@ -78,15 +81,15 @@ pub fn snapshot_output(
     })?;
     let committed = writer.finish(|counts, _| {
         let mut warnings = run.shrink_alarms(parent.as_ref(), counts);
-        if bytes == 0 {
+        if let Some(what) = output.emptiness {
             warnings.push(source_warning(format!(
-                "`{program}` succeeded but wrote nothing"
+                "alarm: `{program}` succeeded but wrote {what}"
             )));
         }
         let facts = BTreeMap::from([
             ("exit_code".to_owned(), json!(0)),
             ("bytes".to_owned(), json!(bytes)),
-            ("content_id".to_owned(), json!(content_id)),
+            ("content_id".to_owned(), json!(output.content_id)),
         ]);
         let location = RawText::from(format_argv(source).as_str());
         Ok(SnapshotSummary {
@@ -100,14 +103,23 @@ pub fn snapshot_output(
     Ok(committed)
 }
 
-/// Runs the program and stores what it writes; returns its length and keyed hash.
+/// What a program wrote.
+struct StoredOutput {
+    bytes: u64,
+    /// Its keyed hash.
+    content_id: String,
+    /// What it is, if it holds nothing.
+    emptiness: Option<&'static str>,
+}
+
+/// Runs the program and stores what it writes.
 fn store_output(
     repository: &Repository,
     source: &CommandSource,
     program: &str,
     run: &RunContext,
     writer: &mut SnapshotWriter,
-) -> Result<(u64, String)> {
+) -> Result<StoredOutput> {
     let mut child = start_program(source, program)?;
     let watch = ProgramSupervisor::start(&child, source.timeout, Arc::clone(&run.progress));
     let stderr = child.stderr.take().map(|stderr| {
@@ -123,7 +135,7 @@ fn store_output(
     let stderr_tail = stderr
         .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
-    let (bytes, content_id) = streamed?;
+    let output = streamed?;
     if ending == Some(ProgramStopReason::Interrupted) {
         return Err(reprise_repository::Error::Interrupted.into());
     }
@@ -143,7 +155,7 @@ fn store_output(
             stderr_tail,
         });
     }
-    Ok((bytes, content_id))
+    Ok(output)
 }
 
 fn format_argv(source: &CommandSource) -> String {
@@ -178,13 +190,13 @@ fn start_program(source: &CommandSource, program: &str) -> Result<Child> {
     })
 }
 
-/// Stores standard output; returns its length and keyed hash.
+/// Stores standard output.
 fn store_stdout(
     writer: &mut SnapshotWriter,
     repository: &Repository,
     watch: &ProgramSupervisor,
     child: &mut Child,
-) -> Result<(u64, String)> {
+) -> Result<StoredOutput> {
     let Some(stdout) = child.stdout.take() else {
         return Err(reprise_repository::Error::Internal(
             "standard output is not a pipe".to_owned(),
@@ -194,6 +206,7 @@ fn store_stdout(
     let mut hashed = HashingReader {
         inner: watch.pipe_reader(stdout),
         hasher: repository.secrets().keyed_hasher(),
+        beginning: Vec::new(),
     };
     let mut chunker = writer.content_chunker();
     let bytes = writer
@@ -202,18 +215,29 @@ fn store_stdout(
             path: PathBuf::from("the program's standard output"),
             source,
         })?;
-    Ok((bytes, hashed.hasher.finalize().to_hex().to_string()))
+    let is_whole = bytes == hashed.beginning.len() as u64;
+    Ok(StoredOutput {
+        bytes,
+        content_id: hashed.hasher.finalize().to_hex().to_string(),
+        emptiness: is_whole
+            .then(|| describe_empty_output(&hashed.beginning))
+            .flatten(),
+    })
 }
 
 struct HashingReader<R> {
     inner: R,
     hasher: blake3::Hasher,
+    /// The first [`EXAMINED_BYTES_MAX`] bytes.
+    beginning: Vec<u8>,
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..got]);
+        let room = EXAMINED_BYTES_MAX - self.beginning.len();
+        self.beginning.extend_from_slice(&buffer[..got.min(room)]);
         Ok(got)
     }
 }
