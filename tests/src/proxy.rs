@@ -40,10 +40,16 @@ pub enum FaultKind {
     ShortenedResponse,
     /// One bit of the response's body is wrong.
     BitFlip,
+    /// A condition on an upload is something that the server does not implement.
+    ConditionsUnknown,
+    /// The server sends the whole object, whatever range is asked for.
+    RangesIgnored,
+    /// A stored object is not found by the first request of its kind.
+    NotThereYet,
 }
 
 impl FaultKind {
-    /// Every kind.
+    /// Every kind of fault that comes and goes; the others are what some servers always do.
     pub const ALL: [Self; 10] = [
         Self::CutRequest,
         Self::CutResponse,
@@ -69,6 +75,11 @@ impl FaultKind {
     fn fits(self, head: &Head, has_body: bool) -> bool {
         match self {
             Self::CutRequest => has_body,
+            Self::ConditionsUnknown => head.field("If-None-Match").is_some(),
+            Self::RangesIgnored => head.field("Range").is_some(),
+            Self::NotThereYet => {
+                matches!(method(head), "GET" | "HEAD") && head.start.contains("/packs/")
+            }
             _ => !(self.damages_body() && method(head) == "HEAD"),
         }
     }
@@ -178,20 +189,24 @@ impl ProxyState {
 
     /// Notes a request and draws what happens to it.
     fn draw_fault(&self, head: &Head, has_body: bool) -> Option<DrawnFault> {
-        let number = {
+        let (number, is_first) = {
             let mut seen = self.request_log();
             let mut words = head.start.split(' ');
             let (method, path) = (words.next(), words.next());
             let line = [method.unwrap_or_default(), path.unwrap_or_default()].join(" ");
+            let is_first = !seen.log.contains(&line);
             seen.log.push(line);
-            seen.log.len() as u64
+            (seen.log.len() as u64, is_first)
         };
         let share = mix_bits(self.faults.seed ^ mix_bits(number));
         if share % 100 >= u64::from(self.faults.percent) {
             return None;
         }
         let kinds = self.faults.kinds.iter().copied();
-        let fitting: Vec<FaultKind> = kinds.filter(|kind| kind.fits(head, has_body)).collect();
+        let fits = |kind: &FaultKind| {
+            kind.fits(head, has_body) && (is_first || *kind != FaultKind::NotThereYet)
+        };
+        let fitting: Vec<FaultKind> = kinds.filter(fits).collect();
         let choice = mix_bits(share);
         let kind = *fitting.get(limit_random(choice, fitting.len()))?;
         Some(DrawnFault {
@@ -283,7 +298,17 @@ impl<'a> ProxiedConnection<'a> {
             return self.pass_response(&response);
         };
         match fault.kind {
-            FaultKind::Status500 | FaultKind::Status503 => self.send_error(&head, fault),
+            FaultKind::Status500
+            | FaultKind::Status503
+            | FaultKind::ConditionsUnknown
+            | FaultKind::NotThereYet => self.send_error(&head, fault),
+            FaultKind::RangesIgnored => {
+                self.shared.count_fault(fault.kind);
+                let mut whole = head.clone();
+                whole.remove("Range");
+                let response = self.forward_request(&whole, &body)?;
+                self.pass_response(&response)
+            }
             FaultKind::Hang => self.hang(),
             kind => {
                 let response = self.forward_request(&head, &body)?;
@@ -347,6 +372,10 @@ impl<'a> ProxiedConnection<'a> {
                 let retry = format!("Retry-After: {}\r\n", fault.random % 2);
                 ("503 Service Unavailable", retry, "SlowDown")
             }
+            FaultKind::ConditionsUnknown => {
+                ("501 Not Implemented", String::new(), "NotImplemented")
+            }
+            FaultKind::NotThereYet => ("404 Not Found", String::new(), "NoSuchKey"),
             _ => ("500 Internal Server Error", String::new(), "InternalError"),
         };
         let body = format!("<Error><Code>{code}</Code><Message>injected</Message></Error>");

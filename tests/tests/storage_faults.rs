@@ -75,6 +75,42 @@ fn everything_survives_faults_on_the_way_to_azurite() {
     survives(&Azurite::start(), &FaultKind::ALL, 13);
 }
 
+/// Everything through a server that always does this.
+fn works_with(kind: FaultKind) -> String {
+    let server = Moto::start();
+    server.new_bucket("bucket");
+    let proxy = proxy(&server, 100, &[kind], 1);
+    let url = server.url("bucket", "here");
+    let sandbox = Sandbox::at(&url, impatient(&server, &proxy));
+    let created = sandbox.init().exits(0);
+    let tree = sandbox.path("tree");
+    // Large enough for an upload in parts, and for reads of ranges.
+    make_tree(&tree, 40 << 20);
+    sandbox.snapshot(&tree, "tree").exits(0);
+    sandbox.recover(["verify", "--read-data"]).exits(0);
+    let out = sandbox.restore("tree", "restored");
+    assert_same(&tree, &out);
+    let injected = proxy.injected().get(&kind).copied();
+    assert!(injected.is_some_and(|count| count > 0), "{injected:?}");
+    created.stdout
+}
+
+#[test]
+fn a_server_that_knows_no_conditions_gets_plain_writes() {
+    let created = works_with(FaultKind::ConditionsUnknown);
+    assert!(created.contains("conditional create: no"), "{created}");
+}
+
+#[test]
+fn a_server_that_ignores_ranges_still_gives_everything_back() {
+    works_with(FaultKind::RangesIgnored);
+}
+
+#[test]
+fn what_is_not_found_right_after_it_was_stored_is_looked_up_again() {
+    works_with(FaultKind::NotThereYet);
+}
+
 #[test]
 fn a_server_that_always_fails_is_given_up_with_a_clear_error() {
     let server = Garage::start();

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
+use rustix::io::Errno;
 
 use bytes::Bytes;
 
@@ -241,11 +242,26 @@ fn rename_into_place(unfinished: &Path, path: &Path) -> std::io::Result<()> {
     match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // Some network file systems cannot rename without replacing; a hard link never replaces.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
-            fs::hard_link(unfinished, path)?;
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            let linked = linkat(CWD, unfinished, CWD, path, AtFlags::empty());
+            linked.map_err(|error| explain_link_error(error, unfinished))?;
             fs::remove_file(unfinished)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Without either, one of two writers could replace what the other has just stored.
+fn explain_link_error(error: Errno, unfinished: &Path) -> std::io::Error {
+    match error {
+        Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK => {
+            std::io::Error::other(format!(
+                "the file system of {} has neither hard links nor a rename that replaces nothing, so it cannot hold a repository: \
+             use another one, or the storage behind it by its own URL",
+                unfinished.parent().unwrap_or(unfinished).display()
+            ))
+        }
+        error => error.into(),
     }
 }
 
@@ -270,7 +286,25 @@ fn create_dir_durably(directory: &Path) -> std::io::Result<()> {
 }
 
 fn sync_dir(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
+    let synced = rustix::fs::fsync(File::open(directory)?);
+    synced.or_else(accept_unsynced_directory)
+}
+
+/// Some network and FUSE file systems cannot sync a directory, and say so in different ways. The contents of its files are
+/// synced all the same.
+fn accept_unsynced_directory(error: Errno) -> std::io::Result<()> {
+    match error {
+        Errno::INVAL
+        | Errno::NOSYS
+        | Errno::OPNOTSUPP
+        | Errno::NOENT
+        | Errno::BADF
+        | Errno::NOTTY => {
+            tracing::debug!(%error, "this file system cannot sync a directory");
+            Ok(())
+        }
+        error => Err(error.into()),
+    }
 }
 
 fn remove_quietly(path: &Path) {
@@ -322,5 +356,29 @@ mod tests {
             fs::read_dir(directory.path().join("tmp")).unwrap().count(),
             0
         );
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_sync_directories_is_used_all_the_same() {
+        for error in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOENT] {
+            accept_unsynced_directory(error).unwrap();
+        }
+        for error in [Errno::IO, Errno::NOSPC, Errno::DQUOT] {
+            assert!(accept_unsynced_directory(error).is_err(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_without_links_is_refused_by_name() {
+        let told = |error| explain_link_error(error, Path::new("/mnt/bucket/tmp/1")).to_string();
+        for error in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP] {
+            let text = told(error);
+            assert!(
+                text.contains("/mnt/bucket") && text.contains("hard links"),
+                "{text}"
+            );
+        }
+        let exists = explain_link_error(Errno::EXIST, Path::new("/mnt/bucket/tmp/1"));
+        assert_eq!(exists.kind(), ErrorKind::AlreadyExists);
     }
 }

@@ -1,9 +1,11 @@
 //! Verified I/O: every write is verified before anything relies on it, and what arrives corrupt is read
 //! again before anything is called damaged.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::backend::{Backend, ObjectKey, WriteVerification};
+use crate::backend::{Backend, BackendError, ObjectKey, WriteVerification};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 
@@ -24,11 +26,32 @@ pub(crate) fn put_verified(
         Ok(WriteVerification::Verified) => Ok(()),
         Ok(WriteVerification::Unverified) => {
             let size = parts.iter().map(|part| part.len() as u64).sum();
-            read_with_retries(backend, || verify_stored(backend, key, size, id))
+            let verify = || read_with_retries(backend, || verify_stored(backend, key, size, id));
+            if !backend.capabilities().reads_may_be_corrupted {
+                return verify();
+            }
+            for pause in APPEARANCE_PAUSES {
+                match verify() {
+                    Err(Error::Backend {
+                        source: BackendError::NotFound { .. },
+                        ..
+                    }) => std::thread::sleep(pause),
+                    result => return result,
+                }
+            }
+            verify()
         }
         Err(source) => Err(backend_error(backend, source)),
     }
 }
+
+/// Delays before an object that was just stored, and is not there yet, is looked up again.
+const APPEARANCE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+];
 
 fn backend_error(backend: &dyn Backend, source: crate::backend::BackendError) -> Error {
     Error::Backend {

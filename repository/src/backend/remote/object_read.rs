@@ -24,6 +24,9 @@ const COMPARE_PAUSES: [Duration; 4] = [
     Duration::from_millis(800),
 ];
 
+/// Delay before an object that is not found is requested once more.
+const NOT_FOUND_PAUSE: Duration = Duration::from_millis(200);
+
 /// The requests that reading needs.
 pub(super) trait ObjectRequests {
     /// Retries them.
@@ -42,9 +45,17 @@ pub(super) async fn read_object(
     key: &str,
     range: Option<Range<u64>>,
 ) -> BackendResult<Bytes> {
-    let get = async |range: Option<Range<u64>>| {
+    let get_as_is = async |range: Option<Range<u64>>| {
         let attempt = || from.get_once(key, range.clone());
         from.retrier().run_with_retries("read", key, attempt).await
+    };
+    let get = async |range: Option<Range<u64>>| match get_as_is(range.clone()).await {
+        // Behind some caches and gateways, what was just stored is not there at first.
+        Err(BackendError::NotFound { .. }) => {
+            tokio::time::sleep(NOT_FOUND_PAUSE).await;
+            get_as_is(range).await
+        }
+        result => result,
     };
     let Some(asked) = range else {
         return get(None).await;
@@ -110,6 +121,32 @@ async fn has_content_now(
     Ok(true)
 }
 
+/// The requested range of a body that is the whole object, of a server that ignores ranges.
+pub(super) fn cut_range(
+    body: Bytes,
+    announced: Option<u64>,
+    range: &Range<u64>,
+    key: &str,
+) -> Result<Bytes, AttemptError> {
+    let body = check_body_length(body, announced, None, key)?;
+    let bounds = usize::try_from(range.start)
+        .ok()
+        .zip(usize::try_from(range.end).ok());
+    match bounds {
+        Some((start, end)) if end <= body.len() => Ok(body.slice(start..end)),
+        _ => Err(range_beyond_end(key)),
+    }
+}
+
+/// Makes the caller request the object's real size.
+fn range_beyond_end(key: &str) -> AttemptError {
+    AttemptError::Permanent(BackendError::Rejected {
+        operation: "read",
+        key: key.to_owned(),
+        source: "the range extends beyond the end of the object".into(),
+    })
+}
+
 /// Checks that a body is what its response announces and what was requested.
 pub(super) fn check_body_length(
     body: Bytes,
@@ -124,12 +161,7 @@ pub(super) fn check_body_length(
         ));
     }
     match wanted {
-        // Makes the caller request the object's real size.
-        Some(wanted) if length < wanted => Err(AttemptError::Permanent(BackendError::Rejected {
-            operation: "read",
-            key: key.to_owned(),
-            source: "the range extends beyond the end of the object".into(),
-        })),
+        Some(wanted) if length < wanted => Err(range_beyond_end(key)),
         Some(wanted) if length > wanted => Err(corrupt_response(
             "the response is longer than the requested range",
         )),

@@ -317,14 +317,23 @@ impl ObjectRequests for S3Backend {
             .get_object()
             .bucket(&self.bucket)
             .key(self.full_key(key))
-            .set_range(range.map(|range| format!("bytes={}-{}", range.start, range.end - 1)))
+            .set_range(
+                range
+                    .as_ref()
+                    .map(|range| format!("bytes={}-{}", range.start, range.end - 1)),
+            )
             .send()
             .await;
         let output = result.map_err(|error| errors::classify_error(error, "read", key))?;
         let length = output.content_length();
         let announced = length.and_then(|length| u64::try_from(length).ok());
+        let is_whole = output.content_range().is_none();
         let body = output.body.collect().await.map_err(corrupt_response)?;
-        object_read::check_body_length(body.into_bytes(), announced, wanted, key)
+        let body = body.into_bytes();
+        match range {
+            Some(range) if is_whole => object_read::cut_range(body, announced, &range, key),
+            _ => object_read::check_body_length(body, announced, wanted, key),
+        }
     }
 
     async fn size_of(&self, key: &str) -> BackendResult<u64> {

@@ -15,7 +15,7 @@ use super::{S3Backend, S3Time, errors, from_chrono, lock_mode, split};
 use crate::backend::remote::attempt::{AttemptError, corrupt_response};
 use crate::backend::remote::http::PartsBody;
 use crate::backend::remote::object_read::{self, ObjectRequests as _};
-use crate::backend::{BackendError, BackendResult, WriteVerification};
+use crate::backend::{BackendError, BackendResult, CapabilitySupport, WriteVerification};
 
 /// Larger objects are stored in parts, so that a broken connection costs one part and not the whole.
 const WHOLE_BYTES_MAX: u64 = 32 << 20;
@@ -59,11 +59,19 @@ struct MultipartUpload {
 }
 
 impl S3Backend {
+    /// Some servers refuse what they do not know: where a probe found that the condition is not kept, it is not sent.
+    fn can_create_conditionally(&self) -> bool {
+        let support = self
+            .options
+            .capability_support(|probed| probed.conditional_create);
+        support != CapabilitySupport::No
+    }
+
     fn put_attributes(&self, key: &str) -> PutAttributes {
         let immutable = self.options.immutability;
         let class = self.options.storage_class.as_deref();
         PutAttributes {
-            only_new: true,
+            only_new: self.can_create_conditionally(),
             lock_mode: immutable.map(|immutable| lock_mode(immutable.mode)),
             lock_until: immutable.map(|immutable| from_chrono(immutable.lock_expiry(Utc::now()))),
             storage_class: class
@@ -259,7 +267,7 @@ impl S3Backend {
             .bucket(&self.bucket)
             .key(self.full_key(key))
             .upload_id(id)
-            .if_none_match("*")
+            .set_if_none_match(self.can_create_conditionally().then(|| "*".to_owned()))
             .multipart_upload(parts)
             .send()
             .await;
@@ -306,7 +314,11 @@ impl S3Backend {
         if !self.options.checks_uploads() {
             return Ok(WriteVerification::Unverified);
         }
-        let head = self.head_object(key).await?;
+        let head = match self.head_object(key).await {
+            // It was just stored: whoever reads it back waits for it.
+            Err(BackendError::NotFound { .. }) => return Ok(WriteVerification::Unverified),
+            head => head?,
+        };
         let same_size = head.content_length().and_then(|l| u64::try_from(l).ok()) == Some(size);
         let same_hash = head.checksum_sha256() == Some(checksum);
         Ok(if same_size && same_hash {
