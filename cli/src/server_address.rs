@@ -21,6 +21,7 @@ pub(crate) fn resolve_address(
             "write it as mysql://user@host:port/",
         )
     })?;
+    address.settings = context.environment.connection_settings();
     if address.password.is_some() {
         context.print_note(
             "warning: a password in a URL is visible to every user of this host: use --defaults-file or MYSQL_PWD",

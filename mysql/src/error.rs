@@ -1,5 +1,8 @@
 //! Errors of a database server, or of the connection to it.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use mysql_async::DriverError;
 use reprise_repository::ErrorClass;
 
@@ -30,12 +33,52 @@ pub enum DatabaseError {
         /// The plugin's name.
         plugin: String,
     },
+    /// The server's public key is not the one that this host remembers.
+    #[error("{0}")]
+    ServerKeyChanged(Box<ServerKeyChange>),
+    /// The server offers no TLS, which the connection to it needs.
+    #[error("{address} does not support TLS, and nothing is sent to it unencrypted")]
+    TlsNotOffered {
+        /// Which server.
+        address: String,
+    },
+    /// The server asks for the password itself, over a connection on which an impostor could read it.
+    #[error("the password is not sent to {address}: {reason}")]
+    PasswordNotSent {
+        /// Which server.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
     /// The server's response is invalid.
     #[error("{0}")]
     UnexpectedResponse(String),
     /// A stop was requested.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// A server that shows another public key than the remembered one.
+#[derive(Debug)]
+pub struct ServerKeyChange {
+    /// Which server.
+    pub address: String,
+    /// SHA-256 of the key that it shows.
+    pub found: String,
+    /// The one that is remembered.
+    pub known: String,
+    /// The file that remembers it.
+    pub file: PathBuf,
+}
+
+impl fmt::Display for ServerKeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} shows another public key than before: SHA-256 {}, not {}",
+            self.address, self.found, self.known
+        )
+    }
 }
 
 /// Server error codes that are handled specially.
@@ -87,6 +130,9 @@ impl DatabaseError {
             Self::Server { code, .. } => Some(*code),
             Self::Connection { .. }
             | Self::UnsupportedAuthPlugin { .. }
+            | Self::ServerKeyChanged(_)
+            | Self::TlsNotOffered { .. }
+            | Self::PasswordNotSent { .. }
             | Self::UnexpectedResponse(_)
             | Self::Interrupted => None,
         }
@@ -95,7 +141,13 @@ impl DatabaseError {
     /// What the caller must do about it.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
-        if matches!(self, Self::UnsupportedAuthPlugin { .. }) {
+        if matches!(
+            self,
+            Self::UnsupportedAuthPlugin { .. }
+                | Self::ServerKeyChanged(_)
+                | Self::TlsNotOffered { .. }
+                | Self::PasswordNotSent { .. }
+        ) {
             return ErrorClass::Refused;
         }
         match self.code() {
@@ -114,8 +166,17 @@ impl DatabaseError {
             Self::Connection { reason, .. } if reason.contains("ertificate") => {
                 "set tls-ca to the file with the certificate of the certificate authority, or choose another TLS mode"
             }
-            Self::Connection { reason, .. } if reason.contains("server does not have this") => {
-                "the server does not support TLS: enable TLS on the server, or use tls=off if the network to it is trusted"
+            Self::ServerKeyChanged(change) => {
+                return format!(
+                    "if the server got a new certificate, compare the key (docs/mysql.md says how) and delete {};\nif not, somebody else answers at this address",
+                    change.file.display()
+                );
+            }
+            Self::TlsNotOffered { .. } => {
+                "enable TLS on the server; or use tls=off if the network to it is trusted: the password itself is not sent then either"
+            }
+            Self::PasswordNotSent { .. } => {
+                "use TLS; or copy the server's public key (public_key.pem in its data directory) to this host, and give it with server-public-key=FILE"
             }
             Self::Connection { .. } => "check host, port and network, and that the server is running",
             Self::UnsupportedAuthPlugin { .. } => {

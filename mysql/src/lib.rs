@@ -21,10 +21,10 @@ pub mod sql;
 pub mod wire;
 
 pub use connection::{
-    Address, Bytes, CONNECTIONS_DEFAULT, Password, Row, Session, StatementResult, TextRow, Tls,
-    Value,
+    Address, Bytes, CONNECTIONS_DEFAULT, ConnectionSettings, Password, Row, Session,
+    StatementResult, TextRow, Tls, Value,
 };
-pub use error::{DatabaseError, error_code};
+pub use error::{DatabaseError, ServerKeyChange, error_code};
 pub use filter::{Filter, SYSTEM_DATABASES};
 pub use manifest::{
     Consistency, ConsistentSnapshot, Flavour, LogStartCoordinates, MANIFEST_FILE, MANIFEST_FORMAT,

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use reprise_mysql::ConnectionSettings;
 use reprise_repository::backend::Backend;
 use reprise_repository::{
     HostDirectory, Keeper, OpenOptions, Repository, SignerId, has_age_identity,
@@ -49,7 +50,8 @@ pub struct NetworkOptions {
     pub allow_http: bool,
     /// How long a failing request is retried.
     pub retry_for: Option<Duration>,
-    /// A request that transfers no data for this long is retried.
+    /// A request that transfers no data for this long is retried; a database server that is silent for this long is asked
+    /// whether it still answers.
     pub stall_timeout: Option<Duration>,
 }
 
@@ -60,6 +62,15 @@ impl JobEnvironment {
         let mut excluded = vec![PathBuf::from(location)];
         excluded.extend(self.cache.clone());
         excluded
+    }
+
+    /// What is demanded of connections to database servers.
+    #[must_use]
+    pub fn connection_settings(&self) -> ConnectionSettings {
+        ConnectionSettings {
+            pins: Some(self.host.path().join("servers")),
+            idle_limit: self.network.stall_timeout,
+        }
     }
 
     /// Opens a repository with further identities, and the signers that a policy pins.

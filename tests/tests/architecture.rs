@@ -239,7 +239,7 @@ const PARTS: [(&str, &str, &str); 60] = [
         "retention",
         "environment error repositories text",
     ),
-    ("scheduler", "sources", "error"),
+    ("scheduler", "sources", "environment error"),
     (
         "cli",
         "command_line",

@@ -8,8 +8,12 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
 
-use reprise_tests::servers::{Database, Mariadb, Mysql};
+use reprise_mysql::wire::WireConnection;
+use reprise_mysql::{Address, DatabaseError, Session};
+use reprise_repository::Progress;
+use reprise_tests::servers::{Database, Impostor, Mariadb, Mysql, Trick};
 use support::databases::{ACCOUNT, assert_free, make_account, privileges};
 use support::{RunOutput, Sandbox};
 
@@ -341,7 +345,7 @@ fn a_certificate_is_checked_when_that_is_asked_for() {
     let plain = plain.url(ACCOUNT, "");
     sandbox
         .store(&format!("{plain}?tls=required"), &[])
-        .exits(1)
+        .exits(6)
         .says("does not support TLS")
         .says("tls=off");
     sandbox.store(&plain, &[]).exits(0);
@@ -452,4 +456,139 @@ fn what_is_named_but_not_there_is_told() {
         .store(&url, &["--table", "orders"])
         .exits(2)
         .says("orders");
+}
+
+/// A key of nobody who matters here.
+const FOREIGN_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAthP6G8IoJyCl3in8GHm2\n\
+    1OhgD19I10mcVtV2goUuk1EDsUci00Fp/V1bGtlWybE6K55FnkHfb6JriErPJRsN\n\
+    Pnyub7+5pLTF2wwyRJGgsKw59H08m4/62tbLp0UXuTt4PKFsHdtCUobp+0n4kPd5\n\
+    rBm4a+qWvMhF+WwRlygSqBylf7Pyl0opArrZha3KjzXW4s3kmmxKb3GuBhTsaNp0\n\
+    f4izKs4Eu59qLspJHL5C3Tx1hVzNWVvc1HCzivZku269fKDsIde2E4cQMTfmWi1A\n\
+    ywyLCdcXzq9IwxHCb0S3LGeOqihFaDwRWHFqLlYXWPt3BpnBlzibmnRBKH+Ww51/\n\
+    hQIDAQAB\n\
+    -----END PUBLIC KEY-----\n";
+
+/// What comes of connecting as a session and as the receiver of a log, each at its turn, to somebody on another host. To
+/// connect, `0.0.0.0` is this machine; by its address it is none that never leaves it.
+fn connect_both(impostor: &Impostor, host: &str, parameters: &str) -> [DatabaseError; 2] {
+    let url = format!(
+        "mysql://backup:{SECRET}@{host}:{}/?{parameters}",
+        impostor.port()
+    );
+    let address = Address::parse(&url).unwrap();
+    let progress = Arc::new(Progress::default());
+    [
+        Session::open(&address, &progress).unwrap_err(),
+        WireConnection::open(&address, &progress).unwrap_err(),
+    ]
+}
+
+#[test]
+fn nobody_gets_a_password_over_a_connection_that_is_not_encrypted() {
+    let full = || Impostor::start(Trick::FullAuthentication(FOREIGN_KEY));
+    let another = full();
+    for error in connect_both(&another, "0.0.0.0", "") {
+        assert!(
+            matches!(error, DatabaseError::TlsNotOffered { .. }),
+            "{error}"
+        );
+    }
+    assert_eq!(another.received(), b"", "not even the account's name");
+    for (trick, refused) in [
+        (
+            Trick::FullAuthentication(FOREIGN_KEY),
+            "the password is not sent",
+        ),
+        (Trick::ClearPassword, "mysql_clear_password"),
+    ] {
+        let impostor = Impostor::start(trick);
+        for error in connect_both(&impostor, "0.0.0.0", "tls=off") {
+            assert!(error.to_string().contains(refused), "{error}");
+        }
+        let received = impostor.received();
+        let text = String::from_utf8_lossy(&received);
+        assert!(text.contains("backup") && !text.contains(SECRET), "{text}");
+        assert!(
+            received.len() < 400,
+            "it is more than two logins: {}",
+            received.len()
+        );
+    }
+}
+
+#[test]
+fn a_password_is_encrypted_to_the_key_that_is_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key.pem");
+    fs::write(&key, FOREIGN_KEY).unwrap();
+    let impostor = Impostor::start(Trick::FullAuthentication("not asked for"));
+    let given = format!("tls=off&server-public-key={}", key.display());
+    connect_both(&impostor, "0.0.0.0", &given);
+    let received = impostor.received();
+    assert!(received.len() > 2 * 256, "{}", received.len());
+    assert!(!String::from_utf8_lossy(&received).contains(SECRET));
+}
+
+#[test]
+fn a_malformed_key_of_a_server_is_an_error() {
+    for key in [
+        "",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    ] {
+        let impostor = Impostor::start(Trick::FullAuthentication(key));
+        for error in connect_both(&impostor, "127.0.0.1", "") {
+            assert!(
+                error.to_string().contains("public key is not valid"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_server_on_another_host_is_the_one_that_was_seen_first() {
+    let server = Mysql::start();
+    server.execute(&format!(
+        "CREATE DATABASE app; CREATE USER {ACCOUNT}@'%' IDENTIFIED BY '{SECRET}'; {} {ACCOUNT}@'%'",
+        privileges(&server)
+    ));
+    let mut sandbox = Sandbox::new();
+    sandbox.set_envs(vec![("MYSQL_PWD".to_owned(), SECRET.to_owned())]);
+    let url = format!("mysql://{ACCOUNT}@0.0.0.0:{}/", server.port());
+    let first = sandbox
+        .store(&url, &[])
+        .exits(0)
+        .says("first connection to 0.0.0.0:");
+    assert_eq!(
+        first.stderr.matches("first connection").count(),
+        1,
+        "{}",
+        first.stderr
+    );
+    let again = sandbox.store(&url, &[]).exits(0);
+    assert!(
+        !again.stderr.contains("first connection"),
+        "{}",
+        again.stderr
+    );
+    let pins: Vec<_> = fs::read_dir(sandbox.path("config/servers"))
+        .unwrap()
+        .collect();
+    let pin = pins.into_iter().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&pin).unwrap();
+    let known: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let known = known["public_key_sha256"].as_str().unwrap();
+    fs::write(&pin, text.replace(known, &"0".repeat(64))).unwrap();
+    let refused = sandbox.store(&url, &[]).exits(6).says("another public key");
+    refused
+        .says(known)
+        .says(&format!("delete {}", pin.display()));
+    sandbox.store(&format!("{url}?tls=required"), &[]).exits(6);
+    fs::remove_file(pin).unwrap();
+    sandbox.store(&url, &[]).exits(0);
+    sandbox
+        .store(&format!("{url}?tls=verify-identity"), &[])
+        .exits(1)
+        .says("certificate");
 }

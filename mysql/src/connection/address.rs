@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use url::Url;
 
@@ -10,15 +11,20 @@ use crate::connection::option_file;
 
 const PORT_DEFAULT: u16 = 3306;
 
+const IDLE_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
+
+const CONNECT_LIMIT_MAX: Duration = Duration::from_secs(30);
+
 /// How a connection is encrypted. The names are those of the MySQL clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tls {
     /// Never.
     Off,
-    /// If the server supports it; its certificate is not checked.
+    /// On this host if the server supports it, to other hosts always; see `Required`.
     #[default]
     Preferred,
-    /// Always; its certificate is not checked.
+    /// Always. The certificate of another host must have the public key that was seen first; on this host it is not
+    /// checked.
     Required,
     /// Always, with a certificate of a known authority.
     VerifyCa,
@@ -84,12 +90,39 @@ pub struct Address {
     pub tls: Option<Tls>,
     /// The authorities that sign servers' certificates, as a PEM file.
     pub tls_ca: Option<PathBuf>,
+    /// The server's RSA public key, as a PEM file: to it a password is encrypted where the connection is not.
+    pub server_public_key: Option<PathBuf>,
     /// The database that the URL names.
     pub database: Option<String>,
+    /// What this host demands of the connection.
+    pub settings: ConnectionSettings,
+}
+
+/// What a host demands of its connections, whatever the server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionSettings {
+    /// The directory that remembers the public keys of servers.
+    pub pins: Option<PathBuf>,
+    /// A server that is silent for this long is asked whether it still answers. `None`: the default.
+    pub idle_limit: Option<Duration>,
+}
+
+impl ConnectionSettings {
+    /// How long a server may be silent.
+    #[must_use]
+    pub fn idle_limit(&self) -> Duration {
+        self.idle_limit.unwrap_or(IDLE_LIMIT_DEFAULT)
+    }
+
+    /// How long a connection may take to be made.
+    #[must_use]
+    pub fn connect_limit(&self) -> Duration {
+        self.idle_limit().min(CONNECT_LIMIT_MAX)
+    }
 }
 
 impl Address {
-    /// Parses `mysql://[user[:password]@]host[:port]/[database][?socket=…&container=…&tls=…&tls-ca=…&defaults-file=…]`.
+    /// Parses `mysql://[user[:password]@]host[:port]/[database][?socket=…&container=…&tls=…&tls-ca=…&server-public-key=…&defaults-file=…]`.
     ///
     /// # Errors
     /// What is wrong. It never contains a password.
@@ -129,10 +162,13 @@ impl Address {
                 "container" => address.container = Some(value.into_owned()),
                 "tls" | "ssl-mode" => address.tls = Some(value.parse()?),
                 "tls-ca" | "ssl-ca" => address.tls_ca = Some(PathBuf::from(value.as_ref())),
+                "server-public-key" | "server-public-key-path" => {
+                    address.server_public_key = Some(PathBuf::from(value.as_ref()));
+                }
                 "defaults-file" => defaults = Some(PathBuf::from(value.as_ref())),
                 other => {
                     return Err(format!(
-                        "unknown URL parameter `{other}`: use socket, container, tls, tls-ca or defaults-file"
+                        "unknown URL parameter `{other}`: use socket, container, tls, tls-ca, server-public-key or defaults-file"
                     ));
                 }
             }
@@ -169,7 +205,9 @@ impl Address {
             password: self.password.or(other.password),
             tls: self.tls.or(other.tls),
             tls_ca: self.tls_ca.or(other.tls_ca),
+            server_public_key: self.server_public_key.or(other.server_public_key),
             database: self.database.or(other.database),
+            settings: self.settings,
         }
     }
 

@@ -91,6 +91,7 @@ fn apply_option(line: &str, address: &mut Address) -> Result<(), String> {
         }
         "socket" => address.socket = Some(value.into()),
         "ssl-mode" => address.tls = Some(value.parse()?),
+        "server-public-key-path" => address.server_public_key = Some(value.into()),
         "ssl-ca" => address.tls_ca = Some(value.into()),
         _ => {}
     }

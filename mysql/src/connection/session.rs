@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,11 +12,13 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt, stream};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Opts, OptsBuilder, Params, SslOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, Params};
 use reprise_repository::Progress;
 use tokio::runtime::Runtime;
 
-use crate::connection::{Address, Tls, container};
+use crate::connection::liveness::{Activity, wait_until_dead};
+use crate::connection::tunnel::{Tunnel, TunnelError};
+use crate::connection::{Address, container};
 use crate::error::DatabaseError;
 
 pub use bytes::Bytes;
@@ -27,14 +30,8 @@ const PACKET_BYTES_MAX: usize = 1 << 30;
 /// Packet size for a file that is loaded: a packet larger than the server accepts would abort the load.
 const FILE_PACKET_BYTES: usize = 64 << 10;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Interval of keepalive probes on an idle connection.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The driver ignores a wrong name in a certificate when the error contains this word. The error of current rustls
-/// does not, but it repeats the requested name.
-const TLS_NAME_OVERRIDE: &str = "NotValidForName";
+/// How long killing a statement may take.
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a waiting thread checks for cancellation.
 const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -53,9 +50,18 @@ pub struct Session {
     runtime: Runtime,
     conn: Option<Conn>,
     address: Address,
+    /// The address, a container replaced by where it is.
+    place: Address,
     display_address: String,
     id: u32,
     progress: Arc<Progress>,
+    activity: Arc<Activity>,
+}
+
+/// Why the wait for a server ended before the server answered.
+enum WaitEnd {
+    Cancelled,
+    ServerDead,
 }
 
 impl fmt::Debug for Session {
@@ -84,14 +90,16 @@ impl Session {
         let connected = open_connection(&place, &shown);
         let conn = runtime
             .block_on(run_unless(connected, unless_stopped))
-            .ok_or(DatabaseError::Interrupted)??;
+            .map_err(|()| DatabaseError::Interrupted)??;
         Ok(Self {
             id: conn.id(),
             conn: Some(conn),
             runtime,
             address: address.clone(),
+            place,
             display_address: shown,
             progress: Arc::clone(progress),
+            activity: Arc::default(),
         })
     }
 
@@ -150,13 +158,17 @@ impl Session {
         mut take: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut stopped_by = None;
+        let activity = Arc::clone(&self.activity);
         let result = self.run_cancellable(async |conn| {
             let mut result = conn.exec_iter(sql, Params::Empty).await?;
             while let Some(row) = result.next().await? {
+                activity.note();
                 if let Err(error) = take(row) {
                     stopped_by = Some(error);
                     return Ok(());
                 }
+                // The time that it took is not the server's.
+                activity.note();
             }
             Ok(())
         });
@@ -176,12 +188,14 @@ impl Session {
         sql: &str,
         data: impl Iterator<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<StatementResult, DatabaseError> {
+        let activity = Arc::clone(&self.activity);
         self.run_cancellable(async |conn| {
             // The driver requires a type that threads can share; a mutex makes any type so.
             let data = Mutex::new(data);
             conn.set_infile_handler(async move {
                 let data = data.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(stream::iter(data.flat_map(split_packets)).boxed())
+                let noted = data.inspect(move |_| activity.note());
+                Ok(stream::iter(noted.flat_map(split_packets)).boxed())
             });
             conn.query_drop(sql).await?;
             Ok(statement_result(conn))
@@ -206,44 +220,57 @@ impl Session {
                 reason: "the connection was closed after an earlier error".to_owned(),
             });
         };
-        let progress = &self.progress;
         let finished = self
             .runtime
-            .block_on(async { run_unless(work(&mut conn), wait_for_cancel(progress)).await });
+            .block_on(async { run_unless(work(&mut conn), self.wait_for_end()).await });
         match finished {
-            Some(Ok(value)) => {
+            Ok(Ok(value)) => {
                 self.conn = Some(conn);
                 Ok(value)
             }
-            Some(Err(error)) => {
+            Ok(Err(error)) => {
                 if !error.is_fatal() {
                     self.conn = Some(conn);
                 }
                 Err(DatabaseError::from_driver(error, &self.display_address))
             }
-            None => {
+            Err(WaitEnd::Cancelled) => {
                 let _entered = self.runtime.enter();
                 drop(conn);
                 self.kill_connection();
                 Err(DatabaseError::Interrupted)
             }
+            Err(WaitEnd::ServerDead) => {
+                let _entered = self.runtime.enter();
+                drop(conn);
+                Err(DatabaseError::Connection {
+                    address: self.display_address.clone(),
+                    reason: "timed out: the server is silent, and does not answer other connections either".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Ends when a stop is requested, or the server hangs.
+    async fn wait_for_end(&self) -> WaitEnd {
+        let dead = wait_until_dead(&self.activity, self.address.settings.idle_limit(), || {
+            is_answering(&self.place, &self.display_address)
+        });
+        match run_unless(dead, wait_for_cancel(&self.progress)).await {
+            Ok(()) => WaitEnd::ServerDead,
+            Err(()) => WaitEnd::Cancelled,
         }
     }
 
     /// Kills the connection at the server, which would otherwise continue a long statement.
     fn kill_connection(&self) {
-        let Ok(place) = container::resolve_container(&self.address) else {
-            return;
-        };
         let kill = async {
-            let mut conn = open_connection(&place, &self.display_address).await?;
+            let mut conn = open_connection(&self.place, &self.display_address).await?;
             conn.query_drop(format!("KILL {}", self.id))
                 .await
                 .map_err(|error| DatabaseError::from_driver(error, &self.display_address))
         };
-        let killed = self
-            .runtime
-            .block_on(run_with_timeout(CONNECT_TIMEOUT, kill));
+        let killed = self.runtime.block_on(run_with_timeout(KILL_TIMEOUT, kill));
         if !matches!(killed, Some(Ok(()))) {
             tracing::debug!(
                 ?killed,
@@ -326,10 +353,25 @@ fn split_packets(
 }
 
 /// The result of `work`, unless `end` completes first.
-async fn run_unless<T>(work: impl Future<Output = T>, end: impl Future) -> Option<T> {
+async fn run_unless<T, E>(
+    work: impl Future<Output = T>,
+    end: impl Future<Output = E>,
+) -> Result<T, E> {
     match select(pin!(work), pin!(end)).await {
-        Either::Left((result, _)) => Some(result),
-        Either::Right(_) => None,
+        Either::Left((result, _)) => Ok(result),
+        Either::Right((end, _)) => Err(end),
+    }
+}
+
+/// Whether a server answers a new connection, even with an error.
+async fn is_answering(address: &Address, shown: &str) -> bool {
+    match open_connection(address, shown).await {
+        Ok(conn) => {
+            // It is there to be asked, so how it ends does not matter.
+            drop(run_with_timeout(address.settings.connect_limit(), conn.disconnect()).await);
+            true
+        }
+        Err(error) => error.code().is_some(),
     }
 }
 
@@ -340,60 +382,70 @@ async fn wait_for_cancel(progress: &Progress) {
 }
 
 async fn open_connection(address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
-    let attempt =
-        |tls| run_with_timeout(CONNECT_TIMEOUT, Conn::new(connection_options(address, tls)));
-    let tls = address.tls.unwrap_or_default();
-    let encrypted = tls != Tls::Off && address.socket.is_none();
-    let result = match attempt(encrypted.then_some(tls)).await {
-        Some(Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)))
-            if tls == Tls::Preferred =>
-        {
-            attempt(None).await
-        }
-        result => result,
+    let limit = address.settings.connect_limit();
+    let connected = match &address.socket {
+        Some(socket) => run_with_timeout(limit, connect_driver(address, socket, shown)).await,
+        None => run_with_timeout(limit, connect_through_tunnel(address, shown)).await,
     };
-    match result {
-        Some(Ok(conn)) => Ok(conn),
-        Some(Err(error)) => Err(DatabaseError::from_driver(error, shown)),
-        None => Err(DatabaseError::Connection {
+    connected.unwrap_or_else(|| {
+        Err(DatabaseError::Connection {
             address: shown.to_owned(),
-            reason: format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
-        }),
+            reason: format!("no answer within {} s", limit.as_secs_f64()),
+        })
+    })
+}
+
+async fn connect_driver(
+    address: &Address,
+    socket: &Path,
+    shown: &str,
+) -> Result<Conn, DatabaseError> {
+    let connected = Conn::new(connection_options(address, socket)).await;
+    connected.map_err(|error| DatabaseError::from_driver(error, shown))
+}
+
+async fn connect_through_tunnel(address: &Address, shown: &str) -> Result<Conn, DatabaseError> {
+    let tunnel = Tunnel::open().map_err(|error| DatabaseError::Connection {
+        address: shown.to_owned(),
+        reason: format!("no local socket can be made for it: {error}"),
+    })?;
+    let socket = tunnel.socket().to_owned();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (place, shown_there) = (address.clone(), shown.to_owned());
+    let passing = tokio::spawn(async move {
+        match tunnel.log_in(&place, &shown_there).await {
+            Ok(connection) => {
+                drop(tell);
+                connection.pass_on().await;
+            }
+            // The driver's error is only that the connection was closed.
+            Err(TunnelError::Failed(error)) => drop(tell.send(error)),
+            Err(TunnelError::DriverClosed) => {}
+        }
+    });
+    let connected = connect_driver(address, &socket, shown).await;
+    if connected.is_err() {
+        let cause = told.await.ok();
+        passing.abort();
+        return match cause {
+            Some(error) => Err(error),
+            None => connected,
+        };
     }
+    connected
 }
 
 async fn run_with_timeout<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(time, work).await.ok()
 }
 
-fn connection_options(address: &Address, tls: Option<Tls>) -> Opts {
+fn connection_options(address: &Address, socket: &Path) -> Opts {
     let builder = OptsBuilder::default()
-        .ip_or_hostname(address.host())
-        .tcp_port(address.port())
-        .socket(address.socket.as_ref().map(|path| path.to_string_lossy()))
+        .socket(Some(socket.to_string_lossy()))
         .user(Some(address.user()))
         .pass(address.password.as_ref().map(|password| password.expose()))
         .prefer_socket(false)
-        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
-        .stmt_cache_size(0)
-        .ssl_opts(tls.map(|tls| tls_options(address, tls)));
+        .stmt_cache_size(0);
     Opts::from(builder)
-}
-
-fn tls_options(address: &Address, tls: Tls) -> SslOpts {
-    let options = SslOpts::default();
-    let options = match &address.tls_ca {
-        Some(file) => options
-            .with_root_certs(vec![file.clone().into()])
-            .with_disable_built_in_roots(true),
-        None => options,
-    };
-    match tls {
-        Tls::VerifyIdentity => options,
-        Tls::VerifyCa => options
-            .with_danger_skip_domain_validation(true)
-            .with_danger_tls_hostname_override(Some(TLS_NAME_OVERRIDE)),
-        _ => options.with_danger_accept_invalid_certs(true),
-    }
 }

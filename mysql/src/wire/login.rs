@@ -1,14 +1,17 @@
 //! Authentication.
 
 use mysql_common::constants::CapabilityFlags;
-use mysql_common::crypto;
-use mysql_common::io::ParseBuf;
 use mysql_common::packets::{
     AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse, SslRequest,
 };
 use mysql_common::proto::{MyDeserialize, MySerialize};
 
-use crate::connection::{Address, Tls};
+use crate::connection::login_packets::{
+    AUTH_MORE_DATA, FAST_AUTH_SUCCESS, FULL_AUTHENTICATION, NO_PASSWORD_KEY, PUBLIC_KEY_REQUEST,
+    encrypt_password, password_not_sent, read_key_file, trim_challenge,
+};
+use crate::connection::protection::{PasswordKeyRule, Protection, TlsUse};
+use crate::connection::{Address, login_packets};
 use crate::error::DatabaseError;
 use crate::wire::{ERROR_PACKET, OK_PACKET, WireConnection, parse_error_packet};
 
@@ -26,15 +29,6 @@ const PACKET_BYTES_LIMIT: u32 = 1 << 30;
 const CHARACTER_SET: u8 = 45;
 
 const AUTH_SWITCH_REQUEST: u8 = 0xfe;
-const AUTH_MORE_DATA: u8 = 0x01;
-
-/// Responses of `caching_sha2_password`: the password is in the server's cache, or must be sent.
-const FAST_AUTH_SUCCESS: u8 = 0x03;
-const FULL_AUTHENTICATION: u8 = 0x04;
-const PUBLIC_KEY_REQUEST: u8 = 0x02;
-
-/// Length of a challenge; some servers end it with a zero byte.
-const CHALLENGE_BYTES: usize = 20;
 
 /// The account that logs in.
 struct Login<'a> {
@@ -42,6 +36,7 @@ struct Login<'a> {
     password: &'a str,
     plugin: AuthPlugin<'static>,
     challenge: Vec<u8>,
+    password_key: PasswordKeyRule,
 }
 
 pub(super) fn log_in(
@@ -53,7 +48,8 @@ pub(super) fn log_in(
         return Err(parse_error_packet(&greeting));
     }
     let handshake: HandshakePacket<'_> = parse_packet(&greeting, &wire)?;
-    let tls = choose_tls(place, handshake.capabilities(), &wire)?;
+    let protection = Protection::for_address(place);
+    let encrypts = uses_tls(protection.tls, handshake.capabilities(), &wire)?;
     let mut capabilities = REQUESTED_CAPABILITIES & handshake.capabilities();
     let mut login = Login {
         user: place.user(),
@@ -65,12 +61,13 @@ pub(super) fn log_in(
             .auth_plugin()
             .map_or(AuthPlugin::MysqlNativePassword, AuthPlugin::into_owned),
         challenge: trim_challenge(&handshake.nonce()),
+        password_key: protection.password_key,
     };
-    if let Some(tls) = tls {
+    if encrypts {
         capabilities |= CapabilityFlags::CLIENT_SSL;
         let request = SslRequest::new(capabilities, PACKET_BYTES_LIMIT, CHARACTER_SET);
         wire.send_packets(&serialize_packet(&request))?;
-        wire = wire.upgrade_to_tls(place, tls)?;
+        wire = wire.upgrade_to_tls(place, protection.certificate)?;
     }
     let response = HandshakeResponse::new(
         login.auth_response(&wire)?,
@@ -87,20 +84,21 @@ pub(super) fn log_in(
     Ok(wire)
 }
 
-/// How to encrypt, if at all.
-fn choose_tls(
-    place: &Address,
+/// Whether to encrypt.
+fn uses_tls(
+    tls: TlsUse,
     server: CapabilityFlags,
     wire: &WireConnection,
-) -> Result<Option<Tls>, DatabaseError> {
-    let tls = place.tls.unwrap_or_default();
-    if tls == Tls::Off || wire.stream.is_secure() {
-        return Ok(None);
+) -> Result<bool, DatabaseError> {
+    if wire.stream.is_secure() {
+        return Ok(false);
     }
-    match (server.contains(CapabilityFlags::CLIENT_SSL), tls) {
-        (true, tls) => Ok(Some(tls)),
-        (false, Tls::Preferred) => Ok(None),
-        (false, _) => Err(wire.connection_error("the server does not have this capability: SSL")),
+    match (tls, server.contains(CapabilityFlags::CLIENT_SSL)) {
+        (TlsUse::Never, _) | (TlsUse::IfOffered, false) => Ok(false),
+        (TlsUse::IfOffered | TlsUse::Always, true) => Ok(true),
+        (TlsUse::Always, false) => Err(DatabaseError::TlsNotOffered {
+            address: wire.server.clone(),
+        }),
     }
 }
 
@@ -149,28 +147,23 @@ impl Login<'_> {
         }
     }
 
-    /// Over a secure connection as plain text, otherwise encrypted with the server's public key.
+    /// Over a secure connection as plain text, otherwise encrypted with the server's public key, if that may be trusted.
     fn send_password(&self, wire: &mut WireConnection) -> Result<(), DatabaseError> {
-        let mut password = [self.password.as_bytes(), &[0]].concat();
         if wire.stream.is_secure() {
-            return wire.send_packet(&password);
+            return wire.send_packet(&[self.password.as_bytes(), &[0]].concat());
         }
-        wire.send_packet(&[PUBLIC_KEY_REQUEST])?;
-        let answer = wire.read_answer()?;
-        let key = answer.get(1..).unwrap_or_default();
-        if answer.first() != Some(&AUTH_MORE_DATA)
-            || !key.starts_with(b"-----BEGIN PUBLIC KEY-----")
-        {
-            return Err(wire.connection_error(
-                "the server sent no RSA public key to encrypt the password with: use TLS",
-            ));
-        }
-        let challenge = self.challenge.iter().cycle();
-        password
-            .iter_mut()
-            .zip(challenge)
-            .for_each(|(byte, mask)| *byte ^= mask);
-        wire.send_packet(&crypto::encrypt(&password, key))
+        let refused = |reason| password_not_sent(&wire.server, reason);
+        let key = match &self.password_key {
+            PasswordKeyRule::None => return Err(refused(NO_PASSWORD_KEY.to_owned())),
+            PasswordKeyRule::File(file) => read_key_file(file).map_err(refused)?,
+            PasswordKeyRule::Any => {
+                wire.send_packet(&[PUBLIC_KEY_REQUEST])?;
+                wire.read_answer()?.get(1..).unwrap_or_default().to_vec()
+            }
+        };
+        let encrypted = encrypt_password(self.password, &self.challenge, &key)
+            .map_err(|reason| password_not_sent(&wire.server, reason))?;
+        wire.send_packet(&encrypted)
     }
 }
 
@@ -188,20 +181,11 @@ impl WireConnection {
     }
 }
 
-fn trim_challenge(bytes: &[u8]) -> Vec<u8> {
-    match bytes {
-        [challenge @ .., 0] if challenge.len() == CHALLENGE_BYTES => challenge.to_vec(),
-        whole => whole.to_vec(),
-    }
-}
-
 fn parse_packet<'a, T: MyDeserialize<'a, Ctx = ()>>(
     bytes: &'a [u8],
     wire: &WireConnection,
 ) -> Result<T, DatabaseError> {
-    T::deserialize((), &mut ParseBuf(bytes)).map_err(|error| {
-        wire.connection_error(&format!("the server's handshake cannot be parsed: {error}"))
-    })
+    login_packets::parse_packet(bytes).map_err(|reason| wire.connection_error(&reason))
 }
 
 fn serialize_packet(packet: &impl MySerialize) -> Vec<u8> {

@@ -4,10 +4,9 @@
 //! Everything else is queried over a [`Session`](crate::Session). `docs/decisions.md` says why the driver is not used
 //! for this.
 //!
-//! `login` authenticates, `tls` encrypts.
+//! `login` authenticates.
 
 mod login;
-mod tls;
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -19,10 +18,9 @@ use reprise_repository::Progress;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::binlog::ByteCursor;
-use crate::connection::{Address, Tls, container};
+use crate::connection::protection::CertificateRule;
+use crate::connection::{Address, certificates, container};
 use crate::error::DatabaseError;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a waiting read checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -91,6 +89,8 @@ pub struct WireConnection {
     buffer: Vec<u8>,
     server: String,
     progress: Arc<Progress>,
+    /// How long an answer may take.
+    answer_limit: Duration,
 }
 
 impl std::fmt::Debug for WireConnection {
@@ -115,6 +115,7 @@ impl WireConnection {
             buffer: Vec::new(),
             server: shown,
             progress: Arc::clone(progress),
+            answer_limit: place.settings.idle_limit(),
         };
         login::log_in(wire, &place)
     }
@@ -173,7 +174,7 @@ impl WireConnection {
     /// The next packet, which must follow now.
     pub fn read_answer(&mut self) -> Result<Vec<u8>, DatabaseError> {
         let begun = Instant::now();
-        while begun.elapsed() < SILENCE_TIMEOUT {
+        while begun.elapsed() < self.answer_limit {
             if self.progress.check_cancelled().is_err() {
                 return Err(DatabaseError::Interrupted);
             }
@@ -248,11 +249,12 @@ fn connect_stream(place: &Address) -> io::Result<WireStream> {
     if let Some(socket) = &place.socket {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(POLL_INTERVAL))?;
+        stream.set_write_timeout(Some(SILENCE_TIMEOUT))?;
         return Ok(WireStream::UnixSocket(BufReader::new(stream)));
     }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in (place.host(), place.port()).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+        match TcpStream::connect_timeout(&address, place.settings.connect_limit()) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(POLL_INTERVAL))?;
@@ -266,34 +268,48 @@ fn connect_stream(place: &Address) -> io::Result<WireStream> {
 }
 
 impl WireConnection {
-    /// Switches to TLS.
-    fn upgrade_to_tls(self, place: &Address, tls: Tls) -> Result<Self, DatabaseError> {
-        let Self {
-            stream: link,
-            sequence,
-            buffer,
-            server: shown,
-            progress,
-        } = self;
-        let WireStream::Tcp(stream) = link else {
+    /// Switches to TLS, if the server proves who it is.
+    fn upgrade_to_tls(
+        mut self,
+        place: &Address,
+        rule: CertificateRule,
+    ) -> Result<Self, DatabaseError> {
+        let WireStream::Tcp(stream) = self.stream else {
             return Err(DatabaseError::UnexpectedResponse(
                 "TLS needs a TCP connection".to_owned(),
             ));
         };
-        let secure = tls::start_tls(stream.into_inner(), place, tls);
+        let secure = start_tls(stream.into_inner(), place, rule);
         let secure = secure.map_err(|reason| DatabaseError::Connection {
-            address: shown.clone(),
+            address: self.server.clone(),
             reason,
         })?;
-        let link = WireStream::Tls(Box::new(BufReader::with_capacity(256 << 10, secure)));
-        Ok(Self {
-            stream: link,
-            sequence,
-            buffer,
-            server: shown,
-            progress,
-        })
+        let shown = secure.conn.peer_certificates();
+        certificates::check_server_key(place, rule, shown, &self.server)?;
+        self.stream = WireStream::Tls(Box::new(BufReader::with_capacity(256 << 10, secure)));
+        Ok(self)
     }
+}
+
+/// Performs the TLS handshake.
+fn start_tls(
+    mut stream: TcpStream,
+    place: &Address,
+    rule: CertificateRule,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let (config, name) = certificates::tls_client(place, rule)?;
+    let mut connection = ClientConnection::new(config, name).map_err(|e| e.to_string())?;
+    let (begun, limit) = (Instant::now(), place.settings.connect_limit());
+    while connection.is_handshaking() {
+        match connection.complete_io(&mut stream) {
+            Err(error) if !is_timeout(&error) => return Err(error.to_string()),
+            _ if begun.elapsed() > limit => {
+                return Err("timed out: the TLS handshake was not completed".to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok(StreamOwned::new(connection, stream))
 }
 
 /// The error in an error packet.

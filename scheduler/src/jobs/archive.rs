@@ -85,7 +85,7 @@ pub fn archive_job(
         repository: open_archive_repository(environment, policy, source, observe)?,
         source: ArchiveSource {
             name: source.name.clone(),
-            address: mysql_address(server)?,
+            address: mysql_address(environment, server)?,
         },
         overrides: ArchiveOverrides {
             flush: archived.flush,

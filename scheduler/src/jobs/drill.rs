@@ -70,7 +70,7 @@ pub fn run_drill(
     )?;
     let report = match &drill.server {
         Some(server) => {
-            let address = scratch_address(server)?;
+            let address = scratch_address(environment, server)?;
             repository.require_data_identity()?;
             let target = (&address, server.replay);
             drill::run_in_server(&repository, drill, target, environment.clock, progress)?

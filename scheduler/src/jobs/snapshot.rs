@@ -80,7 +80,7 @@ pub fn snapshot_policy_source(
 ) -> JobResult<(Repository, SnapshotReport)> {
     let described = find_repository(policy, repository)?;
     let repository = open_repository(environment, described, &[], &mut tell_created(observe))?;
-    let reader = source_reader(policy, source)?;
+    let reader = source_reader(environment, policy, source)?;
     let naming = snapshot_naming(source);
     let report = take_snapshot(environment, &repository, naming, reader, progress)?;
     Ok((repository, report))

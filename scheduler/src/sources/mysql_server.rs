@@ -6,12 +6,17 @@ use reprise_policies::{
 };
 use reprise_snapshotters::mysql::MysqlSource;
 
+use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
 
 /// The address of a policy's server, its secrets resolved.
-pub fn mysql_address(server: &PolicyMysqlSource) -> JobResult<Address> {
+pub fn mysql_address(
+    environment: &JobEnvironment,
+    server: &PolicyMysqlSource,
+) -> JobResult<Address> {
     let usage = |reason: String| JobError::InvalidValue { reason };
-    let mut address = parse_address_with_secret(&server.url, server.password.as_ref())?;
+    let mut address =
+        parse_address_with_secret(environment, &server.url, server.password.as_ref())?;
     if let Some(mode) = server.tls {
         address.tls = Some(mode.as_str().parse().map_err(usage)?);
     }
@@ -23,8 +28,9 @@ pub fn mysql_address(server: &PolicyMysqlSource) -> JobResult<Address> {
 }
 
 /// The address of the server into which a drill restores.
-pub fn scratch_address(server: &ScratchServer) -> JobResult<Address> {
-    let mut address = parse_address_with_secret(&server.url, server.password.as_ref())?;
+pub fn scratch_address(environment: &JobEnvironment, server: &ScratchServer) -> JobResult<Address> {
+    let mut address =
+        parse_address_with_secret(environment, &server.url, server.password.as_ref())?;
     if let Some(file) = &server.defaults_file {
         address = address
             .with_defaults_file(file)
@@ -33,8 +39,13 @@ pub fn scratch_address(server: &ScratchServer) -> JobResult<Address> {
     Ok(with_environment_password(address))
 }
 
-fn parse_address_with_secret(url: &str, secret: Option<&SecretRef>) -> JobResult<Address> {
+fn parse_address_with_secret(
+    environment: &JobEnvironment,
+    url: &str,
+    secret: Option<&SecretRef>,
+) -> JobResult<Address> {
     let mut address = Address::parse(url).map_err(|reason| JobError::InvalidValue { reason })?;
+    address.settings = environment.connection_settings();
     if let Some(secret) = secret {
         let password = secret.resolve(&ProcessEnvironment)?;
         address.password = Some(Password::new(password.expose()));
@@ -43,8 +54,11 @@ fn parse_address_with_secret(url: &str, secret: Option<&SecretRef>) -> JobResult
 }
 
 /// What is read of a policy's server.
-pub(super) fn build_mysql_source(server: &PolicyMysqlSource) -> JobResult<MysqlSource> {
-    let address = mysql_address(server)?;
+pub(super) fn build_mysql_source(
+    environment: &JobEnvironment,
+    server: &PolicyMysqlSource,
+) -> JobResult<MysqlSource> {
+    let address = mysql_address(environment, server)?;
     let mut databases = server.databases.clone();
     databases.extend(
         address

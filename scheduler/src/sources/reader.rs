@@ -10,6 +10,7 @@ use reprise_snapshotters::mysql::MysqlSource;
 use reprise_snapshotters::volume::VolumeSource;
 
 use super::mysql_server::build_mysql_source;
+use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
 
 /// A source, ready to be read.
@@ -37,7 +38,11 @@ pub struct SnapshotNaming {
 }
 
 /// The source of a policy, ready to be read. Secrets are resolved here and nowhere earlier.
-pub fn source_reader(policy: &Policy, source: &PolicySource) -> JobResult<SourceReader> {
+pub fn source_reader(
+    environment: &JobEnvironment,
+    policy: &Policy,
+    source: &PolicySource,
+) -> JobResult<SourceReader> {
     match &source.kind {
         PolicySourceKind::Volume(volume) => Ok(SourceReader::Volume(VolumeSource {
             path: volume.path.clone(),
@@ -61,9 +66,10 @@ pub fn source_reader(policy: &Policy, source: &PolicySource) -> JobResult<Source
                 timeout: command.timeout,
             }))
         }
-        PolicySourceKind::Mysql(server) => {
-            Ok(SourceReader::Mysql(Box::new(build_mysql_source(server)?)))
-        }
+        PolicySourceKind::Mysql(server) => Ok(SourceReader::Mysql(Box::new(build_mysql_source(
+            environment,
+            server,
+        )?))),
         other => Err(JobError::UnknownSourceKind {
             kind: other.as_str(),
         }),

@@ -339,7 +339,11 @@ fn is_retryable(error: &DatabaseError) -> bool {
         // Two archivers would wait for each other to end.
         DatabaseError::Server { message, .. } => !message.contains(DUPLICATE_REPLICA_ID),
         DatabaseError::UnexpectedResponse(_) => true,
-        DatabaseError::UnsupportedAuthPlugin { .. } | DatabaseError::Interrupted => false,
+        DatabaseError::UnsupportedAuthPlugin { .. }
+        | DatabaseError::ServerKeyChanged(_)
+        | DatabaseError::TlsNotOffered { .. }
+        | DatabaseError::PasswordNotSent { .. }
+        | DatabaseError::Interrupted => false,
     }
 }
 
