@@ -38,6 +38,21 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Ok => Self::Ok,
+            Exit::Degraded => Self::Degraded,
+            Exit::Failed
+            | Exit::Usage
+            | Exit::Damaged
+            | Exit::NotFound
+            | Exit::Refused
+            | Exit::Interrupted => Self::Failed,
+        }
+    }
+}
+
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Self {
         match outcome {
@@ -106,13 +121,22 @@ impl Failure {
 
     /// Prints the failure.
     pub(crate) fn report(&self, json: bool) {
+        self.report_with(json, &[]);
+    }
+
+    /// Prints the failure; as JSON with further members, which say what it was that failed.
+    pub(crate) fn report_with(&self, json: bool, members: &[(&str, &str)]) {
         if json {
-            output::print_json(&json!({
+            let mut event = json!({
                 "event": "error",
                 "message": self.message,
                 "hint": self.hint,
                 "exit_code": self.exit as u8,
-            }));
+            });
+            for (name, value) in members {
+                event[*name] = json!(value);
+            }
+            output::print_json(&event);
         }
         output::print_notes(&self.format_text());
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use reprise_repository::ObjectId;
 
 /// Options of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Location of the repository: a path, s3://bucket/prefix or azure://account/container/prefix; with --policies also
     /// the name of one of their repositories.

@@ -20,19 +20,36 @@ use std::process::ExitCode;
 
 use command_line::Cli;
 use context::Context;
+use failure::Failure;
+use reprise_scheduler::JobError;
+use reprise_scheduler::isolation::{catch_panics, record_panics, take_recorded_panics};
 
 fn main() -> ExitCode {
     let cli = command_line::parse();
     start_logging(&cli);
     memory_protection::forbid_core_dumps();
     let json = cli.global.json;
-    match Context::new(cli.global).and_then(|context| command_line::run(&context, cli.command)) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.report(json);
-            failure.exit.into()
-        }
-    }
+    record_panics();
+    let ended = catch_panics(move || {
+        Ok(Context::new(cli.global).and_then(|context| command_line::run(&context, cli.command)))
+    });
+    let failure = match ended {
+        Ok(Ok(exit)) => match unreported_panic() {
+            None => return exit.into(),
+            Some(failure) => failure,
+        },
+        Ok(Err(failure)) => failure,
+        Err(panicked) => panicked.into(),
+    };
+    failure.report(json);
+    failure.exit.into()
+}
+
+/// A thread that panicked, though its work was not missed: what the command says of itself cannot be believed then.
+fn unreported_panic() -> Option<Failure> {
+    let reasons = take_recorded_panics();
+    let reason = reasons.join("; ");
+    (!reasons.is_empty()).then(|| JobError::Panicked { reason }.into())
 }
 
 fn start_logging(cli: &Cli) {

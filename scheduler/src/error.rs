@@ -1,9 +1,11 @@
 //! Errors of jobs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reprise_policies::{SecretError, SelectError};
 use reprise_repository::ErrorClass;
+use reprise_repository::backend::BackendError;
 
 /// The result of a job.
 pub type JobResult<T, E = JobError> = Result<T, E>;
@@ -165,6 +167,30 @@ pub enum JobError {
     /// There is no place for log that waits to be stored.
     #[error("there is no spool directory for log that waits to be stored")]
     NoSpoolDirectory,
+    /// A part of the program panicked.
+    #[error("internal error: {reason}")]
+    Panicked {
+        /// The panic's message and place.
+        reason: String,
+    },
+    /// Work took longer than it may.
+    #[error("it was not done after {} s{}", limit.as_secs(), if *abandoned { " and did not stop: it was abandoned, and its lease expires by itself" } else { ", and was stopped" })]
+    Overdue {
+        /// The time that it had.
+        limit: Duration,
+        /// Whether it did not even stop.
+        abandoned: bool,
+    },
+    /// A repository could not be reached earlier in the same run.
+    #[error(
+        "not tried, as repository {location} could not be reached before in this run: {reason}"
+    )]
+    RepositoryUnreachable {
+        /// Its location.
+        location: String,
+        /// Why.
+        reason: String,
+    },
     /// A file of this host could not be written.
     #[error("cannot {action} {}: {reason}", path.display())]
     File {
@@ -206,8 +232,32 @@ impl JobError {
             Self::Select(_) | Self::NothingDefined { .. } | Self::NoSuchSnapshot { .. } => {
                 ErrorClass::NotFound
             }
-            Self::File { .. } => ErrorClass::Failed,
+            Self::File { .. }
+            | Self::Panicked { .. }
+            | Self::Overdue { .. }
+            | Self::RepositoryUnreachable { .. } => ErrorClass::Failed,
         }
+    }
+
+    /// The repository that could not be reached, despite retries, with the repository's error; `None`: another failure.
+    #[must_use]
+    pub fn unreachable_repository(&self) -> Option<(&str, &reprise_repository::Error)> {
+        let mut cause = std::error::Error::source(self);
+        if let Self::Repository(error) = self {
+            cause = Some(error);
+        }
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<reprise_repository::Error>()
+                && let reprise_repository::Error::Backend {
+                    location,
+                    source: BackendError::Unavailable { .. },
+                } = error
+            {
+                return Some((location, error));
+            }
+            cause = error.source();
+        }
+        None
     }
 
     /// What to do next; empty when the error says it all.
@@ -262,11 +312,52 @@ impl JobError {
             Self::NoSpoolDirectory => {
                 "set HOME or REPRISE_CACHE_DIR, or give a directory with --spool"
             }
+            Self::Panicked { .. } => {
+                "this is a defect of reprise: please report it with this message"
+            }
+            Self::Overdue { .. } => {
+                "find out what it waits for (a server, a mount, a program); run --timeout sets how long a source may take;\nwhat was stored is reused by the next run"
+            }
+            Self::RepositoryUnreachable { .. } => {
+                "check the address and the network, then run again"
+            }
             Self::Undefined { .. }
             | Self::NoRepository { .. }
             | Self::InvalidValue { .. }
             | Self::File { .. } => "",
         }
         .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_tried_in_vain_is_unreachable() {
+        let failed = |source| reprise_repository::Error::Backend {
+            location: "s3://b".to_owned(),
+            source,
+        };
+        let away = || {
+            failed(BackendError::Unavailable {
+                operation: "read",
+                key: "reprise.json".to_owned(),
+                attempts: 3,
+                seconds: 9,
+                source: "connection refused".into(),
+            })
+        };
+        let location =
+            |error: &JobError| error.unreachable_repository().map(|(at, _)| at.to_owned());
+        assert_eq!(location(&away().into()).as_deref(), Some("s3://b"));
+        let nested = JobError::Snapshot(away().into());
+        assert_eq!(location(&nested).as_deref(), Some("s3://b"));
+        let key = "k".to_owned();
+        assert_eq!(
+            location(&failed(BackendError::NotFound { key }).into()),
+            None
+        );
     }
 }

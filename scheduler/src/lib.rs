@@ -2,10 +2,12 @@
 //!
 //! `jobs/` has one kind of job a file, each with options and a report, telling meanwhile what happens. They need an
 //! `environment` (keys, identities, the clock, the network's limits), and fail with a job `error`. `repositories/` opens and
-//! creates what policies describe, `sources/` prepares what is read, `retention/` plans what is forgotten.
+//! creates what policies describe, `sources/` prepares what is read, `retention/` plans what is forgotten. `isolation` keeps
+//! a job that hangs or panics from taking the others down with it.
 
 mod environment;
 mod error;
+pub mod isolation;
 pub mod jobs;
 mod policy_version;
 pub mod repositories;

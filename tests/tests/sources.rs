@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_tests::metadata::{self, assert_same};
+use reprise_tests::servers::{Impostor, Trick};
 use support::{Sandbox, incompressible_bytes, make_tree, ran};
 
 /// Far longer than anything here takes, far shorter than what must not be waited for.
@@ -497,4 +498,135 @@ fn keys_in_memory_end_up_in_no_core_dump() {
     sandbox.restore("out", "restored");
     let output = fs::read_to_string(sandbox.path("restored/output")).unwrap();
     assert_eq!(output, "0\n0\n");
+}
+
+/// Two sources in a policy, of which the second is a good one; runs them with `--json`, and gives the events.
+fn run_two(sandbox: &Sandbox, first: &str, args: &[&str]) -> (Option<i32>, Vec<serde_json::Value>) {
+    make_tree(&sandbox.path("tree"), 10_000);
+    let policy = format!(
+        "version: 1\nname: p\nrepositories: {{main: {{url: ./repository}}}}\nsources:\n  \
+         a: {first}\n  b: {{volume: {{path: tree}}}}\n"
+    );
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    let mut child = sandbox
+        .command()
+        .args(["--json", "--no-progress", "run", "--policies", "p.yaml"])
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let code = ends(&mut child, "a run with a bad source");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    (code, events.collect())
+}
+
+/// The first source failed for this reason, the second one is stored, and the last event says so.
+fn assert_only_first_failed((code, events): &(Option<i32>, Vec<serde_json::Value>), reason: &str) {
+    assert_eq!(*code, Some(1), "{events:?}");
+    let [error, snapshot, end] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(error["event"], "error");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(reason), "{message}");
+    let about = ["policy", "source", "repository"].map(|name| error[name].as_str().unwrap());
+    assert_eq!(about, ["p", "a", "main"]);
+    assert_eq!(snapshot["source"], "b");
+    assert_eq!(end["event"], "run");
+    assert_eq!(end["outcome"], "failed");
+    assert_eq!(end["exit_code"], 1);
+    assert_eq!(
+        (&end["sources"]["ok"], &end["sources"]["failed"]),
+        (&1.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_source_that_hangs_in_the_system_is_abandoned_and_the_next_one_is_stored() {
+    let sandbox = Sandbox::new();
+    let release = ReleaseOnDrop(fifo(&sandbox, "never"));
+    let hangs = "{volume: {path: tree, exclude_files: [never]}}";
+    let ran = run_two(&sandbox, hangs, &["--timeout", "3s"]);
+    drop(release);
+    assert_only_first_failed(&ran, "it was not done after 3 s and did not stop");
+    assert_eq!(ran.1[0]["kind"], "volume");
+}
+
+#[test]
+fn a_command_that_hangs_is_ended_and_the_next_source_is_stored() {
+    let sandbox = Sandbox::new();
+    let release = ReleaseOnDrop(fifo(&sandbox, "never"));
+    let hangs = "{command: {run: [sh, -c, \"cat never; true\"]}}";
+    let ran = run_two(&sandbox, hangs, &["--timeout", "3s"]);
+    drop(release);
+    assert_only_first_failed(&ran, "it was not done after 3 s");
+    assert_eq!(ran.1[0]["kind"], "command");
+}
+
+#[test]
+fn a_repository_that_cannot_be_reached_is_tried_once_in_a_run() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 10_000);
+    // Nothing listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let policy = "version: 1\nname: p\nrepositories:\n  main: {url: ./repository}\n  away: {url: \"s3://bucket/p\"}\n\
+        sources:\n  a: {volume: {path: tree}, repositories: [away, main]}\n  b: {volume: {path: tree}, repositories: [away, main]}\n\
+        copies:\n  off: {from: main, to: away}\n";
+    fs::write(sandbox.path("p.yaml"), policy).unwrap();
+    let mut command = sandbox.command();
+    command
+        .envs([
+            ("AWS_ACCESS_KEY_ID", "k"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_REGION", "r"),
+        ])
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .args([
+            "--json",
+            "--no-progress",
+            "--retry-for",
+            "1s",
+            "run",
+            "--policies",
+            "p.yaml",
+        ]);
+    let ran = support::ran(&mut command).exits(1);
+    let events = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let events: Vec<serde_json::Value> = events.collect();
+    let errors: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "error")
+        .collect();
+    let untried =
+        |event: &serde_json::Value| event["message"].as_str().unwrap().contains("not tried");
+    let untried: Vec<bool> = errors.iter().map(|event| untried(event)).collect();
+    assert_eq!(untried, [false, true, true], "{errors:?}");
+    assert_eq!(errors[2]["kind"], "copy");
+    let end = events.last().unwrap();
+    assert_eq!(end["sources"]["ok"], 2, "{end}");
+    assert_eq!(
+        (&end["sources"]["failed"], &end["copies"]["failed"]),
+        (&2.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_database_server_that_hangs_fails_alone() {
+    let sandbox = Sandbox::new();
+    let frozen = Impostor::start(Trick::Silence);
+    let url = format!(
+        "{{mysql: {{url: \"mysql://u@127.0.0.1:{}/\"}}}}",
+        frozen.port()
+    );
+    let ran = run_two(&sandbox, &url, &["--request-timeout", "1s"]);
+    assert_only_first_failed(&ran, "no answer within 1 s");
+    assert_eq!(ran.1[0]["kind"], "mysql");
 }

@@ -22,7 +22,7 @@ use self::repository_target::{RepositoryTarget, find_target};
 pub(crate) use self::repository_target::refuse_policies;
 
 /// The environment of a command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) global: GlobalArgs,
     /// What jobs need of this host.

@@ -1,11 +1,13 @@
 //! Repositories: opening them, and creating those that policies or people ask for.
 //!
 //! `destination` turns a location into a backend whose capabilities are known, `creation` makes a repository with its
-//! recovery identities, `policy_repository` opens what a policy describes and refuses what differs from it.
+//! recovery identities, `policy_repository` opens what a policy describes and refuses what differs from it,
+//! `unreachable` remembers what could not be reached in a run.
 
 mod creation;
 mod destination;
 mod policy_repository;
+mod unreachable;
 
 pub use creation::{
     CreateRepositoryOptions, CreatedRepository, create_identity, create_repository,
@@ -15,3 +17,4 @@ pub use destination::{
     probe_destination, probe_if_allowed,
 };
 pub use policy_repository::{destination_options, find_repository, open_existing, open_repository};
+pub use unreachable::UnreachableRepositories;

@@ -1,10 +1,15 @@
 //! `reprise copy`: copies a repository's snapshots to another destination.
 
+use std::time::Duration;
+
 use clap::Args;
 use reprise_policies::{CopyJob, Policy};
-use reprise_scheduler::JobError;
+use reprise_scheduler::isolation::run_isolated;
 use reprise_scheduler::jobs::{CopyJobReport, copy_by_policy, copy_repository};
-use reprise_scheduler::repositories::{DestinationOptions, open_for_writing, parse_location};
+use reprise_scheduler::repositories::{
+    DestinationOptions, UnreachableRepositories, find_repository, open_for_writing, parse_location,
+};
+use reprise_scheduler::{JobError, JobResult};
 use serde_json::json;
 
 use crate::context::Context;
@@ -41,12 +46,10 @@ pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Exit, Failure> {
 
 fn copy_all_in_policies(context: &Context) -> Result<Exit, Failure> {
     let policies = context.load_policies()?;
+    let mut unreachable = UnreachableRepositories::default();
     let mut exit = None;
     for (policy, copy) in policies.copies() {
-        let one = run_copy_job(context, policy, copy).unwrap_or_else(|failure| {
-            failure.report(context.global.json);
-            failure.exit
-        });
+        let one = run_copy_job(context, (policy, copy), Duration::MAX, &mut unreachable);
         if one == Exit::Interrupted {
             return Ok(one);
         }
@@ -60,31 +63,53 @@ fn copy_all_in_policies(context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-/// Carries out a copy that a policy describes.
+/// Carries out a copy that a policy describes, for `time_max` at most, and reports it, also if it fails.
 pub(crate) fn run_copy_job(
     context: &Context,
-    policy: &Policy,
-    copy: &CopyJob,
-) -> Result<Exit, Failure> {
-    let shown = ProgressDisplay::start(context, "copy");
-    let copied = copy_by_policy(
-        &context.environment,
-        policy,
-        copy,
-        &shown.progress,
-        &mut |event| context.print_event(&event),
-    );
-    drop(shown);
-    match copied {
-        Ok(copied) => Ok(report_copy(context, &copied)),
+    (policy, copy): (&Policy, &CopyJob),
+    time_max: Duration,
+    unreachable: &mut UnreachableRepositories,
+) -> Exit {
+    let copied = try_copy_job(context, (policy, copy), time_max, unreachable);
+    match copied.inspect_err(|error| unreachable.note_failure(error)) {
+        Ok(copied) => report_copy(context, &copied),
         Err(error) => {
             let failure = Failure::from(error);
-            Err(Failure {
-                message: format!("copy {}/{}: {}", policy.name, copy.name, failure.message),
-                ..failure
-            })
+            let message = format!("copy {}/{}: {}", policy.name, copy.name, failure.message);
+            let members = [
+                ("policy", policy.name.as_str()),
+                ("source", &copy.from),
+                ("repository", &copy.to),
+                ("kind", "copy"),
+            ];
+            let failure = Failure { message, ..failure };
+            failure.report_with(context.global.json, &members);
+            failure.exit
         }
     }
+}
+
+fn try_copy_job(
+    context: &Context,
+    (policy, copy): (&Policy, &CopyJob),
+    time_max: Duration,
+    unreachable: &UnreachableRepositories,
+) -> JobResult<CopyJobReport> {
+    for name in [&copy.from, &copy.to] {
+        unreachable.check_reachable(find_repository(policy, name)?)?;
+    }
+    let shown = ProgressDisplay::start(context, "copy");
+    let (context, policy, copy) = (context.clone(), policy.clone(), copy.clone());
+    let progress = shown.progress.clone();
+    run_isolated(&shown.progress, time_max, move || {
+        copy_by_policy(
+            &context.environment,
+            &policy,
+            &copy,
+            &progress,
+            &mut |event| context.print_event(&event),
+        )
+    })
 }
 
 fn report_copy(context: &Context, copied: &CopyJobReport) -> Exit {

@@ -5,6 +5,7 @@ pub(crate) mod forget;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod run;
+mod run_summary;
 pub(crate) mod show;
 pub(crate) mod snapshot;
 pub(crate) mod snapshot_output;
