@@ -48,7 +48,7 @@ pub use crate::format::keyring::{
 };
 pub use crate::format::secrets::Secrets;
 pub use crate::format::snapshot::{
-    AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
+    AddedData, EntryCounts, Outcome, Remark, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
     StreamRecord, Warning,
 };
 pub use crate::keys::key_change::{KeyChange, KeyChangeResult};

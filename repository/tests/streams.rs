@@ -6,10 +6,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use reprise_repository::testing::small_file;
 use reprise_repository::{
-    Entry, FileTime, Progress, RawText, Repository, SnapshotItem, SnapshotSummary, StreamId,
+    Entry, EntryKind, FileTime, Outcome, Progress, RawText, Remark, Repository, SnapshotItem,
+    SnapshotSummary, StreamId, VerifyDepth, VerifyOptions, Warning,
 };
-use support::{World, incompressible_bytes, now, options};
+use support::{World, incompressible_bytes, now, options, read_back};
 
 const STREAMS: usize = 8;
 
@@ -94,4 +96,100 @@ fn streams_that_are_stored_already_add_nothing() {
     store(&repository);
     let again = store(&repository);
     assert_eq!(again.snapshot.root.added.plain_bytes, 0);
+}
+
+/// Stores these items as a snapshot.
+fn store_items(
+    repository: &Repository,
+    items: Vec<SnapshotItem>,
+) -> reprise_repository::CommittedSnapshot {
+    let progress = std::sync::Arc::new(Progress::default());
+    let mut writer = repository
+        .begin_snapshot(options("items"), progress, None)
+        .unwrap();
+    for item in items {
+        writer.add_item(item).unwrap();
+    }
+    let summary = SnapshotSummary {
+        data_time: now(),
+        finished: now(),
+        facts: BTreeMap::new(),
+        location: RawText::from("/"),
+        warnings: Vec::new(),
+    };
+    writer.finish(|_, _| Ok(summary)).unwrap()
+}
+
+fn plain_entry(entry: Entry) -> SnapshotItem {
+    SnapshotItem::Entry {
+        entry,
+        chunks: Vec::new(),
+        stamp: None,
+    }
+}
+
+#[test]
+fn what_a_reader_would_refuse_is_not_written_and_named() {
+    let world = World::new();
+    let repository = world.repository();
+    let file = |path: &str| Entry::new(RawText::from(path), EntryKind::File);
+    let link = |path: &str, target: &str| Entry {
+        target: Some(RawText::from(target)),
+        ..Entry::new(RawText::from(path), EntryKind::Hardlink)
+    };
+    let committed = store_items(
+        &repository,
+        vec![
+            small_file("b", b"first".to_vec()),
+            small_file("b", b"second".to_vec()),
+            small_file("a", b"too late".to_vec()),
+            small_file("c/../d", b"outside".to_vec()),
+            plain_entry(Entry {
+                size: 7,
+                ..file("e")
+            }),
+            plain_entry(link("f", "b")),
+            plain_entry(link("g", "e")),
+            plain_entry(link("h", "z")),
+            small_file("i", b"last".to_vec()),
+        ],
+    );
+    let named: Vec<String> = committed.warnings.iter().map(ToString::to_string).collect();
+    let begins = ["b: ", "a: ", "c/../d: ", "e: ", "g: ", "h: "];
+    assert_eq!(named.len(), begins.len(), "{named:?}");
+    for (warning, begin) in named.iter().zip(begins) {
+        assert!(warning.starts_with(begin), "{warning}");
+        assert!(warning.contains("not in the snapshot"), "{warning}");
+    }
+    assert_eq!(committed.snapshot.root.outcome, Outcome::Degraded);
+    let tree = read_back(&repository, "items").unwrap();
+    assert_eq!(tree.keys().collect::<Vec<_>>(), ["b", "f", "i"]);
+    assert_eq!(
+        (&tree["b"][..], &tree["i"][..]),
+        (&b"first"[..], &b"last"[..])
+    );
+    let verify = VerifyOptions {
+        depth: VerifyDepth::Structure,
+        snapshots: Vec::new(),
+    };
+    let report = repository.verify(&verify, &Progress::default()).unwrap();
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn a_note_is_kept_and_does_not_degrade_a_snapshot() {
+    let world = World::new();
+    let repository = world.repository();
+    let note = Warning {
+        path: RawText::from("x"),
+        message: "vanished".to_owned(),
+    };
+    let items = vec![SnapshotItem::Remark(Remark::Note(note.clone()))];
+    let committed = store_items(&repository, items);
+    assert_eq!(committed.snapshot.root.outcome, Outcome::Ok);
+    assert_eq!(committed.notes.first(), Some(&note));
+    let reader = repository.content_reader().unwrap();
+    let snapshot = repository.find_snapshot("items").unwrap();
+    let details = reader.snapshot_reader(&snapshot).details().unwrap();
+    assert_eq!(details.notes, [note]);
 }

@@ -35,6 +35,12 @@ impl ShrinkAlarm {
         Self { percent_max: None }
     }
 
+    /// Whether there are alarms at all.
+    #[must_use]
+    pub fn is_enabled(self) -> bool {
+        self.percent_max.is_some()
+    }
+
     /// The alarms for these counts, compared with the earlier ones.
     #[must_use]
     pub fn check_counts(self, before: &EntryCounts, now: &EntryCounts) -> Vec<Warning> {
@@ -107,6 +113,34 @@ impl RunContext {
         Ok((parent, options))
     }
 
+    /// The alarm when a source has lost everything, however little that was: a share that is not mounted. It stays
+    /// until the source has content again.
+    pub(crate) fn emptied_alarm(
+        &self,
+        repository: &Repository,
+        parent: Option<&Snapshot>,
+        now: &EntryCounts,
+    ) -> reprise_repository::Result<Option<Warning>> {
+        let is_empty = |counts: &EntryCounts| counts.files == 0 || counts.bytes == 0;
+        let Some(parent) = parent.filter(|_| self.shrink_alarm.is_enabled() && is_empty(now))
+        else {
+            return Ok(None);
+        };
+        let before = if is_empty(&parent.root.counts) {
+            let (snapshots, _) = repository.snapshots_lossy()?;
+            let with_content = |one: &&Snapshot| {
+                let root = &one.root;
+                root.source == self.source
+                    && root.kind == parent.root.kind
+                    && !is_empty(&root.counts)
+            };
+            snapshots.iter().rev().find(with_content).cloned()
+        } else {
+            Some(parent.clone())
+        };
+        Ok(before.map(|before| emptied_warning(&before, now)))
+    }
+
     /// The alarms for the new counts.
     pub(crate) fn shrink_alarms(
         &self,
@@ -117,6 +151,16 @@ impl RunContext {
             self.shrink_alarm.check_counts(&parent.root.counts, now)
         })
     }
+}
+
+fn emptied_warning(before: &Snapshot, now: &EntryCounts) -> Warning {
+    let what = if now.files == 0 { "files" } else { "content" };
+    source_warning(format!(
+        "alarm: it has no {what}: snapshot {} has {} files with {} bytes; check that it is mounted",
+        before.id.short(),
+        before.root.counts.files,
+        before.root.counts.bytes
+    ))
 }
 
 /// A warning about a source as a whole.

@@ -153,6 +153,65 @@ fn a_server_and_its_log_in_format_1_come_back_to_any_transaction() {
     assert_eq!(rows(&end), fixture.text("expected-mysql-end"));
 }
 
+/// Written before the order of entries was checked on writing, of a file system that lists each name twice.
+#[test]
+fn a_list_that_repeats_entries_is_listed_restored_compared_and_verified() {
+    let fixture = UnpackedFixture::unpack("repeated-entries");
+    let sandbox = &fixture.sandbox;
+    let verified = sandbox.recover(["verify", "--read-data"]).exits(0);
+    verified.says("more than once");
+    let listed = sandbox.recover(["--json", "ls", "twice"]).exits(0).stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let paths = listed["entries"].as_array().unwrap().iter();
+    let paths: Vec<_> = paths.map(|entry| entry["path"].as_str().unwrap()).collect();
+    let expected = [
+        "",
+        "dir",
+        "dir/g",
+        "dir/sub",
+        "dir/sub/h",
+        "f",
+        "link",
+        "m",
+        "z",
+    ];
+    assert_eq!(paths, expected);
+    let restored = sandbox.restore("twice", "restored");
+    for (path, content) in [
+        ("f", "x\n"),
+        ("dir/g", "y\n"),
+        ("dir/sub/h", "h\n"),
+        ("z", "x\n"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(restored.join(path)).unwrap(),
+            content,
+            "{path}"
+        );
+    }
+    let part = sandbox.path("part");
+    let part = part.to_str().unwrap();
+    sandbox
+        .recover(["restore", "twice", "--to", part, "dir/g"])
+        .exits(0);
+    assert_eq!(
+        fs::read_to_string(sandbox.path("part/dir/g")).unwrap(),
+        "y\n"
+    );
+    sandbox.snapshot(&restored, "again").exits(0);
+    let changes = sandbox
+        .recover(["--json", "diff", "twice", "again"])
+        .exits(0)
+        .json();
+    let changes = changes["changes"].as_array().unwrap();
+    assert!(
+        changes
+            .iter()
+            .all(|one| one["change"] == "a" || one["path"] == "z" || one["path"] == "m"),
+        "{changes:?}"
+    );
+}
+
 #[test]
 fn the_fixture_holds_what_the_expectations_are_about() {
     let fixture = UnpackedFixture::unpack("format-1");

@@ -364,3 +364,75 @@ fn a_file_that_changes_while_it_is_read_is_named_and_never_fails_the_run() {
     );
     assert!(now.starts_with(&saved) && saved.len() >= 48 << 20);
 }
+
+#[test]
+fn a_link_given_as_the_source_is_followed_and_noted() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("real.conf"), "content").unwrap();
+    fs::create_dir(sandbox.path("real")).unwrap();
+    fs::write(sandbox.path("real/inside"), "inside").unwrap();
+    for (link, target) in [("link.conf", "real.conf"), ("link", "real")] {
+        std::os::unix::fs::symlink(target, sandbox.path(link)).unwrap();
+        let stored = sandbox.snapshot(&sandbox.path(link), link).exits(0);
+        stored.says("is a symbolic link: what it leads to is stored");
+    }
+    let file = sandbox.restore("link.conf", "file").join("real.conf");
+    assert_eq!(fs::read_to_string(file).unwrap(), "content");
+    let directory = sandbox.restore("link", "directory").join("inside");
+    assert_eq!(fs::read_to_string(directory).unwrap(), "inside");
+    std::os::unix::fs::symlink("nowhere", sandbox.path("dangling")).unwrap();
+    sandbox.snapshot(&sandbox.path("dangling"), "d").exits(5);
+}
+
+#[test]
+fn a_small_source_that_was_emptied_is_degraded_until_it_has_content_again() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("share");
+    fs::create_dir(&tree).unwrap();
+    sandbox.snapshot(&tree, "share").exits(0);
+    fs::write(tree.join("small"), "x").unwrap();
+    sandbox.snapshot(&tree, "share").exits(0);
+    fs::remove_file(tree.join("small")).unwrap();
+    for _ in 0..2 {
+        let emptied = sandbox.snapshot(&tree, "share").exits(3);
+        emptied.says("alarm: it has no files");
+    }
+    fs::write(tree.join("small"), "").unwrap();
+    let emptied = sandbox.snapshot(&tree, "share").exits(3);
+    emptied.says("alarm: it has no content");
+    fs::write(tree.join("small"), "y").unwrap();
+    sandbox.snapshot(&tree, "share").exits(0);
+}
+
+#[test]
+fn exclude_rules_are_understood_as_they_are_written() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    fs::create_dir(&tree).unwrap();
+    for name in ["a.log", "cache", "here", "kept"] {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    let absolute = tree.join("cache");
+    let rules = format!(
+        "\u{feff}*.log\r\n{}\r\n./here\r\n/var/none\r\n",
+        absolute.display()
+    );
+    fs::write(sandbox.path("rules"), rules).unwrap();
+    let snapshot = [
+        "snapshot",
+        "volume",
+        "tree",
+        "--source",
+        "v",
+        "--exclude-file",
+        "rules",
+    ];
+    let stored = sandbox.run(snapshot).exits(0);
+    stored.says("exclude rule `/var/none` matches nothing");
+    let restored = sandbox.restore("v", "out");
+    let names = fs::read_dir(restored).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["kept"]);
+    let never = ["snapshot", "volume", "tree", "--exclude", "../other"];
+    sandbox.run(never).exits(2).says("can never match");
+}

@@ -126,12 +126,17 @@ impl Entry {
     /// # Errors
     /// What is wrong, as a sentence.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
-        let entry: Self = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+        let entry = Self::decode(line)?;
         entry.validate()?;
         Ok(entry)
     }
 
-    fn validate(&self) -> Result<(), String> {
+    /// Decodes one line of the entry stream; what it says is not checked.
+    pub(crate) fn decode(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), String> {
         check_path(self.path.as_bytes())?;
         if self.mtime.1 >= 1_000_000_000 {
             return Err(format!(
@@ -180,6 +185,20 @@ impl Entry {
             None => self.size,
             Some(extents) => extents.iter().map(|(_, length)| length).sum(),
         }
+    }
+
+    /// Checks that chunks of this many bytes in all are its content.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn check_content_length(&self, chunk_bytes: u64) -> Result<(), String> {
+        let expected = self.content_bytes();
+        if chunk_bytes == expected {
+            return Ok(());
+        }
+        Err(format!(
+            "its chunks have {chunk_bytes} bytes instead of {expected}"
+        ))
     }
 
     /// Serializes it as one line of the entry stream.

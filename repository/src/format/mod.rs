@@ -6,6 +6,7 @@
 pub(crate) mod chunker;
 pub(crate) mod config;
 pub(crate) mod entry;
+pub(crate) mod entry_list;
 pub(crate) mod keyring;
 pub(crate) mod names;
 pub(crate) mod pack;

@@ -102,6 +102,20 @@ impl EntryCounts {
         }
         self.chunks += entry.chunks;
     }
+
+    /// The counts of both.
+    pub(crate) fn sum(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            files: self.files + other.files,
+            directories: self.directories + other.directories,
+            symlinks: self.symlinks + other.symlinks,
+            hardlinks: self.hardlinks + other.hardlinks,
+            specials: self.specials + other.specials,
+            bytes: self.bytes + other.bytes,
+            chunks: self.chunks + other.chunks,
+        }
+    }
 }
 
 /// What a run added to the repository.
@@ -116,7 +130,7 @@ pub struct AddedData {
 }
 
 /// A stream stored as its own chunks: their IDs in order and its plain size in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct StreamRecord {
     /// IDs of its chunks.
     pub chunks: Vec<ChunkId>,
@@ -170,6 +184,9 @@ pub struct SnapshotDetails {
     pub location: RawText,
     /// Everything that was skipped or inconsistent.
     pub warnings: Vec<Warning>,
+    /// What is worth knowing although nothing is missing because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Warning>,
 }
 
 /// Something that was skipped, inconsistent or alarming.
@@ -179,6 +196,23 @@ pub struct Warning {
     pub path: RawText,
     /// What happened.
     pub message: String,
+}
+
+/// What is said of an entry while a snapshot is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// Something is missing or inconsistent: the snapshot is degraded.
+    Warning(Warning),
+    /// Worth knowing; the snapshot is what the source was.
+    Note(Warning),
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Warning(said) | Self::Note(said) => said.fmt(f),
+        }
+    }
 }
 
 impl fmt::Display for Warning {

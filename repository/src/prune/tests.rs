@@ -86,7 +86,7 @@ fn take_snapshot(repository: &Repository) -> Snapshot {
         LoadedFile {
             entry: Some(entry),
             stamp: None,
-            warning: None,
+            remarks: Vec::new(),
         }
     };
     let load = Box::new(load);

@@ -1,11 +1,12 @@
 //! Reads the streams of a snapshot: entries, references and details.
 
-use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
-use crate::format::entry::{ENTRY_LINE_BYTES_MAX, Entry, EntryKind, path_order};
-use crate::format::snapshot::{Snapshot, SnapshotDetails};
+use crate::format::entry::{ENTRY_LINE_BYTES_MAX, Entry};
+use crate::format::entry_list::{EntryListCheck, PathDigest, path_digest};
+use crate::format::snapshot::{EntryCounts, Snapshot, SnapshotDetails};
 use crate::id::ChunkId;
 use crate::read::reader::{ChunkStream, ContentReader};
 
@@ -13,7 +14,7 @@ use crate::read::reader::{ChunkStream, ContentReader};
 const DETAILS_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads one snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct SnapshotReader<'a> {
     reader: &'a ContentReader,
     snapshot: &'a Snapshot,
@@ -38,18 +39,25 @@ impl<'a> SnapshotReader<'a> {
     /// The entries with their chunks, in order. Needs an identity that reads contents.
     #[must_use]
     pub fn entries(&self) -> EntryReader<'a> {
-        let root = &self.snapshot.root;
-        let entries = self.reader.open_stream(
-            &root.entries,
+        EntryReader {
+            snapshot: *self,
+            entries: self.entry_lines(),
+            lines: 0,
+            references: self.references(),
+            list: EntryListCheck::default(),
+            earlier_paths: None,
+            counts: EntryCounts::default(),
+            repeated: EntryCounts::default(),
+        }
+    }
+
+    fn entry_lines(&self) -> StreamLines<'a> {
+        let stream = self.reader.open_stream(
+            &self.snapshot.root.entries,
             RecipientClass::Data,
             self.stream_name("entry list"),
         );
-        let references = self.references();
-        EntryReader {
-            entries: StreamLines::new(entries, ENTRY_LINE_BYTES_MAX),
-            references,
-            last_path: None,
-        }
+        StreamLines::new(stream, ENTRY_LINE_BYTES_MAX)
     }
 
     /// The IDs of all chunks of content, in entry order. The catalog identities are enough.
@@ -118,12 +126,22 @@ impl ReferenceReader<'_> {
     }
 }
 
-/// The entries of a snapshot, each with the IDs of its chunks.
+/// The entries of a snapshot, each with the IDs of its chunks: the one reader for everything that lists, restores,
+/// compares or verifies them.
+///
+/// Lists of earlier versions may have an entry several times, where a file system listed a name twice. The first one
+/// counts, the others are skipped.
 #[derive(Debug)]
 pub struct EntryReader<'a> {
+    snapshot: SnapshotReader<'a>,
     entries: StreamLines<'a>,
+    lines: u64,
     references: ReferenceReader<'a>,
-    last_path: Option<Vec<u8>>,
+    list: EntryListCheck,
+    /// Digests of the paths of all entries so far, once an entry was not in order.
+    earlier_paths: Option<HashSet<PathDigest>>,
+    counts: EntryCounts,
+    repeated: EntryCounts,
 }
 
 impl EntryReader<'_> {
@@ -132,49 +150,96 @@ impl EntryReader<'_> {
     /// # Errors
     /// As for reading chunks, and [`Error::Damaged`] for entries that no snapshot could contain.
     pub fn next_entry(&mut self) -> Result<Option<(Entry, Vec<ChunkId>)>> {
-        let parsed = match self.entries.next_line()? {
-            None => return self.check_end().map(|()| None),
-            Some(line) => Entry::parse(line),
-        };
-        let entry = parsed.map_err(|reason| self.entries.damaged_error(&reason))?;
-        let path = entry.path.as_bytes();
-        if self
-            .last_path
-            .as_deref()
-            .is_some_and(|last| path_order(last, path) != Ordering::Less)
-        {
-            return Err(self
-                .entries
-                .damaged_error(&format!("{:?} is out of order", entry.path)));
+        loop {
+            let entry = match self.entries.next_line()? {
+                None => return self.check_end().map(|()| None),
+                Some(line) => Entry::decode(line),
+            };
+            let entry = entry.map_err(|reason| self.entries.damaged_error(&reason))?;
+            let place = self.list.take_next(&entry);
+            let is_new = match place {
+                Ok(()) => true,
+                // A file with several names that was listed twice is a link to itself the second time.
+                Err(_) if self.is_repeated(&entry)? => false,
+                Err(fault) => return Err(self.entries.damaged_error(&fault.to_string())),
+            };
+            self.lines += 1;
+            let chunks = self.take_references(&entry)?;
+            if is_new {
+                if let Some(paths) = &mut self.earlier_paths {
+                    paths.insert(path_digest(&entry.path));
+                }
+                self.counts.add_entry(&entry);
+                return Ok(Some((entry, chunks)));
+            }
+            self.repeated.add_entry(&entry);
         }
-        if entry.chunks > 0 && entry.kind != EntryKind::File {
-            return Err(self.entries.damaged_error(&format!(
-                "{:?} has content but is not a regular file",
-                entry.path
-            )));
-        }
-        self.last_path = Some(path.to_vec());
+    }
+
+    /// What the entries so far are, each path once.
+    #[must_use]
+    pub fn counts(&self) -> EntryCounts {
+        self.counts
+    }
+
+    /// How many entries were skipped because an earlier one has the same path.
+    #[must_use]
+    pub fn repeated_entries(&self) -> u64 {
+        self.repeated.entries
+    }
+
+    /// Every entry of the list takes its references, whether or not it counts.
+    fn take_references(&mut self, entry: &Entry) -> Result<Vec<ChunkId>> {
         let mut chunks = Vec::new();
         for _ in 0..entry.chunks {
-            match self.references.next_id()? {
-                Some(id) => chunks.push(id),
-                None => {
-                    return Err(self
-                        .entries
-                        .damaged_error("it refers to more chunks than the reference list has"));
-                }
-            }
+            let id = self.references.next_id()?.ok_or_else(|| {
+                self.entries
+                    .damaged_error("it refers to more chunks than the reference list has")
+            })?;
+            chunks.push(id);
         }
-        Ok(Some((entry, chunks)))
+        Ok(chunks)
+    }
+
+    /// Whether an earlier entry has the same path. Only a list that is not in order needs to know all of its paths.
+    fn is_repeated(&mut self, entry: &Entry) -> Result<bool> {
+        let paths = match self.earlier_paths.take() {
+            Some(paths) => paths,
+            None => self.read_earlier_paths()?,
+        };
+        let repeated = paths.contains(&path_digest(&entry.path));
+        self.earlier_paths = Some(paths);
+        Ok(repeated)
+    }
+
+    fn read_earlier_paths(&self) -> Result<HashSet<PathDigest>> {
+        let mut lines = self.snapshot.entry_lines();
+        let mut paths = HashSet::new();
+        for _ in 0..self.lines {
+            let Some(line) = lines.next_line()? else {
+                break;
+            };
+            let entry = Entry::decode(line);
+            let entry = entry.map_err(|reason| lines.damaged_error(&reason))?;
+            paths.insert(path_digest(&entry.path));
+        }
+        Ok(paths)
     }
 
     fn check_end(&mut self) -> Result<()> {
-        match self.references.next_id()? {
-            None => Ok(()),
-            Some(_) => Err(self
+        if self.references.next_id()?.is_some() {
+            return Err(self
                 .entries
-                .damaged_error("it refers to fewer chunks than the reference list has")),
+                .damaged_error("it refers to fewer chunks than the reference list has"));
         }
+        let found = self.counts.sum(self.repeated);
+        let expected = self.snapshot.snapshot.root.counts;
+        if found == expected {
+            return Ok(());
+        }
+        Err(self
+            .entries
+            .damaged_error(&format!("it contains {found:?} instead of {expected:?}")))
     }
 }
 

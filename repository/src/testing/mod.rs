@@ -29,7 +29,7 @@ pub fn small_file(name: &str, content: Vec<u8>) -> SnapshotItem {
         LoadedFile {
             entry: Some(entry),
             stamp: None,
-            warning: None,
+            remarks: Vec::new(),
         }
     };
     SnapshotItem::SmallFile {

@@ -23,13 +23,7 @@ impl Verifier<'_> {
         mut self,
         snapshots: &[Snapshot],
     ) -> Result<DetailedVerifyReport> {
-        let bad_packs: HashMap<String, usize> = self
-            .report
-            .findings
-            .iter()
-            .enumerate()
-            .map(|(number, finding)| (finding.object.clone(), number))
-            .collect();
+        let bad_packs = self.finding_numbers();
         let mut lost = BTreeMap::new();
         let absent = self.bad_chunks.keys().copied().collect();
         if self.report.findings.is_empty() {
@@ -78,6 +72,14 @@ impl Verifier<'_> {
             missing_chunks: absent,
             harmless: quiet,
         })
+    }
+
+    /// The findings so far, by their objects.
+    pub(super) fn finding_numbers(&self) -> HashMap<String, usize> {
+        let findings = self.report.findings.iter().enumerate();
+        findings
+            .map(|(number, finding)| (finding.object.clone(), number))
+            .collect()
     }
 
     /// The chunks that a snapshot needs and that have no good copy.
@@ -176,7 +178,7 @@ impl Verifier<'_> {
         Ok(affected_snapshots)
     }
 
-    fn findings_for_stream(
+    pub(super) fn findings_for_stream(
         &self,
         record: &StreamRecord,
         bad_packs: &HashMap<String, usize>,

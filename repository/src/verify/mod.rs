@@ -1,9 +1,10 @@
 //! Verification: is everything stored, is it what was stored, and if not, what is affected?
 //!
-//! `structure` looks whether everything is there, `pack_contents` reads it, `impacts` tells what is affected, `logs`
+//! `structure` looks whether everything is there, `pack_contents` reads it, `entries` reads entry lists, `impacts` tells what is affected, `logs`
 //! verifies archived logs; `verifier` is what they share, `options` and `report` are what a user gives and gets; `repair`
 //! repairs: the index from packs, objects from a copy, the rest is quarantined.
 
+mod entries;
 mod impacts;
 pub(crate) mod logs;
 mod options;
@@ -67,6 +68,7 @@ impl Repository {
             verifier.read_data(share, only, progress)?;
         }
         verifier.drop_wrong_fragments(&needed)?;
+        verifier.check_entry_lists(&snapshots, progress)?;
         if options.snapshots.is_empty() {
             verifier.verify_logs(options.depth, progress)?;
             verifier.report_foreign_names()?;

@@ -1,7 +1,7 @@
 //! What a source delivers: entries in order, small files to be read, parts of large ones.
 
 use crate::format::entry::{Entry, FileTime};
-use crate::format::snapshot::Warning;
+use crate::format::snapshot::{Remark, Warning};
 use crate::id::ChunkId;
 
 /// What is known of a file without reading it. Equal stamps mean an unchanged file.
@@ -24,8 +24,8 @@ pub struct LoadedFile {
     pub entry: Option<Entry>,
     /// Its stamp, if a later snapshot may rely on it.
     pub stamp: Option<FileStamp>,
-    /// What was wrong.
-    pub warning: Option<Warning>,
+    /// What is to be said of it.
+    pub remarks: Vec<Remark>,
 }
 
 /// Reads a small file to the end of the buffer it is given.
@@ -69,11 +69,8 @@ pub enum SnapshotItem {
         /// The reason.
         warning: Warning,
     },
-    /// Something was skipped.
-    Skipped {
-        /// What was skipped, and the reason.
-        warning: Warning,
-    },
+    /// Something was skipped, or is worth saying.
+    Remark(Remark),
 }
 
 impl std::fmt::Debug for SnapshotItem {
@@ -84,7 +81,7 @@ impl std::fmt::Debug for SnapshotItem {
             Self::FilePart { .. } => "FilePart",
             Self::StreamedFile { .. } => "StreamedFile",
             Self::AbandonedFile { .. } => "AbandonedFile",
-            Self::Skipped { .. } => "Skipped",
+            Self::Remark(_) => "Remark",
         })
     }
 }

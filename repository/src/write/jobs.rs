@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 
 use crate::error::Result;
 use crate::format::entry::Entry;
-use crate::format::snapshot::Warning;
+use crate::format::snapshot::{Remark, Warning};
 use crate::id::ChunkId;
 use crate::write::pipeline_state::PipelineState;
 use crate::write::{FileStamp, SnapshotItem, StreamId};
@@ -49,17 +49,39 @@ pub(super) struct ProcessedBatch {
 /// A worker's result for an item.
 pub(super) enum ProcessedItem {
     Entry(Box<EntryContent>),
-    FilePart(Vec<ChunkId>),
-    StreamPart(StreamId, Vec<ChunkId>),
+    FilePart(StoredContent),
+    StreamPart(StreamId, StoredContent),
     StreamedFile(Box<Entry>, Vec<StreamId>),
     AbandonedFile(Warning),
-    Skipped(Warning),
+    Remark(Remark),
+}
+
+/// Stored chunks, and how many bytes they have.
+#[derive(Debug, Default)]
+pub(super) struct StoredContent {
+    pub(super) chunks: Vec<ChunkId>,
+    pub(super) bytes: u64,
+}
+
+impl StoredContent {
+    pub(super) fn append(&mut self, next: Self) {
+        self.chunks.extend(next.chunks);
+        self.bytes += next.bytes;
+    }
+}
+
+/// Where an entry's chunks come from.
+pub(super) enum EntryChunks {
+    /// They were stored before this snapshot, and who delivered the entry has looked up their lengths.
+    Known(Vec<ChunkId>),
+    /// This snapshot has stored them.
+    Stored(StoredContent),
 }
 
 /// An entry with the IDs of its content.
 pub(super) struct EntryContent {
     pub(super) entry: Entry,
-    pub(super) chunks: Vec<ChunkId>,
+    pub(super) content: EntryChunks,
     pub(super) stamp: Option<FileStamp>,
-    pub(super) warning: Option<Warning>,
+    pub(super) remarks: Vec<Remark>,
 }

@@ -61,4 +61,6 @@ pub struct CommittedSnapshot {
     pub snapshot: Snapshot,
     /// All its warnings.
     pub warnings: Vec<Warning>,
+    /// What is worth knowing although nothing is missing because of it.
+    pub notes: Vec<Warning>,
 }

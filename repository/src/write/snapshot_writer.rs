@@ -154,7 +154,7 @@ impl SnapshotWriter {
             SnapshotItem::Entry { .. }
             | SnapshotItem::StreamedFile { .. }
             | SnapshotItem::AbandonedFile { .. }
-            | SnapshotItem::Skipped { .. } => 0,
+            | SnapshotItem::Remark(_) => 0,
         };
         self.batch.push(item);
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_ENTRIES_MAX {
@@ -205,7 +205,7 @@ impl SnapshotWriter {
 
     /// Commits: everything is stored and read back, then indexed, then the root is written.
     ///
-    /// `summarize` gets what was counted and every warning so far.
+    /// `summarize` gets what was counted and every note.
     ///
     /// # Errors
     /// The first failure of any stage; then there is no snapshot.
@@ -220,12 +220,13 @@ impl SnapshotWriter {
             _ => return Err(self.shared.take_failure()),
         };
         self.shared.check_running()?;
-        let summary = summarize(&collected.counts, &collected.warnings)?;
+        let summary = summarize(&collected.counts, &collected.notes)?;
         let mut warnings = std::mem::take(&mut collected.warnings);
         warnings.extend(summary.warnings);
         let details = SnapshotDetails {
             location: summary.location,
             warnings,
+            notes: std::mem::take(&mut collected.notes),
         };
         let details_record = collected.add_details(&details)?;
         let streams = collected.finish_streams()?;
@@ -261,6 +262,7 @@ impl SnapshotWriter {
         Ok(CommittedSnapshot {
             snapshot,
             warnings: details.warnings,
+            notes: details.notes,
         })
     }
 

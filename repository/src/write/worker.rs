@@ -9,7 +9,9 @@ use crate::format::segment::{SealedSegment, SegmentBuilder};
 use crate::id::ChunkId;
 use crate::progress::Progress;
 use crate::write::item::FileLoader;
-use crate::write::jobs::{EntryContent, JobContent, ProcessedBatch, ProcessedItem, WriterJob};
+use crate::write::jobs::{
+    EntryChunks, EntryContent, JobContent, ProcessedBatch, ProcessedItem, StoredContent, WriterJob,
+};
 use crate::write::metadata_streams::ENTRY_CLASS;
 use crate::write::pipeline_state::PipelineState;
 use crate::write::{LoadedFile, SnapshotItem};
@@ -86,9 +88,9 @@ impl SnapshotWorker<'_> {
                 }
                 Ok(ProcessedItem::Entry(Box::new(EntryContent {
                     entry,
-                    chunks,
+                    content: EntryChunks::Known(chunks),
                     stamp,
-                    warning: None,
+                    remarks: Vec::new(),
                 })))
             }
             SnapshotItem::SmallFile { load, .. } => self.read_file(load),
@@ -100,7 +102,7 @@ impl SnapshotWorker<'_> {
                 Ok(ProcessedItem::StreamedFile(Box::new(entry), streams))
             }
             SnapshotItem::AbandonedFile { warning } => Ok(ProcessedItem::AbandonedFile(warning)),
-            SnapshotItem::Skipped { warning } => Ok(ProcessedItem::Skipped(warning)),
+            SnapshotItem::Remark(remark) => Ok(ProcessedItem::Remark(remark)),
         }
     }
 
@@ -110,12 +112,12 @@ impl SnapshotWorker<'_> {
         let LoadedFile {
             entry,
             stamp,
-            warning,
+            mut remarks,
         } = load(self.builder.tail_buffer());
         let Some(entry) = entry else {
             self.builder.drop_tail(start);
             let gone = || Error::Internal("a file was skipped without a reason".to_owned());
-            return Ok(ProcessedItem::Skipped(warning.ok_or_else(gone)?));
+            return Ok(ProcessedItem::Remark(remarks.pop().ok_or_else(gone)?));
         };
         let length = self.builder.plain_bytes() - start;
         Progress::add(&self.shared.progress.items, 1);
@@ -137,14 +139,17 @@ impl SnapshotWorker<'_> {
         }
         Ok(ProcessedItem::Entry(Box::new(EntryContent {
             entry,
-            chunks,
+            content: EntryChunks::Stored(StoredContent {
+                chunks,
+                bytes: length as u64,
+            }),
             stamp,
-            warning,
+            remarks,
         })))
     }
 
-    fn store_chunks(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<Vec<ChunkId>> {
-        let mut ids = Vec::with_capacity(lengths.len());
+    fn store_chunks(&mut self, bytes: &[u8], lengths: &[u32]) -> Result<StoredContent> {
+        let mut chunks = Vec::with_capacity(lengths.len());
         let mut rest = bytes;
         for length in lengths {
             let (chunk, after) = rest
@@ -152,14 +157,15 @@ impl SnapshotWorker<'_> {
                 .ok_or_else(|| Error::Internal("a part is shorter than its chunks".to_owned()))?;
             rest = after;
             let id = self.shared.repository.secrets.chunk_id(ENTRY_CLASS, chunk);
-            ids.push(id);
+            chunks.push(id);
             if self.claim_chunk(&id, chunk.len())? {
                 self.builder.push(id, chunk)?;
                 self.seal_if_full()?;
             }
         }
-        Progress::add(&self.shared.progress.bytes, bytes.len() as u64);
-        Ok(ids)
+        let bytes = bytes.len() as u64;
+        Progress::add(&self.shared.progress.bytes, bytes);
+        Ok(StoredContent { chunks, bytes })
     }
 
     fn claim_chunk(&self, id: &ChunkId, length: usize) -> Result<bool> {

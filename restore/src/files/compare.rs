@@ -8,6 +8,7 @@ use reprise_repository::{
 };
 use reprise_snapshotters::confined_directory::ConfinedDirectory;
 use reprise_snapshotters::volume::metadata;
+use reprise_snapshotters::volume::xattrs::xattrs_of_path;
 use rustix::fs::{Dir, FileType, OFlags, Stat};
 use serde::Serialize;
 
@@ -217,9 +218,13 @@ impl DirectoryComparer<'_> {
         let xattrs = self
             .beneath
             .reachable_path(path.as_bytes())
-            .and_then(|reachable| metadata::xattrs_of_path(reachable.path()));
+            .map(|reachable| xattrs_of_path(reachable.path()));
         match xattrs {
-            Ok(xattrs) if xattrs == entry.xattrs => {}
+            Ok(read) if !read.problems.is_empty() => {
+                let what = format!("cannot be compared without {}", read.problems.join("; "));
+                self.add_difference(path, what);
+            }
+            Ok(read) if read.xattrs == entry.xattrs => {}
             Ok(_) => self.add_difference(path, "has different extended attributes".to_owned()),
             Err(error) => {
                 let what = format!(

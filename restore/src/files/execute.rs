@@ -69,7 +69,7 @@ pub fn restore(
     while let Some(window) = run.next_window(&mut entries, &mut selection)? {
         run.restore_window(window)?;
     }
-    run.finish_restore(snapshot)
+    run.finish_restore(snapshot, &entries)
 }
 
 /// A mistyped path must be reported before the target is changed.
@@ -224,15 +224,11 @@ impl DirectoryRestore<'_> {
                 total += u64::from(location.length);
                 chunks.push((id, location));
             }
-            if total != entry.content_bytes() {
-                return Err(Error::Repository(reprise_repository::Error::Damaged {
-                    object: name,
-                    reason: format!(
-                        "its chunks have {total} bytes instead of {}",
-                        entry.content_bytes()
-                    ),
-                }));
-            }
+            let lengths = entry.check_content_length(total);
+            lengths.map_err(|reason| reprise_repository::Error::Damaged {
+                object: name,
+                reason,
+            })?;
             let left = AtomicU32::new(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
             located.push(FileRestore {
                 entry,
@@ -244,7 +240,11 @@ impl DirectoryRestore<'_> {
     }
 
     /// Sets the attributes of directories, deepest first, and checks the counts.
-    fn finish_restore(mut self, snapshot: &Snapshot) -> Result<RestoreReport> {
+    fn finish_restore(
+        mut self,
+        snapshot: &Snapshot,
+        entries: &EntryReader<'_>,
+    ) -> Result<RestoreReport> {
         for entry in std::mem::take(&mut self.directories).into_iter().rev() {
             if self.existing != OverwriteMode::Refuse {
                 self.remove_extra_directory_attributes(&entry);
@@ -259,15 +259,13 @@ impl DirectoryRestore<'_> {
         if self.target.has_marker() {
             self.target.remove_marker()?;
         }
-        if self.restores_everything
-            && self.warnings.is_empty()
-            && self.counts != snapshot.root.counts
-        {
+        if self.restores_everything && self.warnings.is_empty() && self.counts != entries.counts() {
             return Err(Error::Repository(reprise_repository::Error::Damaged {
                 object: format!("snapshot {}", snapshot.id.short()),
                 reason: format!(
-                    "it contains {:?} instead of {:?}",
-                    self.counts, snapshot.root.counts
+                    "{:?} were restored instead of {:?}",
+                    self.counts,
+                    entries.counts()
                 ),
             }));
         }

@@ -1,13 +1,10 @@
 //! From a file's attributes to an entry.
 
-use std::fs::{File, Metadata};
-use std::os::unix::ffi::OsStrExt;
+use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
 
-use reprise_repository::{Entry, EntryKind, FileStamp, FileTime, RawText, Xattr};
+use reprise_repository::{Entry, EntryKind, FileStamp, FileTime, RawText};
 use rustix::fs::{FileType, Stat};
-use rustix::io::Errno;
 
 /// The bits of a mode that are restored: permissions, set-user-id, set-group-id, sticky.
 const MODE_BITS: u32 = 0o7777;
@@ -129,58 +126,4 @@ pub(super) fn is_settled(stamp: &FileStamp, read_began: std::time::SystemTime) -
         .map_or(0, |since| since.as_nanos());
     let changed = i128::from(stamp.ctime.0) * 1_000_000_000 + i128::from(stamp.ctime.1);
     i128::try_from(began).is_ok_and(|began| changed + tick < began)
-}
-
-/// Reads all extended attributes of an open file or directory.
-pub(super) fn xattrs_of_file(file: &File) -> rustix::io::Result<Vec<Xattr>> {
-    let names = read_growing(|buffer| rustix::fs::flistxattr(file, buffer))?;
-    read_xattrs(&names, |name, buffer| {
-        rustix::fs::fgetxattr(file, name, buffer)
-    })
-}
-
-/// Reads all extended attributes of an entry that cannot be opened, links not followed.
-pub fn xattrs_of_path(path: &Path) -> rustix::io::Result<Vec<Xattr>> {
-    let names = read_growing(|buffer| rustix::fs::llistxattr(path, buffer))?;
-    read_xattrs(&names, |name, buffer| {
-        rustix::fs::lgetxattr(path, name, buffer)
-    })
-}
-
-fn read_xattrs(
-    names: &[u8],
-    get: impl Fn(&std::ffi::OsStr, &mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<Vec<Xattr>> {
-    let mut xattrs = Vec::new();
-    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
-        match read_growing(|buffer| get(std::ffi::OsStr::from_bytes(name), buffer)) {
-            Ok(value) => xattrs.push(Xattr {
-                name: RawText::new(name),
-                value: RawText::new(value),
-            }),
-            // Removed since it was listed, or not permitted.
-            Err(Errno::NODATA) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    xattrs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(xattrs)
-}
-
-/// Retries with a larger buffer until the result fits. File systems without attributes have none.
-fn read_growing(
-    mut call: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match call(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        }
-    }
 }

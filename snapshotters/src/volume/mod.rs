@@ -2,24 +2,28 @@
 
 mod cache;
 mod exclude;
+mod listing;
 pub mod metadata;
 mod read;
+mod source_root;
 mod walk;
+pub mod xattrs;
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reprise_repository::{CommittedSnapshot, RawText, Repository, SnapshotSummary, SourceKind};
-use serde_json::json;
+use reprise_repository::{
+    CommittedSnapshot, RawText, Remark, Repository, SnapshotItem, SnapshotSummary, SourceKind,
+};
 
 use crate::error::{Error, Result};
-use crate::run::RunContext;
+use crate::run::{RunContext, source_warning};
 
 use crate::confined_directory::ConfinedDirectory;
 use cache::{CacheReader, CacheWriter};
 pub use exclude::ExcludeRules;
+use read::vanished_alarm;
+use source_root::SourceRoot;
 use walk::VolumeWalk;
 
 /// A directory tree to store.
@@ -47,10 +51,10 @@ pub fn snapshot_tree(
     source: &VolumeSource,
     run: &RunContext,
 ) -> Result<CommittedSnapshot> {
-    let (directory, single) = locate_root(&source.path).map_err(|e| read_error(&source.path, e))?;
-    let root =
-        ConfinedDirectory::open(&directory).map_err(|e| read_error(&source.path, e.into()))?;
-    let excludes = ExcludeRules::new(&source.exclude, &source.exclude_files)?;
+    let place = SourceRoot::locate(&source.path).map_err(|e| read_error(&source.path, e))?;
+    let root = ConfinedDirectory::open(&place.directory)
+        .map_err(|e| read_error(&source.path, e.into()))?;
+    let excludes = ExcludeRules::new(&source.exclude, &source.exclude_files, &source.path)?;
     let (parent, options) = run.prepare_snapshot(repository, SourceKind::Volume)?;
     let started = options.started;
     let key = cache_key(repository, source, run);
@@ -66,29 +70,30 @@ pub fn snapshot_tree(
     let observer =
         writer.map(|writer| Box::new(writer) as Box<dyn reprise_repository::EntryObserver>);
     let mut writer = repository.begin_snapshot(options, Arc::clone(&run.progress), observer)?;
+    for note in place
+        .notes()
+        .into_iter()
+        .chain(excludes.idle_rules(&place.directory))
+    {
+        writer.add_item(SnapshotItem::Remark(Remark::Note(source_warning(note))))?;
+    }
     let whole_file_max = u64::from(repository.config().layout.whole_file_max);
     VolumeWalk::new(root, source, excludes, reader, &mut writer, whole_file_max)
-        .walk_tree(single.as_deref())?;
-    let committed = writer.finish(|counts, _| {
+        .walk_tree(place.single.as_deref())?;
+    let committed = writer.finish(|counts, notes| {
+        let mut warnings = run.shrink_alarms(parent.as_ref(), counts);
+        warnings.extend(vanished_alarm(counts.entries, notes));
+        warnings.extend(place.unmounted_alarm(parent.as_ref()));
+        warnings.extend(run.emptied_alarm(repository, parent.as_ref(), counts)?);
         Ok(SnapshotSummary {
             data_time: started,
             finished: (run.clock)(),
-            facts: BTreeMap::from([("consistency".to_owned(), json!("live"))]),
+            facts: place.facts(),
             location: RawText::from(source.path.as_os_str()),
-            warnings: run.shrink_alarms(parent.as_ref(), counts),
+            warnings,
         })
     })?;
     Ok(committed)
-}
-
-/// The directory to walk, and the one file in it when the source is a single file.
-fn locate_root(path: &Path) -> std::io::Result<(PathBuf, Option<OsString>)> {
-    if std::fs::metadata(path)?.is_dir() {
-        return Ok((path.to_owned(), None));
-    }
-    let path = std::path::absolute(path)?;
-    let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((directory, path.file_name().map(OsStr::to_owned)))
 }
 
 /// The cache key of one source in one repository. Another path has another cache.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use reprise_repository::{
-    Chunker, Entry, EntryKind, LoadedFile, RawText, SnapshotItem, SnapshotWriter, Warning,
+    Chunker, Entry, EntryKind, LoadedFile, RawText, Remark, SnapshotItem, SnapshotWriter, Warning,
 };
 use rustix::fs::{OFlags, SeekFrom as RawSeek, Stat, fstat};
 use rustix::io::Errno;
 
-use super::metadata::{self, is_settled, stamp_from_stat, xattrs_of_file};
+use super::metadata::{self, is_settled, stamp_from_stat};
+use super::xattrs::{ReadXattrs, xattrs_of_file};
 use crate::confined_directory::ConfinedDirectory;
 use crate::error::Result;
 
@@ -28,24 +29,48 @@ pub(super) fn path_warning(path: &[u8], message: impl Into<String>) -> Warning {
     }
 }
 
-/// Names the reason why something cannot be read.
-pub(super) fn unreadable_warning(path: &[u8], error: Errno) -> Warning {
+/// What is said of something that was listed, and no longer existed when it was read.
+const VANISHED: &str = "vanished between listing and reading: deleted or renamed meanwhile";
+
+/// This many vanished entries are what a source that is in use is like; more are an alarm, if they are also more than
+/// one in [`VANISHED_SHARE`].
+const VANISHED_MIN: u64 = 10;
+const VANISHED_SHARE: u64 = 20;
+
+/// Names the reason why something cannot be read. What vanished was deleted: a note. Anything else is missing.
+pub(super) fn unreadable_remark(path: &[u8], error: Errno) -> Remark {
     let message = match error {
-        Errno::NOENT | Errno::NOTDIR => "vanished while the snapshot was taken".to_owned(),
+        Errno::NOENT | Errno::NOTDIR => return Remark::Note(path_warning(path, VANISHED)),
         Errno::LOOP => "became a symbolic link while the snapshot was taken".to_owned(),
         error => format!("cannot be read: {}", std::io::Error::from(error)),
     };
-    path_warning(path, message)
+    Remark::Warning(path_warning(path, message))
 }
 
-fn open_file(root: &ConfinedDirectory, path: &[u8]) -> std::result::Result<(File, Stat), Warning> {
-    let fail = |error| unreadable_warning(path, error);
+/// An alarm when so much vanished that it was not only a file in use here and there.
+pub(super) fn vanished_alarm(entries: u64, notes: &[Warning]) -> Option<Warning> {
+    let vanished = notes.iter().filter(|note| note.message == VANISHED).count() as u64;
+    let many = vanished >= VANISHED_MIN && vanished * VANISHED_SHARE > entries + vanished;
+    many.then(|| {
+        path_warning(
+            b"",
+            format!(
+                "alarm: {vanished} of {} entries vanished while the snapshot was taken",
+                entries + vanished
+            ),
+        )
+    })
+}
+
+fn open_file(root: &ConfinedDirectory, path: &[u8]) -> std::result::Result<(File, Stat), Remark> {
+    let fail = |error| unreadable_remark(path, error);
     let file = root.open_for_reading(path, OFlags::empty()).map_err(fail)?;
     let stat = fstat(&file).map_err(fail)?;
     if metadata::entry_kind(&stat) == Some(EntryKind::File) {
         Ok((file, stat))
     } else {
-        Err(path_warning(path, "is no longer a regular file"))
+        let warning = path_warning(path, "is no longer a regular file");
+        Err(Remark::Warning(warning))
     }
 }
 
@@ -62,18 +87,25 @@ pub(super) fn load_small(
         attempt += 1;
         buffer.truncate(start);
         match read_small_once(root, path, size_max, buffer) {
-            Ok(loaded) if loaded.warning.is_some() && attempt < ATTEMPTS_MAX => {}
-            Ok(loaded) => return loaded,
-            Err(warning) => {
+            Ok((_, Stability::Changed)) if attempt < ATTEMPTS_MAX => {}
+            Ok((loaded, _)) => return loaded,
+            Err(remark) => {
                 buffer.truncate(start);
                 return LoadedFile {
                     entry: None,
                     stamp: None,
-                    warning: Some(warning),
+                    remarks: vec![remark],
                 };
             }
         }
     }
+}
+
+/// Whether a file stayed the same while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stability {
+    Unchanged,
+    Changed,
 }
 
 /// The time of the machine whose files are read: it is compared with the times of files, which no other clock sets.
@@ -90,25 +122,47 @@ fn read_small_once(
     path: &[u8],
     size_max: u64,
     buffer: &mut Vec<u8>,
-) -> std::result::Result<LoadedFile, Warning> {
+) -> std::result::Result<(LoadedFile, Stability), Remark> {
     let began = machine_time();
     let (file, stat) = open_file(root, path)?;
     let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
-    entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;
+    let mut remarks = add_xattrs(&mut entry, xattrs_of_file(&file));
     let start = buffer.len();
     buffer.reserve(usize::try_from(entry.size.min(size_max)).unwrap_or(0) + 1);
     let read = (&file).take(size_max).read_to_end(buffer);
-    read.map_err(|error| path_warning(path, format!("cannot be read: {error}")))?;
+    read.map_err(|error| Remark::Warning(path_warning(path, format!("cannot be read: {error}"))))?;
     entry.size = (buffer.len() - start) as u64;
-    let after = fstat(&file).map_err(|error| unreadable_warning(path, error))?;
+    let after = fstat(&file).map_err(|error| unreadable_remark(path, error))?;
     let stamp = stamp_from_stat(&after);
     let changed =
         stamp != self::stamp_from_stat(&stat) || entry.size != metadata::file_size(&after);
-    Ok(LoadedFile {
+    if changed {
+        remarks.push(Remark::Warning(path_warning(
+            path,
+            "changed while it was read",
+        )));
+    }
+    let loaded = LoadedFile {
         entry: Some(entry),
         stamp: (!changed && is_settled(&stamp, began)).then_some(stamp),
-        warning: changed.then(|| path_warning(path, "changed while it was read")),
-    })
+        remarks,
+    };
+    let stability = if changed {
+        Stability::Changed
+    } else {
+        Stability::Unchanged
+    };
+    Ok((loaded, stability))
+}
+
+/// Gives an entry its attributes; those that cannot be read are named.
+pub(super) fn add_xattrs(entry: &mut Entry, read: ReadXattrs) -> Vec<Remark> {
+    entry.xattrs = read.xattrs;
+    let named = read.problems.into_iter().map(|problem| Warning {
+        path: entry.path.clone(),
+        message: format!("is stored without {problem}"),
+    });
+    named.map(Remark::Warning).collect()
 }
 
 /// Stores a file of any size as a stream, with its holes. Returns whether an entry was created.
@@ -121,18 +175,22 @@ pub(super) fn stream_large(
     let began = machine_time();
     let opened = open_file(root, path).and_then(|(file, stat)| {
         let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
-        entry.xattrs = xattrs_of_file(&file).map_err(|error| unreadable_warning(path, error))?;
+        let remarks = add_xattrs(&mut entry, xattrs_of_file(&file));
         entry.extents =
-            data_extents(&file, &stat).map_err(|error| unreadable_warning(path, error))?;
-        Ok((file, stat, entry))
+            data_extents(&file, &stat).map_err(|error| unreadable_remark(path, error))?;
+        Ok((file, stat, entry, remarks))
     });
-    let (file, stat, mut entry) = match opened {
+    let (file, stat, mut entry, remarks) = match opened {
         Ok(opened) => opened,
-        Err(warning) => {
-            writer.add_item(SnapshotItem::Skipped { warning })?;
+        Err(remark) => {
+            writer.add_item(SnapshotItem::Remark(remark))?;
             return Ok(false);
         }
     };
+    let complete = remarks.is_empty();
+    for remark in remarks {
+        writer.add_item(SnapshotItem::Remark(remark))?;
+    }
     let mut content = FileContent::new(&file, entry.extents.as_deref());
     let bytes = match writer.add_stream(chunker, &mut content)? {
         Ok(bytes) => bytes,
@@ -145,13 +203,13 @@ pub(super) fn stream_large(
     let after = match fstat(&file) {
         Ok(after) => after,
         Err(error) => {
-            writer.add_item(SnapshotItem::AbandonedFile {
-                warning: unreadable_warning(path, error),
-            })?;
+            let warning = path_warning(path, format!("cannot be read: {error}"));
+            writer.add_item(SnapshotItem::AbandonedFile { warning })?;
             return Ok(false);
         }
     };
-    finish_large(writer, &mut entry, bytes, (&stat, &after), began)
+    let settled = complete && is_settled(&stamp_from_stat(&after), began);
+    finish_large(writer, &mut entry, bytes, (&stat, &after), settled)
 }
 
 fn finish_large(
@@ -159,7 +217,7 @@ fn finish_large(
     entry: &mut Entry,
     bytes: u64,
     (before, after): (&Stat, &Stat),
-    began: SystemTime,
+    settled: bool,
 ) -> Result<bool> {
     let path = entry.path.as_bytes().to_vec();
     let stamp = stamp_from_stat(after);
@@ -173,16 +231,15 @@ fn finish_large(
     if entry.extents.is_none() {
         entry.size = bytes;
     }
-    let stamp = (!changed && is_settled(&stamp, began)).then_some(stamp);
+    let stamp = (!changed && settled).then_some(stamp);
     writer.add_item(SnapshotItem::Entry {
         entry: entry.clone(),
         chunks: Vec::new(),
         stamp,
     })?;
     if changed {
-        writer.add_item(SnapshotItem::Skipped {
-            warning: path_warning(&path, "changed while it was read"),
-        })?;
+        let warning = path_warning(&path, "changed while it was read");
+        writer.add_item(SnapshotItem::Remark(Remark::Warning(warning)))?;
     }
     Ok(true)
 }
@@ -277,6 +334,21 @@ impl Read for FileContent<'_> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn many_vanished_entries_are_an_alarm_and_a_few_are_not() {
+        let notes = |count: usize| vec![path_warning(b"x", VANISHED); count];
+        for (entries, vanished, alarm) in [
+            (3, 1, false),
+            (0, 9, false),
+            (100, 10, true),
+            (100_000, 1_000, false),
+            (10_000, 1_000, true),
+        ] {
+            let found = vanished_alarm(entries, &notes(vanished));
+            assert_eq!(found.is_some(), alarm, "{entries} {vanished}");
+        }
+    }
+
     fn load(directory: &tempfile::TempDir, path: &str) -> (LoadedFile, Vec<u8>) {
         let root = Arc::new(ConfinedDirectory::open(directory.path()).unwrap());
         let mut buffer = b"before".to_vec();
@@ -289,13 +361,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (loaded, buffer) = load(&directory, "gone");
         assert!(loaded.entry.is_none());
-        assert!(
-            loaded
-                .warning
-                .unwrap()
-                .to_string()
-                .contains("gone: vanished")
-        );
+        let gone = Remark::Note(path_warning(b"gone", VANISHED));
+        assert_eq!(loaded.remarks, [gone]);
         assert_eq!(buffer, b"before");
     }
 
@@ -317,7 +384,11 @@ mod tests {
         .unwrap();
         for path in ["link", "directory/secret", "fifo"] {
             let (loaded, buffer) = load(&directory, path);
-            assert!(loaded.entry.is_none() && loaded.warning.is_some(), "{path}");
+            let remark = loaded.remarks.first();
+            assert!(
+                loaded.entry.is_none() && matches!(remark, Some(Remark::Warning(_))),
+                "{path}"
+            );
             assert_eq!(buffer, b"before", "{path}");
         }
     }
@@ -328,13 +399,8 @@ mod tests {
         std::fs::write(directory.path().join("grown"), vec![7; (1 << 20) + 5]).unwrap();
         let (loaded, buffer) = load(&directory, "grown");
         assert_eq!(buffer.len(), 6 + (1 << 20));
-        assert!(
-            loaded
-                .warning
-                .unwrap()
-                .message
-                .contains("changed while it was read")
-        );
+        let changed = path_warning(b"grown", "changed while it was read");
+        assert_eq!(loaded.remarks, [Remark::Warning(changed)]);
         assert!(loaded.stamp.is_none());
     }
 
@@ -345,7 +411,7 @@ mod tests {
         std::fs::write(&path, b"content").unwrap();
         let (loaded, buffer) = load(&directory, "plain");
         assert_eq!(buffer, b"beforecontent");
-        assert!(loaded.warning.is_none());
+        assert!(loaded.remarks.is_empty());
         assert_eq!(loaded.entry.unwrap().size, 7);
     }
 }

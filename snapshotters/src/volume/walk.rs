@@ -7,13 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reprise_repository::{
-    Chunker, Entry, EntryKind, FileStamp, KnownChunks, RawText, SnapshotItem, SnapshotWriter,
+    Chunker, Entry, EntryKind, FileStamp, KnownChunks, RawText, Remark, SnapshotItem,
+    SnapshotWriter,
 };
-use rustix::fs::{Dir, OFlags, Stat};
+use rustix::fs::{OFlags, Stat};
 
 use super::cache::{CacheReader, CachedFile};
-use super::metadata::{self, entry_kind, stamp_from_stat, xattrs_of_file, xattrs_of_path};
-use super::read::{load_small, may_have_holes, path_warning, stream_large, unreadable_warning};
+use super::listing::{DirectoryListing, list_directory};
+use super::metadata::{self, entry_kind, stamp_from_stat};
+use super::read::{
+    add_xattrs, load_small, may_have_holes, path_warning, stream_large, unreadable_remark,
+};
+use super::xattrs::{xattrs_of_file, xattrs_of_path};
 use super::{ExcludeRules, VolumeSource, inode_identities};
 use crate::confined_directory::ConfinedDirectory;
 use crate::error::{Error, Result};
@@ -68,13 +73,17 @@ impl<'a> VolumeWalk<'a> {
         let fail = |error: rustix::io::Errno| super::read_error(&self.source.path, error.into());
         let stat = self.root.stat(&top).map_err(fail)?;
         self.device = stat.st_dev;
-        let mut names = match single {
-            None => self.list_directory(b"").map_err(fail)?,
-            Some(_) => Vec::new(),
+        let listing = match single {
+            None => Some(list_directory(&self.root, b"").map_err(fail)?),
+            Some(_) => None,
         };
         self.store_entry(&top, &stat)?;
+        let paths = match listing {
+            Some(listing) => self.take_listing(b"", listing)?,
+            None => Vec::new(),
+        };
         // A stack of pending paths, last first: a directory is finished before its siblings.
-        let mut stack: Vec<Vec<u8>> = names.drain(..).rev().collect();
+        let mut stack: Vec<Vec<u8>> = paths.into_iter().rev().collect();
         while let Some(path) = stack.pop() {
             for inside in self.visit_path(&path)?.into_iter().rev() {
                 stack.push(inside);
@@ -88,9 +97,7 @@ impl<'a> VolumeWalk<'a> {
         let stat = match self.root.stat(path) {
             Ok(stat) => stat,
             Err(error) => {
-                self.writer.add_item(SnapshotItem::Skipped {
-                    warning: unreadable_warning(path, error),
-                })?;
+                self.add_remark(unreadable_remark(path, error))?;
                 return Ok(Vec::new());
             }
         };
@@ -107,44 +114,32 @@ impl<'a> VolumeWalk<'a> {
         if !is_dir || !kept || elsewhere {
             return Ok(Vec::new());
         }
-        match self.list_directory(path) {
-            Ok(names) => Ok(names),
+        match list_directory(&self.root, path) {
+            Ok(listing) => self.take_listing(path, listing),
             Err(error) => {
-                self.writer.add_item(SnapshotItem::Skipped {
-                    warning: unreadable_warning(path, error),
-                })?;
+                self.add_remark(unreadable_remark(path, error))?;
                 Ok(Vec::new())
             }
         }
     }
 
-    /// The paths inside a directory, in entry order.
-    fn list_directory(&self, path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
-        let directory = self.root.open_for_reading(path, OFlags::DIRECTORY)?;
-        let mut paths = Vec::new();
-        for item in Dir::new(directory)? {
-            let item = item?;
-            let name = item.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let mut inside = Vec::with_capacity(path.len() + 1 + name.len());
-            inside.extend_from_slice(path);
-            if !path.is_empty() {
-                inside.push(b'/');
-            }
-            inside.extend_from_slice(name);
-            paths.push(inside);
+    /// The paths of a listing; a listing that was not as it should be is noted.
+    fn take_listing(&mut self, path: &[u8], listing: DirectoryListing) -> Result<Vec<Vec<u8>>> {
+        if let Some(anomaly) = listing.anomaly {
+            self.add_remark(Remark::Note(path_warning(path, anomaly)))?;
         }
-        paths.sort_unstable();
-        Ok(paths)
+        Ok(listing.paths)
+    }
+
+    fn add_remark(&mut self, remark: Remark) -> Result<()> {
+        Ok(self.writer.add_item(SnapshotItem::Remark(remark))?)
     }
 
     /// Stores one entry. Returns whether it is in the snapshot.
     fn store_entry(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
         let Some(kind) = entry_kind(stat) else {
             let warning = path_warning(path, "has a file type that snapshots cannot store");
-            self.writer.add_item(SnapshotItem::Skipped { warning })?;
+            self.add_remark(Remark::Warning(warning))?;
             return Ok(false);
         };
         let has_links = kind != EntryKind::Directory && stat.st_nlink > 1;
@@ -237,7 +232,10 @@ impl<'a> VolumeWalk<'a> {
     /// Directories, links and special files.
     fn store_special(&mut self, path: &[u8], kind: EntryKind, stat: &Stat) -> Result<bool> {
         match self.describe_entry(path, kind, stat) {
-            Ok(entry) => {
+            Ok((entry, remarks)) => {
+                for remark in remarks {
+                    self.add_remark(remark)?;
+                }
                 self.writer.add_item(SnapshotItem::Entry {
                     entry,
                     chunks: Vec::new(),
@@ -246,9 +244,7 @@ impl<'a> VolumeWalk<'a> {
                 Ok(true)
             }
             Err(error) => {
-                self.writer.add_item(SnapshotItem::Skipped {
-                    warning: unreadable_warning(path, error),
-                })?;
+                self.add_remark(unreadable_remark(path, error))?;
                 Ok(false)
             }
         }
@@ -259,17 +255,18 @@ impl<'a> VolumeWalk<'a> {
         path: &[u8],
         kind: EntryKind,
         stat: &Stat,
-    ) -> rustix::io::Result<Entry> {
+    ) -> rustix::io::Result<(Entry, Vec<Remark>)> {
         let mut entry = metadata::entry_from_stat(path, kind, stat);
         if kind == EntryKind::Symlink {
             entry.target = Some(RawText::new(self.root.read_link(path)?));
         }
-        entry.xattrs = match kind {
+        let read = match kind {
             EntryKind::Directory => {
-                xattrs_of_file(&self.root.open_for_reading(path, OFlags::DIRECTORY)?)?
+                xattrs_of_file(&self.root.open_for_reading(path, OFlags::DIRECTORY)?)
             }
-            _ => xattrs_of_path(self.root.reachable_path(path)?.path())?,
+            _ => xattrs_of_path(self.root.reachable_path(path)?.path()),
         };
-        Ok(entry)
+        let remarks = add_xattrs(&mut entry, read);
+        Ok((entry, remarks))
     }
 }

@@ -135,6 +135,7 @@ fn print_snapshot(repository: &Repository, snapshot: &Snapshot, details: Option<
                     .iter()
                     .map(|warning| ("warning", warning.to_string())),
             );
+            rows.extend(details.notes.iter().map(|note| ("note", note.to_string())));
         }
         None => {
             let text = format!(

@@ -8,10 +8,23 @@ use crate::context::Context;
 use crate::failure::Exit;
 use crate::output;
 
-/// Prints what a snapshot warns of.
+/// Up to this many notes are printed; `show` lists all.
+const NOTES_SHOWN_MAX: usize = 10;
+
+/// Prints what a snapshot warns of, and what is worth knowing of it.
 pub(crate) fn print_snapshot_warnings(committed: &CommittedSnapshot) {
     for warning in &committed.warnings {
         output::print_note(&format!("warning: {warning}"));
+    }
+    for note in committed.notes.iter().take(NOTES_SHOWN_MAX) {
+        output::print_note(&format!("note: {note}"));
+    }
+    let more = committed.notes.len().saturating_sub(NOTES_SHOWN_MAX);
+    if more > 0 {
+        output::print_note(&format!(
+            "note: {} more; `reprise show` lists all",
+            output::format_count(more, "note", "notes")
+        ));
     }
 }
 
@@ -36,6 +49,7 @@ pub(crate) fn report_snapshot(
             "counts": root.counts,
             "added": root.added,
             "warnings": committed.warnings,
+            "notes": committed.notes,
             "traffic": repository.traffic(),
             "seconds": taken.seconds,
         }));
