@@ -94,6 +94,28 @@ fn a_drill_proves_the_log_and_leaves_nothing(server: &impl Database, target: &im
     let lines = "}\n    queries: [{query: SELECT COUNT(*) FROM shop.more, equals: 0}]\n";
     drill(&sandbox, target, lines).exits(0);
     assert_eq!(objects(target), before);
+    an_idle_server_loses_nothing_since_its_last_snapshot(&sandbox, server, target, &latest);
+}
+
+/// Nothing was written and nothing archived since: the last snapshot is the latest moment, not the end of the log.
+fn an_idle_server_loses_nothing_since_its_last_snapshot(
+    sandbox: &Sandbox,
+    server: &impl Database,
+    target: &impl Database,
+    before: &Value,
+) {
+    let url = server.root_url();
+    let store = ["snapshot", "mysql", &url, "--source", "shop"];
+    sandbox.run(store).exits(0);
+    let shown = sandbox.run(["--json", "show", "shop"]).exits(0).json();
+    let taken = shown["data_time"].as_str().unwrap().to_owned();
+    assert!(taken.as_str() > before["data_time"].as_str().unwrap());
+    let windows = shown["restorable"].as_array().unwrap();
+    assert_eq!(windows.last().unwrap()["until"], taken.as_str(), "{shown}");
+    let lines =
+        ", replay: latest}\n    queries: [{query: SELECT COUNT(*) FROM shop.more, equals: 3}]\n";
+    let found = report(&drill(sandbox, target, lines).exits(0));
+    assert_eq!(found["data_time"], taken.as_str(), "{found}");
 }
 
 #[test]

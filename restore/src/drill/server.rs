@@ -122,15 +122,9 @@ impl ServerDrill<'_> {
             hint: "take one first".to_owned(),
         })?;
         let (moment, data_time) = match self.replay {
-            LogReplay::None => {
-                let restored = mysql::restore(
-                    self.repository,
-                    newest,
-                    &self.options,
-                    &mut |_| {},
-                    self.progress,
-                )?;
-                return Ok((newest.clone(), newest.root.data_time, restored));
+            LogReplay::None => return self.restore_snapshot(newest),
+            LogReplay::Latest if self.archive.snapshot_after_log().is_some() => {
+                return self.restore_snapshot(newest);
             }
             LogReplay::Latest => (RecoveryTarget::Latest, self.archived_until(newest)),
             LogReplay::Proof => (
@@ -154,6 +148,20 @@ impl ServerDrill<'_> {
             self.progress,
         )?;
         Ok((snapshot, data_time, restored))
+    }
+
+    fn restore_snapshot(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<(Snapshot, DateTime<Utc>, MysqlRestoreReport)> {
+        let restored = mysql::restore(
+            self.repository,
+            snapshot,
+            &self.options,
+            &mut |_| {},
+            self.progress,
+        )?;
+        Ok((snapshot.clone(), snapshot.root.data_time, restored))
     }
 
     fn archived_until(&self, newest: &Snapshot) -> DateTime<Utc> {

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reprise_mysql::log::{LogRange, LogTime, StoredLog, StoredSegment};
+use reprise_mysql::log::{
+    BinlogPosition, ExecutedSet, LogRange, LogTime, StoredLog, StoredSegment,
+};
 use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 
 use crate::error::Result;
@@ -130,6 +132,17 @@ impl RecoveryCatalog {
         Some(recent.map_or(needed, |piece| piece.key.sequence.min(needed)))
     }
 
+    /// The newest snapshot, if it holds a later moment than the archived log does: nothing was written since, or nobody
+    /// archives the log any more.
+    #[must_use]
+    pub fn snapshot_after_log(&self) -> Option<&Snapshot> {
+        let newest = self.snapshots.iter().max_by_key(|one| one.root.data_time)?;
+        let ranges = self.log.ranges();
+        let last = ranges.last();
+        last.is_none_or(|range| is_after_range(range, newest))
+            .then_some(newest)
+    }
+
     /// The recovery windows, oldest first. Never wider than what can be restored.
     #[must_use]
     pub fn recovery_windows(&self) -> Vec<RecoveryWindow> {
@@ -142,15 +155,18 @@ impl RecoveryCatalog {
             let Some(first) = held.first() else {
                 continue;
             };
-            held.iter().for_each(|n| alone[*n] = false);
             let from = self.snapshots[*first].root.data_time;
+            let until = stretch.complete_until();
+            let until = until.map_or(from, DateTime::from).max(from);
+            // A snapshot of an idle server, taken after the log was last archived, is a later moment of its own.
+            let within = held
+                .iter()
+                .filter(|n| !is_after_range(&stretch, &self.snapshots[**n]));
+            within.for_each(|n| alone[*n] = false);
             let pieces = stretch.segments();
             spans.push(RecoveryWindow {
                 from,
-                until: stretch
-                    .complete_until()
-                    .map_or(from, DateTime::from)
-                    .max(from),
+                until,
                 snapshots: held.len(),
                 pieces: pieces.len(),
                 transactions: pieces.iter().map(|piece| piece.facts.transactions).sum(),
@@ -170,6 +186,29 @@ impl RecoveryCatalog {
         }));
         spans.sort_by_key(|span| span.from);
         spans
+    }
+}
+
+/// Whether a snapshot holds a later moment than the end of a log range. Times of MariaDB's log are whole seconds, so a
+/// snapshot that the range leads past is not, whatever the times say.
+fn is_after_range(range: &LogRange<'_>, snapshot: &Snapshot) -> bool {
+    let time = LogTime::from(snapshot.root.data_time);
+    let is_later = range.complete_until().is_none_or(|until| time > until);
+    is_later
+        && range.locate_snapshot(snapshot).is_none_or(|start| {
+            let has_more = start.segment_index < range.segments().len();
+            !has_more
+                || range
+                    .end_position()
+                    .is_some_and(|end| is_same_state(end, &start.position))
+        })
+}
+
+/// Whether the same transactions precede two positions.
+fn is_same_state(a: &BinlogPosition, b: &BinlogPosition) -> bool {
+    match a.coverage {
+        ExecutedSet::Unnumbered => a == b,
+        _ => a.coverage == b.coverage,
     }
 }
 

@@ -147,6 +147,17 @@ impl RecoveryCatalog {
             .cloned();
         let reaches = |way: &RecoveryPath<'_>| way.range.end_position() == newest.as_ref();
         let found = self.candidate_paths().find(reaches);
+        let is_lost = |later: &&Snapshot| {
+            let last = self.log.ranges().pop();
+            last.is_some_and(|range| range.locate_snapshot(later).is_none())
+        };
+        if let Some(later) = self.snapshot_after_log().filter(is_lost) {
+            let (id, time) = (later.id.short(), LogTime::from(later.root.data_time));
+            let why = format!(
+                "snapshot {id} of {time} is later than the archived binary log, which does not lead to it: restore the snapshot by its ID"
+            );
+            return Err(self.unreachable_error("the latest state".to_owned(), why));
+        }
         found.ok_or_else(|| {
             let why = match self.log.segments().is_empty() {
                 true => "no binary log is archived",
