@@ -47,9 +47,19 @@ fn print_source(plan: &SourcePlan<'_>, location: &str, verbose: bool) {
     }
     if let Some(pause) = plan.active_pause() {
         output::print_line(&format!(
-            "  nothing of {} is forgotten now: {pause}",
-            plan.name()
+            "  {} is forgotten now: {pause}",
+            describe_paused(plan)
         ));
+    }
+}
+
+/// What a pause keeps. Where degraded snapshots go on arriving, it keeps the good ones alone.
+fn describe_paused(plan: &SourcePlan<'_>) -> String {
+    let name = plan.name();
+    if plan.decision.forgotten().next().is_some() {
+        format!("no good snapshot of {name}")
+    } else {
+        format!("nothing of {name}")
     }
 }
 
@@ -80,6 +90,7 @@ fn source_as_json(plan: &SourcePlan<'_>, location: &str) -> Value {
         "log": plan.log,
         "forgotten_without_pause": plan.snapshots_to_forget_without_pause().len(),
         "log_without_pause": plan.log_without_pause,
+        "only_degraded": plan.decision.only_degraded.as_ref().map(ToString::to_string),
         "pause": plan.active_pause().map(ToString::to_string),
     })
 }
@@ -145,9 +156,13 @@ pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
         for source in &plan.sources {
             if let Some(pause) = source.active_pause() {
                 output::print_note(&format!(
-                    "warning: nothing of {} is forgotten: {pause}",
-                    source.name()
+                    "warning: {} is forgotten: {pause}",
+                    describe_paused(source)
                 ));
+                exit = exit.combine_with(Exit::Degraded);
+            }
+            if let Some(streak) = &source.decision.only_degraded {
+                output::print_note(&format!("warning: {} has {streak}", source.name()));
                 exit = exit.combine_with(Exit::Degraded);
             }
             for (id, hold) in source.invalid_holds() {

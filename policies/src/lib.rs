@@ -36,8 +36,8 @@ pub use model::source::{
     PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
 };
 pub use retention::{
-    Candidate, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions,
-    RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
+    Candidate, DegradedStreak, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision,
+    RetentionOptions, RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
 };
 pub use schema::json_schema::json_schema;
 pub use set::policy_set::PolicySet;

@@ -360,9 +360,30 @@ fn a_damaged_snapshot_replaces_no_intact_one() {
             one["reasons"].to_string(),
         )
     };
-    let nothing_better = "[\"degraded or affected by damage, but no newer good one is kept\"]";
+    let nothing_better =
+        r#"["last (1 of 1)","degraded or affected by damage, but no newer good one is kept"]"#;
     assert_eq!(why(damaged), (true, nothing_better.to_owned()));
     assert_eq!(why(intact), (false, "[\"last (1 of 1)\"]".to_owned()));
+}
+
+#[test]
+fn a_source_that_is_degraded_every_night_expires_and_is_told() {
+    let sandbox = Sandbox::new();
+    days(&sandbox, 4, 9);
+    let repository = open(&sandbox);
+    for day in 0..6 {
+        let degraded = PastSnapshot {
+            good: false,
+            ..past("tree", night(day))
+        };
+        take(&sandbox, &repository, &degraded);
+    }
+    policy(&sandbox, "p.yaml", "{daily: 3, keep_at_least: 1}");
+    let told = forget(&sandbox, &[]).exits(3);
+    let told = told.says("has no good snapshot since");
+    let plan = told.says("all 6 since are degraded").json();
+    // The newest three degraded ones, and all good ones until there is a newer one.
+    assert_eq!(counts(&plan), (3 + 4, 3));
 }
 
 #[test]

@@ -4,9 +4,12 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::candidate::{Candidate, leaves_nothing};
+use super::degraded::degraded_streak;
 use super::rule_evaluator::RuleEvaluator;
 use super::rules::Retention;
-use super::verdict::{KeepReason, RetentionDecision, RetentionOptions, RetentionVerdict};
+use super::verdict::{
+    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
+};
 
 impl<Id: Copy + Ord> RetentionDecision<Id> {
     /// The decision about a source without rules.
@@ -25,6 +28,7 @@ impl<Id: Copy + Ord> RetentionDecision<Id> {
             verdicts: sort_newest_first(candidates).iter().map(kept).collect(),
             pause: None,
             anomaly: None,
+            only_degraded: None,
             leaves_nothing: false,
         }
     }
@@ -43,13 +47,25 @@ pub fn decide_retention<Id: Copy + Ord>(
     let evaluator = RuleEvaluator { rules, now, zone };
     let kept = evaluator.select_kept(&sorted);
     let anomaly = evaluator.detect_anomaly(&sorted, &kept, options);
-    let pause = anomaly.clone().filter(|_| kept.len() < sorted.len());
+    let streak = degraded_streak(&sorted);
+    let only_degraded = streak.filter(|_| matches!(anomaly, Some(RetentionPause::Stale { .. })));
+    // Where degraded ones go on arriving, the rules choose among them; the good ones stay.
+    let arriving = match (&anomaly, &only_degraded) {
+        (Some(RetentionPause::Stale { max_age, .. }), Some(streak)) => {
+            now - streak.newest <= *max_age
+        }
+        _ => false,
+    };
+    let is_paused = |one: &Candidate<Id>| one.good || !arriving;
+    let goes = |one: &&&Candidate<Id>| !kept.contains_key(&one.id);
+    let paused = sorted.iter().filter(goes).any(|one| is_paused(one));
+    let pause = anomaly.clone().filter(|_| paused);
     let holders = evaluator.kept_by_period(&sorted, &kept);
     let verdict = |one: &&Candidate<Id>| match kept.get(&one.id) {
         Some(by) => RetentionVerdict::Keep {
             reasons: by.clone(),
         },
-        None if pause.is_some() => RetentionVerdict::Keep {
+        None if pause.is_some() && is_paused(one) => RetentionVerdict::Keep {
             reasons: vec![KeepReason::Paused],
         },
         None => RetentionVerdict::Forget {
@@ -64,6 +80,7 @@ pub fn decide_retention<Id: Copy + Ord>(
         verdicts,
         pause,
         anomaly,
+        only_degraded,
         leaves_nothing,
     }
 }

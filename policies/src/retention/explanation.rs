@@ -38,10 +38,10 @@ impl RuleEvaluator<'_> {
         one: &Candidate<Id>,
         holders: &PeriodHolders,
     ) -> String {
-        if !one.good {
-            return "degraded or affected by damage, and a good one was taken later".to_owned();
-        }
         let mut reasons: Vec<String> = Vec::new();
+        if !one.good {
+            reasons.push("degraded or affected by damage".to_owned());
+        }
         for unit in CalendarUnit::ALL {
             let Some(wanted) = unit.keep_count(self.rules) else {
                 continue;
@@ -62,7 +62,7 @@ impl RuleEvaluator<'_> {
         if let Some(span) = self.rules.within {
             reasons.push(format!("older than within {}", format_duration(span)));
         }
-        if reasons.is_empty() {
+        if reasons.len() == usize::from(!one.good) {
             reasons.push("no rule keeps it".to_owned());
         }
         reasons.join("; ")

@@ -7,6 +7,7 @@ mod arrival_rate;
 mod calendar;
 mod candidate;
 mod decision;
+mod degraded;
 mod explanation;
 mod rule_evaluator;
 mod rules;
@@ -18,5 +19,6 @@ pub use candidate::{Candidate, HOLD_TAG, Hold, leaves_nothing};
 pub use decision::decide_retention;
 pub use rules::Retention;
 pub use verdict::{
-    KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
+    DegradedStreak, KeepReason, RetentionDecision, RetentionOptions, RetentionPause,
+    RetentionVerdict,
 };

@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 
 use super::calendar::{CalendarPeriod, CalendarUnit};
 use super::candidate::Candidate;
+use super::degraded::{keep_newest_degraded, newest_degraded};
 use super::rules::Retention;
 use super::verdict::KeepReason;
 use crate::values::units::format_duration;
@@ -18,7 +19,7 @@ use crate::values::units::format_duration;
 /// The kept snapshots, each with the reasons.
 pub(super) type KeepReasons<Id> = BTreeMap<Id, Vec<KeepReason>>;
 
-fn add_reason<Id: Ord>(kept: &mut KeepReasons<Id>, id: Id, why: KeepReason) {
+pub(super) fn add_reason<Id: Ord>(kept: &mut KeepReasons<Id>, id: Id, why: KeepReason) {
     kept.entry(id).or_default().push(why);
 }
 
@@ -44,18 +45,11 @@ impl RuleEvaluator<'_> {
                 self.apply_calendar(unit, wanted, sorted, &mut kept);
             }
         }
+        self.apply_to_degraded(sorted, &mut kept);
         self.apply_within(sorted, &mut kept);
         self.apply_point_in_time(sorted, &mut kept);
         self.apply_minimum(sorted, &mut kept);
-        let newest_good = sorted
-            .iter()
-            .find(|one| one.is_good_and_timely() && kept.contains_key(&one.id));
-        let newest_good = newest_good.map(|one| one.effective_time());
-        for one in sorted.iter().filter(|one| !one.good) {
-            if newest_good.is_none_or(|good| good <= one.effective_time()) {
-                add_reason(&mut kept, one.id, KeepReason::NoNewerGood);
-            }
-        }
+        keep_newest_degraded(sorted, &mut kept);
         kept
     }
 
@@ -91,18 +85,9 @@ impl RuleEvaluator<'_> {
         sorted: &[&Candidate<Id>],
         kept: &mut KeepReasons<Id>,
     ) {
-        let bucket = |time| unit.period_of(time, self.zone);
-        let good: Vec<_> = sorted.iter().copied().filter(|one| one.good).collect();
-        let (mut pieces, mut order) = (HashMap::<CalendarPeriod, Vec<_>>::new(), Vec::new());
-        for one in good {
-            let members = pieces.entry(bucket(one.effective_time())).or_default();
-            if members.is_empty() {
-                order.push(bucket(one.effective_time()));
-            }
-            members.push(one);
-        }
+        let good = sorted.iter().copied().filter(|one| one.good);
         let mut newer = 0;
-        for members in order.iter().filter_map(|piece| pieces.get(piece)) {
+        for members in self.group_by_period(unit, good) {
             if newer >= wanted.get() {
                 break;
             }
@@ -114,24 +99,46 @@ impl RuleEvaluator<'_> {
                 .copied()
                 .filter(|one| late || one.is_timely());
             if let Some(holder) = self.choose_for_period(unit, members) {
-                let of = unit.period_name(holder.effective_time(), self.zone);
-                let rule = unit.rule_name();
-                add_reason(
-                    kept,
-                    holder.id,
-                    KeepReason::Rule {
-                        rule,
-                        subject: of,
-                        late,
-                    },
-                );
+                add_reason(kept, holder.id, self.period_reason(unit, holder, late));
             }
+        }
+    }
+
+    /// The snapshots of each calendar period, in the order in which the periods come first.
+    pub(super) fn group_by_period<'c, Id>(
+        &self,
+        unit: CalendarUnit,
+        snapshots: impl Iterator<Item = &'c Candidate<Id>>,
+    ) -> Vec<Vec<&'c Candidate<Id>>> {
+        let (mut numbers, mut groups) = (HashMap::<CalendarPeriod, usize>::new(), Vec::new());
+        for one in snapshots {
+            let period = unit.period_of(one.effective_time(), self.zone);
+            let number = *numbers.entry(period).or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+            groups[number].push(one);
+        }
+        groups
+    }
+
+    /// Why a snapshot is kept for its calendar period.
+    pub(super) fn period_reason<Id: Copy + Ord>(
+        &self,
+        unit: CalendarUnit,
+        holder: &Candidate<Id>,
+        late: bool,
+    ) -> KeepReason {
+        KeepReason::Rule {
+            rule: unit.rule_name(),
+            subject: unit.period_name(holder.effective_time(), self.zone),
+            late,
         }
     }
 
     /// Of the snapshots in one calendar period, the last that arrived within it. What arrived after its end replaces
     /// none that was there before.
-    fn choose_for_period<'c, Id: Copy + Ord>(
+    pub(super) fn choose_for_period<'c, Id: Copy + Ord>(
         &self,
         unit: CalendarUnit,
         members: impl Iterator<Item = &'c Candidate<Id>>,
@@ -209,7 +216,8 @@ impl RuleEvaluator<'_> {
         let there = timely.iter().filter(|one| is_kept(one, kept)).count();
         let missing = wanted.saturating_sub(there);
         let more: Vec<Id> = if all {
-            sorted.iter().map(|one| one.id).collect()
+            let good = sorted.iter().filter(|one| one.good).map(|one| one.id);
+            good.chain(newest_degraded(sorted, missing)).collect()
         } else {
             let others = timely.iter().filter(|one| !is_kept(one, kept));
             others.take(missing).map(|one| one.id).collect()

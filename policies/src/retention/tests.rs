@@ -222,7 +222,7 @@ fn the_days_on_which_clocks_change_are_days() {
 }
 
 #[test]
-fn a_degraded_one_goes_when_a_better_one_is_newer() {
+fn a_degraded_one_takes_the_place_of_its_day_only_without_a_good_one() {
     let rules = Retention {
         daily: count(3),
         ..Retention::default()
@@ -230,12 +230,59 @@ fn a_degraded_one_goes_when_a_better_one_is_newer() {
     let mut days = daily("2026-11-21", 6);
     days[0].good = false;
     days[2].good = false;
+    days.push(Candidate {
+        good: false,
+        ..one(9, days[1].data_time + TimeDelta::hours(1))
+    });
     let decision = decided(&days, &rules, at(NOW));
-    assert_eq!(kept_by(&decision), [0, 1, 3, 4]);
-    assert_eq!(
-        reason(&decision, 2),
-        "degraded or affected by damage, and a good one was taken later"
+    // The three newest days, and three good ones: a degraded one displaces none.
+    assert_eq!(kept_by(&decision), [0, 1, 2, 3, 4]);
+    let why = reason(&decision, 9);
+    assert!(
+        why.starts_with("degraded or affected by damage; daily keeps the one of"),
+        "{why}"
     );
+}
+
+#[test]
+fn a_source_that_is_always_degraded_expires_and_its_good_ones_stay() {
+    let rules = Retention {
+        daily: count(7),
+        keep_at_least: count(2),
+        ..Retention::default()
+    };
+    let mut days = daily("2026-11-21", 40);
+    days.iter_mut().take(30).for_each(|day| day.good = false);
+    let decision = decided(&days, &rules, at(NOW));
+    let kept = kept_by(&decision);
+    let degraded: Vec<_> = kept.iter().filter(|id| **id < 30).collect();
+    assert_eq!(degraded, [&0, &1, &2, &3, &4, &5, &6]);
+    // It is stale, so no good one goes.
+    assert_eq!(kept.len() - degraded.len(), 10);
+    let streak = decision.only_degraded.clone().unwrap();
+    assert_eq!(streak.count, 30);
+    assert!(
+        streak.to_string().contains("all 30 since are degraded"),
+        "{streak}"
+    );
+    // Without any good one: as many as the rules keep, and not all of them for ever.
+    days.iter_mut().for_each(|day| day.good = false);
+    let decision = decided(&days, &rules, at(NOW));
+    assert_eq!(kept_by(&decision).len(), 7);
+    assert!(decision.only_degraded.is_some());
+}
+
+#[test]
+fn one_degraded_night_is_no_streak() {
+    let rules = Retention {
+        daily: count(3),
+        ..Retention::default()
+    };
+    let mut days = daily("2026-11-21", 6);
+    days[0].good = false;
+    let decision = decided(&days, &rules, at(NOW));
+    assert_eq!(decision.only_degraded, None);
+    assert_eq!(kept_by(&decision), [0, 1, 2, 3]);
 }
 
 #[test]

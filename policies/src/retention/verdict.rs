@@ -96,6 +96,17 @@ pub enum RetentionPause {
     },
 }
 
+/// Degraded snapshots of a source since its newest good one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DegradedStreak {
+    /// How many.
+    pub count: usize,
+    /// When the newest of them was taken.
+    pub newest: DateTime<Utc>,
+    /// When the newest good one was taken, if there is one.
+    pub newest_good: Option<DateTime<Utc>>,
+}
+
 /// The decision about the snapshots of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionDecision<Id> {
@@ -105,6 +116,8 @@ pub struct RetentionDecision<Id> {
     pub pause: Option<RetentionPause>,
     /// The source is stale or flooded, whether or not the rules would forget a snapshot: its log is kept as well.
     pub anomaly: Option<RetentionPause>,
+    /// The source has had no good snapshot for longer than its maximum age, but degraded ones.
+    pub only_degraded: Option<DegradedStreak>,
     pub(super) leaves_nothing: bool,
 }
 
@@ -131,6 +144,23 @@ impl<Id> RetentionDecision<Id> {
             .iter()
             .filter(|(_, verdict)| !verdict.is_kept())
             .map(|(id, _)| id)
+    }
+}
+
+impl fmt::Display for DegradedStreak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let degraded = match self.count {
+            1 => "the one since is degraded or affected by damage".to_owned(),
+            count => format!("all {count} since are degraded or affected by damage"),
+        };
+        match &self.newest_good {
+            Some(good) => write!(
+                f,
+                "no good snapshot since {}: {degraded}",
+                good.format("%F %H:%M UTC")
+            ),
+            None => write!(f, "no good snapshot at all: {degraded}"),
+        }
     }
 }
 
