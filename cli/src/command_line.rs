@@ -1,5 +1,7 @@
 //! The command line. Scripts rely on it: names are added, never changed.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -24,9 +26,10 @@ use crate::commands::snapshots::run::RunArgs;
 use crate::commands::snapshots::show::ShowArgs;
 use crate::commands::snapshots::snapshot::SnapshotArgs;
 use crate::commands::snapshots::unforget::UnforgetArgs;
-use crate::context::{Context, refuse_policies};
+use crate::context::{Context, current_time, refuse_policies};
 use crate::failure::{Exit, Failure};
 use crate::global_args::GlobalArgs;
+use crate::version;
 
 /// Encrypted snapshots of volumes, databases, Terraform state and program output, with verified restores.
 #[derive(Debug, Parser)]
@@ -101,13 +104,18 @@ pub(crate) enum Command {
 
 /// Reads the command line; ends the program when it is wrong, or only asks for help.
 pub(crate) fn parse() -> Cli {
-    let matches = Cli::command()
-        .try_get_matches()
-        .unwrap_or_else(|error| suggest_command(error).exit());
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| {
+        version::exit_with(&suggest_command(error), arguments(), current_time())
+    });
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let source = matches.value_source("policies");
     cli.global.policies_on_command_line = source == Some(ValueSource::CommandLine);
     cli
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line is read here")]
+fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
 }
 
 /// The words of other tools for what a command does.

@@ -14,6 +14,7 @@ mod retention_args;
 mod retention_output;
 mod server_address;
 mod time_input;
+mod version;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

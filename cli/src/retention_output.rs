@@ -1,6 +1,6 @@
 //! What is printed of retention plans.
 
-use reprise_policies::RetentionVerdict;
+use reprise_policies::{RetentionVerdict, TimeZoneData};
 use reprise_scheduler::retention::{RepositoryPlan, SourcePlan};
 use serde_json::{Value, json};
 
@@ -142,7 +142,12 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
             unreadable.push(json!({"repository": location, "object": object, "reason": reason}));
         }
     }
-    json!({"sources": sources, "sources_without_policy": unnamed, "unreadable": unreadable})
+    json!({
+        "sources": sources,
+        "sources_without_policy": unnamed,
+        "unreadable": unreadable,
+        "time_zone_data": TimeZoneData::bundled().version,
+    })
 }
 
 /// Prints the warnings that are shown in every output format; returns the exit code that follows from them.

@@ -1,8 +1,8 @@
 //! Times as people write them.
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, Utc};
 use reprise_mysql::log::LogTime;
-use reprise_policies::Tz;
+use reprise_policies::TimeZone;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ const LOCAL_TIME_FORMATS: [&str; 4] = [
 pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<LogTime, Failure> {
     let time = match DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.with_timezone(&Utc),
-        Err(_) => parse_local_time(text, policy_time_zone(context, source)?)?,
+        Err(_) => parse_local_time(text, &policy_time_zone(context, source)?)?,
     };
     if time < DateTime::UNIX_EPOCH {
         return Err(Failure::usage(format!("{text} is before 1970"), ""));
@@ -28,16 +28,16 @@ pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<
 }
 
 /// The zone of the policy that has the source; without a policy, UTC.
-fn policy_time_zone(context: &Context, source: &str) -> Result<Tz, Failure> {
+fn policy_time_zone(context: &Context, source: &str) -> Result<TimeZone, Failure> {
     if context.global.policies.is_none() {
-        return Ok(Tz::UTC);
+        return Ok(TimeZone::utc());
     }
     let policies = context.load_policies()?;
     let found = policies.find_source(source);
-    Ok(found.map_or(Tz::UTC, |(policy, _)| policy.time_zone))
+    Ok(found.map_or_else(|_| TimeZone::utc(), |(policy, _)| policy.time_zone.clone()))
 }
 
-fn parse_local_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Failure> {
+fn parse_local_time(text: &str, zone: &TimeZone) -> Result<DateTime<Utc>, Failure> {
     let parsed = LOCAL_TIME_FORMATS
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
@@ -47,7 +47,7 @@ fn parse_local_time(text: &str, zone: Tz) -> Result<DateTime<Utc>, Failure> {
             "write it as 2026-11-21T14:03:07Z, optionally with fractions of a second, or as '2026-11-21 14:03:07' in the time zone of the policy",
         ));
     };
-    match zone.from_local_datetime(&local) {
+    match zone.resolve_local_time(local) {
         LocalResult::Single(time) => Ok(time.with_timezone(&Utc)),
         LocalResult::Ambiguous(first, second) => Err(Failure::usage(
             format!("`{text}` is ambiguous in {zone}: it occurs twice when clocks go back"),
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn a_local_time_is_of_its_zone_and_one_moment() {
-        let berlin: Tz = "Europe/Berlin".parse().unwrap();
+        let berlin = &TimeZone::find("Europe/Berlin").unwrap();
         let time = parse_local_time("2026-07-01 12:00", berlin).unwrap();
         assert_eq!(time.to_rfc3339(), "2026-07-01T10:00:00+00:00");
-        let fine = parse_local_time("2026-07-01T12:00:00.000001", Tz::UTC).unwrap();
+        let fine = parse_local_time("2026-07-01T12:00:00.000001", &TimeZone::utc()).unwrap();
         assert_eq!(fine.timestamp_subsec_micros(), 1);
         // Clocks are set forward at the end of March and back at the end of October.
         for wrong in ["2026-03-29 02:30", "2026-10-25 02:30", "yesterday"] {

@@ -24,7 +24,6 @@ mod tests;
 mod values;
 mod yaml;
 
-pub use chrono_tz::Tz;
 pub use model::check::{CheckedEntryKind, DrillCheck, Expectation};
 pub use model::copy::CopyJob;
 pub use model::drill::{Drill, DrillBudget};
@@ -46,6 +45,7 @@ pub use values::location::RepositoryLocation;
 pub use values::secret::{
     IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };
+pub use values::time_zone::{TimeZone, TimeZoneData};
 pub use values::units::{
     Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size,
 };

@@ -505,3 +505,60 @@ fn two_policies_must_agree_about_a_source() {
     both.exits(2).says("have different retention");
     assert_eq!(listed(&sandbox, &[]), 3);
 }
+
+/// By data of 2025, clocks in Vancouver would be at -08:00 then, and all of these would be a day earlier.
+#[test]
+fn days_are_those_of_this_years_time_zones() {
+    let sandbox = Sandbox::new();
+    let repository = open(&sandbox);
+    let times = [
+        "2026-11-28T06:30:00Z",
+        "2026-11-28T07:30:00Z",
+        "2026-11-29T06:30:00Z",
+    ];
+    let ids = times.map(|time| take(&sandbox, &repository, &past("tree", time.parse().unwrap())));
+    policy(&sandbox, "p.yaml", "{daily: 2}");
+    let text = fs::read_to_string(sandbox.path("p.yaml")).unwrap();
+    let text = text.replace("name: p\n", "name: p\ntime_zone: America/Vancouver\n");
+    fs::write(sandbox.path("p.yaml"), text).unwrap();
+    let mut dry = sandbox.command();
+    dry.args([
+        "--json",
+        "-v",
+        "forget",
+        "--policies",
+        "p.yaml",
+        "--dry-run",
+    ]);
+    let planned = ran(&mut sandbox.at_time(&dry, "2026-11-29 07:00:00")).exits(0);
+    assert!(
+        planned.stderr.contains("time-zone data: 2026f"),
+        "{}",
+        planned.stderr
+    );
+    let planned = planned.json();
+    assert_eq!(planned["time_zone_data"], "2026f");
+    let verdict = |id: &ObjectId| {
+        let listed = planned["sources"][0]["snapshots"].as_array().unwrap();
+        let found = listed.iter().find(|one| one["snapshot"] == id.to_string());
+        found.unwrap()["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ids.each_ref().map(verdict), ["keep", "forget", "keep"]);
+    // Data that are old are a warning, wherever a zone is used.
+    let late = ran(&mut sandbox.at_time(&dry, "2027-12-01 07:00:00"));
+    late.says("time-zone data of this program are of 2026-11-14");
+}
+
+#[test]
+fn the_version_names_the_time_zone_data() {
+    let sandbox = Sandbox::bare();
+    let brief = sandbox.run(["--version"]).exits(0).stdout;
+    assert_eq!(brief.lines().count(), 1, "{brief}");
+    for arguments in [["--version", "-v"], ["-v", "--version"]] {
+        let long = sandbox.run(arguments).exits(0).stdout;
+        assert!(
+            long.starts_with(&brief) && long.contains("time-zone data: 2026f"),
+            "{long}"
+        );
+    }
+}

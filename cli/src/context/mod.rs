@@ -16,6 +16,7 @@ use crate::global_args::GlobalArgs;
 use crate::interruption::stop_flag;
 use crate::output;
 use crate::quantities::{parse_duration_option, parse_rate_option};
+use crate::version::report_time_zone_data;
 
 use self::repository_target::{RepositoryTarget, find_target};
 
@@ -165,6 +166,7 @@ impl Context {
                 path.display()
             ));
         }
+        report_time_zone_data(&self.global, &set, current_time());
         Ok(set)
     }
 

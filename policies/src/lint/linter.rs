@@ -172,7 +172,7 @@ impl PolicyLinter<'_> {
     fn lint_holds(&mut self) {
         for (name, source) in &self.policy.sources {
             let hold = source.tags.get(HOLD_TAG);
-            let hold = hold.map(|text| Hold::parse(text, self.policy.time_zone));
+            let hold = hold.map(|text| Hold::parse(text, &self.policy.time_zone));
             if let Some(Hold::Invalid(text)) = hold {
                 let message = format!("{} is not a valid hold; treated as forever", quote(&text));
                 self.add_warning(

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chrono_tz::{TZ_VARIANTS, Tz};
-
 use crate::model::copy::{self, CopyJob};
 use crate::model::defined_names::DefinedNames;
 use crate::model::drill::{self, Drill};
@@ -14,6 +12,7 @@ use crate::model::source::{self, PolicySource, PolicySourceKind};
 use crate::retention::Retention;
 use crate::schema::policy_keys::POLICY;
 use crate::values::names::{did_you_mean, is_name, quote};
+use crate::values::time_zone::TimeZone;
 use crate::yaml::decoder::{Decoder, Field};
 use crate::yaml::document::{YamlMark, YamlNode, YamlValue};
 use crate::yaml::report::Severity;
@@ -32,7 +31,7 @@ pub struct Policy {
     /// The file's directory, absolute, which paths in it are relative to.
     pub base_dir: PathBuf,
     /// The time zone in which days, weeks and months begin.
-    pub time_zone: Tz,
+    pub time_zone: TimeZone,
     /// Repositories by name.
     pub repositories: BTreeMap<String, PolicyRepository>,
     /// Sources by name.
@@ -61,9 +60,10 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) ->
         Some(field) => decoder.name(&field),
         None => name_from_file(decoder, path),
     };
-    let time_zone = fields
-        .get("time_zone")
-        .map_or(Some(Tz::UTC), |field| decode_time_zone(decoder, &field));
+    let time_zone = fields.get("time_zone").map_or_else(
+        || Some(TimeZone::utc()),
+        |field| decode_time_zone(decoder, &field),
+    );
     let mut known = DefinedNames::of_document(root);
     let repositories = decode_section(decoder, fields.get("repositories"), repository::decode);
     let retention = decode_section(decoder, fields.get("retention"), |decoder, _, field| {
@@ -178,12 +178,12 @@ fn name_from_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
     None
 }
 
-fn decode_time_zone(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<Tz> {
+fn decode_time_zone(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TimeZone> {
     let text = decoder.text(field)?;
-    match text.parse() {
-        Ok(zone) => Some(zone),
-        Err(_) => {
-            let help = did_you_mean(text, TZ_VARIANTS.iter().map(|zone| zone.name()));
+    match TimeZone::find(text) {
+        Some(zone) => Some(zone),
+        None => {
+            let help = did_you_mean(text, TimeZone::names());
             decoder.report_error_with_help(
                 field,
                 format!("{} is not an IANA time zone", quote(text)),

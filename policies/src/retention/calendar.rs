@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 
-use chrono::{DateTime, Datelike, Offset, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 
 use super::rules::Retention;
+use crate::values::time_zone::TimeZone;
 
 /// A rule that keeps one snapshot of each of some calendar periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +47,14 @@ impl CalendarUnit {
     }
 
     /// The period that contains a time.
-    pub(super) fn period_of(self, time: DateTime<Utc>, zone: Tz) -> CalendarPeriod {
-        let local = time.with_timezone(&zone);
+    pub(super) fn period_of(self, time: DateTime<Utc>, zone: &TimeZone) -> CalendarPeriod {
+        let local = zone.local_time(time);
         let day = local.num_days_from_ce();
         CalendarPeriod(match self {
             // The hour that clocks show twice when summer time ends is two hours.
             Self::Hour => {
                 let hour = i32::try_from(local.hour()).unwrap_or_default();
-                [day, hour, local.offset().fix().local_minus_utc()]
+                [day, hour, local.offset().local_minus_utc()]
             }
             Self::Day => [day, 0, 0],
             Self::Week => {
@@ -75,10 +75,10 @@ impl CalendarUnit {
     }
 
     /// The period that contains a time, for people.
-    pub(super) fn period_name(self, time: DateTime<Utc>, zone: Tz) -> String {
-        let local = time.with_timezone(&zone);
+    pub(super) fn period_name(self, time: DateTime<Utc>, zone: &TimeZone) -> String {
+        let local = zone.local_time(time);
         match self {
-            Self::Hour => local.format("%F %H:00 %Z").to_string(),
+            Self::Hour => local.format("%F %H:00 %:z").to_string(),
             Self::Day => local.format("%F").to_string(),
             Self::Week => local.format("%G-W%V").to_string(),
             Self::Month => local.format("%Y-%m").to_string(),
@@ -106,6 +106,6 @@ impl CalendarUnit {
 }
 
 /// A time for people.
-pub(super) fn format_local_time(time: DateTime<Utc>, zone: Tz) -> String {
-    time.with_timezone(&zone).format("%F %H:%M").to_string()
+pub(super) fn format_local_time(time: DateTime<Utc>, zone: &TimeZone) -> String {
+    zone.local_time(time).format("%F %H:%M").to_string()
 }

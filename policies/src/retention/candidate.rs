@@ -3,9 +3,9 @@
 use std::fmt;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use crate::values::names::quote;
+use crate::values::time_zone::TimeZone;
 
 /// A larger difference between claimed time and time of receipt means a false time, or a much later arrival.
 const DELAY_MAX: TimeDelta = TimeDelta::hours(24);
@@ -45,7 +45,7 @@ impl Hold {
     /// Reads the value of a tag `hold`: `forever`, `2027-01-01` (that day included, in `zone`) or an RFC 3339 time,
     /// both optionally after `until`. An invalid value holds forever.
     #[must_use]
-    pub fn parse(text: &str, zone: Tz) -> Self {
+    pub fn parse(text: &str, zone: &TimeZone) -> Self {
         let text = text.trim();
         if text == "forever" {
             return Self::Forever;
@@ -69,11 +69,11 @@ impl Hold {
 }
 
 /// The first time after a day. Where clocks skip midnight, the day ends a little later.
-fn end_of_day(day: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
+fn end_of_day(day: NaiveDate, zone: &TimeZone) -> Option<DateTime<Utc>> {
     let next = day.checked_add_days(Days::new(1))?.and_time(NaiveTime::MIN);
     (0..24).find_map(|hours| {
         let local = next.checked_add_signed(TimeDelta::hours(hours))?;
-        local.and_local_timezone(zone).latest().map(|t| t.to_utc())
+        zone.resolve_local_time(local).latest().map(|t| t.to_utc())
     })
 }
 

@@ -1,7 +1,6 @@
 //! Which snapshots of one source are kept, by which rule, and why the others are forgotten.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 
 use super::candidate::{Candidate, leaves_nothing};
 use super::degraded::degraded_streak;
@@ -10,6 +9,7 @@ use super::rules::Retention;
 use super::verdict::{
     KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
 };
+use crate::values::time_zone::TimeZone;
 
 impl<Id: Copy + Ord> RetentionDecision<Id> {
     /// The decision about a source without rules.
@@ -40,7 +40,7 @@ pub fn decide_retention<Id: Copy + Ord>(
     candidates: &[Candidate<Id>],
     rules: &Retention,
     now: DateTime<Utc>,
-    zone: Tz,
+    zone: &TimeZone,
     options: RetentionOptions,
 ) -> RetentionDecision<Id> {
     let sorted = sort_newest_first(candidates);

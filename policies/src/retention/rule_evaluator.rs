@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use super::calendar::{CalendarPeriod, CalendarUnit};
 use super::candidate::Candidate;
 use super::degraded::{keep_newest_degraded, newest_degraded};
 use super::rules::Retention;
 use super::verdict::KeepReason;
+use crate::values::time_zone::TimeZone;
 use crate::values::units::format_duration;
 
 /// The kept snapshots, each with the reasons.
@@ -27,7 +27,7 @@ pub(super) fn add_reason<Id: Ord>(kept: &mut KeepReasons<Id>, id: Id, why: KeepR
 pub(super) struct RuleEvaluator<'a> {
     pub(super) rules: &'a Retention,
     pub(super) now: DateTime<Utc>,
-    pub(super) zone: Tz,
+    pub(super) zone: &'a TimeZone,
 }
 
 impl RuleEvaluator<'_> {

@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::{
     Candidate, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions, RetentionPause,
     RetentionVerdict, decide_retention,
 };
+use crate::values::time_zone::TimeZone;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -46,12 +46,22 @@ fn daily(newest: &str, days: u32) -> Vec<Candidate<u32>> {
         .collect()
 }
 
+fn zone(name: &str) -> TimeZone {
+    TimeZone::find(name).unwrap()
+}
+
 fn decided(
     candidates: &[Candidate<u32>],
     rules: &Retention,
     now: DateTime<Utc>,
 ) -> RetentionDecision<u32> {
-    decide_retention(candidates, rules, now, Tz::UTC, RetentionOptions::default())
+    decide_retention(
+        candidates,
+        rules,
+        now,
+        &TimeZone::utc(),
+        RetentionOptions::default(),
+    )
 }
 
 fn kept(candidates: &[Candidate<u32>], rules: &Retention, now: &str) -> Vec<u32> {
@@ -140,7 +150,7 @@ fn holds_hold_until_their_end() {
         ..Retention::default()
     };
     let mut days = daily("2026-11-21", 5);
-    let zone = Tz::Europe__Berlin;
+    let zone = &zone("Europe/Berlin");
     for (id, text) in [
         (1, "forever"),
         (2, "until 2026-11-21"),
@@ -179,7 +189,7 @@ fn days_begin_where_the_policy_says() {
             &two,
             &rules,
             now,
-            Tz::UTC,
+            &TimeZone::utc(),
             RetentionOptions::default()
         )),
         [2]
@@ -188,7 +198,7 @@ fn days_begin_where_the_policy_says() {
         &two,
         &rules,
         now,
-        Tz::Europe__Berlin,
+        &zone("Europe/Berlin"),
         RetentionOptions::default(),
     );
     assert_eq!(kept_by(&berlin), [1, 2]);
@@ -213,7 +223,7 @@ fn the_days_on_which_clocks_change_are_days() {
             &inside,
             &rules,
             now,
-            Tz::Europe__Berlin,
+            &zone("Europe/Berlin"),
             RetentionOptions::default(),
         );
         // The second of each hour; the repeated hour counts as two.
@@ -513,7 +523,13 @@ fn a_flood_pushes_nothing_out() {
         later.pause
     );
     let accepted = RetentionOptions::with_accept_flood(true);
-    let decision = decide_retention(&days, &rules, at("2026-11-24T12:00"), Tz::UTC, accepted);
+    let decision = decide_retention(
+        &days,
+        &rules,
+        at("2026-11-24T12:00"),
+        &TimeZone::utc(),
+        accepted,
+    );
     assert_eq!(kept_by(&decision).len(), 7);
 }
 
@@ -636,7 +652,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate<u32>>> {
                     data_time,
                     received: Some(received),
                     good,
-                    hold: hold.map(|text| Hold::parse(text, Tz::UTC)),
+                    hold: hold.map(|text| Hold::parse(text, &TimeZone::utc())),
                     log_range: log,
                 }
             });
@@ -644,14 +660,15 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate<u32>>> {
     })
 }
 
-fn zones() -> impl Strategy<Value = Tz> {
-    prop::sample::select(vec![
-        Tz::UTC,
-        Tz::Europe__Berlin,
-        Tz::Australia__Lord_Howe,
-        Tz::Pacific__Apia,
-        Tz::America__New_York,
-    ])
+fn zones() -> impl Strategy<Value = TimeZone> {
+    let names = [
+        "UTC",
+        "Europe/Berlin",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+        "America/Vancouver",
+    ];
+    prop::sample::select(names.map(zone).to_vec())
 }
 
 fn set(decision: &RetentionDecision<u32>) -> BTreeSet<u32> {
@@ -663,7 +680,7 @@ proptest! {
 
     #[test]
     fn every_snapshot_has_a_verdict_with_a_reason(all in candidates(), rules in rules(), zone in zones()) {
-        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::default());
+        let decision = decide_retention(&all, &rules, at(NOW), &zone, RetentionOptions::default());
         let ids: BTreeSet<u32> = decision.verdicts.iter().map(|(id, _)| *id).collect();
         prop_assert_eq!(ids.len(), all.len());
         for (_, verdict) in &decision.verdicts {
@@ -681,17 +698,17 @@ proptest! {
     ) {
         let accept = RetentionOptions::default();
         prop_assert_eq!(
-            decide_retention(&all, &rules, at(NOW), zone, accept),
-            decide_retention(&shuffled, &rules, at(NOW), zone, accept)
+            decide_retention(&all, &rules, at(NOW), &zone, accept),
+            decide_retention(&shuffled, &rules, at(NOW), &zone, accept)
         );
     }
 
     #[test]
     fn deciding_again_lets_nothing_more_go(all in candidates(), rules in rules(), zone in zones(), accept: bool) {
         let options = RetentionOptions::with_accept_flood(accept);
-        let first = set(&decide_retention(&all, &rules, at(NOW), zone, options));
+        let first = set(&decide_retention(&all, &rules, at(NOW), &zone, options));
         let left: Vec<_> = all.into_iter().filter(|one| first.contains(&one.id)).collect();
-        let second = set(&decide_retention(&left, &rules, at(NOW), zone, options));
+        let second = set(&decide_retention(&left, &rules, at(NOW), &zone, options));
         prop_assert_eq!(first, second);
     }
 
@@ -704,7 +721,7 @@ proptest! {
         ),
     ) {
         let options = RetentionOptions::with_accept_flood(accept);
-        let before = set(&decide_retention(&all, &rules, at(NOW), zone, options));
+        let before = set(&decide_retention(&all, &rules, at(NOW), &zone, options));
         for (n, (minutes, future, good, log)) in forged.into_iter().enumerate() {
             let away = TimeDelta::minutes(if future { -minutes } else { minutes });
             all.push(Candidate {
@@ -714,7 +731,7 @@ proptest! {
                 ..one(1000 + u32::try_from(n).unwrap(), at(NOW) - away)
             });
         }
-        let after = set(&decide_retention(&all, &rules, at(NOW), zone, options));
+        let after = set(&decide_retention(&all, &rules, at(NOW), &zone, options));
         prop_assert!(before.is_subset(&after), "{:?} of {:?}", after, before);
     }
 
@@ -722,7 +739,7 @@ proptest! {
     fn a_good_one_that_arrived_in_time_is_kept_or_it_is_said(
         all in candidates(), rules in rules(), zone in zones(), accept: bool,
     ) {
-        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(accept));
+        let decision = decide_retention(&all, &rules, at(NOW), &zone, RetentionOptions::with_accept_flood(accept));
         let kept = set(&decision);
         let good: Vec<_> = all.iter().filter(|one| one.good && one.is_timely()).collect();
         let left = good.iter().any(|one| kept.contains(&one.id));
@@ -742,14 +759,14 @@ proptest! {
         let all: Vec<_> = (0..number)
             .map(|n| one(n, newest - TimeDelta::minutes(gap * i64::from(n))))
             .collect();
-        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(accept));
+        let decision = decide_retention(&all, &rules, at(NOW), &zone, RetentionOptions::with_accept_flood(accept));
         prop_assert!(decision.anomaly.is_some());
         prop_assert_eq!(decision.forgotten().count(), 0);
     }
 
     #[test]
     fn floors_and_holds_hold(all in candidates(), rules in rules(), zone in zones()) {
-        let decision = decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(true));
+        let decision = decide_retention(&all, &rules, at(NOW), &zone, RetentionOptions::with_accept_flood(true));
         let kept = set(&decision);
         if let Some(floor) = rules.keep_at_least {
             prop_assert!(kept.len() >= all.len().min(floor.get() as usize));
@@ -770,7 +787,7 @@ proptest! {
     #[test]
     fn a_point_in_time_can_be_reached(all in candidates(), mut rules in rules(), zone in zones(), days in 1..60_i64) {
         rules.point_in_time = Some(DAY * u32::try_from(days).unwrap());
-        let kept = set(&decide_retention(&all, &rules, at(NOW), zone, RetentionOptions::with_accept_flood(true)));
+        let kept = set(&decide_retention(&all, &rules, at(NOW), &zone, RetentionOptions::with_accept_flood(true)));
         let begin = at(NOW) - TimeDelta::days(days);
         let base = all.iter().filter(|one| one.good && one.is_timely() && one.effective_time() <= begin);
         if let Some(base) = base.max_by_key(|one| (one.effective_time(), one.id)) {
@@ -782,8 +799,8 @@ proptest! {
     fn degraded_ones_displace_nothing(all in candidates(), rules in rules(), zone in zones()) {
         let options = RetentionOptions::with_accept_flood(true);
         let good: Vec<_> = all.iter().filter(|one| one.good).cloned().collect();
-        let alone = set(&decide_retention(&good, &rules, at(NOW), zone, options));
-        let beside = set(&decide_retention(&all, &rules, at(NOW), zone, options));
+        let alone = set(&decide_retention(&good, &rules, at(NOW), &zone, options));
+        let beside = set(&decide_retention(&all, &rules, at(NOW), &zone, options));
         prop_assert!(alone.is_subset(&beside));
     }
 }

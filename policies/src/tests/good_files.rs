@@ -16,7 +16,7 @@ fn defaults_are_what_the_manual_says() {
     let set = parse(BASE).unwrap();
     let policy = set.policy("test").unwrap();
     assert_eq!(policy.base_dir, Path::new("/policies"));
-    assert_eq!(policy.time_zone, crate::Tz::UTC);
+    assert_eq!(policy.time_zone, crate::TimeZone::utc());
     assert_eq!(
         policy.repositories["main"].url.directory(),
         Some(Path::new("/policies/repo"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use reprise_policies::{HOLD_TAG, Hold, Tz, leaves_nothing};
+use reprise_policies::{HOLD_TAG, Hold, TimeZone, leaves_nothing};
 use reprise_repository::{
     Error, ObjectId, Repository, Snapshot, UnreadableRoot, format_error_chain,
 };
@@ -161,7 +161,7 @@ fn refuse_held(
             .root
             .tags
             .get(HOLD_TAG)
-            .map(|text| Hold::parse(text, Tz::Etc__GMTPlus12));
+            .map(|text| Hold::parse(text, &TimeZone::last_to_end_a_day()));
         if let Some(hold) = hold.filter(|hold| hold.is_active(now)) {
             return Err(JobError::SnapshotOnHold {
                 snapshot: one.id.short(),

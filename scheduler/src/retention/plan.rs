@@ -181,7 +181,7 @@ fn plan_source<'a>(
     let archive = archive.transpose()?;
     let candidates = snapshots
         .iter()
-        .map(|snapshot| retention_candidate(snapshot, affected, policy.time_zone, parameters))
+        .map(|snapshot| retention_candidate(snapshot, affected, &policy.time_zone, parameters))
         .collect();
     let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
     let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();

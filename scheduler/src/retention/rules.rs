@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_policies::{
     Candidate, HOLD_TAG, Hold, KeepReason, Policy, PolicySource, Retention, RetentionDecision,
-    RetentionOptions, RetentionVerdict, Tz, decide_retention,
+    RetentionOptions, RetentionVerdict, TimeZone, decide_retention,
 };
 use reprise_repository::{ObjectId, Outcome, Snapshot};
 use reprise_restore::mysql::RecoveryCatalog;
@@ -43,7 +43,7 @@ pub fn candidate_without_hold(
 pub(super) fn retention_candidate(
     snapshot: &Snapshot,
     affected: &BTreeSet<ObjectId>,
-    zone: Tz,
+    zone: &TimeZone,
     parameters: RetentionParameters,
 ) -> Candidate<ObjectId> {
     let root = &snapshot.root;
@@ -76,7 +76,7 @@ pub(super) fn evaluate_rules(
         one.log_range = log_ranges.get(&one.id).copied();
     }
     let rules = source.retention.as_ref();
-    let decision = apply_rules(&candidates, rules, policy.time_zone, parameters);
+    let decision = apply_rules(&candidates, rules, &policy.time_zone, parameters);
     let log = logged.and_then(|(begin, archive)| plan_log(&decision, archive, begin));
     RuleEvaluation {
         candidates,
@@ -114,7 +114,7 @@ fn plan_log(
 fn apply_rules(
     candidates: &[Candidate<ObjectId>],
     rules: Option<&Retention>,
-    zone: Tz,
+    zone: &TimeZone,
     parameters: RetentionParameters,
 ) -> RetentionDecision<ObjectId> {
     let options = RetentionOptions::with_accept_flood(parameters.accept_flood);

@@ -182,6 +182,25 @@ impl Sandbox {
         RunOutput::from(&self.command().args(args).output().unwrap())
     }
 
+    /// A command of this host, when its clock says this time of UTC. Times of files stay as the disk has them.
+    pub(crate) fn at_time(&self, command: &Command, time: &str) -> Command {
+        let own_clock = clock_variables().map(|(name, _)| OsStr::new(name));
+        let own_clock: Vec<&OsStr> = own_clock.collect();
+        let envs = command.get_envs();
+        let envs = envs.filter_map(|(name, value)| Some((name, value?)));
+        let mut faked = Command::new("faketime");
+        faked
+            .arg(time)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(envs.filter(|(name, _)| !own_clock.contains(name)))
+            .env("TZ", "UTC")
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        faked
+    }
+
     /// As [`Self::command`], with the first recovery identity.
     pub(crate) fn recovering(&self) -> Command {
         let mut command = self.command();

@@ -1,5 +1,6 @@
 //! What is printed of a completed snapshot.
 
+use reprise_policies::TimeZoneData;
 use reprise_repository::{CommittedSnapshot, Repository};
 use reprise_scheduler::jobs::SnapshotReport;
 use serde_json::json;
@@ -51,6 +52,7 @@ pub(crate) fn report_snapshot(
             "warnings": committed.warnings,
             "notes": committed.notes,
             "traffic": repository.traffic(),
+            "time_zone_data": TimeZoneData::bundled().version,
             "seconds": taken.seconds,
         }));
     } else if !context.global.quiet {
