@@ -24,6 +24,7 @@ fn prune(world: &World) {
             max_repack: None,
             repack_below: 50,
             host: "sweeper".to_owned(),
+            keeper_file: None,
         };
         let world = world.repository();
         world.prune(&options, &Progress::default(), |_| ()).unwrap();

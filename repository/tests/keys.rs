@@ -7,15 +7,16 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
     DataSubset, Error, HostDirectory, InitOptions, KeyChange, KeyChangeResult, KnownSigner, Layout,
-    ObjectId, OpenOptions, Progress, RecipientTexts, Repository, SignerId, SignerRole, VerifyDepth,
-    VerifyOptions, generate_identity,
+    ObjectId, OpenOptions, Progress, PruneOptions, RecipientTexts, Repository, SignerId,
+    SignerRole, VerifyDepth, VerifyOptions, generate_identity,
 };
-use support::garbage::prune;
+use support::garbage::{Time, dry_run, forget, prune};
 use support::keys::{Host, switch};
 use support::{World, now, read_back, snapshot, tree};
 
@@ -315,7 +316,11 @@ fn hosts_that_let_each_other_in_hand_on_the_whole_catalog() {
     assert_eq!(findings(&repository), []);
     let again = snapshot(&repository, "source", &files).unwrap();
     assert!(again.snapshot.root.added.plain_bytes < 10_000);
-    let (plan, _) = support::garbage::prune(&repository).unwrap();
+    let for_a_keeper = PruneOptions {
+        keeper_file: Some(second.directory.path().join("signing-key.txt")),
+        ..support::garbage::options()
+    };
+    let (plan, _) = support::garbage::prune_with(&repository, &for_a_keeper).unwrap();
     assert_eq!(plan.dead_packs, 0, "{plan:?}");
     let reader = opened_by(&third, &world, vec![world.identity.clone()]);
     assert_eq!(read_back(&reader, "source").unwrap(), files);
@@ -732,24 +737,118 @@ fn an_identity_that_was_removed_still_reads_what_was_stored_for_it() {
     with(other).unwrap().require_data_identity().unwrap();
 }
 
+/// A host that may write and is no keeper, and its repository.
+fn with_writer() -> (World, Host, Repository) {
+    let (world, host) = (World::new(), Host::new());
+    change(&world, host.addition("second")).unwrap();
+    let stolen = host.open(&world.storage, None).unwrap();
+    (world, host, stolen)
+}
+
 #[test]
-fn what_a_host_blocks_others_with_ends_with_its_revocation() {
+fn control_records_of_a_writer_hold_nobody_up_and_end_with_its_removal() {
     for directory in ["sweeps", "leases"] {
-        let (world, host) = (World::new(), Host::new());
-        change(&world, host.addition("second")).unwrap();
+        let (world, host, stolen) = with_writer();
         let files = tree(1, 30 << 10);
         snapshot(&world.repository(), "source", &files).unwrap();
-        let stolen = host.open(&world.storage, None).unwrap();
-        CompromisedHost::new(stolen)
-            .put_newer_record(directory)
-            .unwrap();
-        let blocked = prune(&world.repository());
-        assert!(
-            matches!(blocked, Err(Error::UnsupportedFormat { .. })),
-            "{directory}: {blocked:?}"
-        );
+        let thief = CompromisedHost::new(stolen);
+        let newer = thief.put_newer_record(directory).unwrap();
+        let closed = thief.put_unreadable_record(directory).unwrap();
+        snapshot(&world.repository(), "again", &files).unwrap();
+        let (plan, _) = prune(&world.repository()).unwrap();
+        for key in [newer, closed] {
+            let named = plan.findings.iter();
+            let mut named = named.filter(|found| found.object == key.as_str());
+            assert!(named.next().is_some(), "{key}: {:?}", plan.findings);
+        }
         change(&world, host.revocation()).unwrap();
-        prune(&world.repository()).unwrap_or_else(|error| panic!("{directory}: {error}"));
+        let (plan, _) = prune(&world.repository()).unwrap();
+        let waiting: Vec<_> = plan.waiting.iter().map(|waiting| &waiting.reason).collect();
+        assert!(
+            waiting.iter().all(|reason| !reason.contains("unreadable")),
+            "{waiting:?}"
+        );
         assert_eq!(read_back(&world.repository(), "source").unwrap(), files);
     }
+}
+
+#[test]
+fn a_prune_needs_the_key_of_a_keeper_and_its_plan_does_not() {
+    let (_world, _host, writer) = with_writer();
+    let error = prune(&writer).unwrap_err();
+    assert!(matches!(error, Error::NotKeeper { .. }), "{error:?}");
+    dry_run(&writer);
+}
+
+#[test]
+fn what_a_writer_announces_to_be_deleted_is_named_and_makes_nobody_store_it_again() {
+    let (world, _host, stolen) = with_writer();
+    let files = tree(1, 30 << 10);
+    snapshot(&world.repository(), "source", &files).unwrap();
+    let before = world.keys("packs").len();
+    let key = CompromisedHost::new(stolen)
+        .put_sweep_of_everything()
+        .unwrap();
+    let again = snapshot(&world.repository(), "again", &files).unwrap();
+    assert_eq!(again.snapshot.root.added.plain_bytes, 0);
+    assert!(world.keys("packs").len() <= before + 1);
+    let plan = dry_run(&world.repository());
+    let mut named = plan.findings.iter();
+    assert!(named.any(|found| found.object == key.as_str()), "{plan:?}");
+    let options = VerifyOptions {
+        depth: VerifyDepth::Structure,
+        snapshots: Vec::new(),
+    };
+    let report = world.repository().verify(&options, &Progress::default());
+    let report = report.unwrap();
+    assert_eq!(report.findings, []);
+    let mut notes = report.notes.iter();
+    assert!(
+        notes.any(|note| note.contains(key.as_str())),
+        "{:?}",
+        report.notes
+    );
+}
+
+#[test]
+fn a_lease_that_is_renewed_for_ever_holds_a_sweep_for_seven_days_at_most() {
+    let (world, _host, _) = with_writer();
+    let time = Time::of(&world.storage);
+    let repository = world.host_at(world.storage.clone(), &time);
+    let thief = CompromisedHost::new(repository.clone());
+    thief.put_lease("00", TimeDelta::hours(24)).unwrap();
+    let doomed = snapshot(&repository, "source", &tree(1, 30 << 10)).unwrap();
+    snapshot(&repository, "source", &tree(2, 30 << 10)).unwrap();
+    forget(&repository, doomed.snapshot.id).unwrap();
+    let mut deleted_on = None;
+    for day in 0..14 {
+        let (_, report) = prune(&repository).unwrap();
+        if report.snapshots > 0 && deleted_on.is_none() {
+            deleted_on = Some(day);
+        }
+        time.pass(TimeDelta::hours(23));
+        thief.put_lease("00", TimeDelta::hours(24)).unwrap();
+    }
+    assert!(
+        deleted_on.is_some_and(|day| (7..9).contains(&day)),
+        "{deleted_on:?}"
+    );
+}
+
+#[test]
+fn what_a_writer_left_under_control_records_goes_after_a_week() {
+    let (world, _host, stolen) = with_writer();
+    let time = Time::of(&world.storage);
+    let repository = world.host_at(world.storage.clone(), &time);
+    let thief = CompromisedHost::new(stolen);
+    for directory in ["sweeps", "leases"] {
+        thief.put_newer_record(directory).unwrap();
+        thief.put_unreadable_record(directory).unwrap();
+    }
+    let (plan, _) = prune(&repository).unwrap();
+    assert_eq!(plan.findings.len(), 4, "{:?}", plan.findings);
+    time.pass(TimeDelta::days(8));
+    prune(&repository).unwrap();
+    let (plan, _) = prune(&repository).unwrap();
+    assert_eq!(plan.findings, []);
 }

@@ -124,7 +124,8 @@ fn a_repository_of_format_1_is_written_to_forgotten_from_and_pruned() {
         ran(command.args(arguments).arg("--keeper").arg(&keeper))
     };
     keeping(&["forget", oldest]).exits(0);
-    keeping(&["prune"]).exits(0);
+    // A prune of an earlier program left a sweep that a mere writer signed.
+    keeping(&["prune"]).exits(3).says("it is not a keeper");
     sandbox.recover(["verify", "--read-data"]).exits(0);
     let copy = format!("{}", fixture.path("copy").display());
     sandbox.run(["copy", "--to", &copy]).exits(0);

@@ -295,6 +295,16 @@ fn snapshots_of_a_removed_host_are_valid_until_its_removal_time() {
         .exits(4)
         .says(late);
     sandbox.restore("second", "restored");
+    // A second removal rejects more, and brings nothing back.
+    sandbox
+        .run(["key", "remove", "--host", "web2", "--yes"])
+        .exits(6)
+        .says("--except ID");
+    let doomed = good.last().unwrap();
+    let second = ["key", "remove", "--host", "web2", "--yes", "--except"];
+    sandbox.run([&second[..], &[doomed]].concat()).exits(0);
+    let left: Vec<&String> = good.iter().filter(|id| *id != doomed).collect();
+    assert_eq!(listed(&sandbox).iter().collect::<Vec<_>>(), left);
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn comes_back(sandbox: &Sandbox, name: &str) {
 }
 
 #[test]
-fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read() {
+fn a_host_with_the_catalog_identity_alone_prunes_for_a_keeper_and_can_neither_forget_nor_read() {
     let sandbox = Sandbox::new();
     let forgotten = two_versions(&sandbox);
     sandbox.add_second_host();
@@ -231,11 +231,19 @@ fn a_host_with_the_catalog_identity_alone_prunes_and_can_neither_forget_nor_read
         .json();
     let plan = &plan["plan"];
     assert!(number(plan, "freed_later_bytes") > WON, "{plan}");
-    let condemned = elsewhere(&["prune", "--repack-below", "90"])
+    // What it announces makes others avoid good packs: that takes a keeper.
+    elsewhere(&["prune", "--repack-below", "90"])
+        .exits(6)
+        .says("--keeper FILE");
+    let keeper = sandbox.path("config/signing-key.txt");
+    let keeper = ["--keeper", keeper.to_str().unwrap(), "prune"];
+    let condemned = elsewhere(&[&keeper[..], &["--repack-below", "90"]].concat())
         .exits(0)
         .json();
     assert_eq!(&condemned["plan"], plan);
-    let pruned = elsewhere(&["prune", "--grace", "0s"]).exits(0).json();
+    let pruned = elsewhere(&[&keeper[..], &["--grace", "0s"]].concat())
+        .exits(0)
+        .json();
     assert_eq!(number(&pruned["report"], "snapshots"), 1);
     let new = number(&condemned["report"], "new_bytes");
     let directories = new - number(plan, "copied_bytes");

@@ -63,13 +63,13 @@ impl RecordKind {
     }
 
     /// Whose signatures are valid: those of any of these roles.
-    fn signer_roles(self) -> &'static [SignerRole] {
+    pub(crate) fn signer_roles(self) -> &'static [SignerRole] {
         match self {
             Self::Snapshot | Self::Index | Self::Pack | Self::Log => &[SignerRole::Writer],
-            Self::Keys | Self::Tombstone | Self::Quarantine | Self::Replaced => {
+            Self::Keys | Self::Tombstone | Self::Quarantine | Self::Replaced | Self::Sweep => {
                 &[SignerRole::Keeper]
             }
-            Self::Lease | Self::Sweep => &[SignerRole::Writer, SignerRole::Keeper],
+            Self::Lease => &[SignerRole::Writer, SignerRole::Keeper],
         }
     }
 }

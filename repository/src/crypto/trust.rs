@@ -47,6 +47,15 @@ impl TrustStore {
         signers.any(|known| known.key == *signer && known.roles.contains(&role))
     }
 
+    /// The roles that a signer has lost.
+    #[must_use]
+    pub fn revoked_roles(&self, signer: &SignerId) -> Vec<SignerRole> {
+        let roles = [SignerRole::Writer, SignerRole::Keeper].into_iter();
+        roles
+            .filter(|role| self.has_had_role(signer, *role) && self.is_revoked(signer, *role))
+            .collect()
+    }
+
     /// Whether a role of a signer was revoked. A revoked role never comes back.
     #[must_use]
     pub fn is_revoked(&self, signer: &SignerId, role: SignerRole) -> bool {

@@ -83,7 +83,7 @@ pub(super) fn condemn_garbage(
     if record.packs.is_empty() && record.fragments.is_empty() && record.roots.is_empty() {
         return Ok(());
     }
-    let id = sweeps::put_sweep_record(inner, &record)?;
+    let id = sweeps::put_sweep_record(inner, job.keeper.signer(), &record)?;
     report.condemned = Some(id.to_string());
     Ok(())
 }

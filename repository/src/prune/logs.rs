@@ -99,7 +99,7 @@ impl DueLogSegments {
             of: None,
             program: crate::program::PROGRAM.to_owned(),
         };
-        sweeps::put_sweep_record(inner, &record).map(drop)
+        sweeps::put_sweep_record(inner, job.keeper.signer(), &record).map(drop)
     }
 }
 

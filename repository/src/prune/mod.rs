@@ -42,6 +42,7 @@ use crate::prune::pack_usage::IndexUsage;
 use crate::prune::plan::PruneDecision;
 use crate::prune::view::RepositoryView;
 use crate::records::leases::Lease;
+use crate::records::tombstones::Keeper;
 use crate::store::Repository;
 
 pub use options::PruneOptions;
@@ -52,36 +53,33 @@ impl Repository {
     ///
     /// # Errors
     /// When a root cannot be read, so that what it needs is unknown; [`crate::Error::UnknownHost`] when this machine
-    /// may not add to the repository; or errors of the backend. The next run resumes unfinished work.
+    /// may not add to the repository; [`crate::Error::NotKeeper`] without a keeper's key; or errors of the backend. The next run resumes unfinished work.
     pub fn prune(
         &self,
         options: &PruneOptions,
         progress: &Progress,
         show: impl FnOnce(&PrunePlan),
     ) -> Result<PruneReport> {
-        let lease = if options.dry_run {
-            None
-        } else {
-            self.require_writer()?;
-            let backend = self.inner.backend.as_ref();
-            let lease = Lease::acquire(&self.inner, backend, &options.host, view::PRUNE_COMMAND)?;
-            Some(lease)
-        };
-        let done = self.run_prune(lease.as_ref(), options, progress, show);
-        if let Some(lease) = lease {
-            lease.release(self.inner.backend.as_ref());
+        if options.dry_run {
+            return self.run_prune(None, options, progress, show);
         }
+        self.require_writer()?;
+        let keeper = self.load_keeper(options.keeper_file.as_deref(), "prune")?;
+        let backend = self.inner.backend.as_ref();
+        let lease = Lease::acquire(&self.inner, backend, &options.host, view::PRUNE_COMMAND)?;
+        let done = self.run_prune(Some((&lease, &keeper)), options, progress, show);
+        lease.release(backend);
         done
     }
 
     fn run_prune(
         &self,
-        lease: Option<&Lease>,
+        authority: Option<(&Lease, &Keeper)>,
         options: &PruneOptions,
         progress: &Progress,
         show: impl FnOnce(&PrunePlan),
     ) -> Result<PruneReport> {
-        let (view, index) = RepositoryView::load(self, lease)?;
+        let (view, index) = RepositoryView::load(self, authority.map(|(lease, _)| lease))?;
         let mut marks = MarkedChunks::new(self.fixed_reader(index))?;
         let early = view.due_roots_in_grace(options.grace);
         let kept = view.roots.snapshots.iter();
@@ -95,12 +93,13 @@ impl Repository {
         let logs = DueLogSegments::find_due(self, options.grace, now, &mut decision.plan)?;
         show(&decision.plan);
         let mut report = PruneReport::default();
-        let Some(lease) = lease else {
+        let Some((lease, keeper)) = authority else {
             return Ok(report);
         };
         let job = PruneContext {
             repository: self,
             options,
+            keeper,
             progress,
         };
         if !decision.is_blocked {

@@ -1,8 +1,11 @@
 //! The options of a prune, and what all parts of a run need.
 
+use std::path::PathBuf;
+
 use chrono::TimeDelta;
 
 use crate::progress::Progress;
+use crate::records::tombstones::Keeper;
 use crate::store::Repository;
 
 /// The options of a prune.
@@ -18,11 +21,15 @@ pub struct PruneOptions {
     pub repack_below: u8,
     /// This host's name.
     pub host: String,
+    /// The file with the keeper's key; without one, this host must be a keeper.
+    pub keeper_file: Option<PathBuf>,
 }
 
 /// What all parts of a prune need.
 pub(super) struct PruneContext<'a> {
     pub(super) repository: &'a Repository,
     pub(super) options: &'a PruneOptions,
+    /// Who signs what is announced.
+    pub(super) keeper: &'a Keeper,
     pub(super) progress: &'a Progress,
 }

@@ -149,6 +149,7 @@ impl PruneFixture {
             max_repack: None,
             repack_below: 90,
             host: "pruner".to_owned(),
+            keeper_file: None,
         };
         self.repository
             .prune(&options, &Progress::default(), |_| {})
@@ -237,8 +238,18 @@ fn nothing_that_a_writer_has_signed_makes_a_prune_delete_what_is_kept() {
         of,
         program: "forged".to_owned(),
     };
-    let condemned = sweeps::put_sweep_record(inner, &sweep(SweepState::Condemned, None)).unwrap();
-    sweeps::put_sweep_record(inner, &sweep(SweepState::Final, Some(condemned))).unwrap();
+    let condemned = sweeps::put_sweep_record(
+        inner,
+        inner.signer().unwrap(),
+        &sweep(SweepState::Condemned, None),
+    )
+    .unwrap();
+    sweeps::put_sweep_record(
+        inner,
+        inner.signer().unwrap(),
+        &sweep(SweepState::Final, Some(condemned)),
+    )
+    .unwrap();
     for _ in 0..4 {
         scene.prune();
         scene.assert_kept();
@@ -276,7 +287,7 @@ fn a_forged_sweep_of_everything_takes_no_grace_from_what_is_forgotten_later() {
         of: None,
         program: "forged".to_owned(),
     };
-    sweeps::put_sweep_record(inner, &forged).unwrap();
+    sweeps::put_sweep_record(inner, inner.signer().unwrap(), &forged).unwrap();
     storage.set_clock(wall);
     let why = crate::records::tombstones::TombstoneMetadata {
         at: now(),
@@ -327,6 +338,7 @@ fn a_root_of_a_signer_that_is_not_known_stops_a_prune() {
         max_repack: None,
         repack_below: 50,
         host: "pruner".to_owned(),
+        keeper_file: None,
     };
     let pruned = scene
         .repository

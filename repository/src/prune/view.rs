@@ -15,7 +15,7 @@ use crate::format::snapshot::Snapshot;
 use crate::id::ObjectId;
 use crate::index::{Index, fragment_key};
 use crate::records::leases::{ActiveRun, Lease, Leases};
-use crate::records::record_set::is_not_found;
+use crate::records::record_set::{RecordAuthor, is_not_found};
 use crate::records::replaced_packs::ReplacedPacks;
 use crate::records::sweeps::{CLOCK_SKEW_MAX, OpenSweep, Sweeps};
 use crate::records::tombstones::Tombstones;
@@ -199,7 +199,8 @@ impl UnreadableFragments {
             if is_not_found(&error) {
                 continue;
             }
-            if error.class() == ErrorClass::Failed {
+            if error.class() == ErrorClass::Failed && !is_newer_of_writer(repository, &key, &error)?
+            {
                 return Err(error);
             }
             let mut finding = object_failure(key.as_str(), &error);
@@ -213,6 +214,14 @@ impl UnreadableFragments {
         }
         Ok(judged)
     }
+}
+
+/// Whether a fragment is of a newer version and no keeper has signed it: one writer must not stop the others.
+fn is_newer_of_writer(repository: &Repository, key: &ObjectKey, error: &Error) -> Result<bool> {
+    let inner = &repository.inner;
+    Ok(matches!(error, Error::UnsupportedFormat { .. })
+        && inner.find_author(inner.backend.as_ref(), RecordKind::Index, key)?
+            != RecordAuthor::Keeper)
 }
 
 /// The whole view.
@@ -251,25 +260,17 @@ impl RepositoryView {
         for (key, record) in inner.read_unindexed_packs(&index, listed) {
             match record {
                 Ok(record) => unindexed.push(record),
-                Err(Error::UnsupportedFormat {
-                    object,
-                    found,
-                    known,
-                }) => {
-                    return Err(Error::UnsupportedFormat {
-                        object,
-                        found,
-                        known,
-                    });
+                Err(error @ Error::UnsupportedFormat { .. }) if inner.is_keepers_pack(&key)? => {
+                    return Err(error);
                 }
                 Err(error) => findings.push(object_failure(key.as_str(), &error)),
             }
         }
         index.add_packs(&unindexed)?;
         let refused = sweeps.records().refused.iter();
-        for (info, error) in refused.chain(&replaced.refused) {
-            findings.push(object_failure(info.key.as_str(), error));
-        }
+        let refused = refused.chain(&leases.refused).chain(&replaced.refused);
+        let refused = refused.filter(|found| found.is_finding());
+        findings.extend(refused.map(|found| object_failure(found.info.key.as_str(), &found.error)));
         findings.extend(roots.findings.iter().cloned());
         let view = Self {
             sweeps,

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::crypto::envelope::RecordKind;
 use crate::error::{Error, Result};
-use crate::records::record_set::{RecordSet, StoredRecord};
+use crate::id::ObjectId;
+use crate::records::record_set::{RecordAuthor, RecordSet, RefusedRecord, StoredRecord};
 use crate::store::Store;
 
 /// The directory of the records.
@@ -33,6 +34,13 @@ const RENEW_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// No lease is valid for longer after it was received, whatever it says.
 const LEASE_DURATION_MAX: TimeDelta = TimeDelta::hours(24);
+
+/// All leases of one run together are valid for so long after the first one was received: a lease that is renewed for
+/// ever must not hold a sweep for ever.
+const RUN_DURATION_MAX: TimeDelta = TimeDelta::days(7);
+
+/// A run that lasts longer than this takes its own leases for expired, whatever the clocks of others say.
+const RUN_DURATION_SAFE: TimeDelta = TimeDelta::days(6);
 
 /// A lease as it is stored (catalog class).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +66,7 @@ pub(crate) struct LeaseRecord {
 pub(crate) struct Lease {
     inner: Arc<Store>,
     record: LeaseRecord,
+    begun: RunStart,
     state: Mutex<LeaseState>,
 }
 
@@ -67,6 +76,13 @@ struct LeaseState {
     monotonic: Duration,
     /// Whether it ever expired.
     expired: bool,
+}
+
+/// The clocks of the holder when the run began.
+#[derive(Debug, Clone, Copy)]
+struct RunStart {
+    wall: DateTime<Utc>,
+    monotonic: Duration,
 }
 
 impl Lease {
@@ -92,6 +108,10 @@ impl Lease {
                 expires: now + LEASE_DURATION,
                 ends: false,
             },
+            begun: RunStart {
+                wall: now,
+                monotonic: inner.clock.monotonic_time(),
+            },
             state: Mutex::new(LeaseState {
                 wall: now,
                 monotonic: inner.clock.monotonic_time(),
@@ -99,8 +119,19 @@ impl Lease {
             }),
             inner: Arc::clone(inner),
         };
-        inner.put_record(backend, RecordKind::Lease, DIRECTORY, &lease.record)?;
+        lease.put_record(backend, &lease.record)?;
         Ok(lease)
+    }
+
+    fn put_record(&self, backend: &dyn Backend, record: &LeaseRecord) -> Result<ObjectId> {
+        let inner = &self.inner;
+        inner.put_record(
+            backend,
+            RecordKind::Lease,
+            DIRECTORY,
+            inner.signer()?,
+            record,
+        )
     }
 
     fn lock_state(&self) -> std::sync::MutexGuard<'_, LeaseState> {
@@ -109,10 +140,15 @@ impl Lease {
 
     /// Its age. `None`: the clock was set back, so the age is unknown.
     fn age(&self, held: &LeaseState) -> Option<TimeDelta> {
+        self.time_since(held.wall, held.monotonic)
+    }
+
+    /// By whichever clock more time has passed. `None`: the clock was set back.
+    fn time_since(&self, wall: DateTime<Utc>, monotonic: Duration) -> Option<TimeDelta> {
         let clock = &self.inner.clock;
-        let wall = clock.wall_time() - held.wall;
-        let since = clock.monotonic_time().saturating_sub(held.monotonic);
-        let since = TimeDelta::from_std(since).unwrap_or(LEASE_DURATION_MAX);
+        let wall = clock.wall_time() - wall;
+        let since = clock.monotonic_time().saturating_sub(monotonic);
+        let since = TimeDelta::from_std(since).unwrap_or(RUN_DURATION_MAX);
         (wall >= TimeDelta::zero()).then(|| wall.max(since))
     }
 
@@ -133,8 +169,7 @@ impl Lease {
             expires: wall + LEASE_DURATION,
             ..self.record.clone()
         };
-        self.inner
-            .put_record(backend, RecordKind::Lease, DIRECTORY, &record)?;
+        self.put_record(backend, &record)?;
         let mut held = self.lock_state();
         let lapsed = held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION);
         *held = LeaseState {
@@ -149,7 +184,10 @@ impl Lease {
     /// having waited for it.
     pub(crate) fn has_expired(&self) -> bool {
         let held = self.lock_state();
-        held.expired || self.age(&held).is_none_or(|age| age >= LEASE_DURATION)
+        let run = self.time_since(self.begun.wall, self.begun.monotonic);
+        held.expired
+            || self.age(&held).is_none_or(|age| age >= LEASE_DURATION)
+            || run.is_none_or(|run| run >= RUN_DURATION_SAFE)
     }
 
     /// Records the end of the run, so that nobody waits for it. A failure only makes others wait longer.
@@ -161,10 +199,7 @@ impl Lease {
             ends: true,
             ..self.record.clone()
         };
-        let ended = self
-            .inner
-            .put_record(backend, RecordKind::Lease, DIRECTORY, &record);
-        if let Err(error) = ended {
+        if let Err(error) = self.put_record(backend, &record) {
             tracing::info!(%error, "could not record the end of this run's lease: prune waits until the lease expires");
         }
     }
@@ -274,6 +309,8 @@ pub(crate) struct Leases {
     pub(crate) active: Vec<ActiveRun>,
     /// Records of ended runs, by run.
     pub(crate) ended: Vec<Vec<StoredRecord<LeaseRecord>>>,
+    /// Objects that are no lease that can be read here.
+    pub(crate) refused: Vec<RefusedRecord>,
     /// The time, by this machine's clock and the storage's: whichever is earlier, as far as both are known.
     pub(crate) now: DateTime<Utc>,
 }
@@ -311,10 +348,13 @@ impl Leases {
         for (run, records) in runs {
             let ended = records.iter().any(|found| found.record.ends);
             let until = records.iter().map(|found| valid_until(found, now)).max();
+            let first = first_received(&records);
+            let latest = first.map(|first| first + RUN_DURATION_MAX);
+            let until = until.map(|until| latest.map_or(until, |latest| until.min(latest)));
             match until {
                 _ if is_own(&run) => {}
                 Some(until) if !ended && until > now => living.push(ActiveRun {
-                    since: first_received(&records),
+                    since: first,
                     run,
                     host: records[0].record.host.clone(),
                     command: records[0].record.command.clone(),
@@ -323,25 +363,33 @@ impl Leases {
                 _ => over.push(records),
             }
         }
-        // An unreadable object may be a damaged lease; no lease is valid for longer than this.
-        for (info, _) in records.refused {
-            let until = info.received.unwrap_or(now) + LEASE_DURATION_MAX;
-            if until > now {
-                living.push(ActiveRun {
-                    run: info.key.to_string(),
-                    host: "an unknown host".to_owned(),
-                    command: format!("command with the unreadable lease {}", info.key),
-                    since: info.received,
-                    until,
-                });
-            }
-        }
+        let unreadable = records.refused.iter();
+        living.extend(unreadable.filter_map(|refused| run_of_unreadable_lease(refused, now)));
         Ok(Self {
             active: living,
             ended: over,
+            refused: records.refused,
             now,
         })
     }
+}
+
+/// An unreadable object may be a damaged lease, or one that only others can read, unless nobody who may sign it has. No
+/// lease is valid for longer than this.
+fn run_of_unreadable_lease(refused: &RefusedRecord, now: DateTime<Utc>) -> Option<ActiveRun> {
+    let info = &refused.info;
+    let until = info.received.unwrap_or(now) + LEASE_DURATION_MAX;
+    let may_be_lease = matches!(
+        refused.author,
+        RecordAuthor::Keeper | RecordAuthor::Writer | RecordAuthor::Unknown
+    );
+    (may_be_lease && until > now).then(|| ActiveRun {
+        run: info.key.to_string(),
+        host: "an unknown host".to_owned(),
+        command: format!("command with the unreadable lease {}", info.key),
+        since: info.received,
+        until,
+    })
 }
 
 /// When the run began, by the storage's clock; `None` when that is unknown.

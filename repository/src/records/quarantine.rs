@@ -149,8 +149,9 @@ impl Store {
             RecordKind::Quarantine,
             DIRECTORY,
         )?;
-        for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "ignoring an unusable quarantine record");
+        for refused in &records.refused {
+            let (object, error) = (&refused.info.key, &refused.error);
+            tracing::warn!(%object, %error, "ignoring an unusable quarantine record");
         }
         let found = records.valid.into_iter();
         Ok(Quarantine::from_records(

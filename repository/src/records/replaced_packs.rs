@@ -8,11 +8,11 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, ObjectInfo, ObjectKey};
+use crate::backend::{Backend, ObjectKey};
 use crate::crypto::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
-use crate::records::record_set::RecordSet;
+use crate::records::record_set::{RecordSet, RefusedRecord};
 use crate::records::tombstones::Keeper;
 use crate::store::Store;
 
@@ -69,7 +69,7 @@ pub(crate) struct ReplacedPacks {
     /// The valid records.
     pub(crate) records: Vec<ObjectId>,
     /// The ignored objects.
-    pub(crate) refused: Vec<(ObjectInfo, Error)>,
+    pub(crate) refused: Vec<RefusedRecord>,
 }
 
 impl ReplacedPacks {
@@ -77,8 +77,9 @@ impl ReplacedPacks {
     pub(crate) fn read(inner: &Store, backend: &dyn Backend) -> Result<Self> {
         let records: RecordSet<ReplacedPacksRecord> =
             inner.read_records(backend, RecordKind::Replaced, DIRECTORY)?;
-        for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "ignoring an unusable record of replaced packs");
+        for refused in &records.refused {
+            let (object, error) = (&refused.info.key, &refused.error);
+            tracing::warn!(%object, %error, "ignoring an unusable record of replaced packs");
         }
         let mut replaced = Self {
             refused: records.refused,

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, ObjectKey};
 use crate::crypto::envelope::RecordKind;
+use crate::crypto::signing::HostSigner;
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::records::record_set::{RecordSet, StoredRecord};
@@ -57,9 +58,20 @@ pub(crate) struct SweepRecord {
     pub(crate) program: String,
 }
 
-/// Stores a record.
-pub(crate) fn put_sweep_record(inner: &Store, record: &SweepRecord) -> Result<ObjectId> {
-    inner.put_record(inner.backend.as_ref(), RecordKind::Sweep, DIRECTORY, record)
+/// Stores a record. Only a keeper signs it: everybody avoids what it names.
+pub(crate) fn put_sweep_record(
+    inner: &Store,
+    keeper: &HostSigner,
+    record: &SweepRecord,
+) -> Result<ObjectId> {
+    let backend = inner.backend.as_ref();
+    inner.put_record(backend, RecordKind::Sweep, DIRECTORY, keeper, record)
+}
+
+/// Whether some bytes are a valid record of what is being deleted.
+pub(crate) fn announces_deletion(inner: &Store, bytes: &[u8], key: &ObjectKey) -> bool {
+    let read = inner.open_record::<SweepRecord>(RecordKind::Sweep, bytes, key);
+    read.is_ok_and(|record| record.state == SweepState::Final)
 }
 
 /// A sweep that is not done.
@@ -79,8 +91,9 @@ impl Sweeps {
         let records = inner
             .read_records(backend, RecordKind::Sweep, DIRECTORY)?
             .require_readable()?;
-        for (info, error) in &records.refused {
-            tracing::warn!(object = %info.key, %error, "ignoring an invalid sweep record");
+        for refused in &records.refused {
+            let (object, error) = (&refused.info.key, &refused.error);
+            tracing::warn!(%object, %error, "ignoring an invalid sweep record");
         }
         Ok(Self { records })
     }

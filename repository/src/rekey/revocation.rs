@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use crate::backend::{ObjectInfo, ObjectKey};
-use crate::crypto::envelope::{self, RecordKind};
+use crate::crypto::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::format::names::object_id_from_key;
 use crate::id::ObjectId;
 use crate::keys::key_objects::key_object_key;
 use crate::parallel::try_map_in_parallel;
 use crate::records::record_set::{CATALOG_DIRECTORIES, is_not_found};
+use crate::records::sweeps;
 use crate::store::Repository;
 
 /// Directories of objects that are too large to be read whole. `docs/keys.md` gives the reason why names are enough.
@@ -91,13 +92,14 @@ impl Repository {
             .collect())
     }
 
-    /// Whether a record can only block others: a sweep or a lease of a newer version holds nothing that is ever
-    /// restored, and to get rid of such records may be the reason for a revocation.
+    /// Whether a record can only hold others up, and to get rid of it may be the reason for a revocation: leases and
+    /// sweeps hold nothing that is ever restored. What a prune announced that it deletes stays a warning: it may have
+    /// been deleted.
     fn is_blocking_record(&self, kind: RecordKind, bytes: &[u8], key: &ObjectKey) -> bool {
-        matches!(kind, RecordKind::Lease | RecordKind::Sweep)
-            && matches!(
-                envelope::verify_record(kind, bytes, key, &self.inner.trust),
-                Err(Error::UnsupportedFormat { .. })
-            )
+        match kind {
+            RecordKind::Lease => true,
+            RecordKind::Sweep => !sweeps::announces_deletion(&self.inner, bytes, key),
+            _ => false,
+        }
     }
 }

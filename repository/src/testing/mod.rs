@@ -129,6 +129,47 @@ impl CompromisedHost {
         self.put_object(directory, sealed)
     }
 
+    /// A sweep that names all packs as being deleted, signed with the host's key whether or not that is allowed.
+    ///
+    /// # Errors
+    /// Errors of sealing or storing.
+    pub fn put_sweep_of_everything(&self) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let listed = inner.list_objects("packs")?;
+        let packs: Vec<_> = listed.iter().map(|info| info.key.name()).collect();
+        let json = serde_json::json!({
+            "state": "final", "at": inner.clock.wall_time(), "by": "mallory", "packs": packs,
+            "fragments": [], "roots": [], "program": "forged",
+        });
+        self.put_sealed("sweeps", RecordKind::Sweep, &json)
+    }
+
+    /// A lease of a run, as long as it says.
+    ///
+    /// # Errors
+    /// Errors of sealing or storing.
+    pub fn put_lease(&self, run: &str, lasts: chrono::TimeDelta) -> Result<ObjectKey> {
+        let now = self.repository.inner.clock.wall_time();
+        let json = serde_json::json!({
+            "run": run, "host": "mallory", "command": "snapshot", "started": now, "at": now,
+            "expires": now + lasts, "ends": false,
+        });
+        self.put_sealed("leases", RecordKind::Lease, &json)
+    }
+
+    fn put_sealed(
+        &self,
+        directory: &str,
+        kind: RecordKind,
+        json: &serde_json::Value,
+    ) -> Result<ObjectKey> {
+        let inner = &self.repository.inner;
+        let (signer, repository) = (inner.signer()?, inner.trust.repository());
+        let (json, recipients) = (json.to_string(), &inner.catalog_recipients);
+        let sealed = envelope::seal_record(kind, json.as_bytes(), recipients, signer, repository)?;
+        self.put_object(directory, sealed)
+    }
+
     /// Other secrets, encrypted to everybody who can read the catalog.
     ///
     /// # Errors

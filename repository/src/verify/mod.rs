@@ -28,6 +28,7 @@ use crate::id::ObjectId;
 use crate::progress::Progress;
 use crate::records::leases;
 use crate::records::quarantine;
+use crate::records::record_set::{RecordAuthor, RefusedRecord};
 use crate::records::replaced_packs;
 use crate::records::sweeps;
 use crate::store::Repository;
@@ -138,9 +139,21 @@ impl Verifier<'_> {
             let records = self
                 .inner
                 .read_records::<serde::de::IgnoredAny>(backend, kind, directory)?;
-            let refused = records.refused.iter();
+            let is_note = |found: &&RefusedRecord| {
+                kind == RecordKind::Sweep && found.author == RecordAuthor::WriterAlone
+            };
+            let notes = records.refused.iter().filter(is_note).map(|found| {
+                format!(
+                    "{} is ignored: a writer signed it, and only keepers announce what a prune deletes; a prune deletes it \
+                     after seven days",
+                    found.info.key
+                )
+            });
+            self.report.notes.extend(notes);
+            let refused = records.refused.iter().filter(|found| !is_note(found));
+            let refused = refused.filter(|found| found.is_finding());
             let findings =
-                refused.map(|(info, error)| finding_from_error(info.key.as_str(), error));
+                refused.map(|found| finding_from_error(found.info.key.as_str(), &found.error));
             self.report.findings.extend(findings);
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use chrono::TimeDelta;
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
+use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
     DataSubset, Error, ObjectId, Progress, PruneOptions, RepairOptions, Repository, VerifyDepth,
     VerifyOptions,
@@ -13,7 +14,7 @@ use reprise_repository::{
 use super::books::{Books, Fate};
 use super::stage::{Dice, Place, Stage, Watch, Way};
 use super::support::garbage::{forget, looking, options, prune_with, small_tree, unforget};
-use super::support::keys::reencrypt;
+use super::support::keys::{Host, reencrypt};
 use super::support::{World, snapshot};
 
 /// One thing that a machine does.
@@ -37,6 +38,8 @@ pub(crate) enum Act {
     /// Nobody does it: a disk loses or garbles an object that is away too.
     Damage(u64),
     Reencrypt,
+    /// A writer that was broken into stores records that would hold the others up.
+    Sabotage(u64),
 }
 
 /// What kind of trouble a play is about.
@@ -49,6 +52,8 @@ pub(crate) enum Kind {
     Damaged,
     /// Contents are encrypted anew, as who may read has changed.
     Rotated,
+    /// One host was broken into.
+    Hostile,
 }
 
 impl Kind {
@@ -57,6 +62,7 @@ impl Kind {
             0 | 1 => Self::Copying,
             2 | 3 => Self::Damaged,
             4 => Self::Rotated,
+            5 => Self::Hostile,
             _ => Self::Mixed,
         }
     }
@@ -80,6 +86,10 @@ impl Kind {
                 lives.push(vec![Act::Damage(dice.roll(100)); 1 + dice.roll(2) as usize])
             }
             Self::Rotated => lives.push(vec![Act::Reencrypt]),
+            Self::Hostile => {
+                let acts = 2 + dice.roll(5);
+                lives.push((0..acts).map(|_| Act::Sabotage(dice.roll(6))).collect());
+            }
             Self::Mixed | Self::Copying => {}
         }
         lives
@@ -89,7 +99,7 @@ impl Kind {
         let other = |mixed, damaged, rotated| match self {
             Self::Damaged => damaged,
             Self::Rotated => rotated,
-            Self::Mixed | Self::Copying => mixed,
+            Self::Mixed | Self::Copying | Self::Hostile => mixed,
         };
         match dice.roll(14) {
             0..4 => Act::Snapshot(dice.roll(2), dice.roll(3)),
@@ -177,6 +187,8 @@ fn damage(home: &MemoryBackend, away: &MemoryBackend, number: u64) -> bool {
 /// A machine that is at work.
 pub(crate) struct Worker<'a> {
     pub(crate) world: &'a World,
+    /// The host that was broken into.
+    pub(crate) mallory: &'a Host,
     pub(crate) stage: Arc<Stage>,
     pub(crate) books: Arc<Mutex<Books>>,
     pub(crate) machine: usize,
@@ -244,12 +256,34 @@ impl Worker<'_> {
                 self.books().damaged += u64::from(done);
                 Ok(())
             }
+            Act::Sabotage(number) => self.sabotage(number),
             Act::Reencrypt => {
                 let (_, report) = reencrypt(&home(true)?)?;
                 self.books().replaced += report.packs;
                 Ok(())
             }
         }
+    }
+
+    fn sabotage(&self, number: u64) -> Result<(), Error> {
+        let watch = Watch {
+            stage: Arc::clone(&self.stage),
+            machine: self.machine,
+        };
+        let way = Arc::new(self.way(Place::Home));
+        let opened = Repository::open_with_clock(way, &self.mallory.options(), Arc::new(watch))?;
+        let thief = CompromisedHost::new(opened);
+        let stored = match number {
+            0 => thief.put_sweep_of_everything(),
+            1 => thief.put_newer_record("sweeps"),
+            2 => thief.put_unreadable_record("sweeps"),
+            3 => thief.put_newer_record("leases"),
+            4 => thief.put_unreadable_record("leases"),
+            _ => thief.put_lease("00", TimeDelta::hours(24)),
+        };
+        stored?;
+        self.books().sabotaged += 1;
+        Ok(())
     }
 
     fn forget(&self, repository: &Repository, number: u64) -> Result<(), Error> {

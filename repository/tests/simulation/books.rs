@@ -25,6 +25,8 @@ pub(crate) struct Books {
     pub(crate) replaced: u64,
     /// How many objects were damaged.
     pub(crate) damaged: u64,
+    /// How many records a hostile writer stored.
+    pub(crate) sabotaged: u64,
 }
 
 impl Books {

@@ -37,7 +37,7 @@ use reprise_repository::{
 };
 use stage::{Dice, Stage};
 use support::garbage::{Time, dry_run, findings, forget, options, prune_with};
-use support::keys::{reencrypt, switch};
+use support::keys::{Host, change, reencrypt, switch};
 use support::{World, read_back_one};
 
 /// How many seeds a usual test run tries in each of the [`PARTS`]; `tests/run --long` tries ten times as many.
@@ -49,12 +49,15 @@ const PARTS: u64 = 4;
 /// A repository with two snapshots, as plays find it.
 struct Scene {
     world: World,
+    /// A host that may write and is no keeper.
+    mallory: Host,
     books: Books,
 }
 
 impl Scene {
     fn new() -> Self {
-        let world = World::new();
+        let (world, mallory) = (World::new(), Host::new());
+        change(&world, &mallory.addition("mallory"));
         let books = Mutex::new(Books::default());
         let time = Time::of(&world.storage);
         let first = world.host_at(world.storage.clone(), &time);
@@ -62,7 +65,11 @@ impl Scene {
             take(&first, n, n, &books).unwrap();
         }
         let books = books.into_inner().unwrap();
-        Self { world, books }
+        Self {
+            world,
+            mallory,
+            books,
+        }
     }
 
     /// Contents are for somebody else since the snapshots were taken.
@@ -77,6 +84,7 @@ impl Scene {
 /// A seed that is played.
 struct Play<'a> {
     world: &'a World,
+    mallory: &'a Host,
     kind: Kind,
     stage: Arc<Stage>,
     books: Arc<Mutex<Books>>,
@@ -87,6 +95,7 @@ impl<'a> Play<'a> {
     fn new(kind: Kind, scene: &'a Scene, dice: Dice) -> Self {
         Self {
             world: &scene.world,
+            mallory: &scene.mallory,
             kind,
             stage: Stage::new(scene.world.storage.fork()),
             books: Arc::new(Mutex::new(scene.books.clone())),
@@ -142,6 +151,7 @@ impl<'a> Play<'a> {
             for life in lives {
                 let worker = Worker {
                     world: self.world,
+                    mallory: self.mallory,
                     stage: Arc::clone(&self.stage),
                     books: Arc::clone(&self.books),
                     machine: self.stage.add(),
@@ -161,11 +171,17 @@ impl<'a> Play<'a> {
             self.mend();
         }
         let kept = self.all_is_there(&books, "at once");
+        if self.kind == Kind::Hostile {
+            self.nobody_is_stopped();
+        }
         self.copies_are_there(&books);
         self.forget_what_is_broken(&books, &kept);
         let time = Time::of(&self.stage.storage);
         self.garbage_goes(&time);
         self.all_is_there(&books, "after prunes");
+        if self.kind == Kind::Hostile {
+            self.nobody_is_stopped();
+        }
         if self.kind == Kind::Rotated {
             // Only now: it leaves alone what a prune was about to delete.
             reencrypt(&self.world.repository_at(&self.stage.storage)).unwrap();
@@ -244,6 +260,13 @@ impl<'a> Play<'a> {
         assert_eq!(findings(&self.world.repository_at(storage)), []);
     }
 
+    /// Whatever a hostile writer has stored, others go on.
+    fn nobody_is_stopped(&self) {
+        let books = Mutex::new(Books::default());
+        let repository = self.world.repository_at(&self.stage.storage);
+        take(&repository, 1, 1, &books).unwrap();
+    }
+
     /// Nothing needs the identity that was removed.
     fn who_came_later_reads(&self, books: &Books) {
         let storage = self.stage.storage.clone();
@@ -307,16 +330,17 @@ fn no_seed_loses_what_is_kept_and_garbage_goes(part: u64) {
     };
     let many = seeds.end - seeds.start >= SEEDS * PARTS;
     let (plain, rotated) = (Scene::new(), Scene::rotated());
-    let (mut copied, mut damaged, mut replaced) = (0, 0, 0);
+    let (mut copied, mut damaged, mut replaced, mut sabotaged) = (0, 0, 0, 0);
     for seed in seeds.filter(|seed| seed % PARTS == part) {
         let books = play(seed, &plain, &rotated);
         copied += books.copies();
         damaged += books.damaged;
         replaced += books.replaced;
+        sabotaged += books.sabotaged;
     }
-    let happened = [copied > 0, damaged > 0, replaced > 0];
+    let happened = [copied > 0, damaged > 0, replaced > 0, sabotaged > 0];
     assert!(
-        !many || happened == [true; 3],
+        !many || happened == [true; 4],
         "not everything was tried: {happened:?}"
     );
 }

@@ -92,6 +92,7 @@ pub(crate) fn options() -> PruneOptions {
         max_repack: None,
         repack_below: 50,
         host: "pruner".to_owned(),
+        keeper_file: None,
     }
 }
 

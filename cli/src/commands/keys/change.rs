@@ -1,12 +1,11 @@
-//! `reprise key add` and `key remove`: changes that a keeper signs.
+//! `reprise key add` and `key rotate`: changes that a keeper signs.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use reprise_repository::{
-    Keeper, KeyChange, KeyChangeResult, KeyRecord, Keyring, KnownSigner, ObjectId, Repository,
-    SignerId, SignerRole, Snapshot, has_recipient, mask_secret,
+    Keeper, KeyChange, KeyChangeResult, KnownSigner, Repository, SignerId, SignerRole, Snapshot,
+    mask_secret,
 };
 use reprise_scheduler::repositories::create_identity;
 use serde_json::json;
@@ -59,37 +58,8 @@ pub(crate) struct KeyChoiceArgs {
     pub(crate) keeper_key: Option<String>,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-A removed key can never be added again. What a removed host has stored so far stays valid; what it adds later is
-rejected.
-
-Examples:
-  reprise key remove --host web2 --reason decommissioned
-  reprise key remove --host web2 --received-until 2026-11-20T00:00:00Z --yes   reject what was received later
-  reprise key remove --recipient age1… --yes")]
-pub(crate) struct KeyRemoveArgs {
-    #[command(flatten)]
-    pub(crate) what: KeyChoiceArgs,
-    /// Reject what the host or keeper signed and the storage received after this time (RFC 3339).
-    #[arg(long, value_name = "TIME", conflicts_with = "recipient")]
-    pub(crate) received_until: Option<chrono::DateTime<chrono::Utc>>,
-    /// Reject this object as well, although it is stored now. May be repeated.
-    #[arg(long, value_name = "ID", conflicts_with = "recipient")]
-    pub(crate) except: Vec<String>,
-    /// Reason for the change. It is stored unencrypted.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) reason: String,
-    /// Only print the consequences.
-    #[arg(long, short = 'n', conflicts_with = "yes")]
-    pub(crate) dry_run: bool,
-    /// Carry out the removal.
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
 /// The action that needs the keeper's key, for messages.
-const ACTION: &str = "change keys";
+pub(super) const ACTION: &str = "change keys";
 
 pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository_for_writing()?;
@@ -307,185 +277,4 @@ pub(crate) fn rotate(context: &Context, dry_run: bool) -> Result<Exit, Failure> 
         output::print_line("`reprise key rotate --reencrypt` re-encrypts them.");
     }
     Ok(report_not_rewrapped(&changes))
-}
-
-pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Failure> {
-    let repository = context.open_repository_for_writing()?;
-    let mut change = KeyChange {
-        by: context.environment.user.clone(),
-        reason: args.reason.clone(),
-        received_until: args.received_until,
-        ..KeyChange::default()
-    };
-    for id in &args.except {
-        let parsed = id.parse::<ObjectId>();
-        let error = |_| Failure::usage(format!("`{id}` is not the full ID of an object"), "");
-        change.excluded_objects.push(parsed.map_err(error)?);
-    }
-    let what = plan_removal(&repository, &mut change, &args.what)?;
-    let keeper = context.load_keeper(&repository, ACTION)?;
-    let (planned, _) = repository.plan_key_change(&keeper, &change, current_time())?;
-    let lost = find_invalidated_snapshots(&repository, &planned)?;
-    let (made, accepts) = match args.yes {
-        true => {
-            let changed = repository.change_keys(&keeper, &change, current_time())?;
-            (Some(changed.record), changed.accepted_count)
-        }
-        false => (None, planned.accepted_count()),
-    };
-    if context.global.json {
-        output::print_json(&json!({
-            "event": "key_removed", "record": made, "what": what, "valid_objects": accepts,
-            "invalidated_snapshots": lost,
-        }));
-    } else {
-        for line in &what {
-            output::print_line(line);
-        }
-        if let Some(count) = accepts {
-            output::print_line(&format!(
-                "  {} stored so far and signed by it stay valid; everything else it has signed is rejected.",
-                output::format_count(count, "object", "objects")
-            ));
-        }
-        for (source, ids) in &lost {
-            output::print_line(&format!(
-                "  LOST: {} of {source} no longer valid, which can never be restored again: {}",
-                output::format_count(ids.len(), "snapshot", "snapshots"),
-                ids.iter()
-                    .map(ObjectId::short)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ));
-        }
-        output::print_line("  A removed key can never be added again.");
-    }
-    match made {
-        Some(record) => {
-            context.print_note(&format!("removed by keys/{record}"));
-            Ok(Exit::Ok)
-        }
-        None if args.dry_run => Ok(Exit::Ok),
-        None => Err(Failure::new(
-            Exit::Refused,
-            "nothing was changed: this is only the plan",
-            "give --yes to remove it, or --dry-run if only the plan was wanted",
-        )),
-    }
-}
-
-fn remove_recovery_recipient(change: &mut KeyChange, recipient: &str) -> Vec<String> {
-    change.revoke_recipients.data.push(recipient.to_owned());
-    vec![
-        format!("remove recovery recipient {recipient}"),
-        "  New data is not encrypted to it. Its identity still reads what is stored now;"
-            .to_owned(),
-        "  `reprise key rotate --reencrypt`, then `reprise prune`, end that.".to_owned(),
-    ]
-}
-
-/// A recipient of the catalog is removed with its host or keeper, unless those were removed before.
-fn remove_catalog_recipient(
-    ring: &Keyring,
-    change: &mut KeyChange,
-    recipient: &str,
-) -> Result<Vec<String>, Failure> {
-    if let Some(holder) = ring.owner_of_recipient(recipient) {
-        let option = match holder.roles.contains(&SignerRole::Writer) {
-            true => "--host",
-            false => "--keeper-key",
-        };
-        let message = format!("{recipient} belongs to {}", holder.name);
-        let hint = format!("`reprise key remove {option} {}` removes both", holder.key);
-        return Err(Failure::new(Exit::Refused, message, &hint));
-    }
-    change.revoke_recipients.writers.push(recipient.to_owned());
-    Ok(vec![
-        format!("remove recipient {recipient} of the catalog, which has no holder any more"),
-        "  New data is not encrypted to it. Its identity still reads the catalog as it is now."
-            .to_owned(),
-    ])
-}
-
-/// Snapshots, by source, that a revocation does not accept.
-fn find_invalidated_snapshots(
-    repository: &Repository,
-    planned: &KeyRecord,
-) -> Result<BTreeMap<String, Vec<ObjectId>>, Failure> {
-    let mut lost: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
-    if planned.revoke.signers.is_empty() {
-        return Ok(lost);
-    }
-    for snapshot in repository.snapshots_lossy()?.0 {
-        let key = format!("snapshots/{}", snapshot.id);
-        let revoked = planned.revoke.signers.iter();
-        let mut revoked = revoked.filter(|revoked| {
-            revoked.key == snapshot.signer && revoked.roles.contains(&SignerRole::Writer)
-        });
-        if revoked.any(|revoked| revoked.accepts.binary_search(&key).is_err()) {
-            lost.entry(snapshot.root.source)
-                .or_default()
-                .push(snapshot.id);
-        }
-    }
-    Ok(lost)
-}
-
-/// Fills in what is removed; returns its description.
-fn plan_removal(
-    repository: &Repository,
-    change: &mut KeyChange,
-    what: &KeyChoiceArgs,
-) -> Result<Vec<String>, Failure> {
-    let ring = repository.keyring();
-    let unknown = |key: &str, sort: &str| {
-        let message = format!("the repository has no {sort} `{}`", mask_secret(key));
-        Failure::new(Exit::NotFound, message, "`reprise key list` lists all keys")
-    };
-    if let Some(recipient) = &what.recipient {
-        return match has_recipient(&ring.recipients().data, recipient) {
-            true => Ok(remove_recovery_recipient(change, recipient)),
-            false if has_recipient(&ring.recipients().writers, recipient) => {
-                remove_catalog_recipient(ring, change, recipient)
-            }
-            false => Err(unknown(recipient, "recipient")),
-        };
-    }
-    let signers = ring.trust().signers();
-    let find = |text: &str, role: SignerRole| {
-        let named = |s: &&KnownSigner| s.name == text || s.key.to_string() == text;
-        let mut found = signers
-            .iter()
-            .filter(|s| s.roles.contains(&role))
-            .filter(named);
-        found.next().cloned().filter(|_| found.next().is_none())
-    };
-    if let Some(key) = &what.keeper_key {
-        let signer = find(key, SignerRole::Keeper).ok_or_else(|| unknown(key, "unique keeper"))?;
-        change
-            .revoke_signers
-            .push((signer.key, vec![SignerRole::Keeper]));
-        return Ok(vec![
-            format!("revoke keeper {} ({})", signer.key, signer.name),
-            "  It can no longer change keys or forget snapshots; unless it is a host as well, the catalog is no"
-                .to_owned(),
-            "  longer encrypted to it.".to_owned(),
-        ]);
-    }
-    let host = what.host.as_deref().unwrap_or_default();
-    let public =
-        HostPublicKeys::parse(host).map_or_else(|| host.to_owned(), |h| h.signer.to_string());
-    let signer = find(&public, SignerRole::Writer).ok_or_else(|| unknown(host, "unique host"))?;
-    change
-        .revoke_signers
-        .push((signer.key, signer.roles.clone()));
-    Ok(vec![
-        format!(
-            "revoke host {} ({}), {}",
-            signer.name,
-            signer.key,
-            crate::commands::keys::list::format_roles(&signer)
-        ),
-        "  It can no longer add anything, and the catalog is no longer encrypted to it.".to_owned(),
-    ])
 }

@@ -1,16 +1,18 @@
-//! `reprise key`: `list`, `change` (add, remove, rotate), `reencrypt` (with new secrets), `sheet` (for a safe).
+//! `reprise key`: `list`, `change` (add, rotate), `removal`, `reencrypt` (with new secrets), `sheet` (for a safe).
 
 pub(crate) mod change;
 pub(crate) mod list;
 pub(crate) mod reencrypt;
+pub(crate) mod removal;
 pub(crate) mod sheet;
 
 use clap::Subcommand;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use change::{KeyAddArgs, KeyRemoveArgs};
+use change::KeyAddArgs;
 use reencrypt::KeyRotateArgs;
+use removal::KeyRemoveArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
@@ -33,7 +35,7 @@ pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<Exit, Failur
         KeyCommand::List => list::list(context),
         KeyCommand::Show => list::show(context),
         KeyCommand::Add(args) => change::add(context, &args),
-        KeyCommand::Remove(args) => change::remove(context, &args),
+        KeyCommand::Remove(args) => removal::remove(context, &args),
         KeyCommand::Rotate(args) if args.reencrypt => reencrypt::run(context, &args),
         KeyCommand::Rotate(args) => change::rotate(context, args.dry_run),
         KeyCommand::Sheet => sheet::run(context),

@@ -105,6 +105,7 @@ fn prune_options(context: &Context, args: &PruneArgs) -> Result<PruneOptions, Fa
         max_repack: max_repack.transpose()?,
         repack_below: args.repack_below,
         host: context.environment.host_name.clone(),
+        keeper_file: context.environment.keeper_file.clone(),
     })
 }
 

@@ -17,12 +17,14 @@ impl Sweeper<'_> {
         let mut finals = HashSet::new();
         for sweep in &self.due_sweeps {
             let record = self.sweep_record(sweep, SweepState::Final, doomed);
-            finals.insert(sweeps::put_sweep_record(
-                &self.job.repository.inner,
-                &record,
-            )?);
+            finals.insert(self.put_sweep_record(&record)?);
         }
         Ok(finals)
+    }
+
+    fn put_sweep_record(&self, record: &SweepRecord) -> Result<ObjectId> {
+        let keeper = self.job.keeper.signer();
+        sweeps::put_sweep_record(&self.job.repository.inner, keeper, record)
     }
 
     fn sweep_record(
@@ -119,7 +121,7 @@ impl Sweeper<'_> {
             let root_locked =
                 !locked.is_empty() && doomed.roots.iter().any(|id| locked.contains(id));
             if !root_locked && !all.any(|id| locked.contains(id)) {
-                sweeps::put_sweep_record(&self.job.repository.inner, &record)?;
+                self.put_sweep_record(&record)?;
             }
         }
         Ok(())
