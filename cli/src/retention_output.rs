@@ -83,6 +83,8 @@ fn source_as_json(plan: &SourcePlan<'_>, location: &str) -> Value {
     json!({
         "policy": plan.policy.name,
         "source": plan.source.name,
+        "signer": plan.signer,
+        "host": plan.host,
         "repository": location,
         "snapshots": listed,
         "kept": listed.len() - forgotten,

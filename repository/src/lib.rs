@@ -79,7 +79,9 @@ pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{ChunkLocation, SegmentLocation};
 pub use progress::Progress;
 pub use prune::{PruneOptions, PrunePlan, PruneReport, WaitingSweep};
-pub use repository::{InitOptions, OpenOptions, UnreadableRoot, open_backend, repository_exists};
+pub use repository::{
+    InitOptions, OpenOptions, SourceSeries, UnreadableRoot, open_backend, repository_exists,
+};
 pub use store::Repository;
 pub use text::{RawText, escape_line};
 pub use verify::{DataSubset, VerifyDepth, VerifyOptions, VerifyReport};

@@ -93,15 +93,15 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// The snapshot of the same source and kind before this run, and the options of the new one.
+    /// This host's snapshot of the same source and kind before this run, and the options of the new one. What another
+    /// host stores under the same name is another series.
     pub(crate) fn prepare_snapshot(
         &self,
         repository: &Repository,
         kind: SourceKind,
     ) -> Result<(Option<Snapshot>, SnapshotOptions)> {
-        let parent = repository
-            .latest_snapshot(&self.source)?
-            .filter(|parent| parent.root.kind == kind);
+        let mut own = repository.own_snapshots(&self.source)?;
+        let parent = own.pop().filter(|parent| parent.root.kind == kind);
         let options = SnapshotOptions {
             source: self.source.clone(),
             kind,
@@ -127,13 +127,9 @@ impl RunContext {
             return Ok(None);
         };
         let before = if is_empty(&parent.root.counts) {
-            let (snapshots, _) = repository.snapshots_lossy()?;
-            let with_content = |one: &&Snapshot| {
-                let root = &one.root;
-                root.source == self.source
-                    && root.kind == parent.root.kind
-                    && !is_empty(&root.counts)
-            };
+            let snapshots = repository.own_snapshots(&self.source)?;
+            let with_content =
+                |one: &&Snapshot| one.root.kind == parent.root.kind && !is_empty(&one.root.counts);
             snapshots.iter().rev().find(with_content).cloned()
         } else {
             Some(parent.clone())

@@ -41,6 +41,14 @@ impl fmt::Display for SignerId {
     }
 }
 
+impl SignerId {
+    /// Enough of it to tell signers apart.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hex::encode(&self.0[..4])
+    }
+}
+
 impl fmt::Debug for SignerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SignerId({self})")

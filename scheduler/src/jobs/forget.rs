@@ -34,6 +34,9 @@ pub struct ForgetOptions<'a> {
 pub struct WrittenTombstones {
     /// The source's name, without its policy.
     pub source: String,
+    /// The name of the host, if several hosts have snapshots of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The repository's location.
     pub repository: String,
     /// Their IDs.
@@ -136,6 +139,7 @@ fn write_tombstones(
     }
     Ok(Some(WrittenTombstones {
         source: source.source.name.clone(),
+        host: source.host.clone(),
         repository: repository.location(),
         tombstones,
     }))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use reprise_policies::{HOLD_TAG, Hold, TimeZone, leaves_nothing};
 use reprise_repository::{
-    Error, ObjectId, Repository, Snapshot, UnreadableRoot, format_error_chain,
+    Error, ObjectId, Repository, SignerId, Snapshot, UnreadableRoot, format_error_chain,
 };
 
 use super::event::{JobEvent, JobObserver};
@@ -172,7 +172,7 @@ fn refuse_held(
     Ok(())
 }
 
-/// Refuses to forget the last snapshot of a source that is as good as its best.
+/// Refuses to forget the last snapshot of a series that is as good as its best.
 fn refuse_last(
     options: &ForgetNamedOptions<'_>,
     repository: &Repository,
@@ -184,16 +184,17 @@ fn refuse_last(
     }
     let affected = repository.degraded_snapshots()?;
     let is_chosen = |one: &Snapshot| chosen.iter().any(|other| other.id == one.id);
-    let sources: BTreeSet<&str> = chosen
+    let series_of = |one: &Snapshot| (one.root.source.clone(), repository.series_signer(one));
+    let touched: BTreeSet<_> = chosen
         .iter()
         .filter(|one| !one.forgotten)
-        .map(|one| one.root.source.as_str())
+        .map(|one| series_of(one))
         .collect();
-    for source in sources {
-        let series = all
+    for series in touched {
+        let members = all
             .iter()
-            .filter(|one| !one.forgotten && one.root.source == source);
-        let candidates: Vec<_> = series
+            .filter(|one| !one.forgotten && series_of(one) == series);
+        let candidates: Vec<_> = members
             .map(|one| {
                 let candidate = candidate_without_hold(one, &affected, options.retention);
                 (candidate, !is_chosen(one))
@@ -205,9 +206,22 @@ fn refuse_last(
             .collect();
         if leaves_nothing(&candidates) {
             return Err(JobError::WouldLeaveNothing {
-                series: source.to_owned(),
+                series: describe_series(repository, all, series),
             });
         }
     }
     Ok(())
+}
+
+/// A source's name, with the host if several hosts have snapshots of it.
+fn describe_series(
+    repository: &Repository,
+    all: &[Snapshot],
+    (source, signer): (String, SignerId),
+) -> String {
+    let mut others = all.iter().filter(|one| one.root.source == source);
+    match others.any(|one| repository.series_signer(one) != signer) {
+        true => format!("{source} of {}", repository.signer_name(&signer)),
+        false => source,
+    }
 }

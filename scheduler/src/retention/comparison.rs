@@ -13,7 +13,7 @@ use crate::error::JobResult;
 /// What differs for a source between two versions of a policy.
 #[derive(Debug)]
 pub struct SourceChange {
-    /// `POLICY/SOURCE`
+    /// `POLICY/SOURCE`, with the host if several hosts have snapshots of the source.
     pub source: String,
     /// The repository's location.
     pub repository: String,

@@ -1,9 +1,12 @@
 //! From policies to what would be kept and forgotten in their repositories. Nothing is changed here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use reprise_policies::{Candidate, Hold, Policy, PolicySource, RetentionDecision, RetentionPause};
-use reprise_repository::{ObjectId, Repository, Snapshot, format_error_chain};
+use reprise_repository::{
+    ObjectId, Repository, SignerId, Snapshot, SourceSeries, format_error_chain,
+};
 use reprise_restore::mysql::RecoveryCatalog;
 
 use super::log_plan::LogForgetPlan;
@@ -14,13 +17,17 @@ use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
 use crate::repositories::{find_repository, open_existing};
 
-/// The retention plan of a source in a repository.
+/// The retention plan of a series in a repository: of the snapshots of a source by one host.
 #[derive(Debug)]
 pub struct SourcePlan<'a> {
     /// The policy.
     pub policy: &'a Policy,
     /// The source.
     pub source: &'a PolicySource,
+    /// Who signed its snapshots.
+    pub signer: SignerId,
+    /// The name of the host, if several hosts have snapshots of the source.
+    pub host: Option<String>,
     /// Its snapshots, without forgotten ones.
     pub snapshots: HashMap<ObjectId, Snapshot>,
     /// Those that a keeper has recorded as affected by damage.
@@ -28,7 +35,7 @@ pub struct SourcePlan<'a> {
     /// What is kept and forgotten, and why.
     pub decision: RetentionDecision<ObjectId>,
     pub(super) candidates: Vec<Candidate<ObjectId>>,
-    archive: Option<RecoveryCatalog>,
+    archive: Option<Arc<RecoveryCatalog>>,
     /// What is forgotten of its log.
     pub log: Option<LogForgetPlan>,
     /// What would be forgotten of its log if the source were not paused.
@@ -90,7 +97,7 @@ pub fn plan_retention<'a>(
     Ok(plans)
 }
 
-/// Snapshots of one name are one series, so two policies must not have different rules for it.
+/// Series are told apart by name and host, not by policy, so two policies must not have different rules for it.
 fn refuse_contradictions(location: &str, all: &[(&Policy, &PolicySource, &str)]) -> JobResult<()> {
     let mut seen: BTreeMap<&str, (&Policy, &PolicySource)> = BTreeMap::new();
     for (policy, source, _) in all {
@@ -115,31 +122,24 @@ fn plan_repository<'a>(
 ) -> JobResult<RepositoryPlan<'a>> {
     let (snapshots, errors) = repository.snapshots_lossy()?;
     let affected = repository.degraded_snapshots()?;
-    let mut series: BTreeMap<String, Vec<Snapshot>> = BTreeMap::new();
-    for snapshot in snapshots {
-        let name = snapshot.root.source.clone();
-        series.entry(name).or_default().push(snapshot);
-    }
-    let unnamed = series
+    let mut sources = repository.group_by_series(snapshots);
+    let unnamed = sources
         .iter()
         .filter(|(name, _)| !names.contains(&name.as_str()))
-        .map(|(name, snapshots)| (name.clone(), snapshots.len()))
+        .map(|(name, series)| (name.clone(), series.values().map(Vec::len).sum()))
         .collect();
     let mut plans = Vec::new();
     for (policy, source) in chosen {
         // A source that two policies name is decided once.
-        if let Some(snapshots) = series.remove(&source.name) {
-            let series = SourceSnapshots {
-                snapshots,
+        if let Some(series) = sources.remove(&source.name) {
+            let planning = SourcePlanning {
+                repository: &repository,
                 affected: &affected,
-            };
-            plans.push(plan_source(
-                &repository,
                 policy,
                 source,
-                series,
                 parameters,
-            )?);
+            };
+            plans.extend(planning.plan_series(series)?);
         }
     }
     if !errors.is_empty() {
@@ -159,46 +159,96 @@ fn plan_repository<'a>(
     })
 }
 
-/// The snapshots of a source, and which of the repository's are affected by damage.
-struct SourceSnapshots<'a> {
-    snapshots: Vec<Snapshot>,
-    affected: &'a BTreeSet<ObjectId>,
-}
-
-fn plan_source<'a>(
-    repository: &Repository,
+/// What all series of a source have in common.
+struct SourcePlanning<'p, 'a> {
+    repository: &'p Repository,
+    /// Of all snapshots of the repository.
+    affected: &'p BTreeSet<ObjectId>,
     policy: &'a Policy,
     source: &'a PolicySource,
-    series: SourceSnapshots<'_>,
     parameters: RetentionParameters,
-) -> JobResult<SourcePlan<'a>> {
-    let SourceSnapshots {
-        snapshots,
-        affected,
-    } = series;
-    let archive = recovery_window_start(source, parameters.now)
-        .map(|_| RecoveryCatalog::load(repository, &source.name));
-    let archive = archive.transpose()?;
-    let candidates = snapshots
-        .iter()
-        .map(|snapshot| retention_candidate(snapshot, affected, &policy.time_zone, parameters))
-        .collect();
-    let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
-    let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
-    let evaluation = evaluate_rules(candidates, archive.as_ref(), policy, source, parameters);
-    Ok(SourcePlan {
-        policy,
-        source,
-        affected: ids.intersection(affected).copied().collect(),
-        snapshots,
-        candidates: evaluation.candidates,
-        archive,
-        log: evaluation
-            .log
-            .filter(|_| evaluation.decision.anomaly.is_none()),
-        log_without_pause: evaluation.log,
-        decision: evaluation.decision,
-    })
+}
+
+impl<'a> SourcePlanning<'_, 'a> {
+    /// Decides about each host's snapshots by themselves: one host's never take the place of another's.
+    fn plan_series(&self, series: SourceSeries) -> JobResult<Vec<SourcePlan<'a>>> {
+        let archive = recovery_window_start(self.source, self.parameters.now)
+            .map(|_| RecoveryCatalog::load(self.repository, &self.source.name));
+        let archive = archive.transpose()?.map(Arc::new);
+        let names = match series.len() {
+            1 => BTreeMap::new(),
+            _ => self.repository.series_names(&series),
+        };
+        let series = series.into_iter();
+        let plans = series.map(|(signer, snapshots)| {
+            let host = names.get(&signer).cloned();
+            self.plan_one(snapshots, (signer, host), archive.clone())
+        });
+        let mut plans: Vec<_> = plans.collect();
+        share_log(&mut plans);
+        Ok(plans)
+    }
+
+    fn plan_one(
+        &self,
+        snapshots: Vec<Snapshot>,
+        (signer, host): (SignerId, Option<String>),
+        archive: Option<Arc<RecoveryCatalog>>,
+    ) -> SourcePlan<'a> {
+        let (affected, parameters) = (self.affected, self.parameters);
+        let zone = &self.policy.time_zone;
+        let candidates = snapshots
+            .iter()
+            .map(|snapshot| retention_candidate(snapshot, affected, zone, parameters))
+            .collect();
+        let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
+        let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
+        let evaluation = evaluate_rules(
+            candidates,
+            archive.as_deref(),
+            self.policy,
+            self.source,
+            parameters,
+        );
+        SourcePlan {
+            policy: self.policy,
+            source: self.source,
+            signer,
+            host,
+            affected: ids.intersection(affected).copied().collect(),
+            snapshots,
+            candidates: evaluation.candidates,
+            archive,
+            log: evaluation
+                .log
+                .filter(|_| evaluation.decision.anomaly.is_none()),
+            log_without_pause: evaluation.log,
+            decision: evaluation.decision,
+        }
+    }
+}
+
+/// A log belongs to a source, not to one of its series: what one of them needs of it is not forgotten for another. The
+/// part that is forgotten is that of the first one.
+fn share_log(plans: &mut [SourcePlan<'_>]) {
+    if plans.len() < 2 {
+        return;
+    }
+    let joins = |plan: &SourcePlan<'_>| plan.candidates.iter().any(|one| one.log_range.is_some());
+    let none_joins = !plans.iter().any(joins);
+    let concerned = |plan: &&SourcePlan<'_>| none_joins || joins(plan);
+    let agreed = |log: fn(&SourcePlan<'_>) -> Option<LogForgetPlan>| {
+        let parts: Option<Vec<LogForgetPlan>> = plans.iter().filter(concerned).map(log).collect();
+        parts?.into_iter().min_by_key(|part| part.before)
+    };
+    let (log, without_pause) = (
+        agreed(|plan| plan.log),
+        agreed(|plan| plan.log_without_pause),
+    );
+    for (n, plan) in plans.iter_mut().enumerate() {
+        plan.log = log.filter(|_| n == 0);
+        plan.log_without_pause = without_pause.filter(|_| n == 0);
+    }
 }
 
 impl SourcePlan<'_> {
@@ -240,7 +290,7 @@ impl SourcePlan<'_> {
             recovery_window_start(source, parameters.now).filter(|_| self.archive.is_none());
         let read = demanded.map(|_| RecoveryCatalog::load(repository, &self.source.name));
         let read = read.transpose()?;
-        let archive = self.archive.as_ref().or(read.as_ref());
+        let archive = self.archive.as_deref().or(read.as_ref());
         let evaluation =
             evaluate_rules(self.candidates.clone(), archive, policy, source, parameters);
         let from = evaluation.log.map_or(0, |log| log.before);
@@ -255,13 +305,17 @@ impl SourcePlan<'_> {
     /// What is forgotten of the log when the source is not paused, from a sequence on.
     pub fn log_to_forget_from(&self, from: u64) -> Option<LogForgetPlan> {
         let log = self.log_without_pause?;
-        LogForgetPlan::for_range(self.archive.as_ref()?, from, log.before)
+        LogForgetPlan::for_range(self.archive.as_deref()?, from, log.before)
     }
 
-    /// `POLICY/SOURCE`
+    /// `POLICY/SOURCE`, with the host if several hosts have snapshots of the source.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}/{}", self.policy.name, self.source.name)
+        let source = format!("{}/{}", self.policy.name, self.source.name);
+        match &self.host {
+            Some(host) => format!("{source} of {host}"),
+            None => source,
+        }
     }
 }
 

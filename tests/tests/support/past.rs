@@ -51,8 +51,13 @@ pub(crate) fn night(days: i64) -> DateTime<Utc> {
 }
 
 pub(crate) fn open(sandbox: &Sandbox) -> Repository {
+    open_by(sandbox, "config")
+}
+
+/// The repository, as the host with these keys opens it.
+pub(crate) fn open_by(sandbox: &Sandbox, config: &str) -> Repository {
     let options = OpenOptions {
-        host: HostDirectory::new(sandbox.path("config")),
+        host: HostDirectory::new(sandbox.path(config)),
         identity_files: Vec::new(),
         cache: Some(sandbox.path("cache")),
         pinned_signers: Vec::new(),
