@@ -193,6 +193,7 @@ fn where_only_the_description_is_lost_nothing_new_is_made_and_a_copy_brings_it_b
         now: now(),
         layout: Layout::default(),
         keeper: None,
+        spare_keeper: None,
     };
     let error = Repository::init(&world.storage, &world.host, &options).unwrap_err();
     assert!(matches!(error, Error::MissingConfig { .. }), "{error}");

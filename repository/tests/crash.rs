@@ -103,6 +103,7 @@ fn a_crash_during_init_leaves_no_half_made_repository() {
         now: support::now(),
         layout: Layout::default(),
         keeper: None,
+        spare_keeper: None,
     };
     for operation in 0..6 {
         let storage = MemoryBackend::new();

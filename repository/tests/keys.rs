@@ -339,6 +339,7 @@ fn a_removed_keepers_file_opens_nothing_that_is_stored_later() {
         now: now(),
         layout: Layout::default(),
         keeper: Some(file.clone()),
+        spare_keeper: None,
     };
     Repository::init(&world.storage, &world.host, &options).unwrap();
     snapshot(&world.repository(), "before", &tree(1, 0)).unwrap();

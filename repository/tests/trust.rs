@@ -101,6 +101,7 @@ fn a_root_signed_for_another_repository_is_refused() {
         now: now(),
         layout: Layout::default(),
         keeper: None,
+        spare_keeper: None,
     };
     let storage = reprise_repository::backend::memory::MemoryBackend::new();
     Repository::init(&storage, &a.host, &options).unwrap();

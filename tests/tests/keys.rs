@@ -417,3 +417,69 @@ fn a_recovery_identity_is_generated_where_it_is_added_and_a_plan_changes_nothing
     let plan = sandbox.run(again.iter().chain(&["--dry-run"]));
     assert_eq!((plan.code, plan.stderr), (change.code, change.stderr));
 }
+
+#[test]
+fn when_the_host_is_gone_a_recovery_identity_and_the_spare_keeper_appoint_a_new_one() {
+    let sandbox = Sandbox::bare();
+    let made = sandbox.init().exits(0).stdout;
+    assert!(made.contains("id1.keeper.txt"), "{made}");
+    make_tree(&sandbox.path("tree"), 100_000);
+    let first = sandbox
+        .snapshot(&sandbox.path("tree"), "tree")
+        .exits(0)
+        .json();
+    let first = first["snapshot"].as_str().unwrap();
+    for lost in ["config", "cache"] {
+        std::fs::remove_dir_all(sandbox.path(lost)).unwrap();
+    }
+    let new = |args: &[&str]| {
+        let mut command = sandbox.on_second_host();
+        command.env("REPRISE_IDENTITY", sandbox.path("id1"));
+        ran(command.args(args))
+    };
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "tree").exits(6);
+    let public = new(&["key", "show"]).exits(0).stdout;
+    std::fs::write(sandbox.path("new.keys"), public).unwrap();
+    let keeping = |args: &[&str]| new(&[&["--keeper", "id1.keeper.txt"][..], args].concat());
+    keeping(&["key", "add", "--host", "new.keys", "--name", "new"]).exits(0);
+    std::fs::write(sandbox.path("tree/more"), "more").unwrap();
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "tree").exits(0);
+    keeping(&["forget", first]).exits(0);
+    keeping(&["prune"]).exits(0);
+    keeping(&["prune", "--grace", "0s"]).exits(0);
+    new(&["restore", "tree", "--to", "restored", "--verify"]).exits(0);
+    let more = std::fs::read_to_string(sandbox.path("restored/more"));
+    assert_eq!(more.unwrap(), "more");
+    new(&["verify", "--read-data"]).exits(0);
+    let sheet = new(&["key", "sheet"]).exits(0).stdout;
+    assert!(sheet.contains("spare-keeper"), "{sheet}");
+}
+
+#[test]
+fn who_loses_the_right_to_write_with_the_host_is_told_before() {
+    let sandbox = Sandbox::new();
+    let key = |file: &str| {
+        let text = std::fs::read_to_string(sandbox.path(file)).unwrap();
+        let line = text.lines().find(|line| line.contains("age1")).unwrap();
+        line[line.find("age1").unwrap()..].to_owned()
+    };
+    let (one, two) = (key("id1"), key("id2"));
+    let other = sandbox.path("other");
+    let other = other.to_str().unwrap();
+    sandbox
+        .run([
+            "-r",
+            other,
+            "init",
+            "--recipient",
+            &one,
+            "--recipient",
+            &two,
+        ])
+        .exits(0)
+        .says("--keeper-key");
+    sandbox
+        .run(["-r", other, "key", "list"])
+        .exits(0)
+        .says("Every keeper is a host");
+}

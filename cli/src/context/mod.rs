@@ -221,6 +221,12 @@ impl Context {
                 "created recovery identity {file}: move it off this host"
             ));
         }
+        for file in created.keeper.iter().chain(&created.spare_keeper) {
+            let file = file.display();
+            self.print_note(&format!(
+                "a keeper's key is in {file}: move it off this host"
+            ));
+        }
     }
 
     /// Prints a note for people beside the result.

@@ -67,6 +67,8 @@ pub struct PolicyCreation {
     pub generate_identities: Vec<PathBuf>,
     /// A repository that only one key can read is accepted.
     pub single_recipient: bool,
+    /// The file of a keeper's keys, absolute; created with the repository if it does not exist.
+    pub keeper: Option<PathBuf>,
 }
 
 /// The ed25519 public key of a signer.
@@ -287,6 +289,7 @@ fn decode_creation(
     }
     Some(PolicyCreation {
         generate_identities,
+        keeper: decoder.value(&fields, "keeper", decode_path),
         single_recipient,
     })
 }

@@ -74,6 +74,12 @@ pub(crate) static CREATE: TableObject = object(
             KeyShape::Flag,
             "Accept a repository that only one key can read. If that key is lost, the repository cannot be read.",
         ),
+        key(
+            "keeper",
+            KeyShape::Path,
+            "The file of a keeper's key, who forgets snapshots and changes keys instead of this host. Created if it does not exist; move it off this host.",
+        )
+        .example("\"keys/keeper.txt\""),
     ],
 );
 

@@ -19,7 +19,7 @@ fn full() -> Value {
         "version": 1, "name": "full", "time_zone": "Europe/Paris",
         "repositories": {"main": {
             "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
-            "create": {"generate_identities": ["a"], "single_recipient": false},
+            "create": {"generate_identities": ["a"], "single_recipient": false, "keeper": "k"},
             "immutable_days": 30, "lock_mode": "governance", "storage_class": "STANDARD_IA", "path_style": true, "allow_http": true,
             "limit_upload": "10MiB/s", "limit_download": 1000, "retry_for": "15m", "failure_domain": "paris",
         }, "offsite": {"url": "azure://a/c/p"}},

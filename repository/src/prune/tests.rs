@@ -49,6 +49,7 @@ fn prune_fixture() -> PruneFixture {
         now: now(),
         layout: Layout::default(),
         keeper: None,
+        spare_keeper: None,
     };
     Repository::init(&storage, &host, &init).unwrap();
     let options = OpenOptions {

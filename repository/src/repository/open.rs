@@ -36,6 +36,9 @@ pub struct InitOptions {
     pub layout: Layout,
     /// The file of the keeper's keys, created if it does not exist. `None`: the host is the keeper as well.
     pub keeper: Option<PathBuf>,
+    /// A file for the keys of a second keeper, which are created: with them the repository stays in use if this host, as
+    /// its only keeper, is lost.
+    pub spare_keeper: Option<PathBuf>,
 }
 
 /// How to open a repository.
@@ -114,8 +117,13 @@ impl Repository {
         let keeper = keeper
             .map(|file| load_separate_keeper_keys(&keys, file, options))
             .transpose()?;
+        let spare = options.spare_keeper.as_ref();
+        let spare = spare
+            .map(|file| load_separate_keeper_keys(&keys, file, options))
+            .transpose()?;
         let mut writers = vec![keys.recipient.clone()];
-        writers.extend(keeper.as_ref().and_then(|keeper| keeper.recipient.clone()));
+        let keepers = keeper.iter().chain(&spare);
+        writers.extend(keepers.filter_map(|keeper| keeper.recipient.clone()));
         let mut config = Config {
             format: FORMAT,
             repository: RepositoryId::random().map_err(|e| {
@@ -127,7 +135,7 @@ impl Repository {
                 data: options.recipients.clone(),
                 writers,
             },
-            signers: initial_signers(&keys, keeper.as_ref(), options),
+            signers: initial_signers(&keys, keeper.as_ref(), spare.as_ref(), options),
             keys: ObjectId::from_content(b""),
         };
         let first = Keyring::new(&config, Vec::new());
@@ -243,6 +251,7 @@ fn load_separate_keeper_keys(
 fn initial_signers(
     host: &HostKeys,
     keeper: Option<&KeeperKeys>,
+    spare: Option<&KeeperKeys>,
     options: &InitOptions,
 ) -> Vec<KnownSigner> {
     let signer = |key, roles: &[SignerRole], name: &str| KnownSigner {
@@ -251,13 +260,15 @@ fn initial_signers(
         name: name.to_owned(),
     };
     let (id, name) = (host.signer.id(), &options.host_name);
-    match keeper {
+    let mut signers = match keeper {
         None => vec![signer(id, &[SignerRole::Writer, SignerRole::Keeper], name)],
         Some(keeper) => vec![
             signer(id, &[SignerRole::Writer], name),
             signer(keeper.signer, &[SignerRole::Keeper], "keeper"),
         ],
-    }
+    };
+    signers.extend(spare.map(|spare| signer(spare.signer, &[SignerRole::Keeper], "spare-keeper")));
+    signers
 }
 
 /// Copies of a repository have the same identifier, but each has its own index and roots.
@@ -395,6 +406,7 @@ mod tests {
             now: Utc::now(),
             layout: Layout::default(),
             keeper: None,
+            spare_keeper: None,
         };
         let config = Repository::init(backend, &host, &options).unwrap();
         (host, config)

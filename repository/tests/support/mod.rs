@@ -76,6 +76,7 @@ impl World {
             now: now(),
             layout: layout(),
             keeper: None,
+            spare_keeper: None,
         };
         Repository::init(&storage, &host, &options).unwrap();
         Self {

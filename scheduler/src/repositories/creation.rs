@@ -20,6 +20,8 @@ pub struct CreateRepositoryOptions<'a> {
     pub generate_identities: &'a [PathBuf],
     /// Accept a single recovery identity.
     pub single_recipient: bool,
+    /// The file of a keeper's keys, created if it does not exist; without one, that of the environment.
+    pub keeper: Option<&'a Path>,
 }
 
 /// A new repository and what was created with it.
@@ -29,6 +31,10 @@ pub struct CreatedRepository {
     pub config: Config,
     /// Files of new recovery identities, with their recipients.
     pub identities: Vec<(PathBuf, String)>,
+    /// The file with the keys of a keeper that is not this host.
+    pub keeper: Option<PathBuf>,
+    /// The new file with the keys of a second keeper, beside those of the recovery identities.
+    pub spare_keeper: Option<PathBuf>,
 }
 
 /// Creates a repository and the requested recovery identities. Nothing is overwritten.
@@ -50,7 +56,13 @@ pub fn create_repository(
         let location = backend.location();
         return Err(reprise_repository::Error::RepositoryExists { location }.into());
     }
-    for file in creation.generate_identities {
+    let keeper = creation.keeper.map(Path::to_owned);
+    let keeper = keeper.or_else(|| environment.keeper_file.clone());
+    let spare_keeper = match keeper {
+        None => spare_keeper_file(creation.generate_identities),
+        Some(_) => None,
+    };
+    for file in creation.generate_identities.iter().chain(&spare_keeper) {
         refuse_existing_identity(file)?;
     }
     // Before any identity is written, too: where this host's keys cannot be kept, nothing else must be left behind.
@@ -79,10 +91,22 @@ pub fn create_repository(
         host_name: environment.host_name.clone(),
         now: (environment.clock)(),
         layout: Layout::default(),
-        keeper: environment.keeper_file.clone(),
+        keeper: keeper.clone(),
+        spare_keeper: spare_keeper.clone(),
     };
     let config = Repository::init(backend, &environment.host, &options)?;
-    Ok(CreatedRepository { config, identities })
+    Ok(CreatedRepository {
+        config,
+        identities,
+        keeper,
+        spare_keeper,
+    })
+}
+
+/// Beside the first new recovery identity: it is moved off the host together with it.
+fn spare_keeper_file(identities: &[PathBuf]) -> Option<PathBuf> {
+    let first = identities.first()?;
+    Some(first.with_extension("keeper.txt"))
 }
 
 /// Writes a new recovery identity into a file that must not exist, and returns its public key.

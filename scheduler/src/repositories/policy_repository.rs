@@ -79,6 +79,7 @@ pub fn open_repository(
             recipients: &repository.recipients,
             generate_identities: &creation.generate_identities,
             single_recipient: creation.single_recipient,
+            keeper: creation.keeper.as_deref(),
         };
         let created = create_repository(environment, backend.as_ref(), &creation)?;
         on_created(&backend.location(), &created);

@@ -159,6 +159,11 @@ fn print_keyring(repository: &Repository) {
         rows.push(row([&signer.key.to_string(), &what, &signer.name]));
     }
     output::print_table(&rows);
+    if ring.separate_keepers().is_empty() {
+        output::print_notes(
+            "Every keeper is a host: if they are lost, nobody can write to the repository, forget snapshots or change keys.\nAdd a keeper outside of them: `reprise key add --keeper-key KEY --name safe`.",
+        );
+    }
     for applied in ring.applied_records() {
         let record = &applied.record;
         output::print_line(&format!(

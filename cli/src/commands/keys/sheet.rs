@@ -3,7 +3,7 @@
 use reprise_repository::backend::{
     AzureBackend, AzureEndpoint, BackendResult, RepositoryLocation, mask_secrets,
 };
-use reprise_repository::{Error, Repository};
+use reprise_repository::{Error, Keyring, KnownSigner, Repository};
 
 use crate::context::{Context, current_time, env_variable};
 use crate::failure::{Exit, Failure};
@@ -116,15 +116,30 @@ fn build_sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<Stri
             crate::commands::keys::list::format_roles(&signer)
         ));
     }
-    lines.push(
-        "A keeper's key, if it is not on a host, is kept at: _________________________".to_owned(),
-    );
+    lines.extend(describe_keepers(ring));
     lines.push(
         "Credentials of the storage are kept at: ____________________________________".to_owned(),
     );
     lines.push(String::new());
     lines.extend(recovery_commands(repository, settings));
     lines
+}
+
+/// Where the keys are without which nobody can appoint a new host.
+fn describe_keepers(ring: &Keyring) -> Vec<String> {
+    let keepers = ring.separate_keepers();
+    if keepers.is_empty() {
+        return vec![
+            "Every keeper is a host: if they are lost, nobody can appoint a new one. Restoring needs none.".to_owned(),
+        ];
+    }
+    let line = |keeper: &KnownSigner| {
+        format!(
+            "The key of the keeper {} is kept at: ______________________________",
+            keeper.name
+        )
+    };
+    keepers.iter().map(line).collect()
 }
 
 fn recovery_commands(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
@@ -144,6 +159,11 @@ fn recovery_commands(repository: &Repository, settings: &[(&str, String)]) -> Ve
   reprise restore SOURCE --to /restored            files of the newest snapshot of SOURCE
   reprise restore SOURCE --to mysql://root@HOST/   a database server
   reprise restore SOURCE --to mysql://root@HOST/ --point-in-time 2026-01-31T12:00:00Z
+If the host that took the snapshots is lost, on the new host, with the file of a keeper's key as KEEPER:
+  reprise key show > new.keys
+  reprise --keeper KEEPER key add --host new.keys --name NAME
+  reprise --keeper KEEPER key remove --host OLD    what it means; --yes carries it out
+`reprise --keeper KEEPER forget` and `prune` go on then; `key add --keeper-key` makes the new host a keeper itself.
 Without --expect, the first use does not detect a replaced reprise.json; every later one does.
 
 Without `reprise`, with age, zstd and jq: fetch the repository's objects as files, and follow \"The escape

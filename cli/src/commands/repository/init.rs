@@ -22,7 +22,8 @@ writer identity and a signing key under $XDG_CONFIG_HOME/reprise (or REPRISE_CON
 add snapshots and list them, but not read their contents.
 
 The keeper is whoever may forget snapshots. Without --keeper this host is the keeper: an attacker on it can then
-forget every snapshot, and the next prune deletes them. With --keeper FILE the keeper's key is created in FILE (or
+forget every snapshot, and the next prune deletes them. The key of a second keeper is then created beside the first
+generated identity (recovery-1.keeper.txt): whoever has it can appoint a new host if this one is lost. With --keeper FILE the keeper's key is created in FILE (or
 used, if the file exists): move it to the machine that runs `reprise forget`.
 
 Examples:
@@ -61,7 +62,7 @@ fn role_name(role: SignerRole) -> &'static str {
 }
 
 /// Prints who reads, writes and keeps the new repository.
-fn print_created(context: &Context, created: &CreatedRepository, location: &str) {
+fn print_created(created: &CreatedRepository, location: &str) {
     output::print_line(&format!(
         "repository {} at {}",
         created.config.repository, location
@@ -80,13 +81,28 @@ fn print_created(context: &Context, created: &CreatedRepository, location: &str)
         let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
         output::print_line(&format!("signer {key} ({name}, {roles})"));
     }
-    match &context.global.keeper {
-        Some(file) => output::print_line(&format!(
+    print_keepers(created);
+}
+
+/// Prints who may forget snapshots, and who appoints a new host when this one is lost.
+fn print_keepers(created: &CreatedRepository) {
+    if let Some(file) = &created.keeper {
+        output::print_line(&format!(
             "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
             file.display()
+        ));
+        return;
+    }
+    output::print_lines(
+        "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
+    );
+    match &created.spare_keeper {
+        Some(file) => output::print_lines(&format!(
+            "The key of a second keeper is in {}: move it off this host together with the identities. If this host is\nlost, `reprise --keeper FILE key add --host` appoints a new one with it.",
+            file.display()
         )),
-        None => output::print_lines(
-            "This host is writer and keeper: an attacker on it can forget snapshots. `init --keeper FILE` puts the keeper's\nkey into a file that can be moved elsewhere.",
+        None => output::print_notes(
+            "warning: if this host is lost, nobody can write to the repository, forget snapshots or change keys any more. Add a\nkeeper outside of it (on another machine `reprise key show`, here `reprise key add --keeper-key KEY --name safe`), or\ncreate the repository with --keeper FILE and move that file off this host.",
         ),
     }
 }
@@ -109,6 +125,7 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         recipients: &args.recipient,
         generate_identities: &args.generate_identity,
         single_recipient: args.single_recipient,
+        keeper: None,
     };
     let created = create_repository(&context.environment, backend.as_ref(), &creation)?;
     // An identity that cannot be opened now could not be opened at 3 a.m. either.
@@ -123,12 +140,13 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
             "writers": config.recipients.writers,
             "signers": config.signers,
             "generated_identities": files,
-            "keeper": context.global.keeper,
+            "keeper": created.keeper,
+            "spare_keeper": created.spare_keeper,
             "destination": probed,
         }));
         return Ok(Exit::Ok);
     }
-    print_created(context, &created, &backend.location());
+    print_created(&created, &backend.location());
     if location.directory().is_none() {
         output::print_line(&describe_capabilities(&probed));
     }

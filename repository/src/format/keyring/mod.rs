@@ -245,6 +245,17 @@ impl Keyring {
         })
     }
 
+    /// The present keepers that are no hosts: with the key of one the repository stays in use when all hosts are lost.
+    #[must_use]
+    pub fn separate_keepers(&self) -> Vec<KnownSigner> {
+        let is_separate = |signer: &KnownSigner| {
+            signer.roles.contains(&SignerRole::Keeper)
+                && !signer.roles.contains(&SignerRole::Writer)
+        };
+        let signers = self.trust.signers().into_iter();
+        signers.filter(is_separate).collect()
+    }
+
     /// The trust store.
     #[must_use]
     pub fn trust(&self) -> &TrustStore {
