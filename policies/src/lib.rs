@@ -42,6 +42,7 @@ pub use schema::json_schema::json_schema;
 pub use set::policy_set::PolicySet;
 pub use set::select::SelectError;
 pub use values::location::RepositoryLocation;
+pub use values::names::nearest_name;
 pub use values::secret::{
     IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };

@@ -19,10 +19,8 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// The known name that was probably meant.
-pub(crate) fn nearest_name<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest_name<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.chars().count() > COMPARED_CHARACTERS_MAX {
         return None;
     }

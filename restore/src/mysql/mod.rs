@@ -22,6 +22,7 @@ mod report;
 pub(crate) mod restore_state;
 
 pub use execute::{restore, restore_point_in_time};
+pub use load::opened_snapshot::list_snapshot_tables;
 pub use options::{AccountSelection, MysqlRestoreOptions, VerifyLevel};
 pub use pitr::{RecoveryCatalog, RecoveryPath, RecoveryWindow};
 pub use plan::{plan_point_in_time, plan_restore};

@@ -1,10 +1,14 @@
 //! `reprise log`: lists the transactions of an archived log.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use reprise_mysql::log::{
     ListedTransaction, LogBreak, LogRange, LogTime, StoredLog, StoredSegment, TransactionLister,
 };
-use reprise_repository::Repository;
+use reprise_policies::nearest_name;
+use reprise_repository::{Repository, SourceKind};
+use reprise_restore::mysql::list_snapshot_tables;
 use serde_json::json;
 
 use crate::context::Context;
@@ -59,6 +63,7 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
     let mut breaks: Vec<&LogBreak> = log.breaks().iter().collect();
     breaks.sort_by_key(|found| found.before);
     let mut breaks = breaks.into_iter().peekable();
+    let mut seen = BTreeSet::new();
     for stretch in log.ranges() {
         let first = stretch
             .segments()
@@ -67,12 +72,48 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
         while let Some(found) = breaks.next_if(|found| found.before <= first) {
             exit = exit.combine_with(report_gap(context, found));
         }
-        list_transactions(context, &repository, &stretch, &wanted)?;
+        list_transactions(context, &repository, &stretch, &wanted, &mut seen)?;
     }
     for found in breaks {
         exit = exit.combine_with(report_gap(context, found));
     }
+    check_tables(&repository, source, &wanted, seen)?;
     Ok(exit)
+}
+
+/// A table that neither a listed transaction nor the newest snapshot has is probably misspelt.
+fn check_tables(
+    repository: &Repository,
+    source: &str,
+    wanted: &TransactionFilter,
+    mut known: BTreeSet<String>,
+) -> Result<(), Failure> {
+    let full_name = |(database, table): &(String, String)| format!("{database}.{table}");
+    let is_missing = |known: &BTreeSet<String>| {
+        let mut names = wanted.tables.iter().map(full_name);
+        names.find(|name| !known.contains(name))
+    };
+    if is_missing(&known).is_some() {
+        let (snapshots, _) = repository.snapshots_lossy()?;
+        let newest = snapshots.iter().rev().find(|one| {
+            one.root.source == source && one.root.kind == SourceKind::Mysql && !one.forgotten
+        });
+        if let Some(newest) = newest {
+            known.extend(list_snapshot_tables(repository, newest)?);
+        }
+    }
+    let Some(missing) = is_missing(&known) else {
+        return Ok(());
+    };
+    let near = nearest_name(&missing, known.iter().map(String::as_str));
+    let hint = near.map_or_else(
+        || format!("`reprise log {source}` lists transactions with their tables"),
+        |name| format!("did you mean `{name}`?"),
+    );
+    let message = format!(
+        "{missing} is no table of {source}: no listed transaction changes it, and the newest snapshot does not have it"
+    );
+    Err(Failure::new(Exit::NotFound, message, hint))
 }
 
 fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, Failure> {
@@ -117,6 +158,7 @@ fn list_transactions(
     repository: &Repository,
     stretch: &LogRange<'_>,
     wanted: &TransactionFilter,
+    seen: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
     let pieces = stretch.segments();
     // After a clock is set back some times occur twice.
@@ -131,8 +173,15 @@ fn list_transactions(
     for listed in TransactionLister::new(stretch.read_events(repository, skip, end)) {
         let listed = listed?;
         let time = listed.transaction.committed;
-        let touched = |(database, table): &(String, String)| listed.touches_table(database, table);
-        let chosen = wanted.tables.is_empty() || wanted.tables.iter().any(touched);
+        let touched = |(database, table): &&(String, String)| listed.touches_table(database, table);
+        let named: Vec<_> = wanted.tables.iter().filter(touched).collect();
+        seen.extend(
+            named
+                .iter()
+                .map(|(database, table)| format!("{database}.{table}")),
+        );
+        seen.extend(listed.rows.keys().cloned());
+        let chosen = wanted.tables.is_empty() || !named.is_empty();
         if chosen && (wanted.from..=wanted.to).contains(&time) {
             print_transaction(context, &listed);
         }

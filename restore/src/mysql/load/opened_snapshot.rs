@@ -14,6 +14,19 @@ pub(crate) struct OpenedMysqlSnapshot {
     pub(crate) reader: ContentReader,
 }
 
+/// The tables of a snapshot of a server, as `database.table`. Needs an identity that decrypts contents.
+///
+/// # Errors
+/// When it is no snapshot of a server, or cannot be read.
+pub fn list_snapshot_tables(repository: &Repository, snapshot: &Snapshot) -> Result<Vec<String>> {
+    let manifest = open_snapshot(repository, snapshot)?.manifest;
+    let tables = manifest.databases.iter().flat_map(|database| {
+        let tables = database.tables.iter();
+        tables.map(|table| format!("{}.{}", database.name, table.name))
+    });
+    Ok(tables.collect())
+}
+
 /// Reads the manifest, and the locations of the files' chunks.
 pub(crate) fn open_snapshot(
     repository: &Repository,
