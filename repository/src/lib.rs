@@ -53,6 +53,7 @@ pub use crate::format::snapshot::{
 };
 pub use crate::keys::key_change::{KeyChange, KeyChangeResult};
 pub use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain};
+pub use crate::log::log_writers::LogWriter;
 pub use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord, NewLogSegment};
 pub use crate::log::segments::{SealedLogSegment, SourceLog};
 pub use crate::read::reader::{ContentReader, ContentStream, SegmentKey};

@@ -115,6 +115,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// What was stored of a log is not what a reader takes for its end.
+    #[error("the archived log of {source_name} was not extended by what was stored: {reason}")]
+    LogNotExtended {
+        /// The source's name.
+        source_name: String,
+        /// What a reader sees instead.
+        reason: String,
+    },
     /// A program could not be started.
     #[error("cannot start `{program}`")]
     ProgramNotStarted {
@@ -158,6 +166,7 @@ impl Error {
             | Self::ProgramNotStarted { .. }
             | Self::Spool { .. }
             | Self::LogNotStored { .. }
+            | Self::LogNotExtended { .. }
             | Self::CommandFailed { .. }
             | Self::InvalidState { .. } => ErrorClass::Failed,
             Self::SourceNotFound { .. } | Self::NoDatabases { .. } => ErrorClass::NotFound,
@@ -198,6 +207,7 @@ impl Error {
             }
             Self::ArchiverRunning { .. } => "only one archiver can run for a source; stop the other one first".to_owned(),
             Self::Spool { .. } => "check its owner, mode and free space, or give another directory with --spool".to_owned(),
+            Self::LogNotExtended { .. } => "somebody else has stored log segments of this source: `reprise verify` names them; stop a second archiver, or remove the host that stored them with `reprise key remove`".to_owned(),
             Self::LogNotStored { .. } => "the next `reprise archive` on this host stores them".to_owned(),
             Self::ProgramNotStarted { .. } => {
                 "check the program's name and PATH; no shell is involved".to_owned()

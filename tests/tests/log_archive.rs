@@ -6,8 +6,12 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use reprise_repository::backend::LocalBackend;
+use reprise_repository::{HostDirectory, LogChainLink, NewLogSegment, OpenOptions, Repository};
 use reprise_tests::servers::{Database, Mariadb, Mysql};
 use serde_json::Value;
 use support::archived::{
@@ -148,6 +152,14 @@ fn transactions_are_found_by_table_and_time() {
         .recover(["log", "db", "--from", "yesterday"])
         .exits(2)
         .says("write it as");
+    sandbox
+        .recover(["log", "db", "--table", "app.order"])
+        .exits(5)
+        .says("app.order is no table of db")
+        .says("did you mean `app.orders`?");
+    // The newest snapshot has it, though nothing changes it in that time.
+    let unchanged = ["--table", "app.t", "--from", "2099-01-01 00:00"];
+    assert_eq!(log_transactions(&sandbox, &unchanged), Vec::<Value>::new());
     sandbox.run(["log", "db"]).exits(6).says("identity");
     sandbox
         .recover(["log", "nothing"])
@@ -588,4 +600,92 @@ fn a_reset_while_mysql_is_followed_is_a_gap() {
 #[test]
 fn a_reset_while_mariadb_is_followed_is_a_gap() {
     a_reset_is_heard_of(&Mariadb::start(), "RESET MASTER");
+}
+
+/// To how many X25519 recipients the content of the newest log segment is encrypted.
+fn recipients_of_newest(sandbox: &Sandbox) -> usize {
+    let bytes = fs::read(log_segments(sandbox).last().unwrap()).unwrap();
+    let header = bytes.split(|byte| *byte == b'\n');
+    let header = header.take_while(|line| !line.starts_with(b"---"));
+    header
+        .filter(|line| line.starts_with(b"-> X25519 "))
+        .count()
+}
+
+#[test]
+fn a_running_archiver_encrypts_nothing_more_to_a_removed_recipient() {
+    let server = Mysql::start();
+    let sandbox = archived_source(&server);
+    let mut archiver = ArchiverProcess::start(&sandbox, &server);
+    let mut store = |word: &str| {
+        let before = log_segments(&sandbox).len();
+        server.execute(&format!("INSERT INTO app.t (v) VALUES ('{word}')"));
+        assert!(archiver.waits_for_event("archived", "transactions"));
+        while log_segments(&sandbox).len() == before {}
+    };
+    store("for two");
+    assert_eq!(recipients_of_newest(&sandbox), 2);
+    let identity = fs::read_to_string(sandbox.path("id2")).unwrap();
+    let public = identity.lines().find_map(|line| line.split_once("age1"));
+    let public = format!("age1{}", public.unwrap().1);
+    let remove = ["--json", "key", "remove", "--recipient", &public, "--yes"];
+    let removed = sandbox.run(remove).exits(0).json();
+    let writer = &removed["writers"]["logs"][0];
+    assert_eq!(writer["source"], "db");
+    assert_eq!(writer["has_current_recipients"], false, "{removed}");
+    store("for one");
+    assert_eq!(recipients_of_newest(&sandbox), 1);
+    archiver.stop();
+}
+
+/// The repository as a host with these keys opens it.
+fn opened_by(sandbox: &Sandbox, host: &Path) -> Repository {
+    let options = OpenOptions {
+        host: HostDirectory::new(host),
+        identity_files: Vec::new(),
+        cache: None,
+        pinned_signers: Vec::new(),
+    };
+    let backend = LocalBackend::new(sandbox.path("repository"));
+    Repository::open(Arc::new(backend), &options).unwrap()
+}
+
+/// Stores a log segment without a predecessor, with the facts of the true end of the log, which its first host reads.
+fn forge_segment(sandbox: &Sandbox, host: &Path, sequence: u64) {
+    let own = opened_by(sandbox, &sandbox.path("config"));
+    let log = own.load_log("db").unwrap();
+    let Some(LogChainLink::Segment(end)) = log.chain().pop() else {
+        unreachable!("the log has an end");
+    };
+    let end = log.segments[end].1.as_ref().unwrap();
+    let forged = NewLogSegment {
+        source: end.source.clone(),
+        sequence,
+        previous: None,
+        written: end.written,
+        program: end.program.clone(),
+        facts: end.facts.clone(),
+    };
+    let repository = opened_by(sandbox, host);
+    let sealed = repository.seal_log_segment(&forged, b"").unwrap();
+    repository.store_log_segment(&sealed).unwrap();
+}
+
+#[test]
+fn a_number_that_is_far_ahead_neither_stops_nor_misleads_an_archiver() {
+    let greatest = 9_999_999_999_999_999;
+    let server = Mysql::start();
+    let sandbox = archived_source(&server);
+    sandbox.add_second_host();
+    forge_segment(&sandbox, &sandbox.path("second"), greatest);
+    let before = log_transactions(&sandbox, &[]).len();
+    server.execute("INSERT INTO app.t (v) VALUES ('true')");
+    archive(&sandbox, &server, &[]).exits(0).says("is ignored");
+    assert_eq!(log_transactions(&sandbox, &[]).len(), before + 1);
+    // With the host's own key it is believed, and said.
+    forge_segment(&sandbox, &sandbox.path("config"), greatest);
+    server.execute("INSERT INTO app.t (v) VALUES ('more')");
+    archive(&sandbox, &server, &[])
+        .exits(1)
+        .says("10000000000000000 is not the number of a log segment");
 }

@@ -4,8 +4,11 @@
 
 mod support;
 
+use std::process::Command;
+
 use reprise_tests::servers::{Database, Mariadb, Mysql};
-use support::Sandbox;
+use support::databases::LockHolder;
+use support::{Sandbox, begin_captured, end};
 
 /// A database with one of each kind that a privilege can hide.
 const APP: &str = "
@@ -120,4 +123,31 @@ fn a_table_that_somebody_holds_ends_a_snapshot_in_bounded_time_and_leaves_no_loc
     sandbox
         .run(["snapshot", "mysql", &url, "--source", "app"])
         .exits(0);
+}
+
+#[test]
+fn a_server_that_freezes_in_the_middle_of_a_statement_is_not_waited_for() {
+    let server = Mysql::start();
+    server.execute(APP);
+    let sandbox = Sandbox::new();
+    let holder = LockHolder::hold(&server, "LOCK TABLES app.t WRITE");
+    let url = server.root_url();
+    let args = ["--request-timeout", "1s", "snapshot", "mysql", &url];
+    let child = begin_captured(sandbox.command(), args);
+    // As long as it answers others, a statement that waits for a lock is a slow one.
+    let waits = "SELECT COUNT(*) FROM performance_schema.metadata_locks WHERE OBJECT_NAME = 't' AND LOCK_STATUS = 'PENDING'";
+    while server.value(waits) == "0" {
+        std::thread::yield_now();
+    }
+    let docker = |verb| {
+        let mut docker = Command::new("docker");
+        let done = docker.args([verb, server.container()]).output().unwrap();
+        assert!(done.status.success());
+    };
+    docker("pause");
+    let ran = end(child);
+    docker("unpause");
+    holder.release();
+    ran.exits(1)
+        .says("the server is silent, and does not answer other connections either");
 }

@@ -72,6 +72,6 @@ mod tests {
             }
             std::future::ready(false)
         }));
-        assert_eq!(answers, 6);
+        assert_eq!(answers, 4);
     }
 }

@@ -1,7 +1,7 @@
 //! Reading an archive: its unbroken log ranges, and the events in them.
 
 use reprise_repository::{
-    ErrorClass, ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
+    ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
 };
 
 use crate::log::events::LogEvents;
@@ -175,33 +175,43 @@ impl StoredLog {
 /// The end of a log.
 #[derive(Debug, Default)]
 pub struct NewestSegment {
-    /// The newest segment, readable or not.
+    /// The newest segment that a reader sees. If this host can read none, because it was added later, the newest of those.
     pub key: Option<LogSegmentKey>,
-    /// The newest readable one.
+    /// The segment, if it can be read.
     pub readable: Option<StoredSegment>,
 }
 
-/// Finds the end of a log. Reads no more segments than necessary.
+/// Finds the end of a log as a reader sees it. Nothing that another writer adds beside the log moves it.
 ///
 /// # Errors
-/// When they cannot be listed, or the storage does not respond.
+/// When segments cannot be listed, or the storage does not respond.
 pub fn find_newest_segment(
     repository: &Repository,
     source: &str,
 ) -> Result<NewestSegment, reprise_repository::Error> {
-    let mut keys = repository.list_log_segments(source)?;
-    let mut newest = NewestSegment {
-        key: keys.last().cloned(),
-        readable: None,
-    };
-    while let Some(key) = keys.pop() {
-        match repository.read_log_record(&key) {
-            Ok(record) => newest.readable = parse_segment(key, record).ok(),
-            Err(error) if error.class() == ErrorClass::Failed => return Err(error),
-            Err(error) => tracing::warn!(%key, %error, "cannot read a log segment"),
-        }
-        if newest.readable.is_some() {
-            break;
+    let mut newest = NewestSegment::default();
+    let log = repository.load_log(source)?;
+    let links = log.chain();
+    let mut pieces: Vec<Option<ListedLogSegment>> = log.segments.into_iter().map(Some).collect();
+    for link in links.into_iter().rev() {
+        let LogChainLink::Segment(index) = link else {
+            continue;
+        };
+        match pieces[index].take() {
+            Some((key, Ok(record))) => {
+                if let Ok(segment) = parse_segment(key, record) {
+                    newest.key = Some(segment.key.clone());
+                    newest.readable = Some(segment);
+                    return Ok(newest);
+                }
+            }
+            Some((key, Err(error))) => {
+                tracing::warn!(%key, %error, "cannot read a log segment");
+                if let reprise_repository::Error::NoMatchingIdentity { .. } = error {
+                    newest.key.get_or_insert(key);
+                }
+            }
+            None => {}
         }
     }
     Ok(newest)

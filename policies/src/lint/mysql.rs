@@ -13,8 +13,15 @@ impl PolicyLinter<'_> {
                 continue;
             };
             let unused = match mysql.tls {
-                Some(mode @ (TlsMode::Off | TlsMode::Preferred | TlsMode::Required)) => mode,
-                Some(TlsMode::VerifyCa | TlsMode::VerifyIdentity) | None => continue,
+                Some(mode @ TlsMode::Off) => mode,
+                // For servers on other hosts all of these ask the authority that is given.
+                Some(
+                    TlsMode::Preferred
+                    | TlsMode::Required
+                    | TlsMode::VerifyCa
+                    | TlsMode::VerifyIdentity,
+                )
+                | None => continue,
             };
             if mysql.tls_ca.is_some() {
                 let message = format!("`tls_ca` has no effect with `tls: {}`", unused.as_str());

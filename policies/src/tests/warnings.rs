@@ -211,9 +211,10 @@ fn copies_that_would_be_lost_together_are_warned_about() {
 fn certificates_that_nothing_is_compared_with_are_warned_about() {
     for (tls, expected) in [
         (
-            "tls: required, ",
-            Some("7:42 `tls_ca` has no effect with `tls: required`"),
+            "tls: off, ",
+            Some("7:37 `tls_ca` has no effect with `tls: off`"),
         ),
+        ("tls: required, ", None),
         ("tls: verify-identity, ", None),
         ("", None),
     ] {

@@ -25,7 +25,7 @@ pub struct HostDirectory {
 }
 
 /// The host's keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HostKeys {
     /// The file of the age identity that reads the catalog.
     pub identity_file: PathBuf,

@@ -16,10 +16,16 @@ pub(crate) fn id_from_key(key: &ObjectKey) -> Option<ObjectId> {
     is_its_own.then_some(id)
 }
 
+/// The greatest sequence number of a log segment: names have 16 digits.
+pub(crate) const LOG_SEQUENCE_MAX: u64 = 9_999_999_999_999_999;
+
 /// Number and ID of a log segment, if the key is exactly its key in this directory.
 pub(crate) fn log_segment_from_key(directory: &str, key: &ObjectKey) -> Option<(u64, ObjectId)> {
     let (number, id) = key.name().split_once('.')?;
-    let (number, id) = (number.parse().ok()?, id.parse().ok()?);
+    let (number, id): (u64, _) = (number.parse().ok()?, id.parse().ok()?);
+    if !(1..=LOG_SEQUENCE_MAX).contains(&number) {
+        return None;
+    }
     let own = format!("{directory}/{number:016}.{id}");
     (own == key.as_str()).then_some((number, id))
 }
@@ -83,6 +89,10 @@ mod tests {
             format!("snapshots/{log}/0000000000000007.{id}"),
         ] {
             assert!(!is_log_segment(&key(foreign)));
+        }
+        for number in [0, LOG_SEQUENCE_MAX + 1, u64::MAX] {
+            let beyond = key(format!("logs/{log}/{number:016}.{id}"));
+            assert!(!is_log_segment(&beyond), "{beyond}");
         }
         for foreign in [
             format!("logs/f/7.{id}"),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::signing::SignerId;
 use crate::error::Result;
 use crate::id::ObjectId;
 use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord};
@@ -27,6 +28,9 @@ struct CachedLogRecord {
     /// The size of the whole log segment: a truncated one must not pass for whole.
     size: u64,
     record: LogSegmentRecord,
+    /// Missing in what older versions have cached: then the record is read again.
+    #[serde(default)]
+    signer: Option<SignerId>,
 }
 
 /// The cached records.
@@ -72,11 +76,20 @@ impl LogCache {
         };
         for line in BufReader::new(decoder).lines() {
             let parsed = line.ok().and_then(|line| serde_json::from_str(&line).ok());
-            let Some(CachedLogRecord { id, size, record }) = parsed else {
+            let Some(CachedLogRecord {
+                id,
+                size,
+                mut record,
+                signer,
+            }) = parsed
+            else {
                 cached.is_damaged = true;
                 break;
             };
-            cached.records.insert(id, (size, record));
+            if signer.is_some() {
+                record.signer = signer;
+                cached.records.insert(id, (size, record));
+            }
         }
         cached
     }
@@ -137,6 +150,7 @@ fn encode_frame<'a>(records: impl Iterator<Item = LogRecordRef<'a>>) -> std::io:
             id: key.id,
             size: key.size,
             record: record.clone(),
+            signer: record.signer,
         };
         serde_json::to_writer(&mut encoder, &line)?;
         encoder.write_all(b"\n")?;

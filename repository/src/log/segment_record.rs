@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::ObjectKey;
+use crate::crypto::signing::SignerId;
 use crate::id::ObjectId;
 
 /// Digits of a log segment's sequence number in its key.
@@ -47,7 +48,16 @@ pub struct LogSegmentRecord {
     pub hash: ObjectId,
     /// What its content is.
     pub facts: serde_json::Value,
+    /// The ID of the set of recipients of its content; unknown in older segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<ObjectId>,
+    /// Who signed it. Not a part of the record itself.
+    #[serde(skip)]
+    pub signer: Option<SignerId>,
 }
+
+#[cfg(test)]
+use crate::crypto::signing::HostSigner;
 
 #[cfg(test)]
 impl LogSegmentRecord {
@@ -62,6 +72,8 @@ impl LogSegmentRecord {
             length: sequence,
             hash: ObjectId::from_content(b"content"),
             facts: serde_json::json!({ "n": sequence }),
+            recipients: None,
+            signer: Some(HostSigner::from_secret(&[1; 32]).id()),
         }
     }
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::backend::ObjectKey;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
-use crate::format::names::{is_log_segment, log_segment_from_key};
+use crate::format::names::{LOG_SEQUENCE_MAX, is_log_segment, log_segment_from_key};
 use crate::format::trailer::{TRAILER_BYTES, encode_trailer, parse_trailer};
 use crate::id::ObjectId;
 use crate::log::cache::LogCache;
-use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain};
+use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain, strangers_in_log};
 use crate::log::segment_record::{LogSegmentKey, LogSegmentRecord, NewLogSegment};
 use crate::parallel::map_in_parallel;
 use crate::records::tombstones::Tombstones;
@@ -80,6 +80,12 @@ impl Repository {
             Error::Internal(format!("cannot seal a log segment: {error}"))
         };
         let inner = &self.inner;
+        if !(1..=LOG_SEQUENCE_MAX).contains(&new.sequence) {
+            return Err(internal(&format!(
+                "{} is not the number of a log segment",
+                new.sequence
+            )));
+        }
         let compressed =
             zstd::bulk::compress(plain, COMPRESSION_LEVEL).map_err(|e| internal(&e))?;
         // What cannot be read back must not be relied on.
@@ -103,6 +109,8 @@ impl Repository {
             length: bytes.len() as u64,
             hash: ObjectId::from_content(&bytes),
             facts: new.facts.clone(),
+            recipients: Some(inner.data_recipients.recipient_set_id()),
+            signer: None,
         };
         let json = serde_json::to_vec(&record).map_err(|e| internal(&e))?;
         let sealed = envelope::seal_record(
@@ -239,7 +247,7 @@ impl Repository {
             envelope::verify_record(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
         let recipients = inner.catalog_recipients.texts();
         let json = verified.open(&inner.identities, key, recipients, RECORD_BYTES_MAX)?;
-        let record: LogSegmentRecord = serde_json::from_slice(&json)
+        let mut record: LogSegmentRecord = serde_json::from_slice(&json)
             .map_err(|e| Error::damaged_object(key, format!("its record cannot be read: {e}")))?;
         if record.sequence != key.sequence || self.log_directory(&record.source) != key.directory {
             return Err(Error::damaged_object(
@@ -250,7 +258,9 @@ impl Repository {
                 ),
             ));
         }
-        if record.length + length + TRAILER_BYTES != key.size {
+        record.signer = Some(verified.signer);
+        let size = record.length.checked_add(length + TRAILER_BYTES);
+        if size != Some(key.size) {
             return Err(Error::damaged_object(
                 key,
                 "its size does not match its record",
@@ -286,6 +296,10 @@ impl Repository {
         let old = old.into_iter().map(|(key, record)| (key, Ok(record)));
         let mut pieces: Vec<_> = old.chain(new).collect();
         pieces.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for index in strangers_in_log(&pieces) {
+            let key = &pieces[index].0;
+            tracing::warn!(%key, "a log segment is ignored: another signer has signed it than the log before it, and it does not continue the log");
+        }
         Ok(SourceLog {
             first_sequence: first,
             segments: pieces,

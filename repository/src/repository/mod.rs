@@ -1,8 +1,9 @@
 //! A repository as its users see it: created and opened (`open`), with its snapshots (`snapshots`, by host in
-//! `series`) and its index (`index_loading`).
+//! `series`) and its index (`index_loading`); `key_refresh` reads its keys again.
 
 mod identities;
 mod index_loading;
+mod key_refresh;
 mod open;
 pub(crate) mod pack_descriptions;
 mod series;

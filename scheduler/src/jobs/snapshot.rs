@@ -19,6 +19,8 @@ use crate::sources::{SnapshotNaming, SourceReader, snapshot_naming, source_reade
 pub struct SnapshotReport {
     /// What was committed.
     pub committed: CommittedSnapshot,
+    /// Recovery recipients that were removed while it was taken: a part of it may be encrypted to them.
+    pub removed_recipients: Vec<String>,
     /// How long it took until everything was stored, in seconds.
     pub seconds: f64,
 }
@@ -59,9 +61,19 @@ pub fn take_snapshot(
         SourceReader::Command(source) => command::snapshot_output(repository, &source, &run),
         SourceReader::Mysql(source) => mysql::take_snapshot(repository, &source, &run),
     };
+    let committed = committed?;
     Ok(SnapshotReport {
-        committed: committed?,
+        removed_recipients: find_removed_recipients(repository),
+        committed,
         seconds: begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// The snapshot is stored, whether its recipients can be read again or not.
+fn find_removed_recipients(repository: &Repository) -> Vec<String> {
+    repository.removed_recipients().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read whether recipients were removed while the snapshot was taken");
+        Vec::new()
     })
 }
 

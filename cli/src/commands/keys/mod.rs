@@ -1,7 +1,9 @@
-//! `reprise key`: `list`, `change` (add, rotate), `removal`, `reencrypt` (with new secrets), `sheet` (for a safe).
+//! `reprise key`: `list`, `change` (add, rotate), `removal` (whom `live_writers` may not
+//! have followed yet), `reencrypt` (with new secrets), `sheet` (for a safe).
 
 pub(crate) mod change;
 pub(crate) mod list;
+mod live_writers;
 pub(crate) mod reencrypt;
 pub(crate) mod removal;
 pub(crate) mod sheet;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::commands::keys::change::{ACTION, KeyChoiceArgs};
 use crate::commands::keys::list::HostPublicKeys;
+use crate::commands::keys::live_writers::report_live_writers;
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -68,10 +69,14 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
         }
         false => (None, planned.accepted_count()),
     };
+    let writers = match made.is_some() && !change.revoke_recipients.data.is_empty() {
+        true => Some(report_live_writers(context, &context.open_repository()?)?),
+        false => None,
+    };
     if context.global.json {
         output::print_json(&json!({
             "event": "key_removed", "record": made, "what": what, "valid_objects": accepts,
-            "invalidated_snapshots": lost,
+            "invalidated_snapshots": lost, "writers": writers,
         }));
     } else {
         for line in &what {

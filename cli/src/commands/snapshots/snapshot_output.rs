@@ -38,6 +38,11 @@ pub(crate) fn report_snapshot(
     let committed = &taken.committed;
     let (snapshot, root) = (&committed.snapshot, &committed.snapshot.root);
     print_snapshot_warnings(committed);
+    for recipient in &taken.removed_recipients {
+        output::print_note(&format!(
+            "warning: {recipient} was removed while the snapshot was taken, which is still encrypted to it: `reprise key rotate --reencrypt` ends that"
+        ));
+    }
     if context.global.json {
         output::print_json(&json!({
             "event": "snapshot",
@@ -51,6 +56,7 @@ pub(crate) fn report_snapshot(
             "added": root.added,
             "warnings": committed.warnings,
             "notes": committed.notes,
+            "removed_recipients": taken.removed_recipients,
             "traffic": repository.traffic(),
             "time_zone_data": TimeZoneData::bundled().version,
             "seconds": taken.seconds,
@@ -67,5 +73,9 @@ pub(crate) fn report_snapshot(
             output::format_seconds(taken.seconds),
         ));
     }
-    root.outcome.into()
+    let removed = match taken.removed_recipients.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Degraded,
+    };
+    Exit::from(root.outcome).combine_with(removed)
 }

@@ -11,6 +11,7 @@ use reprise_mysql::log::{
 use reprise_repository::{ObjectId, Repository, Snapshot, SourceKind};
 
 use crate::error::Result;
+use crate::mysql::pitr::path::sum_stored;
 
 /// A recovery window: every point in time in it can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -126,7 +127,9 @@ impl RecoveryCatalog {
         let needs = held.filter_map(|one| first_needed_index(one, &stretch));
         let (index, since) = needs.min().unwrap_or((0, begin));
         let needed = stretch.segments().get(index)?.key.sequence;
-        let since = since.min(begin) - TimeDelta::days(1);
+        let day = TimeDelta::days(1);
+        let since = since.min(begin).checked_sub_signed(day);
+        let since = since.unwrap_or(DateTime::<Utc>::MIN_UTC);
         let recent = |piece: &&StoredSegment| piece.key.received.is_none_or(|time| time >= since);
         let recent = self.log.segments().iter().find(recent);
         Some(recent.map_or(needed, |piece| piece.key.sequence.min(needed)))
@@ -169,7 +172,7 @@ impl RecoveryCatalog {
                 until,
                 snapshots: held.len(),
                 pieces: pieces.len(),
-                transactions: pieces.iter().map(|piece| piece.facts.transactions).sum(),
+                transactions: sum_stored(pieces.iter().map(|piece| piece.facts.transactions)),
             });
         }
         let singles = self

@@ -47,8 +47,8 @@ impl<'a> RecoveryPath<'a> {
         Self {
             snapshot,
             segments: read.len(),
-            log_bytes: read.clone().map(|piece| piece.record.plain).sum(),
-            transactions: read.map(|piece| piece.facts.transactions).sum(),
+            log_bytes: sum_stored(read.clone().map(|piece| piece.record.plain)),
+            transactions: sum_stored(read.map(|piece| piece.facts.transactions)),
             start,
             range,
             times_repeat_from: None,
@@ -131,4 +131,9 @@ pub(crate) fn find_repeated_time(pieces: &[StoredSegment], time: LogTime) -> Opt
         (back && first.is_known() && first <= time).then_some(first)
     });
     again.chain(within).min()
+}
+
+/// The sum of numbers as they are stored, which may be anything.
+pub(crate) fn sum_stored(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }

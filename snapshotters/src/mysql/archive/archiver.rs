@@ -22,6 +22,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long received bytes may wait for the repository when the program is asked to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// How often keys are read again where a request is dear.
+const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Another archiver took over: the server ended this stream in favour of the other one.
 const DUPLICATE_REPLICA_ID: &str = "same server_uuid/server_id";
 
@@ -41,19 +44,20 @@ pub fn archive_log(
     let spool = open_spool(options)?;
     let newest = find_newest_segment(repository, &source.name)?;
     let mut archiver = Archiver {
-        repository,
+        repository: repository.clone(),
+        keys_read: Instant::now(),
         source,
         options,
         progress,
         on_event: say,
         spool: &spool,
         replica: replica_identity(repository, &source.name),
-        archive_end: newest
-            .readable
-            .map(|piece| ArchiveEnd::after_segment(piece.facts, None)),
         refusal: None,
         sequence: newest.key.as_ref().map_or(0, |key| key.sequence),
         previous: newest.key.map(|key| key.id),
+        archive_end: newest
+            .readable
+            .map(|piece| ArchiveEnd::after_segment(piece.facts, None)),
         report: ArchiveReport::default(),
     };
     archiver.resume_spooled_segments()?;
@@ -127,7 +131,9 @@ pub(super) enum LogStreamEnd {
 
 /// Archives a server's log.
 pub(super) struct Archiver<'a> {
-    pub(super) repository: &'a Repository,
+    pub(super) repository: Repository,
+    /// When its keys were read.
+    keys_read: Instant,
     pub(super) source: &'a ArchiveSource,
     pub(super) options: &'a ArchiveOptions,
     pub(super) progress: &'a Arc<Progress>,
@@ -160,7 +166,7 @@ impl Archiver<'_> {
             match record {
                 Ok(record)
                     if sealed.key().id == id
-                        && sequence == self.sequence + 1
+                        && Some(sequence) == self.sequence.checked_add(1)
                         && record.previous == self.previous =>
                 {
                     let facts = SegmentFacts::from_record(&record)
@@ -180,7 +186,9 @@ impl Archiver<'_> {
         let mut connected = false;
         while self.progress.check_cancelled().is_ok() {
             let (before, refused) = (self.sequence, self.refusal.is_some());
-            let failure = match self.stream_log(&mut connected) {
+            let ended = self.stream_log(&mut connected);
+            self.check_log_extended()?;
+            let failure = match ended {
                 Ok(LogStreamEnd::SpoolFull) => {
                     self.wait_for_room();
                     continue;
@@ -211,6 +219,17 @@ impl Archiver<'_> {
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
         Ok(LogStreamEnd::Stopped)
+    }
+
+    /// What is stored must be what a reader takes for the log.
+    fn check_log_extended(&self) -> Result<()> {
+        match self.spool.not_extended() {
+            None => Ok(()),
+            Some(reason) => Err(Error::LogNotExtended {
+                source_name: self.source.name.clone(),
+                reason,
+            }),
+        }
     }
 
     fn wait_before_retry(&self, time: Duration) {
@@ -265,12 +284,13 @@ impl Archiver<'_> {
         }
         let new = NewLogSegment {
             source: self.source.name.clone(),
-            sequence: self.sequence + 1,
+            sequence: self.sequence.saturating_add(1),
             previous: self.previous,
             written: host_time,
             program: self.options.program.clone(),
             facts: serde_json::to_value(&facts).map_err(|error| wrong(&error))?,
         };
+        self.read_keys_again();
         let sealed = self
             .repository
             .seal_log_segment(&new, &bytes)
@@ -289,12 +309,28 @@ impl Archiver<'_> {
         Ok(())
     }
 
+    /// Whom a segment is encrypted to must not be what was true when the archiver was started, months ago.
+    fn read_keys_again(&mut self) {
+        if !self.repository.reads_are_cheap() && self.keys_read.elapsed() < KEYS_INTERVAL {
+            return;
+        }
+        match self.repository.with_current_keys() {
+            Ok(current) => {
+                self.repository = current;
+                self.keys_read = Instant::now();
+            }
+            // The repository is away: what is received is kept for the recipients that are known.
+            Err(error) => tracing::warn!(%error, "cannot read the keys of the repository again"),
+        }
+    }
+
     /// A segment is in the spool: the next one continues after it.
     fn record_spooled_segment(&mut self, key: &LogSegmentKey, facts: SegmentFacts, plain: u64) {
         self.sequence = key.sequence;
         self.previous = Some(key.id);
-        self.report.transactions += facts.transactions;
-        self.report.log_bytes += plain;
+        // Stored numbers may be anything.
+        self.report.transactions = self.report.transactions.saturating_add(facts.transactions);
+        self.report.log_bytes = self.report.log_bytes.saturating_add(plain);
         self.report.until = self.report.until.max(facts.until);
         let clock = self
             .archive_end
@@ -304,6 +340,7 @@ impl Archiver<'_> {
     }
 
     fn final_report(&mut self) -> Result<ArchiveReport> {
+        self.check_log_extended()?;
         let status = self.spool.status();
         self.report.pieces = status.stored;
         self.report.stored_bytes = status.stored_bytes;

@@ -60,7 +60,11 @@ impl Archiver<'_> {
                 self.raise_alarm(alarm.clone());
             }
             (self.on_event)(ArchiveEvent::Started(beginning.position.to_string()));
-            return Ok(LogSegmentBuilder::new(server, beginning, self.sequence + 1));
+            return Ok(LogSegmentBuilder::new(
+                server,
+                beginning,
+                self.sequence.saturating_add(1),
+            ));
         };
         let begun = self.file_creation_times(server, Some(&end.position))?;
         let beginning = server.stream_start_after(&end, begun, self.refusal.take());
@@ -71,7 +75,7 @@ impl Archiver<'_> {
                     "gap: {}. No point in time between the end of the archive and the next snapshot can be restored: take a snapshot now",
                     gap.reason
                 ));
-                self.sequence + 1
+                self.sequence.saturating_add(1)
             }
         };
         (self.on_event)(ArchiveEvent::Started(beginning.position.to_string()));
@@ -173,6 +177,9 @@ impl Archiver<'_> {
         loop {
             if self.progress.check_cancelled().is_err() {
                 return Ok(LogStreamEnd::Stopped);
+            }
+            if let Some(reason) = self.spool.not_extended() {
+                return Err(DatabaseError::UnexpectedResponse(reason));
             }
             if !self.spool.has_room(piece.len() as u64) {
                 return Ok(LogStreamEnd::SpoolFull);

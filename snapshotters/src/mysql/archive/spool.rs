@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use reprise_mysql::log::find_newest_segment;
 use reprise_repository::{ObjectId, Repository, SealedLogSegment};
 
 /// First and longest delay before a segment is tried again.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How often a reader's view of the log is compared with what was stored, beginning with the first segment.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A bounded directory of log segments.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ struct SpoolState {
     stored: u64,
     stored_bytes: u64,
     last_error: Option<String>,
+    /// When a reader's view was last compared with what was stored.
+    compared_at: Option<Instant>,
+    /// Why what was stored is not what a reader takes for the log.
+    not_extended: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -186,9 +194,12 @@ impl Spool {
         let mut pause = RETRY_PAUSE_MIN;
         while let Some(piece) = self.next_segment() {
             match store_segment(repository, source, &piece) {
-                Ok(()) => {
+                Ok(id) => {
                     pause = RETRY_PAUSE_MIN;
                     self.remove_stored(&piece);
+                    if !self.compare_with_reader(repository, source, id) {
+                        return;
+                    }
                 }
                 Err(reason) => {
                     tracing::warn!(
@@ -204,6 +215,37 @@ impl Spool {
                 }
             }
         }
+    }
+
+    /// Now and then: whether a reader takes the segment that was just stored for the end of the log. `false`: it does not.
+    fn compare_with_reader(&self, repository: &Repository, source: &str, id: ObjectId) -> bool {
+        let compared = self.lock_state().compared_at;
+        if compared.is_some_and(|at| at.elapsed() < COMPARE_INTERVAL) {
+            return true;
+        }
+        let newest = match find_newest_segment(repository, source) {
+            Ok(newest) => newest,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the archived log back; trying again after the next segment");
+                return true;
+            }
+        };
+        let mut state = self.lock_state();
+        state.compared_at = Some(Instant::now());
+        if newest.key.as_ref().is_some_and(|newest| newest.id == id) {
+            return true;
+        }
+        state.not_extended = Some(match newest.key {
+            Some(newest) => format!("its end is log segment {newest}"),
+            None => "no log segment can be read".to_owned(),
+        });
+        self.changed.notify_all();
+        false
+    }
+
+    /// Why what was stored is not what a reader takes for the log; `None`: it is.
+    pub(super) fn not_extended(&self) -> Option<String> {
+        self.lock_state().not_extended.clone()
     }
 
     /// The oldest segment; waits for one.
@@ -261,7 +303,7 @@ fn store_segment(
     repository: &Repository,
     source: &str,
     piece: &SpooledSegment,
-) -> Result<(), String> {
+) -> Result<ObjectId, String> {
     let bytes = fs::read(&piece.path)
         .map_err(|error| format!("cannot read {}: {error}", piece.path.display()))?;
     let sealed = repository.log_segment_from_bytes(source, piece.sequence, bytes.into());
@@ -279,5 +321,6 @@ fn store_segment(
     }
     repository
         .store_log_segment(&sealed)
-        .map_err(|error| reprise_repository::format_error_chain(&error))
+        .map_err(|error| reprise_repository::format_error_chain(&error))?;
+    Ok(sealed.key().id)
 }
