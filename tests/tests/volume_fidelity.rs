@@ -434,5 +434,8 @@ fn exclude_rules_are_understood_as_they_are_written() {
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["kept"]);
     let never = ["snapshot", "volume", "tree", "--exclude", "../other"];
-    sandbox.run(never).exits(2).says("can never match");
+    sandbox
+        .run(never)
+        .exits(3)
+        .says("exclude rule `../other` can never match");
 }

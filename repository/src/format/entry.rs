@@ -81,6 +81,9 @@ pub struct Entry {
     /// Extended attributes, including POSIX ACLs, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<Xattr>,
+    /// Flags that keep it from being changed: `immutable`, `append-only`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 #[expect(
@@ -108,6 +111,7 @@ impl Entry {
             target: None,
             device: None,
             xattrs: Vec::new(),
+            flags: Vec::new(),
         }
     }
 
@@ -309,6 +313,7 @@ mod tests {
             let entry = Entry {
                 mode, size, mtime: FileTime(sec, ns),
                 xattrs: vec![Xattr { name: RawText::from("user.a"), value: RawText::new(raw) }],
+                flags: vec!["immutable".to_owned()],
                 ..file(&path)
             };
             let mut line = Vec::new();

@@ -44,6 +44,36 @@ pub(super) struct DirectoryRestore<'a> {
     /// In a partial restore: the first selected name of a file whose first name is not selected.
     pub(super) link_sources: BTreeMap<Vec<u8>, LinkSource>,
     pub(super) restores_everything: bool,
+    pub(super) flagged: FlaggedEntries,
+}
+
+/// Entries with flags that keep them from being changed. They are not set: nobody could replace or remove what was
+/// restored, not even the next restore.
+#[derive(Default)]
+pub(super) struct FlaggedEntries {
+    count: u64,
+    first: Option<String>,
+}
+
+impl FlaggedEntries {
+    fn add_entry(&mut self, entry: &Entry) {
+        if !entry.flags.is_empty() {
+            self.count += 1;
+            self.first.get_or_insert_with(|| {
+                format!("`{}` ({})", entry.path.display(), entry.flags.join(", "))
+            });
+        }
+    }
+
+    pub(super) fn note(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(match self.count {
+            1 => format!("{first} has flags that are not set here: see `chattr`"),
+            count => format!(
+                "{count} entries have flags that are not set here, such as {first}: `ls` lists them, see `chattr`"
+            ),
+        })
+    }
 }
 
 /// A file that other names may link to, though it is not itself restored.
@@ -57,6 +87,7 @@ pub(super) enum LinkSource {
 impl DirectoryRestore<'_> {
     pub(super) fn count_entry(&mut self, entry: &Entry) {
         self.counts.add_entry(entry);
+        self.flagged.add_entry(entry);
         Progress::add(&self.progress.items, 1);
     }
 
@@ -95,4 +126,25 @@ pub(super) fn attribute_warning(path: &RawText, lost: &FailedAttributes) -> Opti
 /// A file of one chunk without holes is created, written and finished by one thread.
 pub(super) fn is_single_write(job: &FileRestore) -> bool {
     job.chunks.len() == 1 && job.entry.extents.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprise_repository::EntryKind;
+
+    #[test]
+    fn flags_that_are_not_set_are_named() {
+        let mut flagged = FlaggedEntries::default();
+        let mut entry = Entry::new(RawText::from("etc/hosts"), EntryKind::File);
+        flagged.add_entry(&entry);
+        assert_eq!(flagged.note(), None);
+        entry.flags = vec!["immutable".to_owned()];
+        flagged.add_entry(&entry);
+        let note = flagged.note().unwrap();
+        assert!(note.contains("`etc/hosts` (immutable)"), "{note}");
+        flagged.add_entry(&entry);
+        let note = flagged.note().unwrap();
+        assert!(note.starts_with("2 entries"), "{note}");
+    }
 }

@@ -13,7 +13,9 @@ use reprise_repository::{
 
 use crate::error::{Error, Result};
 use crate::files::attributes::{apply_to_directory, apply_to_path, remove_extra_attributes};
-use crate::files::directory_restore::{DirectoryRestore, EntryWindow, FileRestore, LinkSource};
+use crate::files::directory_restore::{
+    DirectoryRestore, EntryWindow, FileRestore, FlaggedEntries, LinkSource,
+};
 use crate::files::options::{OverwriteMode, RestoreOptions};
 use crate::files::path_selection::{PathMatch, PathSelection};
 use crate::files::report::RestoreReport;
@@ -64,6 +66,7 @@ pub fn restore(
         warnings: Vec::new(),
         link_sources: BTreeMap::new(),
         restores_everything: selection.is_everything(),
+        flagged: FlaggedEntries::default(),
     };
     let mut entries = reader.snapshot_reader(snapshot).entries();
     while let Some(window) = run.next_window(&mut entries, &mut selection)? {
@@ -279,6 +282,7 @@ impl DirectoryRestore<'_> {
             counts: self.counts,
             kept: self.kept,
             warnings: self.warnings,
+            notes: self.flagged.note().into_iter().collect(),
         })
     }
 

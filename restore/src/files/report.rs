@@ -26,4 +26,6 @@ pub struct RestoreReport {
     pub kept: u64,
     /// What could not be restored as it was.
     pub warnings: Vec<Warning>,
+    /// What a restore leaves to a person.
+    pub notes: Vec<String>,
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use reprise_repository::{ChunkId, Entry, EntryObserver, FileStamp, FileTime, Xattr, path_order};
 
-const MAGIC: &[u8; 8] = b"rpfiles3";
+const MAGIC: &[u8; 8] = b"rpfiles4";
 const HASH_BYTES: u64 = 32;
 
 /// Maximum length of a path or an attribute list, in bytes.
@@ -23,6 +23,7 @@ pub(super) struct CachedFile {
     pub(super) chunks: Vec<ChunkId>,
     pub(super) extents: Option<Vec<(u64, u64)>>,
     pub(super) xattrs: Vec<Xattr>,
+    pub(super) flags: Vec<String>,
 }
 
 /// Writes the next cache during a snapshot; it replaces the last one when the snapshot is committed.
@@ -146,12 +147,12 @@ fn encode_record(record: &mut Vec<u8>, entry: &Entry, chunks: &[ChunkId], stamp:
         record.extend_from_slice(&time.0.to_le_bytes());
         record.extend_from_slice(&time.1.to_le_bytes());
     }
-    let plain = entry.extents.is_none() && entry.xattrs.is_empty();
+    let plain = entry.extents.is_none() && entry.xattrs.is_empty() && entry.flags.is_empty();
     let rest = if plain {
         Vec::new()
     } else {
-        // Both are plain data; writing them cannot fail, and an empty text means "none" on reading.
-        serde_json::to_vec(&(&entry.extents, &entry.xattrs)).unwrap_or_default()
+        // All are plain data; writing them cannot fail, and an empty text means "none" on reading.
+        serde_json::to_vec(&(&entry.extents, &entry.xattrs, &entry.flags)).unwrap_or_default()
     };
     put_bytes(record, &rest);
     record.extend_from_slice(&(chunks.len() as u64).to_le_bytes());
@@ -289,8 +290,8 @@ fn decode_record(input: &mut impl Read) -> std::io::Result<(Vec<u8>, CachedFile)
     };
     let (mtime, ctime) = (time()?, time()?);
     let rest = get_bytes(input)?;
-    let (extents, xattrs) = if rest.is_empty() {
-        (None, Vec::new())
+    let (extents, xattrs, flags) = if rest.is_empty() {
+        (None, Vec::new(), Vec::new())
     } else {
         serde_json::from_slice(&rest)?
     };
@@ -311,6 +312,7 @@ fn decode_record(input: &mut impl Read) -> std::io::Result<(Vec<u8>, CachedFile)
             chunks,
             extents,
             xattrs,
+            flags,
         },
     ))
 }
@@ -327,6 +329,7 @@ mod tests {
         }];
         Entry {
             xattrs,
+            flags: vec!["immutable".to_owned()],
             ..Entry::new(RawText::from(path), EntryKind::File)
         }
     }
@@ -366,6 +369,7 @@ mod tests {
         assert_eq!(reader.find_file(b"b"), None);
         let c = reader.find_file(b"c").unwrap();
         assert_eq!((c.xattrs, c.chunks.len()), (entry("c").xattrs, 1));
+        assert_eq!(c.flags, entry("c").flags);
         assert_eq!(reader.find_file(b"d"), None);
     }
 

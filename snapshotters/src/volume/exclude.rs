@@ -12,6 +12,8 @@ pub struct ExcludeRules {
     rules: Gitignore,
     /// Rules that begin at the root of the file system, as given, and the path that they exclude.
     absolute: Vec<String>,
+    /// Rules that can never match, each with the reason. They exclude nothing, so the snapshot has too much, not too little.
+    never_matching: Vec<String>,
 }
 
 impl ExcludeRules {
@@ -36,14 +38,20 @@ impl ExcludeRules {
 
     fn parse(rules: &[String], source_names: &[String]) -> Result<Self> {
         let mut builder = GitignoreBuilder::new("");
-        let mut absolute = Vec::new();
+        let (mut absolute, mut never_matching) = (Vec::new(), Vec::new());
         let fail = |rule: &str, reason: String| Error::Exclude {
             rule: rule.to_owned(),
             reason,
         };
         for rule in rules {
             let rule = rule.strip_prefix('\u{feff}').unwrap_or(rule);
-            let relative = relative_rule(rule, source_names).map_err(|e| fail(rule, e))?;
+            let relative = match relative_rule(rule, source_names) {
+                Ok(relative) => relative,
+                Err(reason) => {
+                    never_matching.push(format!("exclude rule `{rule}` can never match: {reason}"));
+                    continue;
+                }
+            };
             if rule.starts_with('/') && relative == rule {
                 absolute.push(rule.to_owned());
             }
@@ -52,7 +60,16 @@ impl ExcludeRules {
                 .map_err(|e| fail(rule, e.to_string()))?;
         }
         let rules = builder.build().map_err(|e| fail("", e.to_string()))?;
-        Ok(Self { rules, absolute })
+        Ok(Self {
+            rules,
+            absolute,
+            never_matching,
+        })
+    }
+
+    /// Warnings about rules that can never match.
+    pub(super) fn never_matching(&self) -> &[String] {
+        &self.never_matching
     }
 
     /// Notes about rules that look like paths of the machine: nothing in the source's directory begins like them.
@@ -125,9 +142,9 @@ fn check_parts(given: &str, relative: &str) -> Result<String, String> {
         .split('/')
         .find(|part| matches!(*part, "" | "." | ".."))
     {
-        Some(part) if !path.is_empty() => Err(format!(
-            "it can never match, because no path in a snapshot has the part `{part}`"
-        )),
+        Some(part) if !path.is_empty() => {
+            Err(format!("no path in a snapshot has the part `{part}`"))
+        }
         _ if path.is_empty() && given != "/" => Err("it excludes nothing".to_owned()),
         _ => Ok(relative.to_owned()),
     }
@@ -232,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_can_never_match_is_refused() {
+    fn a_rule_that_can_never_match_is_named() {
         let names = ["/srv/data".to_owned()];
         for rule in [
             "../x",
@@ -243,8 +260,11 @@ mod tests {
             "/srv/data",
             "/srv/data/",
         ] {
-            let refused = ExcludeRules::parse(&[rule.to_owned()], &names);
-            assert!(refused.is_err(), "{rule}");
+            let rules = ["*.log".to_owned(), rule.to_owned()];
+            let excludes = ExcludeRules::parse(&rules, &names).unwrap();
+            let named = excludes.never_matching().join("\n");
+            assert!(named.contains(&format!("`{rule}`")), "{named}");
+            assert!(excludes.is_excluded(Path::new("a.log"), false), "{rule}");
         }
     }
 

@@ -127,3 +127,41 @@ pub(super) fn is_settled(stamp: &FileStamp, read_began: std::time::SystemTime) -
     let changed = i128::from(stamp.ctime.0) * 1_000_000_000 + i128::from(stamp.ctime.1);
     i128::try_from(began).is_ok_and(|began| changed + tick < began)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    /// The stamp of a file that was changed at this time since 1970.
+    fn changed_at(seconds: i64, nanoseconds: u32) -> FileStamp {
+        FileStamp {
+            inode: 1,
+            size: 1,
+            mtime: FileTime(seconds, nanoseconds),
+            ctime: FileTime(seconds, nanoseconds),
+        }
+    }
+
+    #[test]
+    fn a_stamp_within_the_tick_of_its_file_system_proves_nothing() {
+        let read_at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        for (stamp, began, settled) in [
+            // Whole seconds: a change until two seconds later may have the same time.
+            (changed_at(100, 0), 100_900, false),
+            (changed_at(100, 0), 101_999, false),
+            (changed_at(100, 0), 102_001, true),
+            // Nanoseconds: until the next tick of the kernel.
+            (changed_at(100, 500_000_000), 100_505, false),
+            (changed_at(100, 500_000_000), 100_511, true),
+            // A clock that was set back.
+            (changed_at(100, 1), 99_000, false),
+        ] {
+            assert_eq!(
+                is_settled(&stamp, read_at(began)),
+                settled,
+                "{stamp:?} {began}"
+            );
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod cache;
 mod exclude;
+mod flags;
 mod listing;
 pub mod metadata;
 mod read;
@@ -76,6 +77,10 @@ pub fn snapshot_tree(
         .chain(excludes.idle_rules(&place.directory))
     {
         writer.add_item(SnapshotItem::Remark(Remark::Note(source_warning(note))))?;
+    }
+    for named in excludes.never_matching() {
+        let warning = source_warning(named.as_str());
+        writer.add_item(SnapshotItem::Remark(Remark::Warning(warning)))?;
     }
     let whole_file_max = u64::from(repository.config().layout.whole_file_max);
     VolumeWalk::new(root, source, excludes, reader, &mut writer, whole_file_max)

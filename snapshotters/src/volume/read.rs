@@ -11,6 +11,7 @@ use reprise_repository::{
 use rustix::fs::{OFlags, SeekFrom as RawSeek, Stat, fstat};
 use rustix::io::Errno;
 
+use super::flags::flags_of_file;
 use super::metadata::{self, is_settled, stamp_from_stat};
 use super::xattrs::{ReadXattrs, xattrs_of_file};
 use crate::confined_directory::ConfinedDirectory;
@@ -127,6 +128,7 @@ fn read_small_once(
     let (file, stat) = open_file(root, path)?;
     let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
     let mut remarks = add_xattrs(&mut entry, xattrs_of_file(&file));
+    entry.flags = flags_of_file(&file);
     let start = buffer.len();
     buffer.reserve(usize::try_from(entry.size.min(size_max)).unwrap_or(0) + 1);
     let read = (&file).take(size_max).read_to_end(buffer);
@@ -176,6 +178,7 @@ pub(super) fn stream_large(
     let opened = open_file(root, path).and_then(|(file, stat)| {
         let mut entry = metadata::entry_from_stat(path, EntryKind::File, &stat);
         let remarks = add_xattrs(&mut entry, xattrs_of_file(&file));
+        entry.flags = flags_of_file(&file);
         entry.extents =
             data_extents(&file, &stat).map_err(|error| unreadable_remark(path, error))?;
         Ok((file, stat, entry, remarks))

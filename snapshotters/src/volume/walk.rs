@@ -13,6 +13,7 @@ use reprise_repository::{
 use rustix::fs::{OFlags, Stat};
 
 use super::cache::{CacheReader, CachedFile};
+use super::flags::flags_of_file;
 use super::listing::{DirectoryListing, list_directory};
 use super::metadata::{self, entry_kind, stamp_from_stat};
 use super::read::{
@@ -175,11 +176,13 @@ impl<'a> VolumeWalk<'a> {
                 chunks,
                 extents,
                 xattrs,
+                flags,
                 ..
             } = remembered;
             let entry = Entry {
                 extents,
                 xattrs,
+                flags,
                 ..metadata::entry_from_stat(path, EntryKind::File, stat)
             };
             self.writer.add_item(SnapshotItem::Entry {
@@ -262,7 +265,9 @@ impl<'a> VolumeWalk<'a> {
         }
         let read = match kind {
             EntryKind::Directory => {
-                xattrs_of_file(&self.root.open_for_reading(path, OFlags::DIRECTORY)?)
+                let directory = self.root.open_for_reading(path, OFlags::DIRECTORY)?;
+                entry.flags = flags_of_file(&directory);
+                xattrs_of_file(&directory)
             }
             _ => xattrs_of_path(self.root.reachable_path(path)?.path()),
         };

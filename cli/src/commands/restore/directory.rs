@@ -195,6 +195,9 @@ fn print_report(
     for warning in &report.warnings {
         output::print_note(&format!("warning: {warning}"));
     }
+    for note in &report.notes {
+        output::print_note(&format!("note: {note}"));
+    }
     let differences = comparison.map_or(&[][..], |comparison| &comparison.differences);
     for difference in differences.iter().take(DIFFERENCES_PRINTED_MAX) {
         output::print_error(&format!("differs: {} {}", difference.path, difference.what));

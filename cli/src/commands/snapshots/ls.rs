@@ -95,8 +95,12 @@ fn format_entry(entry: &Entry) -> String {
         .target
         .as_ref()
         .map_or_else(String::new, |target| format!("{arrow}{}", target.display()));
+    let flags = match entry.flags.as_slice() {
+        [] => String::new(),
+        flags => format!(" [{}]", flags.join(", ")),
+    };
     format!(
-        "{}{} {:>5} {:>5} {:>12} {time} {path}{target}",
+        "{}{} {:>5} {:>5} {:>12} {time} {path}{target}{flags}",
         kind_letter(entry.kind),
         format_permissions(entry.mode),
         entry.uid,
