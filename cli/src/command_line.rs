@@ -17,6 +17,7 @@ use crate::commands::repository::init::InitArgs;
 use crate::commands::repository::prune::PruneArgs;
 use crate::commands::repository::verify::VerifyArgs;
 use crate::commands::restore::args::RestoreArgs;
+use crate::commands::restore::cat::CatArgs;
 use crate::commands::restore::drill::DrillArgs;
 use crate::commands::snapshots::diff::DiffArgs;
 use crate::commands::snapshots::forget::ForgetArgs;
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Compare two snapshots.
     Diff(DiffArgs),
+    /// Write one file of a snapshot to standard output.
+    Cat(CatArgs),
     /// Restore a snapshot to a directory or a database server.
     Restore(RestoreArgs),
     /// Check that the repository is complete and undamaged.
@@ -155,6 +158,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Show(args) => commands::snapshots::show::run(context, &args),
         Command::Ls(args) => commands::snapshots::ls::run(context, &args),
         Command::Diff(args) => commands::snapshots::diff::run(context, &args),
+        Command::Cat(args) => commands::restore::cat::run(context, &args),
         Command::Restore(args) => commands::restore::directory::run(context, &args),
         Command::Verify(args) => commands::repository::verify::run(context, &args),
         Command::Copy(args) => commands::repository::copy::run(context, &args),

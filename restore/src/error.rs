@@ -38,6 +38,12 @@ pub enum Error {
         /// The target.
         path: PathBuf,
     },
+    /// Another restore writes into the target.
+    #[error("another restore into {} is in progress", path.display())]
+    TargetInUse {
+        /// The target.
+        path: PathBuf,
+    },
     /// The target is too small.
     #[error("not enough space in {}: {free_bytes} bytes free, {needed_bytes} bytes needed", path.display())]
     NoSpace {
@@ -55,6 +61,42 @@ pub enum Error {
         wanted: String,
         /// The snapshot's short ID.
         snapshot: String,
+    },
+    /// An entry has no content of its own.
+    #[error("`{path}` is a {kind}, not a file")]
+    NotFile {
+        /// The entry.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+        /// What to do instead.
+        hint: String,
+    },
+    /// What was read could not be passed on.
+    #[error("cannot write the content of `{path}` after {written} of {size} bytes")]
+    Output {
+        /// The entry.
+        path: String,
+        /// The bytes that were written.
+        written: u64,
+        /// The bytes of the whole.
+        size: u64,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The content of an entry ends before its end.
+    #[error("`{path}` is incomplete: {written} of {size} bytes were written")]
+    ContentIncomplete {
+        /// The entry.
+        path: String,
+        /// The bytes that were written.
+        written: u64,
+        /// The bytes of the whole.
+        size: u64,
+        /// Why.
+        #[source]
+        source: Box<reprise_repository::Error>,
     },
     /// A database server failed.
     #[error("cannot {doing}")]
@@ -245,6 +287,7 @@ impl Error {
         match self {
             Self::RestoreUnfinished(error) => error.class(),
             Self::Repository(error) => error.class(),
+            Self::ContentIncomplete { source, .. } => source.class(),
             Self::Source(error) => error.class(),
             Self::UnreadableLog(error) => error.class(),
             Self::Database { source, .. } | Self::TransactionFailed { source, .. } => {
@@ -259,6 +302,9 @@ impl Error {
             | Self::ServerHasOwnTransactions { .. }
             | Self::TargetNotEmpty { .. }
             | Self::NothingToResume { .. }
+            | Self::TargetInUse { .. }
+            | Self::NotFile { .. }
+            | Self::NoSpace { .. }
             | Self::ServerNotEmpty { .. }
             | Self::DatabaseNotEmpty { .. }
             | Self::RestoreInProgress
@@ -268,7 +314,7 @@ impl Error {
             | Self::ScratchInUse { .. }
             | Self::TargetIncompatible { .. } => ErrorClass::Refused,
             Self::TargetNotDirectory { .. } | Self::SnapshotNotOfServer { .. } => ErrorClass::Usage,
-            Self::NoSpace { .. } | Self::Target { .. } | Self::LoadWarning { .. } => {
+            Self::Target { .. } | Self::Output { .. } | Self::LoadWarning { .. } => {
                 ErrorClass::Failed
             }
             Self::NoSuchPath { .. } | Self::RecoveryTargetUnreachable { .. } => {
@@ -286,6 +332,8 @@ impl Error {
                 hint.join("\n").trim_start().to_owned()
             }
             Self::Repository(error) => error.hint(),
+            Self::ContentIncomplete { source, .. } => source.hint(),
+            Self::NotFile { hint, .. } => hint.clone(),
             Self::TargetNotEmpty {
                 resumable: true, ..
             } => "it contains an interrupted restore of this snapshot: continue it with --resume"
@@ -295,9 +343,7 @@ impl Error {
             } => {
                 "choose an empty directory, or allow files to be replaced with --overwrite".to_owned()
             }
-            Self::NothingToResume { .. } => {
-                "leave out --resume for a new restore into an empty directory".to_owned()
-            }
+            Self::NothingToResume { .. } => "leave out --resume for a new restore into an empty directory".to_owned(),
             Self::Source(error) => error.hint(),
             Self::UnreadableLog(error) => error.hint(),
             Self::Database { source, .. } => source.hint(),
@@ -318,7 +364,7 @@ impl Error {
                 "restore it to another server; or, without a recovery target, under another name with --database OLD=NEW; or replace what is there with --overwrite"
                     .to_owned()
             }
-            Self::RestoreInProgress => "wait until it has finished".to_owned(),
+            Self::TargetInUse { .. } | Self::RestoreInProgress => "wait until it has finished".to_owned(),
             Self::RestoreInterrupted { resumable: true } => {
                 "continue it with --resume, or start again with --overwrite".to_owned()
             }
@@ -345,9 +391,9 @@ impl Error {
                 "`reprise ls` lists what is in it; paths are relative to its root".to_owned()
             }
             Self::Target { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                "free space and run again with --resume".to_owned()
+                "free space at the target".to_owned()
             }
-            Self::Target { .. } => String::new(),
+            Self::Target { .. } | Self::Output { .. } => String::new(),
         }
     }
 }
@@ -377,6 +423,10 @@ impl Error {
             | Self::TargetNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::TargetNotDirectory { .. }
+            | Self::TargetInUse { .. }
+            | Self::NotFile { .. }
+            | Self::Output { .. }
+            | Self::ContentIncomplete { .. }
             | Self::NoSpace { .. }
             | Self::NoSuchPath { .. }
             | Self::Database { .. }

@@ -88,6 +88,22 @@ impl ConfinedDirectory {
         .map(File::from)
     }
 
+    /// A descriptor of the entry itself, of whatever kind, that reads nothing: links are not followed.
+    ///
+    /// # Errors
+    /// The system's error; `ELOOP` when a part of the path before the last is a symbolic link.
+    pub fn open_entry(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = if path.is_empty() { b"." } else { path };
+        match open_without_links(&self.directory, name, flags) {
+            Err(Errno::NAMETOOLONG) => {
+                let (folder, name) = self.open_parent(name)?;
+                openat(&folder, OsStr::from_bytes(name), flags, Mode::empty())
+            }
+            opened => opened,
+        }
+    }
+
     /// The target of a symbolic link.
     ///
     /// # Errors

@@ -180,6 +180,7 @@ fn the_schema_is_json_and_every_command_explains_itself() {
         "verify",
         "drill",
         "policy",
+        "cat",
         "completions",
     ];
     for command in commands {

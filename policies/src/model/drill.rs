@@ -25,6 +25,8 @@ pub struct Drill {
     pub snapshot_first: bool,
     /// The identity for reading: the drill's own, or else the repository's.
     pub identity: Option<IdentityRef>,
+    /// Only these paths, or what these patterns match, are restored; empty: everything.
+    pub paths: Vec<String>,
     /// The server into which a database server is restored; `None` for files.
     pub server: Option<ScratchServer>,
     /// What must be true of the restored databases.
@@ -61,6 +63,7 @@ pub(crate) fn decode(
         .value(&fields, "snapshot_first", Decoder::flag)
         .unwrap_or(false);
     let identity = decoder.value(&fields, "identity", decode_identity);
+    let paths = decoder.list(fields.get("paths"), Decoder::owned_text);
     let server = fields
         .get("server")
         .and_then(|field| scratch_server::decode_server(decoder, field));
@@ -82,6 +85,7 @@ pub(crate) fn decode(
         repository,
         snapshot_first,
         identity,
+        paths,
         server,
         queries,
         checks,
@@ -106,6 +110,10 @@ fn check_source_kind(
     if let (Some(checks), Some(_)) = (fields.get("checks"), &server) {
         let help = "use `queries`, or leave out `server`".to_owned();
         decoder.report_error_at_key(&checks, "a server has no files to check", Some(help));
+    }
+    if let (Some(paths), Some(_)) = (fields.get("paths"), &server) {
+        let help = "leave out `paths`, or `server`".to_owned();
+        decoder.report_error_at_key(&paths, "a server has no paths to restore", Some(help));
     }
     if let (Some(queries), None) = (fields.get("queries"), &server) {
         let help = "add `server` to restore to, or use `checks`".to_owned();

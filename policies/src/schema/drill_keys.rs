@@ -35,6 +35,12 @@ pub(crate) static DRILL: TableObject = object(
         )
         .example("\"file:keys/recovery-1.txt\""),
         key(
+            "paths",
+            KeyShape::List(&KeyShape::Text),
+            "Only these paths, or what these patterns match, and what is below them, are restored and compared; patterns follow the rules of `exclude`. Default: everything.",
+        )
+        .example("[\"jobs/*/config.xml\", \"secrets\"]"),
+        key(
             "server",
             KeyShape::Object(&SERVER),
             "The empty server into which a database server is restored, and from which everything is removed afterwards. Without it its files are restored and compared.",

@@ -37,7 +37,7 @@ fn full() -> Value {
         "copies": {"c": {"from": "main", "to": "offsite"}},
         "retention": {"r": all_rules},
         "drills": {"d": {
-            "source": "a", "repository": "main", "snapshot_first": true, "identity": "file:k",
+            "source": "a", "repository": "main", "snapshot_first": true, "identity": "file:k", "paths": ["a"],
             "budget": {"recovery_time": "1m", "data_loss": "1h"},
             "checks": [
                 {"path": "a", "exists": true, "kind": "file", "contains": "x", "matches": "x", "count_at_least": 1,

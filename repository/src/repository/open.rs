@@ -85,6 +85,19 @@ pub fn repository_exists(backend: &dyn Backend) -> Result<bool> {
 }
 
 impl Repository {
+    /// Fails when the repository that was opened is not there any more.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`], or errors of the backend.
+    pub fn check_reachable(&self) -> Result<()> {
+        let backend = self.inner.backend.as_ref();
+        if repository_exists(backend)? {
+            return Ok(());
+        }
+        let location = backend.location();
+        Err(Error::NoRepository { location })
+    }
+
     /// Creates a repository: secrets first, `reprise.json` last, so that a half-made one does not exist.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! A drill in a temporary directory: the files are restored, compared and checked.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +15,10 @@ use crate::drill::report::{
     CheckResult, DrillMeasurements, DrillReport, build_report, join_limited, timed_check,
 };
 use crate::error::{Error, Result};
-use crate::files::{self, OverwriteMode, RestoreOptions, RestoreReport};
+use crate::files::{
+    self, AttributeSelection, ComparisonOptions, OverwriteMode, ProblemGroup, RestoreOptions,
+    RestoreReport,
+};
 
 /// Runs a drill on a snapshot. The directory it restores into is removed again whatever happens.
 ///
@@ -39,22 +44,33 @@ pub fn run_in_directory(
     let target: PathBuf = directory.path().join("restored");
     let options = RestoreOptions {
         target: target.clone(),
-        paths: Vec::new(),
+        paths: drill
+            .paths
+            .iter()
+            .map(|path| path.as_str().into())
+            .collect(),
         existing: OverwriteMode::Refuse,
+        attributes: AttributeSelection {
+            only_possible: true,
+            ..AttributeSelection::default()
+        },
     };
-    let restored = files::restore(repository, snapshot, &options, progress)?;
+    // Whether there is room for it is checked before anything is written.
+    let restored = files::restore(repository, snapshot, &options, progress)
+        .map_err(|stopped| stopped.error)?;
     let restore_seconds = timer.elapsed().as_secs_f64();
     let mut checks = Vec::new();
-    checks.push(completeness_check(&restored));
-    checks.push(equality_check(repository, snapshot, &target, progress)?);
+    checks.push(completeness_check(snapshot, &options, &restored));
+    checks.push(equality_check(repository, snapshot, &options, progress)?);
     if snapshot.root.kind == SourceKind::Tfstate {
-        checks.extend(state_checks(repository, snapshot, &target));
+        checks.extend(state_checks(repository, snapshot, &options));
     }
     for check in &drill.checks {
         checks.push(timed_check(&checks::describe_check(check), || {
             checks::evaluate_check(check, &target)
         }));
     }
+    allow_removal(&target);
     directory.close().map_err(|source| Error::Target {
         action: "remove",
         path: target.display().to_string(),
@@ -71,25 +87,63 @@ pub fn run_in_directory(
     Ok(build_report(drill, snapshot, ended, checks))
 }
 
-fn completeness_check(restored: &RestoreReport) -> CheckResult {
+fn completeness_check(
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+    restored: &RestoreReport,
+) -> CheckResult {
     timed_check("restored without loss", || match restored.outcome {
-        Outcome::Ok => Ok(format!(
-            "{} entries, {} bytes",
-            restored.counts.entries, restored.counts.bytes
-        )),
-        _ => Err(join_limited(restored.warnings.iter())),
+        Outcome::Ok => {
+            let mut detail = format!(
+                "{} entries, {} bytes",
+                restored.counts.entries, restored.counts.bytes
+            );
+            if !options.paths.is_empty() {
+                let all = snapshot.root.counts.entries;
+                detail.push_str(&format!(", only `paths` of {all} entries"));
+            }
+            Ok(with_sentences(detail, &restored.left_out))
+        }
+        Outcome::Degraded | Outcome::Failed => {
+            Err(join_limited(restored.problems.iter().map(describe_problem)))
+        }
     })
+}
+
+/// A cause with the first entry that it concerns.
+fn describe_problem(group: &ProblemGroup) -> String {
+    match group.paths.first() {
+        Some(path) => format!("{} ({})", group.describe(), path.display()),
+        None => group.describe(),
+    }
+}
+
+fn with_sentences(detail: String, sentences: &[String]) -> String {
+    let parts: Vec<&str> = std::iter::once(detail.as_str())
+        .chain(sentences.iter().map(String::as_str))
+        .collect();
+    parts.join("; ")
 }
 
 /// Compares everything that was restored with the snapshot.
 fn equality_check(
     repository: &Repository,
     snapshot: &Snapshot,
-    target: &std::path::Path,
+    options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<CheckResult> {
     let timer = Instant::now();
-    let comparison = files::compare_directory(repository, snapshot, target, &[], progress)?;
+    let comparison = files::compare_directory(
+        repository,
+        snapshot,
+        &ComparisonOptions {
+            directory: &options.target,
+            paths: &options.paths,
+            attributes: options.attributes,
+            known: &[],
+        },
+        progress,
+    )?;
     let passed = comparison.differences.is_empty();
     let detail = if passed {
         format!(
@@ -105,15 +159,36 @@ fn equality_check(
     Ok(CheckResult {
         name: "equal to the snapshot".to_owned(),
         passed,
-        detail,
+        detail: with_sentences(detail, &comparison.not_compared),
         seconds: timer.elapsed().as_secs_f64(),
     })
+}
+
+/// A directory that its owner may not write to cannot be emptied by an ordinary user.
+fn allow_removal(directory: &Path) {
+    let Ok(meta) = fs::symlink_metadata(directory) else {
+        return;
+    };
+    if !meta.is_dir() {
+        return;
+    }
+    let mode = meta.permissions().mode();
+    if mode & 0o700 != 0o700 {
+        // Where this fails, so does the removal, which says why.
+        drop(fs::set_permissions(
+            directory,
+            fs::Permissions::from_mode(mode | 0o700),
+        ));
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        allow_removal(&entry.path());
+    }
 }
 
 fn state_checks(
     repository: &Repository,
     snapshot: &Snapshot,
-    target: &std::path::Path,
+    options: &RestoreOptions,
 ) -> Vec<CheckResult> {
     let facts = tfstate::facts(snapshot);
     if facts.is_empty() {
@@ -123,7 +198,11 @@ fn state_checks(
     }
     let check = |(name, facts): (&String, &tfstate::StateFacts)| {
         timed_check(&format!("Terraform state {name}"), || {
-            let bytes = std::fs::read(target.join(name)).map_err(|e| e.to_string())?;
+            let file = options.target.join(name);
+            if !options.paths.is_empty() && fs::symlink_metadata(&file).is_err() {
+                return Ok("left out: it is not among `paths`".to_owned());
+            }
+            let bytes = fs::read(file).map_err(|e| e.to_string())?;
             tfstate::compare_state(repository, facts, &bytes).map(|what| format!("same {what}"))
         })
     };

@@ -1,25 +1,29 @@
 //! Executes a restore: entries in windows, contents in parallel by segment, attributes last.
 //!
 //! A window is a bounded run of entries. Its directories, links and empty files are created at once; then its segments
-//! are read in the order of their packs, each once, and every chunk in them is written to all files that need it.
+//! are read in the order of their packs, each once, and every chunk in them is written to all files that need it. What
+//! cannot be restored is named; only what stands in the way of everything else stops a restore.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use reprise_repository::{
-    ChunkId, ContentReader, Entry, EntryCounts, EntryKind, EntryReader, Outcome, Progress,
+    ChunkId, Entry, EntryCounts, EntryKind, EntryReader, ErrorClass, Outcome, Progress, RawText,
     Repository, Snapshot,
 };
 
 use crate::error::{Error, Result};
-use crate::files::attributes::{apply_to_directory, apply_to_path, remove_extra_attributes};
-use crate::files::directory_restore::{
-    DirectoryRestore, EntryWindow, FileRestore, FlaggedEntries, LinkSource,
-};
+use crate::files::directory::attribute_policy::{AttributePolicy, LeftOut};
+use crate::files::directory::flagged_entries::FlaggedEntries;
+use crate::files::directory::names::ExistingNames;
+use crate::files::directory::process_rights::ProcessRights;
+use crate::files::directory::restore_directory::{RestoreDirectory, free_bytes};
+use crate::files::directory_restore::{DirectoryRestore, EntryWindow, FileRestore, WindowFile};
 use crate::files::options::{OverwriteMode, RestoreOptions};
 use crate::files::path_selection::{PathMatch, PathSelection};
-use crate::files::report::RestoreReport;
-use crate::files::restore_directory::RestoreDirectory;
+use crate::files::plan::require_space;
+use crate::files::problems::{Aspect, Consequence, ProblemLog};
+use crate::files::report::{RestoreReport, StoppedRestore};
 use crate::files::write_contents::write_contents;
 
 /// A window ends at this many entries, or …
@@ -31,79 +35,116 @@ const WINDOW_CHUNKS_MAX: usize = 65_536;
 /// Restores a snapshot. Every chunk is verified against its ID before it is written.
 ///
 /// # Errors
-/// When the target is refused, or the snapshot cannot be read. Failures of single entries are warnings.
+/// When the target is refused, or nothing further can be restored. Failures of single entries, damaged ones among them,
+/// are in the report.
 pub fn restore(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
     progress: &Progress,
-) -> Result<RestoreReport> {
+) -> std::result::Result<RestoreReport, Box<StoppedRestore>> {
     repository.require_data_identity()?;
     let reader = repository.content_reader()?;
-    require_paths(&reader, snapshot, options, progress)?;
-    let mut selection = PathSelection::new(&options.paths);
-    let target = RestoreDirectory::open(&options.target, options.existing, snapshot)?;
+    // A mistyped path, or a target without room, must be reported before the target is changed.
+    let resolved = PathSelection::resolve(&reader, snapshot, &options.paths, progress)?;
+    let mut selection = resolved.selection;
+    if options.existing == OverwriteMode::Refuse {
+        require_space(options, resolved.bytes, free_bytes(&options.target))?;
+    }
+    let policy = AttributePolicy::new(options.attributes, ProcessRights::of_this_process());
+    let target = RestoreDirectory::open(
+        &options.target,
+        options.existing,
+        &snapshot.id,
+        policy.rights(),
+    )?;
     if selection.is_everything() {
+        let counts = &snapshot.root.counts;
         progress
             .items_total
-            .store(snapshot.root.counts.entries, Ordering::Relaxed);
-        progress
-            .bytes_total
-            .store(snapshot.root.counts.bytes, Ordering::Relaxed);
-        if options.existing == OverwriteMode::Refuse {
-            target.require_space(snapshot.root.counts.bytes)?;
-        }
+            .store(counts.entries, Ordering::Relaxed);
+        progress.bytes_total.store(counts.bytes, Ordering::Relaxed);
     }
     let mut run = DirectoryRestore {
         repository,
         reader: &reader,
         target: &target,
         existing: options.existing,
+        policy: &policy,
         progress,
         directories: Vec::new(),
+        names: ExistingNames::default(),
         counts: EntryCounts::default(),
+        listed: EntryCounts::default(),
         kept: 0,
-        warnings: Vec::new(),
+        problems: ProblemLog::default(),
+        left_out: LeftOut::default(),
         link_sources: BTreeMap::new(),
+        pending_copies: BTreeMap::new(),
         restores_everything: selection.is_everything(),
         flagged: FlaggedEntries::default(),
     };
-    let mut entries = reader.snapshot_reader(snapshot).entries();
-    while let Some(window) = run.next_window(&mut entries, &mut selection)? {
-        run.restore_window(window)?;
-    }
-    run.finish_restore(snapshot, &entries)
-}
-
-/// A mistyped path must be reported before the target is changed.
-fn require_paths(
-    reader: &ContentReader,
-    snapshot: &Snapshot,
-    options: &RestoreOptions,
-    progress: &Progress,
-) -> Result<()> {
-    let mut selection = PathSelection::new(&options.paths);
-    if selection.is_everything() {
-        return Ok(());
-    }
-    let mut entries = reader.snapshot_reader(snapshot).entries();
-    while let Some((entry, _)) = entries.next_entry()? {
-        selection.match_path(entry.path.as_bytes());
-        if selection.all_found() {
-            return Ok(());
+    let ended = run
+        .restore_entries(snapshot, &mut selection)
+        .and_then(|()| run.restore_copies(snapshot));
+    // However it ends, directories do not keep the modes that they were given for the restore.
+    let finished = run.finish_directories(ended.is_ok());
+    match ended.and(finished) {
+        Ok(()) => {
+            run.check_counts();
+            Ok(run.into_report())
         }
-        progress.check_cancelled()?;
+        Err(error) => Err(Box::new(StoppedRestore {
+            error,
+            report: Some(RestoreReport {
+                outcome: Outcome::Failed,
+                ..run.into_report()
+            }),
+        })),
     }
-    selection.require_all_found(snapshot)
 }
 
 impl DirectoryRestore<'_> {
-    fn next_window(
+    fn restore_entries(
+        &mut self,
+        snapshot: &Snapshot,
+        selection: &mut PathSelection,
+    ) -> Result<()> {
+        let mut entries = self.reader.snapshot_reader(snapshot).entries();
+        loop {
+            let mut window = EntryWindow::default();
+            let filled = self.fill_window(&mut entries, selection, &mut window);
+            let was_empty = window.entries == 0;
+            let damage = match filled {
+                // What came before the damaged part of the list is restored.
+                Err(Error::Repository(error)) if error.class() == ErrorClass::Damaged => {
+                    Some(error)
+                }
+                Err(error) => return Err(error),
+                Ok(()) => None,
+            };
+            self.restore_window(window)?;
+            if let Some(error) = damage {
+                if self.counts.entries == 0 {
+                    return Err(error.into());
+                }
+                let cause = format!("{error}; what follows in it is not known and not restored");
+                self.problems.add_damaged(&RawText::default(), cause);
+                return Ok(());
+            }
+            if was_empty {
+                self.listed = entries.counts();
+                return Ok(());
+            }
+        }
+    }
+
+    fn fill_window(
         &mut self,
         entries: &mut EntryReader<'_>,
         selection: &mut PathSelection,
-    ) -> Result<Option<EntryWindow>> {
-        let mut window = EntryWindow::default();
+        window: &mut EntryWindow,
+    ) -> Result<()> {
         while window.entries < WINDOW_ENTRIES_MAX && window.chunks < WINDOW_CHUNKS_MAX {
             let Some((entry, chunks)) = entries.next_entry()? else {
                 break;
@@ -111,190 +152,214 @@ impl DirectoryRestore<'_> {
             match selection.match_path(entry.path.as_bytes()) {
                 PathMatch::No => self.remember_link_source(entry, chunks),
                 PathMatch::Ancestor if entry.kind == EntryKind::Directory => {
-                    self.restore_directory(entry)
+                    self.restore_directory(entry)?;
                 }
                 PathMatch::Ancestor => {}
                 PathMatch::Yes => {
                     window.entries += 1;
                     window.chunks += chunks.len();
-                    self.dispatch_entry(entry, chunks, &mut window);
+                    self.dispatch_entry(entry, chunks, window)?;
                 }
-            }
-        }
-        let done = window.entries == 0;
-        Ok((!done).then_some(window))
-    }
-
-    /// A later name of a file may be selected when its first one is not. Only then is this memory needed.
-    fn remember_link_source(&mut self, entry: Entry, chunks: Vec<ChunkId>) {
-        if !self.restores_everything
-            && entry.kind != EntryKind::Directory
-            && entry.kind != EntryKind::Hardlink
-        {
-            let path = entry.path.as_bytes().to_vec();
-            self.link_sources
-                .insert(path, LinkSource::NotRestored(Box::new(entry), chunks));
-        }
-    }
-
-    /// Creates directories and special files at once and adds the others to the window.
-    fn dispatch_entry(&mut self, entry: Entry, chunks: Vec<ChunkId>, window: &mut EntryWindow) {
-        match entry.kind {
-            EntryKind::Directory => self.restore_directory(entry),
-            EntryKind::File => window.files.push((entry, chunks)),
-            EntryKind::Hardlink => self.restore_hardlink(entry, window),
-            _ => self.restore_special(&entry),
-        }
-    }
-
-    fn restore_directory(&mut self, entry: Entry) {
-        match self.target.make_directory(entry.path.as_bytes()) {
-            Ok(()) => {
-                self.count_entry(&entry);
-                self.directories.push(entry);
-            }
-            Err(error) => self.warn_failure(&entry.path, "created", error),
-        }
-    }
-
-    fn restore_special(&mut self, entry: &Entry) {
-        let made = self
-            .remove_existing(entry)
-            .and_then(|()| self.target.make_special(entry));
-        match made {
-            Ok(()) => {
-                self.count_entry(entry);
-                let lost = apply_to_path(self.target.confined(), entry);
-                self.warn_attributes(&entry.path, lost);
-            }
-            Err(error) => self.warn_failure(&entry.path, "created", error),
-        }
-    }
-
-    /// A link to a file that is not selected becomes the file itself.
-    fn restore_hardlink(&mut self, mut entry: Entry, window: &mut EntryWindow) {
-        let first = entry.target.clone().unwrap_or_default();
-        match self.link_sources.remove(first.as_bytes()) {
-            None => window.links.push(entry),
-            Some(LinkSource::Restored(path)) => {
-                entry.target = Some(path.clone());
-                self.link_sources
-                    .insert(first.as_bytes().to_vec(), LinkSource::Restored(path));
-                window.links.push(entry);
-            }
-            Some(LinkSource::NotRestored(source, chunks)) => {
-                let path = entry.path.clone();
-                self.link_sources.insert(
-                    first.as_bytes().to_vec(),
-                    LinkSource::Restored(path.clone()),
-                );
-                let entry = Entry { path, ..*source };
-                match entry.kind {
-                    EntryKind::File => window.files.push((entry, chunks)),
-                    _ => self.restore_special(&entry),
-                }
-            }
-        }
-    }
-
-    fn restore_window(&mut self, window: EntryWindow) -> Result<()> {
-        self.progress.check_cancelled()?;
-        let files = self.locate_chunks(window.files)?;
-        let files = self.keep_matching_files(files)?;
-        let jobs = self.create_files(files);
-        write_contents(self, &jobs)?;
-        for link in window.links {
-            let made = self
-                .remove_existing(&link)
-                .and_then(|()| self.target.make_special(&link));
-            match made {
-                Ok(()) => self.count_entry(&link),
-                Err(error) => self.warn_failure(&link.path, "linked", error),
             }
         }
         Ok(())
     }
 
-    /// Finds every chunk; a file whose chunks do not add up to its size is refused.
-    fn locate_chunks(&self, files: Vec<(Entry, Vec<ChunkId>)>) -> Result<Vec<FileRestore>> {
-        let mut located = Vec::with_capacity(files.len());
-        for (entry, ids) in files {
-            let name = format!("`{}`", entry.path.display());
-            let mut chunks = Vec::with_capacity(ids.len());
-            let mut total = 0;
-            for id in ids {
-                let location = self.reader.locate_chunk(&id, &name)?;
-                total += u64::from(location.length);
-                chunks.push((id, location));
+    /// Creates directories and special files at once and adds the others to the window.
+    fn dispatch_entry(
+        &mut self,
+        entry: Entry,
+        chunks: Vec<ChunkId>,
+        window: &mut EntryWindow,
+    ) -> Result<()> {
+        if !self.policy.restores_kind(entry.kind) {
+            LeftOut::count(&self.left_out.specials);
+            return Ok(());
+        }
+        match entry.kind {
+            EntryKind::Directory => self.restore_directory(entry),
+            EntryKind::Hardlink => self.restore_hardlink(entry, window),
+            EntryKind::File => {
+                let exists = self.names.contains(entry.path.as_bytes());
+                window.files.push(WindowFile {
+                    entry,
+                    chunks,
+                    exists,
+                    copy_cause: None,
+                });
+                Ok(())
             }
-            let lengths = entry.check_content_length(total);
-            lengths.map_err(|reason| reprise_repository::Error::Damaged {
-                object: name,
-                reason,
-            })?;
-            let left = AtomicU32::new(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
-            located.push(FileRestore {
-                entry,
-                chunks,
-                remaining_chunks: left,
-            });
+            EntryKind::Symlink
+            | EntryKind::Fifo
+            | EntryKind::CharDevice
+            | EntryKind::BlockDevice
+            | EntryKind::Socket => {
+                let exists = self.names.contains(entry.path.as_bytes());
+                self.restore_special(&entry, exists).map(drop)
+            }
+        }
+    }
+
+    fn restore_directory(&mut self, entry: Entry) -> Result<()> {
+        let path = entry.path.as_bytes();
+        let exists = self.names.contains(path);
+        let made = match self.target.make_directory(path, exists) {
+            Ok(made) => made,
+            Err(failure) => return self.log_missing(&entry.path, "created", &failure),
+        };
+        self.names.enter(path, made.names);
+        self.count_entry(&entry);
+        if made.is_merged {
+            let cause = "the file system takes its name for that of another directory, which now has the contents of both";
+            let group = (Consequence::Altered, Aspect::Entry);
+            self.problems.add(&entry.path, group, cause);
+        } else {
+            self.directories.push((entry, made.id));
+        }
+        Ok(())
+    }
+
+    /// Creates a symbolic link or special file; whether it could be made.
+    pub(super) fn restore_special(&mut self, entry: &Entry, exists: bool) -> Result<bool> {
+        let attributes = self.attributes();
+        let made = self.target.make_special(entry, exists, |handle| {
+            attributes.set_on_handle(handle, entry)
+        });
+        match made {
+            Ok(failed) => {
+                self.log_attributes(&entry.path, failed);
+                self.count_entry(entry);
+                Ok(true)
+            }
+            Err(failure) => {
+                self.log_missing(&entry.path, "created", &failure)?;
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn restore_window(&mut self, window: EntryWindow) -> Result<()> {
+        self.progress.check_cancelled()?;
+        let files = self.locate_chunks(window.files)?;
+        let files = self.keep_matching_files(files)?;
+        let jobs = self.create_files(files)?;
+        let written = write_contents(self, &jobs);
+        let has_failed = self.settle_files(&jobs);
+        written?;
+        if has_failed {
+            self.require_repository()?;
+        }
+        self.restore_links(window.links)
+    }
+
+    /// Counts the files that are complete and removes what is left of others; whether any failed.
+    fn settle_files(&mut self, jobs: &[FileRestore]) -> bool {
+        let mut has_failed = false;
+        for job in jobs {
+            if job.is_complete() {
+                self.count_entry(&job.entry);
+                continue;
+            }
+            has_failed |= job.has_failed();
+            if let Some(unfinished) = job.unfinished() {
+                self.target
+                    .discard_file(job.entry.path.as_bytes(), &unfinished);
+            }
+        }
+        has_failed
+    }
+
+    /// Where data is missing, the repository itself may be gone: then nothing else can be restored either.
+    fn require_repository(&self) -> Result<()> {
+        self.repository.check_reachable()?;
+        Ok(())
+    }
+
+    /// Finds every chunk; a file whose chunks are lost or do not add up to its size is damaged.
+    fn locate_chunks(&self, files: Vec<WindowFile>) -> Result<Vec<FileRestore>> {
+        let mut located = Vec::with_capacity(files.len());
+        for file in files {
+            let name = format!("`{}`", file.entry.path.display());
+            let mut chunks = Vec::with_capacity(file.chunks.len());
+            let mut total = 0;
+            let mut lost = None;
+            for id in &file.chunks {
+                match self.reader.locate_chunk(id, &name) {
+                    Ok(location) => {
+                        total += u64::from(location.length);
+                        chunks.push((*id, location));
+                    }
+                    Err(error) if error.class() == ErrorClass::Damaged => {
+                        lost = Some("a part of its content is in no pack of the repository");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if lost.is_none() && file.entry.check_content_length(total).is_err() {
+                lost = Some("its chunks do not add up to its size");
+            }
+            match lost {
+                Some(cause) => self.problems.add_damaged(&file.entry.path, cause),
+                None => located.push(FileRestore::new(file, chunks)),
+            }
         }
         Ok(located)
     }
 
-    /// Sets the attributes of directories, deepest first, and checks the counts.
-    fn finish_restore(
-        mut self,
-        snapshot: &Snapshot,
-        entries: &EntryReader<'_>,
-    ) -> Result<RestoreReport> {
-        for entry in std::mem::take(&mut self.directories).into_iter().rev() {
-            if self.existing != OverwriteMode::Refuse {
-                self.remove_extra_directory_attributes(&entry);
-            }
-            if entry.path.as_bytes().is_empty() {
+    /// Sets the attributes of directories, deepest first. Only a complete restore loses its mark.
+    fn finish_directories(&mut self, is_complete: bool) -> Result<()> {
+        for (entry, id) in std::mem::take(&mut self.directories).into_iter().rev() {
+            if is_complete && entry.path.as_bytes().is_empty() {
                 // The mark is in the root, so the root's times are set after its removal.
                 self.target.remove_marker()?;
             }
-            let lost = apply_to_directory(self.target.confined(), &entry);
-            self.warn_attributes(&entry.path, lost);
+            let directory = match self.target.reopen_directory(entry.path.as_bytes(), id) {
+                Ok(directory) => directory,
+                Err(failure) => {
+                    let cause = format!("its attributes {}", failure.describe("set"));
+                    let group = (Consequence::Altered, Aspect::Entry);
+                    self.problems.add(&entry.path, group, cause);
+                    continue;
+                }
+            };
+            if self.existing != OverwriteMode::Refuse {
+                self.remove_extra_attributes(&directory, &entry);
+            }
+            let failed = self.attributes().set_on_file(&directory, &entry);
+            self.log_attributes(&entry.path, failed);
         }
-        if self.target.has_marker() {
+        if is_complete {
             self.target.remove_marker()?;
         }
-        if self.restores_everything && self.warnings.is_empty() && self.counts != entries.counts() {
-            return Err(Error::Repository(reprise_repository::Error::Damaged {
-                object: format!("snapshot {}", snapshot.id.short()),
-                reason: format!(
-                    "{:?} were restored instead of {:?}",
-                    self.counts,
-                    entries.counts()
-                ),
-            }));
-        }
-        let outcome = if self.warnings.is_empty() {
-            Outcome::Ok
-        } else {
-            Outcome::Degraded
-        };
-        Ok(RestoreReport {
-            outcome,
-            counts: self.counts,
-            kept: self.kept,
-            warnings: self.warnings,
-            notes: self.flagged.note().into_iter().collect(),
-        })
+        Ok(())
     }
 
-    fn remove_extra_directory_attributes(&mut self, entry: &Entry) {
-        let directory = self
-            .target
-            .confined()
-            .open_for_reading(entry.path.as_bytes(), rustix::fs::OFlags::DIRECTORY);
-        if let Err(error) =
-            directory.and_then(|directory| remove_extra_attributes(&directory, entry))
-        {
-            self.warn_failure(&entry.path, "cleared of extra extended attributes", error);
+    /// What was restored must be what the list of entries has.
+    fn check_counts(&self) {
+        let is_whole =
+            self.restores_everything && self.left_out.specials.load(Ordering::Relaxed) == 0;
+        if is_whole && self.problems.is_empty() && self.counts != self.listed {
+            let cause = format!(
+                "{:?} were restored instead of {:?}",
+                self.counts, self.listed
+            );
+            self.problems.add_damaged(&RawText::default(), cause);
+        }
+    }
+
+    fn into_report(self) -> RestoreReport {
+        let problems = self.problems.into_groups();
+        RestoreReport {
+            outcome: if problems.is_empty() {
+                Outcome::Ok
+            } else {
+                Outcome::Degraded
+            },
+            counts: self.counts,
+            kept: self.kept,
+            problems,
+            left_out: self.left_out.describe(self.policy, "restored"),
+            notes: self.flagged.note().into_iter().collect(),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Keeps files that the target already has with the right content.
 
+use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 
 use reprise_repository::{Entry, Progress};
 
 use crate::error::Result;
-use crate::files::attributes::{apply_to_file, remove_extra_attributes};
 use crate::files::content::has_expected_content;
 use crate::files::directory_restore::{DirectoryRestore, FileRestore};
 use crate::files::options::OverwriteMode;
 use crate::files::parallel::run_in_parallel;
+use crate::files::problems::Aspect;
 
 impl DirectoryRestore<'_> {
     /// Leaves out files that the target already has with the right content.
@@ -20,18 +21,22 @@ impl DirectoryRestore<'_> {
         if self.existing == OverwriteMode::Refuse {
             return Ok(files);
         }
-        let verdicts: Vec<Mutex<bool>> = files.iter().map(|_| Mutex::new(false)).collect();
+        let kept: Vec<Mutex<bool>> = files.iter().map(|_| Mutex::new(false)).collect();
+        let run: &DirectoryRestore<'_> = self;
         run_in_parallel(files.len(), |n, buffer| {
-            self.progress.check_cancelled()?;
-            let right = self.is_already_restored(&files[n], buffer);
-            *verdicts[n].lock().unwrap_or_else(PoisonError::into_inner) = right;
+            run.progress.check_cancelled()?;
+            if files[n].exists {
+                let right = run.keep_if_restored(&files[n], buffer);
+                *kept[n].lock().unwrap_or_else(PoisonError::into_inner) = right;
+            }
             Ok(())
         })?;
         let mut wanted = Vec::new();
-        for (job, right) in files.into_iter().zip(verdicts) {
-            if right.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (job, kept) in files.into_iter().zip(kept) {
+            if kept.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 self.kept += 1;
-                self.keep_file(&job.entry);
+                self.count_entry(&job.entry);
+                Progress::add(&self.progress.bytes, job.entry.content_bytes());
             } else {
                 wanted.push(job);
             }
@@ -39,8 +44,9 @@ impl DirectoryRestore<'_> {
         Ok(wanted)
     }
 
-    /// Whether the target has this very file under this name and no other.
-    fn is_already_restored(&self, job: &FileRestore, buffer: &mut Vec<u8>) -> bool {
+    /// Whether the target has this very file under this name and no other. Then its attributes are set too, through the
+    /// descriptor that was compared.
+    fn keep_if_restored(&self, job: &FileRestore, buffer: &mut Vec<u8>) -> bool {
         let file = self
             .target
             .confined()
@@ -54,34 +60,28 @@ impl DirectoryRestore<'_> {
             .iter()
             .map(|(id, location)| (*id, location.length))
             .collect();
-        regular
-            && has_expected_content(
-                &file,
-                &job.entry,
-                &chunks,
-                self.repository.secrets(),
-                buffer,
-            )
-            .unwrap_or(false)
+        let secrets = self.repository.secrets();
+        let right = regular
+            && has_expected_content(&file, &job.entry, &chunks, secrets, buffer).unwrap_or(false);
+        if right {
+            self.remove_extra_attributes(&file, &job.entry);
+            let failed = self.attributes().set_on_file(&file, &job.entry);
+            self.log_attributes(&job.entry.path, failed);
+            if let Some(cause) = &job.copy_cause {
+                self.log_copy(&job.entry.path, cause);
+            }
+        }
+        right
     }
 
-    fn keep_file(&mut self, entry: &Entry) {
-        self.count_entry(entry);
-        Progress::add(&self.progress.bytes, entry.content_bytes());
-        let path = entry.path.as_bytes();
-        match self
-            .target
-            .confined()
-            .open_for_reading(path, rustix::fs::OFlags::empty())
-        {
-            Ok(file) => {
-                if let Err(error) = remove_extra_attributes(&file, entry) {
-                    self.warn_failure(&entry.path, "cleared of extra extended attributes", error);
-                }
-                let lost = apply_to_file(&file, entry);
-                self.warn_attributes(&entry.path, lost);
-            }
-            Err(error) => self.warn_failure(&entry.path, "opened", error),
+    pub(super) fn remove_extra_attributes(&self, file: &File, entry: &Entry) {
+        if let Err(error) = self.attributes().remove_extra_attributes(file, entry) {
+            let cause = format!(
+                "its other extended attributes could not be removed: {}",
+                std::io::Error::from(error)
+            );
+            self.problems
+                .add_altered(&entry.path, [(Aspect::Xattrs, cause)]);
         }
     }
 }

@@ -4,52 +4,91 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
-use reprise_repository::{Entry, Progress, RecipientClass, SegmentKey, Warning};
+use reprise_repository::backend::BackendError;
+use reprise_repository::{ErrorClass, Progress, RecipientClass, SegmentKey};
 
-use crate::error::{Error, Result};
-use crate::files::attributes::apply_to_file;
+use crate::error::Result;
 use crate::files::content::locate_chunk_parts;
-use crate::files::directory_restore::{
-    DirectoryRestore, FileRestore, attribute_warning, is_single_write,
-};
+use crate::files::directory::failure::EntryResult;
+use crate::files::directory::placement::NewEntry;
+use crate::files::directory_restore::{DirectoryRestore, FileRestore};
 use crate::files::parallel::{core_count, run_on_threads};
 
 impl DirectoryRestore<'_> {
     /// Creates the files that need more than one write, and the empty ones.
-    pub(super) fn create_files(&mut self, files: Vec<FileRestore>) -> Vec<FileRestore> {
+    pub(super) fn create_files(&mut self, files: Vec<FileRestore>) -> Result<Vec<FileRestore>> {
         let mut jobs = Vec::with_capacity(files.len());
         for job in files {
-            let path = job.entry.path.as_bytes();
-            if let Err(error) = self.remove_existing(&job.entry) {
-                self.warn_failure(&job.entry.path, "replaced", error);
-                continue;
-            }
-            if is_single_write(&job) {
-                self.count_entry(&job.entry);
+            if job.is_single_write() {
                 jobs.push(job);
                 continue;
             }
-            let made = self.target.create_file(path).and_then(|file| {
-                rustix::fs::ftruncate(&file, job.entry.size)?;
-                Ok(file)
-            });
+            let path = job.entry.path.as_bytes();
+            let made = if job.chunks.is_empty() {
+                self.make_empty_file(&job)
+            } else {
+                self.target
+                    .begin_file(path, job.exists, job.entry.size)
+                    .map(|unfinished| {
+                        *job.unfinished
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner) = Some(unfinished);
+                    })
+            };
             match made {
-                Ok(file) => {
-                    self.count_entry(&job.entry);
-                    if job.chunks.is_empty() {
-                        let lost = apply_to_file(&file, &job.entry);
-                        self.warn_attributes(&job.entry.path, lost);
-                    } else {
-                        jobs.push(job);
-                    }
-                }
-                Err(error) => self.warn_failure(&job.entry.path, "created", error),
+                Ok(()) => jobs.push(job),
+                Err(failure) => self.log_missing(&job.entry.path, "created", &failure)?,
             }
         }
-        jobs
+        Ok(jobs)
+    }
+
+    fn make_empty_file(&self, job: &FileRestore) -> EntryResult<()> {
+        let (new, file) = self
+            .target
+            .create_file(job.entry.path.as_bytes(), job.exists)?;
+        let complete = || {
+            // A file without chunks may be one large hole.
+            if job.entry.size > 0 {
+                rustix::fs::ftruncate(&file, job.entry.size)?;
+            }
+            self.complete_file(job, &new, &file)
+        };
+        complete().inspect_err(|_| new.discard(None))
+    }
+
+    /// Sets the attributes of a written file and gives it its name.
+    fn complete_file(&self, job: &FileRestore, new: &NewEntry, file: &File) -> EntryResult<()> {
+        let failed = self.attributes().set_on_file(file, &job.entry);
+        new.place()?;
+        self.log_attributes(&job.entry.path, failed);
+        if let Some(cause) = &job.copy_cause {
+            self.log_copy(&job.entry.path, cause);
+        }
+        job.is_complete.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn fail_damaged(&self, job: &FileRestore, error: &reprise_repository::Error) {
+        if job.has_failed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let path = &job.entry.path;
+        if let reprise_repository::Error::Missing { object, .. } = error {
+            let cause = format!("{object} is missing in the repository");
+            self.problems.add_damaged(path, cause);
+        } else if error.class() == ErrorClass::Damaged {
+            self.problems.add_damaged(path, error.to_string());
+        } else {
+            let cause = format!(
+                "its content cannot be read: {}",
+                reprise_repository::format_error_chain(error)
+            );
+            self.problems.add_missing(path, cause);
+        }
     }
 }
 
@@ -61,7 +100,7 @@ struct ChunkWrite {
 }
 
 /// Reads every needed segment once and writes its chunks to all files that need them.
-pub(super) fn write_contents(run: &mut DirectoryRestore<'_>, jobs: &[FileRestore]) -> Result<()> {
+pub(super) fn write_contents(run: &DirectoryRestore<'_>, jobs: &[FileRestore]) -> Result<()> {
     let mut segments: BTreeMap<SegmentKey, Vec<ChunkWrite>> = BTreeMap::new();
     for (n, job) in jobs.iter().enumerate() {
         let mut content_offset = 0;
@@ -79,26 +118,17 @@ pub(super) fn write_contents(run: &mut DirectoryRestore<'_>, jobs: &[FileRestore
         }
     }
     let segments: Vec<Vec<ChunkWrite>> = segments.into_values().collect();
-    let warnings = Mutex::new(Vec::new());
-    let shared: &DirectoryRestore<'_> = run;
     let threads = run.reader.parallel_reads().max(core_count());
     run_on_threads(threads, segments.len(), |n, _| {
-        shared.progress.check_cancelled()?;
-        write_segment(shared, jobs, &segments[n], &warnings)
-    })?;
-    run.warnings.extend(
-        warnings
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner),
-    );
-    Ok(())
+        run.progress.check_cancelled()?;
+        write_segment(run, jobs, &segments[n])
+    })
 }
 
 fn write_segment(
     run: &DirectoryRestore<'_>,
     jobs: &[FileRestore],
     wants: &[ChunkWrite],
-    warnings: &Mutex<Vec<Warning>>,
 ) -> Result<()> {
     let Some(first) = wants.first() else {
         return Ok(());
@@ -107,27 +137,52 @@ fn write_segment(
     let segment = run.reader.read_segment(location);
     for want in wants {
         let job = &jobs[want.job];
+        if job.has_failed() {
+            continue;
+        }
         let (id, location) = &job.chunks[want.chunk];
-        let spare;
-        let found = match &segment {
-            Ok(segment) => run
+        let found = segment.as_ref().ok().and_then(|segment| {
+            let chunk = run
                 .reader
-                .extract_chunk(segment, location, id, RecipientClass::Data),
-            Err(_) => Err(reprise_repository::Error::Interrupted),
-        };
+                .extract_chunk(segment, location, id, RecipientClass::Data);
+            chunk.ok()
+        });
+        let spare;
         let bytes = match found {
-            Ok(bytes) => bytes,
+            Some(bytes) => bytes,
             // Another pack may hold the chunk too.
-            Err(_) => {
-                let name = format!("`{}`", job.entry.path.display());
-                spare = run.reader.read_chunk(id, RecipientClass::Data, &name)?;
-                &spare
-            }
+            None => match run
+                .reader
+                .read_chunk(id, RecipientClass::Data, &"the snapshot")
+            {
+                Ok(bytes) => {
+                    spare = bytes;
+                    &spare
+                }
+                Err(error) if concerns_only_this(&error) => {
+                    run.fail_damaged(job, &error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
-        write_chunk(run, job, want.content_offset, bytes, warnings)?;
+        if let Err(failure) = write_chunk(run, job, want.content_offset, bytes)
+            && !job.has_failed.swap(true, Ordering::AcqRel)
+        {
+            run.log_missing(&job.entry.path, "written", &failure)?;
+        }
         Progress::add(&run.progress.bytes, bytes.len() as u64);
     }
     Ok(())
+}
+
+/// Whether other content can still be read: it is about this object, not about reaching the repository.
+fn concerns_only_this(error: &reprise_repository::Error) -> bool {
+    if let reprise_repository::Error::Backend { source, .. } = error {
+        return matches!(source, BackendError::Io { .. });
+    }
+    let is_unreadable = matches!(error, reprise_repository::Error::NoMatchingIdentity { .. });
+    is_unreadable || error.class() == ErrorClass::Damaged
 }
 
 fn write_chunk(
@@ -135,49 +190,29 @@ fn write_chunk(
     job: &FileRestore,
     content_offset: u64,
     bytes: &[u8],
-    warnings: &Mutex<Vec<Warning>>,
-) -> Result<()> {
+) -> EntryResult<()> {
     let path = job.entry.path.as_bytes();
-    let fail = |action| {
-        let path = job.entry.path.display();
-        move |source| Error::Target {
-            action,
-            path,
-            source,
+    let (new, file) = match job.unfinished() {
+        Some(unfinished) => run.target.reopen_file(path, &unfinished)?,
+        None => run.target.create_file(path, job.exists)?,
+    };
+    let write = || {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        for piece in locate_chunk_parts(&job.entry, content_offset, length) {
+            let start = piece.chunk_offset as usize;
+            let part = &bytes[start..start + piece.length as usize];
+            file.write_all_at(part, piece.file_offset)?;
         }
+        // The last writer finishes the file: later writes would change its time.
+        if job.remaining_chunks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            run.complete_file(job, &new, &file)?;
+        }
+        Ok(())
     };
-    let file = if is_single_write(job) {
-        run.target
-            .create_file(path)
-            .map_err(|e| fail("create")(e.into()))?
-    } else {
-        run.target
-            .write_file(path)
-            .map_err(|e| fail("open")(e.into()))?
-    };
-    for piece in locate_chunk_parts(
-        &job.entry,
-        content_offset,
-        u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-    ) {
-        let start = piece.chunk_offset as usize;
-        let part = &bytes[start..start + piece.length as usize];
-        file.write_all_at(part, piece.file_offset)
-            .map_err(fail("write"))?;
-    }
-    // The last writer finishes the file: later writes would change its time.
-    if job.remaining_chunks.fetch_sub(1, Ordering::AcqRel) == 1 {
-        finish_file(&file, &job.entry, warnings);
-    }
-    Ok(())
-}
-
-fn finish_file(file: &File, entry: &Entry, warnings: &Mutex<Vec<Warning>>) {
-    let lost = apply_to_file(file, entry);
-    if let Some(warning) = attribute_warning(&entry.path, &lost) {
-        warnings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(warning);
-    }
+    // A file of several writes is removed when nobody writes to it any more.
+    write().inspect_err(|_| {
+        if job.is_single_write() {
+            new.discard(None);
+        }
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -34,6 +35,16 @@ pub fn xattrs_of_path(path: &Path) -> ReadXattrs {
     read_xattrs(
         |buffer| rustix::fs::llistxattr(path, buffer),
         |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
+    )
+}
+
+/// Reads all extended attributes of what a descriptor refers to, even if it was opened without reading it.
+#[must_use]
+pub fn xattrs_of_descriptor(descriptor: impl AsFd) -> ReadXattrs {
+    let path = format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd());
+    read_xattrs(
+        |buffer| rustix::fs::listxattr(path.as_str(), buffer),
+        |name, buffer| rustix::fs::getxattr(path.as_str(), name, buffer),
     )
 }
 

@@ -363,7 +363,7 @@ pub(crate) fn wait_for(child: &mut Child, mut so: impl FnMut() -> bool) -> bool 
 }
 
 /// To a child that was not waited for yet, whether or not it has ended.
-fn signal(child: &Child, signal: rustix::process::Signal) {
+pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, signal).unwrap();
 }

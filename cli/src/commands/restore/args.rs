@@ -4,16 +4,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use reprise_restore::files::{AttributeSelection, SpecialFiles};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every chunk is checked against its hash before it is written. The target must be empty, unless --overwrite or
---resume is given. If the target is a database server, its password comes from --defaults-file or MYSQL_PWD, rows are
+--resume is given. What cannot be restored is named by cause, and the rest is restored: exit 3, or 4 if stored data is
+damaged. If the target is a database server, its password comes from --defaults-file or MYSQL_PWD, rows are
 read back and compared afterwards, and only the named databases are changed.
 
 Examples:
   reprise --identity recovery-1.txt restore jenkins --to /restored
   reprise --identity recovery-1.txt restore 3f9a1c22 --to /restored jobs/deploy config.xml
+  reprise --identity recovery-1.txt restore jenkins --to /restored 'jobs/*/config.xml'
   reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption
   reprise --identity recovery-1.txt restore app-db --to mysql://root@127.0.0.1/
   reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --database shop=shop_before
@@ -25,7 +28,8 @@ pub(crate) struct RestoreArgs {
     /// Target directory, or server as mysql://user@host/.
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: PathBuf,
-    /// Only these paths and what is below them, relative to the snapshot's root.
+    /// Only these paths and what is below them, relative to the snapshot's root. Patterns follow the rules of exclude
+    /// rules (`*`, `**`, `?`, `[…]`); a path that exists is taken literally.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
     /// Replace what differs in the target. What is not in the snapshot is kept.
@@ -41,7 +45,60 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) directory: DirectoryArgs,
+    #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+/// What only a directory as the target understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Directory as the target")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
+pub(crate) struct DirectoryArgs {
+    /// Leave files to the user who restores. Default where files cannot be given away: without root (CAP_CHOWN).
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Do not restore extended attributes and ACLs.
+    #[arg(long)]
+    pub(crate) no_xattrs: bool,
+    /// Do not restore devices, FIFOs and sockets.
+    #[arg(long)]
+    pub(crate) no_special: bool,
+    /// Do not restore set-user-id and set-group-id bits of files.
+    #[arg(long)]
+    pub(crate) no_setuid: bool,
+}
+
+impl DirectoryArgs {
+    /// The first option that was given.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--no-owner", self.no_owner),
+            ("--no-xattrs", self.no_xattrs),
+            ("--no-special", self.no_special),
+            ("--no-setuid", self.no_setuid),
+        ];
+        given
+            .into_iter()
+            .find_map(|(option, given)| given.then_some(option))
+    }
+
+    pub(crate) fn selection(&self) -> AttributeSelection {
+        AttributeSelection {
+            owners: !self.no_owner,
+            xattrs: !self.no_xattrs,
+            set_id_bits: !self.no_setuid,
+            specials: if self.no_special {
+                SpecialFiles::Skip
+            } else {
+                SpecialFiles::Restore
+            },
+            only_possible: false,
+        }
+    }
 }
 
 impl RestoreArgs {

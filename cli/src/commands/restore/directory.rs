@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use reprise_repository::{RawText, Repository, Snapshot};
 use reprise_restore::files::{
-    self, Comparison, OverwriteMode, RestoreOptions, RestorePlan, RestoreReport,
+    self, Comparison, ComparisonOptions, OverwriteMode, RestoreOptions, RestorePlan, RestoreReport,
 };
 use serde_json::json;
 
 use crate::commands::restore::args::{RestoreArgs, ServerArgs};
+use crate::commands::restore::problem_output::print_problems;
 use crate::commands::restore::server;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -21,6 +22,12 @@ const DIFFERENCES_PRINTED_MAX: usize = 50;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
     if let Some(url) = args.to.to_str().filter(|to| is_server_url(to)) {
+        if let Some(option) = args.directory.first_given() {
+            return Err(Failure::usage(
+                format!("{option} is for files, but --to is a database server"),
+                "leave it out, or give a directory with --to",
+            ));
+        }
         return server::run(context, args, url);
     }
     refuse_server_options(&args.server)?;
@@ -40,19 +47,31 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
             (_, true) => OverwriteMode::Resume,
             _ => OverwriteMode::Refuse,
         },
+        attributes: args.directory.selection(),
     };
     if args.dry_run {
-        let plan = files::plan_restore(&repository, &snapshot, &options)?;
+        let plan = plan_restore(context, &repository, &snapshot, &options)?;
         print_plan(context, &snapshot, &options, &plan);
         return Ok(Exit::Ok);
     }
     announce_restore(context, &repository, &snapshot, &options)?;
     let timer = Instant::now();
     let shown = ProgressDisplay::start(context, "restore");
-    let report = files::restore(&repository, &snapshot, &options, &shown.progress)?;
+    let restored = files::restore(&repository, &snapshot, &options, &shown.progress);
     drop(shown);
     let seconds = timer.elapsed().as_secs_f64();
-    let comparison = compare_restored(context, args, &repository, &snapshot, &options)?;
+    let report = restored.map_err(|stopped| {
+        if let Some(report) = &stopped.report {
+            print_stopped(&snapshot, &options, report);
+        }
+        Failure::from(stopped.into_error())
+    })?;
+    let has_damage = report.has_damage();
+    let (comparison, failure) =
+        match compare_restored(context, args, &repository, &snapshot, &options, &report) {
+            Ok(comparison) => (comparison, None),
+            Err(failure) => (None, Some(failure)),
+        };
     print_report(
         context,
         &snapshot,
@@ -61,12 +80,44 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
         comparison.as_ref(),
         seconds,
     );
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     let differs = comparison.is_some_and(|comparison| !comparison.differences.is_empty());
-    Ok(if differs {
+    Ok(if differs || has_damage {
         Exit::Damaged
     } else {
         report.outcome.into()
     })
+}
+
+fn plan_restore(
+    context: &Context,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &RestoreOptions,
+) -> Result<RestorePlan, Failure> {
+    let shown = ProgressDisplay::start(context, "plan");
+    Ok(files::plan_restore(
+        repository,
+        snapshot,
+        options,
+        &shown.progress,
+    )?)
+}
+
+/// What a restore has done that could not go on, before the error that stopped it.
+fn print_stopped(snapshot: &Snapshot, options: &RestoreOptions, report: &RestoreReport) {
+    print_problems(&options.target, snapshot, &report.problems);
+    let all = if options.paths.is_empty() {
+        format!(" of {}", snapshot.root.counts.entries)
+    } else {
+        String::new()
+    };
+    output::print_note(&format!(
+        "stopped after {}{all} entries; the others are not restored",
+        report.counts.entries
+    ));
 }
 
 fn is_server_url(target: &str) -> bool {
@@ -105,10 +156,11 @@ fn announce_restore(
     options: &RestoreOptions,
 ) -> Result<(), Failure> {
     if options.existing == OverwriteMode::Overwrite {
-        let plan = files::plan_restore(repository, snapshot, options)?;
+        let plan = plan_restore(context, repository, snapshot, options)?;
         if !context.global.json {
             print_plan(context, snapshot, options, &plan);
         }
+        plan.require_space(options)?;
     } else {
         context.print_note(&format!(
             "restoring snapshot {} of {} ({}) to {}",
@@ -127,6 +179,7 @@ fn compare_restored(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &RestoreOptions,
+    report: &RestoreReport,
 ) -> Result<Option<Comparison>, Failure> {
     if args.verify.is_none() {
         return Ok(None);
@@ -135,8 +188,12 @@ fn compare_restored(
     let mut comparison = files::compare_directory(
         repository,
         snapshot,
-        &options.target,
-        &options.paths,
+        &ComparisonOptions {
+            directory: &options.target,
+            paths: &options.paths,
+            attributes: options.attributes,
+            known: &report.problems,
+        },
         &shown.progress,
     )?;
     if options.existing == OverwriteMode::Overwrite {
@@ -164,14 +221,23 @@ fn print_plan(
         return;
     }
     context.print_note(&format!(
-        "snapshot {} of {} ({}): {}, {} to {}; already there: {}",
+        "snapshot {} of {} ({}): {}, {} to {}; already there: {}; needed: {}{}",
         snapshot.id.short(),
         snapshot.root.source,
         output::format_time(&snapshot.root.data_time),
         output::format_count(plan.counts.entries, "entry", "entries"),
         output::format_bytes(plan.counts.bytes),
         options.target.display(),
-        plan.existing
+        plan.existing,
+        output::format_bytes(plan.needed_bytes),
+        match plan.free_bytes {
+            Some(free) if free < plan.needed_bytes => format!(
+                ", only {} free: it will be refused",
+                output::format_bytes(free)
+            ),
+            Some(free) => format!(", {} free", output::format_bytes(free)),
+            None => String::new(),
+        }
     ));
     for example in &plan.existing_examples {
         context.print_note(&format!("  replaced if it differs: {example}"));
@@ -192,8 +258,10 @@ fn print_report(
     comparison: Option<&Comparison>,
     seconds: f64,
 ) {
-    for warning in &report.warnings {
-        output::print_note(&format!("warning: {warning}"));
+    print_problems(&options.target, snapshot, &report.problems);
+    let not_compared = comparison.map_or(&[][..], |comparison| &comparison.not_compared);
+    for line in report.left_out.iter().chain(not_compared) {
+        context.print_note(line);
     }
     for note in &report.notes {
         output::print_note(&format!("note: {note}"));
@@ -221,7 +289,7 @@ fn print_report(
         }));
     } else if !context.global.quiet {
         output::print_line(&format!(
-            "{}: {}, {} in {}; every chunk matched its hash{}",
+            "{}: {}, {} in {}; every restored chunk matched its hash{}",
             report.outcome,
             output::format_count(report.counts.entries, "entry", "entries"),
             output::format_bytes(report.counts.bytes),
