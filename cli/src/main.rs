@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod failure;
 mod global_args;
+mod host_args;
 mod interruption;
 mod memory_protection;
 mod output;

@@ -85,6 +85,7 @@ fn source_as_json(plan: &SourcePlan<'_>, location: &str) -> Value {
         "source": plan.source.name,
         "signer": plan.signer,
         "host": plan.host,
+        "meant": plan.foreign.is_none(),
         "repository": location,
         "snapshots": listed,
         "kept": listed.len() - forgotten,
@@ -160,7 +161,15 @@ pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
             output::print_error(&format!("error: {object} cannot be read: {reason}"));
             exit = exit.combine_with(Exit::Damaged);
         }
+        for disagreement in &plan.disagreements {
+            output::print_note(&format!("warning: {disagreement}"));
+            exit = exit.combine_with(Exit::Degraded);
+        }
         for source in &plan.sources {
+            if let Some(foreign) = &source.foreign {
+                output::print_note(&format!("warning: {foreign}"));
+                exit = exit.combine_with(Exit::Degraded);
+            }
             if let Some(pause) = source.active_pause() {
                 output::print_note(&format!(
                     "warning: {} is forgotten: {pause}",

@@ -27,6 +27,7 @@ mod yaml;
 pub use model::check::{CheckedEntryKind, DrillCheck, Expectation};
 pub use model::copy::CopyJob;
 pub use model::drill::{Drill, DrillBudget};
+pub use model::host::{HostRole, PolicyHost};
 pub use model::mysql::{LogArchive, PolicyMysqlSource, TlsMode};
 pub use model::policy::Policy;
 pub use model::repository::{PolicyCreation, PolicyLockMode, PolicyRepository, SignerKey};

@@ -222,6 +222,30 @@ pub enum Error {
         /// What exists instead.
         hint: String,
     },
+    /// A source's name means several hosts.
+    #[error("`{source_name}` is stored by several hosts: {}", hosts.join(", "))]
+    SeveralHosts {
+        /// The source's name.
+        source_name: String,
+        /// The names of the hosts.
+        hosts: Vec<String>,
+    },
+    /// No host has this name.
+    #[error("the repository has no host `{name}`")]
+    NoHost {
+        /// As given.
+        name: String,
+        /// The names of those that it has.
+        known: Vec<String>,
+    },
+    /// Several hosts have this name.
+    #[error("several hosts are named `{name}`: {}", hosts.join(", "))]
+    AmbiguousHost {
+        /// As given.
+        name: String,
+        /// Their signers.
+        hosts: Vec<String>,
+    },
     /// Several snapshots have this prefix.
     #[error("`{name}` is ambiguous: it matches {count} snapshots")]
     AmbiguousSnapshot {
@@ -289,7 +313,9 @@ impl Error {
             | Self::Interrupted
             | Self::Source(_) => ErrorClass::Failed,
             Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Damaged,
-            Self::NoRepository { .. } | Self::NoSnapshot { .. } => ErrorClass::NotFound,
+            Self::NoRepository { .. } | Self::NoSnapshot { .. } | Self::NoHost { .. } => {
+                ErrorClass::NotFound
+            }
             Self::RepositoryExists { .. }
             | Self::MissingConfig { .. }
             | Self::NoMatchingIdentity { .. }
@@ -306,6 +332,8 @@ impl Error {
             Self::Recipient { .. }
             | Self::ControlCharacter { .. }
             | Self::AmbiguousSnapshot { .. }
+            | Self::SeveralHosts { .. }
+            | Self::AmbiguousHost { .. }
             | Self::Location(_) => ErrorClass::Usage,
         }
     }
@@ -374,6 +402,9 @@ impl Error {
             }
             Self::ControlCharacter { .. } => "give it without line ends and escape characters".to_owned(),
             Self::NoSnapshot { hint, .. } => hint.clone(),
+            Self::SeveralHosts { .. } => "choose one with --host".to_owned(),
+            Self::NoHost { known, .. } => format!("its hosts: {}", known.join(", ")),
+            Self::AmbiguousHost { .. } => "give the beginning of a signer instead".to_owned(),
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
             Self::Location(invalid) => invalid.problem.hint().to_owned(),
             Self::LocalIo { source, .. } => local_io_hint(source).to_owned(),

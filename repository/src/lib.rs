@@ -44,7 +44,7 @@ pub use crate::format::chunker::{Chunker, ChunkerSeed};
 pub use crate::format::config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
 pub use crate::format::entry::{Entry, EntryKind, FileTime, Xattr, path_order};
 pub use crate::format::keyring::{
-    AddedKeys, AppliedKeyRecord, KeyRecord, Keyring, RevokedKeys, RevokedSigner,
+    AddedKeys, AppliedKeyRecord, KeyRecord, Keyring, RevokedKeys, RevokedSigner, SeriesContinuation,
 };
 pub use crate::format::secrets::Secrets;
 pub use crate::format::snapshot::{
@@ -81,8 +81,9 @@ pub use index::{ChunkLocation, SegmentLocation};
 pub use progress::Progress;
 pub use prune::{PruneOptions, PrunePlan, PruneReport, WaitingSweep};
 pub use repository::{
-    InitOptions, OpenOptions, SourceSeries, UnreadableRoot, open_backend, repository_exists,
+    ForeignSeries, InitOptions, OpenOptions, SourceSeries, UnreadableRoot, open_backend,
+    repository_exists,
 };
-pub use store::Repository;
+pub use store::{MeantHosts, Repository};
 pub use text::{RawText, escape_line};
 pub use verify::{DataSubset, VerifyDepth, VerifyOptions, VerifyReport};

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use reprise_mysql::ConnectionSettings;
 use reprise_repository::backend::Backend;
 use reprise_repository::{
-    HostDirectory, Keeper, OpenOptions, Repository, SignerId, has_age_identity,
+    HostDirectory, Keeper, MeantHosts, OpenOptions, Repository, SignerId, has_age_identity,
 };
 
 use crate::error::JobResult;
@@ -29,6 +29,8 @@ pub struct JobEnvironment {
     pub identity_files: Vec<PathBuf>,
     /// File with a keeper's key; `None`: the host's own key.
     pub keeper_file: Option<PathBuf>,
+    /// Whom the names of sources mean, as the policies say.
+    pub meant_hosts: MeantHosts,
     /// Tells the time.
     pub clock: fn() -> DateTime<Utc>,
     /// How destinations are reached.
@@ -97,7 +99,8 @@ impl JobEnvironment {
             cache: self.cache.clone(),
             pinned_signers: signers.to_vec(),
         };
-        Ok(Repository::open(backend, &options)?)
+        let opened = Repository::open(backend, &options)?;
+        Ok(opened.with_meant_hosts(self.meant_hosts.clone()))
     }
 
     /// The keeper's key, for an action that only a keeper may do.

@@ -187,7 +187,7 @@ const PARTS: [(&str, &str, &str); 62] = [
     (
         "repository",
         "repository",
-        "backend clock crypto error format id index keys parallel records store",
+        "backend clock crypto error format id index keys parallel records store text",
     ),
     (
         "repository",
@@ -249,7 +249,7 @@ const PARTS: [(&str, &str, &str); 62] = [
     (
         "cli",
         "commands",
-        "context failure output progress quantities retention_args retention_output server_address time_input",
+        "context failure host_args output progress quantities retention_args retention_output server_address time_input",
     ),
     (
         "cli",

@@ -429,6 +429,8 @@ fn when_the_host_is_gone_a_recovery_identity_and_the_spare_keeper_appoint_a_new_
         .exits(0)
         .json();
     let first = first["snapshot"].as_str().unwrap();
+    let old = sandbox.run(["--json", "key", "show"]).exits(0).json();
+    let old = old["signer"].as_str().unwrap();
     for lost in ["config", "cache"] {
         std::fs::remove_dir_all(sandbox.path(lost)).unwrap();
     }
@@ -441,7 +443,8 @@ fn when_the_host_is_gone_a_recovery_identity_and_the_spare_keeper_appoint_a_new_
     let public = new(&["key", "show"]).exits(0).stdout;
     std::fs::write(sandbox.path("new.keys"), public).unwrap();
     let keeping = |args: &[&str]| new(&[&["--keeper", "id1.keeper.txt"][..], args].concat());
-    keeping(&["key", "add", "--host", "new.keys", "--name", "new"]).exits(0);
+    let host = ["key", "add", "--host", "new.keys", "--name", "new"];
+    keeping(&[&host[..], &["--replaces", old]].concat()).exits(0);
     std::fs::write(sandbox.path("tree/more"), "more").unwrap();
     snapshot_by(&mut sandbox.on_second_host(), &sandbox, "tree").exits(0);
     keeping(&["forget", first]).exits(0);

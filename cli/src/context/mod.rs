@@ -9,7 +9,7 @@ use reprise_policies::PolicySet;
 use reprise_repository::{HostDirectory, Keeper, Repository, Snapshot};
 use reprise_scheduler::jobs::JobEvent;
 use reprise_scheduler::repositories::CreatedRepository;
-use reprise_scheduler::{JobEnvironment, NetworkOptions};
+use reprise_scheduler::{JobEnvironment, NetworkOptions, meant_hosts};
 
 use crate::failure::{Exit, Failure};
 use crate::global_args::GlobalArgs;
@@ -103,7 +103,11 @@ impl Context {
             .nodename()
             .to_string_lossy()
             .into_owned();
+        // Policies that cannot be read are refused where they are needed.
+        let policies = global.policies.as_deref().map(PolicySet::load);
+        let meant_hosts = policies.and_then(Result::ok).as_ref().map(meant_hosts);
         let environment = JobEnvironment {
+            meant_hosts: meant_hosts.unwrap_or_default(),
             host: HostDirectory::new(host).with_expected_config(global.expect),
             user: format!("{}@{host_name}", current_user()),
             host_name,
@@ -170,13 +174,14 @@ impl Context {
         Ok(set)
     }
 
-    /// Finds a snapshot, and prints a note if it is forgotten.
+    /// Finds a snapshot, and prints a note if it is forgotten, and a warning if other hosts use the source's name.
     pub(crate) fn find_snapshot(
         &self,
         repository: &Repository,
         name: &str,
     ) -> Result<Snapshot, Failure> {
         let snapshot = repository.find_snapshot(name)?;
+        self.print_foreign_series(repository, Some(&snapshot.root.source))?;
         if snapshot.forgotten {
             let id = snapshot.id.short();
             self.print_note(&format!(
@@ -184,6 +189,18 @@ impl Context {
             ));
         }
         Ok(snapshot)
+    }
+
+    /// Prints a warning for each host that has stored snapshots under a name that means another one.
+    pub(crate) fn print_foreign_series(
+        &self,
+        repository: &Repository,
+        source: Option<&str>,
+    ) -> Result<(), Failure> {
+        for foreign in repository.find_foreign_series(source)? {
+            output::print_note(&format!("warning: {foreign}"));
+        }
+        Ok(())
     }
 
     /// The keeper's key.
@@ -204,6 +221,7 @@ impl Context {
             JobEvent::UnreadableRoot { object, error } => {
                 output::print_error(&format!("error: {object} cannot be read: {error}"));
             }
+            JobEvent::ForeignSeries { found } => output::print_note(&format!("warning: {found}")),
             JobEvent::PrunePlanned { .. }
             | JobEvent::ForgetPlanned { .. }
             | JobEvent::SnapshotsForgotten { .. }

@@ -9,6 +9,7 @@ use crate::yaml::document::{YamlNode, YamlValue};
 /// not make every reference to it a second error.
 #[derive(Debug, Default)]
 pub(crate) struct DefinedNames {
+    pub(crate) hosts: Vec<String>,
     pub(crate) repositories: Vec<String>,
     pub(crate) retention: Vec<String>,
     pub(crate) sources: Vec<String>,
@@ -20,6 +21,7 @@ pub(crate) struct DefinedNames {
 impl DefinedNames {
     pub(crate) fn of_document(root: &YamlNode) -> Self {
         Self {
+            hosts: section_names(root, "hosts"),
             repositories: section_names(root, "repositories"),
             retention: section_names(root, "retention"),
             sources: section_names(root, "sources"),

@@ -1,10 +1,11 @@
-//! What a policy consists of, each part with its decoder: repositories, sources (files, commands, MySQL servers), copies
-//! and drills. `policy` puts them together.
+//! What a policy consists of, each part with its decoder: repositories, sources (files, commands, MySQL servers), hosts,
+//! copies and drills. `policy` puts them together.
 
 pub(crate) mod check;
 pub(crate) mod copy;
 mod defined_names;
 pub(crate) mod drill;
+pub(crate) mod host;
 pub(crate) mod mysql;
 mod mysql_url;
 pub(crate) mod policy;

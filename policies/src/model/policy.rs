@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::model::copy::{self, CopyJob};
 use crate::model::defined_names::DefinedNames;
 use crate::model::drill::{self, Drill};
+use crate::model::host::{self, PolicyHost};
 use crate::model::repository::{self, PolicyRepository};
 use crate::model::retention;
 use crate::model::source::{self, PolicySource, PolicySourceKind};
@@ -32,6 +33,8 @@ pub struct Policy {
     pub base_dir: PathBuf,
     /// The time zone in which days, weeks and months begin.
     pub time_zone: TimeZone,
+    /// Hosts by name.
+    pub hosts: BTreeMap<String, PolicyHost>,
     /// Repositories by name.
     pub repositories: BTreeMap<String, PolicyRepository>,
     /// Sources by name.
@@ -65,6 +68,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) ->
         |field| decode_time_zone(decoder, &field),
     );
     let mut known = DefinedNames::of_document(root);
+    let hosts = decode_section(decoder, fields.get("hosts"), host::decode);
     let repositories = decode_section(decoder, fields.get("repositories"), repository::decode);
     let retention = decode_section(decoder, fields.get("retention"), |decoder, _, field| {
         retention::decode(decoder, field)
@@ -102,6 +106,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) ->
         path,
         base_dir,
         time_zone,
+        hosts,
         repositories,
         sources,
         copies,

@@ -83,6 +83,12 @@ impl SignerKey {
     }
 }
 
+impl From<[u8; 32]> for SignerKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Display for SignerKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0

@@ -32,6 +32,8 @@ pub struct PolicySource {
     pub name: String,
     /// Its kind.
     pub kind: PolicySourceKind,
+    /// The hosts that its name means; empty: the one that stores it first.
+    pub hosts: Vec<String>,
     /// The repositories to store in: at least one, each once, in the order given.
     pub repositories: Vec<String>,
     /// Tags kept with each snapshot.
@@ -114,6 +116,8 @@ pub(crate) fn decode(
     let fields = decoder.object(field, &SOURCE)?;
     let kind = decode_kind(decoder, &fields);
     let repositories = decode_repositories(decoder, &fields, known);
+    let hosts = fields.get("hosts");
+    let hosts = hosts.map(|field| decode_references(decoder, &field, "host", &known.hosts));
     let tags = fields
         .get("tags")
         .map(|field| decode_tags(decoder, &field))
@@ -132,6 +136,7 @@ pub(crate) fn decode(
     Some(PolicySource {
         name: name.to_owned(),
         kind: kind?,
+        hosts: hosts.unwrap_or_default(),
         repositories,
         tags,
         retention,
@@ -331,13 +336,23 @@ fn decode_repositories(
             }
         };
     };
+    decode_references(decoder, &field, "repository", &known.repositories)
+}
+
+/// A list of names that the policy defines, each once.
+fn decode_references(
+    decoder: &mut Decoder<'_>,
+    field: &Field<'_>,
+    what: &str,
+    known: &[String],
+) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for item in decoder.items(&field).unwrap_or_default() {
-        let Some(name) = decoder.reference(&item, "repository", &known.repositories) else {
+    for item in decoder.items(field).unwrap_or_default() {
+        let Some(name) = decoder.reference(&item, what, known) else {
             continue;
         };
         if names.contains(&name) {
-            decoder.report_error(&item, format!("the repository `{name}` is listed twice"));
+            decoder.report_error(&item, format!("the {what} `{name}` is listed twice"));
         }
         names.push(name);
     }

@@ -12,10 +12,10 @@ use super::verdict::{
 use crate::values::time_zone::TimeZone;
 
 impl<Id: Copy + Ord> RetentionDecision<Id> {
-    /// The decision about a source without rules.
+    /// The decision about a source to which no rules are applied, for this reason.
     #[must_use]
-    pub fn keep_all(candidates: &[Candidate<Id>]) -> Self {
-        let by = vec![KeepReason::NoRules];
+    pub fn keep_all(candidates: &[Candidate<Id>], reason: KeepReason) -> Self {
+        let by = vec![reason];
         let kept = |one: &&Candidate<Id>| {
             (
                 one.id,

@@ -49,6 +49,8 @@ pub enum KeepReason {
     Paused,
     /// The source has no rules.
     NoRules,
+    /// Another host than the one that is meant has stored it.
+    OtherHost,
 }
 
 /// The verdict on a snapshot.
@@ -183,6 +185,7 @@ impl fmt::Display for KeepReason {
             }
             Self::Paused => f.write_str("retention is paused for the source"),
             Self::NoRules => f.write_str("the source has no retention"),
+            Self::OtherHost => f.write_str("the source's name means another host"),
         }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) static POLICY: TableObject = object(
             .example("\"prod\""),
         key("time_zone", KeyShape::Text, "The IANA time zone in which days, weeks and months begin. Default: UTC.")
             .example("\"Europe/Paris\""),
+        key("hosts", KeyShape::Map(&KeyShape::Object(&HOST)), "Hosts and their public keys, by name. What a keeper has recorded in a repository counts more."),
         key("repositories", KeyShape::Map(&KeyShape::Object(&REPOSITORY)), "Where snapshots are kept, by name.").required(),
         key("sources", KeyShape::Map(&KeyShape::Object(&SOURCE)), "What to protect, by name.").required(),
         key("copies", KeyShape::Map(&KeyShape::Object(&COPY)), "What is copied from one repository to another, by name."),
@@ -27,6 +28,28 @@ pub(crate) static POLICY: TableObject = object(
     ],
 )
 .rejecting(&[("schedules", NO_SCHEDULE), ("schedule", NO_SCHEDULE)]);
+
+/// The words for what a host does.
+pub(crate) const HOST_ROLES: &[&str] = &["writer", "keeper", "prover", "watcher"];
+
+/// `hosts.NAME`
+pub(crate) static HOST: TableObject = object(
+    "a host",
+    &[
+        key(
+            "signer",
+            KeyShape::Hex64,
+            "Its public signing key, as `reprise key show` prints it there: 64 hexadecimal digits.",
+        )
+        .required(),
+        key(
+            "roles",
+            KeyShape::List(&KeyShape::Word(HOST_ROLES)),
+            "What the host does.",
+        )
+        .example("[\"writer\"]"),
+    ],
+);
 
 /// A policy that states a schedule which nothing follows would promise nights that never come.
 const NO_SCHEDULE: &str = "this version follows no schedule: let cron, a timer or CI call `reprise run`, and leave the key out";
@@ -91,6 +114,8 @@ pub(crate) static SOURCE: TableObject = TableObject {
         key("tfstate", KeyShape::Object(&TFSTATE), "A Terraform state."),
         key("command", KeyShape::Object(&COMMAND), "What a program writes to its standard output."),
         key("mysql", KeyShape::Object(&MYSQL), "Databases of a MySQL or MariaDB server."),
+        key("hosts", KeyShape::List(&KeyShape::Name), "The hosts that store it: its name means their snapshots. Default: the host that has stored it first.")
+            .example("[\"web1\"]"),
         key("repositories", KeyShape::List(&KeyShape::Name), "The repositories to store in. Default: the only one, when there is exactly one."),
         key("tags", KeyShape::Map(&KeyShape::Text), "Tags stored with each snapshot.").example("{\"env\": \"prod\"}"),
         key("retention", KeyShape::NameOr(&RETENTION), "A name from `retention`, or the rules themselves. Without it, nothing is ever forgotten."),

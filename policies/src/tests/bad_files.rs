@@ -468,6 +468,39 @@ fn repositories_are_checked() {
 }
 
 #[test]
+fn hosts_are_checked() {
+    let signer = "ab".repeat(32);
+    let known = format!("hosts: {{web1: {{signer: {signer}}}}}\n");
+    for (hosts, source, expected) in [
+        (
+            "hosts: {web1: {}}\n",
+            "[web1]",
+            "6:9 a host needs the key `signer`",
+        ),
+        (
+            "hosts: {web1: {signer: abc}}\n",
+            "[web1]",
+            "6:24 expected 64 hexadecimal digits, found `abc`",
+        ),
+        (
+            &format!("hosts: {{web1: {{signer: {signer}, roles: [reader]}}}}\n"),
+            "[web1]",
+            "6:98 `reader` is not a role; the roles are `writer`, `keeper`, `prover` and `watcher`",
+        ),
+        (&known, "[web2]", "5:39 there is no host named `web2`"),
+        (
+            &known,
+            "[web1, web1]",
+            "5:45 the host `web1` is listed twice",
+        ),
+    ] {
+        let base = BASE.strip_suffix("}\n").unwrap_or(BASE);
+        let text = format!("{base}, hosts: {source}}}\n{hosts}");
+        assert_eq!(errors(&text), [expected], "{text}");
+    }
+}
+
+#[test]
 fn what_a_repository_is_told_is_checked() {
     for (told, expected) in [
         (

@@ -17,6 +17,7 @@ fn full() -> Value {
         "within": "1d", "point_in_time": "7d", "keep_at_least": 1});
     json!({
         "version": 1, "name": "full", "time_zone": "Europe/Paris",
+        "hosts": {"web1": {"signer": "cd".repeat(32), "roles": ["writer", "keeper", "prover", "watcher"]}},
         "repositories": {"main": {
             "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
             "create": {"generate_identities": ["a"], "single_recipient": false, "keeper": "k"},
@@ -25,7 +26,7 @@ fn full() -> Value {
         }, "offsite": {"url": "azure://a/c/p"}},
         "sources": {
             "a": {"volume": {"path": "p", "exclude": ["x/"], "exclude_files": ["f"], "one_file_system": true},
-                "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
+                "hosts": ["web1"], "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
             "b": {"tfstate": {"path": "p"}, "repositories": ["main"], "retention": all_rules},
             "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
             "m": {"mysql": {"url": "mysql://h/", "password": "${env:P}", "defaults_file": "my.cnf", "databases": ["a*"],

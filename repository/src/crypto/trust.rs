@@ -1,6 +1,6 @@
 //! The trust store: the signers of a repository, what each may do, and which objects of revoked ones stay valid.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::crypto::signing::{KnownSigner, SignerId, SignerRole};
 use crate::id::{ObjectId, RepositoryId};
@@ -11,6 +11,8 @@ pub struct TrustStore {
     repository: RepositoryId,
     signers: Vec<KnownSigner>,
     revocations: Vec<RoleRevocation>,
+    /// Whose series a signer continues.
+    continued: BTreeMap<SignerId, SignerId>,
 }
 
 #[derive(Debug, Clone)]
@@ -26,6 +28,7 @@ impl TrustStore {
             repository,
             signers,
             revocations: Vec::new(),
+            continued: BTreeMap::new(),
         }
     }
 
@@ -112,6 +115,31 @@ impl TrustStore {
         })
     }
 
+    /// The signer whose series a signer continues, directly or through others; itself if it continues none.
+    #[must_use]
+    pub fn series_signer(&self, signer: &SignerId) -> SignerId {
+        let mut first = *signer;
+        while let Some(before) = self.continued.get(&first) {
+            first = *before;
+        }
+        first
+    }
+
+    /// Whether no more than one signer was ever a writer.
+    #[must_use]
+    pub fn has_one_writer(&self) -> bool {
+        let writers = self.signers.iter();
+        let mut writers = writers.filter(|known| known.roles.contains(&SignerRole::Writer));
+        let first = writers.next().map(|known| known.key);
+        writers.all(|known| Some(known.key) == first)
+    }
+
+    /// Whether a signer was ever known.
+    #[must_use]
+    pub fn is_known(&self, signer: &SignerId) -> bool {
+        self.signers.iter().any(|known| known.key == *signer)
+    }
+
     /// A signer's display name, or its key.
     #[must_use]
     pub fn signer_name(&self, signer: &SignerId) -> String {
@@ -155,6 +183,13 @@ impl TrustStore {
 
     pub(crate) fn add_signer(&mut self, signer: &KnownSigner) {
         self.signers.push(signer.clone());
+    }
+
+    /// A signer continues one series for good: a second record about it, or one that leads in a circle, is ignored.
+    pub(crate) fn add_continuation(&mut self, signer: SignerId, replaced: SignerId) {
+        if self.series_signer(&replaced) != self.series_signer(&signer) {
+            self.continued.entry(signer).or_insert(replaced);
+        }
     }
 
     pub(crate) fn revoke_roles(&mut self, key: SignerId, roles: &[SignerRole], accepts: &[String]) {
@@ -224,6 +259,23 @@ mod tests {
         });
         assert!(trust.check_signer(&signer(2), &writer, &keys[0]).is_err());
         assert!(!trust.has_role(&signer(2), SignerRole::Writer));
+    }
+
+    #[test]
+    fn a_series_is_continued_through_many_signers_and_never_in_a_circle() {
+        let mut trust = trust();
+        assert_eq!(trust.series_signer(&signer(2)), signer(2));
+        trust.add_continuation(signer(2), signer(1));
+        trust.add_continuation(signer(3), signer(2));
+        for n in 1..=3 {
+            assert_eq!(trust.series_signer(&signer(n)), signer(1), "{n}");
+        }
+        trust.add_continuation(signer(1), signer(3));
+        trust.add_continuation(signer(4), signer(4));
+        // What it continues cannot be changed: its snapshots would pass to another series.
+        trust.add_continuation(signer(3), signer(5));
+        assert_eq!(trust.series_signer(&signer(3)), signer(1));
+        assert_eq!(trust.series_signer(&signer(4)), signer(4));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use chrono::{DateTime, Utc};
 use crate::crypto::encryption::has_recipient;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::crypto::signing::{SignerId, SignerRole};
+use crate::crypto::trust::TrustStore;
 use crate::error::{Error, Result};
 use crate::format::keyring::{
-    AddedKeys, KeyRecord, Keyring, RevokedKeys, RevokedSigner, StoredKeyRecord,
+    AddedKeys, KeyRecord, Keyring, RevokedKeys, RevokedSigner, SeriesContinuation, StoredKeyRecord,
 };
 use crate::id::ObjectId;
 use crate::keys::key_objects::{RECORD_BYTES_MAX, key_object_key, put_age_file, put_secrets};
@@ -197,8 +198,41 @@ impl Repository {
                 }
             }
         }
+        for continued in &change.add.continues {
+            check_continuation(trust, &change.add, continued)?;
+        }
         Ok(())
     }
+}
+
+/// A continuation that readers would ignore is refused.
+fn check_continuation(
+    trust: &TrustStore,
+    add: &AddedKeys,
+    continued: &SeriesContinuation,
+) -> Result<()> {
+    let SeriesContinuation { signer, replaces } = continued;
+    let is_added = add.signers.iter().any(|added| added.key == *signer);
+    for key in [signer, replaces] {
+        let joins_now = is_added && key == signer;
+        if !joins_now && !trust.is_known(key) {
+            return Err(key_change_error(format!(
+                "{key} is not known to this repository"
+            )));
+        }
+    }
+    let before = trust.series_signer(signer);
+    if before == trust.series_signer(replaces) {
+        return Err(key_change_error(format!(
+            "{signer} and {replaces} are already one series"
+        )));
+    }
+    if before != *signer {
+        return Err(key_change_error(format!(
+            "{signer} already continues the series of {before}, and a host continues only one"
+        )));
+    }
+    Ok(())
 }
 
 /// A record in its stored form. One that is too large to be read must not be stored.

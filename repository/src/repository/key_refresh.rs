@@ -33,6 +33,7 @@ impl Repository {
                 cache: store.cache.clone(),
                 clock: Arc::clone(&store.clock),
             }),
+            meant: Arc::clone(&self.meant),
         })
     }
 

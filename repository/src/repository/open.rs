@@ -239,6 +239,7 @@ impl Repository {
                 cache,
                 clock,
             }),
+            meant: Arc::default(),
         })
     }
 }

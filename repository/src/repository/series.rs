@@ -12,10 +12,16 @@ use crate::store::Repository;
 pub type SourceSeries = BTreeMap<SignerId, Vec<Snapshot>>;
 
 impl Repository {
-    /// The signer whose series a snapshot belongs to.
+    /// The signer whose series a snapshot belongs to: the first of those that continue each other.
     #[must_use]
     pub fn series_signer(&self, snapshot: &Snapshot) -> SignerId {
-        snapshot.signer
+        self.inner.trust.series_signer(&snapshot.signer)
+    }
+
+    /// The series to which this host adds; `None` without keys.
+    pub(crate) fn own_series(&self) -> Option<SignerId> {
+        let host = self.inner.host.as_ref()?;
+        Some(self.inner.trust.series_signer(&host.signer.id()))
     }
 
     /// Snapshots by their series: by source, then by signer. The order within a series is kept.
@@ -30,27 +36,29 @@ impl Repository {
         sources
     }
 
-    /// The snapshots of a source that this host has taken, in the order of [`Self::snapshots_lossy`].
+    /// The snapshots of a source in this host's own series, in the order of [`Self::snapshots_lossy`].
     ///
     /// # Errors
     /// When snapshots cannot be listed.
     pub fn own_snapshots(&self, source: &str) -> Result<Vec<Snapshot>> {
-        let Some(host) = &self.inner.host else {
+        let Some(own) = self.own_series() else {
             return Ok(Vec::new());
         };
-        let own = host.signer.id();
         let (mut snapshots, _) = self.snapshots_lossy()?;
         snapshots.retain(|one| one.root.source == source && self.series_signer(one) == own);
         Ok(snapshots)
     }
 
-    /// Names for the signers of one source that tell them apart: those of the hosts, with the beginning of the key
-    /// where two hosts have the same one.
+    /// Names that tell the series of one source apart: those of the hosts, with the beginning of the key where two hosts
+    /// have the same one.
     #[must_use]
-    pub fn series_names(&self, series: &SourceSeries) -> BTreeMap<SignerId, String> {
-        let named: BTreeMap<SignerId, String> = series
-            .keys()
-            .map(|signer| (*signer, self.signer_name(signer)))
+    pub fn series_names<'a>(
+        &self,
+        signers: impl IntoIterator<Item = &'a SignerId>,
+    ) -> BTreeMap<SignerId, String> {
+        let signers = signers.into_iter();
+        let named: BTreeMap<SignerId, String> = signers
+            .map(|signer| (*signer, self.series_name(signer)))
             .collect();
         let is_shared = |name: &String| named.values().filter(|other| *other == name).count() > 1;
         let name = |(signer, name): (&SignerId, &String)| {
@@ -61,5 +69,21 @@ impl Repository {
             (*signer, distinct)
         };
         named.iter().map(name).collect()
+    }
+
+    /// The name of the host that continues a series now: as a keeper has recorded it, else as policies declare it.
+    fn series_name(&self, series: &SignerId) -> String {
+        let trust = &self.inner.trust;
+        let members = trust.signers().into_iter();
+        let mut members = members.filter(|known| trust.series_signer(&known.key) == *series);
+        let newest = members.next_back().map(|known| known.name);
+        let declared = || {
+            let mut hosts = self.meant.declared.iter();
+            let named = hosts.find(|(_, keys)| keys.contains(series));
+            named.map(|(name, _)| name.clone())
+        };
+        newest
+            .or_else(declared)
+            .unwrap_or_else(|| series.to_string())
     }
 }

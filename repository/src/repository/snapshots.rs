@@ -80,22 +80,22 @@ impl Repository {
         Ok((snapshots, errors))
     }
 
-    /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (its newest snapshot).
+    /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (the newest snapshot of the host that
+    /// the name means).
     ///
     /// A forgotten snapshot is only found by its ID.
     ///
     /// A root that cannot be read is skipped with a warning: the others must still be restorable.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`].
+    /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`], [`Error::SeveralHosts`].
     pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
         let (snapshots, errors) = self.all_snapshots_lossy()?;
         for (key, error) in &errors {
             tracing::warn!(%key, %error, "cannot read a snapshot root; the snapshot is not listed");
         }
         let source = name.strip_suffix("@latest").unwrap_or(name);
-        let kept = |s: &&Snapshot| !s.forgotten && s.root.source == source;
-        if let Some(newest) = snapshots.iter().rev().find(kept) {
+        if let Some(newest) = self.newest_bound(source, &snapshots)? {
             return Ok(newest.clone());
         }
         let with_prefix = |s: &&Snapshot| name.len() >= 4 && s.id.to_string().starts_with(name);
@@ -119,16 +119,12 @@ impl Repository {
         }
     }
 
-    /// The newest snapshot of a source, if any.
+    /// The newest of the snapshots that a source's name means, if any.
     ///
     /// # Errors
     /// When snapshots cannot be listed.
     pub fn latest_snapshot(&self, source: &str) -> Result<Option<Snapshot>> {
-        let (snapshots, _) = self.snapshots_lossy()?;
-        Ok(snapshots
-            .into_iter()
-            .rev()
-            .find(|s| s.root.source == source))
+        Ok(self.bound_snapshots(source)?.pop())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The parts of an open repository, and how its objects are listed and read: everything else builds on this.
 
 pub(crate) mod finding;
+mod meant_hosts;
 pub(crate) mod record_cache;
 pub(crate) mod verified_io;
 
@@ -20,6 +21,7 @@ use crate::format::names::id_from_key;
 use crate::format::pack::PackDirectoryReader;
 use crate::format::secrets::Secrets;
 use crate::id::ObjectId;
+pub use crate::store::meant_hosts::MeantHosts;
 use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::{get_verified, read_with_retries};
 
@@ -27,6 +29,8 @@ use crate::store::verified_io::{get_verified, read_with_retries};
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub(crate) inner: Arc<Store>,
+    /// What policies and the command line say of hosts.
+    pub(crate) meant: Arc<MeantHosts>,
 }
 
 /// What every part of this crate needs of an open repository.

@@ -223,6 +223,7 @@ impl SnapshotWriter {
         let summary = summarize(&collected.counts, &collected.notes)?;
         let mut warnings = std::mem::take(&mut collected.warnings);
         warnings.extend(summary.warnings);
+        warnings.extend(self.repository.binding_warnings(&self.options.source)?);
         let details = SnapshotDetails {
             location: summary.location,
             warnings,

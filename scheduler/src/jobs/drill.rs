@@ -7,7 +7,7 @@ use reprise_policies::{Drill, Policy};
 use reprise_repository::{CommittedSnapshot, Progress};
 use reprise_restore::drill::{self, DrillReport};
 
-use super::event::{JobObserver, tell_created};
+use super::event::{JobEvent, JobObserver, tell_created};
 use super::snapshot::snapshot_policy_source;
 use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
@@ -68,6 +68,11 @@ pub fn run_drill(
         &identity,
         &mut tell_created(observe),
     )?;
+    for found in &repository.find_foreign_series(Some(&drill.source))? {
+        observe(JobEvent::ForeignSeries { found });
+    }
+    // Not the newest of anybody, if the name means several hosts.
+    let snapshot = repository.find_snapshot(&format!("{}@latest", drill.source))?;
     let report = match &drill.server {
         Some(server) => {
             let address = scratch_address(environment, server)?;
@@ -76,7 +81,6 @@ pub fn run_drill(
             drill::run_in_server(&repository, drill, target, environment.clock, progress)?
         }
         None => {
-            let snapshot = repository.find_snapshot(&format!("{}@latest", drill.source))?;
             drill::run_in_directory(&repository, &snapshot, drill, environment.clock, progress)?
         }
     };

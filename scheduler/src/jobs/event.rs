@@ -1,6 +1,6 @@
 //! What a job tells while it runs.
 
-use reprise_repository::{Error, PrunePlan};
+use reprise_repository::{Error, ForeignSeries, PrunePlan};
 use reprise_snapshotters::mysql::archive::ArchiveEvent;
 
 use crate::repositories::CreatedRepository;
@@ -34,6 +34,11 @@ pub enum JobEvent<'a> {
         object: &'a str,
         /// Why.
         error: &'a Error,
+    },
+    /// A host has stored snapshots under a name that means another one.
+    ForeignSeries {
+        /// Whose.
+        found: &'a ForeignSeries,
     },
     /// A prune is about to do this.
     PrunePlanned {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use reprise_policies::{Candidate, Hold, Policy, PolicySource, RetentionDecision, RetentionPause};
+use reprise_policies::{
+    Candidate, Hold, KeepReason, Policy, PolicySource, RetentionDecision, RetentionPause,
+};
 use reprise_repository::{
-    ObjectId, Repository, SignerId, Snapshot, SourceSeries, format_error_chain,
+    ForeignSeries, ObjectId, Repository, SignerId, Snapshot, SourceSeries, format_error_chain,
 };
 use reprise_restore::mysql::RecoveryCatalog;
 
@@ -28,6 +30,8 @@ pub struct SourcePlan<'a> {
     pub signer: SignerId,
     /// The name of the host, if several hosts have snapshots of the source.
     pub host: Option<String>,
+    /// Whom they are of, if the source's name means another host: rules do not concern them.
+    pub foreign: Option<ForeignSeries>,
     /// Its snapshots, without forgotten ones.
     pub snapshots: HashMap<ObjectId, Snapshot>,
     /// Those that a keeper has recorded as affected by damage.
@@ -53,6 +57,8 @@ pub struct RepositoryPlan<'a> {
     pub unnamed: BTreeMap<String, usize>,
     /// Roots that cannot be read, and why.
     pub unreadable: Vec<(String, String)>,
+    /// Where the policies contradict a keeper's record of a host.
+    pub disagreements: Vec<String>,
 }
 
 /// Plans for sources of policies, repository by repository.
@@ -122,6 +128,7 @@ fn plan_repository<'a>(
 ) -> JobResult<RepositoryPlan<'a>> {
     let (snapshots, errors) = repository.snapshots_lossy()?;
     let affected = repository.degraded_snapshots()?;
+    let foreign = repository.foreign_series(&snapshots)?;
     let mut sources = repository.group_by_series(snapshots);
     let unnamed = sources
         .iter()
@@ -135,6 +142,7 @@ fn plan_repository<'a>(
             let planning = SourcePlanning {
                 repository: &repository,
                 affected: &affected,
+                foreign: &foreign,
                 policy,
                 source,
                 parameters,
@@ -152,6 +160,7 @@ fn plan_repository<'a>(
     let unreadable = unreadable.map(|(key, error)| (key.to_string(), format_error_chain(error)));
     let unreadable = unreadable.collect();
     Ok(RepositoryPlan {
+        disagreements: repository.host_disagreements(),
         repository,
         sources: plans,
         unnamed,
@@ -164,6 +173,8 @@ struct SourcePlanning<'p, 'a> {
     repository: &'p Repository,
     /// Of all snapshots of the repository.
     affected: &'p BTreeSet<ObjectId>,
+    /// Of all sources.
+    foreign: &'p [ForeignSeries],
     policy: &'a Policy,
     source: &'a PolicySource,
     parameters: RetentionParameters,
@@ -177,7 +188,7 @@ impl<'a> SourcePlanning<'_, 'a> {
         let archive = archive.transpose()?.map(Arc::new);
         let names = match series.len() {
             1 => BTreeMap::new(),
-            _ => self.repository.series_names(&series),
+            _ => self.repository.series_names(series.keys()),
         };
         let series = series.into_iter();
         let plans = series.map(|(signer, snapshots)| {
@@ -203,18 +214,26 @@ impl<'a> SourcePlanning<'_, 'a> {
             .collect();
         let ids: BTreeSet<ObjectId> = snapshots.iter().map(|one| one.id).collect();
         let snapshots = snapshots.into_iter().map(|one| (one.id, one)).collect();
-        let evaluation = evaluate_rules(
+        let mut evaluation = evaluate_rules(
             candidates,
             archive.as_deref(),
             self.policy,
             self.source,
             parameters,
         );
+        let mut foreign = self.foreign.iter();
+        let foreign = foreign.find(|one| one.source == self.source.name && one.signer == signer);
+        if foreign.is_some() {
+            let candidates = &evaluation.candidates;
+            evaluation.decision = RetentionDecision::keep_all(candidates, KeepReason::OtherHost);
+            evaluation.log = None;
+        }
         SourcePlan {
             policy: self.policy,
             source: self.source,
             signer,
             host,
+            foreign: foreign.cloned(),
             affected: ids.intersection(affected).copied().collect(),
             snapshots,
             candidates: evaluation.candidates,
@@ -236,7 +255,7 @@ fn share_log(plans: &mut [SourcePlan<'_>]) {
     }
     let joins = |plan: &SourcePlan<'_>| plan.candidates.iter().any(|one| one.log_range.is_some());
     let none_joins = !plans.iter().any(joins);
-    let concerned = |plan: &&SourcePlan<'_>| none_joins || joins(plan);
+    let concerned = |plan: &&SourcePlan<'_>| plan.foreign.is_none() && (none_joins || joins(plan));
     let agreed = |log: fn(&SourcePlan<'_>) -> Option<LogForgetPlan>| {
         let parts: Option<Vec<LogForgetPlan>> = plans.iter().filter(concerned).map(log).collect();
         parts?.into_iter().min_by_key(|part| part.before)
@@ -286,6 +305,9 @@ impl SourcePlan<'_> {
         (policy, source): (&Policy, &PolicySource),
         parameters: RetentionParameters,
     ) -> JobResult<(BTreeSet<ObjectId>, Option<LogForgetPlan>)> {
+        if self.foreign.is_some() {
+            return Ok((BTreeSet::new(), None));
+        }
         let demanded =
             recovery_window_start(source, parameters.now).filter(|_| self.archive.is_none());
         let read = demanded.map(|_| RecoveryCatalog::load(repository, &self.source.name));

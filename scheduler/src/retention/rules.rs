@@ -120,6 +120,6 @@ fn apply_rules(
     let options = RetentionOptions::with_accept_flood(parameters.accept_flood);
     match rules {
         Some(rules) => decide_retention(candidates, rules, parameters.now, zone, options),
-        None => RetentionDecision::keep_all(candidates),
+        None => RetentionDecision::keep_all(candidates, KeepReason::NoRules),
     }
 }

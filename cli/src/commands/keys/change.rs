@@ -11,6 +11,7 @@ use reprise_scheduler::repositories::create_identity;
 use serde_json::json;
 
 use crate::commands::keys::list::{HostPublicKeys, format_roles};
+use crate::commands::keys::replacement::add_continuation;
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -25,6 +26,7 @@ Examples:
   reprise key add --recipient age1… --reason 'second safe'
   reprise key show > web2.keys                  on the new host
   reprise key add --host web2.keys --name web2  with the key of a keeper
+  reprise key add --host new.keys --name web1 --replaces web1  when web1 was installed again
   reprise key add --keeper-key 3b6a27bc… --name safe")]
 pub(crate) struct KeyAddArgs {
     #[command(flatten)]
@@ -38,6 +40,9 @@ pub(crate) struct KeyAddArgs {
     /// Name of the host or the keeper.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Host whose snapshots the new one continues, by its name or signer: one history, though it has new keys.
+    #[arg(long, value_name = "OLD", requires = "host")]
+    pub(crate) replaces: Option<String>,
     /// Reason for the change. It is stored unencrypted.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
@@ -77,6 +82,9 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
         change.add.recipients.data.push(recipient);
     } else {
         add_key_to_change(&mut change, &args.what, args.name.as_deref())?;
+        if let Some(replaced) = &args.replaces {
+            add_continuation(&repository, &mut change, replaced)?;
+        }
     }
     if args.dry_run {
         return plan_addition(context, &repository, &keeper, &change);
@@ -136,6 +144,14 @@ fn plan_addition(
         format!("would add {} ({roles}), signer {}", signer.name, signer.key)
     }));
     lines.for_each(|line| output::print_line(&line));
+    for continued in &change.add.continues {
+        output::print_line(&format!(
+            "would continue the snapshots of {} ({}) as {}",
+            repository.signer_name(&continued.replaces),
+            continued.replaces,
+            continued.signer
+        ));
+    }
     Ok(Exit::Ok)
 }
 

@@ -187,6 +187,8 @@ fn describe_changes(record: &KeyRecord) -> String {
     let signers = added.signers.iter();
     words.extend(signers.map(|signer| format!("+{} as {}", signer.name, format_roles(signer))));
     words.extend(added.recipients.data.iter().map(|key| format!("+{key}")));
+    let continued = added.continues.iter();
+    words.extend(continued.map(|one| format!("{} continues {}", one.signer, one.replaces)));
     let role_names = |roles: &[SignerRole]| {
         let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
         names.join(" and ")

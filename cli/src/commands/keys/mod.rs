@@ -1,11 +1,12 @@
-//! `reprise key`: `list`, `change` (add, rotate), `removal` (whom `live_writers` may not
-//! have followed yet), `reencrypt` (with new secrets), `sheet` (for a safe).
+//! `reprise key`: `list`, `change` (add, rotate), `replacement` (of a host), `removal` (whom `live_writers` may not have
+//! followed yet), `reencrypt` (with new secrets), `sheet` (for a safe).
 
 pub(crate) mod change;
 pub(crate) mod list;
 mod live_writers;
 pub(crate) mod reencrypt;
 pub(crate) mod removal;
+mod replacement;
 pub(crate) mod sheet;
 
 use clap::Subcommand;

@@ -161,7 +161,7 @@ fn recovery_commands(repository: &Repository, settings: &[(&str, String)]) -> Ve
   reprise restore SOURCE --to mysql://root@HOST/ --point-in-time 2026-01-31T12:00:00Z
 If the host that took the snapshots is lost, on the new host, with the file of a keeper's key as KEEPER:
   reprise key show > new.keys
-  reprise --keeper KEEPER key add --host new.keys --name NAME
+  reprise --keeper KEEPER key add --host new.keys --name NAME --replaces OLD
   reprise --keeper KEEPER key remove --host OLD    what it means; --yes carries it out
 `reprise --keeper KEEPER forget` and `prune` go on then; `key add --keeper-key` makes the new host a keeper itself.
 Without --expect, the first use does not detect a replaced reprise.json; every later one does.

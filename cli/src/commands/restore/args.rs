@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use reprise_restore::files::{AttributeSelection, SpecialFiles};
 
+use crate::host_args::HostArgs;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every chunk is checked against its hash before it is written. The target must be empty, unless --overwrite or
@@ -44,6 +46,8 @@ pub(crate) struct RestoreArgs {
     /// Only print what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
     #[command(flatten)]
     pub(crate) directory: DirectoryArgs,
     #[command(flatten)]

@@ -32,6 +32,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
     }
     refuse_server_options(&args.server)?;
     let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let options = RestoreOptions {

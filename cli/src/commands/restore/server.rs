@@ -26,6 +26,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs, url: &str) -> Result<Ex
         return restore_to_target(context, args, &options);
     }
     let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let timer = Instant::now();
@@ -107,6 +108,7 @@ fn restore_to_target(
     let source = args.snapshot.as_str();
     let name = source.rsplit('/').next().unwrap_or(source);
     let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     repository.require_data_identity()?;
     let point = PointInTimeOptions {
         target: resolve_target(context, args, &repository)?,
@@ -120,9 +122,9 @@ fn restore_to_target(
         skip_account_changes: false,
     };
     let archive = RecoveryCatalog::load(&repository, name)?;
+    // The error names what exists instead, or the hosts of which one must be chosen.
+    let found = context.find_snapshot(&repository, name)?;
     if archive.snapshots().is_empty() {
-        // The error names what exists instead.
-        let found = repository.find_snapshot(name)?;
         return Err(Failure::usage(
             format!("`{source}` is not the name of a database server"),
             format!(

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::host_args::HostArgs;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -19,12 +20,15 @@ pub(crate) struct DiffArgs {
     pub(crate) a: String,
     /// The newer snapshot.
     pub(crate) b: String,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 type EntryWithChunks = (Entry, Vec<ChunkId>);
 
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository_of(&args.a)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let (a, b) = (
         context.find_snapshot(&repository, &args.a)?,
         context.find_snapshot(&repository, &args.b)?,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use reprise_repository::{ObjectId, Snapshot, format_error_chain};
+use reprise_repository::{ObjectId, Repository, Snapshot, format_error_chain};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::host_args::HostArgs;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct SnapshotsArgs {
     /// Only snapshots of this source.
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
     /// Include forgotten snapshots that are not deleted yet.
     #[arg(long)]
     pub(crate) all: bool,
@@ -27,6 +30,10 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     } else {
         repository.snapshots_lossy()?
     };
+    if let Some(host) = &args.host.host {
+        let series = repository.host_series(host)?;
+        snapshots.retain(|snapshot| series.contains(&repository.series_signer(snapshot)));
+    }
     if let Some(source) = &args.source {
         snapshots.retain(|snapshot| snapshot.root.source == *source);
         if snapshots.is_empty() && errors.is_empty() {
@@ -50,7 +57,10 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
             .collect();
         output::print_json(&json!({"snapshots": listed, "unreadable": unreadable}));
     } else {
-        print_snapshots(&snapshots, &degraded);
+        print_snapshots(&repository, &snapshots, &degraded);
+    }
+    if args.host.host.is_none() {
+        context.print_foreign_series(&repository, args.source.as_deref())?;
     }
     for (key, error) in &errors {
         output::print_error(&format!(
@@ -66,10 +76,7 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
 }
 
 /// A snapshot as JSON for scripts.
-pub(crate) fn snapshot_as_json(
-    repository: &reprise_repository::Repository,
-    snapshot: &Snapshot,
-) -> serde_json::Value {
+pub(crate) fn snapshot_as_json(repository: &Repository, snapshot: &Snapshot) -> serde_json::Value {
     let root = &snapshot.root;
     let signer = repository.signer_name(&snapshot.signer);
     json!({
@@ -104,7 +111,7 @@ fn format_outcome(snapshot: &Snapshot, affected: bool) -> String {
     format!("{}{forgotten}{affected}", snapshot.root.outcome)
 }
 
-fn print_snapshots(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
+fn print_snapshots(repository: &Repository, snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
     let titles = [
         "ID",
         "SOURCE",
@@ -139,6 +146,15 @@ fn print_snapshots(snapshots: &[Snapshot], degraded: &BTreeSet<ObjectId>) {
     if snapshots.is_empty() {
         output::print_line("no snapshots");
     } else {
+        let signers: BTreeSet<_> = snapshots.iter().map(|one| one.signer).collect();
+        if signers.len() > 1 {
+            let names = snapshots.iter();
+            let names = names.map(|one| repository.signer_name(&one.signer));
+            let names = std::iter::once("HOST".to_owned()).chain(names);
+            for (row, name) in rows.iter_mut().zip(names) {
+                row.insert(2, name);
+            }
+        }
         output::print_table(&rows);
     }
 }

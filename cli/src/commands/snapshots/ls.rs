@@ -10,6 +10,7 @@ use reprise_restore::files::{PathMatch, PathSelection};
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::host_args::HostArgs;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -21,10 +22,13 @@ pub(crate) struct LsArgs {
     pub(crate) snapshot: String,
     /// Only this path and what is below it, relative to the snapshot's root.
     pub(crate) path: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 pub(crate) fn run(context: &Context, args: &LsArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     repository.require_data_identity()?;
     let wanted: Vec<_> = args

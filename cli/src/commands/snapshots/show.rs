@@ -8,16 +8,20 @@ use serde_json::json;
 use crate::commands::snapshots::list::snapshot_as_json;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::host_args::HostArgs;
 use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
     pub(crate) snapshot: String,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     let details = read_details(&repository, &snapshot)?;
     let tombstones = match snapshot.forgotten {

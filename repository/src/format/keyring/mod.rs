@@ -58,6 +58,18 @@ pub struct AddedKeys {
     pub secrets: Vec<ObjectId>,
     /// Objects under `keys/` that let further hosts read the older catalog.
     pub catalogs: Vec<ObjectId>,
+    /// Signers that continue the series of others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub continues: Vec<SeriesContinuation>,
+}
+
+/// A signer that continues the series of another: a host with new keys, or one that took the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesContinuation {
+    /// The signer that continues it.
+    pub signer: SignerId,
+    /// The signer whose snapshots were there before.
+    pub replaces: SignerId,
 }
 
 /// Keys that a record removes.
@@ -188,6 +200,10 @@ impl Keyring {
         let KeyRecord { add, revoke, .. } = &stored.record;
         for signer in &add.signers {
             self.trust.add_signer(signer);
+        }
+        for continued in &add.continues {
+            self.trust
+                .add_continuation(continued.signer, continued.replaces);
         }
         for revoked in &revoke.signers {
             self.trust

@@ -56,18 +56,13 @@ pub struct RecoveryCatalog {
 }
 
 impl RecoveryCatalog {
-    /// Reads the stored snapshots and log of a source.
+    /// Reads the stored snapshots and log of a source, of the hosts that its name means.
     ///
     /// # Errors
     /// When the source is unknown or no server, or the storage does not respond.
     pub fn load(repository: &Repository, source: &str) -> Result<Self> {
-        let (all, _) = repository.snapshots_lossy()?;
-        let snapshots: Vec<Snapshot> = all
-            .into_iter()
-            .filter(|snapshot| {
-                snapshot.root.source == source && snapshot.root.kind == SourceKind::Mysql
-            })
-            .collect();
+        let mut snapshots = repository.bound_snapshots(source)?;
+        snapshots.retain(|snapshot| snapshot.root.kind == SourceKind::Mysql);
         let log = StoredLog::read(repository, source)?;
         Ok(Self {
             source: source.to_owned(),

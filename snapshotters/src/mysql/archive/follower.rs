@@ -83,10 +83,9 @@ impl Archiver<'_> {
     }
 
     fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
-        let (snapshots, _) = self.repository.snapshots_lossy()?;
+        let snapshots = self.repository.bound_snapshots(&self.source.name)?;
         let mut newest = snapshots.into_iter().rev();
-        Ok(newest
-            .find(|one| one.root.source == self.source.name && one.root.kind == SourceKind::Mysql))
+        Ok(newest.find(|one| one.root.kind == SourceKind::Mysql))
     }
 
     /// Creation times of the files that tell whether a position is in a server's history.
