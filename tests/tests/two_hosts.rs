@@ -159,6 +159,22 @@ fn a_name_means_the_host_that_has_used_it_first_and_others_are_named() {
 }
 
 #[test]
+fn a_drill_restores_what_the_name_means_and_names_the_other_host() {
+    let sandbox = two_hosts();
+    stored_by_both(&sandbox).exits(3);
+    policy(&sandbox, "p.yaml", "{daily: 3}");
+    let text = fs::read_to_string(sandbox.path("p.yaml")).unwrap();
+    let text = text.replace(
+        "url: ./repository",
+        "url: ./repository, identity: 'file:id1'",
+    );
+    let drill = "drills: {d: {source: tree, checks: [{path: whose, contains: one}]}}\n";
+    fs::write(sandbox.path("p.yaml"), text + drill).unwrap();
+    let done = sandbox.run(["--policies", "p.yaml", "drill"]).exits(0);
+    done.says("web2 has stored 1 snapshot as `tree`");
+}
+
+#[test]
 fn no_time_that_another_host_claims_takes_a_name_away() {
     let sandbox = two_hosts();
     days(&sandbox, 2, 0);
