@@ -48,8 +48,8 @@ pub use crate::format::keyring::{
 };
 pub use crate::format::secrets::Secrets;
 pub use crate::format::snapshot::{
-    AddedData, EntryCounts, Outcome, Remark, Snapshot, SnapshotDetails, SnapshotRoot, SourceKind,
-    StreamRecord, Warning,
+    AddedData, CLOCK_TOLERANCE, EntryCounts, Outcome, Remark, Snapshot, SnapshotDetails,
+    SnapshotRoot, SourceKind, StreamRecord, Warning,
 };
 pub use crate::keys::key_change::{KeyChange, KeyChangeResult};
 pub use crate::log::chain::{ListedLogSegment, LogChainLink, build_log_chain};

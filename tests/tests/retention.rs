@@ -562,3 +562,44 @@ fn the_version_names_the_time_zone_data() {
         );
     }
 }
+
+#[test]
+fn a_clock_that_is_ahead_makes_no_snapshot_the_latest() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("tree")).unwrap();
+    let mut command = sandbox.command();
+    command.args(["snapshot", "volume", "tree", "--source", "ck"]);
+    fs::write(sandbox.path("tree/f"), "of a wrong clock").unwrap();
+    let ahead = ran(&mut sandbox.at_time(&command, "2041-01-01 00:00:00"));
+    ahead
+        .exits(3)
+        .says("the clock of this host is ahead: it said 2041-01-01");
+    fs::write(sandbox.path("tree/f"), "of a right clock").unwrap();
+    ran(&mut command).exits(0);
+    let restored = sandbox.restore("ck", "restored");
+    assert_eq!(
+        fs::read_to_string(restored.join("f")).unwrap(),
+        "of a right clock"
+    );
+    let listed = sandbox.run(["--json", "snapshots"]).exits(0);
+    let listed = listed.says("claims to be of 2041-01-01").json();
+    let alarms = [0, 1].map(|n| !listed["snapshots"][n]["clock_alarm"].is_null());
+    assert_eq!(alarms, [true, false]);
+    let text = "version: 1
+repositories: {main: {url: ./repository, identity: 'file:id1'}}
+sources:
+  ck: {volume: {path: tree}}
+drills:
+  d: {source: ck, checks: [{path: f, exists: true}], budget: {data_loss: 26h}}
+";
+    fs::write(sandbox.path("p.yaml"), text).unwrap();
+    let mut drill = sandbox.command();
+    drill.args(["--json", "drill", "--policies", "p.yaml"]);
+    let late = ran(&mut sandbox.at_time(&drill, "2040-06-01 00:00:00"));
+    assert_eq!(late.code, Some(4), "{}{}", late.stdout, late.stderr);
+    assert!(
+        late.stdout.contains("data loss within budget"),
+        "{}",
+        late.stdout
+    );
+}

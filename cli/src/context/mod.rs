@@ -182,6 +182,10 @@ impl Context {
     ) -> Result<Snapshot, Failure> {
         let snapshot = repository.find_snapshot(name)?;
         self.print_foreign_series(repository, Some(&snapshot.root.source))?;
+        if let Some(alarm) = snapshot.clock_alarm(current_time()) {
+            let id = snapshot.id.short();
+            self.print_note(&format!("warning: snapshot {id}: {alarm}"));
+        }
         if snapshot.forgotten {
             let id = snapshot.id.short();
             self.print_note(&format!(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::ObjectKey;
@@ -222,6 +222,40 @@ impl fmt::Display for Warning {
         } else {
             write!(f, "{}: {}", self.path.display(), self.message)
         }
+    }
+}
+
+/// How far a claimed time may lie after the storage's, or after now, before it counts as wrong.
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(10);
+
+impl Snapshot {
+    /// The time by which it is ordered and judged: what its host claims, but never later than the storage received it. So no
+    /// clock that is ahead, and no forged time, makes a snapshot newer than it can be.
+    #[must_use]
+    pub fn effective_time(&self) -> DateTime<Utc> {
+        let claimed = self.root.data_time;
+        self.received
+            .map_or(claimed, |received| received.min(claimed))
+    }
+
+    /// What is wrong with its claimed time, if that cannot be true.
+    #[must_use]
+    pub fn clock_alarm(&self, now: DateTime<Utc>) -> Option<String> {
+        let claimed = self.root.data_time;
+        let format = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (limit, what) = match self.received {
+            Some(received) => (
+                received.min(now),
+                format!("the storage received it at {}", format(received)),
+            ),
+            None => (now, format!("it is {} now", format(now))),
+        };
+        (claimed - limit > CLOCK_TOLERANCE).then(|| {
+            format!(
+                "it claims to be of {}, but {what}: a clock was ahead, or the time is forged",
+                format(claimed)
+            )
+        })
     }
 }
 

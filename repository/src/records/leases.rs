@@ -66,6 +66,8 @@ pub(crate) struct LeaseRecord {
 pub(crate) struct Lease {
     inner: Arc<Store>,
     record: LeaseRecord,
+    /// Its first record, once it is stored.
+    id: Option<ObjectId>,
     begun: RunStart,
     state: Mutex<LeaseState>,
 }
@@ -98,7 +100,7 @@ impl Lease {
             Error::Internal(format!("cannot get random bytes from the system: {e}"))
         })?;
         let now = inner.clock.wall_time();
-        let lease = Self {
+        let mut lease = Self {
             record: LeaseRecord {
                 run: hex::encode(run),
                 host: host.to_owned(),
@@ -108,6 +110,7 @@ impl Lease {
                 expires: now + LEASE_DURATION,
                 ends: false,
             },
+            id: None,
             begun: RunStart {
                 wall: now,
                 monotonic: inner.clock.monotonic_time(),
@@ -119,8 +122,19 @@ impl Lease {
             }),
             inner: Arc::clone(inner),
         };
-        lease.put_record(backend, &lease.record)?;
+        lease.id = Some(lease.put_record(backend, &lease.record)?);
         Ok(lease)
+    }
+
+    /// When this run began, by this host's clock and by the storage's, if the storage says.
+    pub(crate) fn begin_times(&self) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>> {
+        let own = self.id.map(|id| id.to_string());
+        let listed = self.inner.list_objects(DIRECTORY)?;
+        let first = listed
+            .iter()
+            .find(|info| own.as_deref() == Some(info.key.name()));
+        let received = first.and_then(|info| info.received);
+        Ok(received.map(|received| (self.record.at, received)))
     }
 
     fn put_record(&self, backend: &dyn Backend, record: &LeaseRecord) -> Result<ObjectId> {

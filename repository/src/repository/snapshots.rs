@@ -20,7 +20,7 @@ const ROOT_BYTES_MAX: usize = 256 << 20;
 pub type UnreadableRoot = (ObjectKey, Error);
 
 impl Repository {
-    /// All snapshots, oldest data first. A root that cannot be read is an error here: see
+    /// All snapshots, oldest first by [`Snapshot::effective_time`]. A root that cannot be read is an error here: see
     /// [`Self::snapshots_lossy`].
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Repository {
         for snapshot in &mut snapshots {
             snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
-        snapshots.sort_by_key(|snapshot| (snapshot.root.data_time, snapshot.id));
+        snapshots.sort_by_key(|snapshot| (snapshot.effective_time(), snapshot.id));
         Ok((snapshots, errors))
     }
 

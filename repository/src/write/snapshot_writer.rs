@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::error::{Error, Result};
 use crate::format::chunker::Chunker;
 use crate::format::segment::SealedSegment;
 use crate::format::snapshot::{
-    AddedData, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot, StreamRecord, Warning,
+    AddedData, CLOCK_TOLERANCE, EntryCounts, Outcome, Snapshot, SnapshotDetails, SnapshotRoot,
+    StreamRecord, Warning,
 };
 use crate::id::ObjectId;
 use crate::records::leases::AutoRenewedLease;
 use crate::store::Repository;
+use crate::text::RawText;
 use crate::write::collector::{CollectedEntries, Collector};
 use crate::write::commit::{check_after_root, check_before_root};
 use crate::write::jobs::{BATCH_BYTES, JobContent, WriterJob, send_job};
@@ -224,6 +226,7 @@ impl SnapshotWriter {
         let mut warnings = std::mem::take(&mut collected.warnings);
         warnings.extend(summary.warnings);
         warnings.extend(self.repository.binding_warnings(&self.options.source)?);
+        warnings.extend(self.clock_warning(summary.data_time)?);
         let details = SnapshotDetails {
             location: summary.location,
             warnings,
@@ -265,6 +268,30 @@ impl SnapshotWriter {
             warnings: details.warnings,
             notes: details.notes,
         })
+    }
+
+    /// The alarm when this host's clock is ahead of the storage's, or the source's ahead of this host's.
+    fn clock_warning(&self, data_time: DateTime<Utc>) -> Result<Option<Warning>> {
+        let times = self.lease.as_ref().map(|held| held.lease().begin_times());
+        let ahead = times.transpose()?.flatten();
+        let ahead = ahead.filter(|(here, there)| *here - *there > CLOCK_TOLERANCE);
+        let now = self.repository.inner.clock.wall_time();
+        let format = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let message = match ahead {
+            Some((here, there)) => format!(
+                "alarm: the clock of this host is ahead: it said {} when the storage's said {}; set it (NTP) and take another snapshot",
+                format(here),
+                format(there)
+            ),
+            None if data_time - now > CLOCK_TOLERANCE => format!(
+                "alarm: the source says that its data is of {}, which is later than this host's clock ({}): set the clock of the source",
+                format(data_time),
+                format(now)
+            ),
+            None => return Ok(None),
+        };
+        let path = RawText::default();
+        Ok(Some(Warning { path, message }))
     }
 
     /// Stores the root, and makes sure before and after it that nothing it relies on is being deleted.

@@ -77,7 +77,7 @@ pub fn run_in_directory(
         source,
     })?;
     let ended = DrillMeasurements {
-        data_time: snapshot.root.data_time,
+        data_time: snapshot.effective_time(),
         started,
         restore_seconds,
         timer,

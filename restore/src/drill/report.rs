@@ -96,6 +96,9 @@ pub(super) fn build_report(
         recovery,
     ));
     checks.extend(budget_check("data loss", drill.budget.data_loss, data_loss));
+    if let Some(alarm) = snapshot.clock_alarm(ended.started) {
+        checks.push(timed_check("time of the snapshot", || Err(alarm)));
+    }
     let passed = checks.iter().all(|check| check.passed);
     DrillReport {
         drill: drill.name.clone(),

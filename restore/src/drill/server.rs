@@ -129,7 +129,7 @@ impl ServerDrill<'_> {
             LogReplay::Latest => (RecoveryTarget::Latest, self.archived_until(newest)),
             LogReplay::Proof => (
                 RecoveryTarget::Snapshot(Box::new(newest.clone())),
-                newest.root.data_time,
+                newest.effective_time(),
             ),
         };
         let wanted = PointInTimeOptions {
@@ -161,7 +161,7 @@ impl ServerDrill<'_> {
             &mut |_| {},
             self.progress,
         )?;
-        Ok((snapshot.clone(), snapshot.root.data_time, restored))
+        Ok((snapshot.clone(), snapshot.effective_time(), restored))
     }
 
     fn archived_until(&self, newest: &Snapshot) -> DateTime<Utc> {
@@ -169,7 +169,7 @@ impl ServerDrill<'_> {
         let until = stretches
             .last()
             .and_then(|stretch| stretch.complete_until());
-        until.map_or(newest.root.data_time, DateTime::from)
+        until.map_or(newest.effective_time(), DateTime::from)
     }
 }
 

@@ -236,7 +236,7 @@ fn parse_signer_id(text: &str) -> Result<SignerId, Failure> {
 /// Data is encrypted when it is stored: a new recipient does not decrypt older data.
 fn print_unreadable_data(older: &[Snapshot]) {
     output::print_line("New data is encrypted to it from now on. It does not read:");
-    let newest = older.iter().map(|snapshot| snapshot.root.data_time).max();
+    let newest = older.iter().map(|snapshot| snapshot.effective_time()).max();
     match newest {
         Some(newest) => output::print_line(&format!(
             "  - {} taken before, the newest at {};",

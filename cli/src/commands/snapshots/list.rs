@@ -6,7 +6,7 @@ use clap::Args;
 use reprise_repository::{ObjectId, Repository, Snapshot, format_error_chain};
 use serde_json::json;
 
-use crate::context::Context;
+use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::host_args::HostArgs;
 use crate::output;
@@ -62,6 +62,9 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     if args.host.host.is_none() {
         context.print_foreign_series(&repository, args.source.as_deref())?;
     }
+    for snapshot in &snapshots {
+        print_clock_alarm(snapshot);
+    }
     for (key, error) in &errors {
         output::print_error(&format!(
             "error: {key} cannot be read: {}",
@@ -73,6 +76,17 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     } else {
         Exit::Damaged
     })
+}
+
+/// Warns of a snapshot whose claimed time cannot be true.
+pub(crate) fn print_clock_alarm(snapshot: &Snapshot) {
+    if let Some(alarm) = snapshot.clock_alarm(current_time()) {
+        output::print_note(&format!(
+            "warning: snapshot {} of {}: {alarm}",
+            snapshot.id.short(),
+            snapshot.root.source
+        ));
+    }
 }
 
 /// A snapshot as JSON for scripts.
@@ -97,6 +111,8 @@ pub(crate) fn snapshot_as_json(repository: &Repository, snapshot: &Snapshot) -> 
         "program": root.program,
         "signer": signer,
         "received": snapshot.received,
+        "effective_time": snapshot.effective_time(),
+        "clock_alarm": snapshot.clock_alarm(current_time()),
         "forgotten": snapshot.forgotten,
     })
 }

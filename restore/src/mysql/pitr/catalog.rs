@@ -134,7 +134,10 @@ impl RecoveryCatalog {
     /// archives the log any more.
     #[must_use]
     pub fn snapshot_after_log(&self) -> Option<&Snapshot> {
-        let newest = self.snapshots.iter().max_by_key(|one| one.root.data_time)?;
+        let newest = self
+            .snapshots
+            .iter()
+            .max_by_key(|one| one.effective_time())?;
         let ranges = self.log.ranges();
         let last = ranges.last();
         last.is_none_or(|range| is_after_range(range, newest))
@@ -153,7 +156,7 @@ impl RecoveryCatalog {
             let Some(first) = held.first() else {
                 continue;
             };
-            let from = self.snapshots[*first].root.data_time;
+            let from = self.snapshots[*first].effective_time();
             let until = stretch.complete_until();
             let until = until.map_or(from, DateTime::from).max(from);
             // A snapshot of an idle server, taken after the log was last archived, is a later moment of its own.
@@ -176,8 +179,8 @@ impl RecoveryCatalog {
             .zip(&alone)
             .filter(|(_, alone)| **alone);
         spans.extend(singles.map(|(snapshot, _)| RecoveryWindow {
-            from: snapshot.root.data_time,
-            until: snapshot.root.data_time,
+            from: snapshot.effective_time(),
+            until: snapshot.effective_time(),
             snapshots: 1,
             pieces: 0,
             transactions: 0,
@@ -190,7 +193,7 @@ impl RecoveryCatalog {
 /// Whether a snapshot holds a later moment than the end of a log range. Times of MariaDB's log are whole seconds, so a
 /// snapshot that the range leads past is not, whatever the times say.
 fn is_after_range(range: &LogRange<'_>, snapshot: &Snapshot) -> bool {
-    let time = LogTime::from(snapshot.root.data_time);
+    let time = LogTime::from(snapshot.effective_time());
     let is_later = range.complete_until().is_none_or(|until| time > until);
     is_later
         && range.locate_snapshot(snapshot).is_none_or(|start| {
@@ -216,5 +219,5 @@ fn first_needed_index(
     stretch: &LogRange<'_>,
 ) -> Option<(usize, DateTime<Utc>)> {
     let join = stretch.locate_snapshot(snapshot)?;
-    Some((join.first_segment_index, snapshot.root.data_time))
+    Some((join.first_segment_index, snapshot.effective_time()))
 }

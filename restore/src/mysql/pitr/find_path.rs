@@ -68,16 +68,16 @@ impl RecoveryCatalog {
         let wanted = time.to_string();
         let mut why = match self.snapshots.first() {
             None => "there is no snapshot".to_owned(),
-            Some(first) if LogTime::from(first.root.data_time) > time => {
+            Some(first) if LogTime::from(first.effective_time()) > time => {
                 format!(
                     "the oldest snapshot was taken at {}",
-                    LogTime::from(first.root.data_time)
+                    LogTime::from(first.effective_time())
                 )
             }
             Some(_) => "the binary log of that time is not archived".to_owned(),
         };
         for way in self.candidate_paths() {
-            let snapshot = LogTime::from(way.snapshot.root.data_time);
+            let snapshot = LogTime::from(way.snapshot.effective_time());
             if snapshot > time {
                 continue;
             }
@@ -152,7 +152,7 @@ impl RecoveryCatalog {
             last.is_some_and(|range| range.locate_snapshot(later).is_none())
         };
         if let Some(later) = self.snapshot_after_log().filter(is_lost) {
-            let (id, time) = (later.id.short(), LogTime::from(later.root.data_time));
+            let (id, time) = (later.id.short(), LogTime::from(later.effective_time()));
             let why = format!(
                 "snapshot {id} of {time} is later than the archived binary log, which does not lead to it: restore the snapshot by its ID"
             );
@@ -170,7 +170,7 @@ impl RecoveryCatalog {
     fn path_to_snapshot(&self, wanted: &Snapshot) -> Result<RecoveryPath<'_>> {
         let older = self
             .candidate_paths()
-            .filter(|way| way.snapshot.root.data_time < wanted.root.data_time);
+            .filter(|way| way.snapshot.effective_time() < wanted.effective_time());
         let mut leading = older.filter_map(|way| {
             let end = way.range.locate_snapshot(wanted)?.segment_index;
             Some(way.ending_before(end + 1))
