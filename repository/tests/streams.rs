@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use reprise_repository::testing::small_file;
 use reprise_repository::{
     Entry, EntryKind, FileTime, Outcome, Progress, RawText, Remark, Repository, SnapshotItem,
@@ -55,7 +56,8 @@ fn store(repository: &Repository) -> reprise_repository::CommittedSnapshot {
             .unwrap();
     }
     let summary = SnapshotSummary {
-        data_time: now(),
+        // No clock is ahead: a time in the future would be an alarm.
+        data_time: DateTime::UNIX_EPOCH,
         finished: now(),
         facts: BTreeMap::new(),
         location: RawText::from("/"),
@@ -111,7 +113,8 @@ fn store_items(
         writer.add_item(item).unwrap();
     }
     let summary = SnapshotSummary {
-        data_time: now(),
+        // No clock is ahead: a time in the future would be an alarm.
+        data_time: DateTime::UNIX_EPOCH,
         finished: now(),
         facts: BTreeMap::new(),
         location: RawText::from("/"),

@@ -52,11 +52,12 @@ impl RoleTest {
         }
     }
 
-    /// The other host of the repository, with the pruner's permissions.
+    /// The other host of the repository, with the pruner's permissions and a keeper's key.
     fn prune(&self, args: &[&str]) -> RunOutput {
         let mut command = self.sandbox.on_second_host();
         ran(command
             .envs(self.pruner.clone())
+            .env("REPRISE_KEEPER", self.sandbox.path("id1.keeper.txt"))
             .args(["--json", "prune"])
             .args(args))
     }

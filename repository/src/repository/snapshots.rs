@@ -76,7 +76,11 @@ impl Repository {
         for snapshot in &mut snapshots {
             snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
-        snapshots.sort_by_key(|snapshot| (snapshot.effective_time(), snapshot.id));
+        // Where all were received at one time, as in a repository that was unpacked, what they claim tells.
+        snapshots.sort_by_key(|snapshot| {
+            let claimed = snapshot.root.data_time;
+            (snapshot.effective_time(), claimed, snapshot.id)
+        });
         Ok((snapshots, errors))
     }
 

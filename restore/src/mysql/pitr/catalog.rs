@@ -137,7 +137,7 @@ impl RecoveryCatalog {
         let newest = self
             .snapshots
             .iter()
-            .max_by_key(|one| one.effective_time())?;
+            .max_by_key(|one| (one.effective_time(), one.root.data_time))?;
         let ranges = self.log.ranges();
         let last = ranges.last();
         last.is_none_or(|range| is_after_range(range, newest))
