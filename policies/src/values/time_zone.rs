@@ -150,7 +150,7 @@ mod tests {
         TimeZone::find(name).unwrap()
     }
 
-    /// What `zdump` of IANA's 2026f says. Each of these was decided on or after March 2025.
+    /// Offsets by the rules of 2026f. Data of March 2025 has others for each of these zones.
     const OFFSETS: [(&str, &str, &str); 16] = [
         // British Columbia stays at -07:00 from November 2026 on.
         (
