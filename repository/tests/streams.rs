@@ -21,6 +21,17 @@ fn content(n: usize) -> Vec<u8> {
     incompressible_bytes(n * n * 9_000, n as u64)
 }
 
+/// What is known of a snapshot in the end. No clock is ahead: a time in the future would be an alarm.
+fn summary() -> SnapshotSummary {
+    SnapshotSummary {
+        data_time: DateTime::UNIX_EPOCH,
+        finished: now(),
+        facts: BTreeMap::new(),
+        location: RawText::from("/"),
+        warnings: Vec::new(),
+    }
+}
+
 /// Stores all streams from as many threads, and files that join them in pairs from the last to the first.
 fn store(repository: &Repository) -> reprise_repository::CommittedSnapshot {
     let mut writer = repository
@@ -55,15 +66,7 @@ fn store(repository: &Repository) -> reprise_repository::CommittedSnapshot {
             .add_item(SnapshotItem::StreamedFile { entry, streams })
             .unwrap();
     }
-    let summary = SnapshotSummary {
-        // No clock is ahead: a time in the future would be an alarm.
-        data_time: DateTime::UNIX_EPOCH,
-        finished: now(),
-        facts: BTreeMap::new(),
-        location: RawText::from("/"),
-        warnings: Vec::new(),
-    };
-    writer.finish(|_, _| Ok(summary)).unwrap()
+    writer.finish(|_, _| Ok(summary())).unwrap()
 }
 
 #[test]
@@ -112,15 +115,7 @@ fn store_items(
     for item in items {
         writer.add_item(item).unwrap();
     }
-    let summary = SnapshotSummary {
-        // No clock is ahead: a time in the future would be an alarm.
-        data_time: DateTime::UNIX_EPOCH,
-        finished: now(),
-        facts: BTreeMap::new(),
-        location: RawText::from("/"),
-        warnings: Vec::new(),
-    };
-    writer.finish(|_, _| Ok(summary)).unwrap()
+    writer.finish(|_, _| Ok(summary())).unwrap()
 }
 
 fn plain_entry(entry: Entry) -> SnapshotItem {
