@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) global: GlobalArgs,
     /// What jobs need of this host.
     pub(crate) environment: JobEnvironment,
+    /// The policies given on the command line, if they are valid: read once.
+    policies: Option<PolicySet>,
 }
 
 /// The time. Commands and the libraries that they call use no other clock.
@@ -105,9 +107,9 @@ impl Context {
             .into_owned();
         // Policies that cannot be read are refused where they are needed.
         let policies = global.policies.as_deref().map(PolicySet::load);
-        let meant_hosts = policies.and_then(Result::ok).as_ref().map(meant_hosts);
+        let policies = policies.and_then(Result::ok);
         let environment = JobEnvironment {
-            meant_hosts: meant_hosts.unwrap_or_default(),
+            meant_hosts: policies.as_ref().map(meant_hosts).unwrap_or_default(),
             host: HostDirectory::new(host).with_expected_config(global.expect),
             user: format!("{}@{host_name}", current_user()),
             host_name,
@@ -122,6 +124,7 @@ impl Context {
         Ok(Self {
             global,
             environment,
+            policies,
         })
     }
 
@@ -153,7 +156,13 @@ impl Context {
                 "give --policies PATH or set REPRISE_POLICIES",
             )
         })?;
-        self.load_policies_at(path)
+        match &self.policies {
+            Some(set) => {
+                self.print_policy_notes(path, set);
+                Ok(set.clone())
+            }
+            None => self.load_policies_at(path),
+        }
     }
 
     /// The policies in a file or directory.
@@ -163,6 +172,12 @@ impl Context {
             return Err(Failure::new(Exit::NotFound, message, ""));
         }
         let set = PolicySet::load(path)?;
+        self.print_policy_notes(path, &set);
+        Ok(set)
+    }
+
+    /// Says what is unwise in policies, and how old the data of their time zones are.
+    fn print_policy_notes(&self, path: &Path, set: &PolicySet) {
         if !set.warnings().is_empty() {
             let count = output::format_count(set.warnings().len(), "warning", "warnings");
             self.print_note(&format!(
@@ -170,8 +185,7 @@ impl Context {
                 path.display()
             ));
         }
-        report_time_zone_data(&self.global, &set, current_time());
-        Ok(set)
+        report_time_zone_data(&self.global, set, current_time());
     }
 
     /// Finds a snapshot, and prints a note if it is forgotten, and a warning if other hosts use the source's name.

@@ -3,11 +3,10 @@
 use std::process::Command;
 
 /// Variables that open repositories, storage or databases for `reprise` itself.
-pub const CREDENTIAL_VARIABLES: [&str; 21] = [
+pub const CREDENTIAL_VARIABLES: [&str; 20] = [
     "REPRISE_REPOSITORY",
     "REPRISE_IDENTITY",
     "REPRISE_KEEPER",
-    "REPRISE_KEEPER_PASSPHRASE",
     "REPRISE_POLICIES",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
