@@ -54,6 +54,9 @@ Examples:
   Run a restore drill with sample data:
     reprise drill --policies policies/examples/quickstart.yaml
 
+Times are shown with their offset, in the time zone of the policies if they have one and the same, else in that of TZ or the
+system; in JSON always in UTC.
+
 Exit codes:
   0 ok   1 failed   2 usage or policy error   3 degraded: finished, but something named was skipped
   4 data is damaged or differs from what was expected   5 not found

@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_repository::escape_line;
 pub(crate) use reprise_scheduler::text::{format_bytes, format_count};
+pub(crate) use reprise_times::format_time;
 
 /// Writes a line of a result.
 pub(crate) fn print_line(text: &str) {
@@ -43,11 +43,6 @@ pub(crate) fn print_notes(text: &str) {
 /// Writes an error.
 pub(crate) fn print_error(text: &str) {
     print_note(text);
-}
-
-/// A time for people and scripts alike.
-pub(crate) fn format_time(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Seconds for people: `0.4 s`, `3 min 12 s`, `26 h 5 min`.

@@ -1,79 +1,62 @@
-//! Times as people write them.
+//! Times as people write them on the command line.
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_mysql::log::LogTime;
-use reprise_policies::TimeZone;
+use reprise_times::{DayMeaning, TimeInputError, TimeZone, read_time};
 
-use crate::context::Context;
+use crate::context::{Context, current_time};
 use crate::failure::Failure;
 
-/// The accepted formats of a local time, with or without seconds and fractions.
-const LOCAL_TIME_FORMATS: [&str; 4] = [
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-];
+impl From<TimeInputError> for Failure {
+    fn from(error: TimeInputError) -> Self {
+        Self::usage(error.to_string(), error.hint())
+    }
+}
 
-/// A time of a log: from RFC 3339, or a local time in the zone of the policy that has the source.
-pub(crate) fn parse_time(context: &Context, source: &str, text: &str) -> Result<LogTime, Failure> {
-    let time = match DateTime::parse_from_rfc3339(text) {
-        Ok(time) => time.with_timezone(&Utc),
-        Err(_) => parse_local_time(text, &policy_time_zone(context, source)?)?,
-    };
-    if time < DateTime::UNIX_EPOCH {
+/// A time of a log: with its offset, or a local time in the zone of the policy that has the source, else in the one in
+/// which times are shown. Which one it was is said.
+pub(crate) fn parse_time(
+    context: &Context,
+    source: &str,
+    text: &str,
+    day_meaning: DayMeaning,
+) -> Result<LogTime, Failure> {
+    let (zone, origin) = zone_of_source(context, source)?;
+    let read = read_time(text, &zone, current_time(), day_meaning)?;
+    if read.time < DateTime::UNIX_EPOCH {
         return Err(Failure::usage(format!("{text} is before 1970"), ""));
     }
-    Ok(time.into())
+    if read.is_local {
+        print_meaning(context, text, read.time, &zone, &origin);
+    }
+    Ok(read.time.into())
 }
 
-/// The zone of the policy that has the source; without a policy, UTC.
-fn policy_time_zone(context: &Context, source: &str) -> Result<TimeZone, Failure> {
-    if context.global.policies.is_none() {
-        return Ok(TimeZone::utc());
+/// The zone in which times of a source are written, and whose zone that is.
+pub(crate) fn zone_of_source(
+    context: &Context,
+    source: &str,
+) -> Result<(TimeZone, String), Failure> {
+    if context.global.policies.is_some()
+        && let Ok((policy, _)) = context.load_policies()?.find_source(source)
+    {
+        let origin = format!("the time zone of policy {}", policy.name);
+        return Ok((policy.time_zone.clone(), origin));
     }
-    let policies = context.load_policies()?;
-    let found = policies.find_source(source);
-    Ok(found.map_or_else(|_| TimeZone::utc(), |(policy, _)| policy.time_zone.clone()))
+    let shown = &context.zone;
+    Ok((shown.zone.clone(), shown.origin.to_owned()))
 }
 
-fn parse_local_time(text: &str, zone: &TimeZone) -> Result<DateTime<Utc>, Failure> {
-    let parsed = LOCAL_TIME_FORMATS
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-    let Some(local) = parsed else {
-        return Err(Failure::usage(
-            format!("`{text}` is not a time"),
-            "write it as 2026-11-21T14:03:07Z, optionally with fractions of a second, or as '2026-11-21 14:03:07' in the time zone of the policy",
-        ));
-    };
-    match zone.resolve_local_time(local) {
-        LocalResult::Single(time) => Ok(time.with_timezone(&Utc)),
-        LocalResult::Ambiguous(first, second) => Err(Failure::usage(
-            format!("`{text}` is ambiguous in {zone}: it occurs twice when clocks go back"),
-            format!("write {} or {}", first.to_rfc3339(), second.to_rfc3339()),
-        )),
-        LocalResult::None => Err(Failure::usage(
-            format!("`{text}` does not exist in {zone}: clocks go forward over it"),
-            "write the time with its offset, as 2026-11-21T14:03:07+01:00",
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_local_time_is_of_its_zone_and_one_moment() {
-        let berlin = &TimeZone::find("Europe/Berlin").unwrap();
-        let time = parse_local_time("2026-07-01 12:00", berlin).unwrap();
-        assert_eq!(time.to_rfc3339(), "2026-07-01T10:00:00+00:00");
-        let fine = parse_local_time("2026-07-01T12:00:00.000001", &TimeZone::utc()).unwrap();
-        assert_eq!(fine.timestamp_subsec_micros(), 1);
-        // Clocks are set forward at the end of March and back at the end of October.
-        for wrong in ["2026-03-29 02:30", "2026-10-25 02:30", "yesterday"] {
-            assert!(parse_local_time(wrong, berlin).is_err(), "{wrong}");
-        }
-    }
+/// Says which moment a local time was taken for.
+fn print_meaning(
+    context: &Context,
+    text: &str,
+    time: DateTime<Utc>,
+    zone: &TimeZone,
+    origin: &str,
+) {
+    let time = zone.format_time(time, SecondsFormat::AutoSi);
+    context.print_note(&format!(
+        "note: `{text}` is {time} ({zone}, {origin}); for another zone, write the time with its offset, as {time}"
+    ));
 }

@@ -1,17 +1,17 @@
 //! Times in a binary log.
 
-use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use reprise_times::format_precise_time;
 use serde::{Deserialize, Serialize};
 
 /// Maximum clock difference between servers and hosts.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
-/// A time in a binary log, usually by the server's clock: microseconds since 1970, also where it is stored. Displayed as
-/// RFC 3339 with microseconds.
+/// A time in a binary log, usually by the server's clock: microseconds since 1970, also where it is stored. It has no
+/// one text: people read it in the zone in which times are shown, and records have it in UTC.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -44,6 +44,18 @@ impl LogTime {
     #[must_use]
     pub const fn is_known(self) -> bool {
         self.0 > 0
+    }
+
+    /// For people, to the microsecond, in the zone in which times are shown.
+    #[must_use]
+    pub fn show(self) -> String {
+        format_precise_time(&self.into())
+    }
+
+    /// For records and JSON: RFC 3339 in UTC, to the microsecond.
+    #[must_use]
+    pub fn to_utc_text(self) -> String {
+        DateTime::<Utc>::from(self).to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 
     /// How much later it is than another time; zero if it is earlier.
@@ -89,13 +101,6 @@ fn whole_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-impl fmt::Display for LogTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = DateTime::<Utc>::from(*self);
-        f.write_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn a_time_is_stored_as_a_number_and_shown_as_a_time() {
         let time = LogTime::from_micros(1_763_733_787_123_456);
-        assert_eq!(time.to_string(), "2025-11-21T14:03:07.123456Z");
+        assert_eq!(time.to_utc_text(), "2025-11-21T14:03:07.123456Z");
         assert_eq!(serde_json::to_string(&time).unwrap(), "1763733787123456");
         assert_eq!(LogTime::from(DateTime::<Utc>::from(time)), time);
     }

@@ -35,6 +35,7 @@ pub use model::scratch_server::{DrillQuery, ExpectedValue, LogReplay, ScratchSer
 pub use model::source::{
     PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
 };
+pub use reprise_times::{TimeZone, TimeZoneData};
 pub use retention::{
     Candidate, DegradedStreak, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision,
     RetentionOptions, RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
@@ -47,7 +48,6 @@ pub use values::names::nearest_name;
 pub use values::secret::{
     IdentityRef, ProcessEnvironment, SecretEnvironment, SecretError, SecretRef, SecretString,
 };
-pub use values::time_zone::{TimeZone, TimeZoneData};
 pub use values::units::{
     Percent, UnitError, parse_duration, parse_percent, parse_rate, parse_size,
 };

@@ -1,6 +1,7 @@
 //! What commands need from their environment: where keys, cache and repository are, and the time.
 
 mod repository_target;
+mod shown_zone;
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +17,11 @@ use crate::global_args::GlobalArgs;
 use crate::interruption::stop_flag;
 use crate::output;
 use crate::quantities::{parse_duration_option, parse_rate_option};
+
 use crate::version::report_time_zone_data;
 
 use self::repository_target::{RepositoryTarget, find_target};
+use self::shown_zone::ShownZone;
 
 pub(crate) use self::repository_target::refuse_policies;
 
@@ -30,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) environment: JobEnvironment,
     /// The policies given on the command line, if they are valid: read once.
     policies: Option<PolicySet>,
+    /// The time zone of times that are shown, or written without an offset.
+    pub(crate) zone: ShownZone,
 }
 
 /// The time. Commands and the libraries that they call use no other clock.
@@ -108,6 +113,8 @@ impl Context {
         // Policies that cannot be read are refused where they are needed.
         let policies = global.policies.as_deref().map(PolicySet::load);
         let policies = policies.and_then(Result::ok);
+        let zone = ShownZone::choose(policies.as_ref(), env_variable("TZ").as_deref());
+        zone.show(global.json);
         let environment = JobEnvironment {
             meant_hosts: policies.as_ref().map(meant_hosts).unwrap_or_default(),
             host: HostDirectory::new(host).with_expected_config(global.expect),
@@ -125,6 +132,7 @@ impl Context {
             global,
             environment,
             policies,
+            zone,
         })
     }
 

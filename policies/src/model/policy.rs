@@ -13,10 +13,10 @@ use crate::model::source::{self, PolicySource, PolicySourceKind};
 use crate::retention::Retention;
 use crate::schema::policy_keys::POLICY;
 use crate::values::names::{did_you_mean, is_name, quote};
-use crate::values::time_zone::TimeZone;
 use crate::yaml::decoder::{Decoder, Field};
 use crate::yaml::document::{YamlMark, YamlNode, YamlValue};
 use crate::yaml::report::Severity;
+use reprise_times::TimeZone;
 
 /// The supported version of the policy format.
 const VERSION: &str = "1";

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Datelike, TimeDelta, Timelike, Utc};
 
 use super::rules::Retention;
-use crate::values::time_zone::TimeZone;
+use reprise_times::TimeZone;
 
 /// A rule that keeps one snapshot of each of some calendar periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +103,4 @@ impl CalendarUnit {
             .into_iter()
             .find(|unit| unit.keep_count(rules).is_some())
     }
-}
-
-/// A time for people.
-pub(super) fn format_local_time(time: DateTime<Utc>, zone: &TimeZone) -> String {
-    zone.local_time(time).format("%F %H:%M").to_string()
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use crate::values::names::quote;
-use crate::values::time_zone::TimeZone;
+use reprise_times::{TimeZone, format_time};
 
 /// A larger difference between claimed time and time of receipt means a false time, or a much later arrival.
 const DELAY_MAX: TimeDelta = TimeDelta::hours(24);
@@ -81,7 +81,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forever => f.write_str("held forever"),
-            Self::Until(end) => write!(f, "held until {}", end.format("%F %H:%M UTC")),
+            Self::Until(end) => write!(f, "held until {}", format_time(end)),
             Self::Invalid(text) => write!(
                 f,
                 "held forever: {} in the tag `hold` is not a valid hold",

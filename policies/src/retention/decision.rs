@@ -9,7 +9,7 @@ use super::rules::Retention;
 use super::verdict::{
     KeepReason, RetentionDecision, RetentionOptions, RetentionPause, RetentionVerdict,
 };
-use crate::values::time_zone::TimeZone;
+use reprise_times::TimeZone;
 
 impl<Id: Copy + Ord> RetentionDecision<Id> {
     /// The decision about a source to which no rules are applied, for this reason.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::calendar::{CalendarPeriod, CalendarUnit, format_local_time};
+use super::calendar::{CalendarPeriod, CalendarUnit};
 use super::candidate::Candidate;
 use super::rule_evaluator::{KeepReasons, RuleEvaluator};
 use super::verdict::KeepReason;
@@ -51,7 +51,7 @@ impl RuleEvaluator<'_> {
                 Some(time) => format!(
                     "{} keeps the one of {}",
                     unit.rule_name(),
-                    format_local_time(*time, self.zone)
+                    self.zone.format_time(*time, SecondsFormat::Secs)
                 ),
                 None => format!("{} keeps {wanted} newer", unit.rule_name()),
             });

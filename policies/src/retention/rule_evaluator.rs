@@ -13,8 +13,8 @@ use super::candidate::Candidate;
 use super::degraded::{keep_newest_degraded, newest_degraded};
 use super::rules::Retention;
 use super::verdict::KeepReason;
-use crate::values::time_zone::TimeZone;
 use crate::values::units::format_duration;
+use reprise_times::TimeZone;
 
 /// The kept snapshots, each with the reasons.
 pub(super) type KeepReasons<Id> = BTreeMap<Id, Vec<KeepReason>>;

@@ -11,7 +11,7 @@ use super::{
     Candidate, Hold, KeepReason, Retention, RetentionDecision, RetentionOptions, RetentionPause,
     RetentionVerdict, decide_retention,
 };
-use crate::values::time_zone::TimeZone;
+use reprise_times::TimeZone;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -109,8 +109,8 @@ fn calendars_keep_one_of_each_of_the_newest_pieces() {
     let decision = decided(&year, &rules, at(NOW));
     assert_eq!(
         reason(&decision, 8),
-        "daily keeps 7 newer; weekly keeps the one of 2026-11-15 02:00; monthly keeps the one of 2026-11-21 02:00; \
-         yearly keeps the one of 2026-11-21 02:00"
+        "daily keeps 7 newer; weekly keeps the one of 2026-11-15T02:00:00Z; monthly keeps the one of 2026-11-21T02:00:00Z; \
+         yearly keeps the one of 2026-11-21T02:00:00Z"
     );
 }
 

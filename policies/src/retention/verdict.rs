@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reprise_times::format_time;
 
 use super::candidate::Hold;
 use crate::values::units::format_duration;
@@ -159,7 +160,7 @@ impl fmt::Display for DegradedStreak {
             Some(good) => write!(
                 f,
                 "no good snapshot since {}: {degraded}",
-                good.format("%F %H:%M UTC")
+                format_time(good)
             ),
             None => write!(f, "no good snapshot at all: {degraded}"),
         }
@@ -201,7 +202,7 @@ impl fmt::Display for RetentionPause {
                     Some(newest) => write!(
                         f,
                         "its newest good snapshot is from {}",
-                        newest.format("%F %H:%M UTC")
+                        format_time(newest)
                     )?,
                     None => f.write_str("it has no good snapshot that was stored in time")?,
                 }
@@ -218,7 +219,7 @@ impl fmt::Display for RetentionPause {
             } => write!(
                 f,
                 "{count} snapshots arrived within a day from {}; usual are at most {usual} per day",
-                since.format("%F %H:%M UTC")
+                format_time(since)
             ),
         }
     }

@@ -1,9 +1,8 @@
-//! What a single value in a policy can mean: a name, a path, a number with a unit, a time zone, a repository's location, a reference
+//! What a single value in a policy can mean: a name, a path, a number with a unit, a repository's location, a reference
 //! to a secret. Nothing here knows YAML.
 
 pub(crate) mod location;
 pub(crate) mod names;
 pub(crate) mod paths;
 pub(crate) mod secret;
-pub(crate) mod time_zone;
 pub(crate) mod units;

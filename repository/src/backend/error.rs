@@ -158,7 +158,7 @@ pub enum BackendError {
         source: Cause,
     },
     /// The object is locked: it may not be deleted or changed yet.
-    #[error("{key} cannot be deleted yet{}", until.map(|until| format!(": it is locked until {}", until.format("%F %T UTC"))).unwrap_or_default())]
+    #[error("{key} cannot be deleted yet{}", until.map(|until| format!(": it is locked until {}", reprise_times::format_time(&until))).unwrap_or_default())]
     Locked {
         /// Its key.
         key: String,

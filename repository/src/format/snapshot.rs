@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use reprise_times::format_time;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::ObjectKey;
@@ -242,18 +243,17 @@ impl Snapshot {
     #[must_use]
     pub fn clock_alarm(&self, now: DateTime<Utc>) -> Option<String> {
         let claimed = self.root.data_time;
-        let format = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
         let (limit, what) = match self.received {
             Some(received) => (
                 received.min(now),
-                format!("the storage received it at {}", format(received)),
+                format!("the storage received it at {}", format_time(&received)),
             ),
-            None => (now, format!("it is {} now", format(now))),
+            None => (now, format!("it is {} now", format_time(&now))),
         };
         (claimed - limit > CLOCK_TOLERANCE).then(|| {
             format!(
                 "it claims to be of {}, but {what}: a clock was ahead, or the time is forged",
-                format(claimed)
+                format_time(&claimed)
             )
         })
     }

@@ -20,17 +20,33 @@ pub enum RecoveryTarget {
     Snapshot(Box<Snapshot>),
 }
 
+impl RecoveryTarget {
+    /// The same text for the same target, wherever the restore is resumed.
+    pub(crate) fn to_stable_text(&self) -> String {
+        match self {
+            Self::Time(time) => time.to_utc_text(),
+            Self::BeforeGtid(gtid) => format!("before {gtid}"),
+            Self::Latest => "the end of the archived log".to_owned(),
+            Self::Snapshot(snapshot) => format!(
+                "snapshot {} ({})",
+                snapshot.id.short(),
+                LogTime::from(snapshot.root.data_time).to_utc_text()
+            ),
+        }
+    }
+}
+
 impl fmt::Display for RecoveryTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Time(time) => time.fmt(f),
+            Self::Time(time) => f.write_str(&time.show()),
             Self::BeforeGtid(gtid) => write!(f, "before {gtid}"),
             Self::Latest => f.write_str("the end of the archived log"),
             Self::Snapshot(snapshot) => write!(
                 f,
                 "snapshot {} ({})",
                 snapshot.id.short(),
-                LogTime::from(snapshot.root.data_time)
+                LogTime::from(snapshot.root.data_time).show()
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! Plans and reports of a restore into a server.
 
 use reprise_mysql::binlog::LoggedTransaction;
+use reprise_mysql::log::LogTime;
 use reprise_repository::{Outcome, Warning};
 use serde::Serialize;
 
@@ -108,14 +109,22 @@ pub struct TransactionSummary {
     /// Its GTID.
     pub gtid: String,
     /// When it was committed.
-    pub committed: String,
+    #[serde(serialize_with = "serialize_in_utc")]
+    pub committed: LogTime,
 }
 
 impl TransactionSummary {
     pub(crate) fn from_transaction(ended: &LoggedTransaction) -> Self {
         Self {
             gtid: ended.gtid.to_string(),
-            committed: ended.committed.to_string(),
+            committed: ended.committed,
         }
     }
+}
+
+fn serialize_in_utc<S: serde::Serializer>(
+    time: &LogTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_utc_text())
 }

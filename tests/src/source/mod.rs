@@ -20,8 +20,9 @@ pub use parse::{Import, SourceFile};
 pub use sizes::describe_large;
 
 /// The crates of the workspace whose code is the product, by their directories.
-pub const CRATES: [&str; 8] = [
+pub const CRATES: [&str; 9] = [
     "location",
+    "times",
     "policies",
     "repository",
     "mysql",

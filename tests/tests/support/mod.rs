@@ -168,6 +168,7 @@ impl Sandbox {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.path("home"))
+            .env("TZ", "UTC")
             .env("REPRISE_CONFIG_DIR", self.path("config"))
             .env("REPRISE_CACHE_DIR", self.path("cache"))
             .env("REPRISE_REPOSITORY", self.repository())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use reprise_mysql::log::LogTime;
 use reprise_scheduler::jobs::{ArchiveJob, ArchiveOverrides, JobEvent, archive_job, run_archive};
 use reprise_snapshotters::mysql::archive::{ArchiveEvent, ArchiveReport, ArchiveSource};
 use serde_json::json;
@@ -140,7 +141,7 @@ fn report_event(context: &Context, source: &str, event: &ArchiveEvent) {
                     "source": source,
                     "segments": segments,
                     "transactions": transactions,
-                    "until": until.map(|time| time.to_string()),
+                    "until": until.map(LogTime::to_utc_text),
                 }));
             }
         }
@@ -148,7 +149,6 @@ fn report_event(context: &Context, source: &str, event: &ArchiveEvent) {
 }
 
 fn print_report(context: &Context, job: &ArchiveJob, report: &ArchiveReport) {
-    let until = report.until.map(|time| time.to_string());
     if context.global.json {
         output::print_json(&json!({
             "event": "archive",
@@ -158,7 +158,7 @@ fn print_report(context: &Context, job: &ArchiveJob, report: &ArchiveReport) {
             "stored_bytes": report.stored_bytes,
             "log_bytes": report.log_bytes,
             "transactions": report.transactions,
-            "until": until,
+            "until": report.until.map(LogTime::to_utc_text),
             "alarms": report.alarms,
         }));
     } else if !context.global.quiet {
@@ -169,7 +169,9 @@ fn print_report(context: &Context, job: &ArchiveJob, report: &ArchiveReport) {
             output::format_count(report.pieces, "segment", "segments"),
             output::format_bytes(report.stored_bytes),
             output::format_bytes(report.log_bytes),
-            until.unwrap_or_else(|| "(nothing yet)".to_owned()),
+            report
+                .until
+                .map_or_else(|| "(nothing yet)".to_owned(), LogTime::show),
         ));
     }
 }

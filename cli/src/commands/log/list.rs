@@ -9,6 +9,7 @@ use reprise_mysql::log::{
 use reprise_policies::nearest_name;
 use reprise_repository::{Repository, SourceKind};
 use reprise_restore::mysql::list_snapshot_tables;
+use reprise_times::DayMeaning;
 use serde_json::json;
 
 use crate::context::Context;
@@ -17,7 +18,8 @@ use crate::{output, time_input};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Times are RFC 3339, or local times in the time zone of the policy (without a policy: UTC).
+Times are written with their offset (RFC 3339), or as '2026-11-21 14:00', 'yesterday 14:00' or a day: then they are of the time zone
+of the policy, without one of TZ or the system.
 
 Examples:
   reprise --identity recovery-1.txt log app-db --from 2026-11-21T14:00:00Z --to 2026-11-21T14:05:00Z
@@ -117,8 +119,8 @@ fn check_tables(
 }
 
 fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, Failure> {
-    let time = |text: &Option<String>, default: LogTime| match text {
-        Some(text) => time_input::parse_time(context, &args.source, text),
+    let time = |text: &Option<String>, day, default: LogTime| match text {
+        Some(text) => time_input::parse_time(context, &args.source, text, day),
         None => Ok(default),
     };
     let table = |text: &String| {
@@ -132,8 +134,8 @@ fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, 
             })
     };
     Ok(TransactionFilter {
-        from: time(&args.from, LogTime::default())?,
-        to: time(&args.to, LogTime::MAX)?,
+        from: time(&args.from, DayMeaning::Start, LogTime::default())?,
+        to: time(&args.to, DayMeaning::End, LogTime::MAX)?,
         tables: args.table.iter().map(table).collect::<Result<_, _>>()?,
     })
 }
@@ -199,7 +201,7 @@ fn print_transaction(context: &Context, listed: &ListedTransaction) {
     if context.global.json {
         output::print_json(&json!({
             "gtid": ended.gtid.to_string(),
-            "committed": ended.committed.to_string(),
+            "committed": ended.committed.to_utc_text(),
             "kind": listed.kind(),
             "rows": rows,
             "tables": listed.rows.keys().collect::<Vec<_>>(),
@@ -233,7 +235,7 @@ fn print_transaction(context: &Context, listed: &ListedTransaction) {
     );
     output::print_line(&format!(
         "{}  {}  {}",
-        ended.committed,
+        ended.committed.show(),
         ended.gtid,
         parts.join("; ")
     ));

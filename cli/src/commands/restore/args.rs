@@ -134,7 +134,8 @@ pub(crate) struct ServerArgs {
     /// Number of connections that load rows. Default: 4.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) threads: Option<u8>,
-    /// Restore everything committed at or before this time: RFC 3339, or local time in the policy's time zone.
+    /// Restore everything committed at or before this time: RFC 3339, or local time (also `yesterday
+    /// 18:00`) in the time zone of the policy, without one in that of TZ or the system.
     #[arg(long, value_name = "TIME", group = "recovery_target")]
     pub(crate) point_in_time: Option<String>,
     /// Restore everything before this transaction in the log.

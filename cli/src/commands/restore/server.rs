@@ -11,6 +11,7 @@ use reprise_restore::mysql::{
     PointInTimeOptions, RecoveryCatalog, RecoveryTarget, RollForwardReport, TransactionSummary,
     VerifyLevel,
 };
+use reprise_times::DayMeaning;
 use serde_json::json;
 
 use crate::commands::restore::args::{RestoreArgs, UsersArg};
@@ -76,7 +77,7 @@ fn resolve_target(
 ) -> Result<RecoveryTarget, Failure> {
     let server = &args.server;
     if let Some(text) = &server.point_in_time {
-        let time = time_input::parse_time(context, &args.snapshot, text)?;
+        let time = time_input::parse_time(context, &args.snapshot, text, DayMeaning::Unclear)?;
         return Ok(RecoveryTarget::Time(time));
     }
     if let Some(text) = &server.before_gtid {
@@ -321,7 +322,7 @@ fn print_report(
 
 fn print_roll_forward(forward: &RollForwardReport) {
     let named = |named: &Option<TransactionSummary>| match named {
-        Some(named) => format!("{} ({})", named.gtid, named.committed),
+        Some(named) => format!("{} ({})", named.gtid, named.committed.show()),
         None => "none".to_owned(),
     };
     output::print_line(&format!(

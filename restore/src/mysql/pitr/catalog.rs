@@ -35,13 +35,13 @@ impl fmt::Display for RecoveryWindow {
             true => write!(
                 f,
                 "{} (only this moment, by its snapshot ID)",
-                LogTime::from(self.from)
+                LogTime::from(self.from).show()
             ),
             false => write!(
                 f,
                 "{} to {}",
-                LogTime::from(self.from),
-                LogTime::from(self.until)
+                LogTime::from(self.from).show(),
+                LogTime::from(self.until).show()
             ),
         }
     }

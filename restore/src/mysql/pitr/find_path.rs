@@ -65,13 +65,13 @@ impl RecoveryCatalog {
     }
 
     fn path_to_time(&self, repository: &Repository, time: LogTime) -> Result<RecoveryPath<'_>> {
-        let wanted = time.to_string();
+        let wanted = time.show();
         let mut why = match self.snapshots.first() {
             None => "there is no snapshot".to_owned(),
             Some(first) if LogTime::from(first.effective_time()) > time => {
                 format!(
                     "the oldest snapshot was taken at {}",
-                    LogTime::from(first.effective_time())
+                    LogTime::from(first.effective_time()).show()
                 )
             }
             Some(_) => "the binary log of that time is not archived".to_owned(),
@@ -85,9 +85,12 @@ impl RecoveryCatalog {
             if until < time {
                 why = match self.gap_after(&way.range) {
                     Some(reason) => {
-                        format!("the archived binary log has a gap after {until}: {reason}")
+                        format!(
+                            "the archived binary log has a gap after {}: {reason}",
+                            until.show()
+                        )
                     }
-                    None => format!("the binary log is archived only until {until}"),
+                    None => format!("the binary log is archived only until {}", until.show()),
                 };
                 break;
             }
@@ -152,7 +155,10 @@ impl RecoveryCatalog {
             last.is_some_and(|range| range.locate_snapshot(later).is_none())
         };
         if let Some(later) = self.snapshot_after_log().filter(is_lost) {
-            let (id, time) = (later.id.short(), LogTime::from(later.effective_time()));
+            let (id, time) = (
+                later.id.short(),
+                LogTime::from(later.effective_time()).show(),
+            );
             let why = format!(
                 "snapshot {id} of {time} is later than the archived binary log, which does not lead to it: restore the snapshot by its ID"
             );

@@ -66,7 +66,7 @@ impl RollForward<'_> {
         let skipped: Vec<String> = self.options.skip.iter().map(ToString::to_string).collect();
         let name = format!(
             "{} {} {}",
-            self.options.target,
+            self.options.target.to_stable_text(),
             skipped.join(" "),
             self.options.keep_gtids
         );
@@ -78,10 +78,14 @@ impl RollForward<'_> {
         let end = way.range.complete_until();
         let lost = match (&self.options.target, end) {
             (RecoveryTarget::Latest, Some(end)) => {
-                format!("transactions committed after {end} are not archived")
+                format!(
+                    "transactions committed after {} are not archived",
+                    end.show()
+                )
             }
             (_, Some(end)) => format!(
-                "transactions committed after the recovery target are not restored (the binary log is archived until {end})"
+                "transactions committed after the recovery target are not restored (the binary log is archived until {})",
+                end.show()
             ),
             (_, None) => {
                 "transactions committed after the recovery target are not restored".to_owned()
@@ -106,7 +110,8 @@ impl RollForward<'_> {
     fn repeated_times_note(&self) -> Option<String> {
         let again = self.path.times_repeat_from?;
         Some(format!(
-            "the clock was set back: transactions with commit times from {again} on may be later in the log than the recovery target, and are then not restored (use --before-gtid to name the first transaction to leave out)"
+            "the clock was set back: transactions with commit times from {} on may be later in the log than the recovery target, and are then not restored (use --before-gtid to name the first transaction to leave out)",
+            again.show()
         ))
     }
 
@@ -212,7 +217,7 @@ impl RollForward<'_> {
             warn(format!(
                 "transaction {} was not restored: its commit time is {}, but it is later in the log than the recovery target (a clock was set back)",
                 ended.gtid,
-                ended.committed
+                ended.committed.show()
             ))
         }));
         let executed = match &report.executed {

@@ -12,7 +12,7 @@ pub(crate) fn describe_transaction(gtid: &Gtid, committed: Option<LogTime>) -> S
         gtid => gtid.to_string(),
     };
     match committed {
-        Some(time) => format!("{number} (committed {time})"),
+        Some(time) => format!("{number} (committed {})", time.show()),
         None => number,
     }
 }

@@ -187,7 +187,7 @@ impl LogSegmentBuilder {
             self.add_note(format!(
                 "{} was committed at {}, a time for which the server had already reported all commits: the clock was set back",
                 ended.gtid,
-                ended.committed
+                ended.committed.to_utc_text()
             ));
         }
     }

