@@ -54,7 +54,7 @@ impl LogRange<'_> {
         let spot = self.locate_position(&place, uuid)?;
         if !self
             .time_bounds(spot)
-            .allows_time(LogTime::from(snapshot.root.data_time))
+            .allows_time(LogTime::from(snapshot.source_time()))
         {
             return None;
         }

@@ -239,6 +239,17 @@ impl Snapshot {
             .map_or(claimed, |received| received.min(claimed))
     }
 
+    /// The time of its data by the clock of its source, for comparison with other times of that clock: what its host claims,
+    /// unless the storage received it long before that.
+    #[must_use]
+    pub fn source_time(&self) -> DateTime<Utc> {
+        let claimed = self.root.data_time;
+        let before = self.received;
+        before
+            .filter(|received| claimed - *received > CLOCK_TOLERANCE)
+            .unwrap_or(claimed)
+    }
+
     /// What is wrong with its claimed time, if that cannot be true.
     #[must_use]
     pub fn clock_alarm(&self, now: DateTime<Utc>) -> Option<String> {

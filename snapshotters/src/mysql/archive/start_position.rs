@@ -287,7 +287,7 @@ impl SourceServer {
             let since = missing.is_diverged.then(|| LogTime::from(self.time));
             return now(since, Some(describe_late_start(snapshot, &missing.reason)));
         }
-        let time = LogTime::from(snapshot.root.data_time);
+        let time = LogTime::from(snapshot.source_time());
         let younger = |begun: Option<u32>| begun.is_some_and(|begun| is_created_after(begun, time));
         let reset = match &place.coverage {
             ExecutedSet::Unnumbered => younger(begun.named),
@@ -325,6 +325,8 @@ fn is_created_after(begun: u32, time: LogTime) -> bool {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use reprise_repository::ObjectId;
+    use serde_json::json;
 
     use super::super::source_server::tests::test_server;
     use super::*;
@@ -393,5 +395,55 @@ mod tests {
         let beginning = beginning(set(150), 2000, None);
         assert!(beginning.gap.unwrap().reason.contains("purged"));
         assert_eq!(beginning.history_since, None);
+    }
+
+    /// A snapshot of a hundred transactions that claims to be of one second, and was received at another one.
+    fn snapshot(claimed: i64, received: i64) -> Snapshot {
+        let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let stream = json!({"chunks": [], "bytes": 0});
+        let nothing = json!({"entries": 0, "files": 0, "directories": 0, "symlinks": 0, "hardlinks": 0, "specials": 0, "bytes": 0, "chunks": 0});
+        let root = json!({
+            "source": "db", "kind": "mysql", "host": "h", "outcome": "ok", "warnings": 0,
+            "data_time": time(claimed), "started": time(claimed), "finished": time(claimed),
+            "counts": nothing, "added": {"chunks": 0, "plain_bytes": 0, "stored_bytes": 0},
+            "parent": null, "tags": {}, "program": "a test",
+            "facts": {
+                "flavour": "mysql",
+                "gtid": set(100).to_string(),
+                "server_uuid": "3e11fa47-71ca-11e1-9e33-c80aa9429562",
+            },
+            "entries": stream, "references": stream, "details": stream,
+        });
+        Snapshot {
+            id: ObjectId::from_content(b"a snapshot"),
+            signer: "00".repeat(32).parse().unwrap(),
+            root: serde_json::from_value(root).unwrap(),
+            received: Some(time(received)),
+            forgotten: false,
+        }
+    }
+
+    #[test]
+    fn an_archive_begins_at_a_snapshot_only_if_the_log_is_older_whatever_the_snapshot_claims() {
+        let begins_at = |snapshot: &Snapshot, oldest| {
+            let mut server = test_server(set(200), DateTime::from_timestamp(5000, 0).unwrap());
+            server.purged = set(10);
+            server.uuid = Some("3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned());
+            let begun = FileCreationTimes {
+                oldest: Some(oldest),
+                named: None,
+            };
+            server.first_stream_start(Some(snapshot), begun, None)
+        };
+        let begins = begins_at(&snapshot(3000, 3010), 100);
+        assert_eq!((begins.position.coverage, begins.alarm), (set(100), None));
+        // All files were created after it: the log was reset, and counts from the beginning again.
+        let years_ahead = 4_000_000_000;
+        for claimed in [3000, years_ahead] {
+            let begins = begins_at(&snapshot(claimed, 3010), 4000);
+            assert!(begins.alarm.unwrap().contains("was reset"), "{claimed}");
+        }
+        // A storage whose clock is some minutes behind proves nothing.
+        assert_eq!(begins_at(&snapshot(3000, 2700), 2900).alarm, None);
     }
 }
