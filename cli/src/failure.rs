@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use reprise_repository::backend::BackendError;
 use reprise_repository::{ErrorClass, Outcome, format_error_chain};
 use reprise_scheduler::JobError;
+use reprise_times::TimeInputError;
 use serde_json::json;
 
 use crate::output;
@@ -72,6 +73,12 @@ impl From<ErrorClass> for Exit {
             ErrorClass::Refused => Self::Refused,
             ErrorClass::Usage => Self::Usage,
         }
+    }
+}
+
+impl From<TimeInputError> for Failure {
+    fn from(error: TimeInputError) -> Self {
+        Self::usage(error.to_string(), error.hint())
     }
 }
 

@@ -2,16 +2,10 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use reprise_mysql::log::LogTime;
-use reprise_times::{DayMeaning, TimeInputError, TimeZone, read_time};
+use reprise_times::{DayMeaning, TimeZone, read_time};
 
 use crate::context::{Context, current_time};
 use crate::failure::Failure;
-
-impl From<TimeInputError> for Failure {
-    fn from(error: TimeInputError) -> Self {
-        Self::usage(error.to_string(), error.hint())
-    }
-}
 
 /// A time of a log: with its offset, or a local time in the zone of the policy that has the source, else in the one in
 /// which times are shown. Which one it was is said.
@@ -21,7 +15,7 @@ pub(crate) fn parse_time(
     text: &str,
     day_meaning: DayMeaning,
 ) -> Result<LogTime, Failure> {
-    let (zone, origin) = zone_of_source(context, source)?;
+    let (zone, origin) = context.zone_of_source(source)?;
     let read = read_time(text, &zone, current_time(), day_meaning)?;
     if read.time < DateTime::UNIX_EPOCH {
         return Err(Failure::usage(format!("{text} is before 1970"), ""));
@@ -30,21 +24,6 @@ pub(crate) fn parse_time(
         print_meaning(context, text, read.time, &zone, &origin);
     }
     Ok(read.time.into())
-}
-
-/// The zone in which times of a source are written, and whose zone that is.
-pub(crate) fn zone_of_source(
-    context: &Context,
-    source: &str,
-) -> Result<(TimeZone, String), Failure> {
-    if context.global.policies.is_some()
-        && let Ok((policy, _)) = context.load_policies()?.find_source(source)
-    {
-        let origin = format!("the time zone of policy {}", policy.name);
-        return Ok((policy.time_zone.clone(), origin));
-    }
-    let shown = &context.zone;
-    Ok((shown.zone.clone(), shown.origin.to_owned()))
 }
 
 /// Says which moment a local time was taken for.

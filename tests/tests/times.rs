@@ -1,4 +1,4 @@
-//! Times: shown in one zone with their offset, read in the same one, and never guessed.
+//! Times: shown in one zone with their offset, read in the same one, and never guessed; and snapshots that are named by them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
+use chrono::{DateTime, FixedOffset, SecondsFormat, TimeDelta, Utc};
 use support::past::{days, night, policy};
 use support::{RunOutput, Sandbox, ran};
 
@@ -97,4 +97,66 @@ fn a_local_time_that_is_no_single_moment_is_refused() {
     twice.says("write 2025-10-26T02:30:00+02:00 or 2025-10-26T02:30:00+01:00");
     let never = read_as(&sandbox, "Europe/Berlin", "2025-03-30 02:30").exits(2);
     never.says("does not exist in Europe/Berlin");
+}
+
+/// The snapshot that a name means.
+fn meant(sandbox: &Sandbox, zone: &str, name: &str) -> (String, RunOutput) {
+    let shown = run_in(sandbox, zone, &["--json", "show", name]).exits(0);
+    let id = shown.json()["snapshot"].as_str().unwrap().to_owned();
+    (id, shown)
+}
+
+#[test]
+fn a_source_at_a_time_is_its_newest_snapshot_of_then_or_before() {
+    let sandbox = Sandbox::new();
+    let ids: Vec<String> = days(&sandbox, 4, 2)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let name = |time: &str| format!("tree@{time}");
+    let day = |days| local(night(days), KOLKATA)[..10].to_owned();
+    let minute = |time| local(time, KOLKATA)[..16].replace('T', " ");
+    for (time, index) in [
+        ("latest".to_owned(), 3),
+        ("yesterday".to_owned(), 3),
+        (day(3), 2),
+        (minute(night(3)), 2),
+        (minute(night(3) - TimeDelta::minutes(1)), 1),
+        (utc(night(4)), 1),
+    ] {
+        let (id, shown) = meant(&sandbox, KOLKATA.0, &name(&time));
+        assert_eq!(id, ids[index], "{time}");
+        if time != "latest" {
+            shown.says(&format!("{} is snapshot {}", name(&time), &ids[index][..8]));
+        }
+    }
+    let target = sandbox.path("restored");
+    let (then, target) = (name(&day(4)), target.to_str().unwrap());
+    for args in [
+        &["ls", &then][..],
+        &["cat", &then, "file"],
+        &["diff", &then, &name(&day(3))],
+        &["verify", &then],
+        &["restore", &then, "--to", target],
+    ] {
+        let done = run_in(&sandbox, KOLKATA.0, args).exits(0);
+        done.says(&format!("{then} is snapshot {}", &ids[1][..8]));
+    }
+}
+
+#[test]
+fn a_time_before_all_snapshots_names_the_oldest() {
+    let sandbox = Sandbox::new();
+    let ids = days(&sandbox, 2, 2);
+    let early = run_in(&sandbox, KOLKATA.0, &["ls", "tree@2020-01-01"]).exits(5);
+    let early = early.says("no snapshot `tree at or before 2020-01-01T23:59:59+05:30`");
+    early.says(&format!(
+        "is {} of {}",
+        ids[0].short(),
+        local(night(3), KOLKATA)
+    ));
+    let wrong = run_in(&sandbox, KOLKATA.0, &["ls", "tree@noon"]).exits(2);
+    wrong.says("`noon` is not a time");
+    let unknown = run_in(&sandbox, KOLKATA.0, &["ls", "root@2020-01-01"]).exits(5);
+    unknown.says("sources with snapshots: tree");
 }

@@ -356,3 +356,49 @@ fn a_snapshot_continues_only_what_the_same_host_has_stored() {
     assert_eq!(parent(&third), id(&second));
     assert_eq!(parent(&again), id(&first));
 }
+
+#[test]
+fn a_snapshot_id_leaves_nothing_open_and_must_be_of_the_host_beside_it() {
+    let sandbox = two_hosts();
+    stored_by_both(&sandbox).exits(3);
+    let shown = sandbox.run(["--json", "show", "tree"]).exits(0).json();
+    let id = &shown["snapshot"].as_str().unwrap()[..8];
+    let shown = sandbox.run(["show", id]).exits(0);
+    assert!(!shown.stderr.contains("web2"), "{}", shown.stderr);
+    let host = shown.stdout.lines().find(|line| line.starts_with("by "));
+    let host = host.unwrap().rsplit(' ').next().unwrap();
+    sandbox.run(["show", id, "--host", host]).exits(0);
+    let other = sandbox.run(["show", id, "--host", "web2"]).exits(5);
+    other.says("of host web2").says("leave out --host");
+}
+
+#[test]
+fn lists_are_by_source_and_host_with_the_last_of_each() {
+    let sandbox = two_hosts();
+    days(&sandbox, 3, 0);
+    days_of_second(&sandbox, 2, false);
+    let list = |args: &[&str]| {
+        let done = sandbox.run([&["--json", "snapshots"], args].concat());
+        done.exits(0).json()
+    };
+    let newest = list(&["--last", "1"]);
+    let newest = newest["snapshots"].as_array().unwrap();
+    assert_eq!(newest.len(), 2);
+    assert_ne!(newest[0]["signer"], newest[1]["signer"]);
+    let groups = list(&["--group", "source,host", "--last", "2"]);
+    let groups = groups["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 2);
+    for group in groups {
+        assert_eq!(group["source"], "tree");
+        assert_eq!(group["snapshots"].as_array().unwrap().len(), 2);
+    }
+    assert!(groups.iter().any(|group| group["host"] == "web2"));
+    let shown = sandbox
+        .run(["snapshots", "--group", "host"])
+        .exits(0)
+        .stdout;
+    assert!(shown.contains("host web2: 2 snapshots"), "{shown}");
+    let one = list(&["--group", "source"]);
+    assert_eq!(one["groups"][0]["snapshots"].as_array().unwrap().len(), 5);
+    sandbox.run(["snapshots", "--last", "0"]).exits(2);
+}

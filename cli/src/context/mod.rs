@@ -2,15 +2,17 @@
 
 mod repository_target;
 mod shown_zone;
+mod snapshot_selection;
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
-use reprise_repository::{HostDirectory, Keeper, Repository, Snapshot};
+use reprise_repository::{HostDirectory, Keeper, Repository};
 use reprise_scheduler::jobs::JobEvent;
 use reprise_scheduler::repositories::CreatedRepository;
 use reprise_scheduler::{JobEnvironment, NetworkOptions, meant_hosts};
+use reprise_times::TimeZone;
 
 use crate::failure::{Exit, Failure};
 use crate::global_args::GlobalArgs;
@@ -24,6 +26,7 @@ use self::repository_target::{RepositoryTarget, find_target};
 use self::shown_zone::ShownZone;
 
 pub(crate) use self::repository_target::refuse_policies;
+pub(crate) use self::snapshot_selection::SNAPSHOT_NAMES_HELP;
 
 /// The environment of a command.
 #[derive(Debug, Clone)]
@@ -196,37 +199,15 @@ impl Context {
         report_time_zone_data(&self.global, set, current_time());
     }
 
-    /// Finds a snapshot, and prints a note if it is forgotten, and a warning if other hosts use the source's name.
-    pub(crate) fn find_snapshot(
-        &self,
-        repository: &Repository,
-        name: &str,
-    ) -> Result<Snapshot, Failure> {
-        let snapshot = repository.find_snapshot(name)?;
-        self.print_foreign_series(repository, Some(&snapshot.root.source))?;
-        if let Some(alarm) = snapshot.clock_alarm(current_time()) {
-            let id = snapshot.id.short();
-            self.print_note(&format!("warning: snapshot {id}: {alarm}"));
+    /// The zone in which times of a source are written, and whose zone that is.
+    pub(crate) fn zone_of_source(&self, source: &str) -> Result<(TimeZone, String), Failure> {
+        if self.global.policies.is_some()
+            && let Ok((policy, _)) = self.load_policies()?.find_source(source)
+        {
+            let origin = format!("the time zone of policy {}", policy.name);
+            return Ok((policy.time_zone.clone(), origin));
         }
-        if snapshot.forgotten {
-            let id = snapshot.id.short();
-            self.print_note(&format!(
-                "note: snapshot {id} is forgotten and will be deleted by the next prune; `reprise unforget {id}` keeps it"
-            ));
-        }
-        Ok(snapshot)
-    }
-
-    /// Prints a warning for each host that has stored snapshots under a name that means another one.
-    pub(crate) fn print_foreign_series(
-        &self,
-        repository: &Repository,
-        source: Option<&str>,
-    ) -> Result<(), Failure> {
-        for foreign in repository.find_foreign_series(source)? {
-            output::print_note(&format!("warning: {foreign}"));
-        }
-        Ok(())
+        Ok((self.zone.zone.clone(), self.zone.origin.to_owned()))
     }
 
     /// The keeper's key.

@@ -70,6 +70,31 @@ impl Repository {
         self
     }
 
+    /// Whether the command line chooses a host.
+    #[must_use]
+    pub fn has_chosen_host(&self) -> bool {
+        self.meant.chosen.is_some()
+    }
+
+    /// Refuses a snapshot that is named by its ID beside a host that has not stored it.
+    pub(crate) fn require_chosen_host(&self, snapshot: &Snapshot) -> Result<()> {
+        let Some(chosen) = &self.meant.chosen else {
+            return Ok(());
+        };
+        let series = self.series_signer(snapshot);
+        if self.host_series(chosen)?.contains(&series) {
+            return Ok(());
+        }
+        let owner = self.series_names([&series]).into_values();
+        Err(Error::NoSnapshot {
+            name: format!("{} of host {chosen}", snapshot.id.short()),
+            hint: format!(
+                "{} has stored it: leave out --host",
+                owner.collect::<String>()
+            ),
+        })
+    }
+
     /// The signers of hosts with a name, or with a signer that begins like this.
     ///
     /// # Errors
@@ -187,24 +212,24 @@ impl Repository {
         Ok(snapshots)
     }
 
-    /// The newest of the snapshots that the name of a source means; `None` if it has none.
+    /// The snapshots that the name of a source means, oldest first; none if nobody has used it.
     ///
     /// # Errors
     /// [`Error::SeveralHosts`] when it means several hosts and none is chosen; [`Error::NoSnapshot`] when only others
     /// have used the name.
-    pub(crate) fn newest_bound<'a>(
+    pub(crate) fn snapshots_of_one_host<'a>(
         &self,
         source: &str,
         snapshots: &'a [Snapshot],
-    ) -> Result<Option<&'a Snapshot>> {
+    ) -> Result<Vec<&'a Snapshot>> {
         let kept = |one: &&Snapshot| one.root.source == source && !one.forgotten;
         let named: Vec<&Snapshot> = snapshots.iter().filter(kept).collect();
         if named.is_empty() {
-            return Ok(None);
+            return Ok(named);
         }
         let bound = self.bound_series(source, snapshots)?;
-        let is_bound = |one: &&&Snapshot| bound.contains(&self.series_signer(one));
-        let meant: Vec<&&Snapshot> = named.iter().filter(is_bound).collect();
+        let is_bound = |one: &&Snapshot| bound.contains(&self.series_signer(one));
+        let meant: Vec<&Snapshot> = named.iter().copied().filter(is_bound).collect();
         let series: BTreeSet<SignerId> = meant.iter().map(|one| self.series_signer(one)).collect();
         if series.len() > 1 {
             return Err(Error::SeveralHosts {
@@ -212,13 +237,13 @@ impl Repository {
                 hosts: self.series_names(&series).into_values().collect(),
             });
         }
-        match meant.last() {
-            Some(newest) => Ok(Some(**newest)),
-            None => Err(Error::NoSnapshot {
+        if meant.is_empty() {
+            return Err(Error::NoSnapshot {
                 name: source.to_owned(),
                 hint: self.describe_other_hosts(&named),
-            }),
+            });
         }
+        Ok(meant)
     }
 
     fn describe_other_hosts(&self, named: &[&Snapshot]) -> String {

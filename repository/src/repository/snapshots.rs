@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
+use reprise_times::format_time;
+
 use crate::backend::{ObjectInfo, ObjectKey};
 use crate::crypto::envelope::{self, RecordKind};
 use crate::crypto::host_keys::HostKeys;
@@ -87,7 +90,7 @@ impl Repository {
     /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (the newest snapshot of the host that
     /// the name means).
     ///
-    /// A forgotten snapshot is only found by its ID.
+    /// A forgotten snapshot is only found by its ID. Beside an ID, a chosen host must be the one that has stored it.
     ///
     /// A root that cannot be read is skipped with a warning: the others must still be restorable.
     ///
@@ -95,17 +98,18 @@ impl Repository {
     /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`], [`Error::SeveralHosts`].
     pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
         let (snapshots, errors) = self.all_snapshots_lossy()?;
-        for (key, error) in &errors {
-            tracing::warn!(%key, %error, "cannot read a snapshot root; the snapshot is not listed");
-        }
+        warn_unreadable(&errors);
         let source = name.strip_suffix("@latest").unwrap_or(name);
-        if let Some(newest) = self.newest_bound(source, &snapshots)? {
+        if let Some(newest) = self.snapshots_of_one_host(source, &snapshots)?.pop() {
             return Ok(newest.clone());
         }
         let with_prefix = |s: &&Snapshot| name.len() >= 4 && s.id.to_string().starts_with(name);
         let mut matches = snapshots.iter().filter(with_prefix);
         match (matches.next(), matches.count()) {
-            (Some(snapshot), 0) => Ok(snapshot.clone()),
+            (Some(snapshot), 0) => {
+                self.require_chosen_host(snapshot)?;
+                Ok(snapshot.clone())
+            }
             (Some(_), others) => Err(Error::AmbiguousSnapshot {
                 name: name.to_owned(),
                 count: others + 1,
@@ -120,6 +124,32 @@ impl Repository {
                     hint: describe_known_sources(&snapshots),
                 }),
             },
+        }
+    }
+
+    /// Finds the newest snapshot of a source, of the host that the name means, whose effective time is at or before a time.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], which names the oldest one; [`Error::SeveralHosts`].
+    pub fn find_snapshot_before(&self, source: &str, time: DateTime<Utc>) -> Result<Snapshot> {
+        let (snapshots, errors) = self.all_snapshots_lossy()?;
+        warn_unreadable(&errors);
+        let named = self.snapshots_of_one_host(source, &snapshots)?;
+        let mut newest_first = named.iter().rev();
+        if let Some(found) = newest_first.find(|one| one.effective_time() <= time) {
+            return Ok((*found).clone());
+        }
+        let missing = |name: String, hint: String| Err(Error::NoSnapshot { name, hint });
+        match named.first() {
+            None => missing(source.to_owned(), describe_known_sources(&snapshots)),
+            Some(oldest) => missing(
+                format!("{source} at or before {}", format_time(&time)),
+                format!(
+                    "the oldest snapshot of {source} is {} of {}",
+                    oldest.id.short(),
+                    format_time(&oldest.effective_time())
+                ),
+            ),
         }
     }
 
@@ -161,6 +191,13 @@ impl Store {
             .map_err(|e| Error::Internal(format!("cannot encode a snapshot root: {e}")))?;
         let (backend, signer) = (self.backend.as_ref(), &host.signer);
         self.put_signed(backend, RecordKind::Snapshot, &json, signer, snapshot_key)
+    }
+}
+
+/// The others must still be restorable.
+fn warn_unreadable(errors: &[UnreadableRoot]) {
+    for (key, error) in errors {
+        tracing::warn!(%key, %error, "cannot read a snapshot root; the snapshot is not listed");
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(
         .transpose()?;
     let mut snapshots = Vec::new();
     for name in &args.snapshots {
-        snapshots.push(repository.find_snapshot(name)?);
+        snapshots.push(context.find_snapshot(&repository, name)?);
     }
     // Without a keeper everything can be repaired that needs no quarantine; the rest fails with a message.
     let keeper = match context.global.keeper {

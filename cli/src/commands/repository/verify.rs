@@ -45,7 +45,7 @@ pub(crate) struct VerifyArgs {
     /// Carry out the repair that --repair prints.
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
-    /// Only these snapshots and the data that they need.
+    /// Only these snapshots (IDs, SOURCE@latest, SOURCE@2026-11-29, …) and the data that they need.
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
 }

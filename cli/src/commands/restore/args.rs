@@ -18,6 +18,7 @@ read back and compared afterwards, and only the named databases are changed.
 Examples:
   reprise --identity recovery-1.txt restore jenkins --to /restored
   reprise --identity recovery-1.txt restore 3f9a1c22 --to /restored jobs/deploy config.xml
+  reprise --identity recovery-1.txt restore jenkins@'yesterday 18:00' --to /restored
   reprise --identity recovery-1.txt restore jenkins --to /restored 'jobs/*/config.xml'
   reprise --identity recovery-1.txt restore jenkins --to /restored --resume   after an interruption
   reprise --identity recovery-1.txt restore app-db --to mysql://root@127.0.0.1/
@@ -25,7 +26,8 @@ Examples:
   reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --point-in-time 2026-11-21T14:03:07Z
   reprise --identity recovery-1.txt restore app-db --to mysql://root@db/ --before-gtid 3e11fa47-…:4711")]
 pub(crate) struct RestoreArgs {
-    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, SOURCE@latest, SOURCE@2026-11-29, or SOURCE@'yesterday 18:00': the newest at or
+    /// before that.
     pub(crate) snapshot: String,
     /// Target directory, or server as mysql://user@host/.
     #[arg(long, value_name = "TARGET")]

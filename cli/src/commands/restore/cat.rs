@@ -10,6 +10,7 @@ use reprise_restore::files;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::host_args::HostArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -19,10 +20,13 @@ how many bytes were written.
 Example:
   reprise --identity recovery-1.txt cat jenkins jobs/deploy/config.xml | less")]
 pub(crate) struct CatArgs {
-    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, SOURCE@latest, SOURCE@2026-11-29, or SOURCE@'yesterday 18:00': the newest at or
+    /// before that.
     pub(crate) snapshot: String,
     /// The file, relative to the snapshot's root.
     pub(crate) path: OsString,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
 }
 
 pub(crate) fn run(context: &Context, args: &CatArgs) -> Result<Exit, Failure> {
@@ -32,7 +36,8 @@ pub(crate) fn run(context: &Context, args: &CatArgs) -> Result<Exit, Failure> {
             "leave out --json; `reprise --json ls` describes the file",
         ));
     }
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_of(&args.snapshot)?;
+    let repository = repository.with_chosen_host(args.host.host.as_deref());
     let snapshot = context.find_snapshot(&repository, &args.snapshot)?;
     let path = RawText::new(args.path.as_bytes());
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());

@@ -85,7 +85,7 @@ fn resolve_target(
     }
     Ok(match server.until.as_deref() {
         None | Some("latest") => RecoveryTarget::Latest,
-        Some(name) => RecoveryTarget::Snapshot(Box::new(repository.find_snapshot(name)?)),
+        Some(name) => RecoveryTarget::Snapshot(Box::new(context.find_snapshot(repository, name)?)),
     })
 }
 

@@ -16,9 +16,9 @@ use crate::output;
 Each line shows a path and how it changed from A to B:
   + added   - removed   M content changed   T kind changed   a owner, mode, time or attributes changed")]
 pub(crate) struct DiffArgs {
-    /// The older snapshot.
+    /// The older snapshot: beginning of an ID, SOURCE, SOURCE@latest, SOURCE@2026-11-29, or SOURCE@'yesterday 18:00'.
     pub(crate) a: String,
-    /// The newer snapshot.
+    /// The newer snapshot, in the same way.
     pub(crate) b: String,
     #[command(flatten)]
     pub(crate) host: HostArgs,

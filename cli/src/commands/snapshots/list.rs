@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use reprise_repository::{ObjectId, Repository, Snapshot, format_error_chain};
+use reprise_repository::{ObjectId, Repository, Snapshot, UnreadableRoot, format_error_chain};
 use serde_json::json;
 
+use crate::commands::snapshots::groups::{GroupKey, group_snapshots, keep_newest};
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::host_args::HostArgs;
@@ -21,43 +22,36 @@ pub(crate) struct SnapshotsArgs {
     /// Include forgotten snapshots that are not deleted yet.
     #[arg(long)]
     pub(crate) all: bool,
+    /// Only the newest N snapshots of each source and host.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) last: Option<u32>,
+    /// List each source or each host by itself, or, with `source,host`, each source of each host.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "source|host")]
+    pub(crate) group: Vec<GroupKey>,
 }
 
 pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failure> {
     let repository = context.open_repository()?;
-    let (mut snapshots, errors) = if args.all {
-        repository.all_snapshots_lossy()?
-    } else {
-        repository.snapshots_lossy()?
-    };
-    if let Some(host) = &args.host.host {
-        let series = repository.host_series(host)?;
-        snapshots.retain(|snapshot| series.contains(&repository.series_signer(snapshot)));
-    }
-    if let Some(source) = &args.source {
-        snapshots.retain(|snapshot| snapshot.root.source == *source);
-        if snapshots.is_empty() && errors.is_empty() {
-            // The error lists the sources that exist.
-            repository.find_snapshot(source)?;
-        }
-    }
+    let (snapshots, errors) = select_snapshots(&repository, args)?;
     let degraded = repository.degraded_snapshots()?;
     if context.global.json {
-        let one = |snapshot: &Snapshot| {
-            let mut listed = snapshot_as_json(&repository, snapshot);
-            listed["affected"] = json!(degraded.contains(&snapshot.id));
-            listed
-        };
-        let listed: Vec<_> = snapshots.iter().map(one).collect();
-        let unreadable: Vec<_> = errors
-            .iter()
-            .map(
-                |(key, error)| json!({"object": key.as_str(), "reason": format_error_chain(error)}),
-            )
-            .collect();
-        output::print_json(&json!({"snapshots": listed, "unreadable": unreadable}));
-    } else {
+        let mut document = list_as_json(&repository, args, &snapshots, &degraded);
+        let unreadable = errors.iter().map(
+            |(key, error)| json!({"object": key.as_str(), "reason": format_error_chain(error)}),
+        );
+        document["unreadable"] = unreadable.collect();
+        output::print_json(&document);
+    } else if args.group.is_empty() || snapshots.is_empty() {
         print_snapshots(&repository, &snapshots, &degraded);
+    } else {
+        let groups = group_snapshots(&repository, &snapshots, &args.group);
+        for (n, group) in groups.iter().enumerate() {
+            if n > 0 {
+                output::print_line("");
+            }
+            output::print_line(&group.title());
+            print_snapshots(&repository, &group.snapshots, &degraded);
+        }
     }
     if args.host.host.is_none() {
         context.print_foreign_series(&repository, args.source.as_deref())?;
@@ -76,6 +70,54 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
     } else {
         Exit::Damaged
     })
+}
+
+/// The snapshots that are asked for, oldest first, and what cannot be read.
+fn select_snapshots(
+    repository: &Repository,
+    args: &SnapshotsArgs,
+) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>), Failure> {
+    let (mut snapshots, errors) = if args.all {
+        repository.all_snapshots_lossy()?
+    } else {
+        repository.snapshots_lossy()?
+    };
+    if let Some(host) = &args.host.host {
+        let series = repository.host_series(host)?;
+        snapshots.retain(|snapshot| series.contains(&repository.series_signer(snapshot)));
+    }
+    if let Some(source) = &args.source {
+        snapshots.retain(|snapshot| snapshot.root.source == *source);
+        if snapshots.is_empty() && errors.is_empty() {
+            // The error lists the sources that exist.
+            repository.find_snapshot(source)?;
+        }
+    }
+    if let Some(count) = args.last {
+        keep_newest(repository, &mut snapshots, count);
+    }
+    Ok((snapshots, errors))
+}
+
+fn list_as_json(
+    repository: &Repository,
+    args: &SnapshotsArgs,
+    snapshots: &[Snapshot],
+    degraded: &BTreeSet<ObjectId>,
+) -> serde_json::Value {
+    let one = |snapshot: &Snapshot| {
+        let mut listed = snapshot_as_json(repository, snapshot);
+        listed["affected"] = json!(degraded.contains(&snapshot.id));
+        listed
+    };
+    let list = |snapshots: &[Snapshot]| snapshots.iter().map(one).collect::<Vec<_>>();
+    if args.group.is_empty() {
+        return json!({"snapshots": list(snapshots)});
+    }
+    let groups = group_snapshots(repository, snapshots, &args.group);
+    let groups = groups.iter();
+    let groups = groups.map(|group| group.as_json(list(&group.snapshots)));
+    json!({"groups": groups.collect::<Vec<_>>()})
 }
 
 /// Warns of a snapshot whose claimed time cannot be true.

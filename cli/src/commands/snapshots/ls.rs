@@ -18,7 +18,8 @@ use crate::output;
 Example:
   reprise --identity recovery-1.txt ls jenkins@latest jobs/deploy")]
 pub(crate) struct LsArgs {
-    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, SOURCE@latest, SOURCE@2026-11-29, or SOURCE@'yesterday 18:00': the newest at or
+    /// before that.
     pub(crate) snapshot: String,
     /// Only this path and what is below it, relative to the snapshot's root.
     pub(crate) path: Option<OsString>,

@@ -2,6 +2,7 @@
 
 pub(crate) mod diff;
 pub(crate) mod forget;
+mod groups;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod run;

@@ -6,14 +6,16 @@ use reprise_restore::mysql::RecoveryCatalog;
 use serde_json::json;
 
 use crate::commands::snapshots::list::snapshot_as_json;
-use crate::context::Context;
+use crate::context::{Context, SNAPSHOT_NAMES_HELP};
 use crate::failure::{Exit, Failure};
 use crate::host_args::HostArgs;
 use crate::output;
 
 #[derive(Debug, Args)]
+#[command(after_help = SNAPSHOT_NAMES_HELP)]
 pub(crate) struct ShowArgs {
-    /// Beginning of a snapshot ID, SOURCE, or SOURCE@latest.
+    /// Beginning of a snapshot ID, SOURCE, SOURCE@latest, SOURCE@2026-11-29, or SOURCE@'yesterday 18:00': the newest at or
+    /// before that.
     pub(crate) snapshot: String,
     #[command(flatten)]
     pub(crate) host: HostArgs,
