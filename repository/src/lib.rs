@@ -75,7 +75,7 @@ pub use crate::write::{
 };
 pub use clock::{Clock, SystemClock};
 pub use copy::CopyReport;
-pub use error::{Error, ErrorClass, ObjectFailure, Result, format_error_chain};
+pub use error::{Error, ErrorClass, ObjectFailure, PossibleReaders, Result, format_error_chain};
 pub use id::{ChunkId, ObjectId, ParseIdError, RepositoryId};
 pub use index::{ChunkLocation, SegmentLocation};
 pub use progress::Progress;
@@ -86,4 +86,6 @@ pub use repository::{
 };
 pub use store::{MeantHosts, Repository};
 pub use text::{RawText, escape_line};
-pub use verify::{DataSubset, VerifyDepth, VerifyOptions, VerifyReport};
+pub use verify::{
+    DataSubset, UnreadableKind, UnreadableObjects, VerifyDepth, VerifyOptions, VerifyReport,
+};

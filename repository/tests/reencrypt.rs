@@ -13,7 +13,10 @@ use reprise_repository::backend::faulty::{FaultyBackend, InjectedFault};
 use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::CompromisedHost;
-use reprise_repository::{Error, Identities, OpenOptions, Progress, ReencryptReport, Repository};
+use reprise_repository::{
+    DataSubset, Error, Identities, NewLogSegment, OpenOptions, Progress, ReencryptReport,
+    Repository, UnreadableKind, VerifyDepth, VerifyOptions, VerifyReport,
+};
 use support::garbage::{
     Hooked, Time, dry_run, findings, forget, fork, options, prune, prune_to_the_end, prune_with,
     small_tree, stride, take,
@@ -444,4 +447,106 @@ fn a_damaged_replacement_lets_nothing_go() {
     assert!(named > 0);
     let both = scene.both(storage.clone(), time).unwrap();
     assert_eq!(read_back(&both, "one").unwrap(), scene.trees["one"]);
+}
+
+fn verified(repository: &Repository) -> VerifyReport {
+    let options = VerifyOptions {
+        depth: VerifyDepth::ReadData(DataSubset::All),
+        snapshots: Vec::new(),
+    };
+    repository.verify(&options, &Progress::default()).unwrap()
+}
+
+fn kinds(report: &VerifyReport) -> Vec<UnreadableKind> {
+    let unreadable = report.unreadable.iter();
+    unreadable.map(|objects| objects.kind).collect()
+}
+
+/// A repository with a log, whose first recovery identity was removed for another one; the one that it was, and the new one.
+fn rotated_with_log() -> (Scene, String) {
+    let world = World::new();
+    let time = Time::of(&world.storage);
+    let trees = BTreeMap::from([("one", small_tree(1, 1)), ("two", small_tree(1, 2))]);
+    let mut previous = None;
+    for (sequence, (source, tree)) in (1..).zip(&trees) {
+        take(&world.host_at(world.storage.clone(), &time), source, tree);
+        let segment = NewLogSegment {
+            source: "db".to_owned(),
+            sequence,
+            previous,
+            written: chrono::DateTime::UNIX_EPOCH,
+            program: "a test".to_owned(),
+            facts: serde_json::Value::Null,
+        };
+        let sealed = world.repository().seal_log_segment(&segment, b"log");
+        let sealed = sealed.unwrap();
+        world.repository().store_log_segment(&sealed).unwrap();
+        previous = Some(sealed.key().id);
+    }
+    let old = world.repository().keyring().recipients().data[0].clone();
+    let new = switch(&world, "new");
+    time.pass(TimeDelta::hours(2));
+    let scene = Scene {
+        world,
+        time,
+        new,
+        trees,
+    };
+    (scene, old)
+}
+
+#[test]
+fn what_was_stored_for_others_is_unreadable_and_only_damage_is_damage() {
+    let (scene, old) = rotated_with_log();
+    let storage = &scene.world.storage;
+    let elsewhere = Host::new();
+    let open = || {
+        let options = OpenOptions {
+            identity_files: vec![scene.new.clone()],
+            ..elsewhere.options()
+        };
+        Repository::open(Arc::new(storage.clone()), &options).unwrap()
+    };
+    let report = verified(&open());
+    assert_eq!(report.findings, []);
+    let expected = [
+        UnreadableKind::Packs,
+        UnreadableKind::EntryLists,
+        UnreadableKind::LogRecords,
+        UnreadableKind::LogSegments,
+    ];
+    assert_eq!(kinds(&report), expected, "{report:?}");
+    for objects in &report.unreadable {
+        assert_eq!(objects.count, 2, "{objects:?}");
+        assert_eq!(objects.readers.recipients[0], old);
+        assert!(objects.readers.reads_others);
+    }
+    // The old identity reads everything of it, and knows damage from what is not for it.
+    let old_identity = OpenOptions {
+        identity_files: vec![scene.world.identity.clone()],
+        ..elsewhere.options()
+    };
+    let old_identity = Repository::open(Arc::new(storage.clone()), &old_identity).unwrap();
+    assert!(verified(&old_identity).unreadable.is_empty());
+
+    // With both it is re-encrypted; the log cannot be.
+    reencrypt(&scene.both(storage.clone(), &scene.time).unwrap()).unwrap();
+    let report = verified(&open());
+    assert_eq!(report.findings, []);
+    assert_eq!(kinds(&report), expected[2..], "{report:?}");
+    // One byte of a pack that was never readable here.
+    let (unreadable, good) = storage
+        .list("packs")
+        .unwrap()
+        .into_iter()
+        .map(|info| (info.key.clone(), storage.get(&info.key, None).unwrap()))
+        .next()
+        .unwrap();
+    let mut bad = good;
+    bad[300] ^= 1;
+    storage.delete(&unreadable).unwrap();
+    storage.put(&unreadable, &[bad.into()]).unwrap();
+    let report = verified(&open());
+    let damaged: Vec<_> = report.findings.iter().map(|f| f.object.as_str()).collect();
+    assert_eq!(damaged, [unreadable.as_str()]);
 }

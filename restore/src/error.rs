@@ -189,6 +189,8 @@ pub enum Error {
         wanted: String,
         /// Why not.
         why: String,
+        /// If parts of the log are encrypted to others than the given identities, that.
+        missing_identity: Option<Box<reprise_repository::Error>>,
         /// The recovery windows.
         possible: Vec<String>,
     },
@@ -317,6 +319,10 @@ impl Error {
             Self::Target { .. } | Self::Output { .. } | Self::LoadWarning { .. } => {
                 ErrorClass::Failed
             }
+            Self::RecoveryTargetUnreachable {
+                missing_identity: Some(error),
+                ..
+            } => error.class(),
             Self::NoSuchPath { .. } | Self::RecoveryTargetUnreachable { .. } => {
                 ErrorClass::NotFound
             }
@@ -413,6 +419,10 @@ impl Error {
             Self::ServerHasOwnTransactions { .. } => {
                 "--keep-gtids needs a fresh server: use another one, or reset its GTID history".to_owned()
             }
+            Self::RecoveryTargetUnreachable {
+                missing_identity: Some(error),
+                ..
+            } => error.hint(),
             Self::RecoveryTargetUnreachable { possible, .. } if possible.is_empty() => {
                 "take a snapshot, and archive the log with `reprise archive`".to_owned()
             }

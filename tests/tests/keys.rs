@@ -486,3 +486,81 @@ fn who_loses_the_right_to_write_with_the_host_is_told_before() {
         .exits(0)
         .says("Every keeper is a host");
 }
+
+/// Replaces the recovery identities `id1` and `id2` by `id3`.
+fn rotate_identities(sandbox: &Sandbox) {
+    let before = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    let add = ["key", "add", "--generate-identity", "id3"];
+    sandbox.run(add).exits(0);
+    let old = before["recipients"].as_array().unwrap().iter();
+    for recipient in old.filter(|recipient| recipient["class"] == "data") {
+        let key = recipient["key"].as_str().unwrap();
+        let remove = ["key", "remove", "--recipient", key, "--yes"];
+        sandbox.run(remove).exits(0);
+    }
+}
+
+#[test]
+fn what_an_identity_cannot_read_is_named_and_not_called_damaged() {
+    let sandbox = Sandbox::new();
+    make_tree(&sandbox.path("tree"), 100_000);
+    sandbox.snapshot(&sandbox.path("tree"), "first").exits(0);
+    let old = std::fs::read_to_string(sandbox.path("id1")).unwrap();
+    let old = old.lines().find_map(|line| line.split_once("age1"));
+    let old = format!("age1{}", old.unwrap().1);
+    rotate_identities(&sandbox);
+    make_tree(&sandbox.path("other"), 50_000);
+    sandbox.snapshot(&sandbox.path("other"), "other").exits(0);
+    let new = |config: &str, args: &[&str]| {
+        let mut command = sandbox.command();
+        command.env("REPRISE_CONFIG_DIR", sandbox.path(config));
+        command.env("REPRISE_CACHE_DIR", sandbox.path(config).join("cache"));
+        command.env("REPRISE_IDENTITY", sandbox.path("id3"));
+        ran(command.args(args))
+    };
+    // On the host, and on a machine that has nothing but the new identity.
+    for config in ["config", "elsewhere"] {
+        let said = new(config, &["verify", "--read-data"]).exits(3).says(&old);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(
+            all.contains("--reencrypt") && all.contains("not checked"),
+            "{all}"
+        );
+        assert!(!all.contains("damaged"), "{all}");
+        let report = new(config, &["--json", "verify"]).exits(3).json();
+        let unreadable = &report["report"]["unreadable"][0];
+        assert_eq!(unreadable["kind"], "entry-lists", "{report}");
+        let recipients = unreadable["recipients"].as_array().unwrap();
+        assert!(
+            recipients.iter().any(|one| *one == old.as_str()),
+            "{report}"
+        );
+        let repair = ["--json", "verify", "--read-data", "--repair"];
+        let repair = new(config, &repair).exits(3).json();
+        assert_eq!(repair["report"]["quarantined"], serde_json::json!([]));
+        let restore = ["restore", "first", "--to", &format!("to-{config}")];
+        new(config, &restore)
+            .exits(6)
+            .says(&old)
+            .says("--reencrypt");
+        let copy = ["copy", "--to", &format!("copy-{config}")];
+        new(config, &copy).exits(0);
+        new(config, &["show", "first"]).exits(0);
+        new(config, &["snapshots"]).exits(0);
+    }
+    let mut both = sandbox.command();
+    for id in ["id1", "id3"] {
+        both.arg("--identity").arg(sandbox.path(id));
+    }
+    ran(both.args(["key", "rotate", "--reencrypt", "--yes"])).exits(0);
+    new("elsewhere", &["verify", "--read-data"]).exits(0);
+    new("elsewhere", &["restore", "first", "--to", "restored"]).exits(0);
+    // What was copied before is as it was, until the new packs are copied as well.
+    let copy = |args: &[&str]| new("elsewhere", &[&["-r", "copy-config"][..], args].concat());
+    copy(&["restore", "first", "--to", "from-copy"])
+        .exits(6)
+        .says("`reprise copy`");
+    new("config", &["copy", "--to", "copy-config"]).exits(0);
+    copy(&["restore", "first", "--to", "from-copy-later"]).exits(0);
+    copy(&["verify", "--read-data"]).exits(0);
+}

@@ -18,7 +18,7 @@ use support::archived::{
     ArchiverProcess, TABLE, archive, archived_source, log_segments, log_transactions, restore,
     show_source,
 };
-use support::{RunOutput, Sandbox, begin, begin_captured, end, interrupt, kill, wait_for};
+use support::{RunOutput, Sandbox, begin, begin_captured, end, interrupt, kill, ran, wait_for};
 
 #[test]
 fn a_reset_is_a_gap_that_the_next_snapshot_closes() {
@@ -688,4 +688,52 @@ fn a_number_that_is_far_ahead_neither_stops_nor_misleads_an_archiver() {
     archive(&sandbox, &server, &[])
         .exits(1)
         .says("10000000000000000 is not the number of a log segment");
+}
+
+#[test]
+fn a_log_that_was_archived_for_others_is_not_called_missing_or_damaged() {
+    let server = Mysql::start();
+    let sandbox = archived_source(&server);
+    let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    let add = ["key", "add", "--generate-identity", "id3"];
+    sandbox.run(add).exits(0);
+    let old = listed["recipients"].as_array().unwrap().iter();
+    for recipient in old.filter(|recipient| recipient["class"] == "data") {
+        let key = recipient["key"].as_str().unwrap();
+        let remove = ["key", "remove", "--recipient", key, "--yes"];
+        sandbox.run(remove).exits(0);
+    }
+    let mut both = sandbox.command();
+    for id in ["id1", "id3"] {
+        both.arg("--identity").arg(sandbox.path(id));
+    }
+    ran(both.args(["key", "rotate", "--reencrypt", "--yes"])).exits(0);
+    let new = |config: &str, args: &[&str]| {
+        let mut command = sandbox.command();
+        command.env("REPRISE_CONFIG_DIR", sandbox.path(config));
+        command.env("REPRISE_CACHE_DIR", sandbox.path(config).join("cache"));
+        command.env("REPRISE_IDENTITY", sandbox.path("id3"));
+        let said = ran(command.args(args));
+        let all = format!("{}{}", said.stdout, said.stderr);
+        for wrong in ["is archived", "damaged", "is missing"] {
+            assert!(!all.contains(wrong), "{args:?}: {all}");
+        }
+        said
+    };
+    let target = Mysql::start();
+    let url = target.root_url();
+    let restore = ["restore", "db", "--to", &url, "--until", "latest"];
+    for config in ["config", "elsewhere"] {
+        new(config, &["log", "db"])
+            .exits(6)
+            .says("give the identity of");
+        new(config, &["verify", "--read-data"])
+            .exits(3)
+            .says("log segment");
+        new(config, &["show", "db"]).exits(0);
+        new(config, &restore).exits(6).says("give the identity of");
+    }
+    let shown = new("elsewhere", &["--json", "show", "db"]).exits(0).json();
+    assert_eq!(shown["gaps"], serde_json::json!([]), "{shown}");
+    assert!(shown["unreadable"].as_str().is_some(), "{shown}");
 }

@@ -19,4 +19,6 @@ pub use listing::{ListedTransaction, RowCounts, TransactionLister};
 pub use segment_facts::{BinlogPosition, ExecutedSet, LogGap, SegmentFacts, StoredSegment};
 pub use snapshot_position::{first_needed_position, has_exact_position, snapshot_binlog_position};
 pub use starting_snapshot::StartingSnapshot;
-pub use stored_log::{LogBreak, LogRange, NewestSegment, StoredLog, find_newest_segment};
+pub use stored_log::{
+    LogBreak, LogBreakKind, LogRange, NewestSegment, StoredLog, find_newest_segment,
+};

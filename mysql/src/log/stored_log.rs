@@ -1,7 +1,7 @@
 //! Reading an archive: its unbroken log ranges, and the events in them.
 
 use reprise_repository::{
-    ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, Repository,
+    ListedLogSegment, LogChainLink, LogSegmentKey, LogSegmentRecord, PossibleReaders, Repository,
 };
 
 use crate::log::events::LogEvents;
@@ -15,8 +15,19 @@ pub struct LogBreak {
     pub before: u64,
     /// Why.
     pub reason: String,
-    /// Whether stored segments are damaged or missing; otherwise the missing part was never archived.
-    pub is_damage: bool,
+    /// What it is.
+    pub kind: LogBreakKind,
+}
+
+/// What a break in an archive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogBreakKind {
+    /// Stored segments are damaged or missing.
+    Damaged,
+    /// Stored segments are encrypted to others than the given identities.
+    Unreadable,
+    /// The missing part was never archived.
+    NotArchived,
 }
 
 /// The log of a source, as far as it is stored.
@@ -24,6 +35,8 @@ pub struct LogBreak {
 pub struct StoredLog {
     segments: Vec<StoredSegment>,
     breaks: Vec<LogBreak>,
+    /// Segments that none of the given identities decrypts: how many, and who may be able to.
+    unreadable: Option<(u64, PossibleReaders)>,
 }
 
 /// Consecutive log segments without a gap.
@@ -35,7 +48,7 @@ pub struct LogRange<'a> {
 }
 
 impl StoredLog {
-    /// Reads the records of all segments. A segment that is missing or damaged is a break.
+    /// Reads the records of all segments. A segment that is missing, damaged or encrypted to others is a break.
     ///
     /// # Errors
     /// When they cannot be listed, or the storage does not respond.
@@ -51,10 +64,16 @@ impl StoredLog {
                     Some((key, Ok(record))) => log.add_segment(parse_segment(key, record)),
                     Some((key, Err(error))) => {
                         let sequence = key.sequence;
-                        log.add_segment(Err(damaged_break(
-                            sequence + 1,
-                            format!("log segment {sequence}: {error}"),
-                        )));
+                        let found = LogBreak {
+                            before: sequence + 1,
+                            reason: format!("log segment {sequence}: {error}"),
+                            kind: match error.is_missing_identity() {
+                                true => LogBreakKind::Unreadable,
+                                false => LogBreakKind::Damaged,
+                            },
+                        };
+                        log.note_unreadable(error);
+                        log.add_segment(Err(found));
                     }
                     None => {}
                 },
@@ -86,22 +105,22 @@ impl StoredLog {
         let before = self.segments.last();
         let reason = match (&piece.facts.gap, before) {
             _ if broken => None,
-            (Some(gap), _) => Some((gap.reason.clone(), false)),
+            (Some(gap), _) => Some((gap.reason.clone(), LogBreakKind::NotArchived)),
             (None, Some(before))
                 if before.facts.to != piece.facts.from || before.key.sequence + 1 != sequence =>
             {
                 Some((
                     format!("log segment {sequence} does not start where the previous one ends"),
-                    true,
+                    LogBreakKind::Damaged,
                 ))
             }
             _ => None,
         };
-        if let Some((reason, damage)) = reason {
+        if let Some((reason, kind)) = reason {
             self.breaks.push(LogBreak {
                 before: sequence,
                 reason,
-                is_damage: damage,
+                kind,
             });
         }
         if piece.facts.ambiguous {
@@ -118,9 +137,29 @@ impl StoredLog {
             self.breaks.push(LogBreak {
                 before,
                 reason,
-                is_damage: false,
+                kind: LogBreakKind::NotArchived,
             });
         }
+    }
+
+    fn note_unreadable(&mut self, error: reprise_repository::Error) {
+        if let reprise_repository::Error::NoMatchingIdentity { readers, .. } = error {
+            self.unreadable.get_or_insert((0, readers)).0 += 1;
+        }
+    }
+
+    /// Why parts of the log cannot be read, if they are encrypted to others than the given identities.
+    #[must_use]
+    pub fn missing_identity(&self, source: &str) -> Option<reprise_repository::Error> {
+        let (count, readers) = self.unreadable.as_ref()?;
+        let what = match count {
+            1 => "1 log segment".to_owned(),
+            count => format!("{count} log segments"),
+        };
+        Some(reprise_repository::Error::NoMatchingIdentity {
+            object: format!("{what} of {source}"),
+            readers: readers.clone(),
+        })
     }
 
     /// The readable segments in order.
@@ -207,7 +246,7 @@ pub fn find_newest_segment(
             }
             Some((key, Err(error))) => {
                 tracing::warn!(%key, %error, "cannot read a log segment");
-                if let reprise_repository::Error::NoMatchingIdentity { .. } = error {
+                if error.is_missing_identity() {
                     newest.key.get_or_insert(key);
                 }
             }
@@ -232,7 +271,7 @@ fn damaged_break(before: u64, reason: String) -> LogBreak {
     LogBreak {
         before,
         reason,
-        is_damage: true,
+        kind: LogBreakKind::Damaged,
     }
 }
 

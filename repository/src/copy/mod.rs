@@ -57,8 +57,10 @@ pub struct CopyReport {
     pub bytes: u64,
     /// Log segments that are new at the destination.
     pub log_segments: u64,
-    /// What could not be copied. Empty means: everything is at the destination.
+    /// What could not be copied. If it and `unreadable` are empty, everything is at the destination.
     pub not_copied: Vec<ObjectFailure>,
+    /// What was not copied, as it is encrypted to others than the given identities.
+    pub unreadable: Vec<ObjectFailure>,
 }
 
 impl Repository {
@@ -123,16 +125,17 @@ impl RepositoryCopy<'_> {
 
     /// Damage of one object must not prevent copying the others; any other error ends the copy.
     fn record_failure(&mut self, object: &str, error: Error) -> Result<()> {
-        match error.class() {
-            ErrorClass::Damaged | ErrorClass::NotFound => {
-                self.report.not_copied.push(ObjectFailure {
-                    object: object.to_owned(),
-                    reason: error.to_string(),
-                });
-                Ok(())
-            }
-            _ => Err(error),
+        let list = match error.class() {
+            ErrorClass::Damaged | ErrorClass::NotFound => &mut self.report.not_copied,
+            _ if error.is_missing_identity() => &mut self.report.unreadable,
+            _ => return Err(error),
+        };
+        let (object, reason) = (object.to_owned(), error.to_string());
+        let failure = ObjectFailure { object, reason };
+        if !list.contains(&failure) {
+            list.push(failure);
         }
+        Ok(())
     }
 
     /// Makes the destination a copy, or checks that it is one of this repository.
@@ -382,7 +385,8 @@ impl RepositoryCopy<'_> {
         let (mut arrived_roots, mut new) = (Vec::new(), BTreeSet::new());
         let there = self.list_target_ids("snapshots")?;
         // Only where something is missing must each snapshot be checked.
-        let arrived = if self.report.not_copied.is_empty() {
+        let is_damaged = !self.report.not_copied.is_empty();
+        let arrived = if !is_damaged && self.report.unreadable.is_empty() {
             None
         } else {
             Some(self.find_copied_packs()?)
@@ -407,7 +411,11 @@ impl RepositoryCopy<'_> {
                 new.insert(root.id);
                 self.report.snapshots += 1;
             } else {
-                self.report.not_copied.push(ObjectFailure {
+                let list = match is_damaged {
+                    true => &mut self.report.not_copied,
+                    false => &mut self.report.unreadable,
+                };
+                list.push(ObjectFailure {
                     object: snapshot_key(&root.id).to_string(),
                     reason: format!(
                         "data that this snapshot of {} needs could not be copied",
@@ -479,7 +487,7 @@ impl RepositoryCopy<'_> {
         for id in self.list_target_ids("index")? {
             match self.read_target_fragment(&id) {
                 Ok(known) => packs.extend(known.into_iter().map(|pack| pack.pack)),
-                Err(error) if is_damaged_or_gone(&error) => {}
+                Err(error) if is_damaged_or_gone(&error) || error.is_missing_identity() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -231,7 +231,7 @@ impl CopiedPacks {
     /// Whether everything that a snapshot needs has arrived. What cannot be checked because of damage has not.
     pub(super) fn has_snapshot(&self, snapshot: &Snapshot) -> Result<bool> {
         match self.has_all_chunks(snapshot) {
-            Err(error) if is_damaged_or_gone(&error) => Ok(false),
+            Err(error) if is_damaged_or_gone(&error) || error.is_missing_identity() => Ok(false),
             result => result,
         }
     }

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::backend::ObjectKey;
+use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
 use crate::format::names::{LOG_SEQUENCE_MAX, is_log_segment, log_segment_from_key};
@@ -245,7 +246,7 @@ impl Repository {
             .ok_or_else(|| Error::damaged_object(key, "it is shorter than its record"))?;
         let verified =
             envelope::verify_record(RecordKind::Log, &end[begin..until], key, &inner.trust)?;
-        let recipients = inner.catalog_recipients.texts();
+        let recipients = inner.readers(RecipientClass::Catalog);
         let json = verified.open(&inner.identities, key, recipients, RECORD_BYTES_MAX)?;
         let mut record: LogSegmentRecord = serde_json::from_slice(&json)
             .map_err(|e| Error::damaged_object(key, format!("its record cannot be read: {e}")))?;
@@ -371,7 +372,7 @@ impl Repository {
         let compressed = inner.identities.decrypt(
             &bytes,
             key,
-            inner.data_recipients.texts(),
+            inner.readers(RecipientClass::Data),
             PLAIN_BYTES_MAX,
         )?;
         let plain = envelope::decompress_frame(&compressed, PLAIN_BYTES_MAX)

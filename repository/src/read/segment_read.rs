@@ -1,7 +1,6 @@
 //! Reads segments and verifies them.
 
 use crate::backend::BackendError;
-use crate::crypto::encryption::RecipientClass;
 use crate::error::{Error, Result};
 use crate::format::pack::pack_key;
 use crate::format::segment::{self, SegmentRecord};
@@ -49,10 +48,7 @@ fn read_segment_once(inner: &Store, location: &ChunkLocation) -> Result<Vec<u8>>
         chunks: Vec::new(),
         recipients: None,
     };
-    let recipients = match at.class {
-        RecipientClass::Data => inner.data_recipients.texts(),
-        RecipientClass::Catalog => inner.catalog_recipients.texts(),
-    };
+    let recipients = inner.readers(at.class);
     segment::check_stored_segment(&record, &stored, key.as_str())?;
     segment::open_segment(
         &record,
@@ -73,10 +69,7 @@ pub(crate) fn verify_segment(
     record: &SegmentRecord,
     stored: &[u8],
 ) -> Result<Vec<u8>> {
-    let recipients = match record.class {
-        RecipientClass::Data => inner.data_recipients.texts(),
-        RecipientClass::Catalog => inner.catalog_recipients.texts(),
-    };
+    let recipients = inner.readers(record.class);
     segment::check_stored_segment(record, stored, object)?;
     let plain = segment::open_segment(record, stored, object, &inner.identities, recipients)?;
     let mut rest = plain.as_slice();

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use chrono::{DateTime, Utc};
 
 use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
+use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::crypto::signing::{HostSigner, SignerRole};
 use crate::error::{Error, Result};
@@ -273,7 +274,7 @@ impl Store {
         key: &ObjectKey,
     ) -> Result<T> {
         let verified = envelope::verify_record(kind, bytes, key, &self.trust)?;
-        let recipients = self.catalog_recipients.texts();
+        let recipients = self.readers(RecipientClass::Catalog);
         let json = verified.open(&self.identities, key, recipients, RECORD_BYTES_MAX)?;
         serde_json::from_slice(&json)
             .map_err(|e| Error::damaged_object(key, format!("its content cannot be parsed: {e}")))

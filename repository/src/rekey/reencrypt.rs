@@ -262,7 +262,7 @@ fn pack_failure(pack: &ObjectId, error: &Error) -> ObjectFailure {
 
 /// Whether an error is about one pack, so that others may still be readable.
 fn is_pack_error(error: &Error) -> bool {
-    error.is_damage() || matches!(error, Error::NoMatchingIdentity { .. })
+    error.is_damage() || error.is_missing_identity()
 }
 
 struct ReencryptRun<'a> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
+use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, ErrorClass, Result};
 use crate::format::names::id_from_key;
@@ -201,7 +202,7 @@ impl Store {
     pub(crate) fn open_fragment(&self, id: &ObjectId, bytes: &[u8]) -> Result<Vec<PackRecord>> {
         let key = fragment_key(id);
         let verified = envelope::verify_record(RecordKind::Index, bytes, &key, &self.trust)?;
-        let recipients = self.catalog_recipients.texts();
+        let recipients = self.readers(RecipientClass::Catalog);
         let content = verified.open(&self.identities, &key, recipients, DIRECTORY_BYTES_MAX)?;
         parse_fragment(&content, self.config.segment_plain_max())
             .map_err(|reason| Error::damaged_object(&key, reason))

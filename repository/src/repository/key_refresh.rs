@@ -24,6 +24,8 @@ impl Repository {
                 config: store.config.clone(),
                 config_hash: store.config_hash,
                 trust: keyring.trust().clone(),
+                data_readers: keyring.data_readers(),
+                catalog_readers: keyring.catalog_readers(),
                 keyring,
                 secrets: store.secrets.clone(),
                 identities: store.identities.clone(),

@@ -228,6 +228,8 @@ impl Repository {
             inner: Arc::new(Store {
                 trust: keyring.trust().clone(),
                 data_recipients: keyring.data_recipients()?,
+                data_readers: keyring.data_readers(),
+                catalog_readers: keyring.catalog_readers(),
                 keyring,
                 backend,
                 config,

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use reprise_times::format_time;
 
 use crate::backend::{ObjectInfo, ObjectKey};
+use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::crypto::host_keys::HostKeys;
 use crate::error::{Error, Result};
@@ -172,7 +173,7 @@ impl Store {
     fn parse_root(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Snapshot> {
         let key = &info.key;
         let verified = envelope::verify_record(RecordKind::Snapshot, bytes, key, &self.trust)?;
-        let recipients = self.catalog_recipients.texts();
+        let recipients = self.readers(RecipientClass::Catalog);
         let json = verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX)?;
         let root: SnapshotRoot = serde_json::from_slice(&json).map_err(|e| {
             Error::damaged_object(key, format!("its content cannot be parsed: {e}"))

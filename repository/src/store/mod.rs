@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey, Traffic};
 use crate::clock::Clock;
-use crate::crypto::encryption::{Identities, Recipients};
+use crate::crypto::encryption::{Identities, RecipientClass, Recipients};
 use crate::crypto::host_keys::HostKeys;
 use crate::crypto::signing::HostSigner;
 use crate::crypto::trust::TrustStore;
@@ -45,6 +45,10 @@ pub(crate) struct Store {
     pub(crate) identities: Identities,
     pub(crate) data_recipients: Recipients,
     pub(crate) catalog_recipients: Recipients,
+    /// Who may read contents: of what was stored before, perhaps only removed recipients.
+    pub(crate) data_readers: Vec<String>,
+    /// Who may read the catalog.
+    pub(crate) catalog_readers: Vec<String>,
     pub(crate) host: Option<HostKeys>,
     pub(crate) cache: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -149,6 +153,14 @@ impl Store {
         Ok(record)
     }
 
+    /// All recipients that something of a class may have been encrypted to, the present ones first.
+    pub(crate) fn readers(&self, class: RecipientClass) -> &[String] {
+        match class {
+            RecipientClass::Data => &self.data_readers,
+            RecipientClass::Catalog => &self.catalog_readers,
+        }
+    }
+
     /// This host's signing key.
     pub(crate) fn signer(&self) -> Result<&HostSigner> {
         let host = self.host.as_ref();
@@ -161,7 +173,7 @@ impl Store {
             backend: self.backend.as_ref(),
             identities: &self.identities,
             trust: &self.trust,
-            recipients: self.catalog_recipients.texts(),
+            recipients: self.readers(RecipientClass::Catalog),
             plain_max: self.config.segment_plain_max(),
         }
     }

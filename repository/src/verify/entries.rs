@@ -10,7 +10,8 @@ use crate::id::ChunkId;
 use crate::progress::Progress;
 use crate::text::RawText;
 use crate::verify::impacts::whole_snapshot_impact;
-use crate::verify::verifier::{Verifier, finding_from_error};
+use crate::verify::unreadable::UnreadableKind;
+use crate::verify::verifier::Verifier;
 
 impl Verifier<'_> {
     /// Reads the entry lists of all snapshots. What is damaged for a reason that is known already is not named again.
@@ -42,8 +43,7 @@ impl Verifier<'_> {
                     self.note_repeated_entries(snapshot, repeated);
                     read.insert(lists, repeated);
                 }
-                Err(error) if error.is_damage() => self.add_damaged_snapshot(snapshot, &error),
-                Err(error) => return Err(error),
+                Err(error) => self.add_snapshot_error(snapshot, error)?,
             }
         }
         Ok(())
@@ -100,12 +100,23 @@ impl Verifier<'_> {
             })
     }
 
-    fn add_damaged_snapshot(&mut self, snapshot: &Snapshot, error: &Error) {
-        let mut finding = finding_from_error(&snapshot_key(&snapshot.id).to_string(), error);
+    /// What is wrong with the lists of a snapshot. An error that says nothing of them ends the verification.
+    pub(super) fn add_snapshot_error(&mut self, snapshot: &Snapshot, error: Error) -> Result<()> {
+        let object = snapshot_key(&snapshot.id).to_string();
+        if self.is_unreadable(&error) {
+            self.report
+                .add_unreadable(UnreadableKind::EntryLists, &object, &error);
+            return Ok(());
+        }
+        if !error.is_damage() && !error.is_missing_identity() {
+            return Err(error);
+        }
+        let mut finding = self.sorter.finding(&object, &error);
         finding
             .affected_snapshots
             .push(whole_snapshot_impact(snapshot));
         self.report.findings.push(finding);
+        Ok(())
     }
 
     fn note_repeated_entries(&mut self, snapshot: &Snapshot, repeated: u64) {

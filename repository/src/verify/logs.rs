@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::ObjectId;
 use crate::log::chain::LogChainLink;
 use crate::log::segment_record::LogSegmentKey;
@@ -11,45 +11,44 @@ use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::store::Repository;
 use crate::store::finding::VerifyFinding;
-use crate::verify::DataSubset;
+use crate::verify::unreadable::{ErrorSorter, UnreadableKind};
+use crate::verify::{DataSubset, VerifyReport};
 
 /// Log segments are read whole, so each thread holds one.
 const READERS_MAX: usize = 3;
 
-/// The result for logs.
-#[derive(Debug, Default)]
-pub(crate) struct LogVerifyResult {
-    pub(crate) segments: u64,
-    pub(crate) segments_read: u64,
-    pub(crate) findings: Vec<VerifyFinding>,
-    pub(crate) notes: Vec<String>,
+/// Verifies logs.
+pub(super) struct LogVerifier<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) sorter: ErrorSorter,
+    pub(super) report: &'a mut VerifyReport,
 }
 
-/// Verifies all logs. `share`: of how many log segments the contents are read.
-pub(crate) fn verify_all_logs(
-    repository: &Repository,
-    share: Option<DataSubset>,
-    progress: &Progress,
-) -> Result<LogVerifyResult> {
-    let mut verified = LogVerifyResult::default();
-    let tombstones = repository.read_tombstones()?;
-    for directory in repository.log_directories()? {
-        progress.check_cancelled()?;
-        let log = repository.load_stored_log(&directory, &tombstones)?;
-        verified.segments += log.segments.len() as u64;
-        verified.check_chain(&log);
-        if let Some(share) = share {
-            let keys = log.segments.iter().map(|(key, _)| key);
-            let chosen: Vec<&LogSegmentKey> = keys.filter(|key| share.includes(&key.id)).collect();
-            verified.check_contents(repository, &chosen, progress)?;
+impl LogVerifier<'_> {
+    /// Verifies all logs. `share`: of how many log segments the contents are read.
+    pub(super) fn verify_all_logs(
+        mut self,
+        share: Option<DataSubset>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let tombstones = self.repository.read_tombstones()?;
+        for directory in self.repository.log_directories()? {
+            progress.check_cancelled()?;
+            let log = self.repository.load_stored_log(&directory, &tombstones)?;
+            self.report.log_segments += log.segments.len() as u64;
+            self.check_chain(&log);
+            if let Some(share) = share {
+                let keys = log.segments.iter().map(|(key, _)| key);
+                let chosen: Vec<&LogSegmentKey> =
+                    keys.filter(|key| share.includes(&key.id)).collect();
+                self.check_contents(&chosen, progress)?;
+            }
         }
+        Ok(())
     }
-    Ok(verified)
-}
 
-impl LogVerifyResult {
     fn add_finding(&mut self, object: String, reason: String) {
-        self.findings.push(VerifyFinding {
+        self.report.findings.push(VerifyFinding {
             object,
             reason,
             affected_snapshots: Vec::new(),
@@ -79,8 +78,12 @@ impl LogVerifyResult {
         }
         for (index, (key, record)) in log.segments.iter().enumerate() {
             match record {
-                Err(error) => self.add_finding(name(key.sequence, &key.id), error.to_string()),
-                Ok(_) if beside.contains(&index) => self.notes.push(format!(
+                Err(error) => {
+                    let object = name(key.sequence, &key.id);
+                    let kind = UnreadableKind::LogRecords;
+                    self.sorter.add_error(self.report, kind, &object, error);
+                }
+                Ok(_) if beside.contains(&index) => self.report.notes.push(format!(
                     "log segment {} ({}) is not part of its log's chain and is not used",
                     key.sequence, key.id
                 )),
@@ -89,29 +92,30 @@ impl LogVerifyResult {
         }
     }
 
-    fn check_contents(
-        &mut self,
-        repository: &Repository,
-        keys: &[&LogSegmentKey],
-        progress: &Progress,
-    ) -> Result<()> {
+    fn check_contents(&mut self, keys: &[&LogSegmentKey], progress: &Progress) -> Result<()> {
         let read = try_map_in_parallel(READERS_MAX, keys, |key| {
             progress.check_cancelled()?;
-            match repository.read_log_segment(key) {
+            match self.repository.read_log_segment(key) {
                 Ok(_) => Ok(None),
-                Err(error) if error.is_damage() => Ok(Some(error)),
+                Err(error) if error.is_damage() || error.is_missing_identity() => Ok(Some(error)),
                 Err(error) => Err(error),
             }
         })?;
-        self.segments_read += keys.len() as u64;
-        let damaged = keys.iter().zip(read);
-        let damaged: Vec<(String, Error)> = damaged
-            .filter_map(|(key, error)| Some((key.to_string(), error?)))
-            .collect();
-        for (object, error) in damaged {
+        for (key, error) in keys.iter().zip(read) {
+            let Some(error) = error else {
+                self.report.log_segments_read += 1;
+                continue;
+            };
+            let object = key.to_string();
+            if error.is_missing_identity() {
+                let kind = UnreadableKind::LogSegments;
+                self.sorter.add_error(self.report, kind, &object, &error);
+                continue;
+            }
             // The record's finding may be listed already.
             let reason = error.to_string();
-            if !self.findings.iter().any(|known| known.reason == reason) {
+            let mut known = self.report.findings.iter();
+            if !known.any(|known| known.reason == reason) {
                 self.add_finding(object, reason);
             }
         }

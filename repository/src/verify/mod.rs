@@ -1,7 +1,7 @@
 //! Verification: is everything stored, is it what was stored, and if not, what is affected?
 //!
 //! `structure` looks whether everything is there, `pack_contents` reads it, `entries` reads entry lists, `impacts` tells what is affected, `logs`
-//! verifies archived logs; `verifier` is what they share, `options` and `report` are what a user gives and gets; `repair`
+//! verifies archived logs; `unreadable` is what only others can read; `verifier` is what they share, `options` and `report` are what a user gives and gets; `repair`
 //! repairs: the index from packs, objects from a copy, the rest is quarantined.
 
 mod entries;
@@ -12,11 +12,13 @@ mod pack_contents;
 pub(crate) mod repair;
 mod report;
 mod structure;
+mod unreadable;
 mod verifier;
 
 pub use options::{DataSubset, VerifyDepth, VerifyOptions};
 pub(crate) use report::DetailedVerifyReport;
 pub use report::VerifyReport;
+pub use unreadable::{UnreadableKind, UnreadableObjects};
 
 use std::collections::BTreeMap;
 
@@ -32,7 +34,7 @@ use crate::records::record_set::{RecordAuthor, RefusedRecord};
 use crate::records::replaced_packs;
 use crate::records::sweeps;
 use crate::store::Repository;
-use crate::verify::verifier::{Verifier, finding_from_error};
+use crate::verify::verifier::Verifier;
 
 impl Repository {
     /// Verifies the repository.
@@ -84,12 +86,12 @@ impl Verifier<'_> {
             VerifyDepth::Structure => None,
             VerifyDepth::ReadData(share) => Some(share),
         };
-        let verified = logs::verify_all_logs(self.repository, share, progress)?;
-        self.report.log_segments = verified.segments;
-        self.report.log_segments_read = verified.segments_read;
-        self.report.findings.extend(verified.findings);
-        self.report.notes.extend(verified.notes);
-        Ok(())
+        logs::LogVerifier {
+            repository: self.repository,
+            sorter: self.sorter,
+            report: &mut self.report,
+        }
+        .verify_all_logs(share, progress)
     }
 
     /// Names that no object of this repository has. In other directories their readers report them.
@@ -101,9 +103,8 @@ impl Verifier<'_> {
         for info in index.chain(logs) {
             let reason = "its name is not an object ID; the object is ignored";
             let error = Error::damaged_object(&info.key, reason);
-            self.report
-                .findings
-                .push(finding_from_error(info.key.as_str(), &error));
+            let finding = self.sorter.finding(info.key.as_str(), &error);
+            self.report.findings.push(finding);
         }
         Ok(())
     }
@@ -115,13 +116,11 @@ impl Verifier<'_> {
         }
         let (snapshots, errors) = self.repository.snapshots_uncached()?;
         for (key, error) in errors {
-            self.report
-                .findings
-                .push(finding_from_error(key.as_str(), &error));
+            self.add_error(UnreadableKind::Snapshots, key.as_str(), &error);
         }
         for refused in self.repository.read_tombstones()?.refused() {
-            let finding = finding_from_error(refused.object.as_str(), &refused.error);
-            self.report.findings.push(finding);
+            let object = refused.object.as_str();
+            self.add_error(UnreadableKind::Records, object, &refused.error);
         }
         self.check_run_records()?;
         Ok(snapshots)
@@ -152,9 +151,10 @@ impl Verifier<'_> {
             self.report.notes.extend(notes);
             let refused = records.refused.iter().filter(|found| !is_note(found));
             let refused = refused.filter(|found| found.is_finding());
-            let findings =
-                refused.map(|found| finding_from_error(found.info.key.as_str(), &found.error));
-            self.report.findings.extend(findings);
+            for found in refused {
+                let object = found.info.key.as_str();
+                self.add_error(UnreadableKind::Records, object, &found.error);
+            }
         }
         Ok(())
     }

@@ -9,9 +9,11 @@ use crate::id::{ChunkId, ObjectId};
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::read::segment_read::verify_segment;
+use crate::records::replaced_packs::ReplacedPacks;
 use crate::store::Store;
 use crate::store::verified_io::read_with_retries;
 use crate::verify::DataSubset;
+use crate::verify::unreadable::UnreadableKind;
 use crate::verify::verifier::Verifier;
 
 /// Packs are read whole, so each thread holds one.
@@ -57,19 +59,45 @@ impl Verifier<'_> {
         progress
             .bytes_total
             .store(packs.iter().map(|(_, size)| size).sum(), Ordering::Relaxed);
+        let replaced = ReplacedPacks::read(self.inner, self.inner.backend.as_ref())?;
         for (id, result) in read_packs(self.inner, &packs, progress)? {
             match result {
-                Ok(record) => self.compare_descriptions(&record),
-                Err(reason) => self.add_damaged_pack(&id, reason),
+                Ok(record) => {
+                    self.report.packs_read += 1;
+                    self.report.bytes_read += record.size;
+                    self.compare_descriptions(&record);
+                }
+                Err(error) if self.is_unreadable(&error) => {
+                    self.add_unreadable_pack(&id, &error, &replaced);
+                }
+                Err(error) if error.is_missing_identity() => {
+                    let finding = self.sorter.finding("", &error);
+                    self.add_damaged_pack(&id, finding.reason);
+                }
+                Err(error) => self.add_damaged_pack(&id, error.damage_reason()),
             }
         }
-        self.report.packs_read = Progress::get(&progress.items);
-        self.report.bytes_read = Progress::get(&progress.bytes);
         Ok(())
+    }
+
+    /// Contents that only others can read. Those of a pack that was re-encrypted are in another one.
+    fn add_unreadable_pack(&mut self, id: &ObjectId, error: &Error, replaced: &ReplacedPacks) {
+        let mut by = replaced.replacements_of(id).into_iter();
+        if by.any(|by| self.stored_packs.contains_key(&by)) {
+            let note = "packs that were re-encrypted and wait for a prune are not encrypted to the given identities, and were not read";
+            if !self.report.notes.iter().any(|known| known == note) {
+                self.report.notes.push(note.to_owned());
+            }
+            return;
+        }
+        let object = pack_key(id).to_string();
+        self.report
+            .add_unreadable(UnreadableKind::Packs, &object, error);
     }
 }
 
-type PackReadResult = (ObjectId, std::result::Result<PackRecord, String>);
+/// A pack's description if all of it is good, or what is wrong.
+type PackReadResult = (ObjectId, Result<PackRecord>);
 
 /// Reads packs in parallel; each result says what is wrong with a pack.
 fn read_packs(
@@ -86,9 +114,8 @@ fn read_packs(
             .check_cancelled()
             .and_then(|()| read_with_retries(inner.backend.as_ref(), || read_pack(inner, id)));
         let result = match read {
-            Ok(record) => Ok(record),
-            Err(error) if error.is_damage() => Err(error.damage_reason()),
-            Err(error) => return Err(error),
+            Err(error) if !error.is_damage() && !error.is_missing_identity() => return Err(error),
+            result => result,
         };
         Progress::add(&progress.items, 1);
         Progress::add(&progress.bytes, *size);
@@ -109,11 +136,16 @@ fn read_pack(inner: &Store, id: &ObjectId) -> Result<PackRecord> {
         bytes => bytes?,
     };
     let record: PackRecord = inner.directory_reader().parse_whole_pack(id, &bytes)?;
+    let mut unreadable = None;
     for segment in &record.segments {
         let stored = segment.stored_bytes_in(&bytes);
-        verify_segment(inner, &key.to_string(), segment, stored)?;
+        match verify_segment(inner, &key.to_string(), segment, stored) {
+            // Others may be readable, and damaged.
+            Err(error) if error.is_missing_identity() => unreadable = Some(error),
+            verified => drop(verified?),
+        }
     }
-    Ok(record)
+    unreadable.map_or(Ok(record), Err)
 }
 
 /// A read error of one object is damage to that object, not to the verification.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::format::pack::PackRecord;
 use crate::id::{ChunkId, ObjectId};
 use crate::store::finding::VerifyFinding;
+use crate::verify::unreadable::UnreadableObjects;
 
 /// The result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -27,6 +28,8 @@ pub struct VerifyReport {
     pub log_segments_read: u64,
     /// What is wrong. Empty means: nothing.
     pub findings: Vec<VerifyFinding>,
+    /// What is there and could not be checked, as it is encrypted to others than the given identities.
+    pub unreadable: Vec<UnreadableObjects>,
     /// What is not wrong but worth knowing.
     pub notes: Vec<String>,
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Error, ErrorClass, Result};
-use crate::format::snapshot::{Snapshot, snapshot_key};
+use crate::format::pack::pack_key;
+use crate::format::snapshot::Snapshot;
 use crate::id::{ChunkId, ObjectId};
 use crate::progress::Progress;
 use crate::store::finding::VerifyFinding;
 use crate::store::verified_io::read_with_retries;
-use crate::verify::impacts::whole_snapshot_impact;
-use crate::verify::verifier::{Verifier, finding_from_error};
+use crate::verify::unreadable::UnreadableKind;
+use crate::verify::verifier::Verifier;
 
 impl Verifier<'_> {
     /// Checks that every chunk of the snapshots is indexed and its pack is stored; returns those chunks.
@@ -32,16 +33,9 @@ impl Verifier<'_> {
             for record in [&root.entries, &root.references, &root.details] {
                 needed.extend(record.chunks.iter().copied());
             }
-            if let Err(error) = self.collect_references(snapshot, &mut needed) {
-                if !error.is_damage() {
-                    return Err(error);
-                }
-                let mut finding =
-                    finding_from_error(&snapshot_key(&snapshot.id).to_string(), &error);
-                finding
-                    .affected_snapshots
-                    .push(whole_snapshot_impact(snapshot));
-                self.report.findings.push(finding);
+            match self.collect_references(snapshot, &mut needed) {
+                Ok(()) => {}
+                Err(error) => self.add_snapshot_error(snapshot, error)?,
             }
             self.report.snapshots += 1;
         }
@@ -54,6 +48,16 @@ impl Verifier<'_> {
     fn check_missing_chunks(&mut self, needed: &HashSet<ChunkId>) -> Result<()> {
         for id in needed {
             if !self.bad_chunks.contains_key(id) && self.index.length_of(id)?.is_none() {
+                let missing = Error::Missing {
+                    object: format!("chunk {id}"),
+                    needed_by: "a snapshot".to_owned(),
+                };
+                if self.is_unreadable(&missing) {
+                    let object = format!("chunk {id}");
+                    self.report
+                        .add_unreadable(UnreadableKind::Chunks, &object, &missing);
+                    continue;
+                }
                 let number = self.report.findings.len();
                 self.report.findings.push(VerifyFinding {
                     object: format!("chunk {id}"),
@@ -137,6 +141,10 @@ impl Verifier<'_> {
                     id,
                     format!("its size is {stored} bytes, but the index says {indexed} bytes"),
                 );
+            }
+            Err(error) if self.is_unreadable(&error) => {
+                let object = pack_key(id).to_string();
+                self.add_error(UnreadableKind::PackDirectories, &object, &error);
             }
             Err(error) => self.add_damaged_pack(id, error.damage_reason()),
         }

@@ -14,12 +14,14 @@ use crate::repository::pack_descriptions::PackDescriptions;
 use crate::store::finding::VerifyFinding;
 use crate::store::{Repository, Store};
 use crate::verify::VerifyReport;
+use crate::verify::unreadable::{ErrorSorter, UnreadableKind};
 
 pub(super) struct Verifier<'a> {
     pub(super) repository: &'a Repository,
     pub(super) inner: &'a Store,
     pub(super) index: Index,
     pub(super) reader: ContentReader,
+    pub(super) sorter: ErrorSorter,
     pub(super) report: VerifyReport,
     /// A bad chunk's finding, by number.
     pub(super) bad_chunks: HashMap<ChunkId, usize>,
@@ -36,6 +38,9 @@ pub(super) struct Verifier<'a> {
 impl<'a> Verifier<'a> {
     pub(super) fn new(repository: &'a Repository) -> Result<Self> {
         let inner = &repository.inner;
+        let sorter = ErrorSorter {
+            must_read_all: repository.has_permanent_identity(),
+        };
         let mut report = VerifyReport {
             findings: repository.verify_keys()?,
             ..VerifyReport::default()
@@ -50,9 +55,8 @@ impl<'a> Verifier<'a> {
             ));
         }
         for (fragment, error) in &unreadable {
-            report
-                .findings
-                .push(finding_from_error(&format!("index/{fragment}"), error));
+            let object = format!("index/{fragment}");
+            sorter.add_error(&mut report, UnreadableKind::IndexFragments, &object, error);
         }
         let listed = inner.list_objects("packs")?;
         let mut stored = BTreeMap::new();
@@ -65,25 +69,16 @@ impl<'a> Verifier<'a> {
         for (key, record) in inner.read_unindexed_packs(&index, listed) {
             match record {
                 Ok(record) => adopted.push(record),
-                Err(error) => report
-                    .findings
-                    .push(finding_from_error(key.as_str(), &error)),
+                Err(error) => sorter.add_error(
+                    &mut report,
+                    UnreadableKind::PackDirectories,
+                    key.as_str(),
+                    &error,
+                ),
             }
         }
         let condemned = Sweeps::read_lossy(inner)?.unusable_packs();
-        let doomed = adopted.iter().filter(|pack| condemned.contains(&pack.pack));
-        let doomed = doomed.count();
-        if doomed > 0 {
-            report.notes.push(format!(
-                "packs that are not in the index and will be deleted by the next `reprise prune`: {doomed}"
-            ));
-        }
-        if adopted.len() > doomed {
-            report.notes.push(format!(
-                "packs that are not in the index (left by an interrupted run or a lost index fragment): {}; the next snapshot adds them to the index",
-                adopted.len() - doomed
-            ));
-        }
+        note_unindexed_packs(&mut report, &adopted, &condemned);
         index.add_packs(&adopted)?;
         adopted.retain(|pack| !condemned.contains(&pack.pack));
         let reader = repository.content_reader()?;
@@ -92,6 +87,7 @@ impl<'a> Verifier<'a> {
             inner,
             index,
             reader,
+            sorter,
             report,
             bad_chunks: HashMap::new(),
             stored_packs: stored,
@@ -100,6 +96,18 @@ impl<'a> Verifier<'a> {
             wrong_fragments: HashSet::new(),
             quarantine,
         })
+    }
+
+    /// Adds a problem of an object.
+    pub(super) fn add_error(&mut self, kind: UnreadableKind, object: &str, error: &Error) {
+        self.sorter.add_error(&mut self.report, kind, object, error);
+    }
+
+    /// Whether something is only encrypted to others. What seems to be missing may be where only others can look.
+    pub(super) fn is_unreadable(&self, error: &Error) -> bool {
+        let may_be_there =
+            matches!(error, Error::Missing { .. }) && self.report.has_unreadable_index();
+        may_be_there || self.sorter.is_unreadable(error)
     }
 
     /// Records a damaged pack. Which of its chunks have no other copy is determined when the report is made.
@@ -130,20 +138,22 @@ impl<'a> Verifier<'a> {
     }
 }
 
-pub(super) fn finding_from_error(object: &str, error: &Error) -> VerifyFinding {
-    let reason = if let Error::Damaged {
-        object: inner,
-        reason,
-    } = error
-        && inner == object
-    {
-        reason.clone()
-    } else {
-        error.to_string()
-    };
-    VerifyFinding {
-        object: object.to_owned(),
-        reason,
-        affected_snapshots: Vec::new(),
+fn note_unindexed_packs(
+    report: &mut VerifyReport,
+    adopted: &[PackRecord],
+    condemned: &HashSet<ObjectId>,
+) {
+    let doomed = adopted.iter().filter(|pack| condemned.contains(&pack.pack));
+    let doomed = doomed.count();
+    if doomed > 0 {
+        report.notes.push(format!(
+            "packs that are not in the index and will be deleted by the next `reprise prune`: {doomed}"
+        ));
+    }
+    if adopted.len() > doomed {
+        report.notes.push(format!(
+            "packs that are not in the index (left by an interrupted run or a lost index fragment): {}; the next snapshot adds them to the index",
+            adopted.len() - doomed
+        ));
     }
 }

@@ -82,6 +82,12 @@ impl DirectoryRestore<'_> {
             self.problems.add_damaged(path, cause);
         } else if error.class() == ErrorClass::Damaged {
             self.problems.add_damaged(path, error.to_string());
+        } else if let reprise_repository::Error::NoMatchingIdentity { readers, .. } = error {
+            let cause = format!(
+                "none of the given identities can decrypt its content, which needs that of {}",
+                readers.recipients.join(" or ")
+            );
+            self.problems.add_missing(path, cause);
         } else {
             let cause = format!(
                 "its content cannot be read: {}",
@@ -181,8 +187,7 @@ fn concerns_only_this(error: &reprise_repository::Error) -> bool {
     if let reprise_repository::Error::Backend { source, .. } = error {
         return matches!(source, BackendError::Io { .. });
     }
-    let is_unreadable = matches!(error, reprise_repository::Error::NoMatchingIdentity { .. });
-    is_unreadable || error.class() == ErrorClass::Damaged
+    error.is_missing_identity() || error.class() == ErrorClass::Damaged
 }
 
 fn write_chunk(

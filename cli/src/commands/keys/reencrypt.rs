@@ -2,6 +2,7 @@
 
 use clap::Args;
 use reprise_repository::{ReencryptOptions, ReencryptPlan, ReencryptReport, Repository};
+use reprise_scheduler::repositories::find_repository;
 use serde_json::json;
 
 use crate::context::Context;
@@ -64,9 +65,15 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
             "repository": repository.location(),
             "plan": plan,
             "report": args.yes.then_some(&report),
+            "copies": list_copies(context, &repository)?,
         }));
     } else if args.yes && !context.global.quiet {
         print_report(&report);
+        for copy in list_copies(context, &repository)? {
+            output::print_line(&format!(
+                "not re-encrypted: copy {copy}: run `reprise copy`, and then `reprise prune` there"
+            ));
+        }
     }
     if !args.yes && !args.dry_run && plan.packs > 0 {
         return Err(Failure::new(
@@ -78,6 +85,23 @@ pub(crate) fn run(context: &Context, args: &KeyRotateArgs) -> Result<Exit, Failu
     }
     let clean = plan.findings.is_empty() && report.findings.is_empty();
     Ok(if clean { Exit::Ok } else { Exit::Degraded })
+}
+
+/// The copies of the repository that the policies describe, each with its location.
+fn list_copies(context: &Context, repository: &Repository) -> Result<Vec<String>, Failure> {
+    if context.global.policies.is_none() {
+        return Ok(Vec::new());
+    }
+    let policies = context.load_policies()?;
+    let mut copies = Vec::new();
+    for (policy, copy) in policies.copies() {
+        let from = find_repository(policy, &copy.from)?;
+        if from.url.to_string() == repository.location() {
+            let to = find_repository(policy, &copy.to)?;
+            copies.push(format!("{} ({})", copy.name, to.url));
+        }
+    }
+    Ok(copies)
 }
 
 fn print_plan(repository: &Repository, plan: &ReencryptPlan) {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use reprise_mysql::log::{
-    ListedTransaction, LogBreak, LogRange, LogTime, StoredLog, StoredSegment, TransactionLister,
+    ListedTransaction, LogBreak, LogBreakKind, LogRange, LogTime, StoredLog, StoredSegment,
+    TransactionLister,
 };
 use reprise_policies::nearest_name;
-use reprise_repository::{Repository, SourceKind};
+use reprise_repository::{Error, Repository, SourceKind};
 use reprise_restore::mysql::list_snapshot_tables;
 use reprise_times::DayMeaning;
 use serde_json::json;
@@ -54,15 +55,22 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
     repository.require_data_identity()?;
     let source = args.source.rsplit('/').next().unwrap_or(&args.source);
     let log = StoredLog::read(&repository, source)?;
+    let missing_identity = log.missing_identity(source);
     if log.segments().is_empty() {
-        return Err(Failure::new(
-            Exit::NotFound,
-            format!("no log of {source} is archived"),
-            "archive it with `reprise archive`",
+        return Err(missing_identity.map_or_else(
+            || {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("no log of {source} is archived"),
+                    "archive it with `reprise archive`",
+                )
+            },
+            Failure::from,
         ));
     }
     let mut exit = Exit::Ok;
-    let mut breaks: Vec<&LogBreak> = log.breaks().iter().collect();
+    let is_gap = |found: &&LogBreak| found.kind != LogBreakKind::Unreadable;
+    let mut breaks: Vec<&LogBreak> = log.breaks().iter().filter(is_gap).collect();
     breaks.sort_by_key(|found| found.before);
     let mut breaks = breaks.into_iter().peekable();
     let mut seen = BTreeSet::new();
@@ -78,6 +86,9 @@ pub(crate) fn run(context: &Context, args: &LogArgs) -> Result<Exit, Failure> {
     }
     for found in breaks {
         exit = exit.combine_with(report_gap(context, found));
+    }
+    if let Some(missing) = missing_identity {
+        exit = exit.combine_with(report_unreadable(context, &missing));
     }
     check_tables(&repository, source, &wanted, seen)?;
     Ok(exit)
@@ -143,16 +154,33 @@ fn parse_filter(context: &Context, args: &LogArgs) -> Result<TransactionFilter, 
 /// A gap is reported at its position in the list.
 fn report_gap(context: &Context, found: &LogBreak) -> Exit {
     if context.global.json {
-        output::print_json(
-            &json!({"event": "gap", "reason": found.reason, "is_damage": found.is_damage}),
-        );
+        output::print_json(&json!({
+            "event": "gap",
+            "reason": found.reason,
+            "is_damage": found.kind == LogBreakKind::Damaged,
+        }));
     } else {
         output::print_note(&format!("-- gap: {}", found.reason));
     }
-    match found.is_damage {
-        true => Exit::Damaged,
-        false => Exit::Ok,
+    match found.kind {
+        LogBreakKind::Damaged => Exit::Damaged,
+        LogBreakKind::Unreadable | LogBreakKind::NotArchived => Exit::Ok,
     }
+}
+
+/// Log segments that only others can read.
+fn report_unreadable(context: &Context, missing: &Error) -> Exit {
+    if context.global.json {
+        let event =
+            json!({"event": "unreadable", "reason": missing.to_string(), "hint": missing.hint()});
+        output::print_json(&event);
+    } else {
+        output::print_note(&format!("-- not listed: {missing}"));
+        for line in missing.hint().lines() {
+            output::print_note(&format!("--   {line}"));
+        }
+    }
+    Exit::Degraded
 }
 
 fn list_transactions(

@@ -114,10 +114,11 @@ fn try_copy_job(
 
 fn report_copy(context: &Context, copied: &CopyJobReport) -> Exit {
     print_report(context, copied);
-    if copied.report.not_copied.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Damaged
+    let report = &copied.report;
+    match (report.not_copied.is_empty(), report.unreadable.is_empty()) {
+        (false, _) => Exit::Damaged,
+        (true, false) => Exit::Degraded,
+        (true, true) => Exit::Ok,
     }
 }
 
@@ -125,7 +126,7 @@ fn print_report(context: &Context, copied: &CopyJobReport) {
     let CopyJobReport {
         from, to, report, ..
     } = copied;
-    for left in &report.not_copied {
+    for left in report.not_copied.iter().chain(&report.unreadable) {
         output::print_error(&format!("not copied: {}: {}", left.object, left.reason));
     }
     if context.global.json {

@@ -75,9 +75,10 @@ fn open_copy(context: &Context, url: &str) -> Result<Repository, Failure> {
 /// No findings, or all repaired: ok. Otherwise data is damaged, as in `verify`.
 fn exit_for_report(report: &RepairReport) -> Exit {
     match report.applied {
-        true if report.unrepaired.is_empty() => Exit::Ok,
-        false if report.found.findings.is_empty() => Exit::Ok,
-        _ => Exit::Damaged,
+        true if !report.unrepaired.is_empty() => Exit::Damaged,
+        false if !report.found.findings.is_empty() => Exit::Damaged,
+        _ if !report.found.unreadable.is_empty() => Exit::Degraded,
+        _ => Exit::Ok,
     }
 }
 
@@ -85,6 +86,7 @@ fn print_report(context: &Context, report: &RepairReport) {
     for finding in &report.found.findings {
         crate::commands::repository::verify::print_finding(finding);
     }
+    crate::commands::repository::verify::print_unreadable(&report.found.unreadable);
     let (will, would) = match report.applied {
         true => ("repaired", "quarantined"),
         false => ("would be repaired", "would be quarantined"),
@@ -111,7 +113,10 @@ fn print_report(context: &Context, report: &RepairReport) {
     for object in &report.unrepaired {
         output::print_line(&format!("not repaired: {object}"));
     }
-    if report.found.findings.is_empty() && report.repaired.is_empty() {
+    if report.found.findings.is_empty()
+        && report.found.unreadable.is_empty()
+        && report.repaired.is_empty()
+    {
         output::print_line("ok: nothing to repair");
     } else if !report.applied {
         context

@@ -3,7 +3,8 @@
 use clap::Args;
 use reprise_policies::parse_percent;
 use reprise_repository::{
-    DataSubset, LockReport, VerifyDepth, VerifyFinding, VerifyOptions, VerifyReport,
+    DataSubset, LockReport, UnreadableKind, UnreadableObjects, VerifyDepth, VerifyFinding,
+    VerifyOptions, VerifyReport,
 };
 use reprise_scheduler::jobs::{VerifyJobReport, verify_repository};
 use reprise_scheduler::repositories::describe_capabilities;
@@ -91,11 +92,16 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure>
         }
         print_report(context, report, depth);
     }
-    Ok(if report.findings.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Damaged
-    })
+    Ok(exit_for_report(report))
+}
+
+/// Damage counts most; what only others can read is unknown, and named.
+pub(super) fn exit_for_report(report: &VerifyReport) -> Exit {
+    match (report.findings.is_empty(), report.unreadable.is_empty()) {
+        (false, _) => Exit::Damaged,
+        (true, false) => Exit::Degraded,
+        (true, true) => Exit::Ok,
+    }
 }
 
 /// The state of the locks in a line for people.
@@ -130,6 +136,7 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
     for finding in &report.findings {
         print_finding(finding);
     }
+    print_unreadable(&report.unreadable);
     for note in &report.notes {
         context.print_note(&format!("note: {note}"));
     }
@@ -147,6 +154,9 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
         }
     };
     let verdict = match report.findings.len() {
+        0 if !report.unreadable.is_empty() => {
+            "degraded: not all could be checked with these identities".to_owned()
+        }
         0 => "ok".to_owned(),
         count => format!(
             "damaged: {}",
@@ -165,6 +175,42 @@ fn print_report(context: &Context, report: &VerifyReport, depth: VerifyDepth) {
         output::format_count(report.chunks, "chunk", "chunks"),
         output::format_count(report.packs, "pack", "packs"),
     ));
+}
+
+/// One line for each kind of objects, and what helps to read them.
+pub(super) fn print_unreadable(unreadable: &[UnreadableObjects]) {
+    for objects in unreadable {
+        let (one, many) = match objects.kind {
+            UnreadableKind::Packs => ("the contents of 1 pack", "packs with contents"),
+            UnreadableKind::PackDirectories => ("1 pack directory", "pack directories"),
+            UnreadableKind::IndexFragments => ("1 index fragment", "index fragments"),
+            UnreadableKind::Chunks => ("1 chunk", "chunks"),
+            UnreadableKind::Snapshots => ("1 snapshot root", "snapshot roots"),
+            UnreadableKind::EntryLists => ("the lists of 1 snapshot", "snapshots with their lists"),
+            UnreadableKind::LogRecords => {
+                ("the record of 1 log segment", "records of log segments")
+            }
+            UnreadableKind::LogSegments => ("1 log segment", "log segments"),
+            UnreadableKind::Records => ("1 record", "records"),
+        };
+        let what = match objects.count {
+            1 => format!("{one} ({})", objects.example),
+            count => format!("{count} {many} (such as {})", objects.example),
+        };
+        output::print_error(&format!(
+            "not checked: none of the given identities can decrypt {what}"
+        ));
+    }
+    let hint = unreadable
+        .iter()
+        .find(|objects| !objects.readers.recipients.is_empty())
+        .or(unreadable.first());
+    if let Some(objects) = hint {
+        for (number, line) in objects.readers.hint().lines().enumerate() {
+            let begin = if number == 0 { "hint: " } else { "      " };
+            output::print_error(&format!("  {begin}{line}"));
+        }
+    }
 }
 
 pub(super) fn print_finding(finding: &VerifyFinding) {

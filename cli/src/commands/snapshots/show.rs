@@ -1,6 +1,7 @@
 //! `reprise show`: all details of one snapshot.
 
 use clap::Args;
+use reprise_mysql::log::LogBreakKind;
 use reprise_repository::{Error, Repository, Snapshot, SnapshotDetails, SourceKind, Tombstone};
 use reprise_restore::mysql::RecoveryCatalog;
 use serde_json::json;
@@ -50,6 +51,7 @@ pub(crate) fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         if let Some(archive) = &archive {
             shown["restorable"] = json!(archive.recovery_windows());
             shown["gaps"] = json!(describe_gaps(archive));
+            shown["unreadable"] = json!(archive.missing_identity().map(|error| error.to_string()));
         }
         output::print_json(&shown);
     } else {
@@ -92,6 +94,7 @@ fn print_tombstones(tombstones: &[Tombstone]) {
 /// Describes the gaps in the log.
 fn describe_gaps(archive: &RecoveryCatalog) -> Vec<String> {
     let breaks = archive.log().breaks().iter();
+    let breaks = breaks.filter(|found| found.kind != LogBreakKind::Unreadable);
     breaks.map(|found| found.reason.clone()).collect()
 }
 
@@ -113,6 +116,14 @@ fn print_archive(archive: &RecoveryCatalog) {
             .into_iter()
             .map(|gap| vec!["gap".to_owned(), gap]),
     );
+    if let Some(missing) = archive.missing_identity() {
+        rows.push(vec!["not shown".to_owned(), missing.to_string()]);
+        let hint = missing.hint();
+        rows.extend(
+            hint.lines()
+                .map(|line| vec![String::new(), line.to_owned()]),
+        );
+    }
     output::print_columns(&rows);
 }
 

@@ -6,15 +6,16 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, thread};
 
 use age::cli_common::{StdinGuard, read_identities};
 use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza};
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::crypto::encryption::Recipients;
 use crate::crypto::encryption::key_text::collapse_whitespace;
-use crate::error::{Error, Result};
+use crate::error::{Error, PossibleReaders, Result};
 use crate::id::ObjectId;
 
 /// A fresh X25519 identity.
@@ -89,6 +90,8 @@ pub struct Identities {
     files: Arc<Vec<PathBuf>>,
     requests: Sender<UnwrapRequest>,
     file_keys: Arc<FileKeys>,
+    /// Whether recipients belong to these identities, as far as that was asked.
+    own_recipients: Arc<Mutex<HashMap<String, bool>>>,
 }
 
 impl fmt::Debug for Identities {
@@ -128,6 +131,7 @@ impl Identities {
                 files: Arc::new(files.to_vec()),
                 requests: questions,
                 file_keys: Arc::default(),
+                own_recipients: Arc::default(),
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Identity {
@@ -175,7 +179,37 @@ impl Identities {
         opened.ok().and_then(|_| remembering.captured_key.get())
     }
 
-    /// Decrypts one complete age file. `object` names it in errors; `size_max` limits the plain size.
+    /// Whether one of the identities is that of a recipient. A recipient that cannot be used here, because its plugin is
+    /// missing, is not.
+    pub(crate) fn have_recipient(&self, recipient: &str) -> bool {
+        let mut known = self
+            .own_recipients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known.entry(recipient.to_owned()).or_insert_with(|| {
+            let probe = Recipients::parse(&[recipient.to_owned()])
+                .and_then(|recipients| recipients.encrypt(b"probe"));
+            probe.is_ok_and(|probe| self.unwrap_own_file_key(&probe).is_some())
+        })
+    }
+
+    /// The error for an object that none of the identities decrypts, of all that might have been its recipients.
+    fn missing_identity(&self, object: &dyn fmt::Display, recipients: &[String]) -> Error {
+        let (own, others): (Vec<String>, Vec<String>) = recipients
+            .iter()
+            .cloned()
+            .partition(|recipient| self.have_recipient(recipient));
+        Error::NoMatchingIdentity {
+            object: object.to_string(),
+            readers: PossibleReaders {
+                recipients: others,
+                reads_others: !own.is_empty(),
+            },
+        }
+    }
+
+    /// Decrypts one complete age file. `object` names it in errors, `recipients` are all that it may have been encrypted
+    /// to; `size_max` limits the plain size.
     ///
     /// # Errors
     /// [`Error::NoMatchingIdentity`] when none of the identities is a recipient, [`Error::Damaged`] when
@@ -204,10 +238,7 @@ impl Identities {
         let reader = match opened {
             Ok(reader) => reader,
             Err(age::DecryptError::NoMatchingKeys) => {
-                return Err(Error::NoMatchingIdentity {
-                    object: object.to_string(),
-                    recipients: recipients.to_vec(),
-                });
+                return Err(self.missing_identity(object, recipients));
             }
             Err(error) => return Err(damaged(error.to_string())),
         };

@@ -371,6 +371,24 @@ impl Keyring {
         Recipients::parse(&all)
     }
 
+    /// All that contents may have been encrypted to, the present recipients first.
+    pub(crate) fn data_readers(&self) -> Vec<String> {
+        let present = self.recipients.data.iter().cloned();
+        present.chain(self.removed_recipients()).collect()
+    }
+
+    /// All that the catalog may have been encrypted to, without removed hosts.
+    pub(crate) fn catalog_readers(&self) -> Vec<String> {
+        let writers = self.recipients.writers.iter().cloned();
+        self.data_readers().into_iter().chain(writers).collect()
+    }
+
+    /// Whether a recovery recipient was one from the beginning, and still is.
+    pub(crate) fn is_permanent_recipient(&self, recipient: &str) -> bool {
+        has_recipient(&self.initial_recipients.data, recipient)
+            && has_recipient(&self.recipients.data, recipient)
+    }
+
     /// The keys after one more record, or the reason why it would not be valid.
     pub(crate) fn with_record(&self, record: StoredKeyRecord) -> Result<Self, String> {
         if let Some(reason) = self.refusal_reason(&record) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::{ObjectInfo, ObjectKey};
+use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::error::{Error, Result};
 use crate::format::names::id_from_key;
@@ -116,7 +117,7 @@ impl Store {
     fn parse_tombstone(&self, info: &ObjectInfo, id: ObjectId, bytes: &[u8]) -> Result<Tombstone> {
         let key = &info.key;
         let verified = envelope::verify_record(RecordKind::Tombstone, bytes, key, &self.trust)?;
-        let recipients = self.catalog_recipients.texts();
+        let recipients = self.readers(RecipientClass::Catalog);
         let json = verified.open(&self.identities, key, recipients, TOMBSTONE_BYTES_MAX)?;
         let record = serde_json::from_slice(&json).map_err(|e| {
             Error::damaged_object(key, format!("its content cannot be parsed: {e}"))

@@ -83,6 +83,12 @@ impl RecoveryCatalog {
         &self.log
     }
 
+    /// Why parts of the log cannot be read, if they are encrypted to others than the given identities.
+    #[must_use]
+    pub fn missing_identity(&self) -> Option<reprise_repository::Error> {
+        self.log.missing_identity(&self.source)
+    }
+
     /// Of the snapshots that a log range continues past a point in time, the index of the log range.
     #[must_use]
     pub fn log_ranges_since(&self, begin: DateTime<Utc>) -> HashMap<ObjectId, u32> {

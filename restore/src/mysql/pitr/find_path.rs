@@ -39,10 +39,15 @@ impl RecoveryCatalog {
                 snapshot.id.short()
             ));
         }
+        let missing_identity = self.missing_identity();
+        if let Some(missing) = &missing_identity {
+            why.push_str(&format!("; {missing}"));
+        }
         Error::RecoveryTargetUnreachable {
             source_name: self.source.clone(),
             wanted,
             why,
+            missing_identity: missing_identity.map(Box::new),
             possible: self
                 .recovery_windows()
                 .iter()
@@ -73,6 +78,9 @@ impl RecoveryCatalog {
                     "the oldest snapshot was taken at {}",
                     LogTime::from(first.effective_time()).show()
                 )
+            }
+            Some(_) if self.missing_identity().is_some() => {
+                "no readable part of the binary log leads there".to_owned()
             }
             Some(_) => "the binary log of that time is not archived".to_owned(),
         };
@@ -166,6 +174,7 @@ impl RecoveryCatalog {
         }
         found.ok_or_else(|| {
             let why = match self.log.segments().is_empty() {
+                true if self.missing_identity().is_some() => "the archived binary log cannot be read",
                 true => "no binary log is archived",
                 false => "the newest range of the archived binary log does not continue from any snapshot: take one",
             };

@@ -1,7 +1,10 @@
-//! Repository errors, classified by what the caller must do.
+//! Repository errors, classified by what the caller must do; `possible_readers` is what a missing identity needs.
+
+mod possible_readers;
 
 use std::path::PathBuf;
 
+pub use self::possible_readers::PossibleReaders;
 use crate::backend::{BackendError, DestinationKind, InvalidLocation};
 use crate::id::ObjectId;
 
@@ -89,8 +92,8 @@ pub enum Error {
     NoMatchingIdentity {
         /// The object to decrypt.
         object: String,
-        /// Recipients, any one of which is enough.
-        recipients: Vec<String>,
+        /// Who may be able to.
+        readers: PossibleReaders,
     },
     /// The repository's objects exist, but its description does not.
     #[error(
@@ -293,6 +296,12 @@ impl Error {
         self.class() == ErrorClass::Damaged
     }
 
+    /// Whether it is intact as far as can be told, and encrypted to others than the given identities.
+    #[must_use]
+    pub fn is_missing_identity(&self) -> bool {
+        matches!(self, Self::NoMatchingIdentity { .. })
+    }
+
     /// What is wrong, for a finding that names the object itself.
     pub(crate) fn damage_reason(&self) -> String {
         if let Self::Damaged { reason, .. } = self {
@@ -372,7 +381,7 @@ impl Error {
             Self::OtherRepository { .. } => {
                 "choose an empty location for the copy; a copy is not merged with anything".to_owned()
             }
-            Self::NoMatchingIdentity { recipients, .. } => identity_hint(recipients),
+            Self::NoMatchingIdentity { readers, .. } => readers.hint(),
             Self::Identity { .. } => {
                 "give an age identity file, or an SSH private key, with --identity FILE".to_owned()
             }
@@ -461,14 +470,4 @@ fn backend_error_class(error: &BackendError) -> ErrorClass {
         | BackendError::Interrupted { .. }
         | BackendError::Io { .. } => ErrorClass::Failed,
     }
-}
-
-fn identity_hint(recipients: &[String]) -> String {
-    let mut hint =
-        String::from("give the identity of one of these recipients with --identity FILE:");
-    for recipient in recipients {
-        hint.push_str("\n  ");
-        hint.push_str(recipient);
-    }
-    hint
 }
