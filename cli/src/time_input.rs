@@ -15,7 +15,7 @@ pub(crate) fn parse_time(
     text: &str,
     day_meaning: DayMeaning,
 ) -> Result<LogTime, Failure> {
-    let (zone, origin) = context.zone_of_source(source)?;
+    let (zone, origin) = context.zone_of_source(source);
     let read = read_time(text, &zone, current_time(), day_meaning)?;
     if read.time < DateTime::UNIX_EPOCH {
         return Err(Failure::usage(format!("{text} is before 1970"), ""));

@@ -276,7 +276,12 @@ fn broken_policies_in_the_environment_stop_nobody_who_names_the_repository() {
     let url = format!("file://{}", sandbox.path("repo-1").display());
     ran(command.args(["-r", &url, "snapshots"]))
         .exits(0)
-        .says("the policies are ignored");
+        .says("the policies are ignored")
+        .says("means the host that has used it first");
+    let mut command = sandbox.recovering();
+    command.env("REPRISE_POLICIES", sandbox.path("p.yaml"));
+    let at_a_time = ["-r", &url, "ls", "hosts@today"];
+    ran(command.args(at_a_time)).exits(0);
 }
 
 #[test]
@@ -305,6 +310,19 @@ fn warnings_about_a_policy_are_one_line_where_they_are_not_asked_for() {
     let ran = with_policies(&sandbox, &["run"]).exits(0);
     assert!(ran.stderr.contains("see `reprise policy check`"), "{ran:?}");
     assert!(!ran.stderr.contains("warning:"), "{ran:?}");
+    // Once, also where a command asks the policies for more than one thing.
+    for args in [
+        &["ls", "hosts@today"][..],
+        &["diff", "hosts", "hosts@today"],
+        &["log", "hosts", "--from", "yesterday"],
+    ] {
+        let said = with_policies(&sandbox, args).stderr;
+        assert_eq!(
+            said.matches("see `reprise policy check`").count(),
+            1,
+            "{said}"
+        );
+    }
     let quiet = with_policies(&sandbox, &["-q", "run"]).exits(0);
     assert_eq!(quiet.stderr, "");
 }

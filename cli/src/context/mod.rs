@@ -4,7 +4,9 @@ mod repository_target;
 mod shown_zone;
 mod snapshot_selection;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use reprise_policies::PolicySet;
@@ -36,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) environment: JobEnvironment,
     /// The policies given on the command line, if they are valid: read once.
     policies: Option<PolicySet>,
+    /// The policies of which it was said that they have warnings.
+    noted_policies: Arc<Mutex<BTreeSet<PathBuf>>>,
     /// The time zone of times that are shown, or written without an offset.
     pub(crate) zone: ShownZone,
 }
@@ -135,6 +139,7 @@ impl Context {
             global,
             environment,
             policies,
+            noted_policies: Arc::default(),
             zone,
         })
     }
@@ -187,9 +192,13 @@ impl Context {
         Ok(set)
     }
 
-    /// Says what is unwise in policies, and how old the data of their time zones are.
+    /// Says once what is unwise in policies, and how old the data of their time zones are.
     fn print_policy_notes(&self, path: &Path, set: &PolicySet) {
-        if !set.warnings().is_empty() {
+        let mut noted = self
+            .noted_policies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if noted.insert(path.to_owned()) && !set.warnings().is_empty() {
             let count = output::format_count(set.warnings().len(), "warning", "warnings");
             self.print_note(&format!(
                 "note: {count} about {}: see `reprise policy check`",
@@ -200,14 +209,14 @@ impl Context {
     }
 
     /// The zone in which times of a source are written, and whose zone that is.
-    pub(crate) fn zone_of_source(&self, source: &str) -> Result<(TimeZone, String), Failure> {
-        if self.global.policies.is_some()
-            && let Ok((policy, _)) = self.load_policies()?.find_source(source)
-        {
+    pub(crate) fn zone_of_source(&self, source: &str) -> (TimeZone, String) {
+        // What broken policies say is unknown; where they are needed, they are refused.
+        let policies = self.policies.as_ref();
+        if let Some(Ok((policy, _))) = policies.map(|set| set.find_source(source)) {
             let origin = format!("the time zone of policy {}", policy.name);
-            return Ok((policy.time_zone.clone(), origin));
+            return (policy.time_zone.clone(), origin);
         }
-        Ok((self.zone.zone.clone(), self.zone.origin.to_owned()))
+        (self.zone.zone.clone(), self.zone.origin.to_owned())
     }
 
     /// The keeper's key.

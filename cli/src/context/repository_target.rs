@@ -127,8 +127,9 @@ fn match_target(
         // Policies that are broken tonight must not stand between a person and a repository that is named in full.
         Err(failure) if is_location(text) && !context.global.policies_on_command_line => {
             output::print_note(&format!(
-                "warning: the policies are ignored: {}",
-                failure.message
+                "warning: the policies are ignored: {}; the name of a source means the host that has used it first, whatever their \
+                 `hosts:` say, and times are in {}",
+                failure.message, context.zone.zone
             ));
             return Ok(RepositoryTarget::at(parse_location(text)?));
         }

@@ -54,7 +54,7 @@ impl Context {
         source: &str,
         time: &str,
     ) -> Result<Snapshot, Failure> {
-        let (zone, _) = self.zone_of_source(source)?;
+        let (zone, _) = self.zone_of_source(source);
         let read = read_time(time, &zone, current_time(), DayMeaning::End)?;
         let found = repository.find_snapshot_before(source, read.time)?;
         self.print_note(&format!(

@@ -39,6 +39,8 @@ pub struct PolicyMysqlSource {
     pub tls: Option<TlsMode>,
     /// The trusted certificates, absolute.
     pub tls_ca: Option<PathBuf>,
+    /// The server's RSA key, to which a password is encrypted where there is no TLS; absolute.
+    pub server_public_key: Option<PathBuf>,
     /// Accounts and their privileges are part of the snapshot.
     pub users: bool,
     /// Tables of engines without transactions are locked until they are read.
@@ -111,6 +113,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Poli
         .and_then(|field| decoder.count_up_to(&field, THREADS_MAX));
     let tls = decoder.value(&fields, "tls", decode_tls_mode);
     let tls_ca = decoder.value(&fields, "tls_ca", decode_path);
+    let server_public_key = decoder.value(&fields, "server_public_key", decode_path);
     let users = decoder
         .value(&fields, "users", Decoder::flag)
         .unwrap_or(true);
@@ -131,6 +134,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, field: Field<'_>) -> Option<Poli
         threads: threads.map_or(THREADS_DEFAULT, std::num::NonZeroU32::get),
         tls,
         tls_ca,
+        server_public_key,
         users,
         hold_nontransactional,
         log_archive,

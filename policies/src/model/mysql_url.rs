@@ -10,6 +10,7 @@ const PARAMETERS: &[&str] = &["socket", "container"];
 const PARAMETERS_WITH_KEYS: &[(&str, &str)] = &[
     ("tls", "tls"),
     ("tls-ca", "tls_ca"),
+    ("server-public-key", "server_public_key"),
     ("defaults-file", "defaults_file"),
 ];
 
@@ -63,7 +64,8 @@ fn has_password(url: &str) -> bool {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let in_parameters = parameters.split('&').any(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
-        is_secret_name(name)
+        let is_file = PARAMETERS_WITH_KEYS.iter().any(|(known, _)| *known == name);
+        is_secret_name(name) && !is_file
     });
     in_user || in_parameters
 }

@@ -55,7 +55,7 @@ pub enum PolicySourceKind {
     /// A program's standard output.
     Command(PolicyCommandSource),
     /// Databases of a MySQL or MariaDB server.
-    Mysql(PolicyMysqlSource),
+    Mysql(Box<PolicyMysqlSource>),
 }
 
 /// Files and directories.
@@ -161,7 +161,7 @@ fn decode_kind(decoder: &mut Decoder<'_>, fields: &Fields<'_>) -> Option<PolicyS
     let mysql = fields
         .get("mysql")
         .and_then(|field| mysql::decode(decoder, field))
-        .map(PolicySourceKind::Mysql);
+        .map(|server| PolicySourceKind::Mysql(Box::new(server)));
     volume.or(tfstate).or(command).or(mysql)
 }
 

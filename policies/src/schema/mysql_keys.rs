@@ -35,6 +35,8 @@ pub(crate) static MYSQL: TableObject = object(
         key("tls", KeyShape::Word(TLS_MODES), "How the connection is encrypted. Default: what the option file says, or preferred.")
             .example("\"verify-identity\""),
         key("tls_ca", KeyShape::Path, "The certificates that are trusted, relative to this file.").example("\"ca.pem\""),
+        key("server_public_key", KeyShape::Path, "The server's RSA key (`public_key.pem` in its data directory), relative to this file: for a password over a connection without TLS.")
+            .example("\"public_key.pem\""),
         key("users", KeyShape::Flag, "Include accounts and their privileges in the snapshot. Default: true."),
         key("hold_nontransactional", KeyShape::Flag, "Lock non-transactional tables until they are read, so that they are consistent too. Default: false."),
         key("log_archive", KeyShape::Object(&LOG_ARCHIVE), "`reprise archive` archives the server's binary log, for point-in-time recovery. `{}` for the defaults."),

@@ -766,6 +766,10 @@ fn suggestions_name_what_was_meant() {
             "write `tls_ca: a.pem` beside the URL",
         ),
         (
+            "  a: {mysql: {url: 'mysql://h/?server-public-key=k.pem'}}\n",
+            "write `server_public_key: k.pem` beside the URL",
+        ),
+        (
             "  a: {command: {run: [x], env: {API_TOKEN: abc}}}\n",
             "write `${env:API_TOKEN}` to take it from the environment, or `file:PATH`",
         ),

@@ -101,7 +101,7 @@ fn mysql(keys: &str) -> PolicyMysqlSource {
     let source = &set.policies()[0].sources["a"];
     assert_eq!(source.kind.as_str(), "mysql");
     match &source.kind {
-        PolicySourceKind::Mysql(mysql) => mysql.clone(),
+        PolicySourceKind::Mysql(mysql) => PolicyMysqlSource::clone(mysql),
         other => panic!("{other:?}"),
     }
 }
@@ -118,6 +118,7 @@ fn what_a_database_is_told_arrives() {
       threads: 32
       tls: verify-ca
       tls_ca: ca.pem
+      server_public_key: public_key.pem
       users: false
       hold_nontransactional: true
       log_archive: {flush: 2s, spool: spool, spool_max: 64MiB}
@@ -133,6 +134,7 @@ fn what_a_database_is_told_arrives() {
         threads: 32,
         tls: Some(TlsMode::VerifyCa),
         tls_ca: Some("/policies/ca.pem".into()),
+        server_public_key: Some("/policies/public_key.pem".into()),
         users: false,
         hold_nontransactional: true,
         log_archive: Some(LogArchive {
@@ -157,6 +159,7 @@ fn a_database_needs_only_its_url() {
         threads: 4,
         tls: None,
         tls_ca: None,
+        server_public_key: None,
         users: true,
         hold_nontransactional: false,
         log_archive: None,

@@ -31,7 +31,7 @@ fn full() -> Value {
             "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
             "m": {"mysql": {"url": "mysql://h/", "password": "${env:P}", "defaults_file": "my.cnf", "databases": ["a*"],
                 "exclude_databases": ["b"], "tables": ["a.*"], "exclude_tables": ["a.c?"], "threads": 32,
-                "tls": "verify-ca", "tls_ca": "ca.pem", "users": false, "hold_nontransactional": true,
+                "tls": "verify-ca", "tls_ca": "ca.pem", "server_public_key": "k.pem", "users": false, "hold_nontransactional": true,
                 "log_archive": {"flush": "5s", "spool": "spool", "spool_max": "1GiB"}},
                 "repositories": ["main"]},
         },

@@ -228,3 +228,20 @@ fn certificates_that_nothing_is_compared_with_are_warned_about() {
         );
     }
 }
+
+#[test]
+fn a_servers_key_that_no_password_is_encrypted_to_is_warned_about() {
+    for (tls, is_used) in [
+        ("off", true),
+        ("preferred", true),
+        ("required", false),
+        ("verify-ca", false),
+    ] {
+        let text = format!(
+            "version: 1\nrepositories:\n  main: {{url: x}}\nsources:\n  a:\n    mysql:\n      {{url: 'mysql://h/', tls: {tls}, server_public_key: k.pem}}\n"
+        );
+        let expected = format!("`server_public_key` has no effect with `tls: {tls}`");
+        let warned = warnings(&text).iter().any(|said| said.ends_with(&expected));
+        assert_ne!(warned, is_used, "{tls}");
+    }
+}

@@ -37,6 +37,15 @@ pub enum ConfigurationError {
         /// The endpoint, without a password.
         endpoint: String,
     },
+    /// The file system cannot make a name that replaces no other, so one of two writers could replace what the other has just
+    /// stored.
+    #[error(
+        "the file system of {directory} has neither hard links nor a rename that replaces nothing, so it cannot hold a repository"
+    )]
+    NoExclusiveNames {
+        /// The directory.
+        directory: String,
+    },
     /// An option does not fit the destination.
     #[error("{0}")]
     InvalidOption(String),
@@ -79,6 +88,9 @@ impl ConfigurationError {
             }
             Self::PlainHttp { .. } => {
                 "use an https:// endpoint, or accept this one with `allow_http: true` in the policy, --allow-http or REPRISE_ALLOW_HTTP=true"
+            }
+            Self::NoExclusiveNames { .. } => {
+                "use a directory on another file system, or the storage behind this one by its own URL"
             }
             Self::InvalidOption(_) => "",
         }

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use bytes::Bytes;
 
 use super::{
-    Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
+    Backend, BackendError, BackendResult, Capabilities, ConfigurationError, ObjectInfo, ObjectKey,
+    WriteVerification,
 };
 
 /// The directory for temporary files; it is not part of the format and may be emptied when nothing runs.
@@ -127,26 +128,20 @@ impl Backend for LocalBackend {
         let directory = path.parent().unwrap_or(&self.root).to_owned();
         create_dir_durably(&directory).map_err(fail)?;
         let unfinished = self.write_temp_file(parts).map_err(fail)?;
-        match rename_into_place(&unfinished, &path) {
+        match rename_into_place(&unfinished, &path, key) {
             Ok(()) => sync_dir(&directory)
                 .map_err(fail)
                 .map(|()| WriteVerification::Unverified),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                remove_quietly(&unfinished);
-                if self.has_same_bytes(key, parts)? {
-                    // The process that wrote it may not have reached its own sync yet.
-                    sync_dir(&directory)
-                        .map_err(fail)
-                        .map(|()| WriteVerification::Unverified)
-                } else {
-                    Err(BackendError::AlreadyExists {
-                        key: key.to_string(),
-                    })
-                }
-            }
             Err(error) => {
                 remove_quietly(&unfinished);
-                Err(fail(error))
+                let exists = matches!(error, BackendError::AlreadyExists { .. });
+                if !exists || !self.has_same_bytes(key, parts)? {
+                    return Err(error);
+                }
+                // The process that wrote it may not have reached its own sync yet.
+                sync_dir(&directory)
+                    .map_err(fail)
+                    .map(|()| WriteVerification::Unverified)
             }
         }
     }
@@ -238,30 +233,40 @@ impl Backend for LocalBackend {
 }
 
 /// Renames a finished file to its final name, never replacing another one.
-fn rename_into_place(unfinished: &Path, path: &Path) -> std::io::Result<()> {
+fn rename_into_place(unfinished: &Path, path: &Path, key: &ObjectKey) -> BackendResult<()> {
+    let fail = |error| BackendError::from_io("write", key.as_str(), error);
     match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(already_exists(key)),
         // Some network file systems cannot rename without replacing; a hard link never replaces.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             let linked = linkat(CWD, unfinished, CWD, path, AtFlags::empty());
-            linked.map_err(|error| explain_link_error(error, unfinished))?;
-            fs::remove_file(unfinished)
+            linked.map_err(|error| link_error(error, unfinished, key))?;
+            fs::remove_file(unfinished).map_err(fail)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(fail(error.into())),
     }
 }
 
-/// Without either, one of two writers could replace what the other has just stored.
-fn explain_link_error(error: Errno, unfinished: &Path) -> std::io::Error {
+fn link_error(error: Errno, unfinished: &Path, key: &ObjectKey) -> BackendError {
     match error {
+        Errno::EXIST => already_exists(key),
         Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::MLINK => {
-            std::io::Error::other(format!(
-                "the file system of {} has neither hard links nor a rename that replaces nothing, so it cannot hold a repository: \
-             use another one, or the storage behind it by its own URL",
-                unfinished.parent().unwrap_or(unfinished).display()
-            ))
+            let directory = unfinished.parent().unwrap_or(unfinished);
+            BackendError::Configuration {
+                problem: ConfigurationError::NoExclusiveNames {
+                    directory: directory.display().to_string(),
+                },
+                source: std::io::Error::from(error).into(),
+            }
         }
-        error => error.into(),
+        error => BackendError::from_io("write", key.as_str(), error.into()),
+    }
+}
+
+fn already_exists(key: &ObjectKey) -> BackendError {
+    BackendError::AlreadyExists {
+        key: key.to_string(),
     }
 }
 
@@ -317,6 +322,7 @@ fn remove_quietly(path: &Path) {
 mod tests {
     use super::super::conformance;
     use super::*;
+    use crate::error::{Error, ErrorClass, format_error_chain};
 
     #[test]
     fn it_conforms() {
@@ -370,15 +376,21 @@ mod tests {
 
     #[test]
     fn a_file_system_without_links_is_refused_by_name() {
-        let told = |error| explain_link_error(error, Path::new("/mnt/bucket/tmp/1")).to_string();
+        let key = ObjectKey::from_trusted("packs/1".to_owned());
+        let told = |error| link_error(error, Path::new("/mnt/bucket/tmp/1"), &key);
         for error in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP] {
-            let text = told(error);
+            let refused = Error::Backend {
+                location: "/mnt/bucket".to_owned(),
+                source: told(error),
+            };
+            let text = format_error_chain(&refused);
+            assert_eq!(refused.class(), ErrorClass::Refused, "{text}");
             assert!(
                 text.contains("/mnt/bucket") && text.contains("hard links"),
                 "{text}"
             );
         }
-        let exists = explain_link_error(Errno::EXIST, Path::new("/mnt/bucket/tmp/1"));
-        assert_eq!(exists.kind(), ErrorKind::AlreadyExists);
+        let exists = told(Errno::EXIST);
+        assert!(matches!(exists, BackendError::AlreadyExists { .. }));
     }
 }

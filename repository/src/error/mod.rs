@@ -450,9 +450,9 @@ fn backend_error_class(error: &BackendError) -> ErrorClass {
     match error {
         BackendError::PermissionDenied { .. } | BackendError::Locked { .. } => ErrorClass::Refused,
         BackendError::Configuration { problem, .. } => match problem {
-            ConfigurationError::MissingCredentials | ConfigurationError::InvalidCredentials => {
-                ErrorClass::Refused
-            }
+            ConfigurationError::MissingCredentials
+            | ConfigurationError::InvalidCredentials
+            | ConfigurationError::NoExclusiveNames { .. } => ErrorClass::Refused,
             ConfigurationError::BucketNotFound => ErrorClass::NotFound,
             ConfigurationError::PlainHttp { .. } | ConfigurationError::InvalidOption(_) => {
                 ErrorClass::Usage

@@ -21,6 +21,10 @@ pub fn mysql_address(
         address.tls = Some(mode.as_str().parse().map_err(usage)?);
     }
     address.tls_ca = server.tls_ca.clone().or(address.tls_ca);
+    address.server_public_key = server
+        .server_public_key
+        .clone()
+        .or(address.server_public_key);
     if let Some(file) = &server.defaults_file {
         address = address.with_defaults_file(file).map_err(usage)?;
     }
