@@ -8,12 +8,15 @@
 //! ```
 //!
 //! Schemes are of any case. Credentials, `?` and `#` are refused: endpoints, regions and secrets come from the environment.
-//! `location` is the grammar, `error` says why a text is none of it, `masking` keeps secrets out of messages.
+//! `location` is the grammar, `error` says why a text is none of it, `masking` keeps secrets out of messages,
+//! and `terminal` what steers a terminal.
 
 mod error;
 mod location;
 mod masking;
+mod terminal;
 
 pub use error::{InvalidLocation, LocationProblem};
 pub use location::{RepositoryLocation, SCHEMES};
 pub use masking::mask_secrets;
+pub use terminal::changes_terminal;

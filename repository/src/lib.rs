@@ -81,8 +81,8 @@ pub use index::{ChunkLocation, SegmentLocation};
 pub use progress::Progress;
 pub use prune::{PruneOptions, PrunePlan, PruneReport, WaitingSweep};
 pub use repository::{
-    ForeignSeries, InitOptions, OpenOptions, SourceSeries, UnreadableRoot, open_backend,
-    repository_exists,
+    ForeignSeries, InitOptions, OpenOptions, SourceHistory, SourceSeries, UnreadableRoot,
+    open_backend, repository_exists,
 };
 pub use store::{MeantHosts, Repository};
 pub use text::{RawText, escape_line};

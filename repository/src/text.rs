@@ -8,6 +8,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use reprise_location::changes_terminal;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -82,13 +83,6 @@ pub(crate) fn require_printable(what: &str, text: &str) -> Result<()> {
             value,
         }),
     }
-}
-
-/// Whether a character does something else than to appear: it moves the cursor, or reorders or hides its neighbours
-/// (Unicode's bidirectional and zero-width formatting).
-fn changes_terminal(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl From<&str> for RawText {

@@ -238,6 +238,7 @@ fn verification_asks_for_the_same_whether_or_not_the_index_is_cached() {
             host: world.host.clone(),
             identity_files: vec![world.identity.clone()],
             cache: Some(cache.path().to_owned()),
+            memory: None,
             pinned_signers: Vec::new(),
         };
         let repository = Repository::open(Arc::clone(&backend) as _, &options).unwrap();

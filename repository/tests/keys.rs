@@ -113,6 +113,7 @@ fn of_a_revoked_host_what_was_there_counts_and_nothing_later() {
         host: world.host.clone(),
         identity_files: vec![world.identity.clone()],
         cache: Some(cache.path().to_owned()),
+        memory: None,
         pinned_signers: Vec::new(),
     };
     for _ in 0..2 {
@@ -150,6 +151,7 @@ fn fragments_that_were_cached_before_a_revocation_excluded_them_are_dropped() {
         host: world.host.clone(),
         identity_files: vec![world.identity.clone()],
         cache: Some(cache.path().to_owned()),
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let open = || Repository::open(Arc::new(world.storage.clone()), &options).unwrap();
@@ -409,6 +411,7 @@ fn with_cache(world: &World, cache: &std::path::Path) -> Repository {
         host: world.host.clone(),
         identity_files: vec![world.identity.clone()],
         cache: Some(cache.to_owned()),
+        memory: None,
         pinned_signers: Vec::new(),
     };
     Repository::open(Arc::new(world.storage.clone()), &options).unwrap()

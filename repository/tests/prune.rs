@@ -917,6 +917,7 @@ impl Fragmented {
                 .cache
                 .as_ref()
                 .map(|directory| directory.path().to_owned()),
+            memory: None,
             pinned_signers: Vec::new(),
         };
         let clock = Arc::new(time.clone());

@@ -63,6 +63,7 @@ impl Scene {
             host: self.world.host.clone(),
             identity_files,
             cache: None,
+            memory: None,
             pinned_signers: Vec::new(),
         };
         Repository::open_with_clock(Arc::new(storage), &options, Arc::new(time.clone()))

@@ -176,6 +176,7 @@ fn a_stranger_cannot_even_open() {
         host: HostDirectory::new(a.host.path().join("elsewhere")),
         identity_files: vec![b.identity.clone()],
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let error = Repository::open(Arc::new(a.storage.clone()), &options).unwrap_err();
@@ -192,6 +193,7 @@ fn a_host_that_the_repository_does_not_know_cannot_write() {
         host: HostDirectory::new(a.host.path().join("elsewhere")),
         identity_files: vec![a.identity.clone()],
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let repository = Repository::open(Arc::new(a.storage.clone()), &options).unwrap();
@@ -209,6 +211,7 @@ fn pinned_signers_exclude_all_others() {
             host: HostDirectory::new(a.host.path()),
             identity_files: vec![a.identity.clone()],
             cache: None,
+            memory: None,
             pinned_signers: pins,
         };
         Repository::open(Arc::new(a.storage.clone()), &options)

@@ -97,6 +97,7 @@ impl JobEnvironment {
             host: self.host.clone(),
             identity_files,
             cache: self.cache.clone(),
+            memory: Some(self.host.path().join("seen")),
             pinned_signers: signers.to_vec(),
         };
         let opened = Repository::open(backend, &options)?;

@@ -100,8 +100,8 @@ impl RunContext {
         repository: &Repository,
         kind: SourceKind,
     ) -> Result<(Option<Snapshot>, SnapshotOptions)> {
-        let mut own = repository.own_snapshots(&self.source)?;
-        let parent = own.pop().filter(|parent| parent.root.kind == kind);
+        let mut history = repository.source_history(&self.source)?;
+        let parent = history.own.pop().filter(|parent| parent.root.kind == kind);
         let options = SnapshotOptions {
             source: self.source.clone(),
             kind,
@@ -109,6 +109,7 @@ impl RunContext {
             tags: self.tags.clone(),
             started: (self.clock)(),
             parent: parent.as_ref().map(|parent| parent.id),
+            alarms: history.alarms,
         };
         Ok((parent, options))
     }
@@ -127,7 +128,7 @@ impl RunContext {
             return Ok(None);
         };
         let before = if is_empty(&parent.root.counts) {
-            let snapshots = repository.own_snapshots(&self.source)?;
+            let snapshots = repository.source_history(&self.source)?.own;
             let with_content =
                 |one: &&Snapshot| one.root.kind == parent.root.kind && !is_empty(&one.root.counts);
             snapshots.iter().rev().find(with_content).cloned()

@@ -38,6 +38,7 @@ fn opened(sandbox: &Sandbox) -> Repository {
         host: HostDirectory::new(sandbox.path("config")),
         identity_files: Vec::new(),
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let backend = LocalBackend::new(sandbox.path("repository"));

@@ -644,6 +644,7 @@ fn opened_by(sandbox: &Sandbox, host: &Path) -> Repository {
         host: HostDirectory::new(host),
         identity_files: Vec::new(),
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let backend = LocalBackend::new(sandbox.path("repository"));

@@ -530,3 +530,102 @@ fn a_prune_that_may_not_delete_says_so() {
     prune(&sandbox, &[]).exits(6).says("no permission");
     comes_back(&sandbox, "restored");
 }
+
+/// An object of the repository that is hidden while this lives.
+struct Hidden {
+    object: PathBuf,
+    aside: PathBuf,
+}
+
+impl Hidden {
+    fn new(sandbox: &Sandbox, object: &str) -> Self {
+        let object = sandbox.path("repository").join(object);
+        let aside = sandbox.path("aside");
+        fs::rename(&object, &aside).unwrap();
+        Self { object, aside }
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        fs::rename(&self.aside, &self.object).unwrap();
+    }
+}
+
+#[test]
+fn a_snapshot_that_the_storage_hides_is_named_everywhere_and_never_pruned() {
+    let sandbox = Sandbox::new();
+    let (tree, other) = (sandbox.path("tree"), sandbox.path("other"));
+    make_tree(&tree, 100_000);
+    make_tree(&other, 50_000);
+    let taken = sandbox.snapshot(&tree, "tree").exits(0).json();
+    sandbox.snapshot(&other, "other").exits(0);
+    let id = taken["snapshot"].as_str().unwrap();
+    let object = format!("snapshots/{id}");
+    let hidden = Hidden::new(&sandbox, &object);
+    let packs = sandbox.objects("packs");
+    let named = |done: RunOutput, code| {
+        done.exits(code).says(&object).says("of `tree` of ");
+    };
+    for _ in 0..2 {
+        named(sandbox.run(["prune", "--grace", "0s"]), 6);
+        named(sandbox.run(["prune", "--dry-run"]), 6);
+    }
+    assert_eq!(sandbox.objects("packs"), packs);
+    named(sandbox.run(["snapshots"]), 4);
+    named(sandbox.run(["verify"]), 4);
+    let copy = sandbox.path("copy");
+    named(
+        sandbox.run([OsStr::new("copy"), "--to".as_ref(), copy.as_ref()]),
+        4,
+    );
+    sandbox.run(["show", id]).exits(4).says("--accept-missing");
+    sandbox.snapshot(&other, "other").exits(0);
+    drop(hidden);
+    sandbox.run(["prune", "--grace", "0s"]).exits(0);
+    comes_back(&sandbox, "restored");
+
+    // A new snapshot of the source says it as well, and what is accepted is not asked again.
+    let hidden = Hidden::new(&sandbox, &object);
+    sandbox.snapshot(&tree, "tree").exits(3);
+    let accept = |args: &[&str]| sandbox.run([args, &["--accept-missing", &id[..8]]].concat());
+    accept(&["prune", "--dry-run"]).exits(2);
+    accept(&["prune", "--grace", "0s"]).exits(0).says(id);
+    sandbox.run(["prune", "--grace", "0s"]).exits(0);
+    sandbox.run(["verify"]).exits(0);
+    accept(&["verify"]).exits(5);
+    sandbox.snapshot(&tree, "tree").exits(0);
+    drop(hidden);
+}
+
+#[test]
+fn a_keeper_forgets_a_snapshot_that_is_gone_for_everybody() {
+    let sandbox = Sandbox::new();
+    let first = two_versions(&sandbox);
+    sandbox.run(["unforget", &first]).exits(0);
+    let hidden = Hidden::new(&sandbox, &format!("snapshots/{first}"));
+    sandbox.run(["snapshots"]).exits(4).says(&first);
+    sandbox.run(["prune"]).exits(6).says("forget --unreadable");
+    sandbox.run(["forget", "--unreadable", &first]).exits(0);
+    sandbox.run(["prune"]).exits(0);
+    drop(hidden);
+}
+
+#[test]
+fn a_copy_brings_back_a_snapshot_that_is_gone() {
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path("tree");
+    make_tree(&tree, 100_000);
+    let taken = sandbox.snapshot(&tree, "tree").exits(0).json();
+    let copy = sandbox.path("copy");
+    let copy = copy.to_str().unwrap();
+    sandbox.run(["copy", "--to", copy]).exits(0);
+    let object = format!("snapshots/{}", taken["snapshot"].as_str().unwrap());
+    let hidden = Hidden::new(&sandbox, &object);
+    sandbox.run(["prune"]).exits(6);
+    let repair = ["verify", "--repair", "--from", copy, "--yes"];
+    sandbox.recover(repair).exits(0).says(&object);
+    comes_back(&sandbox, "restored");
+    sandbox.run(["prune"]).exits(0);
+    drop(hidden);
+}

@@ -164,6 +164,7 @@ fn a_tombstone_that_only_the_writer_signed_is_ignored() {
         host: HostDirectory::new(sandbox.path("config")),
         identity_files: Vec::new(),
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let repository =

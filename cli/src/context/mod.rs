@@ -219,6 +219,19 @@ impl Context {
         (self.zone.zone.clone(), self.zone.origin.to_owned())
     }
 
+    /// Accepts on this machine that objects are gone, and says which.
+    pub(crate) fn accept_missing(&self, names: &[String]) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for id in self.open_repository()?.accept_missing(names)? {
+            self.print_note(&format!(
+                "note: accepted on this machine that {id} is gone: what only it needed may be deleted"
+            ));
+        }
+        Ok(())
+    }
+
     /// The keeper's key.
     pub(crate) fn load_keeper(
         &self,

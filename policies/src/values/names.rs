@@ -1,5 +1,7 @@
 //! Names: which are valid, how they are shown, and which known name is nearest to a mistyped one.
 
+use reprise_location::changes_terminal;
+
 /// The longest name of a policy, a source, a repository, a drill or a tag.
 const NAME_CHARACTERS_MAX: usize = 64;
 /// A longer mistyped word is not compared: nobody mistypes that much, and the comparison is quadratic.
@@ -60,10 +62,9 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// Replaces terminal control characters.
 pub(crate) fn make_printable(character: char) -> char {
-    let steering = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match character {
         '\t' => ' ',
-        _ if character.is_control() || steering => '\u{fffd}',
+        _ if changes_terminal(character) => '\u{fffd}',
         _ => character,
     }
 }

@@ -47,6 +47,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`BackendError::NotFound`].
     fn size(&self, key: &ObjectKey) -> BackendResult<u64>;
 
+    /// When the storage received an object, as [`Self::list`] tells; `None` if there is no such object, or the storage
+    /// does not say.
+    ///
+    /// # Errors
+    /// As for [`Self::list`].
+    fn received(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        let directory = key
+            .as_str()
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
+        let listed = self.list(directory)?.into_iter();
+        let mut found = listed.filter(|info| info.key == *key);
+        Ok(found.next().and_then(|info| info.received))
+    }
+
     /// All objects below a directory (`packs`, `index`…), each once, in no particular order. A directory that does
     /// not exist is empty. Unfinished puts are never listed.
     ///
@@ -122,6 +137,10 @@ impl<B: Backend + ?Sized> Backend for std::sync::Arc<B> {
 
     fn size(&self, key: &ObjectKey) -> BackendResult<u64> {
         self.as_ref().size(key)
+    }
+
+    fn received(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        self.as_ref().received(key)
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {

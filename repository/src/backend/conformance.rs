@@ -187,6 +187,11 @@ fn listings_tell_when_objects_were_received(backend: &dyn Backend) {
     let age = first.map(|time| (chrono::Utc::now() - time).num_hours().abs());
     assert!(age.is_some_and(|hours| hours < 24), "{first:?}");
     expect_ok(put_parts(backend, "index/second", &[b"second"]), "put");
+    let key = object_key("index/first");
+    // Some tell it in whole seconds here, and more exactly in listings.
+    let alone = expect_ok(backend.received(&key), "look up");
+    let seconds = |time: Option<chrono::DateTime<chrono::Utc>>| time.map(|time| time.timestamp());
+    assert_eq!(seconds(alone), seconds(first));
     assert!(received("index/second") >= first, "{first:?}");
     if backend.capabilities().refuses_overwrite {
         expect_ok(put_parts(backend, "index/first", &[b"first"]), "put again");

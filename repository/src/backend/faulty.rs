@@ -108,6 +108,14 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         }
     }
 
+    fn received(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        if self.should_fail_read() {
+            Err(crash_error(key.as_str()))
+        } else {
+            self.inner.received(key)
+        }
+    }
+
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         if self.should_fail_read() {
             Err(crash_error(directory))

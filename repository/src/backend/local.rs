@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::{
     Backend, BackendError, BackendResult, Capabilities, ConfigurationError, ObjectInfo, ObjectKey,
@@ -182,6 +183,14 @@ impl Backend for LocalBackend {
         let meta = fs::metadata(self.object_path(key))
             .map_err(|source| BackendError::from_io("look up", key.as_str(), source))?;
         Ok(meta.len())
+    }
+
+    fn received(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        match fs::metadata(self.object_path(key)) {
+            Ok(meta) => Ok(meta.modified().ok().map(Into::into)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(BackendError::from_io("look up", key.as_str(), source)),
+        }
     }
 
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {

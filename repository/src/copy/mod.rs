@@ -5,6 +5,7 @@
 //! describe them, then roots. Objects that an interrupted copy has stored are reused.
 
 pub(crate) mod locks;
+mod logs;
 mod target_check;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -403,8 +404,13 @@ impl RepositoryCopy<'_> {
                 self.report.snapshots_present += 1;
             } else if is_whole()? {
                 match self.copy_object(&snapshot_key(&root.id), &root.id) {
-                    // It was forgotten and deleted by a prune meanwhile.
-                    Err(Error::Missing { .. }) => continue,
+                    // A prune deleted it meanwhile, if it is forgotten by now; else the storage withholds it.
+                    Err(error @ Error::Missing { .. }) => {
+                        if !self.repository.read_tombstones()?.is_forgotten(&root.id) {
+                            self.record_failure(snapshot_key(&root.id).as_str(), error)?;
+                        }
+                        continue;
+                    }
                     stored => stored?,
                 }
                 arrived_roots.push(root);
@@ -448,35 +454,6 @@ impl RepositoryCopy<'_> {
         let known = ReplacedPacks::read(inner, inner.backend.as_ref())?.records;
         for id in known.iter().filter(|id| !there.contains(*id)) {
             self.copy_object(&replaced_packs_key(id), id)?;
-        }
-        Ok(())
-    }
-
-    /// Log segments, oldest first: an interrupted copy has the beginning of each log.
-    fn copy_logs(&mut self) -> Result<()> {
-        let there = self.target.list("logs").map_err(|e| self.target_error(e))?;
-        let there: HashSet<_> = there.into_iter().map(|info| info.key).collect();
-        let tombstones = self.repository.read_tombstones()?;
-        for directory in self.repository.log_directories()? {
-            let first = self.repository.first_log_sequence(&directory, &tombstones);
-            for piece in self.repository.list_log_segments_in(&directory)? {
-                self.progress.check_cancelled()?;
-                if piece.sequence < first || there.contains(&piece.to_object_key()) {
-                    continue;
-                }
-                match self.repository.read_log_bytes(&piece) {
-                    Ok(bytes) => {
-                        put_verified(
-                            self.target,
-                            &piece.to_object_key(),
-                            &[bytes.into()],
-                            &piece.id,
-                        )?;
-                        self.report.log_segments += 1;
-                    }
-                    Err(error) => self.record_failure(piece.to_object_key().as_str(), error)?,
-                }
-            }
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Repository errors, classified by what the caller must do; `possible_readers` is what a missing identity needs.
 
+mod hint;
 mod possible_readers;
 
 use std::path::PathBuf;
 
 pub use self::possible_readers::PossibleReaders;
-use crate::backend::{BackendError, DestinationKind, InvalidLocation};
+use crate::backend::{BackendError, InvalidLocation};
 use crate::id::ObjectId;
 
 /// The result of repository operations.
@@ -209,6 +210,38 @@ pub enum Error {
         /// BLAKE3 of its `reprise.json`.
         found: ObjectId,
     },
+    /// An object that this machine has seen is gone, and nothing explains it.
+    #[error("{object} is not stored any more, and no keeper has forgotten it: {description}")]
+    Withheld {
+        /// The object.
+        object: String,
+        /// What it was.
+        description: String,
+        /// The source's name, if it was a snapshot.
+        source_name: Option<String>,
+    },
+    /// Nothing is deleted while objects are gone without explanation.
+    #[error(
+        "{location}: nothing is deleted, because objects that this machine has seen are not stored any more: {}",
+        objects.join("; ")
+    )]
+    PruneRefused {
+        /// The repository's location.
+        location: String,
+        /// The objects, and what they were.
+        objects: Vec<String>,
+    },
+    /// Records of keys that this machine has seen are gone: keys may be trusted that were removed.
+    #[error(
+        "{location}: records of keys that this machine has used are missing or damaged, so removed keys may seem valid: {}",
+        records.join(", ")
+    )]
+    KeysWithheld {
+        /// The repository's location.
+        location: String,
+        /// The objects.
+        records: Vec<String>,
+    },
     /// A name or label has characters that do not belong into one.
     #[error("{what} has a control character, which no record may have: `{value}`")]
     ControlCharacter {
@@ -321,7 +354,9 @@ impl Error {
             | Self::Internal(_)
             | Self::Interrupted
             | Self::Source(_) => ErrorClass::Failed,
-            Self::Damaged { .. } | Self::Missing { .. } => ErrorClass::Damaged,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Withheld { .. } => {
+                ErrorClass::Damaged
+            }
             Self::NoRepository { .. } | Self::NoSnapshot { .. } | Self::NoHost { .. } => {
                 ErrorClass::NotFound
             }
@@ -337,6 +372,8 @@ impl Error {
             | Self::LogState { .. }
             | Self::OtherRepository { .. }
             | Self::PinMismatch { .. }
+            | Self::PruneRefused { .. }
+            | Self::KeysWithheld { .. }
             | Self::FingerprintMismatch { .. } => ErrorClass::Refused,
             Self::Recipient { .. }
             | Self::ControlCharacter { .. }
@@ -345,90 +382,6 @@ impl Error {
             | Self::AmbiguousHost { .. }
             | Self::Location(_) => ErrorClass::Usage,
         }
-    }
-
-    /// What to do next, in a sentence; empty when the error needs no hint.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Backend { source, location } => {
-                source.hint(DestinationKind::of_location(location)).to_owned()
-            }
-            Self::NoRepository { .. } => {
-                "check -r/--repository, or create a repository with `reprise init`; if only its reprise.json is lost, restore it \
-                 from a repository copy with `reprise -r COPY copy --to`"
-                    .to_owned()
-            }
-            Self::RepositoryExists { .. } => {
-                "use it as it is, or choose an empty location for a new one".to_owned()
-            }
-            Self::MissingConfig { location, .. } => format!(
-                "restore it from a repository copy with `reprise -r COPY copy --to {location}`; a new repository needs an empty location"
-            ),
-            Self::UnsupportedFormat { .. } => {
-                "it is not damaged: use a newer version of reprise".to_owned()
-            }
-            Self::ObjectSwept { root: None, .. } => {
-                "run it again: what was deleted is stored again; the lease of this run expired".to_owned()
-            }
-            Self::ObjectSwept { root: Some(root), .. } => format!(
-                "run it again, and forget {root}: objects that it needs may have been deleted meanwhile"
-            ),
-            Self::Damaged { .. } | Self::Missing { .. } => {
-                "run `reprise verify --read-data` to see what else is affected, and restore from a repository copy"
-                    .to_owned()
-            }
-            Self::OtherRepository { .. } => {
-                "choose an empty location for the copy; a copy is not merged with anything".to_owned()
-            }
-            Self::NoMatchingIdentity { readers, .. } => readers.hint(),
-            Self::Identity { .. } => {
-                "give an age identity file, or an SSH private key, with --identity FILE".to_owned()
-            }
-            Self::Recipient { .. } => {
-                "a recipient looks like age1…, ssh-ed25519 … or age1plugin1…".to_owned()
-            }
-            Self::HostKeys { .. } => {
-                "this directory contains the host's own keys; set REPRISE_CONFIG_DIR to use another one".to_owned()
-            }
-            Self::UnknownHost { .. } => {
-                "print this host's public keys with `reprise key show`, and let a keeper add them with\n`reprise key add --host`"
-                    .to_owned()
-            }
-            Self::NotKeeper { .. } => {
-                "give the keeper's key with --keeper FILE (or REPRISE_KEEPER): `reprise init --keeper FILE` created it"
-                    .to_owned()
-            }
-            Self::KeyChange { .. } => "`reprise key list` lists the current keys".to_owned(),
-            Self::SnapshotState { hint, .. } | Self::LogState { hint, .. } => (*hint).to_owned(),
-            Self::PinMismatch { pin_file, .. } => format!(
-                "if you replaced the repository yourself, remove {}; otherwise someone else has replaced it",
-                pin_file.display()
-            ),
-            Self::FingerprintMismatch { .. } => {
-                "compare the fingerprint with the recovery sheet: nothing was read from this repository, and nothing is trusted of it"
-                    .to_owned()
-            }
-            Self::ControlCharacter { .. } => "give it without line ends and escape characters".to_owned(),
-            Self::NoSnapshot { hint, .. } => hint.clone(),
-            Self::SeveralHosts { .. } => "choose one with --host".to_owned(),
-            Self::NoHost { known, .. } => format!("its hosts: {}", known.join(", ")),
-            Self::AmbiguousHost { .. } => "give the beginning of a signer instead".to_owned(),
-            Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
-            Self::Location(invalid) => invalid.problem.hint().to_owned(),
-            Self::LocalIo { source, .. } => local_io_hint(source).to_owned(),
-            Self::Internal(_) | Self::Interrupted | Self::Source(_) => String::new(),
-        }
-    }
-}
-
-fn local_io_hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            "check owner and mode of the file and of the directories above it; REPRISE_CONFIG_DIR and REPRISE_CACHE_DIR (or HOME) \
-             say where this user's keys and cache are"
-        }
-        _ => "",
     }
 }
 

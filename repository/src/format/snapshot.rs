@@ -250,6 +250,13 @@ impl Snapshot {
             .unwrap_or(claimed)
     }
 
+    /// Its place among others by time: by [`Self::effective_time`]. Where all were received at one time, as in a repository
+    /// that was unpacked, what they claim tells, and at last their IDs.
+    #[must_use]
+    pub fn time_order(&self) -> (DateTime<Utc>, DateTime<Utc>, ObjectId) {
+        (self.effective_time(), self.root.data_time, self.id)
+    }
+
     /// What is wrong with its claimed time, if that cannot be true.
     #[must_use]
     pub fn clock_alarm(&self, now: DateTime<Utc>) -> Option<String> {

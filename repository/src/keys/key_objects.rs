@@ -4,7 +4,7 @@
 //! readable by everybody, as nothing can be decrypted before the recipients are known; and only secrets
 //! that `reprise.json` or a record of a keeper names are used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::backend::{Backend, BackendError, ObjectInfo, ObjectKey};
 use crate::crypto::encryption::{FileKeys, Identities, Recipients};
@@ -20,6 +20,7 @@ use crate::keys::key_wrapping;
 use crate::parallel::map_in_parallel;
 use crate::records::record_set::is_not_found;
 use crate::store::finding::VerifyFinding;
+use crate::store::memory::{LocalMemory, SeenObjects};
 use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::{get_verified, put_verified};
 use crate::store::{Repository, Store};
@@ -40,15 +41,40 @@ pub(crate) fn key_object_key(id: &ObjectId) -> ObjectKey {
 /// The problems of objects under `keys/` that are therefore ignored.
 pub(crate) type UnusableKeyObjects = Vec<(ObjectKey, String)>;
 
+/// The records of changed keys, as they are stored.
+pub(crate) struct StoredKeyring {
+    pub(crate) keyring: Keyring,
+    pub(crate) unusable: UnusableKeyObjects,
+    /// All objects that could be read, whether their records are valid or not.
+    present: HashSet<ObjectId>,
+}
+
+impl StoredKeyring {
+    /// Compares with what this machine has seen, and remembers what is valid. Returns what it saw before and cannot
+    /// read any more: it may have removed keys.
+    pub(crate) fn check_memory(&self, memory: &LocalMemory, seen: &SeenObjects) -> Vec<ObjectId> {
+        let missing = seen.missing_of(&seen.keys, &self.present);
+        for id in &missing {
+            tracing::warn!(key = %key_object_key(id), "a record of keys that this machine has used is missing or damaged: removed keys may seem valid");
+        }
+        let applied = self.keyring.applied_records().iter();
+        let applied: Vec<ObjectId> = applied.map(|applied| applied.id).collect();
+        if !applied.iter().all(|id| seen.keys.contains(id)) {
+            memory.update(|seen| seen.keys.extend(&applied));
+        }
+        missing
+    }
+}
+
 /// Reads all records of changed keys.
 ///
 /// # Errors
-/// When the storage does not respond. Problems of single objects are in the second part.
+/// When the storage does not respond. Problems of single objects are in the result.
 pub(crate) fn read_keyring(
     backend: &dyn Backend,
     config: &Config,
     cache: &RecordCache,
-) -> Result<(Keyring, UnusableKeyObjects)> {
+) -> Result<StoredKeyring> {
     let listed = backend
         .list("keys")
         .map_err(|source| backend_error(backend, source))?;
@@ -66,8 +92,11 @@ pub(crate) fn read_keyring(
     let read = map_in_parallel(readers, &others, |(id, info)| {
         read_key_object(backend, config, cache, id, info)
     });
-    let mut newer = Vec::new();
-    for ((_, info), record) in others.into_iter().zip(read) {
+    let (mut newer, mut present) = (Vec::new(), HashSet::new());
+    for ((id, info), record) in others.into_iter().zip(read) {
+        if record.is_ok() {
+            present.insert(id);
+        }
         match record {
             Ok(Some(KeyObject::NewerFormat(signer, error))) => {
                 newer.push((info.key, signer, error))
@@ -88,7 +117,11 @@ pub(crate) fn read_keyring(
     }
     let refused = ring.refused_records().iter();
     unusable.extend(refused.map(|(id, reason)| (key_object_key(id), reason.clone())));
-    Ok((ring, unusable))
+    Ok(StoredKeyring {
+        keyring: ring,
+        unusable,
+        present,
+    })
 }
 
 fn backend_error(backend: &dyn Backend, source: BackendError) -> Error {
@@ -299,9 +332,14 @@ impl Repository {
     pub(crate) fn verify_keys(&self) -> Result<Vec<VerifyFinding>> {
         let inner = &self.inner;
         let cache = RecordCache::new(None, "keys");
-        let (ring, unusable) = read_keyring(inner.backend.as_ref(), &inner.config, &cache)?;
-        let mut findings: BTreeMap<String, String> = unusable
-            .into_iter()
+        let stored = read_keyring(inner.backend.as_ref(), &inner.config, &cache)?;
+        let ring = stored.keyring;
+        let withheld = inner.missing_keys.iter().map(|id| {
+            let reason = "this machine has used this record before, and it is gone or damaged";
+            (key_object_key(id), reason.to_owned())
+        });
+        let mut findings: BTreeMap<String, String> = withheld
+            .chain(stored.unusable)
             .map(|(key, reason)| (key.to_string(), reason))
             .collect();
         let known = ring.secret_objects().iter().chain(ring.catalog_objects());

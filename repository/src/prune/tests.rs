@@ -56,6 +56,7 @@ fn prune_fixture() -> PruneFixture {
         host,
         identity_files: vec![file],
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let repository = Repository::open(Arc::new(storage.clone()), &options).unwrap();
@@ -76,6 +77,7 @@ fn take_snapshot(repository: &Repository) -> Snapshot {
         tags: BTreeMap::new(),
         started: now(),
         parent: None,
+        alarms: Vec::new(),
     };
     let mut writer = repository
         .begin_snapshot(options, Arc::default(), None)

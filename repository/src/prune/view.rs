@@ -48,10 +48,11 @@ impl SnapshotRoots {
     /// Lists roots, then tombstones.
     ///
     /// # Errors
-    /// When a root that is not forgotten cannot be read, or a tombstone that may unforget others: then what is needed
-    /// is unknown.
+    /// When a root that is not forgotten cannot be read, or a tombstone that may unforget others, or when one that this
+    /// machine has seen is gone: then what is needed is unknown.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
         let (snapshots, errors) = repository.all_snapshots_lossy()?;
+        let errors = refuse_withheld(repository, errors)?;
         let tombstones = read_tombstones_strictly(repository)?;
         let findings = tombstones.refused().iter().map(|refused| ObjectFailure {
             object: refused.object.to_string(),
@@ -104,6 +105,28 @@ impl SnapshotRoots {
         let ids = forgotten.map(|snapshot| snapshot.id);
         ids.chain(self.unreadable.iter().copied()).collect()
     }
+}
+
+/// Refuses while something is gone that this machine has seen. Returns the other errors.
+fn refuse_withheld(
+    repository: &Repository,
+    errors: Vec<(ObjectKey, Error)>,
+) -> Result<Vec<(ObjectKey, Error)>> {
+    let (mut objects, mut others) = (Vec::new(), Vec::new());
+    for (key, error) in errors {
+        if let Error::Withheld { description, .. } = error {
+            objects.push(format!("{key} ({description})"));
+        } else {
+            others.push((key, error));
+        }
+    }
+    if objects.is_empty() {
+        return Ok(others);
+    }
+    Err(Error::PruneRefused {
+        location: repository.location(),
+        objects,
+    })
 }
 
 /// Whether an unreadable object in the place of such a record never was a valid one: it is as it was stored, and

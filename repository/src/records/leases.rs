@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, ObjectKey};
 use crate::crypto::envelope::RecordKind;
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
@@ -128,12 +128,10 @@ impl Lease {
 
     /// When this run began, by this host's clock and by the storage's, if the storage says.
     pub(crate) fn begin_times(&self) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>> {
-        let own = self.id.map(|id| id.to_string());
-        let listed = self.inner.list_objects(DIRECTORY)?;
-        let first = listed
-            .iter()
-            .find(|info| own.as_deref() == Some(info.key.name()));
-        let received = first.and_then(|info| info.received);
+        let Some(id) = self.id else { return Ok(None) };
+        let key = ObjectKey::from_trusted(format!("{DIRECTORY}/{id}"));
+        let received = self.inner.backend.received(&key);
+        let received = received.map_err(|source| self.inner.backend_error(source))?;
         Ok(received.map(|received| (self.record.at, received)))
     }
 

@@ -9,9 +9,8 @@ use std::fmt;
 
 use crate::crypto::signing::SignerId;
 use crate::error::{Error, Result};
-use crate::format::snapshot::{Snapshot, Warning};
+use crate::format::snapshot::Snapshot;
 use crate::store::{MeantHosts, Repository};
-use crate::text::RawText;
 
 /// The fewest digits of a signer that mean one.
 const PREFIX_MIN: usize = 4;
@@ -310,28 +309,27 @@ impl Repository {
         Ok(found)
     }
 
-    /// What is wrong with a snapshot of a source by this host, whatever its content is.
-    pub(crate) fn binding_warnings(&self, source: &str) -> Result<Vec<Warning>> {
-        let alarm = |message: String| Warning {
-            path: RawText::default(),
-            message: format!("alarm: {message}"),
-        };
-        let mut warnings: Vec<Warning> = self.host_disagreements().into_iter().map(alarm).collect();
+    /// What is wrong with any snapshot of a source by this host, as far as names are concerned.
+    pub(super) fn binding_alarms(
+        &self,
+        source: &str,
+        snapshots: &[Snapshot],
+    ) -> Result<Vec<String>> {
+        let mut alarms = self.host_disagreements();
         if self.has_one_host(source) {
-            return Ok(warnings);
+            return Ok(alarms);
         }
-        let (snapshots, _) = self.snapshots_lossy()?;
-        let bound = self.bound_series(source, &snapshots)?;
+        let bound = self.bound_series(source, snapshots)?;
         let own = self.own_series();
         if !bound.is_empty() && !own.is_some_and(|own| bound.contains(&own)) {
             let names: Vec<String> = self.series_names(&bound).into_values().collect();
             let owner = names.join(" and ");
-            warnings.push(alarm(format!(
+            alarms.push(format!(
                 "the name `{source}` means {owner}, so this snapshot of another host is not restored by that name: give it \
                  another name (--source), name both hosts in the policy (`hosts: [{owner}, …]` at the source), or, if this \
                  host takes the place of {owner}, run `reprise key add --host KEYS --replaces {owner}` with a keeper's key"
-            )));
+            ));
         }
-        Ok(warnings)
+        Ok(alarms)
     }
 }

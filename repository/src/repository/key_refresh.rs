@@ -11,14 +11,17 @@ impl Repository {
     /// The same repository with the keys as they are stored now. What it encrypts and signs from then on is for these.
     ///
     /// # Errors
-    /// When they cannot be listed or read.
+    /// When they cannot be listed or read, or records that this machine has seen are gone.
     pub fn with_current_keys(&self) -> Result<Self> {
         let store = &self.inner;
         let records = RecordCache::new(store.cache.as_deref(), "keys");
-        let (keyring, _) = read_keyring(store.backend.as_ref(), &store.config, &records)?;
+        let seen = store.memory.read();
+        let stored = read_keyring(store.backend.as_ref(), &store.config, &records)?;
+        let missing_keys = stored.check_memory(&store.memory, &seen);
+        let keyring = stored.keyring;
         let (data_recipients, catalog_recipients) =
             (keyring.data_recipients()?, keyring.catalog_recipients()?);
-        Ok(Self {
+        let current = Self {
             inner: Arc::new(Store {
                 backend: Arc::clone(&store.backend),
                 config: store.config.clone(),
@@ -34,9 +37,13 @@ impl Repository {
                 host: store.host.clone(),
                 cache: store.cache.clone(),
                 clock: Arc::clone(&store.clock),
+                memory: store.memory.clone(),
+                missing_keys,
             }),
             meant: Arc::clone(&self.meant),
-        })
+        };
+        current.inner.require_known_keys()?;
+        Ok(current)
     }
 
     /// Whether reading the keys again costs nothing that counts.

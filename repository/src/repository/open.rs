@@ -16,6 +16,7 @@ use crate::format::keyring::Keyring;
 use crate::format::secrets::Secrets;
 use crate::id::{ObjectId, RepositoryId};
 use crate::keys::key_objects::{put_secrets, read_all_wrapped_keys, read_keyring, read_secrets};
+use crate::store::memory::LocalMemory;
 use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::read_with_retries;
 use crate::store::{Repository, Store};
@@ -50,6 +51,8 @@ pub struct OpenOptions {
     pub identity_files: Vec<PathBuf>,
     /// Where the local cache may be, if anywhere.
     pub cache: Option<PathBuf>,
+    /// The directory in which this machine remembers what it has seen of repositories; `None`: it remembers nothing.
+    pub memory: Option<PathBuf>,
     /// Signers that a policy pins; empty: those of `reprise.json`.
     pub pinned_signers: Vec<SignerId>,
 }
@@ -214,10 +217,14 @@ impl Repository {
             .as_ref()
             .map(|cache| cache.join(cache_dir_name(&config, &location)));
         let records = RecordCache::new(cache.as_deref(), "keys");
-        let (keyring, unusable) = read_keyring(backend.as_ref(), &config, &records)?;
-        for (key, reason) in unusable {
+        let memory = LocalMemory::locate(options.memory.as_deref(), &config, &location);
+        let seen = memory.read();
+        let stored = read_keyring(backend.as_ref(), &config, &records)?;
+        let missing_keys = stored.check_memory(&memory, &seen);
+        for (key, reason) in stored.unusable {
             tracing::warn!(%key, %reason, "an object under keys/ is invalid and is ignored");
         }
+        let keyring = stored.keyring;
         let catalog_recipients = keyring.catalog_recipients()?;
         let recipients = catalog_recipients.texts();
         let (secrets, opened) = read_secrets(backend.as_ref(), &keyring, &identities, recipients)?;
@@ -240,6 +247,8 @@ impl Repository {
                 host,
                 cache,
                 clock,
+                memory,
+                missing_keys,
             }),
             meant: Arc::default(),
         })

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::signing::SignerId;
-use crate::error::Result;
 use crate::format::snapshot::Snapshot;
 use crate::store::Repository;
 
@@ -34,19 +33,6 @@ impl Repository {
             series.entry(signer).or_default().push(snapshot);
         }
         sources
-    }
-
-    /// The snapshots of a source in this host's own series, in the order of [`Self::snapshots_lossy`].
-    ///
-    /// # Errors
-    /// When snapshots cannot be listed.
-    pub fn own_snapshots(&self, source: &str) -> Result<Vec<Snapshot>> {
-        let Some(own) = self.own_series() else {
-            return Ok(Vec::new());
-        };
-        let (mut snapshots, _) = self.snapshots_lossy()?;
-        snapshots.retain(|one| one.root.source == source && self.series_signer(one) == own);
-        Ok(snapshots)
     }
 
     /// Names that tell the series of one source apart: those of the hosts, with the beginning of the key where two hosts

@@ -1,6 +1,6 @@
 //! Finding and reading the snapshots of a repository.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use reprise_times::format_time;
@@ -10,17 +10,19 @@ use crate::crypto::encryption::RecipientClass;
 use crate::crypto::envelope::{self, RecordKind};
 use crate::crypto::host_keys::HostKeys;
 use crate::error::{Error, Result};
+use crate::format::names::id_from_key;
 use crate::format::snapshot::{Snapshot, SnapshotRoot, snapshot_key};
 use crate::id::ObjectId;
 use crate::parallel::map_in_parallel;
 use crate::records::record_set::is_not_found;
+use crate::repository::withheld::ListedRoots;
 use crate::store::record_cache::RecordCache;
 use crate::store::{Repository, Store};
 
 /// The maximum size of a snapshot root, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
 
-/// A root that cannot be read, and the reason.
+/// A root that cannot be read, or an object that was seen and is gone, and the reason.
 pub type UnreadableRoot = (ObjectKey, Error);
 
 impl Repository {
@@ -64,15 +66,19 @@ impl Repository {
     /// meanwhile appears as forgotten.
     fn load_snapshots(&self, cache: &RecordCache) -> Result<(Vec<Snapshot>, Vec<UnreadableRoot>)> {
         let (mut snapshots, mut errors) = (Vec::new(), Vec::new());
+        let seen = self.inner.memory.read();
         let listed = self.inner.list_objects("snapshots")?;
         cache.remove_others(listed.iter().map(|info| &info.key));
         let readers = self.inner.backend.capabilities().parallel_reads;
+        let stored = listed.iter().filter_map(|info| id_from_key(&info.key));
+        let mut stored: HashSet<ObjectId> = stored.collect();
+        let mut not_found = Vec::new();
         let roots = map_in_parallel(readers, &listed, |info| self.inner.read_root(info, cache));
         for (info, root) in listed.into_iter().zip(roots) {
             match root {
                 Ok(snapshot) => snapshots.push(snapshot),
-                // Listed but missing: a prune deleted it meanwhile.
-                Err(error) if is_not_found(&error) => {}
+                // A prune deleted it meanwhile, if it is forgotten.
+                Err(error) if is_not_found(&error) => not_found.extend(id_from_key(&info.key)),
                 Err(error) => errors.push((info.key, error)),
             }
         }
@@ -80,11 +86,15 @@ impl Repository {
         for snapshot in &mut snapshots {
             snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
-        // Where all were received at one time, as in a repository that was unpacked, what they claim tells.
-        snapshots.sort_by_key(|snapshot| {
-            let claimed = snapshot.root.data_time;
-            (snapshot.effective_time(), claimed, snapshot.id)
-        });
+        stored.retain(|id| !not_found.contains(id));
+        errors.extend(self.find_withheld(&ListedRoots {
+            seen: &seen,
+            stored,
+            not_found,
+            snapshots: &snapshots,
+            tombstones: &tombstones,
+        })?);
+        snapshots.sort_by_key(Snapshot::time_order);
         Ok((snapshots, errors))
     }
 

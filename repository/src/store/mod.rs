@@ -2,6 +2,7 @@
 
 pub(crate) mod finding;
 mod meant_hosts;
+pub(crate) mod memory;
 pub(crate) mod record_cache;
 pub(crate) mod verified_io;
 
@@ -22,6 +23,7 @@ use crate::format::pack::PackDirectoryReader;
 use crate::format::secrets::Secrets;
 use crate::id::ObjectId;
 pub use crate::store::meant_hosts::MeantHosts;
+use crate::store::memory::LocalMemory;
 use crate::store::record_cache::RecordCache;
 use crate::store::verified_io::{get_verified, read_with_retries};
 
@@ -52,6 +54,10 @@ pub(crate) struct Store {
     pub(crate) host: Option<HostKeys>,
     pub(crate) cache: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What this machine has seen of it before.
+    pub(crate) memory: LocalMemory,
+    /// Records of keys that this machine has seen and cannot read any more.
+    pub(crate) missing_keys: Vec<ObjectId>,
 }
 
 impl Repository {
@@ -159,6 +165,21 @@ impl Store {
             RecipientClass::Data => &self.data_readers,
             RecipientClass::Catalog => &self.catalog_readers,
         }
+    }
+
+    /// Fails while records of keys are gone: what they removed must not be trusted, or encrypted to.
+    pub(crate) fn require_known_keys(&self) -> Result<()> {
+        if self.missing_keys.is_empty() {
+            return Ok(());
+        }
+        Err(Error::KeysWithheld {
+            location: self.backend.location(),
+            records: self
+                .missing_keys
+                .iter()
+                .map(|id| format!("keys/{id}"))
+                .collect(),
+        })
     }
 
     /// This host's signing key.

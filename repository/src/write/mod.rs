@@ -87,9 +87,10 @@ impl Repository {
     /// Fails when this host may not add to the repository.
     ///
     /// # Errors
-    /// [`Error::UnknownHost`].
+    /// [`Error::UnknownHost`], or [`Error::KeysWithheld`].
     pub fn require_writer(&self) -> Result<&HostKeys> {
         let inner = &self.inner;
+        inner.require_known_keys()?;
         let signer = inner.host.as_ref().map(|host| host.signer.id());
         match (&inner.host, signer) {
             (Some(host), Some(id))

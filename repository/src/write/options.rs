@@ -24,6 +24,8 @@ pub struct SnapshotOptions {
     pub started: DateTime<Utc>,
     /// The snapshot of the same source before it, if any.
     pub parent: Option<ObjectId>,
+    /// Warnings that do not depend on what is stored: see [`crate::SourceHistory`].
+    pub alarms: Vec<Warning>,
 }
 
 impl SnapshotOptions {

@@ -225,7 +225,7 @@ impl SnapshotWriter {
         let summary = summarize(&collected.counts, &collected.notes)?;
         let mut warnings = std::mem::take(&mut collected.warnings);
         warnings.extend(summary.warnings);
-        warnings.extend(self.repository.binding_warnings(&self.options.source)?);
+        warnings.append(&mut self.options.alarms);
         warnings.extend(self.clock_warning(summary.data_time)?);
         let details = SnapshotDetails {
             location: summary.location,
@@ -304,6 +304,8 @@ impl SnapshotWriter {
         // From here on the root may arrive even without a response: then the run is not recorded as ended.
         let lease = self.lease.take().ok_or_else(held)?;
         let id = inner.write_root(root, host)?;
+        // Before the last check: a prune that does not find the root any more knows of it, or this run knows of the prune.
+        self.repository.remember_snapshot(id, root);
         check_after_root(inner, known, lease.lease(), &id)?;
         lease.release();
         Ok(id)

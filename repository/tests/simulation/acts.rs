@@ -38,6 +38,8 @@ pub(crate) enum Act {
     /// Nobody does it: a disk loses or garbles an object that is away too.
     Damage(u64),
     Reencrypt,
+    /// The storage hides a root or a tombstone until the play is over.
+    Withhold(u64),
     /// A writer that was broken into stores records that would hold the others up.
     Sabotage(u64),
 }
@@ -54,15 +56,18 @@ pub(crate) enum Kind {
     Rotated,
     /// One host was broken into.
     Hostile,
+    /// The storage hides objects.
+    Withheld,
 }
 
 impl Kind {
     pub(crate) fn choose(dice: &mut Dice) -> Self {
-        match dice.roll(8) {
+        match dice.roll(9) {
             0 | 1 => Self::Copying,
             2 | 3 => Self::Damaged,
             4 => Self::Rotated,
             5 => Self::Hostile,
+            8 => Self::Withheld,
             _ => Self::Mixed,
         }
     }
@@ -90,6 +95,10 @@ impl Kind {
                 let acts = 2 + dice.roll(5);
                 lives.push((0..acts).map(|_| Act::Sabotage(dice.roll(6))).collect());
             }
+            Self::Withheld => {
+                let acts = 1 + dice.roll(3);
+                lives.push((0..acts).map(|_| Act::Withhold(dice.roll(100))).collect());
+            }
             Self::Mixed | Self::Copying => {}
         }
         lives
@@ -99,7 +108,7 @@ impl Kind {
         let other = |mixed, damaged, rotated| match self {
             Self::Damaged => damaged,
             Self::Rotated => rotated,
-            Self::Mixed | Self::Copying | Self::Hostile => mixed,
+            Self::Mixed | Self::Copying | Self::Hostile | Self::Withheld => mixed,
         };
         match dice.roll(14) {
             0..4 => Act::Snapshot(dice.roll(2), dice.roll(3)),
@@ -184,6 +193,21 @@ fn damage(home: &MemoryBackend, away: &MemoryBackend, number: u64) -> bool {
     })
 }
 
+/// Hides a root or a tombstone.
+fn hide(storage: &MemoryBackend, number: u64) -> Option<(ObjectKey, Vec<u8>)> {
+    storage.tamper(|objects| {
+        let may_hide = |key: &&ObjectKey| {
+            let mut directories = ["snapshots/", "tombstones/"].iter();
+            directories.any(|directory| key.as_str().starts_with(directory))
+        };
+        let mut keys: Vec<ObjectKey> = objects.keys().filter(may_hide).cloned().collect();
+        let place = usize::try_from(number).unwrap() % keys.len().max(1);
+        let key = (!keys.is_empty()).then(|| keys.swap_remove(place))?;
+        let bytes = objects.remove(&key)?;
+        Some((key, bytes))
+    })
+}
+
 /// A machine that is at work.
 pub(crate) struct Worker<'a> {
     pub(crate) world: &'a World,
@@ -254,6 +278,14 @@ impl Worker<'_> {
                     .ok();
                 let done = damage(&self.stage.storage, &self.stage.away, number);
                 self.books().damaged += u64::from(done);
+                Ok(())
+            }
+            Act::Withhold(number) => {
+                self.way(Place::Home)
+                    .size(&ObjectKey::new("reprise.json").unwrap())
+                    .ok();
+                let hidden = hide(&self.stage.storage, number);
+                self.books().withheld.extend(hidden);
                 Ok(())
             }
             Act::Sabotage(number) => self.sabotage(number),

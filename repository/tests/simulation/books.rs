@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reprise_repository::ObjectId;
+use reprise_repository::backend::ObjectKey;
 
 use super::support::Tree;
 
@@ -25,6 +26,8 @@ pub(crate) struct Books {
     pub(crate) replaced: u64,
     /// How many objects were damaged.
     pub(crate) damaged: u64,
+    /// What the storage hides, and how much that was.
+    pub(crate) withheld: Vec<(ObjectKey, Vec<u8>)>,
     /// How many records a hostile writer stored.
     pub(crate) sabotaged: u64,
 }

@@ -83,7 +83,9 @@ impl Scene {
 
 /// A seed that is played.
 struct Play<'a> {
-    world: &'a World,
+    world: World,
+    /// Where all machines remember what they have seen.
+    _memory: tempfile::TempDir,
     mallory: &'a Host,
     kind: Kind,
     stage: Arc<Stage>,
@@ -93,8 +95,10 @@ struct Play<'a> {
 
 impl<'a> Play<'a> {
     fn new(kind: Kind, scene: &'a Scene, dice: Dice) -> Self {
+        let memory = tempfile::tempdir().unwrap();
         Self {
-            world: &scene.world,
+            world: scene.world.remembering(memory.path()),
+            _memory: memory,
             mallory: &scene.mallory,
             kind,
             stage: Stage::new(scene.world.storage.fork()),
@@ -115,6 +119,7 @@ impl<'a> Play<'a> {
         if self.kind.begins_with_copy() {
             brought();
         }
+        first.snapshots().unwrap();
         let mut books = self.books.lock().unwrap();
         let doomed = books.chosen(self.dice.roll(2), Fate::Kept).unwrap();
         forget(&first, doomed).unwrap();
@@ -150,7 +155,7 @@ impl<'a> Play<'a> {
         std::thread::scope(|scope| {
             for life in lives {
                 let worker = Worker {
-                    world: self.world,
+                    world: &self.world,
                     mallory: self.mallory,
                     stage: Arc::clone(&self.stage),
                     books: Arc::clone(&self.books),
@@ -167,6 +172,9 @@ impl<'a> Play<'a> {
 
     fn judge(&self) {
         let books = self.books.lock().unwrap();
+        self.stage
+            .storage
+            .tamper(|objects| objects.extend(books.withheld.iter().cloned()));
         if self.kind == Kind::Damaged {
             self.mend();
         }
@@ -331,16 +339,24 @@ fn no_seed_loses_what_is_kept_and_garbage_goes(part: u64) {
     let many = seeds.end - seeds.start >= SEEDS * PARTS;
     let (plain, rotated) = (Scene::new(), Scene::rotated());
     let (mut copied, mut damaged, mut replaced, mut sabotaged) = (0, 0, 0, 0);
+    let mut withheld = 0;
     for seed in seeds.filter(|seed| seed % PARTS == part) {
         let books = play(seed, &plain, &rotated);
         copied += books.copies();
         damaged += books.damaged;
         replaced += books.replaced;
         sabotaged += books.sabotaged;
+        withheld += books.withheld.len();
     }
-    let happened = [copied > 0, damaged > 0, replaced > 0, sabotaged > 0];
+    let happened = [
+        copied > 0,
+        damaged > 0,
+        replaced > 0,
+        sabotaged > 0,
+        withheld > 0,
+    ];
     assert!(
-        !many || happened == [true; 4],
+        !many || happened == [true; 5],
         "not everything was tried: {happened:?}"
     );
 }

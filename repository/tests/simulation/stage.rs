@@ -295,7 +295,11 @@ impl Way {
 
 impl Backend for Way {
     fn location(&self) -> String {
-        format!("memory {:?}", self.place)
+        // At home as for who is no machine: what was seen is remembered by location.
+        match self.place {
+            Place::Home => self.stage.storage.location(),
+            Place::Away => "away".to_owned(),
+        }
     }
 
     fn capabilities(&self) -> Capabilities {

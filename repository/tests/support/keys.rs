@@ -69,6 +69,7 @@ impl Host {
             host: HostDirectory::new(self.directory.path()),
             identity_files: Vec::new(),
             cache: None,
+            memory: None,
             pinned_signers: Vec::new(),
         }
     }

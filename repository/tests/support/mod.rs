@@ -28,13 +28,16 @@ use tempfile::TempDir;
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 
 /// A repository's storage and everything needed to open it.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) storage: MemoryBackend,
     pub(crate) host: HostDirectory,
     pub(crate) identity: std::path::PathBuf,
     /// Recovery identities that came later.
     pub(crate) later: Vec<std::path::PathBuf>,
-    _folder: TempDir,
+    /// Where it remembers what it has seen, if anywhere.
+    pub(crate) memory: Option<std::path::PathBuf>,
+    _folder: Arc<TempDir>,
 }
 
 /// The epoch of all tests.
@@ -63,6 +66,14 @@ fn layout() -> Layout {
 }
 
 impl World {
+    /// The same repository, of which everybody remembers in one directory what was seen.
+    pub(crate) fn remembering(&self, directory: &std::path::Path) -> Self {
+        Self {
+            memory: Some(directory.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let host = HostDirectory::new(directory.path().join("host"));
@@ -84,7 +95,8 @@ impl World {
             host,
             identity: file,
             later: Vec::new(),
-            _folder: directory,
+            memory: None,
+            _folder: Arc::new(directory),
         }
     }
 
@@ -108,6 +120,7 @@ impl World {
             host: self.host.clone(),
             identity_files,
             cache: None,
+            memory: self.memory.clone(),
             pinned_signers: Vec::new(),
         };
         Repository::open(Arc::new(backend), &options)
@@ -137,6 +150,7 @@ impl World {
                 false => Vec::new(),
             },
             cache: None,
+            memory: self.memory.clone(),
             pinned_signers: Vec::new(),
         };
         Repository::open_with_clock(Arc::new(backend), &options, clock)
@@ -183,6 +197,7 @@ pub(crate) fn options(source: &str) -> SnapshotOptions {
         tags: BTreeMap::new(),
         started: now(),
         parent: None,
+        alarms: Vec::new(),
     }
 }
 

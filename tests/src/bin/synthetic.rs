@@ -32,6 +32,7 @@ fn main() {
         host: HostDirectory::new(config),
         identity_files: Vec::new(),
         cache: None,
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let repository = Repository::open(Arc::new(LocalBackend::new(repository)), &options).unwrap();

@@ -60,6 +60,7 @@ pub(crate) fn open_by(sandbox: &Sandbox, config: &str) -> Repository {
         host: HostDirectory::new(sandbox.path(config)),
         identity_files: Vec::new(),
         cache: Some(sandbox.path("cache")),
+        memory: None,
         pinned_signers: Vec::new(),
     };
     let backend = LocalBackend::new(sandbox.path("repository"));
@@ -76,6 +77,7 @@ pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &PastSnapsh
         tags: hold.into_iter().collect(),
         started: past.data_time,
         parent: None,
+        alarms: repository.source_history(past.source).unwrap().alarms,
     };
     let progress = Arc::new(Progress::default());
     let mut writer = repository.begin_snapshot(options, progress, None).unwrap();

@@ -38,6 +38,9 @@ pub(crate) struct PruneArgs {
     /// Repack packs of which less than this percentage is needed.
     #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) repack_below: u8,
+    /// Delete although this object, which this machine has seen, is gone without explanation; remembered on this machine.
+    #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
+    pub(crate) accept_missing: Vec<String>,
 }
 
 /// The longest grace period.
@@ -46,12 +49,19 @@ const GRACE_MAX: TimeDelta = TimeDelta::days(3650);
 pub(crate) fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     let options = prune_options(context, args)?;
     if context.global.repository.is_some() || context.global.policies.is_none() {
+        context.accept_missing(&args.accept_missing)?;
         let repository = if args.dry_run {
             context.open_repository()?
         } else {
             context.open_repository_for_writing()?
         };
         return prune_and_report(context, &repository, &options);
+    }
+    if !args.accept_missing.is_empty() {
+        return Err(Failure::usage(
+            "--accept-missing is about one repository",
+            "name it with -r, or use `reprise -r NAME verify --accept-missing ID`",
+        ));
     }
     let policies = context.load_policies()?;
     let mut exit = None;

@@ -46,6 +46,9 @@ pub(crate) struct VerifyArgs {
     /// Carry out the repair that --repair prints.
     #[arg(long, requires = "repair")]
     pub(crate) yes: bool,
+    /// Accept that this object, which this machine has seen, is gone without explanation; remembered on this machine.
+    #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
+    pub(crate) accept_missing: Vec<String>,
     /// Only these snapshots (IDs, SOURCE@latest, SOURCE@2026-11-29, …) and the data that they need.
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
@@ -56,6 +59,7 @@ const PATHS_PRINTED_MAX: usize = 20;
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let depth = parse_depth(args)?;
+    context.accept_missing(&args.accept_missing)?;
     if args.repair {
         return crate::commands::repository::repair::run(context, args, depth);
     }

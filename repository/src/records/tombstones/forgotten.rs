@@ -12,6 +12,8 @@ use crate::records::tombstones::{RefusedTombstone, Tombstone};
 pub struct Tombstones {
     pub(super) valid: Vec<Tombstone>,
     pub(super) refused: Vec<RefusedTombstone>,
+    /// Those that this machine has seen and that are not stored any more.
+    pub(super) withheld: Vec<ObjectId>,
     pub(super) forgotten_snapshots: HashMap<ObjectId, Vec<usize>>,
     /// The number of the first log segment that is kept of each log, and the tombstones that set it.
     pub(super) forgotten_logs: HashMap<String, (u64, Vec<usize>)>,
@@ -41,6 +43,7 @@ impl Tombstones {
         Self {
             valid,
             refused,
+            withheld: Vec::new(),
             forgotten_snapshots,
             forgotten_logs,
         }
@@ -56,6 +59,11 @@ impl Tombstones {
     #[must_use]
     pub fn refused(&self) -> &[RefusedTombstone] {
         &self.refused
+    }
+
+    /// Tombstones that this machine has seen and that are not stored any more.
+    pub(crate) fn withheld(&self) -> &[ObjectId] {
+        &self.withheld
     }
 
     /// Whether a snapshot is forgotten.

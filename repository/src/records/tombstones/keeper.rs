@@ -26,8 +26,9 @@ impl Repository {
     /// use.
     ///
     /// # Errors
-    /// [`Error::NotKeeper`] when the key has no such role here, [`Error::HostKeys`] when it cannot be read.
+    /// [`Error::KeysWithheld`]; [`Error::NotKeeper`] when the key has no such role here, [`Error::HostKeys`] when it cannot be read.
     pub fn load_keeper(&self, file: Option<&Path>, action: &'static str) -> Result<Keeper> {
+        self.inner.require_known_keys()?;
         let not_keeper = |who: String| Error::NotKeeper {
             location: self.location(),
             action,

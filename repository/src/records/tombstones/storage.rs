@@ -1,6 +1,6 @@
 //! Tombstones are written, listed and read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::backend::{ObjectInfo, ObjectKey};
 use crate::crypto::encryption::RecipientClass;
@@ -34,6 +34,7 @@ impl Repository {
     /// # Errors
     /// When they cannot be listed, or the storage does not return one: then it is unknown what is forgotten.
     pub fn read_tombstones(&self) -> Result<Tombstones> {
+        let seen = self.inner.memory.read();
         let listed = self.inner.list_objects(DIRECTORY)?;
         let cache = self.inner.record_cache(DIRECTORY);
         cache.remove_others(listed.iter().map(|info| &info.key));
@@ -43,6 +44,8 @@ impl Repository {
                 self.inner.parse_tombstone(info, id, bytes)
             })
         });
+        let stored = listed.iter().filter_map(|info| id_from_key(&info.key));
+        let stored: HashSet<ObjectId> = stored.collect();
         let (mut valid, mut refused) = (Vec::new(), Vec::new());
         for (info, read) in listed.into_iter().zip(read) {
             match read {
@@ -52,7 +55,18 @@ impl Repository {
             }
         }
         valid.sort_by_key(|tombstone| (tombstone.record.at, tombstone.id));
-        Ok(Tombstones::from_records(valid, refused))
+        let ids: Vec<ObjectId> = valid
+            .iter()
+            .map(|tombstone: &Tombstone| tombstone.id)
+            .collect();
+        if !ids.iter().all(|id| seen.tombstones.contains(id)) {
+            self.inner
+                .memory
+                .update(|seen| seen.tombstones.extend(&ids));
+        }
+        let mut read = Tombstones::from_records(valid, refused);
+        read.withheld = seen.missing_of(&seen.tombstones, &stored);
+        Ok(read)
     }
 
     /// Writes tombstones for snapshots. Nothing is deleted. Snapshots already forgotten are not named again.

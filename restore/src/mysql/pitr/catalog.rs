@@ -140,10 +140,7 @@ impl RecoveryCatalog {
     /// archives the log any more.
     #[must_use]
     pub fn snapshot_after_log(&self) -> Option<&Snapshot> {
-        let newest = self
-            .snapshots
-            .iter()
-            .max_by_key(|one| (one.effective_time(), one.root.data_time))?;
+        let newest = self.snapshots.iter().max_by_key(|one| one.time_order())?;
         let ranges = self.log.ranges();
         let last = ranges.last();
         last.is_none_or(|range| is_after_range(range, newest))

@@ -413,6 +413,15 @@ impl Backend for S3Backend {
         block_on(self.size_of(key.as_str()))
     }
 
+    fn received(&self, key: &ObjectKey) -> BackendResult<Option<DateTime<Utc>>> {
+        let received = match block_on(self.head_object(key.as_str())) {
+            Ok(head) => head.last_modified().copied(),
+            Err(BackendError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(received.and_then(|t| DateTime::from_timestamp(t.secs(), t.subsec_nanos())))
+    }
+
     fn list(&self, directory: &str) -> BackendResult<Vec<ObjectInfo>> {
         list_until_stable(self.uses_tls, directory, || {
             block_on(self.list_once(directory))

@@ -1,0 +1,186 @@
+//! What this machine has seen of a repository: a storage may withhold objects, or present an old state, and nothing that
+//! is stored there can tell.
+//!
+//! There is a file for each repository and location, with IDs and the names of snapshots. It may be lost: then the
+//! repository is as new to this machine. Nothing but a comparison rests on it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::format::config::Config;
+use crate::id::ObjectId;
+
+/// A snapshot that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenSnapshot {
+    pub(crate) source: String,
+    pub(crate) data_time: DateTime<Utc>,
+}
+
+impl SeenSnapshot {
+    /// In words.
+    pub(crate) fn description(&self) -> String {
+        let time = self.data_time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!("the snapshot of `{}` of {time}", self.source)
+    }
+}
+
+/// What was seen and must still be there, unless records of a keeper explain it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SeenObjects {
+    /// For people who look for the file of a repository.
+    location: String,
+    /// Snapshots that were not deleted by a prune.
+    pub(crate) snapshots: BTreeMap<ObjectId, SeenSnapshot>,
+    /// Valid tombstones.
+    pub(crate) tombstones: BTreeSet<ObjectId>,
+    /// Records of keys that were read.
+    pub(crate) keys: BTreeSet<ObjectId>,
+    /// What is missing, and need not be asked for again.
+    pub(crate) accepted: BTreeSet<ObjectId>,
+}
+
+impl SeenObjects {
+    /// Those of some remembered objects that are not among the stored ones.
+    pub(crate) fn missing_of(
+        &self,
+        remembered: &BTreeSet<ObjectId>,
+        stored: &HashSet<ObjectId>,
+    ) -> Vec<ObjectId> {
+        let missing = remembered.iter().filter(|id| !stored.contains(id));
+        let missing = missing.filter(|id| !self.accepted.contains(id));
+        missing.copied().collect()
+    }
+
+    /// Forgets that something was seen.
+    pub(crate) fn accept_missing(&mut self, id: ObjectId) {
+        self.snapshots.remove(&id);
+        self.tombstones.remove(&id);
+        self.keys.remove(&id);
+        self.accepted.insert(id);
+    }
+}
+
+/// The memory of this machine for one repository at one location; perhaps none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LocalMemory {
+    file: Option<PathBuf>,
+    location: String,
+}
+
+impl LocalMemory {
+    /// In a directory that may not exist yet. A copy has a memory of its own: it may lack what its source has.
+    pub(crate) fn locate(directory: Option<&Path>, config: &Config, location: &str) -> Self {
+        let place = ObjectId::from_content(location.as_bytes()).to_string();
+        let name = format!("{}-{}.json", config.repository.as_str(), &place[..8]);
+        Self {
+            file: directory.map(|directory| directory.join(name)),
+            location: location.to_owned(),
+        }
+    }
+
+    /// What is remembered. Read it before a listing: what another process adds meanwhile is not missing.
+    pub(crate) fn read(&self) -> SeenObjects {
+        let Some(file) = &self.file else {
+            return SeenObjects::default();
+        };
+        let parsed = match fs::read(file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SeenObjects::default()),
+            Err(error) => Err(error),
+        };
+        parsed.unwrap_or_else(|error| {
+            let file = file.display();
+            tracing::warn!(%file, %error, "cannot read what this machine remembers of the repository");
+            SeenObjects::default()
+        })
+    }
+
+    /// Changes what is remembered, beside other processes that do the same. A failure loses only the memory.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut SeenObjects)) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        if let Err(error) = self.write_changed(file, change) {
+            // As for pins: a machine that only restores may have no directory for it.
+            let file = file.display();
+            tracing::debug!(%file, %error, "cannot remember what was seen of the repository");
+        }
+    }
+
+    fn write_changed(&self, file: &Path, change: impl FnOnce(&mut SeenObjects)) -> io::Result<()> {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let lock = File::create(file.with_extension("lock"))?;
+        // Where there are no locks, the last one to write wins, and the next listing completes the memory.
+        if let Err(error) = lock.lock() {
+            tracing::debug!(%error, "cannot lock the memory of this machine");
+        }
+        let before = self.read();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        after.location.clone_from(&self.location);
+        let unfinished = file.with_extension(std::process::id().to_string());
+        fs::write(&unfinished, serde_json::to_vec(&after)?)?;
+        fs::rename(&unfinished, file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(directory: &Path) -> LocalMemory {
+        LocalMemory {
+            file: Some(directory.join("seen").join("r.json")),
+            location: "/r".to_owned(),
+        }
+    }
+
+    #[test]
+    fn processes_side_by_side_lose_nothing_of_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let ids: Vec<_> = (0..40u8).map(|n| ObjectId::from_content(&[n])).collect();
+        std::thread::scope(|scope| {
+            for part in ids.chunks(10) {
+                let memory = memory(directory.path());
+                scope.spawn(move || {
+                    for id in part {
+                        memory.update(|seen| seen.keys.extend([*id]));
+                    }
+                });
+            }
+        });
+        let seen = memory(directory.path()).read();
+        assert_eq!(seen.keys, ids.iter().copied().collect());
+        assert_eq!(seen.location, "/r");
+    }
+
+    #[test]
+    fn a_lost_or_broken_memory_is_an_empty_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = memory(directory.path());
+        assert_eq!(memory.read(), SeenObjects::default());
+        let id = ObjectId::from_content(b"key");
+        memory.update(|seen| seen.keys.extend([id]));
+        let file = directory.path().join("seen").join("r.json");
+        fs::write(&file, "{\"keys\":[").unwrap();
+        assert_eq!(memory.read(), SeenObjects::default());
+        memory.update(|seen| seen.keys.extend([id]));
+        assert!(memory.read().keys.contains(&id));
+        // Nowhere to remember is no failure.
+        let nowhere = LocalMemory::default();
+        nowhere.update(|seen| seen.keys.extend([id]));
+        assert_eq!(nowhere.read(), SeenObjects::default());
+    }
+}
