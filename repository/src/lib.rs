@@ -32,7 +32,7 @@ mod write;
 
 pub use crate::copy::locks::LockReport;
 pub use crate::crypto::encryption::{
-    GeneratedIdentity, Identities, RecipientClass, Recipients, canonical_recipient,
+    GeneratedIdentity, Identities, Passphrase, RecipientClass, Recipients, canonical_recipient,
     generate_identity, has_recipient, mask_secret,
 };
 pub use crate::crypto::host_keys::{
@@ -44,7 +44,8 @@ pub use crate::format::chunker::{Chunker, ChunkerSeed};
 pub use crate::format::config::{ChunkSizes, Config, FORMAT, Layout, RecipientTexts};
 pub use crate::format::entry::{Entry, EntryKind, FileTime, Xattr, path_order};
 pub use crate::format::keyring::{
-    AddedKeys, AppliedKeyRecord, KeyRecord, Keyring, RevokedKeys, RevokedSigner, SeriesContinuation,
+    AddedKeys, AppliedKeyRecord, EscrowKey, KeyRecord, Keyring, RevokedKeys, RevokedSigner,
+    SeriesContinuation,
 };
 pub use crate::format::secrets::Secrets;
 pub use crate::format::snapshot::{

@@ -564,3 +564,215 @@ fn what_an_identity_cannot_read_is_named_and_not_called_damaged() {
     copy(&["restore", "first", "--to", "from-copy-later"]).exits(0);
     copy(&["verify", "--read-data"]).exits(0);
 }
+
+const PASSPHRASE: &str = "correct horse battery";
+
+/// A command of a machine that has nothing of the host, with a recovery identity.
+fn elsewhere(sandbox: &Sandbox, identity: &str, passphrase: &str) -> Command {
+    let mut command = sandbox.on_second_host();
+    command
+        .env("REPRISE_IDENTITY", sandbox.path(identity))
+        .env("REPRISE_ESCROW_PASSPHRASE", passphrase);
+    command
+}
+
+/// A sandbox whose repository keeps an escrow key, and a snapshot.
+fn with_escrow() -> Sandbox {
+    let sandbox = Sandbox::bare();
+    let ids = ["--generate-identity", "id1", "--generate-identity", "id2"];
+    let init = [&["init", "--escrow-keeper"][..], &ids].concat();
+    let mut without = sandbox.command();
+    ran(without.args(&init)).exits(2).says("--passphrase-file");
+    let mut short = sandbox.command();
+    short.env("REPRISE_ESCROW_PASSPHRASE", "too short");
+    ran(short.args(&init)).exits(6).says("at least 12");
+    assert!(sandbox.objects("keys").is_empty() && !sandbox.path("id1").exists());
+    std::fs::write(sandbox.path("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
+    let file = [&init[..], &["--passphrase-file", "passphrase"]].concat();
+    let made = sandbox.run(file).exits(0).stdout;
+    assert!(made.contains("escrow key"), "{made}");
+    assert!(!sandbox.path("id1.keeper.txt").exists());
+    make_tree(&sandbox.path("tree"), 100_000);
+    sandbox.snapshot(&sandbox.path("tree"), "tree").exits(0);
+    sandbox
+}
+
+#[test]
+fn when_the_host_is_gone_a_recovery_identity_and_the_passphrase_appoint_a_new_one() {
+    let sandbox = with_escrow();
+    let listed = sandbox.run(["--json", "key", "list"]).exits(0).json();
+    let old_escrow = listed["escrow"]["signer"].as_str().unwrap();
+    let sheet = sandbox.run(["key", "sheet"]).exits(0).stdout;
+    assert!(sheet.contains("key escrow --open") && sheet.contains("passphrase of the escrow key"));
+    let old = sandbox.run(["--json", "key", "show"]).exits(0).json();
+    let old = old["signer"].as_str().unwrap();
+    sandbox.run(["copy", "--to", "copy"]).exits(0);
+    let host_alone = [
+        "key",
+        "escrow",
+        "--open",
+        "keeper",
+        "--passphrase-file",
+        "passphrase",
+    ];
+    sandbox
+        .run(host_alone)
+        .exits(6)
+        .says("none of the given identities");
+    for lost in ["config", "cache"] {
+        std::fs::remove_dir_all(sandbox.path(lost)).unwrap();
+    }
+    let new = |args: &[&str]| ran(elsewhere(&sandbox, "id2", PASSPHRASE).args(args));
+    let open = ["key", "escrow", "--open", "keeper"];
+    let wrong = "correct horse batterie";
+    ran(elsewhere(&sandbox, "id2", wrong).args(open))
+        .exits(6)
+        .says("passphrase is not that of");
+    assert!(!sandbox.path("keeper").exists());
+    // A copy is as good.
+    new(&["-r", "copy", "key", "escrow", "--open", "keeper-of-copy"]).exits(0);
+    new(&open).exits(0);
+    let public = new(&["key", "show"]).exits(0).stdout;
+    std::fs::write(sandbox.path("new.keys"), public).unwrap();
+    let keeping = |args: &[&str]| new(&[&["--keeper", "keeper"][..], args].concat());
+    let host = ["key", "add", "--host", "new.keys", "--name", "new"];
+    keeping(&[&host[..], &["--replaces", old]].concat()).exits(0);
+    keeping(&["key", "remove", "--host", old, "--yes"]).exits(0);
+    std::fs::write(sandbox.path("tree/more"), "more").unwrap();
+    snapshot_by(&mut sandbox.on_second_host(), &sandbox, "tree").exits(0);
+    // What was opened is replaced by another one, and is worth nothing then.
+    keeping(&["key", "escrow"]).exits(0);
+    keeping(&["key", "escrow"]).exits(6).says("is not a keeper");
+    let listed = new(&["--json", "key", "list"]).exits(0).json();
+    assert_ne!(listed["escrow"]["signer"], old_escrow, "{listed}");
+    new(&["key", "escrow", "--open", "keeper-2"]).exits(0);
+    new(&["--keeper", "keeper-2", "key", "rotate"]).exits(0);
+    new(&["verify", "--read-data"]).exits(0);
+}
+
+#[test]
+fn a_removed_recipient_takes_the_escrow_key_with_it() {
+    let sandbox = with_escrow();
+    let opened = elsewhere(&sandbox, "id1", PASSPHRASE)
+        .args(["key", "escrow", "--open", "keeper"])
+        .output();
+    RunOutput::from(&opened.unwrap()).exits(0);
+    let recipient = |file: &str| {
+        let text = std::fs::read_to_string(sandbox.path(file)).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("# public key: "));
+        line.unwrap().to_owned()
+    };
+    // One that is added later has no part in it, and that is said.
+    let third = ["key", "add", "--generate-identity", "id3"];
+    let added = sandbox.run(third).exits(0).stdout;
+    assert!(added.contains("does not open the escrow key"), "{added}");
+    let listed = sandbox.run(["key", "list"]).exits(0).stdout;
+    assert!(
+        listed.contains(&format!("not for {}", recipient("id3"))),
+        "{listed}"
+    );
+    let open = |identity: &str, file: &str| {
+        let mut command = elsewhere(&sandbox, identity, PASSPHRASE);
+        ran(command.args(["key", "escrow", "--open", file]))
+    };
+    open("id3", "of-3")
+        .exits(6)
+        .says("none of the given identities");
+    // With the passphrase the others get a new one; what was opened before forgets nothing any more.
+    let one = recipient("id1");
+    let remove = ["key", "remove", "--recipient", &one];
+    let plan = sandbox.run(remove).exits(6).stdout;
+    assert!(plan.contains("escrow key is revoked"), "{plan}");
+    let with_file = ["--yes", "--passphrase-file", "passphrase"];
+    sandbox.run(remove.iter().chain(&with_file)).exits(0);
+    let rotate = ["--keeper", "keeper", "key", "rotate"];
+    sandbox.run(rotate).exits(6).says("is not a keeper");
+    open("id1", "of-1")
+        .exits(6)
+        .says("none of the given identities");
+    for identity in ["id2", "id3"] {
+        open(identity, &format!("of-{identity}")).exits(0);
+    }
+    // Without the passphrase there is none, which is said.
+    let two = recipient("id2");
+    let remove = ["key", "remove", "--recipient", &two, "--yes"];
+    let removed = sandbox.run(remove).exits(3).stdout;
+    assert!(removed.contains("There is no escrow key now"), "{removed}");
+    open("id3", "none").exits(5).says("keeps no escrow key");
+    sandbox.recover(["verify"]).exits(0);
+}
+
+#[test]
+fn a_policy_creates_a_repository_with_a_keeper_elsewhere_or_an_escrow_key() {
+    let sandbox = Sandbox::bare();
+    make_tree(&sandbox.path("tree"), 10_000);
+    let policy = |name: &str, create: &str| {
+        let text = format!(
+            "version: 1\nname: {name}\nrepositories:\n  main: {{url: ./{name}, create: {{{create}}}}}\n\
+             sources:\n  tree: {{volume: {{path: tree}}, repositories: [main]}}\n"
+        );
+        let file = format!("{name}.yaml");
+        std::fs::write(sandbox.path(&file), text).unwrap();
+        file
+    };
+    let identities = "generate_identities: [a/1, a/2], keeper: a/keeper.txt";
+    let keeper = policy("keeper", identities);
+    let run = |file: &str, passphrase: &str, args: &[&str]| {
+        let mut command = sandbox.command();
+        command.env_remove("REPRISE_REPOSITORY");
+        command.env("REPRISE_ESCROW_PASSPHRASE", passphrase);
+        ran(command.args(["--policies", file]).args(args))
+    };
+    run(&keeper, "", &["policy", "check"]).exits(0);
+    run(&keeper, "", &["run"]).exits(0);
+    let rotate = ["key", "rotate"];
+    run(&keeper, "", &rotate).exits(6).says("not a keeper");
+    let kept = [&["--keeper", "a/keeper.txt"][..], &rotate].concat();
+    run(&keeper, "", &kept).exits(0);
+    let signers = run(&keeper, "", &["--json", "key", "list"]).exits(0).json();
+    let roles: Vec<_> = signers["signers"].as_array().unwrap().iter().collect();
+    assert!(
+        roles
+            .iter()
+            .all(|one| one["roles"].as_array().unwrap().len() == 1)
+    );
+    // Given recipients alone, the host is the only keeper, and `policy check` says so.
+    let public = |file: &str| {
+        let text = std::fs::read_to_string(sandbox.path(file)).unwrap();
+        let key = text
+            .lines()
+            .find_map(|line| line.strip_prefix("# public key: "));
+        key.unwrap().to_owned()
+    };
+    let recipients = format!("recipients: [{}, {}]", public("a/1"), public("a/2"));
+    let alone = |create: &str| {
+        let file = policy("other", create);
+        let text = std::fs::read_to_string(sandbox.path(&file)).unwrap();
+        let text = text.replace("create:", &format!("{recipients}, create:"));
+        std::fs::write(sandbox.path(&file), text).unwrap();
+        file
+    };
+    let warning = "only keeper";
+    let file = alone("");
+    run(&file, "", &["policy", "check"]).exits(0).says(warning);
+    let file = alone("escrow: 'my own passphrase'");
+    let said = run(&file, "", &["policy", "check"]).exits(2);
+    assert!(
+        !said.stderr.contains("my own passphrase"),
+        "{}",
+        said.stderr
+    );
+    let file = alone("escrow: '${env:REPRISE_ESCROW_PASSPHRASE}'");
+    let checked = run(&file, "", &["policy", "check"]).exits(0);
+    assert!(!checked.stderr.contains(warning), "{}", checked.stderr);
+    run(&file, "", &["run"]).exits(6).says("is empty");
+    run(&file, "too short", &["run"])
+        .exits(6)
+        .says("at least 12");
+    assert!(!sandbox.path("other").join("reprise.json").exists());
+    run(&file, PASSPHRASE, &["run"]).exits(0);
+    let mut open = elsewhere(&sandbox, "a/1", PASSPHRASE);
+    ran(open.args(["-r", "other", "key", "escrow", "--open", "opened"])).exits(0);
+}

@@ -68,12 +68,14 @@ impl PolicyLinter<'_> {
                 );
             }
             if repository.create.as_ref().is_some_and(|create| {
-                create.keeper.is_none() && create.generate_identities.is_empty()
+                create.keeper.is_none()
+                    && create.escrow.is_none()
+                    && create.generate_identities.is_empty()
             }) {
                 let message =
                     "the host that creates this repository will be its only keeper".to_owned();
-                let help = "if that host is lost, nobody can write to the repository any more; give `create.keeper: FILE`, \
-                            and move that file off the host";
+                let help = "if that host is lost, nobody can write to the repository any more; give `create.keeper: FILE` \
+                            and move that file off the host, or `create.escrow`";
                 self.add_warning(&["repositories", name, "create"], message, help);
             }
             if !self.is_used(name) {

@@ -8,7 +8,7 @@ use crate::schema::policy_keys::{CREATE, IMMUTABLE_DAYS_MAX, LOCK_MODES, REPOSIT
 use crate::values::location::{self, RepositoryLocation};
 use crate::values::names::quote;
 use crate::values::paths;
-use crate::values::secret::{IdentityRef, ParsedReference, parse_reference};
+use crate::values::secret::{IdentityRef, ParsedReference, SecretRef, parse_reference};
 use crate::yaml::decoder::{Decoder, Field, Fields};
 use crate::yaml::document::YamlValue;
 
@@ -69,6 +69,8 @@ pub struct PolicyCreation {
     pub single_recipient: bool,
     /// The file of a keeper's keys, absolute; created with the repository if it does not exist.
     pub keeper: Option<PathBuf>,
+    /// The passphrase of the escrow key, if the repository is to keep a keeper's key; never [`SecretRef::Literal`].
+    pub escrow: Option<SecretRef>,
 }
 
 /// The ed25519 public key of a signer.
@@ -296,8 +298,26 @@ fn decode_creation(
     Some(PolicyCreation {
         generate_identities,
         keeper: decoder.value(&fields, "keeper", decode_path),
+        escrow: decoder.value(&fields, "escrow", decode_escrow),
         single_recipient,
     })
+}
+
+/// `file:PATH` or `${env:NAME}`, never the passphrase itself.
+fn decode_escrow(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<SecretRef> {
+    let text = decoder.text(field)?;
+    let reason = match parse_reference(text) {
+        ParsedReference::Env(name) => return Some(SecretRef::Env(name.to_owned())),
+        ParsedReference::File(path) => {
+            return Some(SecretRef::File(paths::resolve(decoder.base, path)));
+        }
+        ParsedReference::Malformed(reason) => reason,
+        ParsedReference::Plain => "expected a reference to a passphrase, not the passphrase itself",
+    };
+    decoder.report.hide_secret(field.node.mark);
+    let help = "write `${env:NAME}` or `file:PATH`".to_owned();
+    decoder.report_error_with_help(field, reason, Some(help));
+    None
 }
 
 /// How many items a list has in the file. Bad ones were reported, and are not missing as well.

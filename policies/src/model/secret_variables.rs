@@ -21,10 +21,16 @@ impl Policy {
             .values()
             .filter_map(|drill| drill.server.as_ref());
         let drills = drills.filter_map(|server| server.password.as_ref());
+        let created = self.repositories.values();
+        let created = created.filter_map(|repository| repository.create.as_ref()?.escrow.as_ref());
         let variable = |secret: &SecretRef| match secret {
             SecretRef::Env(name) => Some(name.clone()),
             SecretRef::File(_) | SecretRef::Literal(_) => None,
         };
-        sources.chain(drills).filter_map(variable).collect()
+        sources
+            .chain(drills)
+            .chain(created)
+            .filter_map(variable)
+            .collect()
     }
 }

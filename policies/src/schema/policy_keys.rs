@@ -103,6 +103,12 @@ pub(crate) static CREATE: TableObject = object(
             "The file of a keeper's key, who forgets snapshots and changes keys instead of this host. Created if it does not exist; move it off this host.",
         )
         .example("\"keys/keeper.txt\""),
+        key(
+            "escrow",
+            KeyShape::Reference,
+            "Keep the key of a further keeper in the repository, encrypted to the recovery recipients and this passphrase: `${env:NAME}` or `file:PATH`. With both a new host can be appointed when this one is lost.",
+        )
+        .example("\"${env:REPRISE_ESCROW_PASSPHRASE}\""),
     ],
 );
 

@@ -20,7 +20,7 @@ fn full() -> Value {
         "hosts": {"web1": {"signer": "cd".repeat(32), "roles": ["writer", "keeper", "prover", "watcher"]}},
         "repositories": {"main": {
             "url": "s3://b/p", "recipients": ["age1x"], "signers": ["ab".repeat(32)], "identity": "file:k",
-            "create": {"generate_identities": ["a"], "single_recipient": false, "keeper": "k"},
+            "create": {"generate_identities": ["a"], "single_recipient": false, "keeper": "k", "escrow": "file:p"},
             "immutable_days": 30, "lock_mode": "governance", "storage_class": "STANDARD_IA", "path_style": true, "allow_http": true,
             "limit_upload": "10MiB/s", "limit_download": 1000, "retry_for": "15m", "failure_domain": "paris",
         }, "offsite": {"url": "azure://a/c/p"}},

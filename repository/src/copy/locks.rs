@@ -11,6 +11,7 @@ use crate::error::{Error, ObjectFailure, Result};
 use crate::format::config::config_key;
 use crate::format::pack::pack_key;
 use crate::format::snapshot::snapshot_key;
+use crate::keys::escrow::escrow_object_key;
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::store::Repository;
@@ -136,6 +137,8 @@ impl Repository {
                     .map(|info| info.key),
             );
         }
+        let escrow = self.inner.keyring.escrow();
+        keys.extend(escrow.map(|escrow| escrow_object_key(&escrow.object)));
         // What is forgotten is deleted once its lock has ended.
         let forgotten = self.read_tombstones()?.forgotten_snapshots();
         let gone: HashSet<_> = forgotten.iter().map(snapshot_key).collect();

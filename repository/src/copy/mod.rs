@@ -4,6 +4,7 @@
 //! is encrypted again, and the copy is a whole repository. The order is that of commits: packs, then the fragments that
 //! describe them, then roots. Objects that an interrupted copy has stored are reused.
 
+mod escrow;
 pub(crate) mod locks;
 mod logs;
 mod target_check;
@@ -204,7 +205,7 @@ impl RepositoryCopy<'_> {
                 self.copy_object(&key_object_key(&id), &id)?;
             }
         }
-        Ok(())
+        self.copy_escrow()
     }
 
     fn list_target_ids(&self, directory: &str) -> Result<BTreeSet<ObjectId>> {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::crypto::encryption::{SIGNING_KEY_PREFIX, generate_identity};
 use crate::crypto::signing::{HostSigner, SignerId};
@@ -121,9 +122,7 @@ impl HostDirectory {
         if let Some(keys) = self.load_keys()? {
             return Ok(keys);
         }
-        let (public, secret) = generate_signing_key()?;
-        let signer_text =
-            format!("# created: {now}\n# public key: {public}\n{SIGNING_KEY_PREFIX}{secret}\n");
+        let (_, signer_text) = new_signing_key_text(now)?;
         write_secret_file(&self.path.join(SIGNING_KEY_FILE), &signer_text)?;
         write_secret_file(
             &self.path.join(IDENTITY_FILE),
@@ -284,6 +283,18 @@ pub(crate) fn load_or_create_keeper_keys(file: &Path, now: &str) -> Result<Keepe
         .as_deref()
         .and_then(derive_recipient);
     Ok(KeeperKeys { recipient, signer })
+}
+
+/// The text of a new file with a keeper's signing key alone, and its public key.
+pub(crate) fn new_signing_key_text(now: &str) -> Result<(SignerId, Zeroizing<String>)> {
+    let (public, secret) = generate_signing_key()?;
+    let text = format!("# created: {now}\n# public key: {public}\n{SIGNING_KEY_PREFIX}{secret}\n");
+    Ok((public, Zeroizing::new(text)))
+}
+
+/// The public key of the signing key in a text.
+pub(crate) fn signer_of_text(text: &str) -> Option<SignerId> {
+    parse_signing_key(text).map(|signer| signer.id())
 }
 
 /// Whether a file with secrets contains an age identity. A missing file contains none.

@@ -65,6 +65,7 @@ impl Error {
                     .to_owned()
             }
             Self::KeyChange { .. } => "`reprise key list` lists the current keys".to_owned(),
+            Self::Passphrase { .. } | Self::NoEscrow { .. } => self.escrow_hint().to_owned(),
             Self::SnapshotState { hint, .. } | Self::LogState { hint, .. } => (*hint).to_owned(),
             Self::PinMismatch { pin_file, .. } => format!(
                 "if you replaced the repository yourself, remove {}; otherwise someone else has replaced it",
@@ -96,5 +97,15 @@ fn local_io_hint(error: &std::io::Error) -> &'static str {
              say where this user's keys and cache are"
         }
         _ => "",
+    }
+}
+
+impl Error {
+    /// What to do next about an escrow key.
+    fn escrow_hint(&self) -> &'static str {
+        if let Self::NoEscrow { .. } = self {
+            return "with a keeper's key, `reprise key escrow` makes one";
+        }
+        "give it in the variable REPRISE_ESCROW_PASSPHRASE, in a file with --passphrase-file, or at the terminal; nobody can recover it"
     }
 }

@@ -156,6 +156,18 @@ pub enum Error {
         /// Whose key was given.
         who: String,
     },
+    /// A passphrase cannot be used.
+    #[error("the passphrase {reason}")]
+    Passphrase {
+        /// The reason.
+        reason: String,
+    },
+    /// The repository keeps no keeper's key.
+    #[error("{location} keeps no escrow key")]
+    NoEscrow {
+        /// The repository's location.
+        location: String,
+    },
     /// A change of keys cannot be made.
     #[error("the keys were not changed: {reason}")]
     KeyChange {
@@ -357,9 +369,10 @@ impl Error {
             Self::Damaged { .. } | Self::Missing { .. } | Self::Withheld { .. } => {
                 ErrorClass::Damaged
             }
-            Self::NoRepository { .. } | Self::NoSnapshot { .. } | Self::NoHost { .. } => {
-                ErrorClass::NotFound
-            }
+            Self::NoRepository { .. }
+            | Self::NoSnapshot { .. }
+            | Self::NoHost { .. }
+            | Self::NoEscrow { .. } => ErrorClass::NotFound,
             Self::RepositoryExists { .. }
             | Self::MissingConfig { .. }
             | Self::NoMatchingIdentity { .. }
@@ -368,6 +381,7 @@ impl Error {
             | Self::UnknownHost { .. }
             | Self::NotKeeper { .. }
             | Self::KeyChange { .. }
+            | Self::Passphrase { .. }
             | Self::SnapshotState { .. }
             | Self::LogState { .. }
             | Self::OtherRepository { .. }

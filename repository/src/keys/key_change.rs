@@ -69,7 +69,12 @@ impl Repository {
         self.check_key_change(change)?;
         let accepts = match change.revoke_signers.is_empty() {
             true => Vec::new(),
-            false => self.list_accepted_objects(change.received_until, &change.excluded_objects)?,
+            false => {
+                let revoked = change.revoke_signers.iter();
+                let roles: Vec<SignerRole> = revoked.flat_map(|(_, roles)| roles.clone()).collect();
+                let (until, except) = (change.received_until, &change.excluded_objects);
+                self.list_accepted_objects(&roles, until, except)?
+            }
         };
         let revoked = |(key, roles): &(SignerId, Vec<SignerRole>)| RevokedSigner {
             key: *key,

@@ -16,6 +16,7 @@ use crate::format::keyring::{KeyRecord, Keyring, StoredKeyRecord};
 use crate::format::names::id_from_key;
 use crate::format::secrets::Secrets;
 use crate::id::ObjectId;
+use crate::keys::escrow::escrow_object_key;
 use crate::keys::key_wrapping;
 use crate::parallel::map_in_parallel;
 use crate::records::record_set::is_not_found;
@@ -349,6 +350,14 @@ impl Repository {
                 Err(error) if error.class() == ErrorClass::Failed => return Err(error),
                 Err(error) => drop(findings.insert(key, error.damage_reason())),
                 Ok(()) => {}
+            }
+        }
+        if let Some(escrow) = ring.escrow() {
+            let key = escrow_object_key(&escrow.object);
+            match get_required(inner.backend.as_ref(), &key) {
+                Err(error) if error.class() == ErrorClass::Failed => return Err(error),
+                Err(error) => drop(findings.insert(key.to_string(), error.damage_reason())),
+                Ok(_) => {}
             }
         }
         let known: Vec<&ObjectId> = known.collect();

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::backend::{ObjectInfo, ObjectKey};
 use crate::crypto::envelope::RecordKind;
+use crate::crypto::signing::SignerRole;
 use crate::error::{Error, Result};
 use crate::format::names::object_id_from_key;
 use crate::id::ObjectId;
@@ -23,10 +24,11 @@ use crate::store::Repository;
 const LARGE_DIRECTORIES: [&str; 2] = ["logs", "packs"];
 
 impl Repository {
-    /// Keys of everything stored now that a signer could have signed, except what was received after a given time and
+    /// Keys of everything stored now that a signer with some roles could have signed, except what was received after a given time and
     /// except some IDs.
     pub(crate) fn list_accepted_objects(
         &self,
+        roles: &[SignerRole],
         received_until: Option<DateTime<Utc>>,
         except: &[ObjectId],
     ) -> Result<Vec<String>> {
@@ -54,10 +56,16 @@ impl Repository {
         let applied: Vec<ObjectKey> = applied.map(|applied| key_object_key(&applied.id)).collect();
         there.retain(|key| applied.contains(key));
         for (directory, kind) in CATALOG_DIRECTORIES {
-            there.extend(self.keep_intact_objects(kind, list(directory)?)?);
+            let listed = list(directory)?;
+            if kind.signer_roles().iter().any(|role| roles.contains(role)) {
+                there.extend(self.keep_intact_objects(kind, listed)?);
+            }
         }
         for directory in LARGE_DIRECTORIES {
-            there.extend(list(directory)?);
+            let listed = list(directory)?;
+            if roles.contains(&SignerRole::Writer) {
+                there.extend(listed);
+            }
         }
         if let Some(id) = unseen.first() {
             let reason = format!("no object has the ID {id}, so it cannot be excluded");

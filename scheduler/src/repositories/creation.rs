@@ -22,6 +22,8 @@ pub struct CreateRepositoryOptions<'a> {
     pub single_recipient: bool,
     /// The file of a keeper's keys, created if it does not exist; without one, that of the environment.
     pub keeper: Option<&'a Path>,
+    /// Whether the repository will keep a keeper's key: then no file for one is made beside the identities.
+    pub has_escrow: bool,
 }
 
 /// A new repository and what was created with it.
@@ -59,6 +61,7 @@ pub fn create_repository(
     let keeper = creation.keeper.map(Path::to_owned);
     let keeper = keeper.or_else(|| environment.keeper_file.clone());
     let spare_keeper = match keeper {
+        None if creation.has_escrow => None,
         None => spare_keeper_file(creation.generate_identities),
         Some(_) => None,
     };

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use reprise_policies::{Policy, PolicyLockMode, PolicyRepository};
+use reprise_policies::{
+    Policy, PolicyCreation, PolicyLockMode, PolicyRepository, ProcessEnvironment,
+};
 use reprise_repository::backend::{Backend, ImmutabilityPolicy, LockMode};
-use reprise_repository::{Repository, SignerId, repository_exists};
+use reprise_repository::{Passphrase, Repository, SignerId, repository_exists};
 
 use super::creation::{CreateRepositoryOptions, CreatedRepository, create_repository};
 use super::destination::{DestinationOptions, open_for_reading, open_for_writing};
+use super::escrow::replace_escrow_key;
 use crate::environment::JobEnvironment;
 use crate::error::{JobError, JobResult};
 
@@ -75,16 +78,45 @@ pub fn open_repository(
     if let Some(creation) = &repository.create
         && !repository_exists(backend.as_ref())?
     {
-        let creation = CreateRepositoryOptions {
-            recipients: &repository.recipients,
-            generate_identities: &creation.generate_identities,
-            single_recipient: creation.single_recipient,
-            keeper: creation.keeper.as_deref(),
-        };
-        let created = create_repository(environment, backend.as_ref(), &creation)?;
-        on_created(&backend.location(), &created);
+        create_as_described(environment, repository, creation, &backend, on_created)?;
     }
     open_as_described(environment, repository, backend, identities)
+}
+
+/// Creates a repository, with its escrow key. A passphrase that cannot be used is known before anything is stored.
+fn create_as_described(
+    environment: &JobEnvironment,
+    repository: &PolicyRepository,
+    creation: &PolicyCreation,
+    backend: &Arc<dyn Backend>,
+    on_created: &mut dyn FnMut(&str, &CreatedRepository),
+) -> JobResult<()> {
+    let passphrase = match &creation.escrow {
+        Some(secret) => {
+            let text = secret.resolve(&ProcessEnvironment)?;
+            let passphrase = Passphrase::new(text.expose().to_owned());
+            passphrase.require_length()?;
+            Some(passphrase)
+        }
+        None => None,
+    };
+    let keeper = creation.keeper.as_deref();
+    let options = CreateRepositoryOptions {
+        recipients: &repository.recipients,
+        generate_identities: &creation.generate_identities,
+        single_recipient: creation.single_recipient,
+        keeper,
+        has_escrow: passphrase.is_some(),
+    };
+    let created = create_repository(environment, backend.as_ref(), &options)?;
+    on_created(&backend.location(), &created);
+    if let Some(passphrase) = passphrase {
+        let opened = environment.open_repository_at(Arc::clone(backend), &[], &[])?;
+        let keeper = opened.load_keeper(created.keeper.as_deref(), "change keys")?;
+        let reason = "the repository is new";
+        replace_escrow_key(environment, &opened, &keeper, &passphrase, reason)?;
+    }
+    Ok(())
 }
 
 /// Opens a repository, which must be as the policy describes it.

@@ -3,10 +3,11 @@
 use std::process::Command;
 
 /// Variables that open repositories, storage or databases for `reprise` itself.
-pub const CREDENTIAL_VARIABLES: [&str; 20] = [
+pub const CREDENTIAL_VARIABLES: [&str; 21] = [
     "REPRISE_REPOSITORY",
     "REPRISE_IDENTITY",
     "REPRISE_KEEPER",
+    "REPRISE_ESCROW_PASSPHRASE",
     "REPRISE_POLICIES",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",

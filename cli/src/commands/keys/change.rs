@@ -108,6 +108,11 @@ pub(crate) fn add(context: &Context, args: &KeyAddArgs) -> Result<Exit, Failure>
     }
     output::print_line(&format!("added by keys/{record}"));
     if adds_recipient {
+        if !changed.keyring().recipients_without_escrow().is_empty() {
+            output::print_line(
+                "Its identity does not open the escrow key: replace that with `reprise key escrow`.",
+            );
+        }
         print_unreadable_data(&older);
     }
     if let Some(file) = &args.generate_identity {

@@ -3,6 +3,7 @@
 use reprise_repository::{KeyRecord, Keyring, KnownSigner, Repository, SignerId, SignerRole};
 use serde_json::{Value, json};
 
+use crate::commands::keys::escrow::{describe_escrow, escrow_as_json};
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -106,6 +107,7 @@ fn keyring_as_json(repository: &Repository) -> Value {
         "signers": ring.trust().signers(),
         "changes": changes,
         "refused": refused,
+        "escrow": escrow_as_json(ring),
     })
 }
 
@@ -161,8 +163,11 @@ fn print_keyring(repository: &Repository) {
     output::print_table(&rows);
     if ring.separate_keepers().is_empty() {
         output::print_notes(
-            "Every keeper is a host: if they are lost, nobody can write to the repository, forget snapshots or change keys.\nAdd a keeper outside of them: `reprise key add --keeper-key KEY --name safe`.",
+            "Every keeper is a host: if they are lost, nobody can write to the repository, forget snapshots or change keys.\nAdd a keeper outside of them: `reprise key escrow`, or `reprise key add --keeper-key KEY --name safe`.",
         );
+    }
+    for line in describe_escrow(ring) {
+        output::print_line(&line);
     }
     for applied in ring.applied_records() {
         let record = &applied.record;
@@ -187,6 +192,7 @@ fn describe_changes(record: &KeyRecord) -> String {
     let signers = added.signers.iter();
     words.extend(signers.map(|signer| format!("+{} as {}", signer.name, format_roles(signer))));
     words.extend(added.recipients.data.iter().map(|key| format!("+{key}")));
+    words.extend(added.escrow.iter().map(|_| "a new escrow key".to_owned()));
     let continued = added.continues.iter();
     words.extend(continued.map(|one| format!("{} continues {}", one.signer, one.replaces)));
     let role_names = |roles: &[SignerRole]| {

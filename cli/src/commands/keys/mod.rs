@@ -1,9 +1,11 @@
 //! `reprise key`: `list`, `change` (add, rotate), `replacement` (of a host), `removal` (whom `live_writers` may not have
-//! followed yet), `reencrypt` (with new secrets), `sheet` (for a safe).
+//! followed yet), `escrow` (of a keeper's key, with `passphrase_args`), `reencrypt` (with new secrets), `sheet` (for a safe).
 
 pub(crate) mod change;
+mod escrow;
 pub(crate) mod list;
 mod live_writers;
+pub(crate) mod passphrase_args;
 pub(crate) mod reencrypt;
 pub(crate) mod removal;
 mod replacement;
@@ -14,6 +16,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use change::KeyAddArgs;
+use escrow::KeyEscrowArgs;
 use reencrypt::KeyRotateArgs;
 use removal::KeyRemoveArgs;
 
@@ -29,6 +32,8 @@ pub(crate) enum KeyCommand {
     Remove(KeyRemoveArgs),
     /// Wrap secrets and catalog again for the present hosts and recovery recipients. Needs a keeper's key.
     Rotate(KeyRotateArgs),
+    /// Keep a keeper's key in the repository, for a recovery identity and a passphrase. Needs a keeper's key.
+    Escrow(KeyEscrowArgs),
     /// Print a recovery sheet: everything that is needed to restore, to be kept in a safe.
     Sheet,
 }
@@ -41,6 +46,7 @@ pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<Exit, Failur
         KeyCommand::Remove(args) => removal::remove(context, &args),
         KeyCommand::Rotate(args) if args.reencrypt => reencrypt::run(context, &args),
         KeyCommand::Rotate(args) => change::rotate(context, args.dry_run),
+        KeyCommand::Escrow(args) => escrow::run(context, &args),
         KeyCommand::Sheet => sheet::run(context),
     }
 }

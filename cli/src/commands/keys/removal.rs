@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::commands::keys::change::{ACTION, KeyChoiceArgs};
 use crate::commands::keys::list::HostPublicKeys;
 use crate::commands::keys::live_writers::report_live_writers;
+use crate::commands::keys::passphrase_args::PassphraseArgs;
 use crate::context::{Context, current_time};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -37,6 +38,8 @@ pub(crate) struct KeyRemoveArgs {
     /// Reason for the change. It is stored unencrypted.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
     /// Only print the consequences.
     #[arg(long, short = 'n', conflicts_with = "yes")]
     pub(crate) dry_run: bool,
@@ -58,8 +61,9 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
         let error = |_| Failure::usage(format!("`{id}` is not the full ID of an object"), "");
         change.excluded_objects.push(parsed.map_err(error)?);
     }
-    let what = plan_removal(&repository, &mut change, &args.what)?;
+    let mut what = plan_removal(&repository, &mut change, &args.what)?;
     let keeper = context.load_keeper(&repository, ACTION)?;
+    let escrow_is_lost = revoke_opened_escrow(&repository, &mut change, args, &mut what)?;
     let (planned, _) = repository.plan_key_change(&keeper, &change, current_time())?;
     let lost = find_invalidated_snapshots(&repository, &planned)?;
     let (made, accepts) = match args.yes {
@@ -103,7 +107,10 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
     match made {
         Some(record) => {
             context.print_note(&format!("removed by keys/{record}"));
-            Ok(Exit::Ok)
+            Ok(match escrow_is_lost {
+                true => Exit::Degraded,
+                false => Exit::Ok,
+            })
         }
         None if args.dry_run => Ok(Exit::Ok),
         None => Err(Failure::new(
@@ -111,6 +118,44 @@ pub(crate) fn remove(context: &Context, args: &KeyRemoveArgs) -> Result<Exit, Fa
             "nothing was changed: this is only the plan",
             "give --yes to remove it, or --dry-run if only the plan was wanted",
         )),
+    }
+}
+
+/// A removed recipient may know the passphrase: the escrow key is revoked with it, and made anew for the others if the
+/// passphrase is given. Whether the repository is left without one.
+fn revoke_opened_escrow(
+    repository: &Repository,
+    change: &mut KeyChange,
+    args: &KeyRemoveArgs,
+    what: &mut Vec<String>,
+) -> Result<bool, Failure> {
+    if change.revoke_recipients.data.is_empty() || !repository.revoke_escrow(change) {
+        return Ok(false);
+    }
+    what.push(
+        "  The escrow key is revoked: that identity opens it with the passphrase.".to_owned(),
+    );
+    let passphrase = match args.yes {
+        true => args.passphrase.find(true)?,
+        false => None,
+    };
+    match (args.yes, passphrase) {
+        (true, Some(passphrase)) => {
+            repository.add_escrow(change, &passphrase, current_time())?;
+            what.push(
+                "  A new one is made for the others; take another passphrase if it may be known."
+                    .to_owned(),
+            );
+            Ok(false)
+        }
+        (true, None) => {
+            what.push("  There is no escrow key now, as no passphrase is given: make one with `reprise key escrow`.".to_owned());
+            Ok(true)
+        }
+        (false, _) => {
+            what.push("  With the passphrase (asked for, or --passphrase-file) a new one is made for the others.".to_owned());
+            Ok(false)
+        }
     }
 }
 

@@ -127,7 +127,12 @@ fn build_sheet(repository: &Repository, settings: &[(&str, String)]) -> Vec<Stri
 
 /// Where the keys are without which nobody can appoint a new host.
 fn describe_keepers(ring: &Keyring) -> Vec<String> {
-    let keepers = ring.separate_keepers();
+    let mut keepers = ring.separate_keepers();
+    let escrow = ring.escrow();
+    if escrow.is_some() && keepers.len() == 1 {
+        return describe_escrow_key();
+    }
+    keepers.retain(|keeper| escrow.is_none_or(|escrow| escrow.signer != keeper.key));
     if keepers.is_empty() {
         return vec![
             "Every keeper is a host: if they are lost, nobody can appoint a new one. Restoring needs none.".to_owned(),
@@ -139,7 +144,17 @@ fn describe_keepers(ring: &Keyring) -> Vec<String> {
             keeper.name
         )
     };
-    keepers.iter().map(line).collect()
+    let lines = keepers.iter().map(line);
+    lines
+        .chain(escrow.map(|_| describe_escrow_key()).unwrap_or_default())
+        .collect()
+}
+
+fn describe_escrow_key() -> Vec<String> {
+    vec![
+        "The passphrase of the escrow key is kept at (apart from the identities): ______________"
+            .to_owned(),
+    ]
 }
 
 fn recovery_commands(repository: &Repository, settings: &[(&str, String)]) -> Vec<String> {
@@ -163,6 +178,8 @@ If the host that took the snapshots is lost, on the new host, with the file of a
   reprise key show > new.keys
   reprise --keeper KEEPER key add --host new.keys --name NAME --replaces OLD
   reprise --keeper KEEPER key remove --host OLD    what it means; --yes carries it out
+If no such file is at hand, the escrow key is one, if the repository has it: with an identity and its passphrase
+  reprise key escrow --open KEEPER                 writes the file; replace the key afterwards (`reprise key escrow`)
 `reprise --keeper KEEPER forget` and `prune` go on then; `key add --keeper-key` makes the new host a keeper itself.
 Without --expect, the first use does not detect a replaced reprise.json; every later one does.
 

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reprise_repository::SignerRole;
+use reprise_repository::{Passphrase, Repository, SignerRole};
 use reprise_scheduler::repositories::{
     CreateRepositoryOptions, CreatedRepository, create_repository, describe_capabilities,
-    probe_destination,
+    probe_destination, replace_escrow_key,
 };
 use serde_json::json;
 
+use crate::commands::keys::passphrase_args::PassphraseArgs;
 use crate::commands::repository::access_policy;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -23,12 +24,14 @@ add snapshots and list them, but not read their contents.
 
 The keeper is whoever may forget snapshots. Without --keeper this host is the keeper: an attacker on it can then
 forget every snapshot, and the next prune deletes them. The key of a second keeper is then created beside the first
-generated identity (recovery-1.keeper.txt): whoever has it can appoint a new host if this one is lost. With --keeper FILE the keeper's key is created in FILE (or
+generated identity (recovery-1.keeper.txt): whoever has it can appoint a new host if this one is lost. With --escrow-keeper the repository keeps such a key instead,
+encrypted to the recovery recipients and a passphrase. With --keeper FILE the keeper's key is created in FILE (or
 used, if the file exists): move it to the machine that runs `reprise forget`.
 
 Examples:
   reprise -r /srv/backup init --generate-identity recovery-1.txt --generate-identity recovery-2.txt
   reprise -r /srv/backup init --recipient age1… --recipient age1… --keeper keeper.txt
+  reprise -r /srv/backup init --recipient age1… --recipient age1… --escrow-keeper
   reprise -r /srv/backup init --recipient age1… --recipient 'ssh-ed25519 AAAA…'")]
 pub(crate) struct InitArgs {
     /// Public key of a recovery identity: age1…, an SSH public key, or a plugin's recipient.
@@ -40,6 +43,11 @@ pub(crate) struct InitArgs {
     /// Accept a single recovery identity: if it is lost, the repository cannot be read.
     #[arg(long)]
     pub(crate) single_recipient: bool,
+    /// Keep the key of a further keeper in the repository, encrypted to the recovery recipients and a passphrase.
+    #[arg(long)]
+    pub(crate) escrow_keeper: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
     /// Only print the access policy with the least privileges that the destination must grant.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) print_policy: Option<crate::commands::repository::access_policy::AccessPolicyKind>,
@@ -62,7 +70,7 @@ fn role_name(role: SignerRole) -> &'static str {
 }
 
 /// Prints who reads, writes and keeps the new repository.
-fn print_created(created: &CreatedRepository, location: &str) {
+fn print_created(created: &CreatedRepository, location: &str, has_escrow: bool) {
     output::print_line(&format!(
         "repository {} at {}",
         created.config.repository, location
@@ -81,11 +89,16 @@ fn print_created(created: &CreatedRepository, location: &str) {
         let (key, name, roles) = (signer.key, &signer.name, roles.join(" and "));
         output::print_line(&format!("signer {key} ({name}, {roles})"));
     }
-    print_keepers(created);
+    print_keepers(created, has_escrow);
 }
 
 /// Prints who may forget snapshots, and who appoints a new host when this one is lost.
-fn print_keepers(created: &CreatedRepository) {
+fn print_keepers(created: &CreatedRepository, has_escrow: bool) {
+    if has_escrow {
+        output::print_lines(
+            "The repository keeps the key of a further keeper (escrow key): if this host is lost, one recovery identity and the\npassphrase appoint a new one (`reprise key escrow --open`). Nobody can recover the passphrase.",
+        );
+    }
     if let Some(file) = &created.keeper {
         output::print_line(&format!(
             "The keeper's key, which may forget snapshots, is in {}: move it to the machine that runs `reprise forget`.",
@@ -101,10 +114,29 @@ fn print_keepers(created: &CreatedRepository) {
             "The key of a second keeper is in {}: move it off this host together with the identities. If this host is\nlost, `reprise --keeper FILE key add --host` appoints a new one with it.",
             file.display()
         )),
+        None if has_escrow => {}
         None => output::print_notes(
-            "warning: if this host is lost, nobody can write to the repository, forget snapshots or change keys any more. Add a\nkeeper outside of it (on another machine `reprise key show`, here `reprise key add --keeper-key KEY --name safe`), or\ncreate the repository with --keeper FILE and move that file off this host.",
+            "warning: if this host is lost, nobody can write to the repository, forget snapshots or change keys any more. Add a\nkeeper outside of it (on another machine `reprise key show`, here `reprise key add --keeper-key KEY --name safe`), or\ncreate the repository with --escrow-keeper, or with --keeper FILE and move that file off this host.",
         ),
     }
+}
+
+/// If it fails, the repository is there and has none.
+fn make_escrow_key(
+    context: &Context,
+    repository: &Repository,
+    passphrase: &Passphrase,
+) -> Result<(), Failure> {
+    let keeper = context.load_keeper(repository, "change keys")?;
+    let reason = "the repository is new";
+    replace_escrow_key(
+        &context.environment,
+        repository,
+        &keeper,
+        passphrase,
+        reason,
+    )?;
+    Ok(())
 }
 
 pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
@@ -119,6 +151,11 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
     }
     let target = context.target()?;
     let location = &target.location;
+    // Before anything is created.
+    let passphrase = match args.escrow_keeper {
+        true => Some(args.passphrase.require(true)?),
+        false => None,
+    };
     let probed = probe_destination(&context.environment, location, &target.options())?;
     let backend = target.open_backend(context)?;
     let creation = CreateRepositoryOptions {
@@ -126,10 +163,15 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
         generate_identities: &args.generate_identity,
         single_recipient: args.single_recipient,
         keeper: None,
+        has_escrow: passphrase.is_some(),
     };
     let created = create_repository(&context.environment, backend.as_ref(), &creation)?;
     // An identity that cannot be opened now could not be opened at 3 a.m. either.
-    context.open_repository()?;
+    let mut opened = context.open_repository()?;
+    if let Some(passphrase) = &passphrase {
+        make_escrow_key(context, &opened, passphrase)?;
+        opened = context.open_repository()?;
+    }
     let config = &created.config;
     if context.global.json {
         let files: Vec<_> = created.identities.iter().map(|(file, _)| file).collect();
@@ -142,11 +184,12 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<Exit, Failure> {
             "generated_identities": files,
             "keeper": created.keeper,
             "spare_keeper": created.spare_keeper,
+            "escrow": opened.keyring().escrow(),
             "destination": probed,
         }));
         return Ok(Exit::Ok);
     }
-    print_created(&created, &backend.location());
+    print_created(&created, &backend.location(), passphrase.is_some());
     if location.directory().is_none() {
         output::print_line(&describe_capabilities(&probed));
     }

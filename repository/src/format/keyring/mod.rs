@@ -61,6 +61,20 @@ pub struct AddedKeys {
     /// Signers that continue the series of others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub continues: Vec<SeriesContinuation>,
+    /// A keeper's key that is kept in the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<EscrowKey>,
+}
+
+/// A keeper's key that is kept in the repository, encrypted to recovery recipients and a passphrase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowKey {
+    /// The object under `escrow/` that holds it.
+    pub object: ObjectId,
+    /// The keeper.
+    pub signer: SignerId,
+    /// The recovery recipients of which one is needed.
+    pub recipients: Vec<String>,
 }
 
 /// A signer that continues the series of another: a host with new keys, or one that took the place of another.
@@ -369,6 +383,27 @@ impl Keyring {
         let RecipientTexts { data, writers } = &self.recipients;
         let all: Vec<_> = data.iter().chain(writers).cloned().collect();
         Recipients::parse(&all)
+    }
+
+    /// The keeper's key that is kept in the repository, if it is still that of a keeper.
+    #[must_use]
+    pub fn escrow(&self) -> Option<&EscrowKey> {
+        let records = self.applied.iter().rev();
+        let mut kept = records.filter_map(|applied| applied.record.add.escrow.as_ref());
+        kept.find(|escrow| self.trust.has_role(&escrow.signer, SignerRole::Keeper))
+    }
+
+    /// Recovery recipients whose identities do not open the escrow key: they were added later.
+    #[must_use]
+    pub fn recipients_without_escrow(&self) -> Vec<String> {
+        let Some(escrow) = self.escrow() else {
+            return Vec::new();
+        };
+        let present = self.recipients.data.iter();
+        present
+            .filter(|recipient| !has_recipient(&escrow.recipients, recipient))
+            .cloned()
+            .collect()
     }
 
     /// All that contents may have been encrypted to, the present recipients first.
