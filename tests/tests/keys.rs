@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::io::Write;
 use std::process::Command;
 
 use reprise_tests::servers::{Azurite, Garage, Storage};
-use support::{RunOutput, Sandbox, make_tree, ran, sh};
+use support::{RunOutput, Sandbox, begin_captured, end, make_tree, ran, sh};
 
 fn snapshot_by(command: &mut Command, sandbox: &Sandbox, source: &str) -> RunOutput {
     let tree = sandbox.path("tree");
@@ -775,4 +776,55 @@ fn a_policy_creates_a_repository_with_a_keeper_elsewhere_or_an_escrow_key() {
     run(&file, PASSPHRASE, &["run"]).exits(0);
     let mut open = elsewhere(&sandbox, "a/1", PASSPHRASE);
     ran(open.args(["-r", "other", "key", "escrow", "--open", "opened"])).exits(0);
+}
+
+#[test]
+fn a_snapshot_under_way_says_that_a_recipient_was_removed_meanwhile() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.path("fifo");
+    sh("mkfifo", &[fifo.as_ref()]);
+    let text = std::fs::read_to_string(sandbox.path("id2")).unwrap();
+    let removed = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "));
+    let removed = removed.unwrap();
+    let take = |source: &'static str| {
+        let program = ["--", "cat", "fifo"];
+        let args = ["--json", "snapshot", "command", "--source", source];
+        begin_captured(sandbox.command(), args.iter().chain(&program))
+    };
+    // Opening it waits until the program reads.
+    let open = || std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let (run, mut input) = (take("held"), open());
+    let remove = ["--json", "key", "remove", "--recipient", removed, "--yes"];
+    let changed = sandbox.run(remove).exits(0).json();
+    let runs = changed["writers"]["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 1, "{changed}");
+    input.write_all(b"stored for two").unwrap();
+    drop(input);
+    let taken = end(run).exits(3).json();
+    assert_eq!(taken["removed_recipients"], serde_json::json!([removed]));
+    // The next one is for those who are recipients now.
+    let (run, mut input) = (take("next"), open());
+    input.write_all(b"stored for one").unwrap();
+    drop(input);
+    let taken = end(run).exits(0).json();
+    assert_eq!(taken["removed_recipients"], serde_json::json!([]));
+    let restore = |identity: &str, source: &str| {
+        let mut command = sandbox.command();
+        command.env("REPRISE_IDENTITY", sandbox.path(identity));
+        let target = format!("{source}-{identity}");
+        ran(command.args(["restore", source, "--to", &target]))
+    };
+    restore("id2", "held").exits(0);
+    restore("id2", "next").exits(6).says("was stored for other");
+    restore("id1", "held").exits(0);
+    restore("id1", "next").exits(0);
+    // A copy encrypts no contents: both are in it as they are stored.
+    sandbox.run(["copy", "--to", "copy"]).exits(0);
+    // What is named can be re-encrypted: it is the one that began before.
+    let plan = sandbox.recover(["--json", "key", "rotate", "--reencrypt", "--dry-run"]);
+    let plan = plan.exits(0).json();
+    assert_eq!(plan["plan"]["packs"], 1, "{plan}");
+    assert_eq!(plan["plan"]["current_packs"], 1, "{plan}");
 }
