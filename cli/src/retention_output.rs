@@ -141,7 +141,8 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
         for (name, count) in &plan.unnamed {
             unnamed.push(json!({"repository": location, "source": name, "snapshots": count}));
         }
-        for (object, reason) in &plan.unreadable {
+        for root in &plan.unreadable {
+            let (object, reason) = (&root.object, &root.reason);
             unreadable.push(json!({"repository": location, "object": object, "reason": reason}));
         }
     }
@@ -157,9 +158,13 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
 pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
     let mut exit = Exit::Ok;
     for plan in plans {
-        for (object, reason) in &plan.unreadable {
+        for root in &plan.unreadable {
+            let (object, reason) = (&root.object, &root.reason);
             output::print_error(&format!("error: {object} cannot be read: {reason}"));
-            exit = exit.combine_with(Exit::Damaged);
+            exit = exit.combine_with(match root.is_damaged {
+                true => Exit::Damaged,
+                false => Exit::Degraded,
+            });
         }
         for disagreement in &plan.disagreements {
             output::print_note(&format!("warning: {disagreement}"));

@@ -501,6 +501,24 @@ fn rotate_identities(sandbox: &Sandbox) {
     }
 }
 
+/// What was copied before is as it was, until the new packs are copied as well.
+fn re_encryption_reaches_a_copy(sandbox: &Sandbox, new: &dyn Fn(&str, &[&str]) -> RunOutput) {
+    let mut both = sandbox.command();
+    for id in ["id1", "id3"] {
+        both.arg("--identity").arg(sandbox.path(id));
+    }
+    ran(both.args(["key", "rotate", "--reencrypt", "--yes"])).exits(0);
+    new("elsewhere", &["verify", "--read-data"]).exits(0);
+    new("elsewhere", &["restore", "first", "--to", "restored"]).exits(0);
+    let copy = |args: &[&str]| new("elsewhere", &[&["-r", "copy-config"][..], args].concat());
+    copy(&["restore", "first", "--to", "from-copy"])
+        .exits(6)
+        .says("`reprise copy`");
+    new("config", &["copy", "--to", "copy-config"]).exits(0);
+    copy(&["restore", "first", "--to", "from-copy-later"]).exits(0);
+    copy(&["verify", "--read-data"]).exits(0);
+}
+
 #[test]
 fn what_an_identity_cannot_read_is_named_and_not_called_damaged() {
     let sandbox = Sandbox::new();
@@ -519,6 +537,15 @@ fn what_an_identity_cannot_read_is_named_and_not_called_damaged() {
         command.env("REPRISE_IDENTITY", sandbox.path("id3"));
         ran(command.args(args))
     };
+    // A new list of entries, most of which were stored before.
+    std::fs::write(sandbox.path("tree/new"), "stored after the rotation").unwrap();
+    sandbox.snapshot(&sandbox.path("tree"), "mixed").exits(0);
+    std::fs::write(
+        sandbox.path("p.yaml"),
+        "version: 1\nname: p\nrepositories:\n  main: {url: ./repository, identity: 'file:id3'}\nsources:\n  \
+         mixed: {volume: {path: tree}, repositories: [main]}\ndrills:\n  d: {source: mixed}\n",
+    )
+    .unwrap();
     // On the host, and on a machine that has nothing but the new identity.
     for config in ["config", "elsewhere"] {
         let said = new(config, &["verify", "--read-data"]).exits(3).says(&old);
@@ -544,26 +571,18 @@ fn what_an_identity_cannot_read_is_named_and_not_called_damaged() {
             .exits(6)
             .says(&old)
             .says("--reencrypt");
+        let target = format!("mixed-{config}");
+        let restored = new(config, &["restore", "mixed", "--to", &target]);
+        restored.exits(6).says(&old).says("not restored");
+        assert!(sandbox.path(&target).join("new").exists());
+        let drill = ["--policies", "p.yaml", "drill", "d"];
+        new(config, &drill).exits(6).says("--reencrypt");
         let copy = ["copy", "--to", &format!("copy-{config}")];
         new(config, &copy).exits(0);
         new(config, &["show", "first"]).exits(0);
         new(config, &["snapshots"]).exits(0);
     }
-    let mut both = sandbox.command();
-    for id in ["id1", "id3"] {
-        both.arg("--identity").arg(sandbox.path(id));
-    }
-    ran(both.args(["key", "rotate", "--reencrypt", "--yes"])).exits(0);
-    new("elsewhere", &["verify", "--read-data"]).exits(0);
-    new("elsewhere", &["restore", "first", "--to", "restored"]).exits(0);
-    // What was copied before is as it was, until the new packs are copied as well.
-    let copy = |args: &[&str]| new("elsewhere", &[&["-r", "copy-config"][..], args].concat());
-    copy(&["restore", "first", "--to", "from-copy"])
-        .exits(6)
-        .says("`reprise copy`");
-    new("config", &["copy", "--to", "copy-config"]).exits(0);
-    copy(&["restore", "first", "--to", "from-copy-later"]).exits(0);
-    copy(&["verify", "--read-data"]).exits(0);
+    re_encryption_reaches_a_copy(&sandbox, &new);
 }
 
 const PASSPHRASE: &str = "correct horse battery";
@@ -798,6 +817,8 @@ fn a_snapshot_under_way_says_that_a_recipient_was_removed_meanwhile() {
     let (run, mut input) = (take("held"), open());
     let remove = ["--json", "key", "remove", "--recipient", removed, "--yes"];
     let changed = sandbox.run(remove).exits(0).json();
+    let add = ["key", "add", "--generate-identity", "id3"];
+    sandbox.run(add).exits(0);
     let runs = changed["writers"]["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 1, "{changed}");
     input.write_all(b"stored for two").unwrap();
@@ -820,6 +841,23 @@ fn a_snapshot_under_way_says_that_a_recipient_was_removed_meanwhile() {
     restore("id2", "next").exits(6).says("was stored for other");
     restore("id1", "held").exits(0);
     restore("id1", "next").exits(0);
+    // The root of the first is not for one that was added meanwhile, and not damaged either.
+    let added = |args: &[&str]| {
+        let mut command = sandbox.on_second_host();
+        ran(command
+            .env("REPRISE_IDENTITY", sandbox.path("id3"))
+            .args(args))
+    };
+    added(&["snapshots"]).exits(3).says("none of the given");
+    let verified = added(&["--json", "verify"]).exits(3).json();
+    let report = &verified["report"];
+    assert_eq!(report["findings"], serde_json::json!([]), "{report}");
+    let unreadable = report["unreadable"].as_array().unwrap().iter();
+    let kinds: Vec<_> = unreadable
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert!(kinds.contains(&"snapshots"), "{report}");
+    added(&["restore", "next", "--to", "by-added"]).exits(0);
     // A copy encrypts no contents: both are in it as they are stored.
     sandbox.run(["copy", "--to", "copy"]).exits(0);
     // What is named can be re-encrypted: it is the one that began before.

@@ -59,6 +59,12 @@ pub fn run_in_directory(
     let restored = files::restore(repository, snapshot, &options, progress)
         .map_err(|stopped| stopped.error)?;
     let restore_seconds = timer.elapsed().as_secs_f64();
+    if let Some(missing) = restored.missing_identity_error()
+        && !restored.has_damage()
+    {
+        allow_removal(&target);
+        return Err(missing.into());
+    }
     let mut checks = Vec::new();
     checks.push(completeness_check(snapshot, &options, &restored));
     checks.push(equality_check(repository, snapshot, &options, progress)?);

@@ -348,8 +348,10 @@ impl DirectoryRestore<'_> {
     }
 
     fn into_report(self) -> RestoreReport {
+        let missing_identity = self.problems.missing_identity();
         let problems = self.problems.into_groups();
         RestoreReport {
+            missing_identity,
             outcome: if problems.is_empty() {
                 Outcome::Ok
             } else {

@@ -1,9 +1,9 @@
 //! What a restore could not do, by cause.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use reprise_repository::RawText;
+use reprise_repository::{PossibleReaders, RawText};
 use serde::Serialize;
 
 /// What a problem means for an entry.
@@ -72,6 +72,8 @@ impl ProblemGroup {
 #[derive(Debug, Default)]
 pub(super) struct ProblemLog {
     groups: Mutex<BTreeMap<(Consequence, Aspect, String), Vec<RawText>>>,
+    /// Who may read what none of the given identities decrypts.
+    missing_identity: OnceLock<PossibleReaders>,
 }
 
 impl ProblemLog {
@@ -90,6 +92,20 @@ impl ProblemLog {
 
     pub(super) fn add_missing(&self, path: &RawText, cause: impl Into<String>) {
         self.add(path, (Consequence::Missing, Aspect::Entry), cause);
+    }
+
+    /// An entry whose content is encrypted to others than the given identities.
+    pub(super) fn add_unreadable(&self, path: &RawText, readers: &PossibleReaders) {
+        let recipients = readers.recipients.join(" or ");
+        let cause = format!(
+            "none of the given identities can decrypt its content, which needs that of {recipients}"
+        );
+        self.add_missing(path, cause);
+        self.missing_identity.get_or_init(|| readers.clone());
+    }
+
+    pub(super) fn missing_identity(&self) -> Option<PossibleReaders> {
+        self.missing_identity.get().cloned()
     }
 
     pub(super) fn add_damaged(&self, path: &RawText, cause: impl Into<String>) {

@@ -1,6 +1,6 @@
 //! Plan and report of a restore into a directory.
 
-use reprise_repository::{EntryCounts, Outcome};
+use reprise_repository::{EntryCounts, Outcome, PossibleReaders};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -33,6 +33,9 @@ pub struct RestoreReport {
     pub kept: u64,
     /// What could not be restored as it was, by cause.
     pub problems: Vec<ProblemGroup>,
+    /// Who may read entries that are missing because none of the given identities decrypts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_identity: Option<PossibleReaders>,
     /// What was left out because it was asked for, or because this process may not restore it: no loss by itself.
     pub left_out: Vec<String>,
     /// What a restore leaves to a person.
@@ -40,6 +43,14 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
+    /// Why entries are missing, if none of the given identities decrypts them.
+    #[must_use]
+    pub fn missing_identity_error(&self) -> Option<reprise_repository::Error> {
+        let readers = self.missing_identity.clone()?;
+        let object = "all contents: entries are not restored".to_owned();
+        Some(reprise_repository::Error::NoMatchingIdentity { object, readers })
+    }
+
     /// Whether stored data was found to be damaged.
     #[must_use]
     pub fn has_damage(&self) -> bool {

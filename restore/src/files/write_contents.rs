@@ -83,11 +83,7 @@ impl DirectoryRestore<'_> {
         } else if error.class() == ErrorClass::Damaged {
             self.problems.add_damaged(path, error.to_string());
         } else if let reprise_repository::Error::NoMatchingIdentity { readers, .. } = error {
-            let cause = format!(
-                "none of the given identities can decrypt its content, which needs that of {}",
-                readers.recipients.join(" or ")
-            );
-            self.problems.add_missing(path, cause);
+            self.problems.add_unreadable(path, readers);
         } else {
             let cause = format!(
                 "its content cannot be read: {}",

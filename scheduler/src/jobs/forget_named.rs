@@ -43,6 +43,8 @@ pub struct ForgetNamedReport {
     pub tombstones: Vec<ObjectId>,
     /// Whether there are roots that cannot be read and were not named.
     pub others_unreadable: bool,
+    /// Whether one of them is damaged, and not only encrypted to others.
+    pub others_damaged: bool,
 }
 
 /// Forgets named snapshots. Everything is checked before anything is written.
@@ -75,10 +77,13 @@ pub fn forget_named(
     }
     refuse_held(options, &chosen, (environment.clock)())?;
     refuse_last(options, repository, &all, &chosen)?;
-    let others_unreadable = errors.iter().any(|(key, _)| {
-        !ids.iter()
-            .any(|id| key.as_str() == format!("snapshots/{id}"))
-    });
+    let is_other = |(key, _): &&UnreadableRoot| {
+        let mut own = ids.iter();
+        !own.any(|id| key.as_str() == format!("snapshots/{id}"))
+    };
+    let mut others = errors.iter().filter(is_other);
+    let others_unreadable = others.clone().next().is_some();
+    let others_damaged = others.any(|(_, error)| !error.is_missing_identity());
     ids.extend(chosen.iter().filter(|one| !one.forgotten).map(|one| one.id));
     let forgotten: Vec<ObjectId> = ids.into_iter().collect();
     refuse_over_limits(forgotten.len(), std::iter::empty(), options.limits)?;
@@ -93,6 +98,7 @@ pub fn forget_named(
         forgotten,
         tombstones,
         others_unreadable,
+        others_damaged,
     })
 }
 

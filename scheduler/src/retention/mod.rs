@@ -13,5 +13,7 @@ mod rules;
 pub use comparison::{ForgetCounts, SourceChange, compare_policies, count_forgotten};
 pub use limits::MaxForget;
 pub use log_plan::LogForgetPlan;
-pub use plan::{RepositoryPlan, SourcePlan, plan_retention, sources_left_empty};
+pub use plan::{
+    RepositoryPlan, SourcePlan, UnreadableSnapshot, plan_retention, sources_left_empty,
+};
 pub use rules::{RetentionParameters, candidate_without_hold};

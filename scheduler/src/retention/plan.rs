@@ -46,6 +46,17 @@ pub struct SourcePlan<'a> {
     pub log_without_pause: Option<LogForgetPlan>,
 }
 
+/// A root that cannot be read.
+#[derive(Debug)]
+pub struct UnreadableSnapshot {
+    /// The root.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it is damaged, and not only encrypted to others.
+    pub is_damaged: bool,
+}
+
 /// The retention plan of a repository.
 #[derive(Debug)]
 pub struct RepositoryPlan<'a> {
@@ -56,7 +67,7 @@ pub struct RepositoryPlan<'a> {
     /// Sources that no policy names, with their number of snapshots: none of them is forgotten.
     pub unnamed: BTreeMap<String, usize>,
     /// Roots that cannot be read, and why.
-    pub unreadable: Vec<(String, String)>,
+    pub unreadable: Vec<UnreadableSnapshot>,
     /// Where the policies contradict a keeper's record of a host.
     pub disagreements: Vec<String>,
 }
@@ -157,7 +168,11 @@ fn plan_repository<'a>(
         }
     }
     let unreadable = errors.iter();
-    let unreadable = unreadable.map(|(key, error)| (key.to_string(), format_error_chain(error)));
+    let unreadable = unreadable.map(|(key, error)| UnreadableSnapshot {
+        object: key.to_string(),
+        reason: format_error_chain(error),
+        is_damaged: !error.is_missing_identity(),
+    });
     let unreadable = unreadable.collect();
     Ok(RepositoryPlan {
         disagreements: repository.host_disagreements(),

@@ -85,11 +85,11 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure
         return Err(failure);
     }
     let differs = comparison.is_some_and(|comparison| !comparison.differences.is_empty());
-    Ok(if differs || has_damage {
-        Exit::Damaged
-    } else {
-        report.outcome.into()
-    })
+    match report.missing_identity_error() {
+        _ if differs || has_damage => Ok(Exit::Damaged),
+        Some(missing) => Err(missing.into()),
+        None => Ok(report.outcome.into()),
+    }
 }
 
 fn plan_restore(

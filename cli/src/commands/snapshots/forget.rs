@@ -138,10 +138,10 @@ fn forget_snapshots(context: &Context, args: &ForgetArgs) -> Result<Exit, Failur
         context.print_event(&event);
     })?;
     print_forgotten(context, args, &repository, &report);
-    Ok(if report.others_unreadable {
-        Exit::Damaged
-    } else {
-        Exit::Ok
+    Ok(match (report.others_damaged, report.others_unreadable) {
+        (true, _) => Exit::Damaged,
+        (false, true) => Exit::Degraded,
+        (false, false) => Exit::Ok,
     })
 }
 

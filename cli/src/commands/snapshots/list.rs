@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use reprise_repository::{ObjectId, Repository, Snapshot, UnreadableRoot, format_error_chain};
+use reprise_repository::{
+    Error, ObjectId, Repository, Snapshot, UnreadableRoot, format_error_chain,
+};
 use serde_json::json;
 
 use crate::commands::snapshots::groups::{GroupKey, group_snapshots, keep_newest};
@@ -65,10 +67,16 @@ pub(crate) fn run(context: &Context, args: &SnapshotsArgs) -> Result<Exit, Failu
             format_error_chain(error)
         ));
     }
-    Ok(if errors.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Damaged
+    Ok(exit_for_roots(errors.iter().map(|(_, error)| error)))
+}
+
+/// The exit code for roots that cannot be read: what only others can read is not damaged.
+fn exit_for_roots<'a>(errors: impl Iterator<Item = &'a Error>) -> Exit {
+    errors.fold(Exit::Ok, |exit, error| {
+        exit.combine_with(match error.is_missing_identity() {
+            true => Exit::Degraded,
+            false => Exit::Damaged,
+        })
     })
 }
 
