@@ -16,8 +16,8 @@ use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{Backend, ObjectKey};
 use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
-    Error, ErrorClass, NewLogSegment, ObjectId, OpenOptions, Progress, PruneOptions, Repository,
-    SnapshotSummary, SnapshotWriter,
+    Error, ErrorClass, KeyChange, NewLogSegment, ObjectId, OpenOptions, Progress, PruneOptions,
+    Repository, SignerRole, SnapshotSummary, SnapshotWriter,
 };
 use support::garbage::{
     Hooked, Time, dry_run, findings, forget, fork, grace, looking, options, prune,
@@ -1088,4 +1088,55 @@ fn a_fragment_that_others_may_know_keeps_everything_until_it_is_put_aside() {
     assert!(world.keys("packs").len() < packs.len());
     let kept = read_back(&world.repository(), "kept").unwrap();
     assert_eq!(kept, small_tree(1, 2));
+}
+
+#[test]
+fn a_keeper_that_was_removed_while_it_prunes_deletes_nothing_more() {
+    let scene = Arc::new(scene());
+    // Another keeper, who can remove the first one.
+    let other = Host::new();
+    let mut addition = other.addition("other");
+    addition.add.signers[0].roles = vec![SignerRole::Writer, SignerRole::Keeper];
+    change(&scene.world, &addition);
+    let host = scene.world.host.load_keys().unwrap().unwrap().signer.id();
+    prune(
+        &scene
+            .world
+            .host_at(scene.world.storage.clone(), &scene.time),
+    )
+    .unwrap();
+    let prepared = || {
+        let (storage, time) = fork(&scene.world);
+        time.pass(grace() + TimeDelta::hours(1));
+        (storage, time)
+    };
+    let (storage, time) = prepared();
+    let counter = Arc::new(Hooked::new(storage, u64::MAX, || {}));
+    let opened = scene.world.host_at(Arc::clone(&counter), &time);
+    let first = counter.operations();
+    prune(&opened).unwrap();
+    let (mut stopped, mut last_stopped) = (0, 0);
+    for operation in (first..counter.operations()).step_by(stride()) {
+        let (storage, time) = prepared();
+        let (before, theirs) = (count(&storage, "packs"), storage.clone());
+        let options = other.options();
+        let hooked = Hooked::new(storage.clone(), operation, move || {
+            let repository = Repository::open(Arc::new(theirs), &options).unwrap();
+            let keeper = repository.load_keeper(None, "change keys").unwrap();
+            let removal = KeyChange {
+                revoke_signers: vec![(host, vec![SignerRole::Keeper])],
+                ..KeyChange::default()
+            };
+            repository.change_keys(&keeper, &removal, now()).unwrap();
+        });
+        match prune(&scene.world.host_at(hooked, &time)) {
+            Err(error) => {
+                assert_eq!(error.class(), ErrorClass::Refused, "{operation}: {error}");
+                assert_eq!(count(&storage, "packs"), before, "{operation}");
+                (stopped, last_stopped) = (stopped + 1, operation);
+            }
+            Ok(_) => assert!(operation > last_stopped),
+        }
+    }
+    assert!(stopped > 10, "{stopped}");
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,10 @@ use reprise_repository::backend::memory::MemoryBackend;
 use reprise_repository::backend::{
     Backend, BackendError, BackendResult, Capabilities, ObjectInfo, ObjectKey, WriteVerification,
 };
-use reprise_repository::{Error, ErrorClass, ObjectId, Repository};
+use reprise_repository::testing::CompromisedHost;
+use reprise_repository::{
+    Error, ErrorClass, ObjectId, RawText, Repository, SnapshotOptions, SnapshotSummary,
+};
 use support::garbage::{
     Time, dry_run, findings, forget, grace, prune, prune_to_the_end, small_tree, take, unforget,
 };
@@ -247,6 +251,136 @@ fn a_snapshot_is_degraded_while_others_of_its_source_are_hidden() {
         "{message}"
     );
     assert_eq!(scene.open().source_history("other").unwrap().alarms, []);
+}
+
+/// A snapshot that names another one as the one before it.
+fn take_after(repository: &Repository, source: &str, parent: ObjectId) {
+    let options = SnapshotOptions {
+        parent: Some(parent),
+        ..support::options(source)
+    };
+    let writer = repository
+        .begin_snapshot(options, Arc::default(), None)
+        .unwrap();
+    let summary = SnapshotSummary {
+        data_time: support::now(),
+        finished: support::now(),
+        facts: BTreeMap::new(),
+        location: RawText::from("memory"),
+        warnings: Vec::new(),
+    };
+    writer.finish(|_, _| Ok(summary)).unwrap();
+}
+
+#[test]
+fn at_the_first_use_what_is_named_as_the_snapshot_before_must_be_there() {
+    let scene = Scene::new(&["source"]);
+    take_after(&scene.open(), "source", scene.snapshots[0]);
+    let show = scene.hide(scene.key(0));
+    let fresh = tempfile::tempdir().unwrap();
+    let world = scene.world.remembering(fresh.path());
+    let open = || world.host_at(scene.world.storage.clone(), &scene.time);
+    for _ in 0..2 {
+        let error = prune(&open()).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+        assert!(error.to_string().contains(scene.key(0).as_str()), "{error}");
+    }
+    show();
+    prune(&open()).unwrap();
+    // Later a writer can make up what it likes.
+    let made_up = ObjectId::from_content(b"made up");
+    take_after(&open(), "source", made_up);
+    prune(&open()).unwrap();
+    // Who begins then is asked once.
+    let fresh = tempfile::tempdir().unwrap();
+    let world = scene.world.remembering(fresh.path());
+    let open = || world.host_at(scene.world.storage.clone(), &scene.time);
+    assert!(
+        prune(&open())
+            .unwrap_err()
+            .to_string()
+            .contains(&made_up.to_string())
+    );
+    open().accept_missing(&[made_up.to_string()]).unwrap();
+    prune(&open()).unwrap();
+}
+
+/// Puts bytes in a place that is the hash of others.
+fn put_garbage(scene: &Scene, directory: &str) -> ObjectKey {
+    let id = ObjectId::from_content(directory.as_bytes());
+    let key = ObjectKey::new(format!("{directory}/{id}")).unwrap();
+    scene
+        .world
+        .storage
+        .put(&key, &[Bytes::from_static(b"garbage")])
+        .unwrap();
+    key
+}
+
+#[test]
+fn bytes_that_never_matched_their_name_stop_no_prune_and_what_did_does() {
+    let scene = Scene::new(&["kept", "other"]);
+    forget(&scene.open(), scene.snapshots[1]).unwrap();
+    scene.told();
+    let garbage = ["tombstones", "snapshots"].map(|directory| put_garbage(&scene, directory));
+    let (plan, _) = prune(&scene.open()).unwrap();
+    for key in &garbage {
+        let named = plan.findings.iter().any(|one| one.object == key.as_str());
+        assert!(named, "{key}: {:?}", plan.findings);
+    }
+    // After a week the one that means nothing goes, and what may be somebody's snapshot stays.
+    scene.time.pass(TimeDelta::days(8));
+    prune(&scene.open()).unwrap();
+    assert!(!scene.world.keys("tombstones").contains(&garbage[0]));
+    assert!(scene.world.keys("snapshots").contains(&garbage[1]));
+    // Objects that were good are not taken for that.
+    let good = scene.world.keys("tombstones").remove(0);
+    for key in [good, scene.key(0)] {
+        let damage = || {
+            scene.world.storage.tamper(|objects| {
+                *objects.get_mut(&key).unwrap().last_mut().unwrap() ^= 1;
+            });
+        };
+        damage();
+        let error = prune(&scene.open()).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Damaged, "{error}");
+        damage();
+    }
+    prune(&scene.open()).unwrap();
+}
+
+#[test]
+fn at_the_first_use_nobody_can_tell_garbage_from_damage() {
+    let scene = Scene::new(&["kept"]);
+    let fresh = tempfile::tempdir().unwrap();
+    let world = scene.world.remembering(fresh.path());
+    let open = || world.host_at(scene.world.storage.clone(), &scene.time);
+    let garbage = ["tombstones", "snapshots"].map(|directory| put_garbage(&scene, directory));
+    for key in garbage {
+        for _ in 0..2 {
+            let error = prune(&open()).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Damaged, "{error}");
+            assert!(error.to_string().contains(key.as_str()), "{error}");
+        }
+        open().accept_missing(&[key.name().to_owned()]).unwrap();
+    }
+    prune(&open()).unwrap();
+}
+
+#[test]
+fn what_a_writer_signs_as_a_root_that_nobody_can_restore_stops_no_prune() {
+    let scene = Scene::new(&["kept"]);
+    let thief = CompromisedHost::new(scene.open());
+    let key = thief.put_record("snapshots", "{}").unwrap();
+    let (plan, _) = prune(&scene.open()).unwrap();
+    assert!(
+        plan.findings.iter().any(|one| one.object == key.as_str()),
+        "{plan:?}"
+    );
+    // What others may be able to read does, as it may be a good one.
+    let key = thief.put_newer_record("snapshots").unwrap();
+    let error = prune(&scene.open()).unwrap_err();
+    assert!(error.to_string().contains(key.as_str()), "{error}");
 }
 
 /// A storage that lists objects and does not return some, and counts the listings.

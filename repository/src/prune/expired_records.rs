@@ -19,6 +19,9 @@ const RECORD_RETENTION: TimeDelta = TimeDelta::days(7);
 /// Deletes records of ended runs and sweeps, and what was stored in their place and means nothing.
 pub(super) fn delete_expired_records(repository: &Repository, view: &RepositoryView) -> Result<()> {
     delete_refused_records(repository, view)?;
+    let garbage = view.roots.garbage_tombstones.iter();
+    let garbage = garbage.filter(|(_, received)| is_expired(*received, view.leases.now));
+    delete_objects(repository, garbage.map(|(key, _)| key))?;
     for run in &view.leases.ended {
         let newest = run.iter().map(|found| found.received).max().flatten();
         let ended = run.iter().any(|found| found.record.ends);

@@ -71,6 +71,7 @@ impl DueLogSegments {
         self.announce_deletion(job)?;
         let clock = job.repository.inner.clock.as_ref();
         for (log, keys) in &self.logs {
+            job.check_still_keeper()?;
             let watch = ActionDeadline::start(clock);
             let tombstones = read_tombstones_strictly(job.repository)?;
             let over = first_kept_sequence(&tombstones, &log.source, job.options.grace, self.now);

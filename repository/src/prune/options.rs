@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::records::tombstones::Keeper;
 use crate::store::Repository;
@@ -32,4 +33,14 @@ pub(super) struct PruneContext<'a> {
     /// Who signs what is announced.
     pub(super) keeper: &'a Keeper,
     pub(super) progress: &'a Progress,
+}
+
+impl PruneContext<'_> {
+    /// Fails when the keeper or this host was removed since this prune began: its keys may have been stolen.
+    pub(super) fn check_still_keeper(&self) -> Result<()> {
+        let current = self.repository.with_current_keys()?;
+        current.require_writer()?;
+        let file = self.options.keeper_file.as_deref();
+        current.load_keeper(file, "delete objects").map(drop)
+    }
 }

@@ -42,6 +42,8 @@ pub(super) struct SnapshotRoots {
     forgotten_times: HashMap<ObjectId, DateTime<Utc>>,
     /// What is ignored, and why.
     pub(super) findings: Vec<ObjectFailure>,
+    /// Objects among the tombstones that do not match their names and never did, with when they were received.
+    pub(super) garbage_tombstones: Vec<(ObjectKey, Option<DateTime<Utc>>)>,
 }
 
 impl SnapshotRoots {
@@ -63,11 +65,12 @@ impl SnapshotRoots {
         for (key, error) in errors {
             match id_from_key(&key) {
                 Some(id) if tombstones.is_forgotten(&id) => unreadable.push(id),
-                Some(_) if was_never_valid(repository, RecordKind::Snapshot, &key)? => findings
-                    .push(ObjectFailure {
+                Some(id) if was_never_root(repository, &key, &id)? => {
+                    findings.push(ObjectFailure {
                         object: key.to_string(),
                         reason: format!("not a valid snapshot, not deleted: {error}"),
-                    }),
+                    })
+                }
                 Some(_) => return Err(error),
                 None => findings.push(ObjectFailure {
                     object: key.to_string(),
@@ -80,6 +83,7 @@ impl SnapshotRoots {
             unreadable,
             forgotten_times: HashMap::new(),
             findings,
+            garbage_tombstones: garbage_tombstones(&tombstones),
         };
         let since = roots.forgotten_ids().into_iter();
         let since = since.filter_map(|id| Some((id, tombstones.forgotten_since(&id)?)));
@@ -107,6 +111,14 @@ impl SnapshotRoots {
     }
 }
 
+fn garbage_tombstones(tombstones: &Tombstones) -> Vec<(ObjectKey, Option<DateTime<Utc>>)> {
+    let refused = tombstones.refused().iter();
+    let garbage = refused.filter(|one| one.is_damaged && !one.may_revoke);
+    garbage
+        .map(|one| (one.object.clone(), one.received))
+        .collect()
+}
+
 /// Refuses while something is gone that this machine has seen. Returns the other errors.
 fn refuse_withheld(
     repository: &Repository,
@@ -127,6 +139,20 @@ fn refuse_withheld(
         location: repository.location(),
         objects,
     })
+}
+
+/// Whether an unreadable object among the roots never was one: as [`was_never_valid`] says, or it does not match its name
+/// and never did when this machine looked, or its signer has stored something else than a root.
+fn was_never_root(repository: &Repository, key: &ObjectKey, id: &ObjectId) -> Result<bool> {
+    let (inner, kind) = (&repository.inner, RecordKind::Snapshot);
+    match inner.get_verified(key) {
+        Ok(bytes) => Ok(was_never_valid(repository, kind, key)? || inner.is_no_root(&bytes, key)),
+        Err(error) if error.is_damage() => {
+            let seen = inner.memory.read();
+            Ok(!seen.may_be_root(id) || seen.accepted.contains(id))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether an unreadable object in the place of such a record never was a valid one: it is as it was stored, and

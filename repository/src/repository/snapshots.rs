@@ -16,6 +16,7 @@ use crate::id::ObjectId;
 use crate::parallel::map_in_parallel;
 use crate::records::record_set::is_not_found;
 use crate::repository::withheld::ListedRoots;
+use crate::store::memory::SeenObjects;
 use crate::store::record_cache::RecordCache;
 use crate::store::{Repository, Store};
 
@@ -87,15 +88,33 @@ impl Repository {
             snapshot.forgotten = tombstones.is_forgotten(&snapshot.id);
         }
         stored.retain(|id| !not_found.contains(id));
+        let damaged = self.mismatched_roots(&seen, &errors);
         errors.extend(self.find_withheld(&ListedRoots {
             seen: &seen,
             stored,
             not_found,
+            damaged,
             snapshots: &snapshots,
             tombstones: &tombstones,
         })?);
         snapshots.sort_by_key(Snapshot::time_order);
         Ok((snapshots, errors))
+    }
+
+    /// Of the roots that cannot be read at the first use, those whose content does not match their names.
+    fn mismatched_roots(&self, seen: &SeenObjects, errors: &[UnreadableRoot]) -> Vec<ObjectId> {
+        let mut damaged = Vec::new();
+        if seen.roots_listed || !self.inner.memory.is_enabled() {
+            return damaged;
+        }
+        for (key, error) in errors.iter().filter(|(_, error)| error.is_damage()) {
+            match self.inner.get_verified(key) {
+                Ok(_) => {}
+                Err(Error::Damaged { .. }) => damaged.extend(id_from_key(key)),
+                Err(other) => tracing::debug!(%error, %other, "cannot read a root again"),
+            }
+        }
+        damaged
     }
 
     /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (the newest snapshot of the host that
@@ -195,6 +214,14 @@ impl Store {
             received: info.received,
             forgotten: false,
         })
+    }
+
+    /// Whether bytes that are signed well are no root for anybody: whoever signed them put something else in its place.
+    pub(crate) fn is_no_root(&self, bytes: &[u8], key: &ObjectKey) -> bool {
+        let recipients = self.readers(RecipientClass::Catalog);
+        let opened = envelope::verify_record(RecordKind::Snapshot, bytes, key, &self.trust)
+            .and_then(|verified| verified.open(&self.identities, key, recipients, ROOT_BYTES_MAX));
+        opened.is_ok_and(|json| serde_json::from_slice::<SnapshotRoot>(&json).is_err())
     }
 
     pub(crate) fn write_root(&self, root: &SnapshotRoot, host: &HostKeys) -> Result<ObjectId> {

@@ -1,7 +1,7 @@
 //! Snapshots that this machine has seen and that are gone, although no keeper has forgotten them: the storage withholds
 //! them, or presents an old state. They are told like roots that cannot be read, so that nothing takes them for deleted.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
 use crate::format::names::id_from_key;
@@ -24,6 +24,8 @@ pub(super) struct ListedRoots<'a> {
     pub(super) stored: HashSet<ObjectId>,
     /// Roots that the listing named and the storage did not return.
     pub(super) not_found: Vec<ObjectId>,
+    /// Roots whose content does not match their names.
+    pub(super) damaged: Vec<ObjectId>,
     /// The readable ones.
     pub(super) snapshots: &'a [Snapshot],
     /// Listed after the roots.
@@ -36,10 +38,8 @@ impl Repository {
         let ListedRoots {
             seen, tombstones, ..
         } = listed;
-        let remembered = seen
-            .snapshots
-            .keys()
-            .filter(|id| !listed.stored.contains(id));
+        let known = self.known_snapshots(listed);
+        let remembered = known.keys().filter(|id| !listed.stored.contains(id));
         let gone: BTreeSet<ObjectId> = remembered.chain(&listed.not_found).copied().collect();
         let is_explained =
             |id: &ObjectId| tombstones.is_forgotten(id) || seen.accepted.contains(id);
@@ -50,12 +50,12 @@ impl Repository {
             let deleted = Sweeps::read_lossy(&self.inner)?.roots_being_deleted();
             withheld.retain(|id| !deleted.contains(id));
         }
-        self.remember_snapshots(listed, &gone, &withheld);
+        self.remember_snapshots(listed, &known, &gone, &withheld);
         let tombstones = tombstones.withheld().iter().map(|id| {
             let description = "a keeper's record of what is forgotten, or of what is not any more";
             withheld_object(tombstone_key(id), description.to_owned(), None)
         });
-        let snapshots = withheld.iter().map(|id| match seen.snapshots.get(id) {
+        let snapshots = withheld.iter().map(|id| match known.get(id) {
             Some(known) => {
                 let source = Some(known.source.clone());
                 withheld_object(snapshot_key(id), known.description(), source)
@@ -68,14 +68,33 @@ impl Repository {
         Ok(snapshots.chain(tombstones).collect())
     }
 
+    /// What must be stored, as far as this machine knows. At the first use of a repository that includes what the listed
+    /// roots name as the ones before them: later it would have seen these itself, and whoever may add roots could make
+    /// names up.
+    fn known_snapshots(&self, listed: &ListedRoots<'_>) -> BTreeMap<ObjectId, SeenSnapshot> {
+        let mut known = listed.seen.snapshots.clone();
+        if self.inner.memory.is_enabled() && !listed.seen.roots_listed {
+            for child in listed.snapshots {
+                let parent = child.root.parent;
+                if let Some(parent) = parent.filter(|id| !listed.stored.contains(id)) {
+                    known.entry(parent).or_insert(SeenSnapshot {
+                        is_parent: true,
+                        ..seen_snapshot(&child.root)
+                    });
+                }
+            }
+        }
+        known
+    }
+
     /// Remembers exactly what must still be stored later. What is forgotten may be unforgotten until it is deleted.
     fn remember_snapshots(
         &self,
         listed: &ListedRoots<'_>,
+        known: &BTreeMap<ObjectId, SeenSnapshot>,
         gone: &BTreeSet<ObjectId>,
         withheld: &[ObjectId],
     ) {
-        let known = &listed.seen.snapshots;
         let stored = listed.snapshots.iter();
         let new: Vec<&Snapshot> = stored.filter(|one| !known.contains_key(&one.id)).collect();
         let deleted = gone.iter().filter(|id| !withheld.contains(id));
@@ -89,10 +108,16 @@ impl Repository {
             .filter(|id| listed.stored.contains(id))
             .copied()
             .collect();
-        if new.is_empty() && over.is_empty() && found.is_empty() {
+        let is_first = !listed.seen.roots_listed;
+        if !is_first && new.is_empty() && over.is_empty() && found.is_empty() {
             return;
         }
         self.inner.memory.update(|seen| {
+            if is_first {
+                seen.roots_listed = true;
+                seen.snapshots.extend(known.clone());
+                seen.damaged.extend(&listed.damaged);
+            }
             for id in &over {
                 seen.snapshots.remove(id);
             }
@@ -124,8 +149,10 @@ impl Repository {
         let withheld = errors.iter();
         let withheld = withheld.filter(|(_, error)| matches!(error, Error::Withheld { .. }));
         let withheld = withheld.filter_map(|(key, _)| id_from_key(key));
+        let damaged = self.inner.memory.read().damaged;
         let missing: BTreeSet<ObjectId> = withheld
             .chain(self.inner.missing_keys.iter().copied())
+            .chain(damaged)
             .collect();
         let find = |name: &String| {
             let named = |id: &&ObjectId| {
@@ -157,6 +184,7 @@ fn seen_snapshot(root: &SnapshotRoot) -> SeenSnapshot {
     SeenSnapshot {
         source: root.source.clone(),
         data_time: root.data_time,
+        is_parent: false,
     }
 }
 

@@ -20,13 +20,20 @@ use crate::id::ObjectId;
 pub(crate) struct SeenSnapshot {
     pub(crate) source: String,
     pub(crate) data_time: DateTime<Utc>,
+    /// It was never seen itself: the one of this source and time, which was there at the first use, names it as the one
+    /// before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_parent: bool,
 }
 
 impl SeenSnapshot {
     /// In words.
     pub(crate) fn description(&self) -> String {
         let time = self.data_time.to_rfc3339_opts(SecondsFormat::Secs, true);
-        format!("the snapshot of `{}` of {time}", self.source)
+        match self.is_parent {
+            false => format!("the snapshot of `{}` of {time}", self.source),
+            true => format!("the snapshot of `{}` before the one of {time}", self.source),
+        }
     }
 }
 
@@ -42,6 +49,13 @@ pub(crate) struct SeenObjects {
     pub(crate) tombstones: BTreeSet<ObjectId>,
     /// Records of keys that were read.
     pub(crate) keys: BTreeSet<ObjectId>,
+    /// Roots and tombstones that did not match their names at the first use: they may have been good before. Whatever is
+    /// like that later and was never seen otherwise was never good.
+    pub(crate) damaged: BTreeSet<ObjectId>,
+    /// Whether roots were listed before.
+    pub(crate) roots_listed: bool,
+    /// Whether tombstones were listed before.
+    pub(crate) tombstones_listed: bool,
     /// What is missing, and need not be asked for again.
     pub(crate) accepted: BTreeSet<ObjectId>,
 }
@@ -58,11 +72,22 @@ impl SeenObjects {
         missing.copied().collect()
     }
 
+    /// Whether bytes that do not match the name of a root can be those of a good one that was damaged.
+    pub(crate) fn may_be_root(&self, id: &ObjectId) -> bool {
+        !self.roots_listed || self.snapshots.contains_key(id) || self.damaged.contains(id)
+    }
+
+    /// The same of a tombstone.
+    pub(crate) fn may_be_tombstone(&self, id: &ObjectId) -> bool {
+        !self.tombstones_listed || self.tombstones.contains(id) || self.damaged.contains(id)
+    }
+
     /// Forgets that something was seen.
     pub(crate) fn accept_missing(&mut self, id: ObjectId) {
         self.snapshots.remove(&id);
         self.tombstones.remove(&id);
         self.keys.remove(&id);
+        self.damaged.remove(&id);
         self.accepted.insert(id);
     }
 }
@@ -83,6 +108,11 @@ impl LocalMemory {
             file: directory.map(|directory| directory.join(name)),
             location: location.to_owned(),
         }
+    }
+
+    /// Whether anything is remembered at all.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.file.is_some()
     }
 
     /// What is remembered. Read it before a listing: what another process adds meanwhile is not missing.

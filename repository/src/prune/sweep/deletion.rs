@@ -11,6 +11,9 @@ use crate::index::fragment_key;
 use crate::prune::sweep::sweeper::{DeletionSet, Sweeper};
 use crate::records::sweeps::{self, OpenSweep, SweepRecord, SweepState};
 
+/// The keys are read again before so many packs are deleted.
+const PACKS_PER_KEY_CHECK: usize = 100;
+
 impl Sweeper<'_> {
     /// Records for each sweep what is deleted now.
     pub(super) fn announce_deletion(&self, doomed: &DeletionSet) -> Result<HashSet<ObjectId>> {
@@ -60,6 +63,7 @@ impl Sweeper<'_> {
         sizes: &HashMap<ObjectId, u64>,
     ) -> Result<BTreeSet<ObjectId>> {
         let mut locked = BTreeSet::new();
+        self.job.check_still_keeper()?;
         for id in &doomed.roots {
             match self.delete_object(&snapshot_key(id))? {
                 true => self.report.snapshots += 1,
@@ -75,8 +79,11 @@ impl Sweeper<'_> {
                 false => drop(locked.insert(*id)),
             }
         }
-        for id in &doomed.packs {
+        for (number, id) in doomed.packs.iter().enumerate() {
             self.job.progress.check_cancelled()?;
+            if number % PACKS_PER_KEY_CHECK == 0 {
+                self.job.check_still_keeper()?;
+            }
             match self.delete_object(&pack_key(id))? {
                 true => {
                     self.report.packs += 1;

@@ -14,6 +14,7 @@ use crate::records::tombstones::{
     ForgottenLog, Keeper, RefusedTombstone, Tombstone, TombstoneMetadata, TombstoneRecord,
     Tombstones,
 };
+use crate::store::memory::SeenObjects;
 use crate::store::{Repository, Store};
 
 /// The directory of the records.
@@ -51,22 +52,35 @@ impl Repository {
             match read {
                 Ok(tombstone) => valid.push(tombstone),
                 Err(error) if is_not_found(&error) => {}
-                Err(error) => refused.push(self.inner.refuse_tombstone(info.key, error)?),
+                Err(error) => refused.push(self.inner.refuse_tombstone(info, error, &seen)?),
             }
         }
         valid.sort_by_key(|tombstone| (tombstone.record.at, tombstone.id));
-        let ids: Vec<ObjectId> = valid
-            .iter()
-            .map(|tombstone: &Tombstone| tombstone.id)
-            .collect();
-        if !ids.iter().all(|id| seen.tombstones.contains(id)) {
-            self.inner
-                .memory
-                .update(|seen| seen.tombstones.extend(&ids));
-        }
+        self.remember_tombstones(&seen, &valid, &refused);
         let mut read = Tombstones::from_records(valid, refused);
         read.withheld = seen.missing_of(&seen.tombstones, &stored);
         Ok(read)
+    }
+
+    fn remember_tombstones(
+        &self,
+        seen: &SeenObjects,
+        valid: &[Tombstone],
+        refused: &[RefusedTombstone],
+    ) {
+        let ids: Vec<ObjectId> = valid.iter().map(|tombstone| tombstone.id).collect();
+        if seen.tombstones_listed && ids.iter().all(|id| seen.tombstones.contains(id)) {
+            return;
+        }
+        let damaged = refused
+            .iter()
+            .filter(|one| one.is_damaged && !seen.tombstones_listed);
+        let damaged: Vec<ObjectId> = damaged.filter_map(|one| id_from_key(&one.object)).collect();
+        self.inner.memory.update(|seen| {
+            seen.tombstones_listed = true;
+            seen.tombstones.extend(&ids);
+            seen.damaged.extend(&damaged);
+        });
     }
 
     /// Writes tombstones for snapshots. Nothing is deleted. Snapshots already forgotten are not named again.
@@ -145,7 +159,13 @@ impl Store {
     }
 
     /// An object that is ignored. If the storage did not respond, nothing is known of it: that is an error.
-    fn refuse_tombstone(&self, object: ObjectKey, error: Error) -> Result<RefusedTombstone> {
+    fn refuse_tombstone(
+        &self,
+        info: ObjectInfo,
+        error: Error,
+        seen: &SeenObjects,
+    ) -> Result<RefusedTombstone> {
+        let object = info.key;
         let closed = matches!(
             error,
             Error::UnsupportedFormat { .. } | Error::NoMatchingIdentity { .. }
@@ -153,24 +173,31 @@ impl Store {
         if !closed && !error.is_damage() {
             return Err(error);
         }
-        // With a matching hash but no signature it was never a tombstone; anyone who may add objects can add one.
-        // One that does not match its hash was altered after it was stored.
+        // With a matching hash but no signature it was never a tombstone; anyone who may add objects can add one. The same
+        // is true of one that does not match its hash, unless this machine has seen it when it did.
         // A genuine one under another directory's name is ignored too.
-        let may_revoke = id_from_key(&object).is_some()
-            && (closed
+        let (mut may_revoke, mut is_damaged) = (false, false);
+        if let Some(id) = id_from_key(&object) {
+            may_revoke = closed
                 || match self.get_verified(&object) {
                     Ok(bytes) => {
                         envelope::verify_record(RecordKind::Tombstone, &bytes, &object, &self.trust)
                             .is_ok()
                     }
-                    Err(Error::Damaged { .. }) => true,
+                    Err(Error::Damaged { .. }) => {
+                        is_damaged = true;
+                        seen.may_be_tombstone(&id) && !seen.accepted.contains(&id)
+                    }
                     Err(error) => return Err(error),
-                });
+                };
+        }
         tracing::warn!(%object, %error, "ignoring an unusable tombstone");
         Ok(RefusedTombstone {
             object,
             error,
             may_revoke,
+            received: info.received,
+            is_damaged,
         })
     }
 }

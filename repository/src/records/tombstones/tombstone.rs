@@ -116,4 +116,8 @@ pub struct RefusedTombstone {
     /// Whether it may have been genuine once, or is one for a newer version or other identities: then it is unknown
     /// whether it revoked another one, and nothing should be deleted for good. What no keeper ever signed is not one.
     pub may_revoke: bool,
+    /// When the storage received it.
+    pub received: Option<DateTime<Utc>>,
+    /// Whether its content does not match its name, so that it means nothing unless it `may_revoke`.
+    pub is_damaged: bool,
 }
