@@ -116,6 +116,13 @@ impl DatabaseError {
                     plugin: name,
                 }
             }
+            // Whoever answers there wants to read the password.
+            mysql_async::Error::Driver(DriverError::CleartextPluginDisabled) => {
+                Self::UnsupportedAuthPlugin {
+                    address: address.to_owned(),
+                    plugin: "mysql_clear_password".to_owned(),
+                }
+            }
             error => Self::Connection {
                 address: address.to_owned(),
                 reason: innermost_cause(&error),
@@ -235,5 +242,16 @@ mod tests {
         let error = DatabaseError::from_driver(error, "mysql://nobody@db/");
         assert_eq!(error.class(), ErrorClass::Refused);
         assert!(error.hint().contains("unknown user") && error.to_string().contains("sha256"));
+    }
+
+    #[test]
+    fn a_server_that_asks_for_the_password_in_clear_is_refused_by_name() {
+        let error = mysql_async::Error::Driver(DriverError::CleartextPluginDisabled);
+        let error = DatabaseError::from_driver(error, "mysql://root@db/");
+        assert_eq!(error.class(), ErrorClass::Refused);
+        assert!(
+            error.to_string().contains("mysql_clear_password"),
+            "{error}"
+        );
     }
 }

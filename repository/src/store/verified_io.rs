@@ -80,7 +80,7 @@ fn verify_stored(backend: &dyn Backend, key: &ObjectKey, size: u64, id: &ObjectI
     } else {
         Err(Error::damaged_object(
             key,
-            "its content differs from what was just written: check the disk",
+            "its content differs from what was just written: check the disk, or the way to the storage",
         ))
     }
 }

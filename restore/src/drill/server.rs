@@ -176,12 +176,12 @@ impl ServerDrill<'_> {
 fn completeness_check(restored: &MysqlRestoreReport) -> CheckResult {
     timed_check("restored without loss", || match restored.outcome {
         Outcome::Ok => Ok(format!(
-            "{} tables with {} rows{}",
+            "tables: {}, rows: {}{}",
             restored.tables,
             restored.rows,
             match &restored.forward {
                 Some(forward) => format!(
-                    "; {} transactions replayed, to {}",
+                    "; transactions replayed: {}, to {}",
                     forward.transactions, forward.moment
                 ),
                 None => String::new(),

@@ -70,7 +70,7 @@ impl RunSummary {
         };
     }
 
-    /// Prints the final event of a run for scripts, and returns its exit code.
+    /// Prints the final event of a run for scripts, or for people what must not be missed, and returns its exit code.
     pub(super) fn finish(&self, context: &Context) -> Exit {
         if context.global.json {
             output::print_json(&json!({
@@ -80,7 +80,39 @@ impl RunSummary {
                 "copies": self.copies,
                 "exit_code": self.exit as u8,
             }));
+        } else if self.exit != Exit::Ok
+            && let Some(counts) = self.describe_counts()
+        {
+            output::print_note(&counts);
         }
         self.exit
+    }
+
+    /// How many ended how; `None` where there was only one.
+    fn describe_counts(&self) -> Option<String> {
+        let (sources, copies) = (&self.sources, &self.copies);
+        let [ok, degraded, failed] = [
+            sources.ok + copies.ok,
+            sources.degraded + copies.degraded,
+            sources.failed + copies.failed,
+        ];
+        let all = ok + degraded + failed;
+        (all > 1).then(|| format!("of {all}: {ok} ok, {degraded} degraded, {failed} failed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_results_are_counted_and_one_speaks_for_itself() {
+        let mut summary = RunSummary::default();
+        summary.count_source(Exit::Failed);
+        assert_eq!(summary.describe_counts(), None);
+        summary.count_source(Exit::Ok);
+        summary.count_copy(Exit::Degraded);
+        let counts = summary.describe_counts();
+        assert_eq!(counts.as_deref(), Some("of 3: 1 ok, 1 degraded, 1 failed"));
     }
 }

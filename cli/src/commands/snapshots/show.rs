@@ -103,11 +103,14 @@ fn print_archive(archive: &RecoveryCatalog) {
         .recovery_windows()
         .iter()
         .map(|span| {
-            let log = format!(
-                "{span} ({}, {} of log)",
-                output::format_count(span.snapshots, "snapshot", "snapshots"),
-                output::format_count(span.transactions, "transaction", "transactions")
-            );
+            let log = match span.from == span.until {
+                true => span.to_string(),
+                false => format!(
+                    "{span} ({}, {} of log)",
+                    output::format_count(span.snapshots, "snapshot", "snapshots"),
+                    output::format_count(span.transactions, "transaction", "transactions")
+                ),
+            };
             vec!["restorable".to_owned(), log]
         })
         .collect();

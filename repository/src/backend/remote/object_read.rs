@@ -121,6 +121,17 @@ async fn has_content_now(
     Ok(true)
 }
 
+/// Whether a response that was to hold a range has all of the object: it names no range, or its body is as long as the object.
+pub(super) fn is_whole_object(content_range: Option<&str>, body: &Bytes) -> bool {
+    let Some(named) = content_range else {
+        return true;
+    };
+    let size = named
+        .rsplit_once('/')
+        .and_then(|(_, size)| size.parse().ok());
+    size == Some(body.len())
+}
+
 /// The requested range of a body that is the whole object, of a server that ignores ranges.
 pub(super) fn cut_range(
     body: Bytes,
@@ -163,8 +174,28 @@ pub(super) fn check_body_length(
     match wanted {
         Some(wanted) if length < wanted => Err(range_beyond_end(key)),
         Some(wanted) if length > wanted => Err(corrupt_response(
-            "the response is longer than the requested range",
+            "the response is longer than the requested range: the server, or a proxy before it, does not support ranges",
         )),
         _ => Ok(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_that_ignores_the_range_is_told_by_its_length() {
+        let body = Bytes::from_static(b"0123456789");
+        for (named, is_whole) in [
+            (None, true),
+            (Some("bytes 2-5/10"), true),
+            (Some("bytes 2-11/20"), false),
+            (Some("bytes 2-11/*"), false),
+        ] {
+            assert_eq!(is_whole_object(named, &body), is_whole, "{named:?}");
+        }
+        let part = cut_range(body.clone(), Some(10), &(2..5), "k").map_err(|_| "refused");
+        assert_eq!(part, Ok(body.slice(2..5)));
     }
 }

@@ -78,6 +78,8 @@ impl RollForward<'_> {
         let end = way.range.complete_until();
         let lost = match (&self.options.target, end) {
             (RecoveryTarget::Latest, Some(end)) => {
+                // A snapshot of an idle server may be later than the log.
+                let end = end.max(way.snapshot.effective_time().into());
                 format!(
                     "transactions committed after {} are not archived",
                     end.show()

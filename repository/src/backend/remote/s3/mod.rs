@@ -327,9 +327,10 @@ impl ObjectRequests for S3Backend {
         let output = result.map_err(|error| errors::classify_error(error, "read", key))?;
         let length = output.content_length();
         let announced = length.and_then(|length| u64::try_from(length).ok());
-        let is_whole = output.content_range().is_none();
+        let named = output.content_range().map(str::to_owned);
         let body = output.body.collect().await.map_err(corrupt_response)?;
         let body = body.into_bytes();
+        let is_whole = object_read::is_whole_object(named.as_deref(), &body);
         match range {
             Some(range) if is_whole => object_read::cut_range(body, announced, &range, key),
             _ => object_read::check_body_length(body, announced, wanted, key),
