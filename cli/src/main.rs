@@ -55,6 +55,7 @@ fn unreported_panic() -> Option<Failure> {
 }
 
 fn start_logging(cli: &Cli) {
+    let verbose = cli.global.verbose > 0;
     let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -80,7 +81,7 @@ fn start_logging(cli: &Cli) {
         "warn,aws_config=error"
     };
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(move || output::TerminalLog { once: !verbose })
         .with_env_filter(tracing_subscriber::EnvFilter::new(format!(
             "{others}{ours}"
         )))

@@ -4,7 +4,9 @@
 //! move the cursor, to hide or reorder text, and to begin a line of their own.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use reprise_repository::escape_line;
 pub(crate) use reprise_scheduler::text::{format_bytes, format_count};
@@ -43,6 +45,35 @@ pub(crate) fn print_notes(text: &str) {
 /// Writes an error.
 pub(crate) fn print_error(text: &str) {
     print_note(text);
+}
+
+/// How many different log lines are remembered.
+const LOG_LINES_MAX: usize = 1000;
+
+/// Standard error for lines of the log. A command may meet the same object several times: unless details are wanted, the
+/// same words about it are written once.
+#[derive(Debug)]
+pub(crate) struct TerminalLog {
+    pub(crate) once: bool,
+}
+
+impl Write for TerminalLog {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        static WRITTEN: Mutex<BTreeSet<Vec<u8>>> = Mutex::new(BTreeSet::new());
+        let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.once || is_new_line(&mut written, line) {
+            std::io::stderr().lock().write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().lock().flush()
+    }
+}
+
+fn is_new_line(written: &mut BTreeSet<Vec<u8>>, line: &[u8]) -> bool {
+    !written.contains(line) && (written.len() >= LOG_LINES_MAX || written.insert(line.to_vec()))
 }
 
 /// Seconds for people: `0.4 s`, `3 min 12 s`, `26 h 5 min`.
@@ -155,6 +186,19 @@ mod tests {
         );
         let entries = |number: u64| format_count(number, "entry", "entries");
         assert_eq!([entries(0), entries(1)], ["0 entries", "1 entry"]);
+    }
+
+    #[test]
+    fn a_log_line_is_new_once_and_never_held_back_for_want_of_memory() {
+        let mut written = BTreeSet::new();
+        assert!(is_new_line(&mut written, b"a") && is_new_line(&mut written, b"b"));
+        assert!(!is_new_line(&mut written, b"a"));
+        let many = (0..=LOG_LINES_MAX).map(|n| n.to_string());
+        assert!(
+            many.into_iter()
+                .all(|line| is_new_line(&mut written, line.as_bytes()))
+        );
+        assert!(is_new_line(&mut written, b"another"));
     }
 
     fn table() -> Vec<Vec<String>> {

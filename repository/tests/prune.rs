@@ -425,6 +425,8 @@ fn an_unreadable_root_stops_a_prune_by_name_until_it_is_forgotten() {
     let error = prune(&repository).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Damaged);
     assert!(error.to_string().contains(key.as_str()), "{error}");
+    let way_out = format!("reprise forget --unreadable {bad}");
+    assert!(error.hint().contains(&way_out), "{}", error.hint());
     let after = world
         .storage
         .tamper(|objects| objects.keys().cloned().collect::<Vec<_>>());

@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::backend::DestinationKind;
+use crate::id::ObjectId;
 
 /// What to do when objects are gone without explanation.
 const WITHHELD_HINT: &str = "the storage may withhold them: look for older versions of the objects there, or restore them from another copy with \
@@ -75,6 +76,7 @@ impl Error {
                 "compare the fingerprint with the recovery sheet: nothing was read from this repository, and nothing is trusted of it"
                     .to_owned()
             }
+            Self::UnknownNeeds { snapshot, source } => unknown_needs_hint(snapshot, source),
             Self::Withheld { .. } | Self::PruneRefused { .. } => WITHHELD_HINT.to_owned(),
             Self::KeysWithheld { .. } => KEYS_WITHHELD_HINT.to_owned(),
             Self::ControlCharacter { .. } => "give it without line ends and escape characters".to_owned(),
@@ -108,4 +110,11 @@ impl Error {
         }
         "give it in the variable REPRISE_ESCROW_PASSPHRASE, in a file with --passphrase-file, or at the terminal; nobody can recover it"
     }
+}
+
+fn unknown_needs_hint(snapshot: &ObjectId, reason: &Error) -> String {
+    format!(
+        "{}\nor, if nobody needs this snapshot, forget it by its full ID: `reprise forget --unreadable {snapshot}`",
+        reason.hint()
+    )
 }

@@ -243,6 +243,15 @@ pub enum Error {
         /// The objects, and what they were.
         objects: Vec<String>,
     },
+    /// A snapshot root that cannot be read: prune would not know what to keep.
+    #[error("prune deletes nothing, because it is unknown what snapshots/{snapshot} needs")]
+    UnknownNeeds {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// Why it cannot be read.
+        #[source]
+        source: Box<Error>,
+    },
     /// Records of keys that this machine has seen are gone: keys may be trusted that were removed.
     #[error(
         "{location}: records of keys that this machine has used are missing or damaged, so removed keys may seem valid: {}",
@@ -360,6 +369,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Backend { source, .. } => backend_error_class(source),
+            Self::UnknownNeeds { source, .. } => source.class(),
             Self::UnsupportedFormat { .. }
             | Self::ObjectSwept { .. }
             | Self::LocalIo { .. }

@@ -71,6 +71,12 @@ impl SnapshotRoots {
                         reason: format!("not a valid snapshot, not deleted: {error}"),
                     })
                 }
+                Some(id) if error.is_damage() || error.is_missing_identity() => {
+                    return Err(Error::UnknownNeeds {
+                        snapshot: id,
+                        source: Box::new(error),
+                    });
+                }
                 Some(_) => return Err(error),
                 None => findings.push(ObjectFailure {
                     object: key.to_string(),
