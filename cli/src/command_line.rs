@@ -19,6 +19,9 @@ use crate::commands::repository::verify::VerifyArgs;
 use crate::commands::restore::args::RestoreArgs;
 use crate::commands::restore::cat::CatArgs;
 use crate::commands::restore::drill::DrillArgs;
+use crate::commands::schedule::pause::{PauseArgs, ResumeArgs};
+use crate::commands::schedule::runs::RunsArgs;
+use crate::commands::schedule::status::StatusArgs;
 use crate::commands::snapshots::diff::DiffArgs;
 use crate::commands::snapshots::forget::ForgetArgs;
 use crate::commands::snapshots::list::SnapshotsArgs;
@@ -68,8 +71,16 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Take a snapshot.
     Snapshot(SnapshotArgs),
-    /// Take the snapshots that policies define, once, now.
+    /// Take the snapshots that policies define, once, now; or with --due run what their schedules say is due.
     Run(RunArgs),
+    /// Show what is protected, how fresh it is, what ran last and what is due next.
+    Status(StatusArgs),
+    /// List what schedules ran and left out, and explain a run.
+    Runs(RunsArgs),
+    /// Keep a source from being due for a time.
+    Pause(PauseArgs),
+    /// End the pause of a source.
+    Resume(ResumeArgs),
     /// List snapshots.
     Snapshots(SnapshotsArgs),
     /// Show the details of a snapshot.
@@ -157,6 +168,10 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Init(args) => commands::repository::init::run(context, &args),
         Command::Snapshot(args) => commands::snapshots::snapshot::run(context, args),
         Command::Run(args) => commands::snapshots::run::run(context, &args),
+        Command::Status(args) => commands::schedule::status::run(context, &args),
+        Command::Runs(args) => commands::schedule::runs::run(context, &args),
+        Command::Pause(args) => commands::schedule::pause::pause(context, &args),
+        Command::Resume(args) => commands::schedule::pause::resume(context, &args),
         Command::Snapshots(args) => commands::snapshots::list::run(context, &args),
         Command::Show(args) => commands::snapshots::show::run(context, &args),
         Command::Ls(args) => commands::snapshots::ls::run(context, &args),

@@ -1,7 +1,9 @@
 //! What is printed of retention plans.
 
 use reprise_policies::{RetentionVerdict, TimeZoneData};
-use reprise_scheduler::retention::{RepositoryPlan, SourcePlan};
+use reprise_scheduler::retention::{
+    AlarmLevel, RepositoryPlan, SourcePlan, describe_paused, list_alarms,
+};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -50,16 +52,6 @@ fn print_source(plan: &SourcePlan<'_>, location: &str, verbose: bool) {
             "  {} is forgotten now: {pause}",
             describe_paused(plan)
         ));
-    }
-}
-
-/// What a pause keeps. Where degraded snapshots go on arriving, it keeps the good ones alone.
-fn describe_paused(plan: &SourcePlan<'_>) -> String {
-    let name = plan.name();
-    if plan.decision.forgotten().next().is_some() {
-        format!("no good snapshot of {name}")
-    } else {
-        format!("nothing of {name}")
     }
 }
 
@@ -157,37 +149,20 @@ pub(crate) fn as_json(plans: &[RepositoryPlan<'_>]) -> Value {
 /// Prints the warnings that are shown in every output format; returns the exit code that follows from them.
 pub(crate) fn print_warnings(plans: &[RepositoryPlan<'_>]) -> Exit {
     let mut exit = Exit::Ok;
-    for plan in plans {
-        for root in &plan.unreadable {
-            let (object, reason) = (&root.object, &root.reason);
-            output::print_error(&format!("error: {object} cannot be read: {reason}"));
-            exit = exit.combine_with(match root.is_damaged {
-                true => Exit::Damaged,
-                false => Exit::Degraded,
-            });
-        }
-        for disagreement in &plan.disagreements {
-            output::print_note(&format!("warning: {disagreement}"));
-            exit = exit.combine_with(Exit::Degraded);
-        }
-        for source in &plan.sources {
-            if let Some(foreign) = &source.foreign {
-                output::print_note(&format!("warning: {foreign}"));
+    for alarm in list_alarms(plans) {
+        match alarm.level {
+            AlarmLevel::Note => output::print_note(&format!("warning: {}", alarm.message)),
+            AlarmLevel::Unreadable => {
+                output::print_error(&format!("error: {}", alarm.message));
                 exit = exit.combine_with(Exit::Degraded);
             }
-            if let Some(pause) = source.active_pause() {
-                output::print_note(&format!(
-                    "warning: {} is forgotten: {pause}",
-                    describe_paused(source)
-                ));
+            AlarmLevel::Degraded => {
+                output::print_note(&format!("warning: {}", alarm.message));
                 exit = exit.combine_with(Exit::Degraded);
             }
-            if let Some(streak) = &source.decision.only_degraded {
-                output::print_note(&format!("warning: {} has {streak}", source.name()));
-                exit = exit.combine_with(Exit::Degraded);
-            }
-            for (id, hold) in source.invalid_holds() {
-                output::print_note(&format!("warning: snapshot {} is {hold}", id.short()));
+            AlarmLevel::Damaged => {
+                output::print_error(&format!("error: {}", alarm.message));
+                exit = exit.combine_with(Exit::Damaged);
             }
         }
     }

@@ -15,6 +15,16 @@ pub(crate) fn parse_time(
     text: &str,
     day_meaning: DayMeaning,
 ) -> Result<LogTime, Failure> {
+    parse_moment(context, source, text, day_meaning).map(LogTime::from)
+}
+
+/// A moment, in the same way.
+pub(crate) fn parse_moment(
+    context: &Context,
+    source: &str,
+    text: &str,
+    day_meaning: DayMeaning,
+) -> Result<DateTime<Utc>, Failure> {
     let (zone, origin) = context.zone_of_source(source);
     let read = read_time(text, &zone, current_time(), day_meaning)?;
     if read.time < DateTime::UNIX_EPOCH {
@@ -23,7 +33,7 @@ pub(crate) fn parse_time(
     if read.is_local {
         print_meaning(context, text, read.time, &zone, &origin);
     }
-    Ok(read.time.into())
+    Ok(read.time)
 }
 
 /// Says which moment a local time was taken for.

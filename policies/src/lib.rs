@@ -9,7 +9,7 @@
 //! - `values`: what a single value means, such as a duration or a reference to a secret;
 //! - `schema`: the key table, which says which keys exist, and [`json_schema()`], which prints it for editors;
 //! - `yaml`: a text becomes a tree with positions, which a decoder reads by the key table;
-//! - `retention`: which snapshots are kept;
+//! - `retention`: which snapshots are kept; `schedule`: when something is due;
 //! - `model`: what a policy consists of;
 //! - `lint`: what is allowed but unwise;
 //! - `set`: policy files, and the selection of what a command line names.
@@ -17,6 +17,7 @@
 mod lint;
 mod model;
 mod retention;
+mod schedule;
 mod schema;
 mod set;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use model::host::{HostRole, PolicyHost};
 pub use model::mysql::{LogArchive, PolicyMysqlSource, TlsMode};
 pub use model::policy::Policy;
 pub use model::repository::{PolicyCreation, PolicyLockMode, PolicyRepository, SignerKey};
+pub use model::schedules::maintenance::Maintenance;
 pub use model::scratch_server::{DrillQuery, ExpectedValue, LogReplay, ScratchServer};
 pub use model::source::{
     PolicyCommandSource, PolicySource, PolicySourceKind, PolicyTfStateSource, PolicyVolumeSource,
@@ -39,6 +41,10 @@ pub use reprise_times::{TimeZone, TimeZoneData};
 pub use retention::{
     Candidate, DegradedStreak, HOLD_TAG, Hold, KeepReason, Retention, RetentionDecision,
     RetentionOptions, RetentionPause, RetentionVerdict, decide_retention, leaves_nothing,
+};
+pub use schedule::{
+    CatchUp, CronExpression, CronExpressionError, DailyWindow, OverlapRule, Schedule,
+    ScheduleTiming, Slot,
 };
 pub use schema::json_schema::json_schema;
 pub use set::policy_set::PolicySet;

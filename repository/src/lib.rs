@@ -49,7 +49,7 @@ pub use crate::format::keyring::{
 };
 pub use crate::format::secrets::Secrets;
 pub use crate::format::snapshot::{
-    AddedData, CLOCK_TOLERANCE, EntryCounts, Outcome, Remark, Snapshot, SnapshotDetails,
+    AddedData, CLOCK_TOLERANCE, EntryCounts, Outcome, Remark, SlotStamp, Snapshot, SnapshotDetails,
     SnapshotRoot, SourceKind, StreamRecord, Warning,
 };
 pub use crate::keys::key_change::{KeyChange, KeyChangeResult};
@@ -71,8 +71,8 @@ pub use crate::rekey::reencrypt::{ReencryptOptions, ReencryptPlan, ReencryptRepo
 pub use crate::store::finding::{SnapshotImpact, VerifyFinding};
 pub use crate::verify::repair::{RepairOptions, RepairReport, RepairedObject};
 pub use crate::write::{
-    CommittedSnapshot, EntryObserver, FileStamp, KnownChunks, LoadedFile, OpenStream, SnapshotItem,
-    SnapshotOptions, SnapshotSummary, SnapshotWriter, StreamId, StreamSender,
+    CommittedSnapshot, EntryObserver, FileStamp, KnownChunks, LoadedFile, OpenStream, ScheduledRun,
+    SnapshotItem, SnapshotOptions, SnapshotSummary, SnapshotWriter, StreamId, StreamSender,
 };
 pub use clock::{Clock, SystemClock};
 pub use copy::CopyReport;

@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use reprise_mysql::ConnectionSettings;
 use reprise_repository::backend::Backend;
 use reprise_repository::{
-    HostDirectory, Keeper, MeantHosts, OpenOptions, Repository, SignerId, has_age_identity,
+    HostDirectory, Keeper, MeantHosts, OpenOptions, Repository, ScheduledRun, SignerId,
+    has_age_identity,
 };
 
 use crate::error::JobResult;
@@ -39,6 +40,8 @@ pub struct JobEnvironment {
     pub stop_requested: Arc<AtomicBool>,
     /// The program's name and version, for the record.
     pub program: String,
+    /// The scheduled run that snapshots are taken for, if there is one.
+    pub scheduled: Option<ScheduledRun>,
 }
 
 /// How destinations are reached, whatever a policy says. `None`: as the policy says, or the default.

@@ -6,14 +6,18 @@
 //! mean by a source's name. `isolation` keeps
 //! a job that hangs or panics from taking the others down with it.
 
+pub mod due;
 mod environment;
 mod error;
 mod hosts;
 pub mod isolation;
 pub mod jobs;
+pub mod ledger;
 mod policy_version;
+pub mod promises;
 pub mod repositories;
 pub mod retention;
+pub mod runner;
 pub mod sources;
 pub mod text;
 

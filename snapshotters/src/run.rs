@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reprise_repository::{
-    EntryCounts, Progress, RawText, Repository, Snapshot, SnapshotOptions, SourceKind, Warning,
+    EntryCounts, Progress, RawText, Repository, ScheduledRun, Snapshot, SnapshotOptions,
+    SourceKind, Warning,
 };
 
 use crate::error::Result;
@@ -90,6 +91,8 @@ pub struct RunContext {
     pub clock: fn() -> DateTime<Utc>,
     /// Advanced while the run goes on.
     pub progress: Arc<Progress>,
+    /// The scheduled run that this is, if it is one.
+    pub scheduled: Option<ScheduledRun>,
 }
 
 impl RunContext {
@@ -108,6 +111,7 @@ impl RunContext {
             host: self.host.clone(),
             tags: self.tags.clone(),
             started: (self.clock)(),
+            run: self.scheduled.clone(),
             parent: parent.as_ref().map(|parent| parent.id),
             alarms: history.alarms,
         };

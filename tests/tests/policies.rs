@@ -345,8 +345,8 @@ fn words_of_other_tools_lead_to_the_right_ones() {
         ("last: 1", "days: 7", "write `daily: 7`"),
         (
             "retention:",
-            "schedule: \"@daily\", retention:",
-            "call `reprise run`",
+            "cron: \"0 2 * * *\", retention:",
+            "write `schedule:",
         ),
     ] {
         fs::write(sandbox.path("p.yaml"), policy.replace(from, to)).unwrap();

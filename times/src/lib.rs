@@ -12,4 +12,4 @@ mod time_zone;
 
 pub use local_time::{DayMeaning, TimeInputError, WrittenTime, read_time};
 pub use shown::{format_precise_time, format_time, show_times_in};
-pub use time_zone::{TimeZone, TimeZoneData};
+pub use time_zone::{LocalInstants, TimeZone, TimeZoneData};

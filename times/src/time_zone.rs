@@ -148,6 +148,68 @@ impl TimeZone {
     }
 }
 
+/// When clocks show a local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalInstants {
+    /// Once.
+    Once(DateTime<Utc>),
+    /// Never: they go forward over it, and go on at this instant.
+    Skipped {
+        /// When they go on.
+        resumed: DateTime<Utc>,
+    },
+    /// Twice, as they go back.
+    Twice(DateTime<Utc>, DateTime<Utc>),
+}
+
+impl TimeZone {
+    /// What clocks show at a time, to the second.
+    #[must_use]
+    pub fn civil_at(&self, time: DateTime<Utc>) -> jiff::civil::DateTime {
+        let local = self.local_time(time).naive_local();
+        civil_time(local).unwrap_or(if time < DateTime::UNIX_EPOCH {
+            jiff::civil::DateTime::MIN
+        } else {
+            jiff::civil::DateTime::MAX
+        })
+    }
+
+    /// When clocks are changed next, after a time and before an end.
+    #[must_use]
+    pub fn next_change(&self, after: DateTime<Utc>, end: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let after = Timestamp::from_second(after.timestamp()).ok()?;
+        let offset = |at: Timestamp| self.0.to_offset(at).seconds();
+        // Some transitions change a zone's name alone.
+        let change = self.0.following(after).find_map(|change| {
+            let at = change.timestamp();
+            let before = at.checked_sub(jiff::SignedDuration::from_secs(1)).ok()?;
+            (at.as_second() >= end.timestamp() || offset(at) != offset(before)).then_some(at)
+        })?;
+        DateTime::from_timestamp(change.as_second(), 0).filter(|change| *change < end)
+    }
+
+    /// When clocks show a local time.
+    #[must_use]
+    pub fn instants_of(&self, local: jiff::civil::DateTime) -> LocalInstants {
+        let at = |offset: jiff::tz::Offset| {
+            let instant = offset.to_timestamp(local).unwrap_or(Timestamp::MAX);
+            DateTime::from_timestamp(instant.as_second(), 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        };
+        match self.0.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Unambiguous { offset } => LocalInstants::Once(at(offset)),
+            AmbiguousOffset::Fold { before, after } => LocalInstants::Twice(at(before), at(after)),
+            AmbiguousOffset::Gap { before, after } => {
+                let earliest = after.to_timestamp(local).unwrap_or(Timestamp::MAX);
+                let change = self.0.following(earliest).next();
+                let resumed = change
+                    .and_then(|change| DateTime::from_timestamp(change.timestamp().as_second(), 0));
+                let resumed = resumed.unwrap_or_else(|| at(before));
+                LocalInstants::Skipped { resumed }
+            }
+        }
+    }
+}
+
 fn fixed_offset(offset: jiff::tz::Offset) -> FixedOffset {
     FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
 }

@@ -6,4 +6,5 @@ pub(crate) mod log;
 pub(crate) mod policy;
 pub(crate) mod repository;
 pub(crate) mod restore;
+pub(crate) mod schedule;
 pub(crate) mod snapshots;

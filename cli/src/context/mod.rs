@@ -134,6 +134,7 @@ impl Context {
             network: network_options(&global)?,
             stop_requested: stop_flag(),
             program: format!("reprise {}", env!("CARGO_PKG_VERSION")),
+            scheduled: None,
         };
         Ok(Self {
             global,

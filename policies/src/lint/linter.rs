@@ -24,6 +24,7 @@ pub(crate) fn lint_policy(policy: &Policy, root: &YamlNode, report: &mut Finding
     lint.lint_copies();
     lint.lint_failure_domains();
     lint.lint_drills();
+    lint.lint_schedules();
     lint.lint_unused_retention();
     lint.lint_holds();
 }
@@ -38,6 +39,14 @@ impl PolicyLinter<'_> {
     /// Whether a key exists at this path.
     pub(crate) fn is_given(&self, path: &[&str]) -> bool {
         find_mark(self.root, path).is_some()
+    }
+
+    /// Whether the value at this path is this text.
+    pub(crate) fn is_text_at(&self, path: &[String], text: &str) -> bool {
+        let found = path
+            .iter()
+            .try_fold(self.root, |node, name| Some(node.entry(name)?.1));
+        found.and_then(YamlNode::text) == Some(text)
     }
 
     pub(crate) fn add_warning(&mut self, path: &[&str], message: String, help: &str) {

@@ -1,6 +1,8 @@
 //! A copy in a policy: from which repository to which snapshots are copied.
 
 use crate::model::defined_names::DefinedNames;
+use crate::model::schedules::schedule::ScheduleScope;
+use crate::schedule::Schedule;
 use crate::schema::policy_keys::COPY;
 use crate::yaml::decoder::{Decoder, Field};
 
@@ -14,6 +16,10 @@ pub struct CopyJob {
     pub from: String,
     /// The repository to copy to, another one of the policy.
     pub to: String,
+    /// When it is due; `None`: after each snapshot of `reprise run`.
+    pub schedule: Option<Schedule>,
+    /// The hosts that make it; empty: whoever runs.
+    pub hosts: Vec<String>,
 }
 
 /// Decodes `copies.NAME`.
@@ -22,6 +28,7 @@ pub(crate) fn decode(
     name: &str,
     field: Field<'_>,
     known: &DefinedNames,
+    scope: &ScheduleScope<'_>,
 ) -> Option<CopyJob> {
     let fields = decoder.object(field, &COPY)?;
     let mut end = |key| {
@@ -29,6 +36,8 @@ pub(crate) fn decode(
         decoder.reference(&field, "repository", &known.repositories)
     };
     let (from, to) = (end("from"), end("to"));
+    let schedule = scope.decode_key(decoder, &fields, "schedule");
+    let hosts = decoder.references(fields.get("hosts"), "host", &known.hosts);
     let (from, to) = (from?, to?);
     if from == to
         && let Some(field) = fields.get("to")
@@ -43,5 +52,7 @@ pub(crate) fn decode(
         name: name.to_owned(),
         from,
         to,
+        schedule,
+        hosts,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::source::{PolicySource, PolicySourceKind};
 use crate::values::names::is_name;
 use crate::yaml::document::{YamlNode, YamlValue};
 
@@ -12,6 +13,7 @@ pub(crate) struct DefinedNames {
     pub(crate) hosts: Vec<String>,
     pub(crate) repositories: Vec<String>,
     pub(crate) retention: Vec<String>,
+    pub(crate) schedules: Vec<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) source_repositories: BTreeMap<String, Vec<String>>,
     /// The sources that are not database servers.
@@ -24,10 +26,24 @@ impl DefinedNames {
             hosts: section_names(root, "hosts"),
             repositories: section_names(root, "repositories"),
             retention: section_names(root, "retention"),
+            schedules: section_names(root, "schedules"),
             sources: section_names(root, "sources"),
             source_repositories: BTreeMap::new(),
             non_mysql_sources: Vec::new(),
         }
+    }
+
+    /// Adds what is known of sources once they are decoded.
+    pub(crate) fn add_sources(&mut self, sources: &BTreeMap<String, PolicySource>) {
+        self.source_repositories = sources
+            .iter()
+            .map(|(name, source)| (name.clone(), source.repositories.clone()))
+            .collect();
+        self.non_mysql_sources = sources
+            .values()
+            .filter(|source| !matches!(source.kind, PolicySourceKind::Mysql(_)))
+            .map(|source| source.name.clone())
+            .collect();
     }
 }
 

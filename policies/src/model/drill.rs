@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::model::check::{self, DrillCheck};
 use crate::model::defined_names::DefinedNames;
 use crate::model::repository::decode_identity;
+use crate::model::schedules::schedule::ScheduleScope;
 use crate::model::scratch_server::{self, DrillQuery, ScratchServer};
+use crate::schedule::Schedule;
 use crate::schema::drill_keys::{BUDGET, DRILL};
 use crate::values::names::join_names;
 use crate::values::secret::IdentityRef;
@@ -35,6 +37,10 @@ pub struct Drill {
     pub checks: Vec<DrillCheck>,
     /// The limits of the restore.
     pub budget: DrillBudget,
+    /// When it is due; `None`: only when somebody asks for it.
+    pub schedule: Option<Schedule>,
+    /// The hosts that run it; empty: whoever runs.
+    pub hosts: Vec<String>,
 }
 
 /// The limits of a restore.
@@ -53,6 +59,7 @@ pub(crate) fn decode(
     name: &str,
     field: Field<'_>,
     known: &DefinedNames,
+    scope: &ScheduleScope<'_>,
 ) -> Option<Drill> {
     let fields = decoder.object(field, &DRILL)?;
     let source = fields
@@ -78,6 +85,8 @@ pub(crate) fn decode(
         .get("budget")
         .and_then(|field| decode_budget(decoder, field))
         .unwrap_or_default();
+    let schedule = scope.decode_key(decoder, &fields, "schedule");
+    let hosts = decoder.references(fields.get("hosts"), "host", &known.hosts);
     let (source, repository) = (source?, repository?);
     Some(Drill {
         name: name.to_owned(),
@@ -90,6 +99,8 @@ pub(crate) fn decode(
         queries,
         checks,
         budget,
+        schedule,
+        hosts,
     })
 }
 

@@ -9,10 +9,13 @@ use crate::model::drill::{self, Drill};
 use crate::model::host::{self, PolicyHost};
 use crate::model::repository::{self, PolicyRepository};
 use crate::model::retention;
-use crate::model::source::{self, PolicySource, PolicySourceKind};
+use crate::model::schedules::maintenance::{self, Maintenance};
+use crate::model::schedules::schedule::{self, ScheduleScope};
+use crate::model::source::{self, PolicySource};
 use crate::retention::Retention;
+use crate::schedule::Schedule;
 use crate::schema::policy_keys::POLICY;
-use crate::values::names::{did_you_mean, is_name, quote};
+use crate::values::names::{is_name, quote};
 use crate::yaml::decoder::{Decoder, Field};
 use crate::yaml::document::{YamlMark, YamlNode, YamlValue};
 use crate::yaml::report::Severity;
@@ -45,6 +48,10 @@ pub struct Policy {
     pub retention: BTreeMap<String, Retention>,
     /// Drills by name.
     pub drills: BTreeMap<String, Drill>,
+    /// Named schedules. What uses them carries its own copy.
+    pub schedules: BTreeMap<String, Schedule>,
+    /// What is done to repositories besides storing, by the repository's name.
+    pub maintenance: BTreeMap<String, Maintenance>,
 }
 
 /// Decodes the tree of a file. `path` is the file's absolute path.
@@ -65,40 +72,44 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) ->
     };
     let time_zone = fields.get("time_zone").map_or_else(
         || Some(TimeZone::utc()),
-        |field| decode_time_zone(decoder, &field),
+        |field| schedule::decode_time_zone(decoder, &field),
     );
     let mut known = DefinedNames::of_document(root);
+    // An invalid zone was reported; what uses it is checked all the same.
+    let clocks = time_zone.clone().unwrap_or_else(TimeZone::utc);
+    let schedules = decode_section(decoder, fields.get("schedules"), |decoder, _, field| {
+        schedule::decode(decoder, field, &clocks)
+    });
+    let schedule_names = known.schedules.clone();
+    let scope = ScheduleScope {
+        names: &schedule_names,
+        schedules: &schedules,
+        time_zone: &clocks,
+    };
     let hosts = decode_section(decoder, fields.get("hosts"), host::decode);
     let repositories = decode_section(decoder, fields.get("repositories"), repository::decode);
     let retention = decode_section(decoder, fields.get("retention"), |decoder, _, field| {
         retention::decode(decoder, field)
     });
     let sources = decode_section(decoder, fields.get("sources"), |decoder, name, field| {
-        source::decode(decoder, name, field, &known, &retention)
+        source::decode(decoder, name, field, &known, &retention, &scope)
     });
-    known.source_repositories = sources
-        .iter()
-        .map(|(name, source)| (name.clone(), source.repositories.clone()))
-        .collect();
-    known.non_mysql_sources = sources
-        .values()
-        .filter(|source| !matches!(source.kind, PolicySourceKind::Mysql(_)))
-        .map(|source| source.name.clone())
-        .collect();
+    known.add_sources(&sources);
     let mut drills = decode_section(decoder, fields.get("drills"), |decoder, name, field| {
-        drill::decode(decoder, name, field, &known)
+        drill::decode(decoder, name, field, &known, &scope)
     });
     let copies = decode_section(decoder, fields.get("copies"), |decoder, name, field| {
-        copy::decode(decoder, name, field, &known)
+        copy::decode(decoder, name, field, &known, &scope)
     });
+    let maintenance = decode_section(
+        decoder,
+        fields.get("maintenance"),
+        |decoder, name, field| maintenance::decode(decoder, name, field, &known, &scope),
+    );
     for required in ["repositories", "sources"] {
         refuse_empty(decoder, fields.get(required));
     }
-    for drill in drills.values_mut().filter(|drill| drill.identity.is_none()) {
-        drill.identity = repositories
-            .get(&drill.repository)
-            .and_then(|repository| repository.identity.clone());
-    }
+    complete_identities(&mut drills, &repositories);
     let (path, base_dir) = (path.to_owned(), decoder.base.to_owned());
     let (name, time_zone) = (name?, time_zone?);
     Some(Policy {
@@ -112,7 +123,21 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, root: &YamlNode, path: &Path) ->
         copies,
         retention,
         drills,
+        schedules,
+        maintenance,
     })
+}
+
+/// A drill reads with its own identity, or else the repository's.
+fn complete_identities(
+    drills: &mut BTreeMap<String, Drill>,
+    repositories: &BTreeMap<String, PolicyRepository>,
+) {
+    for drill in drills.values_mut().filter(|drill| drill.identity.is_none()) {
+        drill.identity = repositories
+            .get(&drill.repository)
+            .and_then(|repository| repository.identity.clone());
+    }
 }
 
 /// Another version may have other keys: its errors cannot be judged here.
@@ -181,20 +206,4 @@ fn name_from_file(decoder: &mut Decoder<'_>, path: &Path) -> Option<String> {
         Some("add `name: NAME`".to_owned()),
     );
     None
-}
-
-fn decode_time_zone(decoder: &mut Decoder<'_>, field: &Field<'_>) -> Option<TimeZone> {
-    let text = decoder.text(field)?;
-    match TimeZone::find(text) {
-        Some(zone) => Some(zone),
-        None => {
-            let help = did_you_mean(text, TimeZone::names());
-            decoder.report_error_with_help(
-                field,
-                format!("{} is not an IANA time zone", quote(text)),
-                help,
-            );
-            None
-        }
-    }
 }

@@ -10,7 +10,9 @@ use crate::model::defined_names::DefinedNames;
 use crate::model::mysql::{self, PolicyMysqlSource};
 use crate::model::repository::decode_path;
 use crate::model::retention::{self, RetentionChoice};
+use crate::model::schedules::schedule::ScheduleScope;
 use crate::retention::Retention;
+use crate::schedule::Schedule;
 use crate::schema::policy_keys::{COMMAND, SOURCE, TFSTATE, VOLUME};
 use crate::values::names::{join_names, quote};
 use crate::values::paths;
@@ -40,6 +42,12 @@ pub struct PolicySource {
     pub tags: BTreeMap<String, String>,
     /// The rules, whether named or written at the source; `None` keeps everything.
     pub retention: Option<Retention>,
+    /// When a snapshot is due; `None`: only when somebody asks for one.
+    pub schedule: Option<Schedule>,
+    /// The promise that the newest good snapshot is not older than this.
+    pub fresh_within: Option<Duration>,
+    /// The promise that the oldest snapshot is at least this old.
+    pub reaches_back: Option<Duration>,
     /// Alarm when count or size drops by more than this; `None` when it is off.
     pub shrink_alarm: Option<Percent>,
 }
@@ -112,12 +120,12 @@ pub(crate) fn decode(
     field: Field<'_>,
     known: &DefinedNames,
     rules: &BTreeMap<String, Retention>,
+    scope: &ScheduleScope<'_>,
 ) -> Option<PolicySource> {
     let fields = decoder.object(field, &SOURCE)?;
     let kind = decode_kind(decoder, &fields);
     let repositories = decode_repositories(decoder, &fields, known);
-    let hosts = fields.get("hosts");
-    let hosts = hosts.map(|field| decode_references(decoder, &field, "host", &known.hosts));
+    let hosts = decoder.references(fields.get("hosts"), "host", &known.hosts);
     let tags = fields
         .get("tags")
         .map(|field| decode_tags(decoder, &field))
@@ -129,6 +137,9 @@ pub(crate) fn decode(
         RetentionChoice::Inline(rules) => Some(rules),
         RetentionChoice::Named(name) => rules.get(&name).cloned(),
     });
+    let schedule = scope.decode_key(decoder, &fields, "schedule");
+    let mut duration = |key| decoder.value(&fields, key, Decoder::duration);
+    let (fresh_within, reaches_back) = (duration("fresh_within"), duration("reaches_back"));
     let shrink_alarm = match fields.get("shrink_alarm") {
         Some(field) => decode_shrink_alarm(decoder, &field),
         None => Percent::new(SHRINK_ALARM_DEFAULT),
@@ -136,10 +147,13 @@ pub(crate) fn decode(
     Some(PolicySource {
         name: name.to_owned(),
         kind: kind?,
-        hosts: hosts.unwrap_or_default(),
+        hosts,
         repositories,
         tags,
         retention,
+        schedule,
+        fresh_within,
+        reaches_back,
         shrink_alarm,
     })
 }
@@ -336,27 +350,7 @@ fn decode_repositories(
             }
         };
     };
-    decode_references(decoder, &field, "repository", &known.repositories)
-}
-
-/// A list of names that the policy defines, each once.
-fn decode_references(
-    decoder: &mut Decoder<'_>,
-    field: &Field<'_>,
-    what: &str,
-    known: &[String],
-) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for item in decoder.items(field).unwrap_or_default() {
-        let Some(name) = decoder.reference(&item, what, known) else {
-            continue;
-        };
-        if names.contains(&name) {
-            decoder.report_error(&item, format!("the {what} `{name}` is listed twice"));
-        }
-        names.push(name);
-    }
-    names
+    decoder.references(Some(field), "repository", &known.repositories)
 }
 
 fn decode_tags(decoder: &mut Decoder<'_>, field: &Field<'_>) -> BTreeMap<String, String> {

@@ -1,5 +1,6 @@
 //! The part of the key table that describes drills.
 
+use super::schedule_keys::SCHEDULE;
 use super::shape::{KeyShape, TableKey, TableObject, key, object};
 
 /// The kinds of entry that a check can ask for.
@@ -55,6 +56,18 @@ pub(crate) static DRILL: TableObject = object(
             KeyShape::List(&KeyShape::Object(&CHECK)),
             "What must be true of the restored files.",
         ),
+        key(
+            "schedule",
+            KeyShape::Schedule(&SCHEDULE),
+            "When it is due. Without it, only `reprise drill` runs it.",
+        )
+        .example("\"@daily\""),
+        key(
+            "hosts",
+            KeyShape::List(&KeyShape::Name),
+            "The hosts that run it. Default: whoever runs.",
+        )
+        .example("[\"lab\"]"),
         key(
             "budget",
             KeyShape::Object(&BUDGET),

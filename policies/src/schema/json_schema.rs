@@ -6,6 +6,10 @@ use super::policy_keys::POLICY;
 use super::shape::{KeyShape, TableKey, TableObject};
 use crate::values::names::NAME_PATTERN;
 
+/// Five fields, or a nickname.
+const CRON_PATTERN: &str =
+    r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$";
+
 /// The schema that editors use to complete and check a policy file.
 #[must_use]
 pub fn json_schema() -> Value {
@@ -107,6 +111,11 @@ fn shape_schema(shape_of: &KeyShape) -> Value {
         KeyShape::Version => json!({"const": 1}),
         KeyShape::Hex64 => json!({"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}),
         KeyShape::Mode => json!({"type": ["string", "integer"], "pattern": "^[0-7]{3,4}$"}),
+        KeyShape::Cron => json!({"type": "string", "pattern": CRON_PATTERN}),
+        KeyShape::Window => {
+            json!({"type": "string", "pattern": r"^ *[0-9]{1,2}:[0-9]{1,2} *- *[0-9]{1,2}:[0-9]{1,2} *$"})
+        }
+        KeyShape::Share => json!({"type": "string", "pattern": "^([1-9][0-9]?|100) *%$"}),
         KeyShape::Word(words) => json!({"enum": words}),
         KeyShape::Scalar => json!({"type": ["string", "number", "boolean", "null"]}),
         KeyShape::List(item) => {
@@ -114,6 +123,9 @@ fn shape_schema(shape_of: &KeyShape) -> Value {
         }
         KeyShape::Map(value) => map_schema(value),
         KeyShape::Object(of) => object_schema(of),
+        KeyShape::Schedule(of) => {
+            json!({"anyOf": [shape_schema(&KeyShape::Name), shape_schema(&KeyShape::Cron), object_schema(of)]})
+        }
         KeyShape::NameOr(of) => {
             json!({"anyOf": [shape_schema(&KeyShape::Name), object_schema(of)]})
         }

@@ -6,4 +6,5 @@ pub(crate) mod drill_keys;
 pub(crate) mod json_schema;
 pub(crate) mod mysql_keys;
 pub(crate) mod policy_keys;
+pub(crate) mod schedule_keys;
 pub(crate) mod shape;

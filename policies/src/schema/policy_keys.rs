@@ -2,6 +2,7 @@
 
 use super::drill_keys::DRILL;
 use super::mysql_keys::MYSQL;
+use super::schedule_keys::{MAINTENANCE, SCHEDULE};
 use super::shape::{KeyShape, TableObject, key, object};
 
 /// A lock for longer than a century is a mistake, and in compliance mode nobody can undo it.
@@ -22,12 +23,14 @@ pub(crate) static POLICY: TableObject = object(
         key("hosts", KeyShape::Map(&KeyShape::Object(&HOST)), "Hosts and their public keys, by name. What a keeper has recorded in a repository counts more."),
         key("repositories", KeyShape::Map(&KeyShape::Object(&REPOSITORY)), "Where snapshots are kept, by name.").required(),
         key("sources", KeyShape::Map(&KeyShape::Object(&SOURCE)), "What to protect, by name.").required(),
+        key("schedules", KeyShape::Map(&KeyShape::Object(&SCHEDULE)), "Schedules, by name."),
+        key("maintenance", KeyShape::Map(&KeyShape::Object(&MAINTENANCE)), "What is done to repositories besides storing, by the repository's name."),
         key("copies", KeyShape::Map(&KeyShape::Object(&COPY)), "What is copied from one repository to another, by name."),
         key("retention", KeyShape::Map(&KeyShape::Object(&RETENTION)), "Rules for how long snapshots are kept, by name."),
         key("drills", KeyShape::Map(&KeyShape::Object(&DRILL)), "Restore rehearsals, by name."),
     ],
 )
-.rejecting(&[("schedules", NO_SCHEDULE), ("schedule", NO_SCHEDULE)]);
+.rejecting(&[("schedule", SCHEDULE_PLACE)]);
 
 /// The words for what a host does.
 pub(crate) const HOST_ROLES: &[&str] = &["writer", "keeper", "prover", "watcher"];
@@ -51,8 +54,8 @@ pub(crate) static HOST: TableObject = object(
     ],
 );
 
-/// A policy that states a schedule which nothing follows would promise nights that never come.
-const NO_SCHEDULE: &str = "this version follows no schedule: let cron, a timer or CI call `reprise run`, and leave the key out";
+const SCHEDULE_PLACE: &str =
+    "name schedules under `schedules`, and give each source its own: `schedule: nightly`";
 
 /// `repositories.NAME`
 pub(crate) static REPOSITORY: TableObject = object(
@@ -125,12 +128,17 @@ pub(crate) static SOURCE: TableObject = TableObject {
         key("repositories", KeyShape::List(&KeyShape::Name), "The repositories to store in. Default: the only one, when there is exactly one."),
         key("tags", KeyShape::Map(&KeyShape::Text), "Tags stored with each snapshot.").example("{\"env\": \"prod\"}"),
         key("retention", KeyShape::NameOr(&RETENTION), "A name from `retention`, or the rules themselves. Without it, nothing is ever forgotten."),
+        key("schedule", KeyShape::Schedule(&SCHEDULE), "When a snapshot is due: a name from `schedules`, a cron expression, or a mapping. Without it, only `reprise run` takes them.")
+            .example("\"nightly\""),
+        key("fresh_within", KeyShape::Duration, "The promise that the newest good snapshot is not older than this.").example("\"26h\""),
+        key("reaches_back", KeyShape::Duration, "The promise that the oldest snapshot is at least this old, once the source has been stored for so long.")
+            .example("\"30d\""),
         key("shrink_alarm", KeyShape::Alarm, "Raise an alarm when the number of entries or bytes falls by more than this from one snapshot to the next. Default: 50%; `off` disables it.")
             .example("\"50%\""),
     ],
     exactly_one_of: &["volume", "tfstate", "command", "mysql"],
     at_least_one_of: &[],
-    rejected: &[("schedule", NO_SCHEDULE), ("cron", NO_SCHEDULE)],
+    rejected: &[("cron", "write `schedule: \"0 2 * * *\"`")],
 };
 
 /// `sources.NAME.volume`
@@ -204,6 +212,18 @@ pub(crate) static COPY: TableObject = object(
         )
         .required()
         .example("\"offsite\""),
+        key(
+            "schedule",
+            KeyShape::Schedule(&SCHEDULE),
+            "When it is due. Without it, `reprise run` makes it after each snapshot.",
+        )
+        .example("\"@daily\""),
+        key(
+            "hosts",
+            KeyShape::List(&KeyShape::Name),
+            "The hosts that make it. Default: whoever runs.",
+        )
+        .example("[\"safe\"]"),
     ],
 );
 

@@ -31,6 +31,12 @@ pub(crate) enum KeyShape {
     Version,
     Hex64,
     Mode,
+    /// A cron expression of five fields, or a nickname.
+    Cron,
+    /// A time of day, from one time to another.
+    Window,
+    /// A percentage from 1% to 100%.
+    Share,
     /// One of these words.
     Word(&'static [&'static str]),
     /// Any single value, with its type: number, Boolean, null or text.
@@ -42,6 +48,8 @@ pub(crate) enum KeyShape {
     Object(&'static TableObject),
     /// A name of an object of this kind defined elsewhere, or the object itself.
     NameOr(&'static TableObject),
+    /// A name of a schedule, a cron expression, or a schedule itself.
+    Schedule(&'static TableObject),
 }
 
 /// A mapping with known keys.

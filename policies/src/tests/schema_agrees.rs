@@ -26,7 +26,8 @@ fn full() -> Value {
         }, "offsite": {"url": "azure://a/c/p"}},
         "sources": {
             "a": {"volume": {"path": "p", "exclude": ["x/"], "exclude_files": ["f"], "one_file_system": true},
-                "hosts": ["web1"], "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%"},
+                "hosts": ["web1"], "repositories": ["main"], "tags": {"k": "v"}, "retention": "r", "shrink_alarm": "50%",
+                "schedule": "nightly", "fresh_within": "26h", "reaches_back": "30d"},
             "b": {"tfstate": {"path": "p"}, "repositories": ["main"], "retention": all_rules},
             "c": {"command": {"run": ["x"], "env": {"A": "b"}, "timeout": "1s"}, "repositories": ["main"]},
             "m": {"mysql": {"url": "mysql://h/", "password": "${env:P}", "defaults_file": "my.cnf", "databases": ["a*"],
@@ -35,10 +36,18 @@ fn full() -> Value {
                 "log_archive": {"flush": "5s", "spool": "spool", "spool_max": "1GiB"}},
                 "repositories": ["main"]},
         },
-        "copies": {"c": {"from": "main", "to": "offsite"}},
+        "copies": {"c": {"from": "main", "to": "offsite", "schedule": "nightly", "hosts": ["web1"]}},
+        "schedules": {
+            "nightly": {"cron": "0 2 * * *", "time_zone": "Europe/Paris", "jitter": "20m", "start_within": "4h", "timeout": "6h",
+                "overlap": "skip", "catch_up": "one", "retries": 3, "window": "22:00-06:00"},
+            "often": {"every": "6h"},
+        },
+        "maintenance": {"main": {"hosts": ["web1"], "forget": "nightly", "prune": "@weekly", "verify": "0 5 * * *",
+            "read_data": {"share": "5%", "schedule": "often"}, "locks": {"cron": "@daily"}}},
         "retention": {"r": all_rules},
         "drills": {"d": {
             "source": "a", "repository": "main", "snapshot_first": true, "identity": "file:k", "paths": ["a"],
+            "schedule": "nightly", "hosts": ["web1"],
             "budget": {"recovery_time": "1m", "data_loss": "1h"},
             "checks": [
                 {"path": "a", "exists": true, "kind": "file", "contains": "x", "matches": "x", "count_at_least": 1,
@@ -62,7 +71,9 @@ fn places(
 ) {
     match shape {
         KeyShape::Object(object) => places_in(value, object, pointer, found),
-        KeyShape::NameOr(object) if value.is_object() => places_in(value, object, pointer, found),
+        KeyShape::NameOr(object) | KeyShape::Schedule(object) if value.is_object() => {
+            places_in(value, object, pointer, found);
+        }
         KeyShape::Map(inner) => {
             for (name, value) in value.as_object().unwrap() {
                 places(value, inner, &format!("{pointer}/{name}"), found);
@@ -224,6 +235,58 @@ fn the_schema_and_the_decoder_take_the_same_values_of_a_database() {
 }
 
 #[test]
+fn the_schema_and_the_decoder_take_the_same_values_of_a_schedule() {
+    for (key, value, good) in [
+        ("cron", json!("@daily"), true),
+        ("cron", json!("*/5 * * * *"), true),
+        ("cron", json!("@reboot"), false),
+        ("cron", json!("0 2 * *"), false),
+        ("cron", json!("0 0 2 * * *"), false),
+        ("cron", json!(["0", "2"]), false),
+        ("jitter", json!("20"), false),
+        ("overlap", json!("cancel"), false),
+        ("catch_up", json!("all"), false),
+        ("retries", json!(20), true),
+        ("retries", json!(21), false),
+        ("window", json!("22:00 - 6:00"), true),
+        ("window", json!("22-6"), false),
+    ] {
+        let mut policy = full();
+        policy["schedules"]["nightly"][key] = value.clone();
+        let read = parse(&policy.to_string()).is_ok();
+        let schema = valid(&crate::json_schema(), &policy).is_ok();
+        assert_eq!((read, schema), (good, good), "{key}: {value}");
+    }
+    for (value, good) in [
+        (json!("often"), true),
+        (json!("@weekly"), true),
+        (json!("0 2 * * *"), true),
+        (json!({"every": "1h"}), true),
+        (json!({"every": "1h", "cron": "@daily"}), false),
+        (json!({"window": "22:00-06:00"}), false),
+        (json!("@sometimes"), false),
+    ] {
+        let mut policy = full();
+        policy["sources"]["a"]["schedule"] = value.clone();
+        let read = parse(&policy.to_string()).is_ok();
+        let schema = valid(&crate::json_schema(), &policy).is_ok();
+        assert_eq!((read, schema), (good, good), "{value}");
+    }
+    for (value, good) in [
+        ("100%", true),
+        ("1 %", true),
+        ("0%", false),
+        ("101%", false),
+    ] {
+        let mut policy = full();
+        policy["maintenance"]["main"]["read_data"]["share"] = json!(value);
+        let read = parse(&policy.to_string()).is_ok();
+        let schema = valid(&crate::json_schema(), &policy).is_ok();
+        assert_eq!((read, schema), (good, good), "{value}");
+    }
+}
+
+#[test]
 fn every_key_in_the_schema_is_described_and_every_example_is_valid() {
     fn visit(schema: &Value) {
         for (name, property) in schema
@@ -293,7 +356,9 @@ fn inner(mut shape: &KeyShape) -> Option<&'static TableObject> {
         shape = below;
     }
     match shape {
-        KeyShape::Object(object) | KeyShape::NameOr(object) => Some(object),
+        KeyShape::Object(object) | KeyShape::NameOr(object) | KeyShape::Schedule(object) => {
+            Some(object)
+        }
         _ => None,
     }
 }

@@ -245,3 +245,85 @@ fn a_servers_key_that_no_password_is_encrypted_to_is_warned_about() {
         assert_ne!(warned, is_used, "{tls}");
     }
 }
+
+/// The warnings about the schedule of one source, of which the rest is as it should be.
+fn with_schedule(source: &str, more: &str) -> Vec<String> {
+    let text = format!(
+        "version: 1\nrepositories: {{main: {{url: ./repo}}}}\nsources:\n  etc: {{volume: {{path: /etc}}, {source}}}\n{more}\n"
+    );
+    let set = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let warnings = set.warnings().iter().map(|warning| warning.details());
+    warnings
+        .map(|details| format!("{}: {}", details.line, details.message))
+        .filter(|shown| !shown.contains("no retention") && !shown.contains("no drill"))
+        .collect()
+}
+
+#[test]
+fn promises_that_a_schedule_or_retention_cannot_keep_are_warned_about() {
+    assert_eq!(
+        with_schedule("schedule: \"@daily\", fresh_within: 26h", ""),
+        [""; 0]
+    );
+    assert_eq!(
+        with_schedule("schedule: \"@daily\", fresh_within: 23h", ""),
+        ["4: the schedule cannot keep this promise: 1d pass between two of its slots"]
+    );
+    // A day of 25 hours is one of them.
+    assert_eq!(
+        with_schedule(
+            "schedule: {cron: \"0 2 * * *\", time_zone: Europe/Paris}, fresh_within: 24h",
+            ""
+        ),
+        ["4: the schedule cannot keep this promise: 25h pass between two of its slots"]
+    );
+    // Weekends are part of it.
+    assert_eq!(
+        with_schedule("schedule: \"0 2 * * 1-5\", fresh_within: 26h", ""),
+        ["4: the schedule cannot keep this promise: 3d pass between two of its slots"]
+    );
+    assert_eq!(
+        with_schedule(
+            "schedule: \"@daily\", reaches_back: 30d, retention: {daily: 7}",
+            ""
+        ),
+        ["4: the retention cannot keep this promise: it reaches back 1w at most"]
+    );
+    assert_eq!(
+        with_schedule(
+            "schedule: \"@daily\", reaches_back: 30d, retention: {daily: 7, monthly: 2}",
+            ""
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn schedules_that_cannot_do_what_they_say_are_warned_about() {
+    assert_eq!(
+        with_schedule(
+            "schedule: {cron: \"0 12 * * *\", window: \"22:00-06:00\"}",
+            ""
+        ),
+        ["4: none of its slots is inside its `window`"]
+    );
+    assert_eq!(
+        with_schedule(
+            "schedule: {cron: \"0 2 * * *\", window: \"22:00-06:00\"}",
+            "schedules: {nightly: {cron: \"@daily\"}}"
+        ),
+        ["5: nothing uses the schedule `nightly`"]
+    );
+    let hosts = format!(
+        "hosts: {{a: {{signer: \"{}\", roles: [writer]}}, b: {{signer: \"{}\"}}}}\nmaintenance: {{main: {{hosts: [a, b], forget: \"@daily\"}}}}",
+        "ab".repeat(32),
+        "cd".repeat(32)
+    );
+    assert_eq!(
+        with_schedule("hosts: [a, b]", &hosts),
+        [
+            "4: the source `etc` is stored by several hosts, each as a series of its own",
+            "6: the host `a` is no keeper, and only keepers forget and prune",
+        ]
+    );
+}

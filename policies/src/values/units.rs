@@ -46,6 +46,19 @@ pub enum UnitError {
     },
 }
 
+/// A duration in the largest unit that has no rest, as it is written: `26h`, `7d`.
+pub(crate) fn describe_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(604_800, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
+    let fitting = units
+        .iter()
+        .find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    match fitting {
+        Some((unit, letter)) => format!("{}{letter}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
 /// A percentage from 0% to 100%.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);

@@ -350,6 +350,27 @@ impl Decoder<'_> {
         None
     }
 
+    /// A list of names of things that must be among `known`, each once.
+    pub(crate) fn references(
+        &mut self,
+        field: Option<Field<'_>>,
+        what: &str,
+        known: &[String],
+    ) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let items = field.and_then(|field| self.items(&field));
+        for item in items.unwrap_or_default() {
+            let Some(name) = self.reference(&item, what, known) else {
+                continue;
+            };
+            if names.contains(&name) {
+                self.report_error(&item, format!("the {what} `{name}` is listed twice"));
+            }
+            names.push(name);
+        }
+        names
+    }
+
     /// The same, owned.
     pub(crate) fn owned_text(&mut self, field: &Field<'_>) -> Option<String> {
         self.text(field).map(str::to_owned)

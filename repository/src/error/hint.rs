@@ -87,6 +87,7 @@ impl Error {
             Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
             Self::Location(invalid) => invalid.problem.hint().to_owned(),
             Self::LocalIo { source, .. } => local_io_hint(source).to_owned(),
+            Self::AttemptSuperseded { .. } => "a later attempt does it instead".to_owned(),
             Self::Internal(_) | Self::Interrupted | Self::Source(_) => String::new(),
         }
     }

@@ -130,6 +130,16 @@ pub enum Error {
         /// The root that was stored nevertheless and cannot be relied on, if any.
         root: Option<String>,
     },
+    /// A scheduled run has lost its slot to a later attempt, as it did not renew its lease.
+    #[error("attempt {attempt} at {slot} of {job} has lost its lease: nothing was committed")]
+    AttemptSuperseded {
+        /// The job.
+        job: String,
+        /// The slot.
+        slot: String,
+        /// The attempt that lost it.
+        attempt: u32,
+    },
     /// A file of this host's own keys cannot be used.
     #[error("{} cannot be used: {reason}", path.display())]
     HostKeys {
@@ -372,6 +382,7 @@ impl Error {
             Self::UnknownNeeds { source, .. } => source.class(),
             Self::UnsupportedFormat { .. }
             | Self::ObjectSwept { .. }
+            | Self::AttemptSuperseded { .. }
             | Self::LocalIo { .. }
             | Self::Internal(_)
             | Self::Interrupted

@@ -168,6 +168,9 @@ pub struct SnapshotRoot {
     pub tags: BTreeMap<String, String>,
     /// The program that took it, with version.
     pub program: String,
+    /// The slot of a schedule that it was taken for, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotStamp>,
     /// Facts about the source that later snapshots and restores are compared with, by name.
     pub facts: BTreeMap<String, serde_json::Value>,
     /// The entries: JSON lines (data class).
@@ -176,6 +179,17 @@ pub struct SnapshotRoot {
     pub references: StreamRecord,
     /// The [`SnapshotDetails`] as JSON (data class).
     pub details: StreamRecord,
+}
+
+/// The slot of a schedule that a snapshot was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStamp {
+    /// The job: `POLICY/sources/NAME`.
+    pub job: String,
+    /// The nominal local time, with its zone.
+    pub slot: String,
+    /// The number of the attempt, from 1. Of two snapshots of one slot the one with the higher number counts.
+    pub attempt: u32,
 }
 
 /// The details of a run that only the recovery identities can read.

@@ -76,6 +76,7 @@ fn take_snapshot(repository: &Repository) -> Snapshot {
         host: "host".to_owned(),
         tags: BTreeMap::new(),
         started: now(),
+        run: None,
         parent: None,
         alarms: Vec::new(),
     };

@@ -342,6 +342,7 @@ impl<'a> SyntheticBuilder<'a> {
             parent: self.parent,
             tags: BTreeMap::new(),
             program: crate::program::PROGRAM.to_owned(),
+            slot: None,
             facts: BTreeMap::new(),
             entries: stream(self.entries.clone(), entries),
             references: stream(

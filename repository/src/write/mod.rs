@@ -43,7 +43,7 @@ use crate::write::journal::PackJournal;
 use crate::write::pipeline_state::PipelineState;
 
 pub use item::{EntryObserver, FileStamp, LoadedFile, SnapshotItem, StreamId};
-pub use options::{CommittedSnapshot, SnapshotOptions, SnapshotSummary};
+pub use options::{CommittedSnapshot, ScheduledRun, SnapshotOptions, SnapshotSummary};
 pub use pipeline_state::KnownChunks;
 pub use snapshot_writer::SnapshotWriter;
 pub use streams::{OpenStream, StreamSender};

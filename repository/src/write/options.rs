@@ -1,11 +1,13 @@
 //! What is known of a snapshot before and after its entries, and the result.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::error::Result;
-use crate::format::snapshot::{Snapshot, SourceKind, Warning};
+use crate::error::{Error, Result};
+use crate::format::snapshot::{SlotStamp, Snapshot, SourceKind, Warning};
 use crate::id::ObjectId;
 use crate::text::{RawText, require_printable};
 
@@ -26,6 +28,39 @@ pub struct SnapshotOptions {
     pub parent: Option<ObjectId>,
     /// Warnings that do not depend on what is stored: see [`crate::SourceHistory`].
     pub alarms: Vec<Warning>,
+    /// The scheduled run that takes it, if it is one.
+    pub run: Option<ScheduledRun>,
+}
+
+/// A run for a slot of a schedule, which may lose its right to commit.
+#[derive(Clone)]
+pub struct ScheduledRun {
+    /// The slot and the attempt, for the record.
+    pub stamp: SlotStamp,
+    /// Whether this attempt is still the one that counts. Asked immediately before the root is stored.
+    pub is_current: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl ScheduledRun {
+    /// Refuses to commit what another attempt has taken over.
+    pub(super) fn require_current(&self) -> Result<()> {
+        if (self.is_current)() {
+            return Ok(());
+        }
+        Err(Error::AttemptSuperseded {
+            job: self.stamp.job.clone(),
+            slot: self.stamp.slot.clone(),
+            attempt: self.stamp.attempt,
+        })
+    }
+}
+
+impl fmt::Debug for ScheduledRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScheduledRun")
+            .field("stamp", &self.stamp)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SnapshotOptions {

@@ -301,6 +301,10 @@ impl SnapshotWriter {
         let known = &self.shared.dedup_index;
         let held = || Error::Internal("a snapshot without a lease".to_owned());
         check_before_root(inner, known, self.lease.as_ref().ok_or_else(held)?.lease())?;
+        // Last, as nothing may come between it and the root.
+        if let Some(run) = &self.options.run {
+            run.require_current()?;
+        }
         // From here on the root may arrive even without a response: then the run is not recorded as ended.
         let lease = self.lease.take().ok_or_else(held)?;
         let id = inner.write_root(root, host)?;
@@ -341,6 +345,7 @@ impl SnapshotWriter {
             parent: options.parent,
             tags: options.tags,
             program: crate::program::PROGRAM.to_owned(),
+            slot: options.run.map(|run| run.stamp),
             facts: finished.facts,
             entries: finished.entries,
             references: finished.references,

@@ -196,6 +196,7 @@ pub(crate) fn options(source: &str) -> SnapshotOptions {
         host: "host".to_owned(),
         tags: BTreeMap::new(),
         started: now(),
+        run: None,
         parent: None,
         alarms: Vec::new(),
     }

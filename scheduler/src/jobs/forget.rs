@@ -19,6 +19,8 @@ use crate::retention::{
 pub struct ForgetOptions<'a> {
     /// The sources, as `POLICY` or `POLICY/SOURCE`; empty: all.
     pub names: &'a [String],
+    /// Only in the repository at this location; `None`: in all.
+    pub only_repository: Option<&'a str>,
     /// How retention decides.
     pub retention: RetentionParameters,
     /// How much may be forgotten at once.
@@ -64,7 +66,8 @@ pub fn run_forget<'a>(
 ) -> JobResult<ForgetReport<'a>> {
     let chosen = policies.select_sources(options.names)?;
     let named = policies.select_sources(&[])?;
-    let plans = plan_retention(environment, &chosen, &named, options.retention)?;
+    let only = options.only_repository;
+    let plans = plan_retention(environment, &chosen, &named, only, options.retention)?;
     observe(JobEvent::ForgetPlanned { plans: &plans });
     refuse_too_much(options, &plans)?;
     let mut written = Vec::new();

@@ -44,6 +44,7 @@ pub fn take_snapshot(
         shrink_alarm: naming.shrink_alarm,
         clock: environment.clock,
         progress: Arc::clone(progress),
+        scheduled: environment.scheduled.clone(),
     };
     let committed = match reader {
         SourceReader::Volume(source) => {

@@ -77,6 +77,7 @@ pub fn plan_retention<'a>(
     environment: &JobEnvironment,
     chosen: &[(&'a Policy, &'a PolicySource)],
     named: &[(&'a Policy, &'a PolicySource)],
+    only_location: Option<&str>,
     parameters: RetentionParameters,
 ) -> JobResult<Vec<RepositoryPlan<'a>>> {
     let mut by_location: BTreeMap<String, Vec<(&Policy, &PolicySource, &str)>> = BTreeMap::new();
@@ -84,6 +85,9 @@ pub fn plan_retention<'a>(
         for name in &source.repositories {
             let described = find_repository(policy, name)?;
             let location = described.url.to_string();
+            if only_location.is_some_and(|only| only != location) {
+                continue;
+            }
             by_location
                 .entry(location)
                 .or_default()

@@ -138,6 +138,7 @@ pub(crate) fn snapshot_with(transactions: &GtidSet) -> RecoveryTarget {
         parent: None,
         tags: BTreeMap::new(),
         program: "test".to_owned(),
+        slot: None,
         facts: BTreeMap::from([("gtid".to_owned(), json!(transactions.to_string()))]),
         entries: StreamRecord::default(),
         references: StreamRecord::default(),

@@ -76,6 +76,7 @@ pub(crate) fn take(sandbox: &Sandbox, repository: &Repository, past: &PastSnapsh
         host: "host".to_owned(),
         tags: hold.into_iter().collect(),
         started: past.data_time,
+        run: None,
         parent: None,
         alarms: repository.source_history(past.source).unwrap().alarms,
     };

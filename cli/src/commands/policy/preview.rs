@@ -8,6 +8,7 @@ use reprise_scheduler::retention::{
 };
 use serde_json::json;
 
+use crate::commands::schedule::slots::show_slots;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::retention_args::{ForgetLimitArgs, RetentionArgs};
@@ -28,6 +29,15 @@ pub(crate) struct PreviewArgs {
     /// Another version of the policy to compare with. Only its rules are used: repositories are those of --policies.
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
+    /// Show when what has a schedule is due next, and around the next change of clocks. Needs no repository.
+    #[arg(long, conflicts_with = "against")]
+    pub(crate) schedule: bool,
+    /// With --schedule: how many slots of each.
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "schedule")]
+    pub(crate) slots: usize,
+    /// With --schedule: from this time on. Default: now.
+    #[arg(long, value_name = "TIME", requires = "schedule")]
+    pub(crate) from: Option<String>,
     #[command(flatten)]
     pub(crate) limits: ForgetLimitArgs,
     #[command(flatten)]
@@ -36,6 +46,9 @@ pub(crate) struct PreviewArgs {
 
 pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure> {
     let policies = context.load_policies()?;
+    if args.schedule {
+        return show_slots(context, &policies, args);
+    }
     let against = args
         .against
         .as_ref()
@@ -47,6 +60,7 @@ pub(crate) fn run(context: &Context, args: &PreviewArgs) -> Result<Exit, Failure
         &context.environment,
         &chosen,
         &policies.select_sources(&[])?,
+        None,
         parameters,
     )?;
     let limits = args.limits.max_forget()?;

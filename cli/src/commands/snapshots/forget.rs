@@ -53,6 +53,7 @@ pub(crate) fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure>
     let policies = context.load_policies()?;
     let options = ForgetOptions {
         names: &args.names,
+        only_repository: None,
         retention: args.deciding.parameters(),
         limits: args.limits.max_forget()?,
         allow_empty: args.allow_empty,

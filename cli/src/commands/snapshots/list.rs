@@ -159,6 +159,7 @@ pub(crate) fn snapshot_as_json(repository: &Repository, snapshot: &Snapshot) -> 
         "tags": root.tags,
         "facts": root.facts,
         "program": root.program,
+        "slot": root.slot,
         "signer": signer,
         "received": snapshot.received,
         "effective_time": snapshot.effective_time(),

@@ -16,6 +16,7 @@ use reprise_scheduler::repositories::{UnreachableRepositories, find_repository};
 use super::run_summary::RunSummary;
 use super::snapshot_output::report_snapshot;
 use crate::commands::repository::copy::run_copy_job;
+use crate::commands::schedule::due::run_due;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -32,17 +33,24 @@ stored. A repository that cannot be reached is tried once in a run.
 
 Examples:
   reprise run --policies /etc/reprise            everything
-  reprise run --policies prod.yaml prod/jenkins  one source")]
+  reprise run --policies prod.yaml prod/jenkins  one source
+  reprise run --policies /etc/reprise --due      what is due now, by the schedules of the policies")]
 pub(crate) struct RunArgs {
     /// POLICY or POLICY/SOURCE. Default: all.
     #[arg(value_name = "POLICY[/SOURCE]")]
     pub(crate) names: Vec<String>,
+    /// Run what schedules say is due, once: for cron, timers and CI. What ran is in `reprise runs`.
+    #[arg(long, conflicts_with_all = ["names", "timeout"])]
+    pub(crate) due: bool,
     /// Give up on a source or a copy after this time. Default: 24h.
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
+    if args.due {
+        return run_due(context);
+    }
     let timeout = args
         .timeout
         .as_deref()
