@@ -134,7 +134,8 @@ mod tests {
             let take = |n: &usize, _| fails(*n, taker).map(drop);
             let result = try_map_and_consume(threads, 2, &items, make, take);
             assert_eq!(result, Err("five"));
-            assert!(begun.into_inner() < items.len());
+            // Of several threads the one that fails may be the last that the system lets run.
+            assert!(threads > 1 || begun.into_inner() < items.len());
         }
     }
 

@@ -347,6 +347,6 @@ fn a_root_of_a_signer_that_is_not_known_stops_a_prune() {
     let pruned = scene
         .repository
         .prune(&options, &Progress::default(), |_| {});
-    let error = pruned.unwrap_err().to_string();
+    let error = crate::error::format_error_chain(&pruned.unwrap_err());
     assert!(error.contains("is not known to this repository"), "{error}");
 }
