@@ -27,6 +27,8 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (job, slot)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX slots_by_due ON slots (job, due);
+    CREATE INDEX active_slots ON slots (job, due) WHERE state IN ('running', 'waiting');
+    CREATE INDEX slots_by_decision ON slots (decided);
     CREATE TABLE runs (
         id TEXT PRIMARY KEY,
         job TEXT NOT NULL,

@@ -1,6 +1,7 @@
 //! `reprise run --due`: runs what schedules say is due, once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use reprise_policies::PolicySet;
 use reprise_repository::Outcome;
@@ -36,7 +37,9 @@ pub(crate) fn run_due(context: &Context) -> Result<Exit, Failure> {
             std::process::id()
         ),
     };
+    let begun = Instant::now();
     let report = run.run(&mut |event| report_event(context, &event));
+    let seconds = begun.elapsed().as_secs_f64();
     exit = exit.combine_with(exit_of(&report));
     if context.global.json {
         output::print_json(&json!({
@@ -45,6 +48,7 @@ pub(crate) fn run_due(context: &Context) -> Result<Exit, Failure> {
             "runs": report.runs,
             "missed": report.missed,
             "unrecorded": report.unrecorded,
+            "seconds": seconds,
             "outcome": Outcome::from(exit),
             "exit_code": exit as u8,
         }));
