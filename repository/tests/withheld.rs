@@ -16,7 +16,7 @@ use reprise_repository::backend::{
 };
 use reprise_repository::testing::CompromisedHost;
 use reprise_repository::{
-    Error, ErrorClass, ObjectId, RawText, Repository, SnapshotOptions, SnapshotSummary,
+    Error, ErrorClass, ObjectId, Progress, RawText, Repository, SnapshotOptions, SnapshotSummary,
 };
 use support::garbage::{
     Time, dry_run, findings, forget, grace, prune, prune_to_the_end, small_tree, take, unforget,
@@ -167,6 +167,46 @@ fn what_is_accepted_is_asked_once_and_only_of_what_is_gone() {
 }
 
 #[test]
+fn a_memory_that_cannot_be_read_is_no_first_use() {
+    let scene = Scene::new(&["kept", "hidden"]);
+    drop(scene.open().all_snapshots_lossy().unwrap());
+    let show = scene.hide(scene.key(1));
+    let directory = scene.world.memory.clone().unwrap();
+    let files = std::fs::read_dir(directory).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let mut files = files.filter(|file| file.extension() == Some("json".as_ref()));
+    let file = files.next().unwrap();
+    let good = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &good[..good.len() / 2]).unwrap();
+    let words = scene.refused();
+    assert!(words.contains(file.to_str().unwrap()), "{words}");
+    // Others than a prune go on, and leave the file as it is.
+    take(&scene.open(), "kept", &tree(0));
+    assert_eq!(std::fs::read(&file).unwrap(), good[..good.len() / 2]);
+    std::fs::write(&file, &good).unwrap();
+    assert!(scene.refused().contains(scene.key(1).as_str()));
+    show();
+    prune(&scene.open()).unwrap();
+}
+
+#[test]
+fn a_record_of_keys_that_was_accepted_and_came_back_is_asked_for_again() {
+    let scene = Scene::new(&["kept"]);
+    let stranger = Host::new();
+    change(&scene.world, &stranger.addition("stranger"));
+    let record = change(&scene.world, &stranger.revocation());
+    let key = ObjectKey::new(format!("keys/{record}")).unwrap();
+    drop(scene.open());
+    let show = scene.hide(key.clone());
+    scene.open().accept_missing(&[record.to_string()]).unwrap();
+    prune(&scene.open()).unwrap();
+    show();
+    prune(&scene.open()).unwrap();
+    drop(scene.hide(key));
+    assert!(prune(&scene.open()).is_err());
+}
+
+#[test]
 fn a_keeper_who_forgets_a_hidden_snapshot_explains_it_to_everybody() {
     let scene = Scene::new(&["kept", "gone"]);
     drop(scene.hide(scene.key(1)));
@@ -227,6 +267,14 @@ fn a_hidden_revocation_of_a_key_stops_whoever_trusts_or_encrypts() {
         found.iter().any(|one| one.object == key.as_str()),
         "{found:?}"
     );
+    // A copy would make it valid for others.
+    let copied = scene
+        .open()
+        .copy_to(&MemoryBackend::new(), &Progress::default());
+    let copied = copied.unwrap();
+    assert_eq!(copied.snapshots, 1);
+    let not_copied: Vec<_> = copied.not_copied.iter().map(|one| &one.object).collect();
+    assert_eq!(not_copied, [key.as_str()]);
     // A damaged one is as if it were missing.
     let place = key.clone();
     scene

@@ -651,6 +651,10 @@ fn when_the_host_is_gone_a_recovery_identity_and_the_passphrase_appoint_a_new_on
     assert!(!sandbox.path("keeper").exists());
     // A copy is as good.
     new(&["-r", "copy", "key", "escrow", "--open", "keeper-of-copy"]).exits(0);
+    std::fs::remove_dir_all(sandbox.path("copy/escrow")).unwrap();
+    new(&["-r", "copy", "key", "escrow", "--open", "none"])
+        .exits(4)
+        .says("is missing");
     new(&open).exits(0);
     let public = new(&["key", "show"]).exits(0).stdout;
     std::fs::write(sandbox.path("new.keys"), public).unwrap();

@@ -415,6 +415,25 @@ fn a_prune_waits_for_a_snapshot_that_uses_what_it_condemns() {
     sandbox.recover(["verify", "--read-data"]).exits(0);
 }
 
+#[test]
+fn a_prune_knows_what_was_seen_however_the_directory_is_spelled() {
+    let sandbox = Sandbox::new();
+    two_versions(&sandbox);
+    sandbox.run(["snapshots"]).exits(0);
+    let repository = sandbox.path("repository");
+    let newest = sandbox.run(["--json", "show", "tree"]).exits(0).json();
+    let newest = newest["snapshot"].as_str().unwrap();
+    let root = repository.join("snapshots").join(newest);
+    fs::rename(&root, sandbox.path("hidden")).unwrap();
+    std::os::unix::fs::symlink(&repository, sandbox.path("link")).unwrap();
+    for spelling in ["repository", "repository/", "./repository", "link"] {
+        let refused = sandbox.run(["-r", spelling, "prune", "--grace", "0s"]);
+        refused.exits(6).says(newest);
+    }
+    fs::rename(sandbox.path("hidden"), &root).unwrap();
+    sandbox.run(["-r", "link/", "prune"]).exits(0);
+}
+
 /// Puts the repository back as it was saved.
 fn put_back(saved: &Path, repository: &Path) {
     if repository.exists() {

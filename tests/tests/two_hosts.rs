@@ -373,6 +373,34 @@ fn a_snapshot_id_leaves_nothing_open_and_must_be_of_the_host_beside_it() {
 }
 
 #[test]
+fn no_source_can_be_named_so_that_an_id_means_it() {
+    let sandbox = two_hosts();
+    for name in ["good", "evil"] {
+        fs::create_dir(sandbox.path(name)).unwrap();
+        fs::write(sandbox.path(name).join("whose"), name).unwrap();
+    }
+    let stored = sandbox.snapshot(&sandbox.path("good"), "tree").exits(0);
+    let id = stored.json()["snapshot"].as_str().unwrap().to_owned();
+    let short = &id[..8];
+    for name in [&id, short] {
+        let args = ["snapshot", "volume", "evil", "--source", name];
+        ran(sandbox.on_second_host().args(args)).exits(0);
+    }
+    let whose = |name: &str| sandbox.recover(["cat", name, "whose"]);
+    assert_eq!(whose(&id).exits(0).stdout, "good");
+    assert_eq!(whose(&id[..12]).exits(0).stdout, "good");
+    whose(short).exits(2).says("@latest for the source");
+    assert_eq!(whose(&format!("{short}@latest")).exits(0).stdout, "evil");
+    assert_eq!(whose(&format!("{id}@latest")).exits(0).stdout, "evil");
+    // Nor when the snapshot itself cannot be read any more.
+    let root = sandbox.path("repository/snapshots").join(&id);
+    fs::remove_file(&root).unwrap();
+    fs::write(&root, "damaged").unwrap();
+    assert_eq!(whose(&id).exits(4).stdout, "");
+    assert_eq!(whose(short).exits(2).stdout, "");
+}
+
+#[test]
 fn lists_are_by_source_and_host_with_the_last_of_each() {
     let sandbox = two_hosts();
     days(&sandbox, 3, 0);

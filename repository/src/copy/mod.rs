@@ -21,7 +21,7 @@ use crate::format::pack::{PackRecord, pack_key};
 use crate::format::snapshot::{Snapshot, snapshot_key};
 use crate::id::ObjectId;
 use crate::index::fragment_key;
-use crate::keys::key_objects::key_object_key;
+use crate::keys::key_objects::{MISSING_RECORD, key_object_key};
 use crate::parallel::try_map_in_parallel;
 use crate::progress::Progress;
 use crate::records::leases::Lease;
@@ -84,6 +84,7 @@ impl Repository {
         for (key, error) in unreadable {
             copy.record_failure(key.as_str(), error)?;
         }
+        copy.report_missing_keys();
         copy.prepare_target()?;
         // A host that may not sign copies without a lease: then a prune there does not wait, and the target check finds
         // it.
@@ -138,6 +139,17 @@ impl RepositoryCopy<'_> {
             list.push(failure);
         }
         Ok(())
+    }
+
+    /// A copy without records that removed keys is not whole: to others these keys are valid there.
+    fn report_missing_keys(&mut self) {
+        let missing = self.repository.inner.missing_keys.iter();
+        self.report
+            .not_copied
+            .extend(missing.map(|id| ObjectFailure {
+                object: key_object_key(id).to_string(),
+                reason: format!("{MISSING_RECORD}: removed keys may seem valid"),
+            }));
     }
 
     /// Makes the destination a copy, or checks that it is one of this repository.

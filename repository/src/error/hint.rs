@@ -13,6 +13,11 @@ const WITHHELD_HINT: &str = "the storage may withhold them: look for older versi
 const KEYS_WITHHELD_HINT: &str = "restore them from the storage's older versions or another copy; if you have put back an older state yourself, \
      `reprise verify --accept-missing ID` accepts that on this machine";
 
+const UNKNOWN_HOST_HINT: &str = "print this host's public keys with `reprise key show`, and let a keeper add them with\n`reprise key add --host`";
+
+const UNREADABLE_MEMORY_HINT: &str = "restore the file from a backup, or delete it: the repository is then as new to this machine, and what the \
+     storage withholds now is not noticed";
+
 const NO_REPOSITORY_HINT: &str = "check -r/--repository, or create a repository with `reprise init`; if only its reprise.json is lost, restore it \
      from a repository copy with `reprise -r COPY copy --to`";
 
@@ -57,10 +62,7 @@ impl Error {
             Self::HostKeys { .. } => {
                 "this directory contains the host's own keys; set REPRISE_CONFIG_DIR to use another one".to_owned()
             }
-            Self::UnknownHost { .. } => {
-                "print this host's public keys with `reprise key show`, and let a keeper add them with\n`reprise key add --host`"
-                    .to_owned()
-            }
+            Self::UnknownHost { .. } => UNKNOWN_HOST_HINT.to_owned(),
             Self::NotKeeper { .. } => {
                 "give the keeper's key with --keeper FILE (or REPRISE_KEEPER): `reprise init --keeper FILE` created it"
                     .to_owned()
@@ -81,10 +83,12 @@ impl Error {
             Self::KeysWithheld { .. } => KEYS_WITHHELD_HINT.to_owned(),
             Self::ControlCharacter { .. } => "give it without line ends and escape characters".to_owned(),
             Self::NoSnapshot { hint, .. } => hint.clone(),
-            Self::SeveralHosts { .. } => "choose one with --host".to_owned(),
-            Self::NoHost { known, .. } => format!("its hosts: {}", known.join(", ")),
-            Self::AmbiguousHost { .. } => "give the beginning of a signer instead".to_owned(),
-            Self::AmbiguousSnapshot { .. } => "give more digits of the snapshot ID".to_owned(),
+            Self::SeveralHosts { .. }
+            | Self::NoHost { .. }
+            | Self::AmbiguousHost { .. }
+            | Self::AmbiguousSnapshot { .. }
+            | Self::SourceOrSnapshot { .. } => self.name_hint(),
+            Self::UnreadableMemory { .. } => UNREADABLE_MEMORY_HINT.to_owned(),
             Self::Location(invalid) => invalid.problem.hint().to_owned(),
             Self::LocalIo { source, .. } => local_io_hint(source).to_owned(),
             Self::AttemptSuperseded { .. } => "a later attempt does it instead".to_owned(),
@@ -104,6 +108,24 @@ fn local_io_hint(error: &std::io::Error) -> &'static str {
 }
 
 impl Error {
+    /// What to do next about a name that means nothing, or several things.
+    fn name_hint(&self) -> String {
+        if let Self::NoHost { known, .. } = self {
+            return format!("its hosts: {}", known.join(", "));
+        }
+        if let Self::SourceOrSnapshot { name, .. } = self {
+            return format!("write {name}@latest for the source, or the whole ID of the snapshot");
+        }
+        let hint = if matches!(self, Self::SeveralHosts { .. }) {
+            "choose one with --host"
+        } else if matches!(self, Self::AmbiguousHost { .. }) {
+            "give the beginning of a signer instead"
+        } else {
+            "give more digits of the snapshot ID"
+        };
+        hint.to_owned()
+    }
+
     /// What to do next about an escrow key.
     fn escrow_hint(&self) -> &'static str {
         if let Self::NoEscrow { .. } = self {

@@ -321,6 +321,22 @@ pub enum Error {
         /// How many match.
         count: usize,
     },
+    /// A name is that of a source, and the beginning of the ID of a snapshot.
+    #[error("`{name}` is ambiguous: it is the name of a source, and {snapshot} begins with it")]
+    SourceOrSnapshot {
+        /// As given.
+        name: String,
+        /// The ID of the snapshot.
+        snapshot: String,
+    },
+    /// What this machine has seen of a repository cannot be read.
+    #[error("nothing is deleted, because {} cannot be read, which says what this machine has seen of the repository: {reason}", file.display())]
+    UnreadableMemory {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A repository location is invalid.
     #[error(transparent)]
     Location(#[from] InvalidLocation),
@@ -408,11 +424,13 @@ impl Error {
             | Self::OtherRepository { .. }
             | Self::PinMismatch { .. }
             | Self::PruneRefused { .. }
+            | Self::UnreadableMemory { .. }
             | Self::KeysWithheld { .. }
             | Self::FingerprintMismatch { .. } => ErrorClass::Refused,
             Self::Recipient { .. }
             | Self::ControlCharacter { .. }
             | Self::AmbiguousSnapshot { .. }
+            | Self::SourceOrSnapshot { .. }
             | Self::SeveralHosts { .. }
             | Self::AmbiguousHost { .. }
             | Self::Location(_) => ErrorClass::Usage,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::keyring::EscrowKey;
 use crate::id::ObjectId;
 use crate::keys::key_change::KeyChange;
+use crate::records::record_set::is_not_found;
 use crate::store::Repository;
 use crate::store::verified_io::put_verified;
 
@@ -92,7 +93,16 @@ impl Repository {
             location: self.location(),
         })?;
         let key = escrow_object_key(&escrow.object);
-        let bytes = inner.get_verified(&key)?;
+        let bytes = inner.get_verified(&key).map_err(|error| {
+            if is_not_found(&error) {
+                Error::Missing {
+                    object: key.to_string(),
+                    needed_by: "a record of keys".to_owned(),
+                }
+            } else {
+                error
+            }
+        })?;
         let sealed = inner
             .identities
             .decrypt(&bytes, &key, &escrow.recipients, KEY_BYTES_MAX)?;

@@ -32,6 +32,10 @@ pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
 /// Limit of the encrypted secrets, which are a few hundred bytes.
 const SECRETS_BYTES_MAX: usize = 64 << 10;
 
+/// What is wrong with a record of keys that is missing.
+pub(crate) const MISSING_RECORD: &str =
+    "this machine has used this record before, and it is gone or damaged";
+
 /// The magic of an age file.
 const AGE_MAGIC: &[u8] = b"age-encryption.org/";
 
@@ -60,8 +64,13 @@ impl StoredKeyring {
         }
         let applied = self.keyring.applied_records().iter();
         let applied: Vec<ObjectId> = applied.map(|applied| applied.id).collect();
-        if !applied.iter().all(|id| seen.keys.contains(id)) {
-            memory.update(|seen| seen.keys.extend(&applied));
+        let is_remembered = |id| seen.keys.contains(id) && !seen.accepted.contains(id);
+        if !applied.iter().all(is_remembered) {
+            memory.update(|seen| {
+                seen.keys.extend(&applied);
+                // What is back need not be accepted any more.
+                seen.accepted.retain(|id| !applied.contains(id));
+            });
         }
         missing
     }
@@ -335,10 +344,10 @@ impl Repository {
         let cache = RecordCache::new(None, "keys");
         let stored = read_keyring(inner.backend.as_ref(), &inner.config, &cache)?;
         let ring = stored.keyring;
-        let withheld = inner.missing_keys.iter().map(|id| {
-            let reason = "this machine has used this record before, and it is gone or damaged";
-            (key_object_key(id), reason.to_owned())
-        });
+        let withheld = inner
+            .missing_keys
+            .iter()
+            .map(|id| (key_object_key(id), MISSING_RECORD.to_owned()));
         let mut findings: BTreeMap<String, String> = withheld
             .chain(stored.unusable)
             .map(|(key, reason)| (key.to_string(), reason))

@@ -53,6 +53,7 @@ impl SnapshotRoots {
     /// When a root that is not forgotten cannot be read, or a tombstone that may unforget others, or when one that this
     /// machine has seen is gone: then what is needed is unknown.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
+        repository.inner.memory.require_readable()?;
         let (snapshots, errors) = repository.all_snapshots_lossy()?;
         let errors = refuse_withheld(repository, errors)?;
         let tombstones = read_tombstones_strictly(repository)?;

@@ -23,6 +23,9 @@ use crate::store::{Repository, Store};
 /// The maximum size of a snapshot root, in bytes: enough for the streams of several hundred million chunks.
 const ROOT_BYTES_MAX: usize = 256 << 20;
 
+/// The fewest digits that mean an ID.
+const ID_DIGITS_MIN: usize = 4;
+
 /// A root that cannot be read, or an object that was seen and is gone, and the reason.
 pub type UnreadableRoot = (ObjectKey, Error);
 
@@ -120,21 +123,37 @@ impl Repository {
     /// Finds a snapshot by a prefix of its ID, `SOURCE@latest`, or a source's name (the newest snapshot of the host that
     /// the name means).
     ///
+    /// A whole ID means that snapshot, whatever sources are named. What begins an ID and is a source's name as well means
+    /// neither: whoever may store snapshots chooses such names.
+    ///
     /// A forgotten snapshot is only found by its ID. Beside an ID, a chosen host must be the one that has stored it.
     ///
     /// A root that cannot be read is skipped with a warning: the others must still be restorable.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`], [`Error::SeveralHosts`].
+    /// [`Error::NoSnapshot`], [`Error::AmbiguousSnapshot`], [`Error::SourceOrSnapshot`], [`Error::SeveralHosts`].
     pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
         let (snapshots, errors) = self.all_snapshots_lossy()?;
         warn_unreadable(&errors);
-        let source = name.strip_suffix("@latest").unwrap_or(name);
-        if let Some(newest) = self.snapshots_of_one_host(source, &snapshots)?.pop() {
-            return Ok(newest.clone());
+        let begins = |id: &str| name.len() >= ID_DIGITS_MIN && id.starts_with(name);
+        let ids = snapshots.iter().map(|one| one.id.to_string());
+        let ids = ids.chain(errors.iter().map(|(key, _)| key.name().to_owned()));
+        let ids: Vec<String> = ids.filter(|id| begins(id)).collect();
+        if !ids.iter().any(|id| id == name) {
+            let source = name.strip_suffix("@latest").unwrap_or(name);
+            let newest = self.snapshots_of_one_host(source, &snapshots)?.pop();
+            match (newest, ids.first()) {
+                (Some(newest), None) => return Ok(newest.clone()),
+                (Some(_), Some(snapshot)) => {
+                    return Err(Error::SourceOrSnapshot {
+                        name: name.to_owned(),
+                        snapshot: snapshot.clone(),
+                    });
+                }
+                (None, _) => {}
+            }
         }
-        let with_prefix = |s: &&Snapshot| name.len() >= 4 && s.id.to_string().starts_with(name);
-        let mut matches = snapshots.iter().filter(with_prefix);
+        let mut matches = snapshots.iter().filter(|one| begins(&one.id.to_string()));
         match (matches.next(), matches.count()) {
             (Some(snapshot), 0) => {
                 self.require_chosen_host(snapshot)?;
@@ -144,10 +163,7 @@ impl Repository {
                 name: name.to_owned(),
                 count: others + 1,
             }),
-            (None, _) => match errors
-                .into_iter()
-                .find(|(key, _)| key.name().starts_with(name) && name.len() >= 4)
-            {
+            (None, _) => match errors.into_iter().find(|(key, _)| begins(key.name())) {
                 Some((_, error)) => Err(error),
                 None => Err(Error::NoSnapshot {
                     name: name.to_owned(),

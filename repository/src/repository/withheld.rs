@@ -140,7 +140,8 @@ impl Repository {
     /// their IDs or the beginnings of these. Nothing is asked about them again.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] when nothing that is missing has such an ID, [`Error::AmbiguousSnapshot`].
+    /// [`Error::NoSnapshot`] when nothing that is missing has such an ID, [`Error::AmbiguousSnapshot`],
+    /// [`Error::LocalIo`] when it cannot be remembered.
     pub fn accept_missing(&self, names: &[String]) -> Result<Vec<ObjectId>> {
         if names.is_empty() {
             return Ok(Vec::new());
@@ -173,9 +174,8 @@ impl Repository {
             }
         };
         let ids = names.iter().map(find).collect::<Result<Vec<ObjectId>>>()?;
-        self.inner
-            .memory
-            .update(|seen| ids.iter().for_each(|id| seen.accept_missing(*id)));
+        let accept = |seen: &mut SeenObjects| ids.iter().for_each(|id| seen.accept_missing(*id));
+        self.inner.memory.try_update(accept)?;
         Ok(ids)
     }
 }

@@ -2,16 +2,18 @@
 //! is stored there can tell.
 //!
 //! There is a file for each repository and location, with IDs and the names of snapshots. It may be lost: then the
-//! repository is as new to this machine. Nothing but a comparison rests on it.
+//! repository is as new to this machine. Nothing but a comparison rests on it. One that is there and cannot be read is no
+//! lost one: it is left as it is, and nothing is deleted meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::format::config::Config;
 use crate::id::ObjectId;
 
@@ -58,6 +60,9 @@ pub(crate) struct SeenObjects {
     pub(crate) tombstones_listed: bool,
     /// What is missing, and need not be asked for again.
     pub(crate) accepted: BTreeSet<ObjectId>,
+    /// Why what was remembered cannot be read: then nothing is known, and that is not the same as the first use.
+    #[serde(skip)]
+    unreadable: Option<String>,
 }
 
 impl SeenObjects {
@@ -102,11 +107,16 @@ pub(crate) struct LocalMemory {
 impl LocalMemory {
     /// In a directory that may not exist yet. A copy has a memory of its own: it may lack what its source has.
     pub(crate) fn locate(directory: Option<&Path>, config: &Config, location: &str) -> Self {
+        // However a directory is spelled, it is the same one.
+        let location = match fs::canonicalize(location) {
+            Ok(path) if location.starts_with('/') => path.display().to_string(),
+            _ => location.to_owned(),
+        };
         let place = ObjectId::from_content(location.as_bytes()).to_string();
         let name = format!("{}-{}.json", config.repository.as_str(), &place[..8]);
         Self {
             file: directory.map(|directory| directory.join(name)),
-            location: location.to_owned(),
+            location,
         }
     }
 
@@ -128,20 +138,57 @@ impl LocalMemory {
         parsed.unwrap_or_else(|error| {
             let file = file.display();
             tracing::warn!(%file, %error, "cannot read what this machine remembers of the repository");
-            SeenObjects::default()
+            SeenObjects {
+                unreadable: Some(error.to_string()),
+                ..SeenObjects::default()
+            }
         })
+    }
+
+    /// Fails when there is a memory that cannot be read: nothing may be deleted by what is listed alone then. Where
+    /// nothing can be remembered, that is said.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableMemory`].
+    pub(crate) fn require_readable(&self) -> Result<()> {
+        let (Some(file), seen) = (&self.file, self.read()) else {
+            return Ok(());
+        };
+        if let Some(reason) = seen.unreadable {
+            return Err(Error::UnreadableMemory {
+                file: file.clone(),
+                reason,
+            });
+        }
+        if let Err(error) = self.write_changed(file, |_| {}) {
+            let file = file.display();
+            tracing::warn!(%file, %error, "cannot remember what was seen of the repository: what its storage withholds later is not noticed");
+        }
+        Ok(())
     }
 
     /// Changes what is remembered, beside other processes that do the same. A failure loses only the memory.
     pub(crate) fn update(&self, change: impl FnOnce(&mut SeenObjects)) {
-        let Some(file) = &self.file else {
-            return;
-        };
-        if let Err(error) = self.write_changed(file, change) {
+        if let Err(error) = self.try_update(change) {
             // As for pins: a machine that only restores may have no directory for it.
-            let file = file.display();
-            tracing::debug!(%file, %error, "cannot remember what was seen of the repository");
+            tracing::debug!(%error, "cannot remember what was seen of the repository");
         }
+    }
+
+    /// As [`Self::update`].
+    ///
+    /// # Errors
+    /// When the change cannot be remembered.
+    pub(crate) fn try_update(&self, change: impl FnOnce(&mut SeenObjects)) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let written = self.write_changed(file, change);
+        written.map_err(|source| Error::LocalIo {
+            action: "write",
+            path: file.clone(),
+            source,
+        })
     }
 
     fn write_changed(&self, file: &Path, change: impl FnOnce(&mut SeenObjects)) -> io::Result<()> {
@@ -154,6 +201,10 @@ impl LocalMemory {
             tracing::debug!(%error, "cannot lock the memory of this machine");
         }
         let before = self.read();
+        if let Some(reason) = before.unreadable {
+            // It may still be repaired, or restored from a backup.
+            return Err(io::Error::other(reason));
+        }
         let mut after = before.clone();
         change(&mut after);
         if after == before {
@@ -161,7 +212,10 @@ impl LocalMemory {
         }
         after.location.clone_from(&self.location);
         let unfinished = file.with_extension(std::process::id().to_string());
-        fs::write(&unfinished, serde_json::to_vec(&after)?)?;
+        let mut new = File::create(&unfinished)?;
+        new.write_all(&serde_json::to_vec(&after)?)?;
+        // Else the name may outlast a power failure, and the content not.
+        new.sync_all()?;
         fs::rename(&unfinished, file)
     }
 }
@@ -197,20 +251,29 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_or_broken_memory_is_an_empty_one() {
+    fn a_lost_memory_is_an_empty_one_and_a_broken_one_stays_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let memory = memory(directory.path());
         assert_eq!(memory.read(), SeenObjects::default());
+        memory.require_readable().unwrap();
         let id = ObjectId::from_content(b"key");
         memory.update(|seen| seen.keys.extend([id]));
+        memory.require_readable().unwrap();
         let file = directory.path().join("seen").join("r.json");
-        fs::write(&file, "{\"keys\":[").unwrap();
-        assert_eq!(memory.read(), SeenObjects::default());
-        memory.update(|seen| seen.keys.extend([id]));
+        let good = fs::read(&file).unwrap();
+        for broken in ["{\"keys\":[", ""] {
+            fs::write(&file, broken).unwrap();
+            let error = memory.require_readable().unwrap_err();
+            assert!(matches!(error, Error::UnreadableMemory { .. }), "{error:?}");
+            assert!(memory.try_update(|seen| seen.keys.clear()).is_err());
+            assert_eq!(fs::read(&file).unwrap(), broken.as_bytes());
+        }
+        fs::write(&file, good).unwrap();
         assert!(memory.read().keys.contains(&id));
         // Nowhere to remember is no failure.
         let nowhere = LocalMemory::default();
         nowhere.update(|seen| seen.keys.extend([id]));
+        nowhere.require_readable().unwrap();
         assert_eq!(nowhere.read(), SeenObjects::default());
     }
 }

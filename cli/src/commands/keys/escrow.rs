@@ -99,7 +99,7 @@ fn open_key(context: &Context, args: &KeyEscrowArgs, file: &Path) -> Result<Exit
         "the escrow key is in {file}: give it with --keeper {file}"
     ));
     context.print_note(
-        "Appoint the new host with it (`key add --host`, and `key add --keeper-key` for the right to forget), then replace it\n\
+        "Appoint the new host with it (`key add --host`, and `key add --keeper-key` for the right to forget), then replace it \
          with `reprise key escrow`, and delete the file.",
     );
     Ok(Exit::Ok)

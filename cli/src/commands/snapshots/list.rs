@@ -98,7 +98,7 @@ fn select_snapshots(
         snapshots.retain(|snapshot| snapshot.root.source == *source);
         if snapshots.is_empty() && errors.is_empty() {
             // The error lists the sources that exist.
-            repository.find_snapshot(source)?;
+            repository.find_snapshot(&format!("{source}@latest"))?;
         }
     }
     if let Some(count) = args.last {
