@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use reprise_policies::{CatchUp, OverlapRule, Schedule, Slot};
 
-use crate::ledger::{ActiveSlot, ActiveState, JobRecord, SkippedSlots, SlotState, SourcePause};
+use crate::ledger::{
+    ActiveSlot, ActiveState, CLOCK_AHEAD_MAX, JobRecord, SkippedSlots, SlotState, SourcePause,
+};
 
 /// With `catch_up: none` a slot that has not started within this time is missed, unless the schedule says otherwise.
 const START_WITHIN_DEFAULT: Duration = Duration::from_secs(3600);
@@ -134,7 +136,9 @@ fn evaluate_active(
     evaluation: &mut Evaluation,
 ) {
     match &active.state {
-        ActiveState::Running { lease_until, .. } if *lease_until >= now => {
+        ActiveState::Running { lease_until, .. }
+            if (now..=now + CLOCK_AHEAD_MAX).contains(lease_until) =>
+        {
             evaluation.decision = waiting(active, WaitReason::Running);
             if let Some(slot) = fresh {
                 match schedule.overlap {
@@ -171,7 +175,11 @@ fn evaluate_active(
             evaluation.given_up = Some((active.clone(), reason));
         }
         ActiveState::Running { lease_until, .. } => {
-            let again = *lease_until + to_delta(retry_delay(active.lost));
+            // A lease that is not over yet was written while a clock was ahead.
+            let again = match *lease_until > now {
+                true => now,
+                false => *lease_until + to_delta(retry_delay(active.lost)),
+            };
             evaluation.decision = begin_again(schedule, active, again, now);
         }
         ActiveState::Waiting { not_before } => {
@@ -193,7 +201,8 @@ fn begin_again(
     not_before: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> DueDecision {
-    if now < not_before {
+    // Later than any retry: a clock was ahead when it was written.
+    if now < not_before && not_before <= now + CLOCK_AHEAD_MAX * 2 {
         return waiting(active, WaitReason::Retry(not_before));
     }
     if !schedule.may_start(now) {

@@ -288,7 +288,7 @@ fn jitter_moves_the_start_and_not_the_slot() {
 /// One process that evaluates and runs, by a ledger on the disk.
 fn evaluate_and_run(ledger: &Ledger, schedule: &Schedule, now: DateTime<Utc>, outcome: Outcome) {
     let job = "p/sources/a";
-    let record = ledger.load_job(job, None).unwrap();
+    let record = ledger.load_job(job, None, now).unwrap();
     let evaluation = evaluate_job(job, schedule, &record, now);
     if let Some((active, reason)) = &evaluation.given_up {
         ledger.give_up(job, active, reason, now).unwrap();
@@ -322,6 +322,40 @@ fn evaluate_and_run(ledger: &Ledger, schedule: &Schedule, now: DateTime<Utc>, ou
         retry_at,
     };
     assert!(ledger.finish_claim(&claim, &result, now).unwrap());
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_decided_stands_for_nothing_until_then() {
+    let schedule = nightly();
+    let directory = tempfile::tempdir().unwrap();
+    let night = |day: i64| time("2027-01-05T01:30:00Z") + TimeDelta::days(day);
+    let ledger = Ledger::open(&directory.path().join("ledger.sqlite"), night(0)).unwrap();
+    evaluate_and_run(&ledger, &schedule, night(0), Outcome::Ok);
+    evaluate_and_run(&ledger, &schedule, night(4000), Outcome::Ok);
+    evaluate_and_run(&ledger, &schedule, night(1), Outcome::Ok);
+    let job = "p/sources/a";
+    assert_eq!(ledger.count_done(job).unwrap(), 3);
+    // A run that was begun then, and lost.
+    let ahead = night(5000);
+    let slot = schedule.last_slot(ahead).unwrap();
+    let claimant = Claimant {
+        owner: "o".to_owned(),
+        lease_until: ahead,
+        now: ahead,
+    };
+    let claimed = ledger.claim_slot(
+        (job, &slot.id(), slot.due()),
+        &claimant,
+        &RunDetails::default(),
+    );
+    assert!(claimed.unwrap().is_some());
+    evaluate_and_run(&ledger, &schedule, night(2), Outcome::Ok);
+    assert_eq!(ledger.count_done(job).unwrap(), 4);
+    let runs = ledger.list_runs(&RunFilter::default()).unwrap();
+    assert!(
+        runs.iter().all(|run| run.state != SlotState::Running),
+        "{runs:?}"
+    );
 }
 
 proptest! {

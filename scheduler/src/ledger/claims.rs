@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 
 use super::database::Ledger;
 use super::error::LedgerResult;
-use super::records::{ActiveSlot, RunDetails, RunResult, SlotState, StepRecord};
+use super::records::{ActiveSlot, CLOCK_AHEAD_MAX, RunDetails, RunResult, SlotState, StepRecord};
 
 /// Who claims, and for how long.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Ledger {
                 .prepare_cached(
                     "INSERT INTO slots (job, slot, due, first_slot, slot_count, state, reason, decided, attempt, failed, lost, owner, lease_until, not_before)
                      SELECT ?1, ?2, ?3, ?2, 1, 'running', '', ?4, 1, 0, 0, ?5, ?6, 0
-                     WHERE NOT EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND (due >= ?3 OR slot = ?2 OR state IN ('running', 'waiting')))",
+                     WHERE NOT EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND (due BETWEEN ?3 AND ?7 OR slot = ?2 OR state IN ('running', 'waiting')))",
                 )?
                 .execute(params![
                     job,
@@ -60,6 +60,7 @@ impl Ledger {
                     claimant.now.timestamp_millis(),
                     claimant.owner,
                     claimant.lease_until.timestamp_millis(),
+                    (claimant.now + CLOCK_AHEAD_MAX).timestamp_millis(),
                 ])?;
             if inserted == 0 {
                 return Ok(None);
@@ -86,7 +87,7 @@ impl Ledger {
                 .prepare_cached(
                     "UPDATE slots SET attempt = attempt + 1, lost = lost + (state = 'running'), state = 'running', owner = ?4, lease_until = ?5
                      WHERE job = ?1 AND slot = ?2 AND attempt = ?3
-                     AND ((state = 'running' AND lease_until < ?6) OR (state = 'waiting' AND not_before <= ?6))",
+                     AND ((state = 'running' AND lease_until NOT BETWEEN ?6 AND ?7) OR (state = 'waiting' AND not_before NOT BETWEEN ?6 + 1 AND ?8))",
                 )?
                 .execute(params![
                     job,
@@ -95,6 +96,8 @@ impl Ledger {
                     claimant.owner,
                     claimant.lease_until.timestamp_millis(),
                     claimant.now.timestamp_millis(),
+                    (claimant.now + CLOCK_AHEAD_MAX).timestamp_millis(),
+                    (claimant.now + CLOCK_AHEAD_MAX * 2).timestamp_millis(),
                 ])?;
             if updated == 0 {
                 return Ok(None);
@@ -121,14 +124,15 @@ impl Ledger {
                 .prepare_cached(
                     "UPDATE slots SET state = 'failed', reason = ?4, decided = ?5, lease_until = 0
                      WHERE job = ?1 AND slot = ?2 AND attempt = ?3
-                     AND ((state = 'running' AND lease_until < ?5) OR state = 'waiting')",
+                     AND ((state = 'running' AND lease_until NOT BETWEEN ?5 AND ?6) OR state = 'waiting')",
                 )?
                 .execute(params![
                     job,
                     active.slot,
                     active.attempt,
                     reason,
-                    now.timestamp_millis()
+                    now.timestamp_millis(),
+                    (now + CLOCK_AHEAD_MAX).timestamp_millis(),
                 ])?;
             Ok(updated == 1)
         })
@@ -290,7 +294,7 @@ fn close_lost_run(
         .prepare_cached(
             "UPDATE runs SET state = 'failed', ended = ?4, error = ?5, hint = ?6
              WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND state = 'running'
-             AND EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND state = 'running' AND lease_until < ?4)",
+             AND EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND state = 'running' AND lease_until NOT BETWEEN ?4 AND ?7)",
         )?
         .execute(params![
             job,
@@ -299,6 +303,7 @@ fn close_lost_run(
             now.timestamp_millis(),
             "its process ended, hung or was cut off: its lease expired",
             "see the log of that host for the time before it",
+            (now + CLOCK_AHEAD_MAX).timestamp_millis(),
         ])?;
     Ok(())
 }

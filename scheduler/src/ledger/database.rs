@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::error::{LedgerError, LedgerResult};
 use super::migrations::{migrate, newest_version};
 use super::records::{
-    ActiveSlot, ActiveState, DecidedSlot, JobRecord, SkippedSlots, SlotState, SourcePause,
+    ActiveSlot, ActiveState, CLOCK_AHEAD_MAX, DecidedSlot, JobRecord, SkippedSlots, SlotState,
+    SourcePause,
 };
 
 /// How long a write waits for another process's.
@@ -109,15 +110,21 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn load_job(&self, job: &str, source: Option<&str>) -> LedgerResult<JobRecord> {
+    pub fn load_job(
+        &self,
+        job: &str,
+        source: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> LedgerResult<JobRecord> {
+        let due_max = (now + CLOCK_AHEAD_MAX).timestamp_millis();
         self.with_connection(|connection| {
             let timing = connection
                 .prepare_cached("SELECT timing FROM jobs WHERE job = ?")?
                 .query_row([job], |row| row.get(0))
                 .optional()?;
             let last = connection
-                .prepare_cached("SELECT slot, due FROM slots WHERE job = ? ORDER BY due DESC LIMIT 1")?
-                .query_row([job], |row| {
+                .prepare_cached("SELECT slot, due FROM slots WHERE job = ? AND due <= ? ORDER BY due DESC LIMIT 1")?
+                .query_row(params![job, due_max], |row| {
                     Ok(DecidedSlot {
                         slot: row.get(0)?,
                         due: time_at(row, 1)?,
@@ -172,7 +179,7 @@ impl Ledger {
                 .prepare_cached(
                     "INSERT INTO slots (job, slot, due, first_slot, slot_count, state, reason, decided, attempt, failed, lost, owner, lease_until, not_before)
                      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0, '', 0, 0
-                     WHERE NOT EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND (due >= ?3 OR slot = ?2))",
+                     WHERE NOT EXISTS (SELECT 1 FROM slots WHERE job = ?1 AND (due BETWEEN ?3 AND ?9 OR slot = ?2))",
                 )?
                 .execute(params![
                     job,
@@ -183,6 +190,7 @@ impl Ledger {
                     skipped.state.as_str(),
                     skipped.reason,
                     now.timestamp_millis(),
+                    (now + CLOCK_AHEAD_MAX).timestamp_millis(),
                 ])
         })?;
         Ok(())

@@ -18,6 +18,6 @@ pub use database::Ledger;
 pub use error::{LedgerError, LedgerResult};
 pub use history::RunFilter;
 pub use records::{
-    ActiveSlot, ActiveState, DecidedSlot, JobRecord, RunDetails, RunRecord, RunResult,
-    SkippedSlots, SlotState, SourcePause, StepRecord,
+    ActiveSlot, ActiveState, CLOCK_AHEAD_MAX, DecidedSlot, JobRecord, RunDetails, RunRecord,
+    RunResult, SkippedSlots, SlotState, SourcePause, StepRecord,
 };

@@ -1,8 +1,12 @@
 //! What the ledger keeps of jobs, slots and runs.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reprise_repository::Outcome;
 use serde::Serialize;
+
+/// How far in the future a due time or the end of a lease can be. What lies further was written while a clock was ahead, and
+/// must not stand for what is due until then.
+pub const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::hours(1);
 
 /// What is known of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -101,7 +101,7 @@ fn an_owner_that_wakes_up_late_changes_nothing() {
         .claim_slot(slot, &claimant("frozen", 0), &details)
         .unwrap()
         .unwrap();
-    let active = ledger.load_job("j", None).unwrap().active.unwrap();
+    let active = ledger.load_job("j", None, at(100)).unwrap().active.unwrap();
     assert_eq!(
         ledger
             .claim_again("j", &active, &claimant("next", 1), &details)
@@ -177,7 +177,7 @@ fn what_failed_is_tried_again_not_before_its_time() {
             .finish_claim(&claim, &result(Outcome::Failed, Some(at(5))), at(1))
             .unwrap()
     );
-    let active = ledger.load_job("j", None).unwrap().active.unwrap();
+    let active = ledger.load_job("j", None, at(100)).unwrap().active.unwrap();
     assert_eq!(active.state, ActiveState::Waiting { not_before: at(5) });
     assert_eq!(
         ledger
@@ -195,7 +195,7 @@ fn what_failed_is_tried_again_not_before_its_time() {
             .finish_claim(&again, &result(Outcome::Ok, None), at(6))
             .unwrap()
     );
-    let record = ledger.load_job("j", None).unwrap();
+    let record = ledger.load_job("j", None, at(100)).unwrap();
     assert_eq!(
         (record.active, record.last.unwrap().slot),
         (None, "T1".to_owned())
@@ -301,7 +301,12 @@ fn old_runs_expire_and_the_last_one_stays() {
     let runs = much_later.list_runs(&RunFilter::default()).unwrap();
     assert_eq!(runs.len(), 1);
     assert_eq!(
-        much_later.load_job("j", None).unwrap().last.unwrap().slot,
+        much_later
+            .load_job("j", None, at(100))
+            .unwrap()
+            .last
+            .unwrap()
+            .slot,
         "T2"
     );
 }

@@ -162,7 +162,7 @@ impl DueRun<'_> {
         let ledger = self.ledger.ok_or(None)?;
         let now = (self.environment.clock)();
         let record = ledger
-            .load_job(&job.name, job.paused_with().as_deref())
+            .load_job(&job.name, job.paused_with().as_deref(), now)
             .map_err(Some)?;
         let evaluation = evaluate_job(&job.name, job.schedule, &record, now);
         Self::record_evaluation(ledger, job, &record, &evaluation, now, report, observe)
