@@ -144,13 +144,7 @@ fn evaluate_active(
                 match schedule.overlap {
                     OverlapRule::Skip => {
                         let reason = format!("the run of {} was still under way", active.slot);
-                        evaluation.skipped = vec![skip_until(
-                            schedule,
-                            record,
-                            &slot,
-                            SlotState::Skipped,
-                            reason,
-                        )];
+                        evaluation.skipped = vec![skip_until(schedule, record, &slot, reason)];
                     }
                     OverlapRule::Queue => {
                         evaluation.decision = DueDecision::Waiting {
@@ -235,13 +229,9 @@ fn evaluate_slot(
             pause.until.format("%Y-%m-%dT%H:%MZ"),
             pause.reason
         );
-        evaluation.skipped.push(skip_until(
-            schedule,
-            record,
-            slot,
-            SlotState::Skipped,
-            reason,
-        ));
+        evaluation
+            .skipped
+            .push(skip_until(schedule, record, slot, reason));
         return;
     }
     let limit = match (schedule.start_within, schedule.catch_up) {
@@ -260,13 +250,9 @@ fn evaluate_slot(
                 "it was due before this schedule was known, and nothing is caught up"
             };
             let reason = reason.to_owned();
-            evaluation.skipped.push(skip_until(
-                schedule,
-                record,
-                slot,
-                SlotState::Skipped,
-                reason,
-            ));
+            evaluation
+                .skipped
+                .push(skip_until(schedule, record, slot, reason));
             return;
         }
     }
@@ -298,7 +284,6 @@ fn skip_until(
     schedule: &Schedule,
     record: &JobRecord,
     slot: &Slot,
-    state: SlotState,
     reason: String,
 ) -> SkippedSlots {
     let (first, earlier) = count_undecided(schedule, record, slot);
@@ -307,7 +292,7 @@ fn skip_until(
         last: slot.id(),
         last_due: slot.due(),
         count: earlier + 1,
-        state,
+        state: SlotState::Skipped,
         reason,
     }
 }

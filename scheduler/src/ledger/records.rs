@@ -85,8 +85,9 @@ pub enum SlotState {
 }
 
 impl SlotState {
-    /// Its word in the database.
-    pub(super) fn as_str(self) -> &'static str {
+    /// Its word, in the database and for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Waiting => "waiting",

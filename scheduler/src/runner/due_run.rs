@@ -24,7 +24,7 @@ use crate::policy_version::{describe_version, read_policy_version};
 use crate::repositories::UnreachableRepositories;
 
 /// How long a run may take by default: a first snapshot over a slow line takes many hours.
-pub(super) const RUN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+const RUN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// One evaluation of all schedules.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct DueRun<'a> {
     /// Where and on whose behalf.
     pub environment: &'a JobEnvironment,
     /// The policies.
-    pub policies: &'a PolicySet,
+    pub policies: &'a Arc<PolicySet>,
     /// What was decided before; `None`: it cannot be used, and repositories tell which snapshots are due.
     pub ledger: Option<&'a Arc<Ledger>>,
     /// What policies call this host.
@@ -121,6 +121,14 @@ pub struct DueReport {
     pub unrecorded: u64,
     /// Whether a stop was requested before everything was done.
     pub is_interrupted: bool,
+}
+
+/// What a job has to do, and what of it is done already.
+pub(super) struct StepsToDo<'a> {
+    pub(super) environment: &'a JobEnvironment,
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) times_done: u64,
+    pub(super) done: Vec<String>,
 }
 
 impl DueRun<'_> {
@@ -265,28 +273,18 @@ impl DueRun<'_> {
         let mut environment = self.environment.clone();
         environment.scheduled = Some(scheduled_run(ledger, claim, environment.clock));
         let lease = LeaseKeeper::start(ledger, claim, &environment, &progress);
-        let order = WorkOrder {
-            policies: self.policies.clone(),
-            policy: job.policy.clone(),
-            kind: job.work.into(),
-            time_max: job.schedule.timeout.unwrap_or(RUN_TIME_MAX),
-            times_done: ledger.count_done(&job.name).unwrap_or(0),
-        };
-        let mut steps = Vec::new();
-        let mut work = WorkRun {
+        let work = StepsToDo {
             environment: &environment,
-            order: &order,
             progress: &progress,
-            unreachable,
+            times_done: ledger.count_done(&job.name).unwrap_or(0),
             // Without the list everything is done once more, which harms nothing.
             done: ledger.finished_steps(claim).unwrap_or_default(),
         };
-        work.perform(&mut |step| {
+        let steps = self.perform_steps(job, work, unreachable, &mut |step| {
             if let Err(error) = ledger.add_step(claim, &step.to_record()) {
                 tracing::warn!(job = %claim.job, %error, "cannot record a step");
             }
             observe(DueEvent::Step { claim, step });
-            steps.push(step.clone());
         });
         let is_lost = lease.is_lost();
         drop(lease);
@@ -307,6 +305,36 @@ impl DueRun<'_> {
             claim,
             result: &result,
         });
+    }
+
+    /// Performs the steps of a job that are not done yet, and tells each as it ends.
+    pub(super) fn perform_steps(
+        &self,
+        job: &ScheduledJob<'_>,
+        work: StepsToDo<'_>,
+        unreachable: &mut UnreachableRepositories,
+        on_step: &mut dyn FnMut(&WorkStep),
+    ) -> Vec<WorkStep> {
+        let order = Arc::new(WorkOrder {
+            policies: Arc::clone(self.policies),
+            policy: job.policy.clone(),
+            kind: job.work.into(),
+            time_max: job.schedule.timeout.unwrap_or(RUN_TIME_MAX),
+            times_done: work.times_done,
+        });
+        let mut steps = Vec::new();
+        let mut run = WorkRun {
+            environment: work.environment,
+            order: &order,
+            progress: work.progress,
+            unreachable,
+            done: work.done,
+        };
+        run.perform(&mut |step| {
+            on_step(step);
+            steps.push(step.clone());
+        });
+        steps
     }
 
     /// What steps amount to, and whether they are tried again.

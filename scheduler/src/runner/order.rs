@@ -1,5 +1,6 @@
 //! What a run is ordered to do, and what it says of each step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_policies::{Policy, PolicySet};
@@ -72,6 +73,17 @@ impl WorkStep {
         self
     }
 
+    /// Found something that is damaged, or differs from what was promised.
+    pub(super) fn with_damage(self, summary: String, hint: &str) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            class: Some(ErrorClass::Damaged),
+            summary,
+            hint: hint.to_owned(),
+            ..self
+        }
+    }
+
     /// For the ledger.
     #[must_use]
     pub fn to_record(&self) -> StepRecord {
@@ -101,7 +113,7 @@ impl WorkStep {
 #[derive(Debug, Clone)]
 pub(super) struct WorkOrder {
     /// All policies: some work concerns several.
-    pub(super) policies: PolicySet,
+    pub(super) policies: Arc<PolicySet>,
     /// The policy.
     pub(super) policy: Policy,
     /// What is to be done.

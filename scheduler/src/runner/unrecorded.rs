@@ -9,9 +9,7 @@ use chrono::TimeDelta;
 use reprise_policies::{PolicySource, Slot};
 use reprise_repository::{Outcome, Progress, ScheduledRun, SlotStamp};
 
-use super::due_run::{DueEvent, DueObserver, DueReport, DueRun, RUN_TIME_MAX};
-use super::order::{WorkOrder, WorkStep};
-use super::work::WorkRun;
+use super::due_run::{DueEvent, DueObserver, DueReport, DueRun, StepsToDo};
 use crate::due::{ScheduledJob, ScheduledWork};
 use crate::error::JobResult;
 use crate::ledger::{Claim, RunResult};
@@ -50,27 +48,17 @@ impl DueRun<'_> {
             },
             is_current: Arc::new(|| true),
         });
-        let order = WorkOrder {
-            policies: self.policies.clone(),
-            policy: job.policy.clone(),
-            kind: job.work.into(),
-            time_max: job.schedule.timeout.unwrap_or(RUN_TIME_MAX),
-            times_done: 0,
-        };
-        let mut steps: Vec<WorkStep> = Vec::new();
-        let mut work = WorkRun {
+        let work = StepsToDo {
             environment: &environment,
-            order: &order,
             progress: &progress,
-            unreachable,
+            times_done: 0,
             done,
         };
-        work.perform(&mut |step| {
+        let steps = self.perform_steps(job, work, unreachable, &mut |step| {
             observe(DueEvent::Step {
                 claim: &claim,
                 step,
             });
-            steps.push(step.clone());
         });
         let outcome = steps.iter().map(|step| step.outcome).max();
         let result = RunResult {

@@ -29,7 +29,7 @@ const REPACK_BELOW: u8 = 50;
 /// A run under way.
 pub(super) struct WorkRun<'a> {
     pub(super) environment: &'a JobEnvironment,
-    pub(super) order: &'a WorkOrder,
+    pub(super) order: &'a Arc<WorkOrder>,
     pub(super) progress: &'a Arc<Progress>,
     pub(super) unreachable: &'a mut UnreachableRepositories,
     /// What earlier attempts at the same slot have done already.
@@ -76,7 +76,7 @@ impl WorkRun<'_> {
         if let Err(error) = self.check_reachable(step) {
             return WorkStep::failed(step, &error);
         }
-        let (environment, order) = (self.environment.clone(), self.order.clone());
+        let (environment, order) = (self.environment.clone(), Arc::clone(self.order));
         let (name, progress) = (step.to_owned(), Arc::clone(self.progress));
         let result = run_isolated(self.progress, self.order.time_max, move || {
             perform_kind(&environment, &order, &name, &progress)
@@ -320,16 +320,14 @@ fn copy_step(
     let mut step = step.with_warnings(unreadable.collect());
     step.notes = notes;
     if let Some(first) = report.not_copied.first() {
-        step.outcome = Outcome::Failed;
-        step.class = Some(reprise_repository::ErrorClass::Damaged);
-        step.summary = format!(
+        let summary = format!(
             "{} objects were not copied; {}: {}",
             report.not_copied.len(),
             first.object,
             first.reason
         );
-        "run `reprise verify --read-data` at the repository that is copied"
-            .clone_into(&mut step.hint);
+        let hint = "run `reprise verify --read-data` at the repository that is copied";
+        step = step.with_damage(summary, hint);
     }
     Ok(step)
 }
@@ -356,12 +354,12 @@ fn drill_step(
     let mut step = WorkStep::finished(&drill.name, report.verdict, summary, json!(report))
         .with_warnings(notes);
     if report.verdict == Outcome::Failed {
-        step.class = Some(reprise_repository::ErrorClass::Damaged);
         let failed = report.checks.iter().filter(|check| !check.passed);
         let failed: Vec<String> = failed
             .map(|check| format!("{}: {}", check.name, check.detail))
             .collect();
-        step.summary = format!("{}; failed: {}", step.summary, failed.join("; "));
+        let summary = format!("{}; failed: {}", step.summary, failed.join("; "));
+        step = step.with_damage(summary, "");
     }
     Ok(step)
 }
@@ -476,16 +474,14 @@ fn verify_step(
     let mut step = WorkStep::finished(repository, Outcome::Ok, summary, json!(report))
         .with_warnings(unreadable.collect());
     if let Some(first) = report.findings.first() {
-        step.outcome = Outcome::Failed;
-        step.class = Some(reprise_repository::ErrorClass::Damaged);
-        step.summary = format!(
+        let summary = format!(
             "{} findings; {}: {}",
             report.findings.len(),
             first.object,
             first.reason
         );
-        "run `reprise verify --read-data` to see all, and repair from a copy with `reprise verify --repair`"
-            .clone_into(&mut step.hint);
+        let hint = "run `reprise verify --read-data` to see all, and repair from a copy with `reprise verify --repair`";
+        step = step.with_damage(summary, hint);
     }
     Ok(step)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use reprise_policies::PolicySet;
 use reprise_repository::Outcome;
 use reprise_scheduler::due::WaitReason;
-use reprise_scheduler::ledger::{Ledger, RunResult, SkippedSlots, SlotState};
+use reprise_scheduler::ledger::{Ledger, RunResult, SkippedSlots};
 use reprise_scheduler::runner::{DueEvent, DueReport, DueRun, WorkStep};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::interruption::stop_on_interruption;
 use crate::output;
 
 pub(crate) fn run_due(context: &Context) -> Result<Exit, Failure> {
-    let policies = context.load_policies()?;
+    let policies = Arc::new(context.load_policies()?);
     // A ledger that cannot be used must not stop snapshots.
     let opened = open_ledger(context).inspect_err(|failure| failure.report(context.global.json));
     let ledger = opened.ok();
@@ -191,10 +191,7 @@ fn report_skipped(context: &Context, job: &str, skipped: &SkippedSlots) {
         }));
         return;
     }
-    let word = match skipped.state {
-        SlotState::Coalesced => "coalesced",
-        _ => "skipped",
-    };
+    let word = skipped.state.as_str();
     let which = if skipped.count == 1 {
         skipped.last.clone()
     } else {

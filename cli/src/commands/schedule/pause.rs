@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use reprise_scheduler::ledger::SourcePause;
+use reprise_scheduler::ledger::{Ledger, SourcePause};
 use reprise_times::DayMeaning;
 use serde_json::json;
 
@@ -61,6 +61,7 @@ pub(crate) fn pause(context: &Context, args: &PauseArgs) -> Result<Exit, Failure
     };
     record(
         context,
+        &*open_ledger(context)?,
         &pause,
         &format!(
             "{} is paused until {}",
@@ -90,13 +91,19 @@ pub(crate) fn resume(context: &Context, args: &ResumeArgs) -> Result<Exit, Failu
     };
     record(
         context,
+        &ledger,
         &ended,
         &format!("{source} is no longer paused; its next slot runs"),
     )
 }
 
-fn record(context: &Context, pause: &SourcePause, said: &str) -> Result<Exit, Failure> {
-    open_ledger(context)?.record_pause(pause)?;
+fn record(
+    context: &Context,
+    ledger: &Ledger,
+    pause: &SourcePause,
+    said: &str,
+) -> Result<Exit, Failure> {
+    ledger.record_pause(pause)?;
     if context.global.json {
         output::print_json(&json!({"event": "pause", "pause": pause}));
     } else if !context.global.quiet {

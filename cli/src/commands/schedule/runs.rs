@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use reprise_repository::Outcome;
-use reprise_scheduler::ledger::{RunFilter, RunRecord, SlotState, StepRecord};
+use reprise_scheduler::ledger::{RunFilter, RunRecord, StepRecord};
 use serde_json::json;
 
 use super::open_ledger;
@@ -110,15 +110,7 @@ fn describe_length(run: &RunRecord) -> String {
 
 /// How a run ended, with what is unusual about it.
 pub(super) fn describe_state(run: &RunRecord) -> String {
-    let word = match run.state {
-        SlotState::Running => "running",
-        SlotState::Waiting => "waiting",
-        SlotState::Ok => "ok",
-        SlotState::Degraded => "degraded",
-        SlotState::Failed => "failed",
-        SlotState::Coalesced => "coalesced",
-        SlotState::Skipped => "skipped",
-    };
+    let word = run.state.as_str();
     let attempt = match run.attempt {
         0 | 1 => String::new(),
         number => format!(", attempt {number}"),
